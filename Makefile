@@ -1,0 +1,53 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both set up .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Relative on purpose: data of the demo lives beside the checkout and is thrown away with it.
+export CREDIT_HOME ?= $(CURDIR)/.credit_assets
+export DAGSTER_HOME ?= $(CREDIT_HOME)/dagster
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test lint bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## Install the locked dependencies into .venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+		f"credit_assets needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: run make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the locked dependencies into $(VENV)"
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(READY)
+	@echo "Ready: $$($(BIN)/python --version), $$($(BIN)/uv pip list --python $(BIN)/python 2>/dev/null | tail -n +3 | wc -l) packages"
+
+demo: $(READY) ## Main job: load loans, train, register, promote, score (LOANS=file for the real LendingClub file)
+	@$(BIN)/credit-assets demo $(if $(LOANS),--loans $(LOANS))
+
+dev: $(READY) ## Dagster UI and daemon (port 3000) and MLflow (port 5000) on what the demo made
+	@$(BIN)/credit-assets dev
+
+test: $(READY) ## Lint, types, import rules and the whole test suite
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: ## Resolve the dependencies again into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
+
+clean: ## Remove .venv and the data of the demo
+	rm -rf $(VENV) $(CURDIR)/.credit_assets

@@ -1,0 +1,133 @@
+"""What every asset shares: group, owner, retry policy, sorted failures, and results that cover a range of days.
+
+Belongs here: nothing that knows a particular asset.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import dagster as dg
+
+from credit_assets.checks.gates import check_results
+from credit_assets.failures import PermanentError, is_transient
+from credit_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from credit_assets.ml.gates import GateResult
+
+GROUP = "credit_scoring"
+OWNERS = ["team:credit-risk"]
+PARQUET, RECORD = "parquet", "record"
+# An Arrow table. Not named by its class: pyarrow is imported by the steps that touch a table, not by the definitions.
+Table = Any
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def asset_options(
+    settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str, io: str, **more: Any
+) -> dict[str, Any]:
+    """Arguments that every `@dg.asset` of the graph has in common."""
+    return {
+        "group_name": GROUP,
+        "owners": OWNERS,
+        "kinds": set(kinds),
+        "partitions_def": partitions,
+        "io_manager_key": io,
+        "retry_policy": retry_policy(settings),
+        **more,
+    }
+
+
+def retry_policy(settings: Settings) -> dg.RetryPolicy:
+    """Exponential back-off with jitter, so that steps that failed together do not come back together."""
+    return dg.RetryPolicy(
+        max_retries=settings.retries,
+        delay=settings.retry_delay_seconds,
+        backoff=dg.Backoff.EXPONENTIAL,
+        jitter=dg.Jitter.PLUS_MINUS,
+    )
+
+
+def retry_transient_only(function: _F) -> _F:
+    """Let transient failures pass to the retry policy and turn every other one into a failure that is not retried."""
+
+    @functools.wraps(function)
+    def sorted_failures(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except dg.Failure:
+            raise
+        except Exception as error:
+            if is_transient(error):
+                raise
+            named = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
+            raise dg.Failure(description=f"{named}{error}", allow_retries=False) from error
+
+    # Dagster reads names and annotations from the signature; resolved here, in the asset's own module.
+    sorted_failures.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+    sorted_failures.__annotations__ = inspect.get_annotations(function, eval_str=True)
+    return sorted_failures  # type: ignore[return-value]
+
+
+def days_of(context: dg.AssetExecutionContext) -> list[date]:
+    """The days that this step stands for, oldest first: one, or the range of a backfill in a single run."""
+    return [date.fromisoformat(key) for key in sorted(context.partition_keys)]
+
+
+def daily_result(
+    context: dg.AssetExecutionContext,
+    tables: Mapping[date, Table],
+    gates: Mapping[date, Sequence[GateResult]] | None = None,
+    metadata: Mapping[date, Mapping[str, Any]] | None = None,
+) -> dg.MaterializeResult[Any]:
+    """One table a day as the result of a step, with row count, schema and content hash of each day.
+
+    The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
+    the hash of its days' hashes; each day's own hash stands in its metadata either way.
+    """
+    from credit_assets.ml.fingerprints import fingerprint, frame_hash
+
+    gates, metadata = gates or {}, metadata or {}
+    hashes = {}
+    for day, table in tables.items():
+        hashes[day.isoformat()] = frame_hash(table)
+        context.add_asset_metadata(
+            {
+                "dagster/row_count": table.num_rows,
+                "content_hash": hashes[day.isoformat()],
+                **metadata.get(day, {}),
+            },
+            partition_key=day.isoformat(),
+        )
+    version = next(iter(hashes.values())) if len(hashes) == 1 else fingerprint(**hashes)
+    first = next(iter(tables.values()))
+    context.add_asset_metadata({"dagster/column_schema": column_schema(first)})
+    if len(tables) == 1:
+        # Shown in the run's own event too, where a person looks first.
+        context.log.info(f"{first.num_rows} rows, content hash {version[:12]}")
+    return dg.MaterializeResult(
+        value={day.isoformat(): (table, tuple(gates.get(day, ()))) for day, table in tables.items()},
+        data_version=dg.DataVersion(version),
+        check_results=check_results(gates) if gates else None,
+    )
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name=field.name, type=str(field.type)) for field in table.schema])
+
+
+def split_by_day(table: Table, column: str, days: Sequence[date]) -> dict[date, Table]:
+    """One table a day, empty where a day has no rows. `table` must be sorted by `column` (date32)."""
+    import numpy as np
+
+    values = table.column(column).to_numpy().astype("datetime64[D]")
+    edges = np.array([np.datetime64(day, "D") for day in days])
+    starts, ends = np.searchsorted(values, edges, "left"), np.searchsorted(values, edges, "right")
+    # Slices share their parent's buffers; writing and hashing read the slice only.
+    return {day: table.slice(a, b - a) for day, a, b in zip(days, starts, ends, strict=True)}

@@ -1,0 +1,148 @@
+"""From the best model to the registry, and from the registry to the alias: decisions and their records.
+
+Both records are written on every run, whatever the decision, and are the same however often the day is run.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.assets.conventions import RECORD, asset_options, retry_transient_only
+from credit_assets.assets.selection import day_after
+from credit_assets.resources.registry import Registry, Version
+from credit_assets.resources.store import Store
+from credit_assets.settings import Settings
+
+
+def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    @dg.asset(
+        ins={"trained_model": dg.AssetIn()},
+        description="The registration decision of the as-of date: registered or rejected, with every reason. The gates "
+        "are judged again here from recorded evidence, whoever started the run.",
+        **asset_options(settings, partitions, "mlflow", io=RECORD),
+    )
+    @retry_transient_only
+    def registered_model(
+        context: dg.AssetExecutionContext,
+        trained_model: dict[str, Any],
+        store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
+    ) -> dg.MaterializeResult:
+        from credit_assets.ml.decisions import RegistrationPolicy, decide_registration
+
+        policy = RegistrationPolicy(
+            min_improvement=settings.min_improvement,
+            min_auc=settings.min_auc,
+            max_auc=settings.max_auc,
+            max_ece=settings.max_ece,
+        )
+        decision = decide_registration(
+            trained_model["evaluation"],
+            trained_model["champion"],
+            store.gates("training_set", context.partition_key),
+            policy,
+        )
+        record: dict[str, Any] = {
+            "as_of": context.partition_key,
+            "decision": "registered" if decision.accepted else "rejected",
+            "variant": trained_model["variant"],
+            "fingerprint": trained_model["fingerprint"],
+            "version": None,
+            "reasons": [reason.to_record() for reason in decision.reasons],
+        }
+        if decision.accepted:
+            version = register(registry, trained_model, decision.summary())
+            record["version"] = version.version
+        return dg.MaterializeResult(
+            value=record,
+            data_version=dg.DataVersion(f"{record['decision']}:{record['fingerprint']}"),
+            metadata={
+                "decision": record["decision"],
+                "version": record["version"] or "none",
+                "variant": record["variant"],
+                "reasons": reasons_table(record["reasons"]),
+                **({"mlflow_version": registry.version_link(record["version"])} if record["version"] else {}),
+            },
+        )
+
+    @dg.asset(
+        ins={"registered_model": dg.AssetIn()},
+        description="Which version is champion after the as-of date, and why. Never moves back in as-of time.",
+        **asset_options(settings, partitions, "mlflow", io=RECORD),
+    )
+    @retry_transient_only
+    def deployed_model(
+        context: dg.AssetExecutionContext, registered_model: dict[str, Any], registry: dg.ResourceParam[Registry]
+    ) -> dg.MaterializeResult:
+        from credit_assets.ml.decisions import decide_promotion
+
+        as_of = date.fromisoformat(context.partition_key)
+        before = registry.champion_at(as_of)
+        newest = registry.alias("champion")
+        decision = decide_promotion(
+            settings.promotion,
+            accepted=registered_model["decision"] == "registered",
+            as_of=as_of,
+            champion_as_of=newest.as_of if newest else None,
+        )
+        version = registered_model["version"]
+        if version is not None:
+            registry.mark_challenger(version)
+        if decision.accepted:
+            registry.move_alias(
+                "champion",
+                version,
+                effective_from=day_after(as_of),
+                reason=decision.summary(),
+                by="credit_assets",
+            )
+        elif version is not None and settings.promotion == "shadow":
+            registry.mark_shadow(version)
+        after = registry.champion_at(day_after(as_of))
+        record = {
+            "as_of": as_of.isoformat(),
+            "champion_before": before.version if before else None,
+            "champion_after": after.version if after else None,
+            "decision": "promoted" if decision.accepted else "unchanged",
+            "reasons": [reason.to_record() for reason in decision.reasons],
+        }
+        return dg.MaterializeResult(
+            value=record,
+            metadata={
+                "decision": record["decision"],
+                "champion_before": record["champion_before"] or "none",
+                "champion_after": record["champion_after"] or "none",
+                "reasons": reasons_table(record["reasons"]),
+            },
+        )
+
+    return [registered_model, deployed_model]
+
+
+def register(registry: Registry, trained: dict[str, Any], description: str) -> Version:
+    """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it."""
+    test = trained["evaluation"]
+    return registry.register(
+        trained["model_uri"],
+        run_id=trained["run_id"],
+        fingerprint=trained["fingerprint"],
+        as_of=date.fromisoformat(trained["as_of"]),
+        tags={
+            "variant": trained["variant"],
+            "test_from": trained["test_from"],
+            "data_hash": trained["data"],
+            **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
+        },
+        description=description,
+    )
+
+
+def reasons_table(reasons: list[dict[str, Any]]) -> dg.TableMetadataValue:
+    columns = ("rule", "passed", "value", "threshold", "text")
+    return dg.TableMetadataValue(
+        records=[dg.TableRecord({c: str(reason[c]) for c in columns}) for reason in reasons],
+        schema=dg.TableSchema(columns=[dg.TableColumn(c) for c in columns]),
+    )

@@ -1,0 +1,188 @@
+"""The training set of an as-of date, and one candidate model a variant trained on it."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.assets.conventions import (
+    PARQUET,
+    RECORD,
+    Table,
+    asset_options,
+    daily_result,
+    retry_transient_only,
+)
+from credit_assets.checks.gates import TRAINING_GATES, gate_specs
+from credit_assets.failures import PermanentError, is_transient
+from credit_assets.partitions import known_outcomes, mature_cohorts
+from credit_assets.resources.tracking import Tracking
+from credit_assets.settings import Settings
+
+
+def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    portfolio = settings.portfolio_contract
+
+    @dg.asset(
+        ins={
+            "processed_features": dg.AssetIn(partition_mapping=mature_cohorts(settings)),
+            "loan_outcomes": dg.AssetIn(partition_mapping=known_outcomes(settings)),
+        },
+        check_specs=gate_specs("training_set", TRAINING_GATES, partitions),
+        description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
+        f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
+        "nothing in it was learned after the as-of date.",
+        **asset_options(settings, partitions, "pandas", "parquet", io=PARQUET),
+    )
+    @retry_transient_only
+    def training_set(
+        context: dg.AssetExecutionContext, processed_features: Table, loan_outcomes: Table
+    ) -> dg.MaterializeResult:
+        from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
+        from credit_assets.ml.schemas import to_table, training_schema
+
+        as_of = date.fromisoformat(context.partition_key)
+        window = CohortWindow(as_of, settings.window_days, settings.lookback_days)
+        if processed_features is None:
+            raise PermanentError(
+                f"no cohort is mature by {as_of}: its training set spans the applications of {window.first} .. "
+                f"{window.last}, and the first partition is {settings.start_date} (CREDIT_START_DATE)"
+            )
+        frame = assemble_training_set(
+            processed_features.to_pandas(date_as_object=False),
+            loan_outcomes.to_pandas(date_as_object=False),
+            window,
+            portfolio,
+            test_share=settings.test_share,
+            validation_share=settings.validation_share,
+        )
+        gates = training_gates(frame, portfolio, window)
+        rows = frame.groupby("split", observed=True)["default"].agg(["size", "sum", "mean"])
+        metadata = {
+            "cohorts": f"{window.first} .. {window.last}",
+            "default_rate": float(frame["default"].mean()) if len(frame) else None,
+            "splits": dg.MetadataValue.md(
+                "| split | loans | bads | default rate |\n|---|---:|---:|---:|\n"
+                + "\n".join(
+                    f"| {s} | {rows.loc[s, 'size']:,} | {rows.loc[s, 'sum']:,} | {rows.loc[s, 'mean']:.2%} |"
+                    for s in ("train", "validation", "test")
+                    if s in rows.index
+                )
+            ),
+        }
+        table = to_table(frame, training_schema(portfolio))
+        return daily_result(context, {as_of: table}, {as_of: gates}, {as_of: metadata})
+
+    return training_set
+
+
+def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:
+    """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.variants`."""
+    from credit_assets.ml.variants import VARIANTS
+
+    name = f"{variant}_candidate"
+    learner = VARIANTS[variant]
+
+    @dg.asset(
+        name=name,
+        ins={"training_set": dg.AssetIn()},
+        description=f"{learner.label} model of the as-of date: rounds chosen by early stopping, calibrated, logged to "
+        "MLflow. Trained again only when data, code, parameters or seed have changed.",
+        **asset_options(settings, partitions, variant, "mlflow", io=RECORD),
+    )
+    @retry_transient_only
+    def candidate(
+        context: dg.AssetExecutionContext, training_set: Table, tracking: dg.ResourceParam[Tracking]
+    ) -> dg.MaterializeResult:
+        as_of = context.partition_key
+        try:
+            record = train_or_reuse(context, settings, variant, training_set, tracking)
+        except Exception as error:
+            last = not is_transient(error) or context.retry_number >= settings.retries
+            if not last:
+                raise
+            if settings.on_variant_failure == "fail":
+                raise PermanentError(f"variant {variant} failed: {error}") from error
+            context.log.error(f"variant {variant} failed and CREDIT_ON_VARIANT_FAILURE lets the others go on: {error}")
+            record = {"variant": variant, "as_of": as_of, "status": "failed", "error": f"{error}"}
+            return dg.MaterializeResult(value=record, metadata={"status": "failed", "error": str(error)})
+        test = record["metrics"]["test"]
+        return dg.MaterializeResult(
+            value=record,
+            data_version=dg.DataVersion(record["fingerprint"]),
+            metadata={
+                "status": record["status"],
+                "auc": test["auc"],
+                "gini": test["gini"],
+                "ks": test["ks"],
+                "brier": test["brier"],
+                "rounds": record["rounds"],
+                "fingerprint": record["fingerprint"],
+                "mlflow_run": tracking.run_link(record["run_id"]),
+            },
+        )
+
+    return candidate
+
+
+def train_or_reuse(
+    context: dg.AssetExecutionContext, settings: Settings, variant: str, table: Table, tracking: Tracking
+) -> dict[str, Any]:
+    """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
+    from credit_assets.ml.fingerprints import code_version, fingerprint, frame_hash
+    from credit_assets.ml.scorer import ScoreScale
+    from credit_assets.ml.training import TrainingConfig, resolve_params, train_candidate
+
+    as_of, name = context.partition_key, f"{variant}_candidate"
+    portfolio = settings.portfolio_contract
+    scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
+    config = TrainingConfig(
+        params=settings.variant_params.get(variant, {}),
+        seed=settings.seed,
+        threads=settings.training_threads,
+        max_rounds=settings.max_rounds,
+        early_stopping_rounds=settings.early_stopping_rounds,
+        scale=scale,
+    )
+    data, code = frame_hash(table), code_version()
+    identity = {
+        "variant": variant,
+        "as_of": as_of,
+        "data": data,
+        "code": code,
+        "params": resolve_params(variant, config),
+        "seed": settings.seed,
+        "scale": [scale.base, scale.odds, scale.pdo],
+        "monotone": portfolio.monotone,
+    }
+    key = fingerprint(**identity)
+    finished = tracking.find_finished(name, as_of, key)
+    if finished is not None:
+        context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
+        return finished.load_record("candidate.json")
+    with tracking.candidate_run(
+        dagster_run_id=context.run_id,
+        job_name=context.job_name,
+        asset=name,
+        partition=as_of,
+        variant=variant,
+        fingerprint=key,
+        tags={"as_of": as_of, "code_version": code, "data_hash": data},
+        log=context.log,
+    ) as run:
+        trained = train_candidate(table.to_pandas(date_as_object=False), variant, portfolio, config)
+        record = {
+            "status": "trained",
+            "variant": variant,
+            "as_of": as_of,
+            "fingerprint": key,
+            "run_id": run.run_id,
+            "identity": identity,
+            "rounds": trained.best_rounds,
+            "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+        }
+        record["model_uri"] = tracking.log_candidate(run, trained, record, table, portfolio)
+        run.log_dict(record, "candidate.json")
+    return record

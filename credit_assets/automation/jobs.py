@@ -1,0 +1,57 @@
+"""Jobs and the daily schedule.
+
+Belongs here: which assets run together and when. Does not belong here: what they do.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from credit_assets.assets.conventions import GROUP
+from credit_assets.settings import Settings
+
+DAILY = "credit_scoring_daily"
+INGEST = "ingest_loans"
+RETRAIN = "retrain_model"
+SCORE = "score_loans"
+
+# A lost worker or pod is worth another run; a step that failed has had its own retries.
+_RUN_TAGS = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"}
+
+
+def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:
+    ingest = dg.AssetSelection.assets("raw_loan_data", "loan_outcomes", "processed_features")
+    score = dg.AssetSelection.assets("loan_scores")
+    group = dg.AssetSelection.groups(GROUP)
+    parts = {
+        DAILY: (group, "The whole graph for one day: ingest, validate, train, decide, deploy, score."),
+        INGEST: (ingest, "Applications, outcomes and features of a day, or of a range of days in one run."),
+        RETRAIN: (group - ingest - score, "Training set to deployment for one as-of date."),
+        SCORE: (score, "Scores of a day, or of a range of days in one run."),
+    }
+    return [
+        dg.define_asset_job(
+            name, selection=selection, description=description, partitions_def=partitions, run_tags=_RUN_TAGS
+        )
+        for name, (selection, description) in parts.items()
+    ]
+
+
+def daily_schedule(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.ScheduleDefinition:
+    """06:00 in CREDIT_TIMEZONE, for the day that has just closed. The run key is the day: one run a day, for ever."""
+
+    @dg.schedule(
+        name=f"{DAILY}_schedule",
+        job_name=DAILY,
+        cron_schedule="0 6 * * *",
+        execution_timezone=settings.timezone,
+        description="Every day at 06:00 the whole graph for the day before.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time
+        day = partitions.get_last_partition_key(current_time=now)
+        if day is None:
+            return dg.SkipReason(f"no day has closed since {settings.start_date} (CREDIT_START_DATE)")
+        return dg.RunRequest(run_key=day, partition_key=day)
+
+    return schedule

@@ -1,0 +1,56 @@
+"""Assembles the Definitions from settings.
+
+Belongs here: which parts make the house. Takes overrides, so that a test builds the same house with other resources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.assets.deployment import deployment_assets
+from credit_assets.assets.features import feature_assets
+from credit_assets.assets.ingestion import ingestion_assets
+from credit_assets.assets.scoring import scoring_assets
+from credit_assets.assets.selection import trained_model_asset
+from credit_assets.assets.training import candidate_asset, training_set_asset
+from credit_assets.automation.alerts import failure_alert_sensor, tracking_close_sensors
+from credit_assets.automation.jobs import daily_schedule, jobs
+from credit_assets.kubernetes import executor
+from credit_assets.partitions import daily_partitions
+from credit_assets.resources.build import build_resources
+from credit_assets.settings import Settings
+
+
+def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
+    """The code location. `overrides` replace resources by name: warehouse, store, tracking, registry, notifier,
+    parquet, record.
+    """
+    resources = build_resources(settings)
+    unknown = sorted(set(overrides) - set(resources))
+    if unknown:
+        raise ValueError(f"no resource {', '.join(unknown)}; known: {', '.join(resources)}")
+    partitions = daily_partitions(settings)
+    return dg.Definitions(
+        assets=assets(settings, partitions),
+        resources={**resources, **overrides},
+        jobs=jobs(settings, partitions),
+        schedules=[daily_schedule(settings, partitions)],
+        sensors=[failure_alert_sensor(settings), *tracking_close_sensors()],
+        executor=executor(settings),
+    )
+
+
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The asset graph, in the order of its stages."""
+    return [
+        *ingestion_assets(settings, partitions),
+        *feature_assets(settings, partitions),
+        training_set_asset(settings, partitions),
+        *(candidate_asset(settings, partitions, variant) for variant in settings.variants),
+        trained_model_asset(settings, partitions),
+        *deployment_assets(settings, partitions),
+        *scoring_assets(settings, partitions),
+    ]

@@ -1,0 +1,29 @@
+"""The resources of the code location, each built from settings and connecting only when used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from credit_assets.resources.claims import Claims
+from credit_assets.resources.notifier import Notifier
+from credit_assets.resources.registry import Registry
+from credit_assets.resources.store import ParquetIOManager, RecordIOManager, Store
+from credit_assets.resources.tracking import Tracking
+from credit_assets.resources.warehouse import open_warehouse
+from credit_assets.settings import MODEL_NAME, Settings
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource by the name under which assets and sensors ask for it."""
+    store = Store(settings.store)
+    claims = Claims(settings.store)
+    tracking = Tracking(settings.tracking_uri, settings.experiment, claims)
+    return {
+        "warehouse": open_warehouse(settings.warehouse),
+        "store": store,
+        "parquet": ParquetIOManager(store),
+        "record": RecordIOManager(store),
+        "tracking": tracking,
+        "registry": Registry(tracking, MODEL_NAME, claims),
+        "notifier": Notifier(settings.alert_targets),
+    }
