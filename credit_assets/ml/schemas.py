@@ -81,9 +81,7 @@ def training_schema(portfolio: Portfolio) -> pa.Schema:
     """Columns of `training_set`: those of `processed_features`, the target `default` and the `split`."""
     import pyarrow as pa
 
-    return (
-        features_schema(portfolio).append(pa.field("default", pa.int8())).append(pa.field("split", pa.string()))
-    )
+    return features_schema(portfolio).append(pa.field("default", pa.int8())).append(pa.field("split", pa.string()))
 
 
 def scores_schema(portfolio: Portfolio) -> pa.Schema:

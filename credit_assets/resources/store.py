@@ -134,7 +134,7 @@ class Store:
             )
         found = [table for table in tables if table is not None]
         for day, table in zip(days, found, strict=True):
-            rejected = [gate for gate in gates_of(table) if not gate.passed and gate.severity == "error"]
+            rejected = [gate for gate in gates_of(table) if gate.blocks]
             if rejected:
                 reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}" for g in rejected)
                 raise PermanentError(
@@ -156,6 +156,13 @@ class Store:
 
         with self.path(asset, f"{day}.parquet").open("rb") as file:
             return gates_of(pa.Table.from_batches([], schema=pq.read_schema(file)))
+
+    def row_count(self, asset: str, day: str) -> int:
+        """Rows of one partition, from the file's footer alone."""
+        import pyarrow.parquet as pq
+
+        with self.path(asset, f"{day}.parquet").open("rb") as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
 
     def days(self, asset: str) -> list[str]:
         """Partitions of an asset that are there, oldest first."""

@@ -1,0 +1,181 @@
+"""What is there and which model is in force: records for `--json`, tables for people, and moves by hand."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from credit_assets.assets.conventions import GROUP
+from credit_assets.build import build_definitions
+from credit_assets.cli.replay import ReplayReport, why
+from credit_assets.failures import PermanentError
+from credit_assets.resources.build import build_resources
+from credit_assets.resources.registry import Registry
+from credit_assets.settings import MODEL_NAME, Settings
+
+METRICS = ("auc", "gini", "ks", "brier", "ece")
+
+
+def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Partitions by asset, champion, latest runs."""
+    graph = build_definitions(settings).resolve_asset_graph()
+    assets = {}
+    for key in graph.toposorted_asset_keys:
+        if graph.get(key).group_name != GROUP:
+            continue
+        days = sorted(instance.get_materialized_partitions(key))
+        assets[key.to_user_string()] = {
+            "partitions": len(days),
+            "first": days[0] if days else None,
+            "last": days[-1] if days else None,
+        }
+    registry: Registry = build_resources(settings)["registry"]
+    champion = registry.alias("champion")
+    runs = [
+        {
+            "run": run.run_id,
+            "job": run.job_name,
+            "partition": run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_end"),
+            "status": run.status.value,
+        }
+        for run in instance.get_runs(limit=5)
+    ]
+    return {
+        "home": str(settings.home_dir),
+        "assets": assets,
+        "champion": version_record(champion) if champion else None,
+        "runs": runs,
+    }
+
+
+def version_record(version: Any) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "as_of": version.as_of.isoformat(),
+        "variant": version.tags.get("variant"),
+        "status": version.status,
+        "aliases": list(version.aliases),
+        "in_force": [[str(a), str(b) if b else None] for a, b in version.champion_periods],
+        "metrics": {name: float(version.tags[name]) for name in METRICS if name in version.tags},
+        "fingerprint": version.fingerprint,
+        "run_id": version.run_id,
+    }
+
+
+def models_record(settings: Settings) -> dict[str, Any]:
+    """Registered versions, oldest first, and the as-of dates whose model was rejected, from their records."""
+    resources = build_resources(settings)
+    registry, store = resources["registry"], resources["store"]
+    rejected = []
+    for day in store.days("registered_model"):
+        record = store.read_record(store.path("registered_model", f"{day}.json"))
+        if record["decision"] == "rejected":
+            trained = store.read_record(store.path("trained_model", f"{day}.json"))
+            rejected.append(
+                {
+                    "as_of": day,
+                    "variant": record["variant"],
+                    "metrics": {name: trained["evaluation"][name] for name in METRICS},
+                    "reason": why(record["reasons"]),
+                }
+            )
+    versions = sorted(registry.versions(), key=lambda v: int(v.version))
+    return {"model": MODEL_NAME, "versions": [version_record(v) for v in versions], "rejected": rejected}
+
+
+def move_champion(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    how: str,
+    version: str,
+    *,
+    reason: str,
+    by: str,
+    effective_from: date | None,
+) -> dict[str, Any]:
+    """Promote or roll back by hand, and record the move as a materialization of `deployed_model`.
+
+    Raises PermanentError for an unknown version, an empty reason, a promotion back in as-of time, or a rollback to a
+    version that was never champion.
+    """
+    if not reason.strip():
+        raise PermanentError(f"{how} needs --reason: it is what a validator reads")
+    registry: Registry = build_resources(settings)["registry"]
+    target, champion = registry.version(version), registry.alias("champion")
+    if how == "rollback" and not target.champion_periods:
+        raise PermanentError(f"version {version} was never champion: use `credit-assets promote {version}`")
+    if how == "promote" and champion and target.as_of < champion.as_of:
+        raise PermanentError(
+            f"version {version} (as of {target.as_of}) is older than the champion, version {champion.version} "
+            f"(as of {champion.as_of}); to go back to a former champion use `credit-assets rollback`"
+        )
+    start = effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
+    registry.move_alias("champion", version, effective_from=start, reason=f"{how}: {reason}", by=by)
+    record = {
+        "move": how,
+        "from": champion.version if champion else None,
+        "to": version,
+        "reason": reason,
+        "by": by,
+        "effective_from": start.isoformat(),
+    }
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization("deployed_model", metadata={k: v or "none" for k, v in record.items()})
+    )
+    return record
+
+
+# Tables
+
+
+def print_status(record: dict[str, Any], console: Console) -> None:
+    table = Table("asset", "partitions", "first", "last", title=f"Home: {record['home']}", title_justify="left")
+    for name, entry in record["assets"].items():
+        table.add_row(name, f"{entry['partitions']:,}", entry["first"] or "-", entry["last"] or "-")
+    console.print(table)
+    champion = record["champion"]
+    console.print(
+        f"champion: version {champion['version']}, {champion['variant']}, as of {champion['as_of']}"
+        if champion
+        else "champion: none yet; `credit-assets replay` trains one"
+    )
+    for run in record["runs"]:
+        console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")
+
+
+def print_models(record: dict[str, Any], console: Console) -> None:
+    if not record["versions"] and not record["rejected"]:
+        console.print("No model yet: `credit-assets replay --start DAY --end DAY` trains one.")
+        return
+    table = Table("as of", "version", "variant", "AUC", "Gini", "KS", "Brier", "ECE", "champion", "note")
+    rows = [(v["as_of"], v) for v in record["versions"]] + [(r["as_of"], r) for r in record["rejected"]]
+    for as_of, entry in sorted(rows, key=lambda row: (row[0], int(row[1].get("version") or 0))):
+        metrics = [f"{entry['metrics'][name]:.4f}" if name in entry["metrics"] else "-" for name in METRICS]
+        if "version" in entry:
+            periods = ", ".join(f"{a} .. {b or 'now'}" for a, b in entry["in_force"]) or "-"
+            note = ", ".join(entry["aliases"])
+            table.add_row(as_of, entry["version"], entry["variant"], *metrics, periods, note)
+        else:
+            table.add_row(as_of, "rejected", entry["variant"], *metrics, "-", entry["reason"], style="dim")
+    console.print(table)
+
+
+def print_trainings(report: ReplayReport, console: Console) -> None:
+    console.print(
+        f"{report.days:,} days: {report.ingested:,} ingested, {report.scored:,} scored in this replay, "
+        f"{report.runs} Dagster runs"
+    )
+    if not report.trainings:
+        return
+    table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")
+    for t in report.trainings:
+        metrics = [f"{t.metrics[n]:.4f}" if n in t.metrics else "-" for n in ("auc", "gini", "ks", "brier")]
+        decision = f"{t.status}, promoted" if t.promoted else t.status
+        bads = f"{t.metrics['bads']:.0f}" if t.metrics else "-"
+        table.add_row(str(t.as_of), decision, t.version or "-", t.variant or "-", *metrics, bads, t.reason)
+    console.print(table)

@@ -1,0 +1,251 @@
+"""Runs the daily pipeline over a range of days, in this process, on the same Dagster instance as the UI.
+
+Belongs here: which days are still to do, in which order, and what came of them. The work itself is the jobs' own.
+
+Days are ingested and scored a range at a time, in one run each; trainings follow one another in as-of order, because
+each is compared with the champion that the one before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.assets.ingestion import DAYS_PER_RUN
+from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
+from credit_assets.build import build_definitions
+from credit_assets.failures import PermanentError
+from credit_assets.resources.store import Store
+from credit_assets.resources.tracking import Tracking
+from credit_assets.settings import Settings
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_INGESTED = ("raw_loan_data", "loan_outcomes", "processed_features")
+_TRAINED = ("training_set", "trained_model", "registered_model", "deployed_model")
+_GATE_ERROR = "DagsterAssetCheckFailedError"
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What one as-of date came to."""
+
+    as_of: date
+    status: str  # registered, rejected, blocked
+    version: str | None = None
+    variant: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    promoted: bool = False
+    reason: str = ""
+
+
+@dataclass
+class ReplayReport:
+    """Counts of runs and days done and found done, and the trainings in as-of order."""
+
+    days: int = 0
+    ingested: int = 0
+    scored: int = 0
+    runs: int = 0
+    trainings: list[TrainingOutcome] = field(default_factory=list)
+
+    def to_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def training_days(start: date, end: date, when: str) -> list[date]:
+    """As-of dates in start .. end: `every`, `last`, `none`, `month-end`, `quarter-end`, or a number of days.
+
+    A number N takes the last day and every N-th before it. Raises PermanentError for anything else.
+    """
+    days = [start + timedelta(n) for n in range((end - start).days + 1)]
+    last_of_month = [day for day in days if (day + timedelta(1)).day == 1]
+    if when.isdigit() and int(when) > 0:
+        return sorted(days[:: -int(when)])
+    choices = {
+        "none": [],
+        "last": days[-1:],
+        "every": days,
+        "month-end": last_of_month,
+        "quarter-end": [day for day in last_of_month if day.month % 3 == 0],
+    }
+    if when not in choices:
+        raise PermanentError(f"--train {when!r}: use {', '.join(choices)} or a number of days")
+    return choices[when]
+
+
+def ranges(days: Sequence[date], longest: int = DAYS_PER_RUN) -> Iterator[tuple[date, date]]:
+    """Days in runs without a gap, none longer than `longest`."""
+    first = previous = None
+    for day in days:
+        if first is None:
+            first = day
+        elif (day - previous).days > 1 or (day - first).days >= longest:
+            yield first, previous
+            first = day
+        previous = day
+    if first is not None:
+        yield first, previous
+
+
+class Replay:
+    """One replay on one instance. Stopping it at any point loses no finished day; the next one goes on from there."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, **overrides: Any) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.definitions = build_definitions(settings, **overrides)
+        resources = {**self.definitions.resources}
+        self.store: Store = resources["store"]
+        self.tracking: Tracking = resources["tracking"]
+
+    def run(
+        self,
+        start: date,
+        end: date,
+        train: str = "last",
+        *,
+        train_from: date | None = None,
+        again: bool = False,
+        on_progress: OnProgress = lambda what, done, of: None,
+    ) -> ReplayReport:
+        """Ingest, train and score start .. end, skipping what is there unless `again`.
+
+        Trains on the as-of dates of `training_days` from `train_from` on.
+
+        Raises PermanentError where a run fails for another reason than a gate of the training set.
+        """
+        days = self._days(start, end)
+        report = ReplayReport(days=len(days))
+        for first, last in self._todo(days, _INGESTED, again):
+            on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
+            self._must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
+            report.ingested += (last - first).days + 1
+        rescore_from = None
+        as_ofs = training_days(max(start, train_from or start), end, train)
+        for n, day in enumerate(as_ofs):
+            on_progress(f"train as of {day}", n, len(as_ofs))
+            if again or not self._there(day, _TRAINED):
+                outcome = self._train(day, report)
+                if outcome.promoted:
+                    rescore_from = min(rescore_from or day, day)
+            else:
+                outcome = self._recorded(day)
+            report.trainings.append(outcome)
+        missing = {d for first, last in self._todo(days, ("loan_scores",), again) for d in _between(first, last)}
+        stale = {day for day in days if rescore_from and day > rescore_from}
+        for first, last in ranges(sorted(missing | stale)):
+            on_progress(f"score {first} .. {last}", report.scored, len(days))
+            self._must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
+            report.scored += (last - first).days + 1
+        on_progress("done", 1, 1)
+        return report
+
+    def _days(self, start: date, end: date) -> list[date]:
+        if start > end:
+            raise PermanentError(f"--start {start} lies after --end {end}")
+        partitions = self.definitions.resolve_asset_graph().get(dg.AssetKey("raw_loan_data")).partitions_def
+        known = {date.fromisoformat(key) for key in partitions.get_partition_keys()}
+        days = _between(start, end)
+        outside = [day for day in days if day not in known]
+        if outside:
+            raise PermanentError(
+                f"{outside[0]} .. {outside[-1]} are no partitions: the first is {min(known, default=None)} "
+                f"(CREDIT_START_DATE), the last closed day {max(known, default=None)}"
+            )
+        return days
+
+    def _done(self, asset: str) -> set[str]:
+        # Both must know a partition: the file may have been lost, or the Dagster home may be new.
+        return self.instance.get_materialized_partitions(dg.AssetKey(asset)) & set(self.store.days(asset))
+
+    def _todo(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[tuple[date, date]]:
+        done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
+        return list(ranges([day for day in days if day.isoformat() not in done]))
+
+    def _there(self, day: date, assets: Sequence[str]) -> bool:
+        return all(day.isoformat() in self._done(asset) for asset in assets)
+
+    def _range(self, job: str, first: date, last: date, report: ReplayReport) -> Any:
+        tags = {
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+        }
+        return self._execute(job, report, tags=tags)
+
+    def _execute(self, job: str, report: ReplayReport, **how: Any) -> Any:
+        report.runs += 1
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, raise_on_error=False, run_config=_QUIET, **how
+        )
+        self.tracking.close_run(result.run_id, "SUCCESS" if result.success else "FAILURE")
+        return result
+
+    def _must(self, result: Any, what: str) -> None:
+        if not result.success:
+            raise PermanentError(
+                f"{what}: {'; '.join(why for _, why in failures(result))} (Dagster run {result.run_id})"
+            )
+
+    def _train(self, day: date, report: ReplayReport) -> TrainingOutcome:
+        result = self._execute(RETRAIN, report, partition_key=day.isoformat())
+        if result.success:
+            return self._recorded(day)
+        found = failures(result)
+        if all(gate for gate, _ in found):
+            return TrainingOutcome(day, "blocked", reason="; ".join(why for _, why in found))
+        self._must(result, f"train as of {day}")
+        raise AssertionError("unreachable")
+
+    def _recorded(self, day: date) -> TrainingOutcome:
+        def read(asset: str) -> Any:
+            return self.store.read_record(self.store.path(asset, f"{day}.json"))
+
+        trained, registered, deployed = read("trained_model"), read("registered_model"), read("deployed_model")
+        promoted = deployed["decision"] == "promoted"
+        return TrainingOutcome(
+            day,
+            registered["decision"],
+            registered["version"],
+            trained["variant"],
+            {name: trained["evaluation"][name] for name in ("auc", "gini", "ks", "brier", "ece", "rows", "bads")},
+            promoted,
+            why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
+        )
+
+
+def why(reasons: Sequence[dict[str, Any]]) -> str:
+    """The reasons that decided: those that failed, else all."""
+    failed = [reason["text"] for reason in reasons if not reason["passed"]]
+    return "; ".join(failed or [reason["text"] for reason in reasons])
+
+
+def failures(result: Any) -> list[tuple[bool, str]]:
+    """Per failed step: whether a gate stopped it, and one line that says why."""
+    found = []
+    for event in result.get_step_failure_events() if hasattr(result, "get_step_failure_events") else []:
+        found.append(_failure(event))
+    if not found:
+        found = [_failure(e) for e in result.all_events if e.is_step_failure]
+    return found or [(False, "the run failed before any step")]
+
+
+def _failure(event: dg.DagsterEvent) -> tuple[bool, str]:
+    data = event.step_failure_data
+    error = data.error
+    if data.user_failure_data and data.user_failure_data.description:
+        text = data.user_failure_data.description
+    elif error is not None:
+        text = (error.cause or error).message
+    else:
+        text = "unknown failure"
+    return bool(error and error.cls_name == _GATE_ERROR), f"{event.step_key}: {' '.join(text.split())[:400]}"
+
+
+def _between(first: date, last: date) -> list[date]:
+    return [first + timedelta(n) for n in range((last - first).days + 1)]

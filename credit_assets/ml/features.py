@@ -1,0 +1,301 @@
+"""Features: what a model reads, derived from the columns of an application.
+
+Belongs here: one documented pure function for each derived feature, and the frame of model inputs. Does not belong
+here: which of them a portfolio uses and from which columns (the portfolio file), encoding for one learner (`variants`),
+and anything that looks at more than one application (such a value would depend on who else applied).
+
+Every function takes and returns pandas Series of equal length, works on all rows at once and keeps missing missing: a
+result is missing exactly where an input is missing or where the value is not defined. The names of its parameters are
+the columns that it reads, unless the portfolio's `inputs` names others.
+
+numpy and pandas are imported where they are used: the portfolio file is validated against this module whenever the
+code location loads, and that must not cost an import of pandas.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from credit_assets.ml.portfolio import Portfolio
+
+    Numbers = pd.Series[float]
+
+
+def debt_to_income(total_debt: Numbers, annual_income: Numbers) -> Numbers:
+    """Debt over yearly income: total_debt / max(annual_income, 1). A ratio; 15,000 on 60,000 gives 0.25.
+
+    The floor of one currency unit keeps an applicant without income finite, and at the far end of the scale.
+    """
+    return total_debt / annual_income.clip(lower=1.0)
+
+
+def credit_utilization(credit_used: Numbers, credit_limit: Numbers) -> Numbers:
+    """Share of the revolving limit in use: credit_used / max(credit_limit, 1). 4,500 of 10,000 gives 0.45.
+
+    Above 1 when the account is overdrawn; not capped, since overdrawn accounts are the riskiest.
+    """
+    return credit_used / credit_limit.clip(lower=1.0)
+
+
+def available_credit(credit_limit: Numbers, credit_used: Numbers) -> Numbers:
+    """Unused revolving credit in currency: credit_limit - credit_used; negative when overdrawn."""
+    return credit_limit - credit_used
+
+
+def loan_to_income(loan_amount: Numbers, annual_income: Numbers) -> Numbers:
+    """Amount applied for over yearly income: loan_amount / max(annual_income, 1). 12,000 on 60,000 gives 0.2."""
+    return loan_amount / annual_income.clip(lower=1.0)
+
+
+def debt_and_loan_to_income(total_debt: Numbers, loan_amount: Numbers, annual_income: Numbers) -> Numbers:
+    """Debt once the loan is paid out, over yearly income: (total_debt + loan_amount) / max(annual_income, 1)."""
+    return (total_debt + loan_amount) / annual_income.clip(lower=1.0)
+
+
+def loan_to_value(loan_amount: Numbers, collateral_value: Numbers) -> Numbers:
+    """Amount applied for over the value of the collateral: loan_amount / max(collateral_value, 1)."""
+    return loan_amount / collateral_value.clip(lower=1.0)
+
+
+def monthly_payment(loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers) -> Numbers:
+    """Level payment of an annuity loan, currency a month: P r / (1 - (1 + r)^-n), r = interest_rate / 1200.
+
+    interest_rate is the nominal yearly rate in percent, term_months the number n of payments. Without interest the
+    payment is P / n. 10,000 at 12 percent over 36 months gives 332.14. Missing where the term is not positive or the
+    rate is negative. Source: the present value of an annuity in arrears, any textbook of finance.
+    """
+    import numpy as np
+
+    rate = interest_rate / 1200.0
+    defined = (term_months > 0) & (rate >= 0)
+    # expm1 and log1p: at rates near zero 1 - (1 + r)^-n loses all its digits. The rate of one where it is zero only
+    # keeps the division defined; that branch is not taken there.
+    discounted = -np.expm1(-term_months * np.log1p(rate.where(rate > 0, 1.0)))
+    payment = (loan_amount * rate / discounted).where(rate > 0, loan_amount / term_months.where(term_months > 0))
+    return cast("Numbers", payment.where(defined))
+
+
+def payment_to_income(
+    loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers, annual_income: Numbers
+) -> Numbers:
+    """Payment burden of the loan: monthly_payment / max(annual_income / 12, 1). 332.14 on 60,000 a year gives 0.0664."""
+    return monthly_payment(loan_amount, interest_rate, term_months) / (annual_income / 12.0).clip(lower=1.0)
+
+
+def residual_income(
+    annual_income: Numbers, loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers
+) -> Numbers:
+    """Income left after the loan's payment, currency a month: annual_income / 12 - monthly_payment."""
+    return annual_income / 12.0 - monthly_payment(loan_amount, interest_rate, term_months)
+
+
+def total_interest(loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers) -> Numbers:
+    """Interest over the life of the loan, currency: monthly_payment * term_months - loan_amount."""
+    return monthly_payment(loan_amount, interest_rate, term_months) * term_months - loan_amount
+
+
+def balance_per_account(credit_used: Numbers, open_accounts: Numbers) -> Numbers:
+    """Revolving balance an open account, currency: credit_used / max(open_accounts, 1)."""
+    return credit_used / open_accounts.clip(lower=1.0)
+
+
+def income_per_head(monthly_income: Numbers, dependents: Numbers) -> Numbers:
+    """Income a person of the household, currency a month: monthly_income / (1 + dependents).
+
+    Missing where dependents is negative.
+    """
+    return monthly_income / (1.0 + dependents.where(dependents >= 0))
+
+
+def times_past_due(past_due_30_59: Numbers, past_due_60_89: Numbers, past_due_90: Numbers) -> Numbers:
+    """Times past due of any severity, a count: the sum of the three buckets."""
+    return past_due_30_59 + past_due_60_89 + past_due_90
+
+
+# General forms, for a lender whose columns none of the above fits: a portfolio file names their inputs.
+
+
+def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
+    """numerator / max(denominator, 1), for amounts and counts. Not for denominators that live below one."""
+    return numerator / denominator.clip(lower=1.0)
+
+
+def product(left: Numbers, right: Numbers) -> Numbers:
+    """left * right, for instance a ratio times an income to get back an amount."""
+    return left * right
+
+
+def difference(left: Numbers, right: Numbers) -> Numbers:
+    """left - right, in their unit."""
+    return left - right
+
+
+def total(left: Numbers, right: Numbers) -> Numbers:
+    """left + right, in their unit."""
+    return left + right
+
+
+FUNCTIONS: dict[str, Callable[..., Numbers]] = {
+    function.__name__: function
+    for function in (
+        debt_to_income,
+        credit_utilization,
+        available_credit,
+        loan_to_income,
+        debt_and_loan_to_income,
+        loan_to_value,
+        monthly_payment,
+        payment_to_income,
+        residual_income,
+        total_interest,
+        balance_per_account,
+        income_per_head,
+        times_past_due,
+        ratio,
+        product,
+        difference,
+        total,
+    )
+}
+
+
+def parameters(name: str) -> tuple[str, ...]:
+    """Names of the inputs of a function of FUNCTIONS, in order. Raises KeyError for an unknown name."""
+    return tuple(inspect.signature(FUNCTIONS[name]).parameters)
+
+
+def derive(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
+    """A copy of `frame` with the portfolio's derived features added (float64), in file order.
+
+    Columns that bear the name of a derived feature are computed anew. An input that is no number counts as missing
+    (the contract has judged it before), and so does a result that is not finite. Raises ValueError naming the columns
+    that a derived feature needs and the frame lacks.
+    """
+    import numpy as np
+
+    wanted = {derived.name: _sources(derived.function_name, derived.inputs) for derived in portfolio.derived}
+    _require(frame, {source for sources in wanted.values() for source in sources}, "to derive features from")
+    numbers = {source: as_numbers(frame[source]) for sources in wanted.values() for source in sources}
+    derived_columns = {}
+    for derived in portfolio.derived:
+        result = FUNCTIONS[derived.function_name](*(numbers[source] for source in wanted[derived.name]))
+        derived_columns[derived.name] = result.astype("float64").replace([np.inf, -np.inf], np.nan)
+    return frame.assign(**derived_columns)
+
+
+def model_inputs(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
+    """What the models read: id, date, then `portfolio.feature_names`, sorted by (date, id) with a fresh index.
+
+    One row for each row of `frame` (the portfolio's columns, derived features not needed). Numeric, boolean and derived
+    features are float64 with NaN for missing; categories are str objects with None; the date is datetime64[ms] at
+    midnight (the whole calendar fits, which nanoseconds do not hold); the id is str or int64 as declared.
+    Raises ValueError naming missing columns, or an id or date that is missing or unreadable.
+    """
+    import pandas as pd
+
+    names = [portfolio.id_column, portfolio.date_column, *(column.name for column in portfolio.input_columns)]
+    _require(frame, names, "of the portfolio")
+    full = derive(frame[names], portfolio)
+    columns: dict[str, pd.Series[object]] = {
+        portfolio.id_column: as_ids(full[portfolio.id_column], portfolio.column(portfolio.id_column).type),
+        portfolio.date_column: as_days(full[portfolio.date_column]),
+    }
+    for name, values in columns.items():
+        if values.isna().any():
+            raise ValueError(f"column {name!r} is missing or unreadable in {int(values.isna().sum())} rows")
+    categories = set(portfolio.categorical_features)
+    for name in portfolio.feature_names:
+        columns[name] = as_categories(full[name]) if name in categories else as_numbers(full[name])
+    return pd.DataFrame(columns).sort_values(
+        [portfolio.date_column, portfolio.id_column], kind="stable", ignore_index=True
+    )
+
+
+def as_numbers(values: pd.Series[object]) -> Numbers:
+    """The column as float64: numbers, booleans, decimals and numbers written as text; anything else becomes NaN.
+
+    Infinities become NaN too. Keeps the index.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if values.dtype == np.float64:
+        numbers = values
+    elif pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        numbers = pd.Series(values.to_numpy(dtype="float64", na_value=np.nan), index=values.index, name=values.name)
+    else:
+        numbers = pd.to_numeric(values.astype(object), errors="coerce").astype("float64")
+    return cast("Numbers", numbers.where(np.isfinite(numbers)) if not np.isfinite(numbers).all() else numbers)
+
+
+def as_categories(values: pd.Series[object]) -> pd.Series[object]:
+    """The column as objects: str, or None where missing. Whole numbers keep no decimal point.
+
+    An integer column with gaps arrives from Arrow as float: without that rule a level would be "3" on a day without
+    missing values and "3.0" on the next. Keeps the index.
+    """
+    import numpy as np
+    import pandas as pd
+
+    missing = values.isna().to_numpy()
+    if pd.api.types.is_float_dtype(values.dtype):
+        present = values[~missing]
+        if (present == np.floor(present)).all() and np.isfinite(present).all():
+            values = values.astype("Int64")
+    texts = values.astype(object).to_numpy(copy=True)
+    texts[missing] = None
+    if pd.api.types.infer_dtype(texts, skipna=True) not in ("string", "empty"):
+        texts[~missing] = [str(value) for value in texts[~missing]]
+    return cast("pd.Series[object]", pd.Series(texts, index=values.index, name=values.name, dtype=object))
+
+
+def as_days(values: pd.Series[object]) -> pd.Series[pd.Timestamp]:
+    """The column as datetime64[ms] at midnight, from dates, timestamps (with or without zone) and ISO texts.
+
+    A timestamp with a zone keeps the calendar day of its own zone. What is no date becomes NaT. Keeps the index.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        values = values.dt.tz_localize(None)  # type: ignore[attr-defined]
+    if values.dtype.kind == "M" and isinstance(values.dtype, np.dtype):
+        days = values.to_numpy().astype("datetime64[D]")
+    else:
+        days = _days_of_objects(values.astype(object).where(values.notna(), None).to_numpy())
+    return cast(
+        "pd.Series[pd.Timestamp]", pd.Series(days.astype("datetime64[ms]"), index=values.index, name=values.name)
+    )
+
+
+def as_ids(values: pd.Series[object], type_: str) -> pd.Series[object]:
+    """The id column as declared: int64 for "integer" (where every id is a whole number), else str; keeps the index."""
+    import numpy as np
+
+    if type_ == "integer":
+        numbers = as_numbers(values)
+        if numbers.notna().all() and (numbers == np.floor(numbers)).all():
+            exact = values if values.dtype.kind in "iu" else values.astype(object).map(int)
+            return cast("pd.Series[object]", exact.astype("int64"))
+    return as_categories(values)
+
+
+def _days_of_objects(objects: Sequence[object]) -> object:
+    raise NotImplementedError
+
+
+def _sources(function: str, inputs: dict[str, str]) -> tuple[str, ...]:
+    return tuple(inputs.get(parameter, parameter) for parameter in parameters(function))
+
+
+def _require(frame: pd.DataFrame, names: set[str] | Sequence[str], what: str) -> None:
+    missing = sorted(set(names) - set(frame.columns))
+    if missing:
+        raise ValueError(
+            f"the frame lacks columns {what}: {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )

@@ -1,0 +1,171 @@
+"""The code location as Dagster loads it: the graph, its gates, and what loading it must not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from credit_assets.automation.jobs import DAILY, INGEST, RETRAIN, SCORE
+from credit_assets.build import build_definitions
+from credit_assets.settings import Settings, load_settings
+
+GRAPH = {
+    "raw_loan_data": set(),
+    "loan_outcomes": set(),
+    "processed_features": {"raw_loan_data"},
+    "training_set": {"processed_features", "loan_outcomes"},
+    "xgboost_candidate": {"training_set"},
+    "lightgbm_candidate": {"training_set"},
+    "catboost_candidate": {"training_set"},
+    "trained_model": {"training_set", "xgboost_candidate", "lightgbm_candidate", "catboost_candidate"},
+    "registered_model": {"trained_model"},
+    "deployed_model": {"registered_model"},
+    "loan_scores": {"processed_features"},
+}
+
+
+@pytest.fixture
+def definitions() -> dg.Definitions:
+    return build_definitions(load_settings())
+
+
+def test_the_graph_is_the_one_of_the_design(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    found = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_is_described_owned_partitioned_and_retried(definitions: dg.Definitions) -> None:
+    for asset in definitions.resolve_asset_graph().assets_defs:
+        spec = next(iter(asset.specs))
+        assert spec.group_name == "credit_scoring"
+        assert spec.description
+        assert spec.owners == ["team:credit-risk"]
+        assert spec.kinds
+        assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition)
+        policy = asset.op.retry_policy
+        assert policy is not None
+        assert (policy.max_retries, policy.backoff, policy.jitter) == (
+            2,
+            dg.Backoff.EXPONENTIAL,
+            dg.Jitter.PLUS_MINUS,
+        )
+
+
+def test_every_gate_blocks_and_is_partitioned(definitions: dg.Definitions) -> None:
+    specs = [spec for asset in definitions.resolve_asset_graph().assets_defs for spec in asset.check_specs]
+    assert {spec.asset_key.to_user_string() for spec in specs} == {"raw_loan_data", "loan_outcomes", "training_set"}
+    assert all(spec.blocking and spec.partitions_def is not None for spec in specs)
+
+
+def test_the_gates_add_no_step(definitions: dg.Definitions) -> None:
+    job = definitions.resolve_job_def(DAILY)
+    assert {node.name for node in job.graph.nodes} == set(GRAPH)
+
+
+def test_the_jobs_cover_the_graph_once(definitions: dg.Definitions) -> None:
+    parts = [{node.name for node in definitions.resolve_job_def(name).graph.nodes} for name in (INGEST, RETRAIN, SCORE)]
+    assert set.union(*parts) == set(GRAPH)
+    assert sum(map(len, parts)) == len(GRAPH)
+
+
+@pytest.mark.parametrize(("zone", "expected"), [("UTC", "2024-03-09"), ("America/New_York", "2024-03-09")])
+def test_the_schedule_runs_the_day_that_has_just_closed(zone: str, expected: str) -> None:
+    settings = load_settings(timezone=zone)
+    definitions = build_definitions(settings)
+    schedule = definitions.resolve_schedule_def(f"{DAILY}_schedule")
+    assert schedule.cron_schedule == "0 6 * * *"
+    assert schedule.execution_timezone == zone
+    at = datetime(2024, 3, 10, 11, tzinfo=UTC)
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=definitions.get_repository_def())
+    (request,) = schedule.evaluate_tick(context).run_requests
+    assert (request.run_key, request.partition_key) == (expected, expected)
+
+
+def test_the_schedule_says_when_no_day_has_closed() -> None:
+    definitions = build_definitions(load_settings(start_date="2024-03-10"))
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2024, 3, 10, 6, tzinfo=UTC), repository_def=definitions.get_repository_def()
+    )
+    result = definitions.resolve_schedule_def(f"{DAILY}_schedule").evaluate_tick(context)
+    assert not result.run_requests
+    assert "no day has closed since 2024-03-10" in (result.skip_message or "")
+
+
+def test_variants_choose_the_candidates() -> None:
+    graph = build_definitions(load_settings(variants="lightgbm")).resolve_asset_graph()
+    assert {k.to_user_string() for k in graph.get_all_asset_keys() if k.path[-1].endswith("_candidate")} == {
+        "lightgbm_candidate"
+    }
+
+
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess", "k8s"])
+def test_definitions_load_with_every_executor(executor: str) -> None:
+    dg.Definitions.validate_loadable(build_definitions(load_settings(executor=executor)))
+
+
+def test_an_unknown_override_is_refused(definitions: dg.Definitions) -> None:
+    with pytest.raises(ValueError, match="no resource wharehouse; known: warehouse"):
+        build_definitions(load_settings(), wharehouse=object())
+
+
+def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import json, sys; import credit_assets.definitions; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    heavy = {
+        "mlflow", "dagster_mlflow", "xgboost", "lightgbm", "catboost", "matplotlib", "kubernetes", "dagster_k8s",
+        "pandas", "pyarrow", "sklearn", "scipy", "pandera", "duckdb", "apprise",
+    }  # fmt: skip
+    assert not heavy & set(loaded)
+
+
+def test_the_fork_server_preloads_what_can_be_imported() -> None:
+    from credit_assets.kubernetes import PRELOAD
+
+    for module in PRELOAD:
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
+
+
+def test_ml_imports_neither_orchestrator_nor_tracking() -> None:
+    code = (
+        "import importlib, json, pkgutil, sys; import credit_assets.ml as ml; "
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(ml.__path__, 'credit_assets.ml.')]; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    assert not {"dagster", "mlflow", "kubernetes"} & set(loaded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["dagster", "definitions", "validate", "-m", "credit_assets.definitions"], ["dg", "check", "defs"]],
+    ids=["dagster", "dg"],
+)
+def test_dagsters_own_checks_pass(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    root = Path(__file__).resolve().parents[1]
+    program = str(Path(sys.executable).parent / command[0])
+    done = subprocess.run([program, *command[1:]], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_settings_reach_the_graph() -> None:
+    settings: Settings = load_settings(retries=0, lookback_days=30, performance_window_days=100)
+    graph = build_definitions(settings).resolve_asset_graph()
+    training = graph.get(dg.AssetKey("training_set"))
+    mapping = training.partition_mappings[dg.AssetKey("processed_features")]
+    assert isinstance(mapping, dg.TimeWindowPartitionMapping)
+    assert (mapping.start_offset, mapping.end_offset) == (-129, -100)
