@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from credit_assets.ml.portfolio import Portfolio
@@ -83,7 +85,7 @@ def monthly_payment(loan_amount: Numbers, interest_rate: Numbers, term_months: N
 def payment_to_income(
     loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers, annual_income: Numbers
 ) -> Numbers:
-    """Payment burden of the loan: monthly_payment / max(annual_income / 12, 1). 332.14 on 60,000 a year gives 0.0664."""
+    """Payment burden: monthly_payment / max(annual_income / 12, 1). 332.14 a month on 60,000 a year gives 0.0664."""
     return monthly_payment(loan_amount, interest_rate, term_months) / (annual_income / 12.0).clip(lower=1.0)
 
 
@@ -201,7 +203,7 @@ def model_inputs(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
     names = [portfolio.id_column, portfolio.date_column, *(column.name for column in portfolio.input_columns)]
     _require(frame, names, "of the portfolio")
     full = derive(frame[names], portfolio)
-    columns: dict[str, pd.Series[object]] = {
+    columns: dict[str, pd.Series[Any]] = {
         portfolio.id_column: as_ids(full[portfolio.id_column], portfolio.column(portfolio.id_column).type),
         portfolio.date_column: as_days(full[portfolio.date_column]),
     }
@@ -216,7 +218,7 @@ def model_inputs(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
     )
 
 
-def as_numbers(values: pd.Series[object]) -> Numbers:
+def as_numbers(values: pd.Series[Any]) -> Numbers:
     """The column as float64: numbers, booleans, decimals and numbers written as text; anything else becomes NaN.
 
     Infinities become NaN too. Keeps the index.
@@ -233,28 +235,23 @@ def as_numbers(values: pd.Series[object]) -> Numbers:
     return cast("Numbers", numbers.where(np.isfinite(numbers)) if not np.isfinite(numbers).all() else numbers)
 
 
-def as_categories(values: pd.Series[object]) -> pd.Series[object]:
+def as_categories(values: pd.Series[Any]) -> pd.Series[Any]:
     """The column as objects: str, or None where missing. Whole numbers keep no decimal point.
 
     An integer column with gaps arrives from Arrow as float: without that rule a level would be "3" on a day without
     missing values and "3.0" on the next. Keeps the index.
     """
-    import numpy as np
     import pandas as pd
 
     missing = values.isna().to_numpy()
-    if pd.api.types.is_float_dtype(values.dtype):
-        present = values[~missing]
-        if (present == np.floor(present)).all() and np.isfinite(present).all():
-            values = values.astype("Int64")
     texts = values.astype(object).to_numpy(copy=True)
     texts[missing] = None
     if pd.api.types.infer_dtype(texts, skipna=True) not in ("string", "empty"):
-        texts[~missing] = [str(value) for value in texts[~missing]]
-    return cast("pd.Series[object]", pd.Series(texts, index=values.index, name=values.name, dtype=object))
+        texts[~missing] = [_level(value) for value in texts[~missing]]
+    return pd.Series(texts, index=values.index, name=values.name, dtype=object)
 
 
-def as_days(values: pd.Series[object]) -> pd.Series[pd.Timestamp]:
+def as_days(values: pd.Series[Any]) -> pd.Series[Any]:
     """The column as datetime64[ms] at midnight, from dates, timestamps (with or without zone) and ISO texts.
 
     A timestamp with a zone keeps the calendar day of its own zone. What is no date becomes NaT. Keeps the index.
@@ -263,30 +260,53 @@ def as_days(values: pd.Series[object]) -> pd.Series[pd.Timestamp]:
     import pandas as pd
 
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_localize(None)  # type: ignore[attr-defined]
+        values = values.dt.tz_localize(None)
     if values.dtype.kind == "M" and isinstance(values.dtype, np.dtype):
         days = values.to_numpy().astype("datetime64[D]")
     else:
         days = _days_of_objects(values.astype(object).where(values.notna(), None).to_numpy())
-    return cast(
-        "pd.Series[pd.Timestamp]", pd.Series(days.astype("datetime64[ms]"), index=values.index, name=values.name)
-    )
+    return pd.Series(days.astype("datetime64[ms]"), index=values.index, name=values.name)
 
 
-def as_ids(values: pd.Series[object], type_: str) -> pd.Series[object]:
+def as_ids(values: pd.Series[Any], type_: str) -> pd.Series[Any]:
     """The id column as declared: int64 for "integer" (where every id is a whole number), else str; keeps the index."""
     import numpy as np
 
     if type_ == "integer":
         numbers = as_numbers(values)
         if numbers.notna().all() and (numbers == np.floor(numbers)).all():
-            exact = values if values.dtype.kind in "iu" else values.astype(object).map(int)
-            return cast("pd.Series[object]", exact.astype("int64"))
+            # Through float64 only where the text forces it ("12.0"): above 2^53 it would round.
+            try:
+                exact = values if values.dtype.kind in "iu" else values.astype(object).map(int)
+            except ValueError:
+                exact = numbers
+            return cast("pd.Series[Any]", exact.astype("int64"))
     return as_categories(values)
 
 
-def _days_of_objects(objects: Sequence[object]) -> object:
-    raise NotImplementedError
+def _days_of_objects(objects: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    import numpy as np
+    import pandas as pd
+
+    if pd.api.types.infer_dtype(objects, skipna=True) != "date":
+        objects = np.array([_day(value) for value in objects], dtype=object)
+    return objects.astype("datetime64[D]")
+
+
+def _day(value: object) -> date | None:
+    """Numbers are no dates here: read as days since 1970, a customer number would become a valid date."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value.strip()).date()
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else None
+
+
+def _level(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _sources(function: str, inputs: dict[str, str]) -> tuple[str, ...]:
