@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 # Relative on purpose: data of the demo lives beside the checkout and is thrown away with it.
 export CREDIT_HOME ?= $(CURDIR)/.credit_assets
 export DAGSTER_HOME ?= $(CREDIT_HOME)/dagster
+# Lenders often sit behind a proxy with a certificate of its own: trust what the machine trusts.
+export UV_SYSTEM_CERTS ?= true
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
