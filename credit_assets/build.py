@@ -5,7 +5,6 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg

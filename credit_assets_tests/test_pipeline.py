@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from credit_assets.instance import instance_of
 
 from credit_assets.cli.models import models_record, move_champion
 from credit_assets.cli.replay import Replay, failures, ranges, training_days
 from credit_assets.failures import PermanentError
-from credit_assets.instance import instance_of
 from credit_assets.ml.schemas import applications_schema, outcomes_schema, to_table
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings, load_settings

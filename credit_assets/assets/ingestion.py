@@ -94,7 +94,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
 def separate(
     checked: ContractResult, schema: pa.Schema, keys: tuple[str, str], days: Sequence[date]
 ) -> tuple[dict[date, Table], dict[date, Table]]:
-    """Kept and quarantined rows by day. A quarantined value may not fit its column's type, so all of its row is text."""
+    """Kept and quarantined rows by day. Quarantined rows are text: their values may not fit."""
     import pyarrow as pa
 
     from credit_assets.ml.schemas import REASON, to_table

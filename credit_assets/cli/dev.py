@@ -27,10 +27,9 @@ def serve(settings: Settings, host: str, port: int, mlflow_port: int) -> int:
     out.print(f"Dagster  http://{host}:{port}")
     if settings.tracking_uri.startswith("sqlite:"):
         artifacts = Path(settings.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts"
-        commands.append(
-            [_program("mlflow"), "server", "--backend-store-uri", settings.tracking_uri, "--host", host]
-            + ["--port", str(mlflow_port), "--default-artifact-root", str(artifacts), "--workers", "1"]
-        )
+        server = [_program("mlflow"), "server", "--backend-store-uri", settings.tracking_uri]
+        options = ["--host", host, "--port", str(mlflow_port), "--workers", "1"]
+        commands.append([*server, "--default-artifact-root", str(artifacts), *options])
         out.print(f"MLflow   http://{host}:{mlflow_port}")
     else:
         out.print("MLflow   the server of MLFLOW_TRACKING_URI")
