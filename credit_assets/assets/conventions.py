@@ -69,9 +69,12 @@ def retry_transient_only(function: _F) -> _F:
             named = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
             raise dg.Failure(description=f"{named}{error}", allow_retries=False) from error
 
-    # Dagster reads names and annotations from the signature; resolved here, in the asset's own module.
-    sorted_failures.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
-    sorted_failures.__annotations__ = inspect.get_annotations(function, eval_str=True)
+    # Dagster reads names and annotations from the signature; resolved here, in the asset's own module. Without the
+    # return annotation: Dagster takes MaterializeResult to mean that no value goes to the I/O manager.
+    signature = inspect.signature(function, eval_str=True).replace(return_annotation=inspect.Signature.empty)
+    sorted_failures.__signature__ = signature  # type: ignore[attr-defined]
+    annotations = inspect.get_annotations(function, eval_str=True)
+    sorted_failures.__annotations__ = {name: kind for name, kind in annotations.items() if name != "return"}
     return sorted_failures  # type: ignore[return-value]
 
 

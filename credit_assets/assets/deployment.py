@@ -30,7 +30,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         trained_model: dict[str, Any],
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.decisions import RegistrationPolicy, decide_registration
 
         policy = RegistrationPolicy(
@@ -76,7 +76,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
     @retry_transient_only
     def deployed_model(
         context: dg.AssetExecutionContext, registered_model: dict[str, Any], registry: dg.ResourceParam[Registry]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.decisions import decide_promotion
 
         as_of = date.fromisoformat(context.partition_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from credit_assets.assets.conventions import (
@@ -28,7 +30,7 @@ def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
         **asset_options(settings, partitions, "pandas", "parquet", io=PARQUET),
     )
     @retry_transient_only
-    def processed_features(context: dg.AssetExecutionContext, raw_loan_data: Table) -> dg.MaterializeResult:
+    def processed_features(context: dg.AssetExecutionContext, raw_loan_data: Table) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.features import model_inputs
         from credit_assets.ml.schemas import features_schema, to_table
 

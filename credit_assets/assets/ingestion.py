@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -44,7 +44,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     @retry_transient_only
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.contracts import check_applications
         from credit_assets.ml.schemas import applications_schema
 
@@ -74,7 +74,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     @retry_transient_only
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.contracts import check_outcomes
         from credit_assets.ml.schemas import outcomes_schema
 

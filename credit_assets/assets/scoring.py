@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from credit_assets.assets.conventions import (
@@ -31,7 +33,7 @@ def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
     @retry_transient_only
     def loan_scores(
         context: dg.AssetExecutionContext, processed_features: Table, registry: dg.ResourceParam[Registry]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.schemas import scores_schema, to_table
         from credit_assets.ml.scorer import CreditScorer
 

@@ -30,7 +30,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
         tracking: dg.ResourceParam[Tracking],
         registry: dg.ResourceParam[Registry],
         **records: dict[str, Any],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.fingerprints import frame_hash
 
         as_of = date.fromisoformat(context.partition_key)

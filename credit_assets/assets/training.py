@@ -39,7 +39,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
     @retry_transient_only
     def training_set(
         context: dg.AssetExecutionContext, processed_features: Table, loan_outcomes: Table
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
         from credit_assets.ml.schemas import to_table, training_schema
 
@@ -95,7 +95,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
     @retry_transient_only
     def candidate(
         context: dg.AssetExecutionContext, training_set: Table, tracking: dg.ResourceParam[Tracking]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         as_of = context.partition_key
         try:
             record = train_or_reuse(context, settings, variant, training_set, tracking)

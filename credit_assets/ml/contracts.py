@@ -274,7 +274,7 @@ class _Table:
 
     def schema_gate(self) -> dict[int, GateResult]:
         gates = {}
-        faults = [(name, "missing column", None) for name in self.absent]
+        faults: list[tuple[str, str, Mask | None]] = [(name, "missing column", None) for name in self.absent]
         faults += [
             (column.name, f"unreadable as {column.type}", self.unreadable_columns[column.name])
             for column in self.columns
@@ -495,8 +495,9 @@ def _read(frame: pd.DataFrame, column: Column) -> tuple[pd.Series[Any], Mask]:
         empty = pd.Series([None] * len(frame), index=frame.index, dtype=_DTYPES[column.type])
         return empty, none
     values = frame[column.name]
-    if values.dtype == object:
-        values = values.where(values != "", None)
+    if not isinstance(values.dtype, np.dtype) or values.dtype == object:
+        values = values.astype(object)
+        values = values.where(values.notna() & ~values.isin([""]), None)
     if column.type in ("string", "category"):
         return as_categories(values), none
     if column.type == "date":
@@ -519,5 +520,13 @@ def _read(frame: pd.DataFrame, column: Column) -> tuple[pd.Series[Any], Mask]:
     unreadable = given & numbers.isna().to_numpy(dtype=bool)
     if column.type == "boolean":
         return numbers.astype("boolean"), unreadable
-    exact = values if values.dtype.kind in "iu" and isinstance(values.dtype, np.dtype) else numbers
-    return exact.astype("Int64"), unreadable
+    if values.dtype.kind in "iu" and not unreadable.any():
+        return values.astype("Int64"), unreadable
+    whole = numbers.astype("Int64")
+    if values.dtype == object:
+        # Past 2^53 float64 has gaps, and a long customer number would become its neighbour's.
+        long = np.flatnonzero((numbers.abs() > 2.0**53).to_numpy(dtype=bool))
+        for row in long:
+            text = str(values.iloc[row]).strip()
+            whole.iloc[int(row)] = int(text) if text.lstrip("+-").isdigit() else int(numbers.iloc[row])
+    return whole, unreadable

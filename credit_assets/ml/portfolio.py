@@ -7,6 +7,7 @@ against it (`contracts`), deriving features (`features`), or any setting of the 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ Monotone = Literal[-1, 0, 1]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
 
 NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
+# Columns that the pipeline adds to the lender's own, downstream of the applications table.
+RESERVED_NAMES: frozenset[str] = frozenset({"default", "split", "quarantine_reason", "pd", "score", "model_version"})
 
 
 class PortfolioError(ValueError):
@@ -39,15 +42,20 @@ class Column(_Strict):
     description: str = ""
     unit: str = ""
     nullable: bool = True
-    minimum: float | None = None
-    maximum: float | None = None
-    allowed: tuple[str, ...] | None = None
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    allowed: tuple[str, ...] | None = Field(default=None, min_length=1)
     max_missing_share: float = Field(default=1.0, ge=0, le=1)
     on_violation: Literal["quarantine", "reject"] = "quarantine"
     monotone: Monotone = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Column:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(
+                f"column {self.name!r}: the pipeline itself adds a column of this name; let the warehouse show it "
+                f"under another one (reserved: {', '.join(sorted(RESERVED_NAMES))})"
+            )
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         if self.type not in NUMERIC_TYPES:
@@ -90,6 +98,12 @@ class OutcomeTable(_Strict):
     id: Identifier = "application_id"
     date: Identifier = "outcome_date"
     defaulted: Identifier = "defaulted"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> OutcomeTable:
+        if len({self.id, self.date, self.defaulted}) < 3:
+            raise ValueError("outcomes: id, date and defaulted must name three different columns")
+        return self
 
 
 class Gates(_Strict):
@@ -152,6 +166,8 @@ class Portfolio(_Strict):
         for derived in self.derived:
             if derived.name in seen:
                 raise ValueError(f"derived feature {derived.name!r} has the name of another column")
+            if derived.name in RESERVED_NAMES:
+                raise ValueError(f"derived feature {derived.name!r} has the name of a column that the pipeline adds")
             seen.add(derived.name)
             if derived.function_name not in FUNCTIONS:
                 raise ValueError(
@@ -186,7 +202,11 @@ class Portfolio(_Strict):
         return self._one("date").name
 
     def column(self, name: str) -> Column:
-        return next(column for column in self.columns if column.name == name)
+        """The column of that name. Raises KeyError where the portfolio has none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"portfolio {self.name!r} has no column {name!r}")
 
     @property
     def input_columns(self) -> tuple[Column, ...]:
@@ -214,6 +234,21 @@ class Portfolio(_Strict):
         return directions
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's last-one-wins on a key given twice would drop a rule without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_portfolio(path: str | Path | None = None) -> Portfolio:
     """Read and validate a portfolio file; without a path, the packaged one.
 
@@ -229,7 +264,7 @@ def load_portfolio(path: str | Path | None = None) -> Portfolio:
         except (OSError, UnicodeDecodeError) as error:
             raise PortfolioError(f"{source} cannot be read: {error}") from error
     try:
-        content: Any = yaml.safe_load(text)
+        content: Any = yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
         raise PortfolioError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(content, dict):

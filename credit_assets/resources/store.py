@@ -63,7 +63,11 @@ class Store:
     # Writing: a reader sees the old file or the new one, never half of either.
 
     def write_bytes(self, path: UPath, data: bytes) -> None:
-        """Write aside and rename on a local path; object stores publish an object only when it is complete."""
+        """Write aside and rename on a local path; object stores publish an object only when it is complete.
+
+        A killed process leaves the old file or the new one. The disk is not waited for: a file that a power failure
+        leaves empty is found out when it is read, and its partition is materialized again.
+        """
         if not _is_local(path):
             path.write_bytes(data)
             return
@@ -72,8 +76,6 @@ class Store:
         try:
             with open(str(aside), "xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(str(aside), str(path))
         finally:
             if os.path.exists(str(aside)):

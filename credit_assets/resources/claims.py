@@ -1,0 +1,193 @@
+"""Claims: one name, one value, whoever asks first wins. A lock service made of files in the store.
+
+Belongs here: creating a small file exclusively, and the "create, then claim" built on it. Does not belong here: what is
+claimed (`tracking`, `registry`) and the data files of the pipeline (`store`).
+
+MLflow has no unique key for a run or a model version, so that search-then-create makes two of them when two processes
+search at once. Files have: a local file system links a finished file to a name that must not exist, S3 takes
+`If-None-Match: *`, GCS `ifGenerationMatch=0`. A claim is never changed or given up, which is what makes it safe to
+read without a lock: whoever has seen a value has seen the only one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError, TransientError, is_transient
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+# Filesystems whose exclusive create is exclusive between machines (memory: within the process, for tests). The default
+# of fsspec looks first and writes then, which is no claim at all.
+_EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "memory"}
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
+_ATTEMPTS = 6
+
+
+class Claims:
+    """Claims under `<store>/claims`. Costs nothing to construct; opens the filesystem when used.
+
+    All processes that write to one MLflow server must be given the same store.
+    """
+
+    def __init__(self, store_uri: str, **storage_options: Any) -> None:
+        self.store_uri = store_uri
+        self._options = storage_options
+
+    def claim(self, name: str, value: str) -> str:
+        """Bind `name` to `value` unless it is bound; return what it is bound to.
+
+        `value` must tell claimants apart (a run id, a version) and must not be empty. Linearizable: all callers, in all
+        processes, get the same answer. Raises TransientError where the store does not answer, PermanentError where it
+        refuses the write or cannot create exclusively.
+        """
+        if not value or "\n" in value:
+            raise ValueError("the value of a claim is one line and not empty")
+        path = self._path(name)
+        data = f"{value}\n".encode()
+        why: Exception | None = None
+        for attempt in range(_ATTEMPTS):
+            try:
+                if isinstance(path, Path):
+                    _create_local(path, data)
+                else:
+                    path.fs.pipe_file(path.path, data, mode="create")
+                return value
+            except FileExistsError:
+                why = None
+            except Exception as error:
+                # A conflict of two writers (S3 answers 409) and an answer lost on the way look alike; what the name is
+                # bound to by now decides both.
+                why = error
+                if isinstance(error, PermissionError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EROFS):
+                    break
+            stored = self.get(name)
+            if stored is not None:
+                return stored
+            time.sleep(min(2.0, 0.05 * 2**attempt) * (0.5 + random.random()))
+        raise self._failure(f"cannot claim {name}", why) from why
+
+    def get(self, name: str) -> str | None:
+        """What `name` is bound to; None while it is free."""
+        path = self._path(name)
+        for attempt in range(_ATTEMPTS):
+            try:
+                data = path.read_bytes() if isinstance(path, Path) else path.fs.cat_file(path.path)
+            except FileNotFoundError:
+                return None
+            except Exception as error:
+                raise self._failure(f"cannot read the claim {name}", error) from error
+            if data.endswith(b"\n"):
+                return str(data, "utf-8").removesuffix("\n")
+            # Only where the file system has no hard links: created, not yet written.
+            time.sleep(0.05 * 2**attempt)
+        raise PermanentError(f"{path} is not a claim: its writer was stopped halfway; delete it")
+
+    def names(self, folder: str) -> list[str]:
+        """Names that are bound directly under `folder`, sorted, without the folder."""
+        path = self._path(folder)
+        try:
+            if isinstance(path, Path):
+                found = os.listdir(path)
+            else:
+                # Without this a long-lived process is shown the listing that it saw first.
+                path.fs.invalidate_cache()
+                found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in path.fs.ls(path.path, detail=False)]
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise self._failure(f"cannot list the claims of {folder}", error) from error
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
+    def single(
+        self, name: str, *, create: Callable[[], str], alive: Callable[[str], bool], discard: Callable[[str], None]
+    ) -> str:
+        """The one thing of this name: the one that is claimed, or made by `create` and claimed now.
+
+        Create first, claim then: a claim never points at something that is not there yet. Who loses the claim discards
+        what it made and gets the winner's. Something that is no longer `alive` (deleted by hand) makes room for a
+        successor under the next generation of the name.
+        """
+        for key in _generations(name):
+            held = self.get(key)
+            if held is None:
+                mine = create()
+                held = self.claim(key, mine)
+                if held == mine:
+                    return mine
+                discard(mine)
+            if alive(held):
+                return held
+        raise AssertionError("unreachable: generations do not end")
+
+    def holders(self, name: str) -> list[str]:
+        """Everything that `single` ever gave out under this name, oldest first."""
+        found = []
+        for key in _generations(name):
+            held = self.get(key)
+            if held is None:
+                break
+            found.append(held)
+        return found
+
+    def _path(self, name: str) -> Path | UPath:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a claim: letters, digits, _ . = - and / only")
+        from upath import UPath
+
+        try:
+            root = UPath(self.store_uri, **self._options)
+        except (ValueError, ImportError) as error:
+            raise PermanentError(f"CREDIT_STORE_URI {self.store_uri!r} cannot be opened: {error}") from error
+        if root.protocol in ("", "file", "local"):
+            return Path(str(root.absolute().path)) / "claims" / name
+        if root.protocol not in _EXCLUSIVE:
+            raise PermanentError(
+                f"CREDIT_STORE_URI {self.store_uri!r}: {root.protocol} cannot create a file exclusively, which runs "
+                "side by side need; use a folder, s3:// or gs://"
+            )
+        return root.joinpath("claims", name)
+
+    def _failure(self, what: str, error: Exception | None) -> TransientError | PermanentError:
+        text = f"{what} in {self.store_uri}: {error or 'the store did not settle on a value'}"
+        if error is None or is_transient(error) or getattr(error, "errno", None) in (errno.EBUSY, errno.EIO):
+            return TransientError(text)
+        return PermanentError(f"{text}; see that this process may read and write there")
+
+
+def _generations(name: str) -> Any:
+    yield name
+    number = 1
+    while True:
+        number += 1
+        yield f"{name}.{number}"
+
+
+def _create_local(path: Path, data: bytes) -> None:
+    """Create `path` with its content in one step. Raises FileExistsError where it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(aside, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # No hard links here (some network and FAT file systems): the name is exclusive, its content follows.
+            with open(path, "xb") as file:
+                file.write(data)
+    finally:
+        aside.unlink(missing_ok=True)
