@@ -70,9 +70,10 @@ def canonical_book(
 def give_me_some_credit_book(
     rows: int, start: date, end: date, seed: int, *, bad_rate: float = 0.067, window_days: int = 180
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Applications and outcomes for `data/give_me_some_credit.yaml`; a perfect model has an AUC of 0.82, a fitted one about 0.80.
+    """Applications and outcomes for `data/give_me_some_credit.yaml`.
 
-    6.7% bad, a fifth of the incomes and a fortieth of the dependents missing, as in the public file.
+    A perfect model has an AUC of 0.82, a fitted one about 0.80. 6.7% bad, a fifth of the incomes and a fortieth of the
+    dependents missing, as in the public file.
     """
     rng = np.random.default_rng(seed)
     troubled = rng.random(rows) < 0.2

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Rows held at a time while streaming: about 10 MB of a wide table.
 BATCH_ROWS = 50_000
 # How a column that should hold days is stored. "text" holds ISO days, which sort as days do.
-Stored = Literal["date", "timestamp", "text", "number", "other"]
+Stored = Literal["date", "timestamp", "text", "other"]
 _FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
 
 

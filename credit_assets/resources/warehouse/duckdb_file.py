@@ -70,7 +70,8 @@ class DuckDBWarehouse(Warehouse):
 
         text = str(error).splitlines()[0]
         lowered = text.lower()
-        if "could not set lock" in lowered or "different configuration" in lowered or "lock" in lowered.split("on file")[0]:
+        busy = "could not set lock" in lowered or "different configuration" in lowered
+        if busy or isinstance(error, duckdb.TransactionException):
             return TransientError(
                 f"{self.describe()} is held by another process (DuckDB lets one write, or many read); try again, or "
                 "use PostgreSQL where several write"
@@ -149,6 +150,4 @@ def _stored(kind: str) -> Stored:
         return "date"
     if kind.startswith("TIMESTAMP"):
         return "timestamp"
-    if kind in ("VARCHAR", "STRING"):
-        return "text"
-    return "number" if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT", "HUGEINT", "NUMBER")) or "INT" in kind else "other"
+    return "text" if kind == "VARCHAR" else "other"

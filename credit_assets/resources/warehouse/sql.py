@@ -178,9 +178,7 @@ class _SqlSession(Session):
             if self._dialect.name == "sqlite":
                 return "text"
             return "timestamp" if isinstance(kind, sa.DateTime) else "date"
-        if isinstance(kind, sa.String):
-            return "text"
-        return "number" if isinstance(kind, sa.Numeric | sa.Integer) else "other"
+        return "text" if isinstance(kind, sa.String) else "other"
 
     def sorted_text(self, column: Any, stored: Stored) -> Any:
         import sqlalchemy as sa
