@@ -37,7 +37,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         resources={**resources, **overrides},
         jobs=jobs(settings, partitions),
         schedules=[daily_schedule(settings, partitions)],
-        sensors=[failure_alert_sensor(settings), *tracking_close_sensors()],
+        sensors=[s for s in (failure_alert_sensor(settings), *tracking_close_sensors()) if s],
         executor=executor(settings),
     )
 

@@ -150,10 +150,22 @@ def real_events(tmp_path_factory: pytest.TempPathFactory) -> list[EventLogEntry]
     """The events of a real range run that fails at its end, as the parent class stored them."""
     folder = tmp_path_factory.mktemp("parent") / "home"
     with house(ConsolidatedSqliteEventLogStorage, folder) as instance:
-        run_range(instance, 9)
+        run_range(instance, 4)
     with sqlite3.connect(folder / "log" / "event_log.db") as connection:
         rows = connection.execute("SELECT event FROM event_logs ORDER BY id").fetchall()
     return [deserialize_value(text, EventLogEntry) for (text,) in rows]
+
+
+@pytest.fixture(scope="module")
+def parent_rows(
+    real_events: list[EventLogEntry], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[tuple[Any, ...]]]:
+    """What the parent class leaves in the file when it stores these events one by one."""
+    folder = tmp_path_factory.mktemp("expected")
+    parent = ConsolidatedSqliteEventLogStorage(str(folder))
+    for event in real_events:
+        parent.store_event(event)
+    return contents(folder)
 
 
 def test_the_real_events_are_of_every_kind_that_the_tables_hold(real_events: list[EventLogEntry]) -> None:
@@ -171,31 +183,24 @@ def test_the_real_events_are_of_every_kind_that_the_tables_hold(real_events: lis
 
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
 def test_batches_leave_the_rows_that_the_parent_class_leaves(
-    real_events: list[EventLogEntry], tmp_path: Path, size: int
+    real_events: list[EventLogEntry], parent_rows: dict[str, list[tuple[Any, ...]]], tmp_path: Path, size: int
 ) -> None:
-    parent = ConsolidatedSqliteEventLogStorage(str(tmp_path / "parent"))
-    for event in real_events:
-        parent.store_event(event)
-    own = EmbeddedEventLogStorage(str(tmp_path / "own"))
+    assert len(parent_rows["event_logs"]) == len(real_events)
+    assert parent_rows["asset_event_tags"]
+    assert parent_rows["asset_check_executions"]
+    own = EmbeddedEventLogStorage(str(tmp_path))
     for start in range(0, len(real_events), size):
         own.store_event_batch(real_events[start : start + size])
-    expected = contents(tmp_path / "parent")
-    assert len(expected["event_logs"]) == len(real_events)
-    assert expected["asset_event_tags"]
-    assert expected["asset_check_executions"]
-    assert contents(tmp_path / "own") == expected
     own.dispose()
+    assert contents(tmp_path) == parent_rows
 
 
 def test_single_events_leave_the_rows_that_the_parent_class_leaves(
-    real_events: list[EventLogEntry], tmp_path: Path
+    real_events: list[EventLogEntry], parent_rows: dict[str, list[tuple[Any, ...]]], storage: EmbeddedEventLogStorage
 ) -> None:
-    for cls, name in ((ConsolidatedSqliteEventLogStorage, "parent"), (EmbeddedEventLogStorage, "own")):
-        storage = cls(str(tmp_path / name))
-        for event in real_events:
-            storage.store_event(event)
-        storage.dispose()
-    assert contents(tmp_path / "own") == contents(tmp_path / "parent")
+    for event in real_events:
+        storage.store_event(event)
+    assert contents(Path(storage._base_dir)) == parent_rows
 
 
 def test_a_batch_goes_on_from_rows_that_are_there_and_after_a_wipe(

@@ -424,7 +424,7 @@ def test_exceeds_is_the_binomial_tail():
 # Many days at once
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_a_day_is_judged_the_same_alone_and_among_others(portfolio: Portfolio, data: st.DataObject):
     days = [DAY + timedelta(days=number) for number in range(4)]

@@ -16,6 +16,8 @@ from credit_assets.resources.registry import Registry, Version
 from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
+ACTOR = "credit_scoring pipeline"
+
 
 def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
@@ -80,28 +82,30 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         from credit_assets.ml.decisions import decide_promotion
 
         as_of = date.fromisoformat(context.partition_key)
-        before = registry.champion_at(as_of)
-        newest = registry.alias("champion")
+        takes_over = day_after(as_of)
+        version = registered_model["version"]
+        versions = registry.versions()
+        # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
+        made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
+        standing = [v.as_of for v in versions for start, _ in v.champion_periods if not made or start <= as_of]
         decision = decide_promotion(
             settings.promotion,
             accepted=registered_model["decision"] == "registered",
             as_of=as_of,
-            champion_as_of=newest.as_of if newest else None,
+            champion_as_of=max(standing, default=None),
         )
-        version = registered_model["version"]
-        if version is not None:
-            registry.mark_challenger(version)
-        if decision.accepted:
+        moves = {"challenger": version is not None, "shadow": version is not None and settings.promotion == "shadow"}
+        moves["champion"] = decision.accepted and not made
+        for alias in (name for name, wanted in moves.items() if wanted):
             registry.move_alias(
-                "champion",
+                alias,
                 version,
-                effective_from=day_after(as_of),
-                reason=decision.summary(),
-                by="credit_assets",
+                effective_from=takes_over,
+                reason=decision.summary() if alias == "champion" else "passed its gates",
+                by=ACTOR,
+                forward_only=True,
             )
-        elif version is not None and settings.promotion == "shadow":
-            registry.mark_shadow(version)
-        after = registry.champion_at(day_after(as_of))
+        before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
         record = {
             "as_of": as_of.isoformat(),
             "champion_before": before.version if before else None,

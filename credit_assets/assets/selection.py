@@ -53,10 +53,13 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
             "run_id": best["run_id"],
             "model_uri": best["model_uri"],
             "data": data,
+            "test_from": test_from(training_set, settings.portfolio_contract.date_column),
             "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in trained},
             "failed_variants": sorted(r["variant"] for r in records.values() if r["status"] != "trained"),
             "evaluation": best["metrics"]["test"],
-            "champion": compare_with_champion(training_set, best, as_of, tracking, registry),
+            "champion": compare_with_champion(
+                training_set, settings.portfolio_contract.date_column, best, as_of, tracking, registry
+            ),
         }
         return dg.MaterializeResult(
             value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=describe(record)
@@ -66,7 +69,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
 
 
 def compare_with_champion(
-    training_set: Table, best: dict[str, Any], as_of: date, tracking: Tracking, registry: Registry
+    training_set: Table, date_column: str, best: dict[str, Any], as_of: date, tracking: Tracking, registry: Registry
 ) -> dict[str, Any] | None:
     """Both models on the out-of-time rows that neither has used; None while no champion is in force.
 
@@ -85,7 +88,6 @@ def compare_with_champion(
     rows = training_set.filter(pc.equal(training_set["split"], "test"))
     # Held out by the champion too: its own test began here, and everything later it cannot have seen.
     unseen_from = date.fromisoformat(champion.tags["test_from"])
-    date_column = next(field.name for field in training_set.schema if pa.types.is_date32(field.type))
     rows = rows.filter(pc.greater_equal(rows[date_column], pa.scalar(unseen_from)))
     record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
     frame = rows.to_pandas(date_as_object=False)
@@ -101,6 +103,14 @@ def compare_with_champion(
         "candidate_evaluation": evaluate(target, ours).to_record(),
         "difference": compare(target, ours, theirs).to_record(),
     }
+
+
+def test_from(training_set: Table, date_column: str) -> str:
+    """First application date of the out-of-time test: what this model has not seen begins here."""
+    import pyarrow.compute as pc
+
+    rows = training_set.filter(pc.equal(training_set["split"], "test"))
+    return str(pc.min(rows[date_column]).as_py().isoformat())
 
 
 def describe(record: dict[str, Any]) -> dict[str, Any]:

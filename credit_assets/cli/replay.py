@@ -171,14 +171,14 @@ class Replay:
     def _there(self, day: date, assets: Sequence[str]) -> bool:
         return all(day.isoformat() in self._done(asset) for asset in assets)
 
-    def _range(self, job: str, first: date, last: date, report: ReplayReport) -> Any:
+    def _range(self, job: str, first: date, last: date, report: ReplayReport) -> dg.ExecuteInProcessResult:
         tags = {
             "dagster/asset_partition_range_start": first.isoformat(),
             "dagster/asset_partition_range_end": last.isoformat(),
         }
         return self._execute(job, report, tags=tags)
 
-    def _execute(self, job: str, report: ReplayReport, **how: Any) -> Any:
+    def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, raise_on_error=False, run_config=_QUIET, **how
@@ -186,7 +186,7 @@ class Replay:
         self.tracking.close_run(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result
 
-    def _must(self, result: Any, what: str) -> None:
+    def _must(self, result: dg.ExecuteInProcessResult, what: str) -> None:
         if not result.success:
             raise PermanentError(
                 f"{what}: {'; '.join(why for _, why in failures(result))} (Dagster run {result.run_id})"
@@ -225,26 +225,27 @@ def why(reasons: Sequence[dict[str, Any]]) -> str:
     return "; ".join(failed or [reason["text"] for reason in reasons])
 
 
-def failures(result: Any) -> list[tuple[bool, str]]:
+def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
     """Per failed step: whether a gate stopped it, and one line that says why."""
-    found = []
-    for event in result.get_step_failure_events() if hasattr(result, "get_step_failure_events") else []:
-        found.append(_failure(event))
-    if not found:
-        found = [_failure(e) for e in result.all_events if e.is_step_failure]
-    return found or [(False, "the run failed before any step")]
+    events = [event for event in result.all_events if event.is_step_failure]
+    return [_failure(event, result) for event in events] or [(False, "the run failed before any step")]
 
 
-def _failure(event: dg.DagsterEvent) -> tuple[bool, str]:
+def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
     data = event.step_failure_data
     error = data.error
-    if data.user_failure_data and data.user_failure_data.description:
-        text = data.user_failure_data.description
-    elif error is not None:
-        text = (error.cause or error).message
-    else:
-        text = "unknown failure"
-    return bool(error and error.cls_name == _GATE_ERROR), f"{event.step_key}: {' '.join(text.split())[:400]}"
+    if error is not None and error.cls_name == _GATE_ERROR:
+        gates = [
+            f"{check.asset_key.path[-1]}.{check.check_name}: {check.description}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+            and check.severity == dg.AssetCheckSeverity.ERROR
+            and check.asset_key.path[-1] == event.step_key
+        ]
+        return True, "; ".join(gates)
+    described = data.user_failure_data and data.user_failure_data.description
+    text = described or (error.message if error is not None else "unknown failure")
+    return False, f"{event.step_key}: {' '.join(text.split())[:400]}"
 
 
 def _between(first: date, last: date) -> list[date]:

@@ -46,7 +46,10 @@ _NUMBERS = (
 _FEW_VALUES = ("term", "int_rate", "emp_length", "home_ownership", "issue_d", "loan_status", "purpose", "addr_state",
                "last_pymnt_d")  # fmt: skip
 _MISSING = ("", "n/a", "na", "nan", "null", "none", "<na>", "nat")
-_MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())}
+_MONTHS = {
+    "jan": 0, "feb": 1, "mar": 2, "apr": 3, "may": 4, "jun": 5, "jul": 6, "aug": 7, "sep": 8, "oct": 9, "nov": 10,
+    "dec": 11,
+}  # fmt: skip
 _MONTH_FORMS = (
     r"(?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",
     r"(?P<year>\d{4}|\d{2})[-/ ](?P<name>[a-z]{3})[a-z]*",  # "15-Dec", as spreadsheets turn "Dec-15"
@@ -196,7 +199,9 @@ def _read_csv(path: Path) -> tuple[pa.Table, np.ndarray, list[tuple[int, str]]]:
                 ),
             )
             for batch in reader:
-                columns = [c.dictionary_encode() if n in _FEW_VALUES else c for n, c in zip(present, batch, strict=True)]
+                columns = [
+                    c.dictionary_encode() if n in _FEW_VALUES else c for n, c in zip(present, batch, strict=True)
+                ]
                 parts.append(pa.RecordBatch.from_arrays(columns, names=present))
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise PermanentError(f"{path} is not a readable CSV file: {str(error).split(':')[0]}") from error
@@ -246,7 +251,11 @@ def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, bool]:
     import pyarrow.compute as pc
 
     if not pa.types.is_string(column.type) and not pa.types.is_dictionary(column.type):
-        return pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy("float64"), np.zeros(len(column), bool), False
+        return (
+            pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy("float64"),
+            np.zeros(len(column), bool),
+            False,
+        )
     text = _text(column)
     percent = bool(pc.any(pc.ends_with(text, "%")).as_py())
     bare = pc.replace_substring_regex(text, r"[%$,]|\s*months?$", "")
@@ -523,7 +532,9 @@ class _Reading:
         # "NONE" is a level of home ownership, so only blanks are missing here.
         text = pc.utf8_trim_whitespace(self.raw[name].cast(pa.string()).take(pa.array(kept)))
         text = pc.utf8_upper(text) if upper else pc.utf8_lower(text)
-        return pc.if_else(pc.is_in(text, pa.array(["", "N/A", "n/a", "NAN", "nan"])), pa.scalar(None, pa.string()), text)
+        return pc.if_else(
+            pc.is_in(text, pa.array(["", "N/A", "n/a", "NAN", "nan"])), pa.scalar(None, pa.string()), text
+        )
 
     def _rejected(self) -> pd.DataFrame:
         import numpy as np

@@ -524,8 +524,8 @@ def _read(frame: pd.DataFrame, column: Column) -> tuple[pd.Series[Any], Mask]:
         return values.astype("Int64"), unreadable
     whole = numbers.astype("Int64")
     if values.dtype == object:
-        # Past 2^53 float64 has gaps, and a long customer number would become its neighbour's.
-        long = np.flatnonzero((numbers.abs() > 2.0**53).to_numpy(dtype=bool))
+        # From 2^53 on float64 has gaps, and a long customer number would become its neighbour's.
+        long = np.flatnonzero((numbers.abs() >= 2.0**53).to_numpy(dtype=bool))
         for row in long:
             text = str(values.iloc[row]).strip()
             whole.iloc[int(row)] = int(text) if text.lstrip("+-").isdigit() else int(numbers.iloc[row])

@@ -35,6 +35,7 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ RUN_STATUS = {"SUCCESS": "FINISHED", "FAILURE": "FAILED", "CANCELED": "KILLED"}
 
 # Set before MLflow is imported, and only where the environment does not say otherwise. Telemetry would call home from
 # every step. MLflow's own 7 retries of 120 seconds keep a step waiting for minutes on a server that is not there, while
-# Dagster's retry policy is the place for waiting. The rest: no copy of the lender's own uv project in the model, no git
-# call for every run.
+# Dagster's retry policy is the place for waiting. The rest: no copy of a uv project that happens to lie in the working
+# folder in the model, no progress bars in step logs, no complaint about a missing git.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -72,6 +73,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -81,6 +83,7 @@ _PARAMS_PER_CALL = 100
 _POINTS_PER_CURVE = 400
 _DIGEST_LENGTH = 36
 _LOCK_ATTEMPTS = 5
+_LOCK_WAITED_SECONDS = 10.0
 # Any constant: sessions that ask for the same number wait for each other.
 _MIGRATION_LOCK = 7_021_935
 
@@ -209,17 +212,19 @@ class Tracking:
             raise failure from cause
 
     def call(self, doing: str, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """One call to MLflow inside `failures`, tried again while another process holds the SQLite file.
+        """One call to MLflow inside `failures`, tried again where SQLite found its file locked and did not wait.
 
-        SQLite gives up at once, without the busy timeout, where two transactions wait for each other; MLflow has rolled
-        the transaction back by then, so that calling again is safe.
+        MLflow waits 20 seconds for a lock, but SQLite gives up at once where two transactions wait for each other.
+        MLflow has rolled the transaction back by then, so that calling again is safe.
         """
         for attempt in range(1, _LOCK_ATTEMPTS + 1):
+            begun = time.monotonic()
             try:
                 with self.failures(doing):
                     return function(*args, **kwargs)
             except TransientError as error:
-                if "database is locked" not in str(error) or attempt == _LOCK_ATTEMPTS:
+                waited = time.monotonic() - begun > _LOCK_WAITED_SECONDS
+                if "database is locked" not in str(error) or waited or attempt == _LOCK_ATTEMPTS:
                     raise
             time.sleep(0.1 * 2**attempt * (0.5 + random.random()))
         raise AssertionError("unreachable")
@@ -401,7 +406,7 @@ class Tracking:
         """End what a Dagster run has left open. `status` is Dagster's: SUCCESS, FAILURE or CANCELED.
 
         The parent ends FINISHED, FAILED or KILLED. A child that is still RUNNING ends KILLED whatever the status is: a
-        step ends its own, so this one's process was killed. For a Dagster run without MLflow runs it costs one look into
+        step ends its own, so this one's process was killed. Where no MLflow run was made this is one look into
         the store; calling it again changes nothing.
         """
         if status not in RUN_STATUS:
@@ -544,10 +549,11 @@ class Tracking:
             return _scorer_folder(local, model_uri)
         aside = cached.with_name(f".{model_id}.{uuid.uuid4().hex}.tmp")
         try:
-            self._fetch(location, aside, f"cannot fetch {model_uri}")
-            _scorer_folder(aside, model_uri)
+            # The last part of the location appears again below the folder asked for.
+            fetched = self._fetch(location, aside, f"cannot fetch {model_uri}")
+            _scorer_folder(fetched, model_uri)
             try:
-                aside.rename(cached)
+                fetched.rename(cached)
             except OSError:
                 # Another process was first. A model is never changed, so theirs is as good.
                 if not cached.is_dir():
@@ -676,7 +682,9 @@ class CandidateRun:
         import mlflow.data
         from mlflow.entities import DatasetInput, InputTag
 
-        with self.tracking.failures("cannot log the data set"):
+        with self.tracking.failures("cannot log the data set"), warnings.catch_warnings():
+            # Advice on schemas that are to be enforced, which this one is not.
+            warnings.simplefilter("ignore")
             data = mlflow.data.from_pandas(
                 frame, source=source, name=name, digest=digest[:_DIGEST_LENGTH], targets=target
             )
@@ -811,7 +819,9 @@ def _opened_by_dagster_mlflow(
 ) -> Iterator[Any]:
     """dagster-mlflow's resource on exactly this run; afterwards nothing of it is left in MLflow's globals."""
     with tracking.fluent() as mlflow:
-        with tracking.failures("cannot open a run"):
+        with warnings.catch_warnings():
+            # dagster-mlflow calls itself a beta, at each import and each use.
+            warnings.simplefilter("ignore")
             import mlflow.tracking.fluent as fluent
             from dagster_mlflow.resources import MlFlow
 
@@ -829,7 +839,8 @@ def _opened_by_dagster_mlflow(
             )
         status, ended = "FAILED", False
         try:
-            with tracking.failures("cannot open a run"):
+            with tracking.failures("cannot open a run"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 resource = MlFlow(context)
             # dagster-mlflow unregisters end_run, which MLflow no longer registers.
             atexit.unregister(fluent._safe_end_run)

@@ -1,31 +1,21 @@
 """The learners that compete for each as-of date: one entry of VARIANTS each, one module each.
 
-Belongs here: the interface that every learner keeps, its default parameters, and the list. Does not belong here: what
-one library needs (its own module, imported when a model is fitted, read or asked), and everything that is the same for
-all learners: splits, calibration, evaluation (`training`).
+Belongs here: the list. Does not belong here: the interface that every learner keeps (`learner`), the encoding of its
+inputs (`encoding`), what one library needs (its own module), and what is the same for all learners (`training`).
 
-Adding a variant is one module with `names`, `fit`, `save`, `load` and `predict_margin`, and one entry in VARIANTS.
+Adding a variant is one module with a subclass of `Variant`, and one entry below. Importing this package imports no
+learner and no pandas: each module reaches for its library when a model is fitted, saved, read or asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Variant:
-    name: str
-    label: str
-    filename: str
-    defaults: dict[str, Any] = field(default_factory=dict)
-
+from credit_assets.ml.variants.catboost import CatBoostVariant
+from credit_assets.ml.variants.learner import Fitted, Parameter, Variant
+from credit_assets.ml.variants.lightgbm import LightGBMVariant
+from credit_assets.ml.variants.xgboost import XGBoostVariant
 
 VARIANTS: dict[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("xgboost", "XGBoost", "model.ubj", {}),
-        Variant("lightgbm", "LightGBM", "model.txt", {}),
-        Variant("catboost", "CatBoost", "model.cbm", {}),
-    )
+    variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant())
 }
+
+__all__ = ["VARIANTS", "Fitted", "Parameter", "Variant"]

@@ -69,7 +69,7 @@ def _one_by_one(values: Sequence[Any], wanted: pa.DataType) -> tuple[pa.Array, i
     converted: list[Any] = []
     bad = 0
     for value in values:
-        if value is None or value != value:  # noqa: PLR0124 - NaN and NaT, whatever their class
+        if value is None or value != value:  # NaN and NaT, whatever their class
             converted.append(None)
             continue
         try:

@@ -1,0 +1,606 @@
+"""The warehouse on DuckDB, SQLite and a real PostgreSQL: the same contract on each, and each way to fail."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.ml.portfolio import Portfolio, load_portfolio
+from credit_assets.ml.schemas import applications_schema, outcomes_schema
+from credit_assets.resources.warehouse import TableCounts, Warehouse, masked, open_warehouse
+from credit_assets.resources.warehouse.arrow_columns import fit
+from credit_assets_tests.postgres import postgres_database, postgres_url  # noqa: F401
+
+DAY = date(2024, 2, 28)
+KINDS = ["duckdb", "sqlite", "postgresql"]
+
+
+@pytest.fixture(scope="module")
+def portfolio() -> Portfolio:
+    return load_portfolio()
+
+
+def _url(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
+    if kind == "postgresql":
+        url: str = request.getfixturevalue("postgres_database")
+        return url
+    return f"{kind}:///{folder / 'warehouse.db'}"
+
+
+@pytest.fixture(params=KINDS)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
+    """A warehouse without tables; its file exists."""
+    warehouse = open_warehouse(_url(request.param, tmp_path, request))
+    execute(warehouse, "CREATE TABLE unrelated (a INTEGER)")
+    return warehouse
+
+
+@pytest.fixture
+def filled(empty: Warehouse, portfolio: Portfolio) -> Warehouse:
+    empty.create_tables(portfolio)
+    empty.write(portfolio, applications(portfolio, 30), outcomes(portfolio, 10))
+    return empty
+
+
+def applications(portfolio: Portfolio, rows: int, **columns: list[Any]) -> pa.Table:
+    """Ten applications a day from DAY on, written in reverse order of id."""
+    made: dict[str, list[Any]] = {
+        "application_id": [f"A{i:04d}" for i in reversed(range(rows))],
+        "application_date": [DAY + timedelta(days=i // 10) for i in reversed(range(rows))],
+        "annual_income": [50_000.5 + i for i in range(rows)],
+        "term_months": [36] * rows,
+        "loan_amount": [1_000.0] * rows,
+        "purpose": ['other, "quoted"' if i % 3 else "" for i in range(rows)],
+        "employment_years": [None] * rows,
+        **columns,
+    }
+    schema = applications_schema(portfolio)
+    return pa.table({f.name: pa.array(made.get(f.name, [None] * rows), f.type) for f in schema}, schema=schema)
+
+
+def outcomes(portfolio: Portfolio, rows: int) -> pa.Table:
+    names = [f"A{i:04d}" for i in range(rows)]
+    days = [DAY + timedelta(days=400 + i % 2) for i in range(rows)]
+    return pa.table([names, days, [i % 2 for i in range(rows)]], schema=outcomes_schema(portfolio))
+
+
+def execute(warehouse: Warehouse, *statements: str) -> None:
+    """Plain SQL, past the warehouse's own methods."""
+    url = warehouse._url
+    if url.startswith("duckdb"):
+        import duckdb
+
+        with duckdb.connect(url.removeprefix("duckdb:///")) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        return
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def test_reads_a_range_ordered_and_typed(filled: Warehouse, portfolio: Portfolio) -> None:
+    read = filled.read_applications(portfolio, DAY, DAY + timedelta(days=1)).read_all()
+    assert read.schema == applications_schema(portfolio)
+    written = applications(portfolio, 30).sort_by("application_id").slice(0, 20)
+    assert read.equals(written)
+    known = filled.read_outcomes(portfolio, DAY + timedelta(days=401), DAY + timedelta(days=401)).read_all()
+    assert known.schema == outcomes_schema(portfolio)
+    assert known.column("application_id").to_pylist() == ["A0001", "A0003", "A0005", "A0007", "A0009"]
+    assert set(known.column("defaulted").to_pylist()) == {1}
+
+
+def test_an_empty_day_is_an_empty_reader(filled: Warehouse, portfolio: Portfolio) -> None:
+    for read in (filled.read_applications, filled.read_outcomes):
+        table = read(portfolio, date(1999, 1, 1), date(1999, 12, 31)).read_all()
+        assert table.num_rows == 0
+    assert table.schema == outcomes_schema(portfolio)
+    assert filled.daily_counts(portfolio, date(1999, 1, 1), date(1999, 12, 31)) == {}
+
+
+def test_counts_and_range(filled: Warehouse, portfolio: Portfolio) -> None:
+    assert filled.date_range(portfolio) == (DAY, DAY + timedelta(days=2))
+    # 28 and 29 February, 1 March
+    assert filled.daily_counts(portfolio, DAY + timedelta(days=1), date(2025, 1, 1)) == {
+        date(2024, 2, 29): 10,
+        date(2024, 3, 1): 10,
+    }
+    filled.ping()
+
+
+def test_range_of_an_empty_table(empty: Warehouse, portfolio: Portfolio) -> None:
+    empty.create_tables(portfolio)
+    empty.create_tables(portfolio)
+    assert empty.date_range(portfolio) is None
+
+
+def test_write_inserts_updates_and_leaves(filled: Warehouse, portfolio: Portfolio) -> None:
+    first = applications(portfolio, 30)
+    again = filled.write(portfolio, first, outcomes(portfolio, 10))
+    assert (again.applications, again.outcomes) == (TableCounts(0, 0, 30), TableCounts(0, 0, 10))
+
+    # 25 stay as they are; in five, one value becomes null and another stops being null; five are new.
+    new = applications(portfolio, 35).sort_by("application_id").slice(30)
+    kept = first.sort_by("application_id")
+    changed = kept.slice(25)
+    for name, values in (("annual_income", [None] * 5), ("employment_years", [2.0] * 5)):
+        changed = changed.set_column(changed.column_names.index(name), name, pa.array(values, pa.float64()))
+    wanted = pa.concat_tables([kept.slice(0, 25), changed, new])
+    report = filled.write(portfolio, wanted, None)
+    assert report.applications == TableCounts(inserted=5, updated=5, unchanged=25)
+    assert report.to_record()["outcomes_unchanged"] == 0
+    assert filled.read_applications(portfolio, DAY, DAY + timedelta(days=9)).read_all().equals(wanted)
+
+
+def test_columns_outside_the_portfolio_are_left_alone(filled: Warehouse, portfolio: Portfolio) -> None:
+    execute(
+        filled,
+        "ALTER TABLE loan_applications ADD COLUMN note VARCHAR(20)",
+        "UPDATE loan_applications SET note = 'by hand'",
+    )
+    rich = applications(portfolio, 30, annual_income=[1.0] * 30).append_column("more", pa.array([1] * 30))
+    assert filled.write(portfolio, rich, None).applications == TableCounts(0, 30, 0)
+    counted = portfolio.model_copy(
+        update={"columns": (*portfolio.columns, portfolio.column("state").model_copy(update={"name": "note"}))}
+    )
+    assert set(filled.read_applications(counted, DAY, DAY).read_all()["note"].to_pylist()) == {"by hand"}
+
+
+def test_write_is_one_transaction(filled: Warehouse, portfolio: Portfolio) -> None:
+    execute(filled, "DROP TABLE loan_outcomes", "CREATE TABLE loan_outcomes (application_id VARCHAR(9), "
+            "outcome_date DATE, defaulted INTEGER CHECK (defaulted < 1))")  # fmt: skip
+    with pytest.raises(PermanentError):
+        filled.write(portfolio, applications(portfolio, 40), outcomes(portfolio, 10))
+    assert filled.read_applications(portfolio, DAY, date(2025, 1, 1)).read_all().num_rows == 30
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"application_id": ["A1", "A1"]}, "1 rows .* repeat an application_id"),
+        ({"application_id": ["A1", None]}, "1 rows .* have no application_id"),
+        ({"loan_amount": [None, None]}, "2 rows .* have no loan_amount"),
+    ],
+)
+def test_write_refuses_bad_rows(
+    empty: Warehouse, portfolio: Portfolio, columns: dict[str, list[Any]], message: str
+) -> None:
+    empty.create_tables(portfolio)
+    with pytest.raises(PermanentError, match=message):
+        empty.write(portfolio, applications(portfolio, 2, **columns), None)
+    assert empty.date_range(portfolio) is None
+
+
+def test_write_names_columns_that_are_lacking_or_misfit(empty: Warehouse, portfolio: Portfolio) -> None:
+    empty.create_tables(portfolio)
+    rows = applications(portfolio, 3)
+    with pytest.raises(PermanentError, match=r"lack annual_income, purpose, which portfolio consumer_loans"):
+        empty.write(portfolio, rows.drop_columns(["annual_income", "purpose"]), None)
+    odd = rows.set_column(2, "annual_income", pa.array(["1", "secret-value", "2"]))
+    with pytest.raises(PermanentError, match=r"annual_income \(1 rows are not double\)") as refused:
+        empty.write(portfolio, odd, None)
+    assert "secret-value" not in str(refused.value)
+
+
+def test_missing_table_says_what_to_do(empty: Warehouse, portfolio: Portfolio) -> None:
+    for call in (
+        lambda: empty.read_applications(portfolio, DAY, DAY),
+        lambda: empty.daily_counts(portfolio, DAY, DAY),
+        lambda: empty.date_range(portfolio),
+        lambda: empty.write(portfolio, applications(portfolio, 1), None),
+    ):
+        with pytest.raises(PermanentError, match="no table loan_applications: run `credit-assets generate`"):
+            call()
+    with pytest.raises(PermanentError, match="no table loan_outcomes"):
+        empty.read_outcomes(portfolio, DAY, DAY)
+
+
+def test_missing_column_is_named(filled: Warehouse, portfolio: Portfolio) -> None:
+    execute(filled, "ALTER TABLE loan_applications DROP COLUMN credit_limit",
+            "ALTER TABLE loan_applications DROP COLUMN purpose")  # fmt: skip
+    with pytest.raises(PermanentError, match=r"loan_applications in .* has no column credit_limit, purpose: correct"):
+        filled.read_applications(portfolio, DAY, DAY)
+    assert filled.date_range(portfolio) is not None
+
+
+OTHER = Portfolio.model_validate(
+    {
+        "name": "odd-names",
+        "applications_table": "Applicants-2024",
+        "outcomes": {"table": "Results", "id": "select", "date": "Day", "defaulted": "bad"},
+        "columns": [
+            {"name": "select", "type": "integer", "role": "id", "nullable": False},
+            {"name": "Day", "type": "date", "role": "date", "nullable": False},
+            {"name": "DaysPastDue30-59", "type": "integer"},
+            {"name": "order", "type": "float"},
+            {"name": "qualify", "type": "boolean"},
+            {"name": "group", "type": "category"},
+        ],
+    }
+)
+
+
+def test_names_that_need_quotes(empty: Warehouse) -> None:
+    rows = pa.table(
+        {
+            "select": [2, 1],
+            "Day": [DAY, DAY],
+            "DaysPastDue30-59": [1, None],
+            "order": [0.1, 2.0],
+            "qualify": [True, None],
+            "group": ["a", None],
+        }
+    )
+    known = pa.table({"select": [1], "Day": [DAY], "bad": [True]})
+    empty.create_tables(OTHER)
+    assert empty.write(OTHER, rows, known).to_record()["applications_inserted"] == 2
+    assert empty.read_applications(OTHER, DAY, DAY).read_all().equals(rows.sort_by("select"))
+    assert empty.read_outcomes(OTHER, DAY, DAY).read_all().to_pydict() == {"select": [1], "Day": [DAY], "bad": [1]}
+
+
+LENDERS = {
+    "duckdb": ("BIGINT", "TIMESTAMPTZ", "DECIMAL(12,2)", "TINYINT", "ENUM ('a', 'b')", "2024-02-28 23:59:59+00"),
+    "sqlite": ("INTEGER", "DATETIME", "NUMERIC", "BOOLEAN", "TEXT", "2024-02-28 23:59:59"),
+    "postgresql": ("INTEGER", "TIMESTAMPTZ", "NUMERIC(12,2)", "SMALLINT", "CHAR(1)", "2024-02-28 23:59:59+00"),
+}
+
+
+def _kind(warehouse: Warehouse) -> str:
+    return warehouse.describe().split(":")[0]
+
+
+def _lenders_table(warehouse: Warehouse, *rows: str) -> None:
+    key, day, number, flag, category, _ = LENDERS[_kind(warehouse)]
+    execute(
+        warehouse,
+        f'CREATE TABLE "Applicants-2024" ("select" {key}, "Day" {day}, "DaysPastDue30-59" {number}, '
+        f'"order" {number}, "qualify" {flag}, "group" {category})',
+        *(f'INSERT INTO "Applicants-2024" VALUES {row}' for row in rows),
+    )
+
+
+def test_a_lenders_own_types_take_on_the_portfolios(empty: Warehouse) -> None:
+    late = LENDERS[_kind(empty)][-1]
+    _lenders_table(empty, f"(7, '{late}', 3.00, 1.25, 1, 'a')", f"(6, '{late}', NULL, NULL, NULL, NULL)")
+    assert empty.read_applications(OTHER, DAY, DAY).read_all().to_pylist() == [
+        dict.fromkeys(("DaysPastDue30-59", "order", "qualify", "group")) | {"select": 6, "Day": DAY},
+        {"select": 7, "Day": DAY, "DaysPastDue30-59": 3, "order": 1.25, "qualify": True, "group": "a"},
+    ]
+    assert empty.read_applications(OTHER, DAY + timedelta(days=1), DAY + timedelta(days=1)).read_all().num_rows == 0
+    assert empty.daily_counts(OTHER, DAY, DAY) == {DAY: 2}
+    assert empty.date_range(OTHER) == (DAY, DAY)
+
+
+def test_values_that_do_not_fit_are_counted_not_shown(empty: Warehouse) -> None:
+    late = LENDERS[_kind(empty)][-1]
+    _lenders_table(empty, f"(7, '{late}', 3.77, 1.25, 5, 'a')", f"(6, '{late}', 1.99, 2.5, 0, 'a')")
+    with pytest.raises(PermanentError) as refused:
+        empty.read_applications(OTHER, DAY, DAY).read_all()
+    text = str(refused.value)
+    assert "DaysPastDue30-59 (2 rows are not int64), qualify (1 rows are not bool)" in text
+    assert "3.77" not in text
+    assert "order" not in text
+
+
+def test_days_as_text(empty: Warehouse, portfolio: Portfolio) -> None:
+    columns = ", ".join(f"{c.name} VARCHAR(20)" for c in portfolio.columns)
+    execute(empty, f"CREATE TABLE loan_applications ({columns})",
+            "INSERT INTO loan_applications (application_id, application_date, loan_amount, term_months) "
+            "VALUES ('b', '2024-02-28 10:00:00', '12.5', '36'), ('a', '2024-02-28', '1e3', '60')")  # fmt: skip
+    read = empty.read_applications(portfolio, DAY, DAY).read_all()
+    assert sorted(
+        zip(*(read[n].to_pylist() for n in ("application_id", "loan_amount", "term_months")), strict=True)
+    ) == [
+        ("a", 1000.0, 60),
+        ("b", 12.5, 36),
+    ]
+    assert empty.daily_counts(portfolio, DAY, DAY) == {DAY: 2}
+    assert empty.date_range(portfolio) == (DAY, DAY)
+    # Days in another form look like an empty day, which would be taken for a valid one.
+    execute(empty, "UPDATE loan_applications SET application_date = '28.02.2024'")
+    with pytest.raises(PermanentError, match=r"application_date \(2 rows are not date32"):
+        empty.read_applications(portfolio, DAY, DAY).read_all()
+
+
+def test_a_date_column_without_dates_is_refused(empty: Warehouse) -> None:
+    _lenders_table(empty)
+    numbers = OTHER.model_copy(
+        update={"columns": (*(c for c in OTHER.columns if c.role != "date"), OTHER.column("Day").model_copy(
+            update={"name": "order"}))}
+    )  # fmt: skip
+    numbers = numbers.model_copy(update={"columns": tuple({c.name: c for c in numbers.columns}.values())})
+    with pytest.raises(PermanentError, match=r"column order of table .* holds no dates"):
+        empty.date_range(numbers)
+
+
+def test_table_in_a_schema(request: pytest.FixtureRequest, tmp_path: Path, portfolio: Portfolio) -> None:
+    for kind in ("duckdb", "postgresql"):
+        warehouse = open_warehouse(_url(kind, tmp_path, request))
+        execute(warehouse, "CREATE SCHEMA risk")
+        placed = portfolio.model_copy(update={"applications_table": "risk.loans"})
+        warehouse.create_tables(placed)
+        assert warehouse.write(placed, applications(placed, 3), None).applications.inserted == 3
+        assert warehouse.read_applications(placed, DAY, DAY).read_all().num_rows == 3
+        with pytest.raises(PermanentError, match="no table loan_applications"):
+            warehouse.date_range(portfolio)
+
+
+def test_ids_sort_by_bytes_everywhere(empty: Warehouse, portfolio: Portfolio) -> None:
+    empty.create_tables(portfolio)
+    ids = ["b", "A", "a", "B", "_", "ä"]
+    empty.write(portfolio, applications(portfolio, 6, application_id=ids), None)
+    read = empty.read_applications(portfolio, DAY, DAY).read_all()
+    assert read["application_id"].to_pylist() == ["A", "B", "_", "a", "b", "ä"]
+
+
+def test_streams_in_batches(empty: Warehouse, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from credit_assets.resources.warehouse import duckdb_file, sql
+
+    monkeypatch.setattr(sql, "BATCH_ROWS", 2_048)
+    monkeypatch.setattr(duckdb_file, "BATCH_ROWS", 2_048)
+    empty.create_tables(portfolio)
+    empty.write(portfolio, applications(portfolio, 10_000), None)
+    sizes = [batch.num_rows for batch in empty.read_applications(portfolio, DAY, date(2034, 1, 1))]
+    assert sum(sizes) == 10_000
+    assert len(sizes) >= 4
+    # A reader that is dropped halfway gives its connection back: DuckDB would refuse the write otherwise.
+    reader = empty.read_applications(portfolio, DAY, date(2034, 1, 1))
+    reader.read_next_batch()
+    del reader
+    untouched = empty.read_applications(portfolio, DAY, date(2034, 1, 1))
+    del untouched
+    assert empty.write(portfolio, applications(portfolio, 10), None).applications.inserted == 0
+
+
+def _read_slowly(warehouse: Warehouse, portfolio: Portfolio, ready: Any, go_on: Any, found: Any) -> None:
+    reader = warehouse.read_applications(portfolio, DAY, DAY + timedelta(days=9))
+    ready.put(1)
+    go_on.wait(60)
+    found.put(reader.read_all().num_rows)
+
+
+def test_two_processes_read_at_once(filled: Warehouse, portfolio: Portfolio) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, found, go_on = context.Queue(), context.Queue(), context.Event()
+    process = context.Process(target=_read_slowly, args=(filled, portfolio, ready, go_on, found))
+    process.start()
+    assert ready.get(timeout=60) == 1
+    # The other process holds an open reader while this one opens its own; then both read on.
+    here = filled.read_applications(portfolio, DAY, DAY + timedelta(days=9))
+    go_on.set()
+    assert found.get(timeout=60) == here.read_all().num_rows == 30
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def _held(code: str) -> subprocess.Popen[str]:
+    """A process that says so when it holds what it should, and holds it until it is ended."""
+    holding = subprocess.Popen(
+        [sys.executable, "-c", code + "\nprint('held', flush=True)\nimport time; time.sleep(60)"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holding.stdout is not None
+    assert holding.stdout.readline().strip() == "held"
+    return holding
+
+
+def test_duckdb_held_by_a_writer_is_transient(tmp_path: Path, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(f"duckdb:///{tmp_path}/w.duckdb")
+    warehouse.create_tables(portfolio)
+    holding = _held(f"import duckdb; connection = duckdb.connect({str(tmp_path / 'w.duckdb')!r})")
+    try:
+        with pytest.raises(TransientError, match=r"duckdb:///.*held by another process"):
+            warehouse.date_range(portfolio)
+        with pytest.raises(TransientError, match="held by another process"):
+            warehouse.write(portfolio, applications(portfolio, 1), None)
+    finally:
+        holding.terminate()
+        holding.wait(30)
+    assert warehouse.date_range(portfolio) is None
+
+
+def test_duckdb_held_by_an_open_reader_of_this_process_is_transient(tmp_path: Path, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(f"duckdb:///{tmp_path}/w.duckdb")
+    warehouse.create_tables(portfolio)
+    reader = warehouse.read_applications(portfolio, DAY, DAY)
+    with pytest.raises(TransientError, match="held by another"):
+        warehouse.write(portfolio, applications(portfolio, 1), None)
+    assert reader.read_all().num_rows == 0
+
+
+def test_sqlite_held_by_a_writer_is_transient(tmp_path: Path, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(f"sqlite:///{tmp_path}/w.db?timeout=0.2")
+    warehouse.create_tables(portfolio)
+    holding = _held(
+        f"import sqlite3; connection = sqlite3.connect({str(tmp_path / 'w.db')!r})\nconnection.execute('BEGIN EXCLUSIVE')"
+    )
+    try:
+        with pytest.raises(TransientError, match="database is locked"):
+            warehouse.date_range(portfolio)
+    finally:
+        holding.terminate()
+        holding.wait(30)
+    assert warehouse.date_range(portfolio) is None
+
+
+def test_unreachable_server_is_transient_and_masked(portfolio: Portfolio) -> None:
+    warehouse = open_warehouse("postgresql://risk:s3cret@127.0.0.1:9/loans?connect_timeout=3")
+    with pytest.raises(TransientError, match=r"postgresql://risk:\*\*\*@127.0.0.1:9/loans.* is unreachable") as failed:
+        warehouse.ping()
+    assert "s3cret" not in str(failed.value)
+    assert failed.value.__suppress_context__
+
+
+def test_a_connection_that_breaks_while_streaming_is_transient(
+    postgres_database: str,
+    portfolio: Portfolio,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import psycopg
+
+    from credit_assets.resources.warehouse import sql
+
+    monkeypatch.setattr(sql, "BATCH_ROWS", 500)
+    warehouse = open_warehouse(postgres_database)
+    warehouse.create_tables(portfolio)
+    warehouse.write(portfolio, applications(portfolio, 20_000), None)
+    reader = warehouse.read_applications(portfolio, DAY, date(2034, 1, 1))
+    reader.read_next_batch()
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    with pytest.raises(TransientError):
+        reader.read_all()
+
+
+def test_refused_by_the_server_is_permanent(postgres_url: str) -> None:
+    from sqlalchemy import make_url
+
+    absent = make_url(postgres_url).set(database="nowhere").render_as_string(hide_password=False)
+    with pytest.raises(PermanentError, match=r"refused the connection: .*nowhere.*correct CREDIT_WAREHOUSE_URL"):
+        open_warehouse(absent).ping()
+
+
+def test_two_writers_of_the_same_ids(postgres_database: str, portfolio: Portfolio) -> None:
+    """The second waits for the first, then finds its rows: no duplicate key, no lost row."""
+    warehouse = open_warehouse(postgres_database)
+    warehouse.create_tables(portfolio)
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    process = context.Process(target=_write_rows, args=(warehouse, portfolio, started))
+    process.start()
+    assert started.wait(60)
+    _write_rows(warehouse, portfolio, started)
+    process.join(60)
+    assert process.exitcode == 0
+    assert sum(warehouse.daily_counts(portfolio, DAY, date(2034, 1, 1)).values()) == 3_000
+
+
+def _write_rows(warehouse: Warehouse, portfolio: Portfolio, started: Any) -> None:
+    started.set()
+    for _ in range(3):
+        warehouse.write(portfolio, applications(portfolio, 3_000), outcomes(portfolio, 3_000))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "not of the form dialect"),
+        ("postgresql:/host/x", "not of the form dialect"),
+        ("cobol://user:s3cret@host/x", "knows no such dialect"),
+        ("postgresql+nodriver://user:s3cret@host/x", "knows no such dialect"),
+        ("mysql+mysqldb://user:s3cret@host/x", "driver MySQLdb is not installed"),
+        ("postgresql://user:s3cret@host:port/x", "not a SQLAlchemy URL"),
+        ("postgresql://user:s3@cret@host/x", "more than one @"),
+        ("duckdb:///:memory:", "name a file"),
+        ("duckdb://", "name a file"),
+        ("duckdb:///x.duckdb?access_mode=read_only", "no options"),
+        ("sqlite://", "name a file"),
+    ],
+)
+def test_bad_urls_are_permanent(url: str, message: str) -> None:
+    with pytest.raises(PermanentError, match=message) as refused:
+        open_warehouse(url).ping()
+    assert "s3cret" not in str(refused.value)
+    assert "cret@" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_missing_and_broken_files(kind: str, tmp_path: Path, portfolio: Portfolio) -> None:
+    absent = open_warehouse(f"{kind}:///{tmp_path}/none.db")
+    with pytest.raises(PermanentError, match="no such file; run `credit-assets generate`"):
+        absent.read_applications(portfolio, DAY, DAY)
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "text.db").write_text("not a database, but long enough to hold the header of one" * 100)
+    with pytest.raises(PermanentError, match=r"text\.db"):
+        open_warehouse(f"{kind}:///{tmp_path}/text.db").ping()
+
+
+def test_url_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portfolio: Portfolio) -> None:
+    assert open_warehouse("postgres://u:p@h/d").describe() == "postgresql://u:***@h/d"
+    assert (
+        masked("postgresql://u:a:b@c/d?sslPassword=q&sslmode=x") == "postgresql://u:***@c/d?sslPassword=***&sslmode=x"
+    )
+    monkeypatch.chdir(tmp_path)
+    relative = open_warehouse("duckdb:///in/a/folder.duckdb")
+    relative.create_tables(portfolio)
+    monkeypatch.chdir("/")
+    copied = pickle.loads(pickle.dumps(relative))
+    assert copied.date_range(portfolio) is None
+    assert copied.describe() == f"duckdb:///{tmp_path}/in/a/folder.duckdb"
+    assert "hunter2" not in repr(open_warehouse("postgresql://u:hunter2@h/d"))
+
+
+def test_opening_is_cheap() -> None:
+    code = (
+        "import sys; from credit_assets.resources.warehouse import open_warehouse\n"
+        "for url in ('duckdb:///x.duckdb', 'postgresql://u@h/d'): open_warehouse(url).describe()\n"
+        "assert not {'duckdb', 'sqlalchemy', 'pyarrow', 'pandas', 'psycopg'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected", "bad"),
+    [
+        ([1, None, 2.0], pa.int64(), [1, None, 2], 0),
+        ([1.5, 2.0], pa.int64(), [None, 2], 1),
+        ([2**70, 1], pa.int64(), [None, 1], 1),
+        ([Decimal("3.00"), Decimal("3.5")], pa.int64(), [3, None], 1),
+        (["7", " 8 ", "x", "9007199254740993"], pa.int64(), [7, 8, None, 9007199254740993], 1),
+        ([Decimal("1.25"), None], pa.float64(), [1.25, None], 0),
+        ([float("nan"), 1.0], pa.float64(), [None, 1.0], 0),
+        ([True, 0.5, "1e3", ""], pa.float64(), [1.0, 0.5, 1000.0, None], 1),
+        ([date(2024, 1, 1)], pa.float64(), [None], 1),
+        ([0, 1, 2], pa.bool_(), [False, True, None], 1),
+        (["true", "F", "maybe"], pa.bool_(), [True, False, None], 1),
+        ([300, 1], pa.int8(), [None, 1], 1),
+        ([True, False], pa.int8(), [1, 0], 0),
+        ([datetime(2024, 1, 1, 23, 59), None], pa.date32(), [date(2024, 1, 1), None], 0),
+        ([datetime(2024, 1, 1, 23, tzinfo=UTC)], pa.date32(), [date(2024, 1, 1)], 0),
+        (["2024-01-01T10:00:00", "2024-13-01", "1.1.2024"], pa.date32(), [date(2024, 1, 1), None, None], 2),
+        ([19000], pa.date32(), [None], 1),
+        ([1, "a", None], pa.string(), ["1", "a", None], 0),
+        ([Decimal("10")], pa.string(), ["10"], 0),
+        ([None, None], pa.bool_(), [None, None], 0),
+        ([], pa.date32(), [], 0),
+    ],
+)
+def test_fit(values: list[Any], kind: pa.DataType, expected: list[Any], bad: int) -> None:
+    array, misfits = fit(values, kind)
+    assert (array.type, array.to_pylist(), misfits) == (kind, expected, bad)
+
+
+def test_a_large_book_goes_into_duckdb_in_seconds(tmp_path: Path, portfolio: Portfolio) -> None:
+    from credit_assets.loans.generator import generate_book
+
+    rows, known = generate_book(200_000, date(2022, 1, 1), date(2023, 12, 31), 1)
+    warehouse = open_warehouse(f"duckdb:///{tmp_path}/w.duckdb")
+    warehouse.create_tables(portfolio)
+    started = time.monotonic()
+    assert warehouse.write(portfolio, rows, known).applications.inserted == 200_000
+    # 0.6 s on two quiet cores; the bound leaves room for a busy machine and would still show row-by-row work.
+    assert time.monotonic() - started < 10
+    assert (
+        warehouse.read_applications(portfolio, date(2022, 1, 1), date(2023, 12, 31))
+        .read_all()
+        .equals(rows.cast(applications_schema(portfolio)))
+    )
