@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.ml.calibration import PlattCalibration
 from credit_assets.ml.features import FUNCTIONS, parameters
 from credit_assets.ml.variants import VARIANTS
+from credit_assets.ml.variants.encoding import encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ class CreditScorer:
     derived: Mapping[str, tuple[str, Mapping[str, str]]]
     calibration: PlattCalibration = field(default_factory=PlattCalibration)
     scale: ScoreScale = field(default_factory=ScoreScale)
-    threads: int = 0
+    threads: int = 1
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -71,7 +72,8 @@ class CreditScorer:
 
     def margin(self, frame: DataFrame) -> npt.NDArray[np.float64]:
         """The learner's log-odds before calibration, shape (rows,)."""
-        return VARIANTS[self.variant].predict_margin(self.model, self._inputs(frame), self.categorical, self.threads)
+        encoded = encode(self._inputs(frame), self.features, self.categorical)
+        return VARIANTS[self.variant].predict_margin(self.model, encoded, threads=self.threads)
 
     def pd(self, frame: DataFrame) -> npt.NDArray[np.float64]:
         """Calibrated probability of default within the performance window, shape (rows,), strictly in (0, 1).

@@ -9,14 +9,14 @@ never touched before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.calibration import fit_platt
 from credit_assets.ml.evaluation import Evaluation, evaluate
 from credit_assets.ml.portfolio import Portfolio
 from credit_assets.ml.scorer import CreditScorer, ScoreScale
-from credit_assets.ml.variants import VARIANTS, Task
+from credit_assets.ml.variants import VARIANTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +54,7 @@ class Candidate:
 def resolve_params(variant: str, config: TrainingConfig) -> dict[str, Any]:
     """All parameters of a training: the variant's defaults, overridden by the config, and the stopping rule."""
     return {
-        **VARIANTS[variant].defaults,
-        **config.params,
+        **VARIANTS[variant].resolve(config.params),
         "max_rounds": config.max_rounds,
         "early_stopping_rounds": config.early_stopping_rounds,
     }
@@ -82,19 +81,17 @@ def train_candidate(
         for name in portfolio.categorical_features
     }
     fitted = learner.fit(
-        Task(
-            train=parts["train"][features],
-            train_target=targets["train"],
-            validation=parts["validation"][features],
-            validation_target=targets["validation"],
-            params={**learner.defaults, **config.params},
-            monotone=portfolio.monotone,
-            categorical=categorical,
-            seed=config.seed,
-            threads=config.threads,
-            max_rounds=config.max_rounds,
-            early_stopping_rounds=config.early_stopping_rounds,
-        )
+        parts["train"][features],
+        targets["train"],
+        parts["validation"][features],
+        targets["validation"],
+        params=config.params,
+        monotone={name: sign for name, sign in portfolio.monotone.items() if name not in categorical},
+        categorical=categorical,
+        seed=config.seed,
+        threads=config.threads,
+        max_rounds=config.max_rounds,
+        early_stopping_rounds=config.early_stopping_rounds,
     )
     scorer = CreditScorer(
         variant=variant,
@@ -102,13 +99,11 @@ def train_candidate(
         features=tuple(features),
         categorical=categorical,
         derived={d.name: (d.function_name, dict(d.inputs)) for d in portfolio.derived},
-        calibration=fit_platt(
-            learner.predict_margin(fitted.model, parts["validation"][features], categorical, config.threads),
-            targets["validation"],
-        ),
         scale=config.scale,
         threads=config.threads,
     )
+    margin = scorer.margin(parts["validation"])
+    scorer = replace(scorer, calibration=fit_platt(margin, targets["validation"]))
     pds = {split: scorer.pd(part) for split, part in parts.items()}
     return Candidate(
         scorer=scorer,
