@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -100,16 +101,20 @@ class Settings(BaseSettings):
     min_auc: float = Field(0.55, ge=0.5, lt=1, description="Floor of the out-of-time AUC.")
     max_auc: float = Field(0.95, gt=0.5, le=1, description="Out-of-time AUC above which leakage is suspected.")
     max_ece: float = Field(0.05, gt=0, le=1, description="Largest expected calibration error (deciles).")
-    score_base: float = Field(600.0, description="Points at the base odds.")
-    score_odds: float = Field(50.0, gt=0, description="Good:bad odds at which the score is the base.")
-    score_pdo: float = Field(20.0, gt=0, description="Points that double the odds.")
+    score_base: float = Field(600.0, allow_inf_nan=False, description="Points at the base odds.")
+    score_odds: float = Field(
+        50.0, gt=0, allow_inf_nan=False, description="Good:bad odds at which the score is the base."
+    )
+    score_pdo: float = Field(20.0, gt=0, allow_inf_nan=False, description="Points that double the odds.")
     promotion: Literal["immediate", "shadow", "manual"] = Field(
         "immediate", description="How a registered model becomes champion."
     )
     executor: Literal["in_process", "multiprocess", "k8s"] = Field("multiprocess", description="Where steps run.")
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
-    retry_delay_seconds: float = Field(30.0, ge=0, description="Delay before the first retry; doubles, with jitter.")
+    retry_delay_seconds: float = Field(
+        30.0, ge=0, allow_inf_nan=False, description="Delay before the first retry; doubles, with jitter."
+    )
     alert_urls: SecretStr = Field(SecretStr(""), description="Apprise URLs for alerts, separated by spaces or commas.")
     dagster_url: str = Field("http://localhost:3000", description="Where people reach the Dagster UI, for links.")
     experiment: str = Field("credit_scoring", min_length=1, description="MLflow experiment.")
@@ -164,8 +169,17 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no IANA time zone (for instance Europe/Berlin)") from error
         return value
 
+    @field_validator("dagster_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if not re.match(r"https?://[^/\s]", value):
+            raise ValueError("must start with http:// or https:// and a host")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if self.min_auc >= self.max_auc:
+            raise ValueError("CREDIT_MIN_AUC must lie below CREDIT_MAX_AUC")
         if self.test_share + self.validation_share >= 0.9:
             raise ValueError("CREDIT_TEST_SHARE and CREDIT_VALIDATION_SHARE together must stay below 0.9")
         return self
@@ -196,7 +210,7 @@ class Settings(BaseSettings):
     def portfolio_contract(self) -> Portfolio:
         """The loaded portfolio. Raises SettingsError where its file cannot be used."""
         try:
-            return load_portfolio(self.portfolio)
+            return load_portfolio(self.portfolio.expanduser() if self.portfolio else None)
         except PortfolioError as error:
             raise SettingsError(f"CREDIT_PORTFOLIO: {error}") from error
 
@@ -207,7 +221,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def alert_targets(self) -> tuple[str, ...]:
-        return tuple(self.alert_urls.get_secret_value().replace(",", " ").split())
+        # A comma within a URL belongs to it: mailto://relay?to=a@example.org,b@example.org.
+        parts = re.split(r"\s+|,(?=\s*[A-Za-z][\w+.-]*://)", self.alert_urls.get_secret_value())
+        return tuple(part.strip(",") for part in parts if part.strip(","))
 
     @cached_property
     def training_threads(self) -> int:

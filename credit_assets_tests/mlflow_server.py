@@ -5,6 +5,7 @@ A test file that needs the fixtures names this module in its `pytest_plugins`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -72,7 +73,9 @@ class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...
         self.uri, self.path, self.log = f"http://127.0.0.1:{port}", path, folder / f"{program}-{port}.log"
         self.command = [str(Path(sys.executable).parent / program), *arguments]
         self.command += ["--host", "127.0.0.1", "--port", str(port)]
-        self.folder, self.env = folder, {**os.environ, **QUIET, **env}
+        # MLflow starts further programs by their bare names.
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        self.folder, self.env = folder, {**os.environ, **QUIET, "PATH": programs, **env}
 
     def __enter__(self) -> str:
         with self.log.open("wb") as log:
@@ -90,15 +93,9 @@ class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...
         raise RuntimeError(f"{' '.join(self.command)} did not start:\n{self.log.read_text()[-4000:]}")
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)
-                self.process.wait(20)
-                return
-            except ProcessLookupError:
-                return
-            except subprocess.TimeoutExpired:
-                continue
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
 
 
 # A model: PD 0.1 and 600 points for everyone. Its folder is made here and loaded by MLflow through `_load_pyfunc`.

@@ -20,7 +20,8 @@ from credit_assets.ml.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.schemas import applications_schema, outcomes_schema
 from credit_assets.resources.warehouse import TableCounts, Warehouse, masked, open_warehouse
 from credit_assets.resources.warehouse.arrow_columns import fit
-from credit_assets_tests.postgres import postgres_database, postgres_url  # noqa: F401
+
+pytest_plugins = ["credit_assets_tests.postgres"]
 
 DAY = date(2024, 2, 28)
 KINDS = ["duckdb", "sqlite", "postgresql"]
@@ -428,7 +429,8 @@ def test_sqlite_held_by_a_writer_is_transient(tmp_path: Path, portfolio: Portfol
     warehouse = open_warehouse(f"sqlite:///{tmp_path}/w.db?timeout=0.2")
     warehouse.create_tables(portfolio)
     holding = _held(
-        f"import sqlite3; connection = sqlite3.connect({str(tmp_path / 'w.db')!r})\nconnection.execute('BEGIN EXCLUSIVE')"
+        f"import sqlite3; connection = sqlite3.connect({str(tmp_path / 'w.db')!r})\n"
+        "connection.execute('BEGIN EXCLUSIVE')"
     )
     try:
         with pytest.raises(TransientError, match="database is locked"):

@@ -21,8 +21,9 @@ from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
 
 WILL_RETRY_TAG = "dagster/will_retry"
+CHECK_FAILED = "DagsterAssetCheckFailedError"
 # A person has decided to read these words: they name columns, counts, settings and servers, never rows.
-_SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", "DagsterAssetCheckFailedError"}
+_SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", CHECK_FAILED}
 _WRAPPERS = {"Failure", "RetryRequested", "DagsterExecutionStepExecutionError"}
 _LONGEST = 400
 _STEPS_SHOWN = 10
@@ -74,7 +75,9 @@ def step_problem(step: str, error: Any, description: str | None = None) -> StepP
     while error is not None:
         name = error.cls_name or "error"
         if name in _SAFE_ERRORS:
-            return StepProblem(step, name, _first_line(error.message))
+            # A failed check lists its checks on the lines after the first.
+            told = " ".join(error.message.split()) if name == CHECK_FAILED else error.message
+            return StepProblem(step, name, _first_line(told))
         if name not in _WRAPPERS and not foreign:
             foreign = name
         error = error.cause or error.context
@@ -174,7 +177,7 @@ def _hint(problems: Sequence[StepProblem]) -> str:
     errors = {problem.error for problem in problems}
     if not problems:
         return "see the run's last events; start it again once the machine has room for it."
-    if "DagsterAssetCheckFailedError" in errors:
+    if CHECK_FAILED in errors:
         return "see the checks of the asset for value, threshold and columns; correct the data, then materialize again."
     if errors & {"PermanentError", "SettingsError", "PortfolioError"}:
         return "correct what the message names, then use 'Re-execute from failure' in the run."

@@ -125,7 +125,8 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
     known = open_warehouse(settings.warehouse).date_range(portfolio)
     if known is None:
         raise PermanentError("the warehouse is empty after loading: see the report of rejected rows")
-    start, end = max(book.start, known[0]), min(book.end, known[1])
+    # From the first partition on: a day before the first loan is a valid empty day of every window that spans it.
+    start, end = book.start, min(book.end, known[1])
 
     with instance_of(settings) as instance:
         replay = Replay(settings, instance)

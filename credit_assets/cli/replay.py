@@ -244,7 +244,9 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
         ]
         return True, "; ".join(gates)
     described = data.user_failure_data and data.user_failure_data.description
-    text = described or (error.message if error is not None else "unknown failure")
+    # After its retries a step says only that they are used up; what failed is the cause.
+    cause = error.cause or error if error is not None else None
+    text = described or (cause.message if cause is not None else "unknown failure")
     return False, f"{event.step_key}: {' '.join(text.split())[:400]}"
 
 

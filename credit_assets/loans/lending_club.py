@@ -6,8 +6,8 @@ Belongs here: the layouts of the published files and what they mean. Does not be
 What the files do not say is filled in by rule, and the report names it:
 
 - The issue date is a month. A loan's day in it is a hash of its id, so a month's loans spread over its days, and the
-  same loan gets the same day from every file. Outcome dates take the same place in their month, which keeps the
-  distance between application and outcome at whole months.
+  same loan gets the same day from every file. Outcome dates take the application's day of the month, which keeps
+  the distance between application and outcome at whole months.
 - No charge-off date is published. LendingClub charges off at about 150 days past due: a default becomes known five
   months after the last payment, or six months after issue where nothing was ever paid. A loan paid in full becomes
   known with its last payment. A loan that is current or late has no outcome yet.
@@ -308,10 +308,28 @@ def _place_in_month(ids: Sequence[str]) -> np.ndarray:
     return (np.frombuffer(digest, "<u8") >> np.uint64(11)).astype("float64") / 2.0**53
 
 
-def _days(months: np.ndarray, place: np.ndarray) -> np.ndarray:
+def _month_lengths(months: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First day and number of days of each month."""
     first = (months - 1970 * 12).astype("datetime64[M]")
     length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype("int64")
-    return first.astype("datetime64[D]") + (place * length).astype("int64")
+    return first.astype("datetime64[D]"), length
+
+
+def _days_at(months: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The day at a place in [0, 1) of each month."""
+    first, length = _month_lengths(months)
+    days: np.ndarray = first + (place * length).astype("int64")
+    return days
+
+
+def _same_days(months: np.ndarray, days: np.ndarray) -> np.ndarray:
+    """The day of the month of `days` in other months, or the last day of a shorter one."""
+    import numpy as np
+
+    first, length = _month_lengths(months)
+    of_month = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype("int64")
+    same: np.ndarray = first + np.minimum(of_month, length - 1)
+    return same
 
 
 class _Reading:
@@ -339,8 +357,7 @@ class _Reading:
         ids = self._ids()
         self._find_repeated(ids)
         kept = np.flatnonzero(self.reason == None)  # noqa: E711 - elementwise
-        place = _place_in_month(ids[kept].tolist())
-        applied = _days(self.issued[kept], place)
+        applied = _days_at(self.issued[kept], _place_in_month(ids[kept].tolist()))
         total_debt, debt_note = self._total_debt(kept)
         limit, limit_sources = self._credit_limit(kept)
 
@@ -377,7 +394,7 @@ class _Reading:
         outcomes = pa.table(
             {
                 "application_id": applications["application_id"].take(pa.array(known)),
-                "outcome_date": pa.array(_days(self.known_in[kept][known], place[known])),
+                "outcome_date": pa.array(_same_days(self.known_in[kept][known], applied[known])),
                 "defaulted": pa.array(self.status[kept][known], pa.int8()),
             }
         )
@@ -515,8 +532,10 @@ class _Reading:
 
         stated = self.number["total_rev_hi_lim"][kept]
         used = self.number["revol_util"][kept] / (1 if self.scale["revol_util"] == "fraction" else 100)
-        enough = used >= LEAST_UTILISATION
-        computed = np.round(self.number["revol_bal"][kept] / np.where(enough, used, np.nan), 2)
+        balance = self.number["revol_bal"][kept]
+        # Some rows state a utilisation beside a balance of nothing: no limit follows from them.
+        enough = (used >= LEAST_UTILISATION) & (balance > 0)
+        computed = np.round(balance / np.where(enough, used, np.nan), 2)
         limit = np.where(np.isnan(stated), computed, stated)
         from_file, missing = int((~np.isnan(stated)).sum()), int(np.isnan(limit).sum())
         return limit, {

@@ -1,78 +1,148 @@
-"""From a learner's log-odds to a probability that means what it says.
+"""Calibration: from a learner's margin to a probability that means what it says.
 
-Belongs here: fitting and applying the calibration. Does not belong here: judging it (`evaluation`).
+Belongs here: fitting and applying the map. Does not belong here: judging it (`evaluation`).
 
-Platt scaling (Platt 1999, "Probabilistic outputs for support vector machines"): PD = 1 / (1 + exp(-(a + b * margin))).
-Two parameters, because the validation slice of a small book holds some fifty bads: isotonic regression has as many
-parameters as it finds steps, fits the noise of so few, and makes ties of different applicants.
+The map is Platt's: a line through the log-odds, two parameters. Isotonic regression fits any rising shape, and needs
+for it some thousand bads in the calibration rows; on the hundred or so that a small book has there, it makes plateaus
+on which applicants of different risk get one PD, with a PD of exactly 0 at the safe end. A line keeps the learner's
+order of applicants, so calibration changes neither AUC nor KS.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from numpy.typing import ArrayLike, NDArray
 
-    Floats = npt.NDArray[np.float64]
+MIN_SLOPE = 0.01
+"""Smallest slope: below it the margin says nothing about the validation rows, but it must not be turned round."""
+MAX_LOG_ODDS = 30.0
+"""Bound of the calibrated log-odds: a PD of 1e-13 is further than any data reach, and stays between 0 and 1."""
 
-_SMALLEST_SLOPE = 0.05
-_RIDGE = 1e-6
-# Keeps PD strictly between 0 and 1 in double precision.
-_LARGEST_LOGIT = 30.0
+_STEPS = 100
+_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
 class PlattCalibration:
-    """PD = sigmoid(intercept + slope * margin); slope > 0, so that the ranking is the learner's own."""
+    """Calibrated log-odds of default = slope * margin + intercept, held within +-MAX_LOG_ODDS; slope is positive.
 
-    intercept: float = 0.0
-    slope: float = 1.0
-
-    def apply(self, margin: Floats) -> Floats:
-        """Log-odds margins, any shape, to PDs strictly between 0 and 1."""
-        import numpy as np
-
-        logit = np.clip(self.intercept + self.slope * np.asarray(margin, float), -_LARGEST_LOGIT, _LARGEST_LOGIT)
-        return np.asarray(1.0 / (1.0 + np.exp(-logit)))
-
-
-def fit_platt(margin: Floats, target: npt.NDArray[np.int8]) -> PlattCalibration:
-    """Maximum likelihood by Newton's method on Platt's smoothed targets (n+1)/(n+2) and 1/(n+2).
-
-    `margin` and `target` (0 or 1) have equal length n. Raises ValueError where they do not, or where one class is
-    missing.
+    Slope 1 and intercept 0 leave the margin as it is. With slope 0.5 and intercept -1, a margin of 2 has log-odds 0
+    and a PD of 0.5.
     """
-    import numpy as np
 
-    x, y = np.asarray(margin, float), np.asarray(target, float)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"calibration: margins {x.shape} and targets {y.shape} must be vectors of equal length")
-    bads, goods = float(y.sum()), float(len(y) - y.sum())
-    if not bads or not goods:
-        raise ValueError("calibration needs goods and bads in the validation split")
-    smooth = np.where(y == 1, (bads + 1) / (bads + 2), 1 / (goods + 2))
-    # Standardised, so that one step size fits margins of any scale.
-    centre, spread = float(x.mean()), float(x.std()) or 1.0
-    z = (x - centre) / spread
-    a, b = float(np.log((bads + 1) / (goods + 1))), spread
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(a + b * z, -_LARGEST_LOGIT, _LARGEST_LOGIT)))
-        w = np.maximum(p * (1 - p), 1e-12)
-        gradient = np.array([(p - smooth).sum(), ((p - smooth) * z).sum() + _RIDGE * b])
-        hessian = np.array([[w.sum(), (w * z).sum()], [(w * z).sum(), (w * z * z).sum() + _RIDGE]])
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope > 0):
+            raise ValueError(
+                f"a calibration needs a finite positive slope and a finite intercept, not {self.slope} and "
+                f"{self.intercept}"
+            )
+
+    def log_odds(self, margin: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated log-odds of default, natural logarithm, in the shape of `margin`."""
+        return np.clip(self.slope * np.asarray(margin, dtype=np.float64) + self.intercept, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+
+    def pd(self, margin: ArrayLike) -> NDArray[np.float64]:
+        """Probability of default, strictly between 0 and 1."""
+        return probability(self.log_odds(margin))
+
+    def to_record(self) -> dict[str, Any]:
+        return {"method": "platt", **asdict(self)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> PlattCalibration:
+        """Restore what `to_record` gave. Raises ValueError for another method or other keys."""
+        if set(record) != {"method", "slope", "intercept"} or record["method"] != "platt":
+            raise ValueError(f"not the record of a Platt calibration: {dict(record)}")
+        return cls(float(record["slope"]), float(record["intercept"]))
+
+
+def probability(log_odds: ArrayLike) -> NDArray[np.float64]:
+    """1 / (1 + exp(-log_odds)), without overflow. Log-odds 0 give 0.5, -2.944 give 0.05."""
+    values = np.asarray(log_odds, dtype=np.float64)
+    # exp of the negative of the size never overflows, whichever side of zero the value is on.
+    small = np.exp(-np.abs(values))
+    return np.where(values >= 0, 1.0, small) / (1.0 + small)
+
+
+def fit_platt(margin: ArrayLike, y: ArrayLike) -> PlattCalibration:
+    """The slope and intercept of largest likelihood for margins and their outcomes (1-d, equal length; y is 0 or 1).
+
+    Targets are drawn in as Platt does, to (bads + 1) / (bads + 2) and 1 / (goods + 2): margins that separate the rows
+    entirely still give a finite slope. Where the best slope lies below MIN_SLOPE (the margin ranks these rows no
+    better than chance, or the wrong way), it is set to MIN_SLOPE and the intercept alone is fitted, so that the mean
+    PD still meets the bad rate.
+
+    Source: J. Platt, Probabilistic outputs for support vector machines, 1999, with the damped Newton iteration of
+    H.-T. Lin, C.-J. Lin, R. C. Weng, A note on Platt's probabilistic outputs, Machine Learning 68, 2007.
+    Raises ValueError for empty or unequal input, a margin that is not finite, or a target of one class.
+    """
+    margins, target = np.asarray(margin, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if margins.ndim != 1 or margins.shape != target.shape:
+        raise ValueError(f"margins and targets must be one-dimensional and of equal length, not {margins.shape} and "
+                         f"{target.shape}")  # fmt: skip
+    if set(np.unique(target)) != {0.0, 1.0}:
+        raise ValueError("calibration needs at least one good (0) and one bad (1) in the validation rows")
+    if not np.isfinite(margins).all():
+        raise ValueError(f"{int((~np.isfinite(margins)).sum())} margins are not finite")
+    bads = float(target.sum())
+    goods = len(target) - bads
+    drawn_in = np.where(target == 1, (bads + 1) / (bads + 2), 1 / (goods + 2))
+    # Centred and scaled: margins far from zero would make slope and intercept nearly one direction.
+    centre, scale = float(margins.mean()), float(margins.std())
+    if scale < 1e-12 * max(1.0, abs(centre)):
+        return _with_slope(margins, drawn_in, MIN_SLOPE)
+    standard = (margins - centre) / scale
+    slope, intercept = _newton(np.column_stack([standard, np.ones_like(standard)]), np.zeros_like(standard), drawn_in)
+    if slope / scale < MIN_SLOPE:
+        return _with_slope(margins, drawn_in, MIN_SLOPE)
+    return PlattCalibration(float(slope / scale), float(intercept - slope * centre / scale))
+
+
+def _with_slope(margins: NDArray[np.float64], target: NDArray[np.float64], slope: float) -> PlattCalibration:
+    (intercept,) = _newton(np.ones((len(margins), 1)), slope * margins, target)
+    return PlattCalibration(slope, float(intercept))
+
+
+def _newton(
+    design: NDArray[np.float64], offset: NDArray[np.float64], target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Coefficients of the logistic regression of `target` (in 0 .. 1) on `design`, with a fixed offset."""
+    coefficients = np.zeros(design.shape[1])
+    rate = target.mean()
+    coefficients[-1] = math.log(rate / (1 - rate)) - float(offset.mean())
+    loss = _loss(design @ coefficients + offset, target)
+    for _ in range(_STEPS):
+        p = probability(design @ coefficients + offset)
+        gradient = design.T @ (p - target)
+        # The ridge only keeps the matrix invertible where all probabilities are near 0 or 1.
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(design.shape[1])
         step = np.linalg.solve(hessian, gradient)
-        size = float(np.abs(step).max())
-        step *= min(1.0, 5.0 / size) if size else 1.0
-        a, b = a - float(step[0]), b - float(step[1])
-        if size < 1e-10:
+        size = 1.0
+        while size > 1e-10:
+            trial = coefficients - size * step
+            trial_loss = _loss(design @ trial + offset, target)
+            # A sufficient decrease, as Armijo asks for.
+            if trial_loss <= loss - 1e-4 * size * float(gradient @ step):
+                break
+            size /= 2
+        else:
             break
-    slope = b / spread
-    if slope < _SMALLEST_SLOPE:
-        # A learner that ranks validation backwards keeps its order; only the level is then fitted.
-        slope = _SMALLEST_SLOPE
-        a = float(np.log(y.mean() / (1 - y.mean())))
-        return PlattCalibration(a - slope * centre, slope)
-    return PlattCalibration(a - slope * centre, slope)
+        coefficients, decrease, loss = trial, loss - trial_loss, trial_loss
+        if decrease <= _TOLERANCE * max(1.0, abs(loss)) * 1e-3:
+            break
+    return coefficients
+
+
+def _loss(log_odds: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Sum of the log losses, from log-odds: log(1 + exp(z)) - target * z."""
+    return float((np.logaddexp(0.0, log_odds) - target * log_odds).sum())

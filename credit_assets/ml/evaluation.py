@@ -1,46 +1,66 @@
-"""How well PDs rank and how true they are, and how two models differ on the same rows.
+"""Evaluation: how well PDs rank the outcomes and how well they meet their rate, with the uncertainty of both.
 
-Belongs here: measures. Does not belong here: thresholds on them (`decisions`).
+Belongs here: measures on outcomes and PDs, and the comparison of two models on the same rows. Does not belong here:
+thresholds and what follows from them (`decisions`), pictures (`plots`).
 
-Written in numpy: importing sklearn.metrics costs four CPU seconds in every step. Tests hold each against scikit-learn.
+Throughout, `y` is 1 for a bad (default within the performance window) and 0 for a good, `pd` is the probability of
+default, both 1-d and of equal length. Larger PDs should belong to bads. Everything here depends on the rows as a set,
+not on their order. Needs numpy only: importing sklearn.metrics costs more time than all of this on a million rows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from numpy.typing import ArrayLike, NDArray
 
-    Floats = npt.NDArray[np.float64]
-
-_Z95 = 1.959963984540054
-# Two-sided 5% test with 80% power: z(0.975) + z(0.80).
-_DETECTABLE = 1.959963984540054 + 0.8416212335729143
 DECILES = 10
+CONFIDENCE = 0.95
+POWER = 0.80
+
+_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+_Z_POWER = NormalDist().inv_cdf(POWER)
+_SMALLEST_PD = 1e-15
+
+
+@dataclass(frozen=True)
+class Decile:
+    """A tenth of the rows, ordered by PD; decile 1 holds the largest PDs.
+
+    `lift` is the decile's bad rate over that of all rows: 2.0 means twice as many bads as a random tenth.
+    `bads_captured` is the share of all bads in this and the riskier deciles (the gain curve).
+    """
+
+    decile: int
+    rows: int
+    bads: int
+    mean_pd: float
+    bad_rate: float
+    lift: float
+    bads_captured: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures of PDs against outcomes (1 = default).
+    """All measures of one model on one set of rows. Shares and probabilities between 0 and 1, except where said.
 
-    auc: area under the ROC curve, P(PD of a bad > PD of a good), ties counting half (Mann-Whitney).
-    auc_low, auc_high: 95% DeLong interval.   gini: 2 * auc - 1.
-    ks: largest distance between the distributions of PD among bads and goods, between 0 and 1.
-    brier: mean of (PD - outcome)^2.   log_loss: mean of -ln(PD of what happened), in nats.
-    ece: expected calibration error over deciles of PD: sum of share * |mean PD - default rate|.
-    observed_over_expected: default rate over mean PD.
-    lift: by decile of PD, riskiest first: default rate of the decile over default rate of all.
+    `auc`, `gini`, `ks`, `brier`, `log_loss` (nats a row), `ece` and `lift` as in the functions of these names;
+    `observed_rate` is the bad rate, `expected_rate` the mean PD and `observed_over_expected` their ratio (1 is right,
+    above 1 means risk understated); `auc_ci_low` and `auc_ci_high` bound the AUC's 95% confidence interval by DeLong.
     """
 
     rows: int
     bads: int
     auc: float
-    auc_low: float
-    auc_high: float
+    auc_ci_low: float
+    auc_ci_high: float
     gini: float
     ks: float
     brier: float
@@ -49,28 +69,33 @@ class Evaluation:
     observed_rate: float
     expected_rate: float
     observed_over_expected: float
-    lift: tuple[float, ...]
+    lift: tuple[Decile, ...]
 
     def to_record(self) -> dict[str, Any]:
-        return {**asdict(self), "lift": list(self.lift)}
+        """The evaluation as JSON types; `from_record` restores an equal one."""
+        return {**asdict(self), "lift": [asdict(decile) for decile in self.lift]}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Evaluation:
-        return cls(**{**record, "lift": tuple(record["lift"])})
+    def from_record(cls, record: Mapping[str, Any]) -> Evaluation:
+        """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
+        _same_keys(cls, record)
+        return cls(**{**record, "lift": tuple(Decile(**decile) for decile in record["lift"])})
 
 
 @dataclass(frozen=True)
 class AucDifference:
-    """AUC of the candidate minus AUC of the champion on the same rows, with its 95% paired DeLong interval.
+    """AUC of the candidate less that of the champion on the same rows, with its uncertainty.
 
-    smallest_detectable_difference: what a two-sided 5% test on these rows finds with 80% power, 2.80 * standard error.
+    `ci_low` .. `ci_high` is the 95% confidence interval, `p_value` two-sided for the hypothesis of no difference,
+    `smallest_detectable_difference` what these rows could show: the true difference that a two-sided test at 5% would
+    find in 80% of samples of this size.
     """
 
     difference: float
-    standard_error: float
     ci_low: float
     ci_high: float
     p_value: float
+    standard_error: float
     smallest_detectable_difference: float
     rows: int
     bads: int
@@ -79,141 +104,230 @@ class AucDifference:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> AucDifference:
+    def from_record(cls, record: Mapping[str, Any]) -> AucDifference:
+        """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
+        _same_keys(cls, record)
         return cls(**record)
 
 
-def evaluate(target: npt.ArrayLike, pd: npt.ArrayLike) -> Evaluation:
-    """All measures of `pd` (probabilities, shape n) against `target` (0 or 1, shape n).
+def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
+    """Every measure of `Evaluation` on the same rows.
 
-    Raises ValueError where lengths differ, a PD is outside 0 .. 1 or missing, or one class is missing.
+    Raises ValueError where there are no rows, lengths differ, a target is not 0 or 1, all targets are of one class, or
+    a PD is missing or outside 0 .. 1.
     """
-    import numpy as np
-
-    y, p = _checked(target, pd)
-    auc, components = _delong([p], y)
-    standard_error = math.sqrt(max(float(_covariance(components, y)[0, 0]), 0.0))
-    area = float(auc[0])
-    clipped = np.clip(p, 1e-15, 1 - 1e-15)
-    deciles = decile_table(y, p)
-    base = float(y.mean())
+    target, p = _checked(y, pd)
+    value, bad_part, good_part = _delong(target, p)
+    error = _standard_error(bad_part, good_part)
+    observed, expected = float(target.mean()), float(p.mean())
     return Evaluation(
-        rows=len(y),
-        bads=int(y.sum()),
-        auc=area,
-        auc_low=max(0.0, area - _Z95 * standard_error),
-        auc_high=min(1.0, area + _Z95 * standard_error),
-        gini=2 * area - 1,
-        ks=_ks(y, p),
-        brier=float(np.mean((p - y) ** 2)),
-        log_loss=float(-np.mean(y * np.log(clipped) + (1 - y) * np.log(1 - clipped))),
-        ece=float(sum(d["share"] * abs(d["expected"] - d["observed"]) for d in deciles)),
-        observed_rate=base,
-        expected_rate=float(p.mean()),
-        observed_over_expected=base / max(float(p.mean()), 1e-12),
-        lift=tuple(d["observed"] / base for d in deciles),
+        rows=len(target),
+        bads=int(target.sum()),
+        auc=value,
+        auc_ci_low=max(0.0, value - _Z * error),
+        auc_ci_high=min(1.0, value + _Z * error),
+        gini=2 * value - 1,
+        ks=ks(target, p),
+        brier=brier(target, p),
+        log_loss=log_loss(target, p),
+        ece=ece(target, p),
+        observed_rate=observed,
+        expected_rate=expected,
+        observed_over_expected=observed / max(expected, _SMALLEST_PD),
+        lift=lift(target, p),
     )
 
 
-def compare(target: npt.ArrayLike, candidate: npt.ArrayLike, champion: npt.ArrayLike) -> AucDifference:
-    """Paired DeLong test (DeLong et al. 1988; algorithm of Sun and Xu 2014, O(n log n)).
+def auc(y: ArrayLike, pd: ArrayLike) -> float:
+    """Area under the ROC curve: the probability that a random bad has a larger PD than a random good, ties half.
 
-    The variance of the difference counts that both models judge the same rows: var(a) + var(b) - 2 cov(a, b).
+    (R - m (m + 1) / 2) / (m n), with R the sum of the ranks of the m bads among all rows and n the number of goods
+    (Mann and Whitney 1947). 0.5 is chance, 1 perfect. y = [0, 0, 1, 1] with pd = [.1, .4, .35, .8] gives 0.75.
+    """
+    target, p = _checked(y, pd)
+    return _delong(target, p)[0]
+
+
+def gini(y: ArrayLike, pd: ArrayLike) -> float:
+    """Gini coefficient, also accuracy ratio or Somers' D: 2 AUC - 1. An AUC of 0.75 is a Gini of 0.5."""
+    return 2 * auc(y, pd) - 1
+
+
+def ks(y: ArrayLike, pd: ArrayLike) -> float:
+    """Kolmogorov-Smirnov distance: the largest difference between the distribution functions of PD of bads and goods.
+
+    0 means no separation, 1 a perfect one. y = [0, 0, 1, 1] with pd = [.1, .4, .35, .8] gives 0.5.
+    """
+    target, p = _checked(y, pd)
+    _, goods_below, bads_below = _distributions(target, p)
+    return float(np.abs(goods_below - bads_below).max())
+
+
+def brier(y: ArrayLike, pd: ArrayLike) -> float:
+    """Mean squared difference of PD and outcome (Brier 1950); 0 is perfect.
+
+    A model that always says the bad rate r has r (1 - r): 0.0475 at 5%. y = [0, 1] with pd = [.2, .6] gives 0.1.
+    """
+    target, p = _checked(y, pd)
+    return float(np.mean((p - target) ** 2))
+
+
+def log_loss(y: ArrayLike, pd: ArrayLike) -> float:
+    """Mean of -log of the probability given to what happened, in nats; 0 is perfect.
+
+    PDs of exactly 0 or 1 count as 1e-15 from there. y = [0, 1] with pd = [.2, .6] gives (.2231 + .5108) / 2 = 0.3670.
+    """
+    target, p = _checked(y, pd)
+    right = np.where(target == 1, p, 1 - p)
+    return float(-np.log(np.clip(right, _SMALLEST_PD, 1.0)).mean())
+
+
+def ece(y: ArrayLike, pd: ArrayLike) -> float:
+    """Expected calibration error over deciles of PD: the mean of |bad rate - mean PD|, weighted by rows.
+
+    0 is perfect; 0.02 means that PDs are off by two percentage points on average. Bins hold equally many rows, since
+    PDs of a loan book crowd at the low end and bins of equal width would hold nearly all in one. Even a perfect model
+    has about 0.8 sqrt(r (1 - r) / k) with k rows a decile: 0.008 at a bad rate of 5% and 500 rows. Rows of equal PD
+    stay in one decile. Source: Naeini, Cooper, Hauskrecht, AAAI 2015, with the equal-mass bins of Nixon et al. 2019.
+    """
+    target, p = _checked(y, pd)
+    rows, bads, expected = _by_decile(target, p)
+    return float(np.abs(bads - expected).sum() / rows.sum())
+
+
+def lift(y: ArrayLike, pd: ArrayLike) -> tuple[Decile, ...]:
+    """Lift table by decile of PD, the riskiest tenth first. Deciles that ties leave empty are left out."""
+    target, p = _checked(y, pd)
+    rows, bads, expected = (values[::-1] for values in _by_decile(target, p))
+    rate, captured = target.mean(), np.cumsum(bads) / bads.sum()
+    return tuple(
+        Decile(
+            decile=number + 1,
+            rows=int(rows[number]),
+            bads=int(bads[number]),
+            mean_pd=float(expected[number] / rows[number]),
+            bad_rate=float(bads[number] / rows[number]),
+            lift=float(bads[number] / rows[number] / rate),
+            bads_captured=float(captured[number]),
+        )
+        for number in range(DECILES)
+        if rows[number]
+    )
+
+
+def roc_curve(y: ArrayLike, pd: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of goods and share of bads with a PD at or above each threshold, from (0, 0) to (1, 1)."""
+    target, p = _checked(y, pd)
+    _, goods_below, bads_below = _distributions(target, p)
+    # The distribution functions start at their first step; the curve also has the point where nothing lies below.
+    return 1 - np.r_[0.0, goods_below][::-1], 1 - np.r_[0.0, bads_below][::-1]
+
+
+def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> AucDifference:
+    """The difference of two AUCs on the same rows, candidate less champion, with a paired DeLong interval.
+
+    Models scored on the same rows err together, so the variance of their difference is Var(A) + Var(B) - 2 Cov(A, B),
+    each from the structural components: a bad's components are the shares of goods that it outranks, a good's the
+    shares of bads that outrank it. Midranks give them in O(n log n). The interval is difference +- 1.96 standard
+    errors; the smallest detectable difference is (1.96 + 0.84) = 2.80 standard errors. At a standard error of 0.01
+    nothing below an AUC of 0.028 can be shown.
+
+    With fewer than two goods or bads there is no variance to estimate: the standard error is then the largest there
+    can be, 1. Models that rank alike have a difference of 0 with no error.
+
+    Source: DeLong, DeLong, Clarke-Pearson, Biometrics 44, 1988; X. Sun, W. Xu, IEEE Signal Processing Letters 21, 2014.
     Raises ValueError as `evaluate`.
     """
-    y, ours = _checked(target, candidate)
-    _, theirs = _checked(target, champion)
-    auc, components = _delong([ours, theirs], y)
-    covariance = _covariance(components, y)
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    difference, error = float(auc[0] - auc[1]), math.sqrt(max(variance, 0.0))
-    p_value = math.erfc(abs(difference) / error / math.sqrt(2)) if error else (1.0 if difference == 0 else 0.0)
+    target, ours = _checked(y, pd_candidate)
+    _, theirs = _checked(y, pd_champion)
+    our_auc, our_bads, our_goods = _delong(target, ours)
+    their_auc, their_bads, their_goods = _delong(target, theirs)
+    difference = our_auc - their_auc
+    error = _standard_error(our_bads - their_bads, our_goods - their_goods, largest=1.0)
+    if error > 0:
+        p_value = math.erfc(abs(difference) / error / math.sqrt(2))
+    else:
+        p_value = 1.0 if difference == 0 else 0.0
     return AucDifference(
         difference=difference,
-        standard_error=error,
-        ci_low=difference - _Z95 * error,
-        ci_high=difference + _Z95 * error,
+        ci_low=max(-1.0, difference - _Z * error),
+        ci_high=min(1.0, difference + _Z * error),
         p_value=p_value,
-        smallest_detectable_difference=_DETECTABLE * error,
-        rows=len(y),
-        bads=int(y.sum()),
+        standard_error=error,
+        smallest_detectable_difference=min(1.0, (_Z + _Z_POWER) * error),
+        rows=len(target),
+        bads=int(target.sum()),
     )
 
 
-def decile_table(target: Floats, pd: Floats) -> list[dict[str, float]]:
-    """Riskiest decile first: share of rows, mean PD (expected), default rate (observed), rows.
-
-    Equal PDs may fall into two deciles; rows are then divided in the order given.
-    """
-    import numpy as np
-
-    order = np.argsort(-np.asarray(pd), kind="stable")
-    parts = [part for part in np.array_split(order, DECILES) if len(part)]
-    y, p, n = np.asarray(target, float), np.asarray(pd, float), len(order)
-    return [
-        {
-            "rows": float(len(part)),
-            "share": len(part) / n,
-            "expected": float(p[part].mean()),
-            "observed": float(y[part].mean()),
-        }
-        for part in parts
-    ]
-
-
-def _checked(target: npt.ArrayLike, pd: npt.ArrayLike) -> tuple[Floats, Floats]:
-    import numpy as np
-
-    y, p = np.asarray(target, dtype=float), np.asarray(pd, dtype=float)
-    if y.ndim != 1 or y.shape != p.shape:
-        raise ValueError(f"targets {y.shape} and PDs {p.shape} must be vectors of equal length")
-    if not np.isin(y, (0.0, 1.0)).all():
-        raise ValueError("targets must be 0 or 1")
+def _checked(y: ArrayLike, pd: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    target, p = np.asarray(y, dtype=np.float64), np.asarray(pd, dtype=np.float64)
+    if target.ndim != 1 or target.shape != p.shape:
+        raise ValueError(f"targets and PDs must be one-dimensional and of equal length, not {target.shape} and {p.shape}")
+    if not len(target):
+        raise ValueError("there are no rows to evaluate on")
+    if not np.isin(target, (0.0, 1.0)).all():
+        raise ValueError("every target must be 0 (good) or 1 (bad)")
+    if target.min() == target.max():
+        kind = "bad" if target[0] else "good"
+        raise ValueError(f"all {len(target)} rows are {kind}: ranking cannot be measured without both goods and bads")
     if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("PDs must lie between 0 and 1, none missing")
-    if y.sum() in (0, len(y)):
-        raise ValueError(f"both goods and bads are needed; got {int(y.sum())} bads in {len(y)} rows")
-    return y, p
+        raise ValueError(f"{int((~((p >= 0) & (p <= 1))).sum())} PDs are missing or outside 0 .. 1")
+    return target, p
 
 
-def _ks(y: Floats, p: Floats) -> float:
-    import numpy as np
-
-    order = np.argsort(p, kind="stable")
-    sorted_p, sorted_y = p[order], y[order]
-    bads, goods = np.cumsum(sorted_y) / y.sum(), np.cumsum(1 - sorted_y) / (len(y) - y.sum())
-    # Only between different PDs is there a cut-off.
-    last = np.append(np.flatnonzero(np.diff(sorted_p)), len(p) - 1)
-    return float(np.abs(bads[last] - goods[last]).max())
+def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1, equal values sharing the mean of theirs: [3, 1, 3] has ranks [2.5, 1, 2.5]."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse], dtype=np.float64)
 
 
-def _midranks(x: Floats) -> Floats:
-    import numpy as np
-
-    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[inverse], dtype=float)
-
-
-def _delong(models: list[Floats], y: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
-    import numpy as np
-
-    bad = y == 1
-    m, n = int(bad.sum()), int((~bad).sum())
-    aucs, v10, v01 = [], [], []
-    for p in models:
-        all_ranks, bad_ranks, good_ranks = _midranks(p), _midranks(p[bad]), _midranks(p[~bad])
-        aucs.append((all_ranks[bad].sum() - m * (m + 1) / 2) / (m * n))
-        v10.append((all_ranks[bad] - bad_ranks) / n)
-        v01.append(1 - (all_ranks[~bad] - good_ranks) / m)
-    return np.array(aucs), (np.array(v10), np.array(v01))
+def _delong(
+    target: NDArray[np.float64], p: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """AUC, and the structural components of bads and of goods; each has the AUC as its mean."""
+    bad = target == 1
+    ranks = _midranks(p)
+    bads, goods = int(bad.sum()), int((~bad).sum())
+    bad_part = (ranks[bad] - _midranks(p[bad])) / goods
+    good_part = 1 - (ranks[~bad] - _midranks(p[~bad])) / bads
+    # Not the mean of the components: of whole and half ranks, this sum is exact whatever the order of the rows.
+    value = (float(ranks[bad].sum()) - bads * (bads + 1) / 2) / (bads * goods)
+    return value, bad_part, good_part
 
 
-def _covariance(components: tuple[Floats, Floats], y: Floats) -> Floats:
-    import numpy as np
+def _standard_error(bad_part: NDArray[np.float64], good_part: NDArray[np.float64], largest: float = 0.5) -> float:
+    if len(bad_part) < 2 or len(good_part) < 2:
+        return largest
+    return math.sqrt(float(bad_part.var(ddof=1)) / len(bad_part) + float(good_part.var(ddof=1)) / len(good_part))
 
-    v10, v01 = components
-    m, n = v10.shape[1], v01.shape[1]
-    s10 = np.atleast_2d(np.cov(v10)) if m > 1 else np.zeros((len(v10), len(v10)))
-    s01 = np.atleast_2d(np.cov(v01)) if n > 1 else np.zeros((len(v01), len(v01)))
-    return np.asarray(s10 / m + s01 / n)
+
+def _distributions(
+    target: NDArray[np.float64], p: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The distinct PDs, rising, and the shares of goods and of bads at or below each."""
+    values, inverse = np.unique(p, return_inverse=True)
+    goods = np.bincount(inverse, weights=1 - target, minlength=len(values)).cumsum()
+    bads = np.bincount(inverse, weights=target, minlength=len(values)).cumsum()
+    return values, goods / goods[-1], bads / bads[-1]
+
+
+def _by_decile(
+    target: NDArray[np.float64], p: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Rows, bads and expected bads by decile of rising PD. By midrank, so that equal PDs share a decile."""
+    position = (_midranks(p) - 0.5) / len(p)
+    decile = np.minimum((position * DECILES).astype(int), DECILES - 1)
+    rows, bads, expected = (
+        np.bincount(decile, weights=weights, minlength=DECILES) for weights in (np.ones_like(p), target, p)
+    )
+    return rows, bads, expected
+
+
+def _same_keys(cls: type[Any], record: Mapping[str, Any]) -> None:
+    names = {field.name for field in fields(cls)}
+    if set(record) != names:
+        raise ValueError(
+            f"not the record of an {cls.__name__}: missing {sorted(names - set(record)) or 'nothing'}, "
+            f"unknown {sorted(set(record) - names) or 'nothing'}"
+        )

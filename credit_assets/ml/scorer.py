@@ -1,172 +1,275 @@
-"""A model as it is used: columns of an application in, PD and points out.
+"""The scorer: everything that turns an application into a PD and points, saved without code.
 
-Belongs here: the scorer's file format, and scoring. Does not belong here: training, and anything of MLflow but the one
-function that its `loader_module` asks for.
+Belongs here: the saved form of a model and its use. Does not belong here: fitting (`training`) and judging
+(`evaluation`).
 
-A scorer is a folder: the learner's native file and `scorer.json`. Nothing in it is code, nothing is unpickled.
+A scorer is a folder of two files: the learner's native model file and `scorer.json`, which holds all else: features in
+order, levels of categories, how derived features are computed, calibration and scale. Nothing in it is unpickled, and
+any program with the learner's library can score from the two.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.calibration import PlattCalibration
-from credit_assets.ml.features import FUNCTIONS, parameters
+import numpy as np
+
+from credit_assets.ml.calibration import PlattCalibration, probability
 from credit_assets.ml.variants import VARIANTS
-from credit_assets.ml.variants.encoding import encode
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    from pandas import DataFrame, Series
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from credit_assets.ml.portfolio import Portfolio
 
 FORMAT = 1
 SCORER_FILE = "scorer.json"
+_KEYS = frozenset(
+    {
+        "format", "variant", "library", "model_file", "model_sha256", "features", "inputs", "categories", "derived",
+        "monotone", "calibration", "scale",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """Points on a PDO scale: points = base + pdo / ln 2 * ln(good:bad odds / odds).
+    """Points from log-odds: base + pdo / ln 2 * ln(odds of good / odds). More points mean less risk.
 
-    With 600 points at odds of 50:1 and 20 points to double the odds, a PD of 1/51 (odds 50:1) is 600 points and a PD
-    of 1/101 (odds 100:1) is 620 (Siddiqi, "Credit Risk Scorecards").
+    `odds` are the good:bad odds at `base` points and `pdo` the points that double the odds. With 600, 50 and 20,
+    an applicant at 50:1 (a PD of 1/51) has 600 points, at 100:1 (1/101) 620.
+    Source: N. Siddiqi, Credit Risk Scorecards, 2006, chapter 6.
     """
 
     base: float = 600.0
     odds: float = 50.0
     pdo: float = 20.0
 
-    def points(self, pd: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """PDs strictly between 0 and 1 to points; a lower PD gives more points."""
-        import numpy as np
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.base) and 0 < self.odds < math.inf and 0 < self.pdo < math.inf):
+            raise ValueError(
+                f"a score scale needs a finite base, positive odds and positive points to double the odds; got base "
+                f"{self.base}, odds {self.odds}, pdo {self.pdo}"
+            )
 
-        return np.asarray(self.base + self.pdo / math.log(2) * (np.log((1 - pd) / pd) - math.log(self.odds)))
+    def points(self, log_odds: ArrayLike) -> NDArray[np.float64]:
+        """Points for log-odds of default (of bad, natural logarithm), not rounded."""
+        return self.base - self.pdo / math.log(2) * (np.asarray(log_odds, dtype=np.float64) + math.log(self.odds))
+
+    def pd(self, points: ArrayLike) -> NDArray[np.float64]:
+        """The PD that these points stand for: the inverse of `points`."""
+        return probability((self.base - np.asarray(points, dtype=np.float64)) * math.log(2) / self.pdo - math.log(self.odds))
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A derived feature: `function` of `credit_assets.ml.features`, with the column that each of its inputs reads."""
+
+    name: str
+    function: str
+    inputs: dict[str, str]
 
 
 @dataclass(frozen=True)
 class CreditScorer:
-    """A fitted learner with all that it needs to score an application.
+    """A model that is ready to score.
 
-    features: model inputs in the learner's order. categorical: levels of each category known from training.
-    derived: name to (function, inputs) of the features that are computed here where a frame lacks them.
+    `features` are the model's inputs in order; those in `categories` have the levels that the model was trained on;
+    those of `derived` are computed where a frame does not have them.
     """
 
     variant: str
-    model: Any
+    model: Any = field(repr=False, compare=False)
     features: tuple[str, ...]
-    categorical: Mapping[str, tuple[str, ...]]
-    derived: Mapping[str, tuple[str, Mapping[str, str]]]
-    calibration: PlattCalibration = field(default_factory=PlattCalibration)
-    scale: ScoreScale = field(default_factory=ScoreScale)
-    threads: int = 1
+    categories: Mapping[str, tuple[str, ...]]
+    derived: tuple[Derived, ...]
+    monotone: Mapping[str, int]
+    calibration: PlattCalibration
+    scale: ScoreScale
+    library: str = ""
 
     @property
-    def input_columns(self) -> tuple[str, ...]:
-        """Columns that an application must have: the features that are not computed here."""
-        return tuple(name for name in self.features if name not in self.derived)
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that a frame must have: all features but the derived ones."""
+        computed = {derived.name for derived in self.derived}
+        return tuple(name for name in self.features if name not in computed)
 
-    def margin(self, frame: DataFrame) -> npt.NDArray[np.float64]:
-        """The learner's log-odds before calibration, shape (rows,)."""
-        encoded = encode(self._inputs(frame), self.features, self.categorical)
-        return VARIANTS[self.variant].predict_margin(self.model, encoded, threads=self.threads)
+    def margin(self, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+        """The learner's log-odds of default before calibration, one for each row. Raises ValueError as `score`."""
+        from credit_assets.ml.variants.encoding import encode
 
-    def pd(self, frame: DataFrame) -> npt.NDArray[np.float64]:
-        """Calibrated probability of default within the performance window, shape (rows,), strictly in (0, 1).
+        encoded = encode(self._with_derived(frame), self.features, self.categories)
+        return VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
 
-        `frame` has the portfolio's columns or the processed features, in any order; more columns do no harm.
-        Raises ValueError naming the columns that are missing, or that hold no numbers where numbers are needed.
+    def pd(self, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+        """Probability of default of each row, strictly between 0 and 1. Raises ValueError as `score`."""
+        return self.calibration.pd(self.margin(frame, threads=threads))
+
+    def score(self, frame: pd.DataFrame, *, threads: int = 1) -> pd.DataFrame:
+        """PD and points of each row: float64 columns `pd` and `score`, with the index of `frame`.
+
+        `frame` has the columns `inputs`, in any order, and may have others; features of `derived` that it has are used
+        as they are. A number that is none counts as missing, and so does a level that the model has not seen.
+        An empty frame gives an empty frame. Raises ValueError naming columns that are missing.
         """
-        return self.calibration.apply(self.margin(frame))
-
-    def score(self, frame: DataFrame) -> DataFrame:
-        """Columns `pd` and `score` (points), one row an application, index as given. An empty frame gives none."""
         import pandas as pd
 
-        probability = self.pd(frame)
-        return pd.DataFrame({"pd": probability, "score": self.scale.points(probability)}, index=frame.index)
+        log_odds = self.calibration.log_odds(self.margin(frame, threads=threads))
+        return pd.DataFrame({"pd": probability(log_odds), "score": self.scale.points(log_odds)}, index=frame.index)
 
-    def _inputs(self, frame: DataFrame) -> DataFrame:
-        import pandas as pd
+    def _with_derived(self, frame: pd.DataFrame) -> pd.DataFrame:
+        from credit_assets.ml.features import FUNCTIONS, as_numbers
 
-        missing = [name for name in self.input_columns if name not in frame.columns]
+        missing = [name for name in self.inputs if name not in frame.columns]
         if missing:
-            raise ValueError(f"the model needs columns that are not there: {', '.join(missing)}")
-        columns: dict[str, Series[Any]] = {}
-        for name in self.input_columns:
-            columns[name] = frame[name] if name in self.categorical else _numbers(frame[name])
-        for name, (function, inputs) in self.derived.items():
-            if name in frame.columns:
-                columns[name] = _numbers(frame[name])
-            else:
-                given = {p: columns[inputs.get(p, p)] for p in parameters(function)}
-                columns[name] = FUNCTIONS[function](**given)
-        return pd.DataFrame({name: columns[name] for name in self.features}, index=frame.index)
+            raise ValueError(
+                f"the model needs the columns {', '.join(self.inputs)}; the frame lacks {', '.join(missing)}"
+            )
+        absent = [derived for derived in self.derived if derived.name not in frame.columns]
+        return frame.assign(
+            **{
+                derived.name: FUNCTIONS[derived.function](
+                    **{parameter: as_numbers(frame[source]) for parameter, source in derived.inputs.items()}
+                )
+                for derived in absent
+            }
+        )
 
-    def save(self, folder: Path) -> None:
-        """Write `scorer.json` and the native model file into `folder`, which is made where it is not there."""
-        variant = VARIANTS[self.variant]
+    def save(self, folder: str | Path) -> None:
+        """Write the model file and `scorer.json` into `folder`, which is made where it is absent.
+
+        `scorer.json` comes last and names the model file's hash, so that a save that was cut short, or a mixture of two
+        saves, is refused by `load`. Equal scorers give equal bytes.
+        """
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        variant.save(self.model, folder / variant.filename)
+        learner = VARIANTS[self.variant]
+        model_file = folder / learner.filename
+        aside = folder / f".{learner.filename}.part"
+        learner.save(self.model, aside)
+        os.replace(aside, model_file)
         record = {
             "format": FORMAT,
             "variant": self.variant,
-            "model_file": variant.filename,
+            "library": self.library or learner.library(),
+            "model_file": learner.filename,
+            "model_sha256": hashlib.sha256(model_file.read_bytes()).hexdigest(),
             "features": list(self.features),
-            "categorical": {name: list(levels) for name, levels in self.categorical.items()},
-            "derived": {n: {"function": f, "inputs": dict(inputs)} for n, (f, inputs) in self.derived.items()},
-            "calibration": asdict(self.calibration),
+            "inputs": [
+                {"name": name, "type": "category" if name in self.categories else "number"} for name in self.inputs
+            ],
+            "categories": {name: list(levels) for name, levels in self.categories.items()},
+            "derived": [asdict(derived) for derived in self.derived],
+            "monotone": dict(self.monotone),
+            "calibration": self.calibration.to_record(),
             "scale": asdict(self.scale),
         }
-        (folder / SCORER_FILE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
+        aside = folder / f".{SCORER_FILE}.part"
+        aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(aside, folder / SCORER_FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> CreditScorer:
-        """Read a folder that `save` wrote. Raises ValueError where it is none, or of a format not known here."""
+    def load(cls, folder: str | Path) -> CreditScorer:
+        """Read what `save` wrote. Reads `scorer.json` and the variant's own model file, and no other.
+
+        Raises ValueError naming the file where it is absent or unreadable, of an unknown format or variant, names
+        another model file than the variant's, or where the model file is not the one that was saved with it.
+        """
+        folder = Path(folder)
+        place = folder / SCORER_FILE
         try:
-            record = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder} is no scorer: {SCORER_FILE} cannot be read ({error})") from error
-        if record.get("format") != FORMAT:
-            raise ValueError(f"{folder}: scorer format {record.get('format')!r}, this version reads {FORMAT}")
-        variant = VARIANTS.get(record["variant"])
-        if variant is None or record["model_file"] != variant.filename:
-            raise ValueError(f"{folder}: no variant {record['variant']!r} with file {record['model_file']!r}")
-        unknown = sorted({d["function"] for d in record["derived"].values()} - set(FUNCTIONS))
-        if unknown:
-            raise ValueError(f"{folder}: features by functions that this version lacks: {', '.join(unknown)}")
-        return cls(
-            variant=variant.name,
-            model=variant.load(Path(folder) / variant.filename),
-            features=tuple(record["features"]),
-            categorical={name: tuple(levels) for name, levels in record["categorical"].items()},
-            derived={name: (d["function"], d["inputs"]) for name, d in record["derived"].items()},
-            calibration=PlattCalibration(**record["calibration"]),
-            scale=ScoreScale(**record["scale"]),
+            record = json.loads(place.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{place} cannot be read as the record of a scorer: {error}") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            found = record.get("format") if isinstance(record, dict) else None
+            raise ValueError(
+                f"{place} has format {found!r}; this version of credit_assets reads format {FORMAT}: use the version "
+                "that saved it, or train the model again"
+            )
+        if set(record) != _KEYS:
+            raise ValueError(
+                f"{place}: missing {sorted(_KEYS - set(record)) or 'nothing'}, "
+                f"unknown {sorted(set(record) - _KEYS) or 'nothing'}"
+            )
+        learner = VARIANTS.get(record["variant"])
+        if learner is None:
+            raise ValueError(f"{place}: unknown variant {record['variant']!r}; known: {', '.join(VARIANTS)}")
+        if record["model_file"] != learner.filename:
+            raise ValueError(
+                f"{place}: the model file of variant {learner.name} is {learner.filename}, not {record['model_file']!r}"
+            )
+        model_file = folder / learner.filename
+        try:
+            content = model_file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{model_file} cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != record["model_sha256"]:
+            raise ValueError(f"{model_file} is not the model that {SCORER_FILE} was saved with: its SHA-256 differs")
+        try:
+            return cls(
+                variant=learner.name,
+                model=learner.load(model_file),
+                features=tuple(record["features"]),
+                categories={name: tuple(levels) for name, levels in record["categories"].items()},
+                derived=_known(tuple(Derived(**derived) for derived in record["derived"])),
+                monotone={name: int(direction) for name, direction in record["monotone"].items()},
+                calibration=PlattCalibration.from_record(record["calibration"]),
+                scale=ScoreScale(**record["scale"]),
+                library=record["library"],
+            )
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{place}: {error}") from error
+
+
+def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
+    """The portfolio's derived features with every input spelt out, so that a scorer needs no portfolio file."""
+    from credit_assets.ml.features import parameters
+
+    return tuple(
+        Derived(
+            name=derived.name,
+            function=derived.function_name,
+            inputs={name: derived.inputs.get(name, name) for name in parameters(derived.function_name)},
         )
+        for derived in portfolio.derived
+    )
 
 
-def _numbers(column: Series[Any]) -> Series[float]:
-    try:
-        return column.astype("float64")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"column {column.name!r} must hold numbers") from error
+def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
+    from credit_assets.ml.features import FUNCTIONS, parameters
+
+    for one in derived:
+        if one.function not in FUNCTIONS or set(one.inputs) != set(parameters(one.function)):
+            raise ValueError(
+                f"derived feature {one.name!r}: this version of credit_assets has no function {one.function!r} of "
+                f"{', '.join(one.inputs)}"
+            )
+    return derived
 
 
-class _Served:
-    """What MLflow serves: `predict` of a frame of applications."""
+class ScoringModel:
+    """The scorer as MLflow serves it: a request's rows in, PD and points out."""
 
     def __init__(self, scorer: CreditScorer) -> None:
-        self._scorer = scorer
+        self.scorer = scorer
 
-    def predict(self, applications: DataFrame, params: Mapping[str, Any] | None = None) -> DataFrame:
-        return self._scorer.score(applications)
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """`CreditScorer.score` of a frame, or of what a frame can be made from (a list of records). No parameters."""
+        import pandas as pd
+
+        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
+        return self.scorer.score(frame)
 
 
-def _load_pyfunc(path: str) -> _Served:
-    """MLflow's hook of a `loader_module`: `path` is the scorer's folder."""
-    return _Served(CreditScorer.load(Path(path)))
+def _load_pyfunc(path: str) -> ScoringModel:
+    """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
+    return ScoringModel(CreditScorer.load(path))

@@ -1,34 +1,41 @@
-"""One candidate from a training set: fitted, stopped early, calibrated, evaluated.
+"""Training one candidate: fit, stop early, calibrate, and only then look at the out-of-time test.
 
-Belongs here: what is the same for every learner. Does not belong here: the learners (`variants`).
+Belongs here: the order of these steps and which rows each may see. Does not belong here: what one learner needs
+(`variants`), where the training set comes from (`cohorts`), and what is done with the candidate (`decisions`).
 
-Each split has one use. train: fitting. validation (newer): when to stop, and calibration. test (newest): evaluation,
-never touched before.
+Train rows fit the trees and fix the levels of categories. Validation rows, later in time, choose the number of rounds
+and fit the two parameters of the calibration. Test rows, the newest, are scored once at the end: changing any of them
+changes nothing in the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.calibration import fit_platt
+from credit_assets.ml.cohorts import SPLIT, SPLITS, TARGET
 from credit_assets.ml.evaluation import Evaluation, evaluate
-from credit_assets.ml.portfolio import Portfolio
-from credit_assets.ml.scorer import CreditScorer, ScoreScale
-from credit_assets.ml.variants import VARIANTS
+from credit_assets.ml.scorer import CreditScorer, ScoreScale, derived_of
+from credit_assets.ml.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     import numpy as np
-    import numpy.typing as npt
     import pandas as pd
+    from numpy.typing import NDArray
 
-SPLITS = ("train", "validation", "test")
+    from credit_assets.ml.portfolio import Portfolio
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """params: over the variant's defaults. threads: of the fit. Rounds: boosting rounds."""
+    """How a candidate is trained.
+
+    `params` go over the variant's defaults. `max_rounds` bounds the boosting rounds and `early_stopping_rounds` is how
+    many may pass without a smaller validation loss. `threads` changes speed and not, to the precision of sums, the
+    model.
+    """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 20071
@@ -39,78 +46,153 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a model said of the rows of one split and what became of them: targets (0 or 1), PDs and points."""
+
+    target: NDArray[np.int8]
+    pd: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A trained model. `history`: log loss by round and split; `test_target`, `test_pd`: what the plots draw."""
+    """A trained model and the evidence for it.
+
+    `history` is the log loss after each round ("train-logloss", "validation-logloss"), `params` what `resolve_params`
+    gives, `metrics` and `predictions` are by split; those of "test" are out of time and the only ones to judge by.
+    """
 
     scorer: CreditScorer
     best_rounds: int
     history: dict[str, list[float]]
     params: dict[str, Any]
     metrics: dict[str, Evaluation]
-    test_target: npt.NDArray[np.int8]
-    test_pd: npt.NDArray[np.float64]
+    predictions: dict[str, Predictions] = field(repr=False)
+
+    @property
+    def variant(self) -> str:
+        return self.scorer.variant
 
 
-def resolve_params(variant: str, config: TrainingConfig) -> dict[str, Any]:
-    """All parameters of a training: the variant's defaults, overridden by the config, and the stopping rule."""
+def resolve_params(variant_name: str, config: TrainingConfig) -> dict[str, Any]:
+    """All that decides, beside data, code, seed and scale, what model comes out: for records and fingerprints.
+
+    The variant's parameters with defaults filled in, the two bounds on rounds, and the library with its version (an
+    upgrade is another learner). Threads are left out: the same book on a machine with more cores is the same model.
+    Raises ValueError for an unknown variant or a bad parameter.
+    """
+    learner = _variant(variant_name)
     return {
-        **VARIANTS[variant].resolve(config.params),
+        **learner.resolve(config.params),
         "max_rounds": config.max_rounds,
         "early_stopping_rounds": config.early_stopping_rounds,
+        "library": learner.library(),
     }
 
 
 def train_candidate(
-    training_set: pd.DataFrame, variant: str, portfolio: Portfolio, config: TrainingConfig
+    training_set: pd.DataFrame, variant_name: str, portfolio: Portfolio, config: TrainingConfig
 ) -> Candidate:
-    """Train one variant on a frame of `cohorts.assemble_training_set`.
+    """Train a variant on a training set as `cohorts.assemble_training_set` makes it.
 
-    Raises ValueError where a split is empty or has one class only, or where the learner refuses its parameters.
+    The frame has the portfolio's features (derived ones included), `default` (0 or 1) and `split` ("train",
+    "validation", "test"). Deterministic for equal frame, config and library. Raises ValueError naming what is wrong:
+    a missing column, a split without rows or with one outcome only, an unknown variant, a bad parameter.
     """
-    import numpy as np
-
-    learner = VARIANTS[variant]
-    parts = {split: training_set[training_set["split"] == split] for split in SPLITS}
-    targets = {split: part["default"].to_numpy(dtype=np.int8) for split, part in parts.items()}
-    for split, target in targets.items():
-        if len(set(target.tolist())) < 2:
-            raise ValueError(f"split {split!r} of the training set needs goods and bads, has {len(target)} rows")
-    features = list(portfolio.feature_names)
-    categorical = {
-        name: tuple(sorted(parts["train"][name].dropna().astype(str).unique()))
-        for name in portfolio.categorical_features
-    }
+    learner = _variant(variant_name)
+    params = resolve_params(variant_name, config)
+    features, categorical = portfolio.feature_names, portfolio.categorical_features
+    parts = _split(training_set, features)
+    train, validation = parts["train"], parts["validation"]
+    levels = _levels(train, categorical)
     fitted = learner.fit(
-        parts["train"][features],
-        targets["train"],
-        parts["validation"][features],
-        targets["validation"],
+        train[list(features)],
+        train[TARGET],
+        validation[list(features)],
+        validation[TARGET],
         params=config.params,
-        monotone={name: sign for name, sign in portfolio.monotone.items() if name not in categorical},
-        categorical=categorical,
+        monotone=portfolio.monotone,
+        categorical=levels,
         seed=config.seed,
         threads=config.threads,
         max_rounds=config.max_rounds,
         early_stopping_rounds=config.early_stopping_rounds,
     )
     scorer = CreditScorer(
-        variant=variant,
+        variant=variant_name,
         model=fitted.model,
-        features=tuple(features),
-        categorical=categorical,
-        derived={d.name: (d.function_name, dict(d.inputs)) for d in portfolio.derived},
+        features=features,
+        categories=levels,
+        derived=derived_of(portfolio),
+        monotone=portfolio.monotone,
+        calibration=fit_platt(_margin(learner, fitted.model, validation, features, levels, config), validation[TARGET]),
         scale=config.scale,
-        threads=config.threads,
+        library=learner.library(),
     )
-    margin = scorer.margin(parts["validation"])
-    scorer = replace(scorer, calibration=fit_platt(margin, targets["validation"]))
-    pds = {split: scorer.pd(part) for split, part in parts.items()}
+    predictions = {split: _predict(scorer, parts[split], config.threads) for split in SPLITS}
     return Candidate(
         scorer=scorer,
         best_rounds=fitted.best_rounds,
         history=fitted.history,
-        params=resolve_params(variant, config),
-        metrics={split: evaluate(targets[split], pds[split]) for split in SPLITS},
-        test_target=targets["test"],
-        test_pd=pds["test"],
+        params=params,
+        metrics={split: _evaluate(split, found) for split, found in predictions.items()},
+        predictions=predictions,
     )
+
+
+def _variant(name: str) -> Variant:
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+    return VARIANTS[name]
+
+
+def _split(frame: pd.DataFrame, features: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    missing = [name for name in (*features, TARGET, SPLIT) if name not in frame.columns]
+    if missing:
+        raise ValueError(f"the training set lacks the columns {', '.join(missing)}")
+    unknown = sorted(set(frame[SPLIT].astype(str)) - set(SPLITS))
+    if unknown:
+        raise ValueError(f"the training set has rows of split {', '.join(unknown)}; known: {', '.join(SPLITS)}")
+    parts = {split: frame[frame[SPLIT] == split] for split in SPLITS}
+    for split, rows in parts.items():
+        if rows.empty:
+            raise ValueError(f"the training set has no {split} rows: take a longer lookback")
+        # The test is only counted here; what is in it shows when it is evaluated, after everything is decided.
+        if split != "test" and rows[TARGET].nunique() < 2:
+            raise ValueError(
+                f"the {len(rows)} {split} rows are all {'bad' if rows[TARGET].iloc[0] else 'good'}: take a longer lookback"
+            )
+    return parts
+
+
+def _levels(train: pd.DataFrame, categorical: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    from credit_assets.ml.variants.encoding import levels
+
+    return {name: levels(train[name]) for name in categorical}
+
+
+def _margin(
+    learner: Variant,
+    model: Any,
+    frame: pd.DataFrame,
+    features: tuple[str, ...],
+    levels: Mapping[str, tuple[str, ...]],
+    config: TrainingConfig,
+) -> NDArray[np.float64]:
+    from credit_assets.ml.variants.encoding import encode
+
+    return learner.predict_margin(model, encode(frame, features, levels), threads=config.threads)
+
+
+def _predict(scorer: CreditScorer, frame: pd.DataFrame, threads: int) -> Predictions:
+    scores = scorer.score(frame, threads=threads)
+    return Predictions(
+        target=frame[TARGET].to_numpy(dtype="int8"), pd=scores["pd"].to_numpy(), score=scores["score"].to_numpy()
+    )
+
+
+def _evaluate(split: str, predictions: Predictions) -> Evaluation:
+    try:
+        return evaluate(predictions.target, predictions.pd)
+    except ValueError as error:
+        raise ValueError(f"split {split}: {error}") from error

@@ -58,7 +58,7 @@ class Notifier:
         return tuple(name for name, _ in self._services())
 
     def send(self, title: str, body: str, kind: Kind = "info") -> bool:
-        """Send to all services. Returns False where there is none to send to.
+        """Send to all services; `body` is plain text. Returns False where there is none to send to.
 
         Raises PermanentError for a bad URL, TransientError naming the services that did not take the message and what
         they answered; the others have it then.
@@ -118,7 +118,7 @@ class Notifier:
         one = apprise.Apprise()
         one.add(service)
         try:
-            if one.notify(title=title, body=body, notify_type=kind):
+            if one.notify(title=title, body=body, notify_type=kind, body_format="text"):
                 return ""
         except Exception as error:
             said.lines.append(f"{type(error).__name__}: {error}")

@@ -113,6 +113,8 @@ class Registry:
                     run_id=run_id,
                     tags=everything,
                     description=description,
+                    # A server refuses a model's URI without it.
+                    model_id=model_uri.removeprefix("models:/"),
                 )
             return str(made.version)
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -99,7 +100,11 @@ class Store:
     # Reading
 
     def read_record(self, path: UPath) -> Any:
-        return json.loads(path.read_bytes())
+        """One JSON record. Raises PermanentError where it is not there or damaged."""
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise PermanentError(f"{path}: no readable record ({error}); materialize its partition") from error
 
     def read_table(self, path: UPath) -> pa.Table:
         """One Parquet file. Raises FileNotFoundError, PermanentError where the file is damaged."""
@@ -199,6 +204,15 @@ def _range(days: Sequence[str]) -> str:
     return days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"
 
 
+@contextmanager
+def _permanent_is_not_retried() -> Iterator[None]:
+    # Inputs are loaded outside the asset's own function, where nobody else sorts failures.
+    try:
+        yield
+    except PermanentError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
 class _StoreIOManager(dg.UPathIOManager):
     """Base of the two I/O managers: same paths, same atomic writes, ranges of partitions as well as one."""
 
@@ -219,9 +233,6 @@ class _StoreIOManager(dg.UPathIOManager):
             self.dump_to_path(context, values[partition], path)
         context.add_output_metadata({"folder": dg.MetadataValue.path(str(self._get_path_without_extension(context)))})
 
-    def _days(self, context: dg.InputContext) -> list[str]:
-        return sorted(context.asset_partition_keys) if context.has_asset_partitions else []
-
 
 class ParquetIOManager(_StoreIOManager):
     """Tables as Parquet. Hands over one Arrow table of all partitions asked for; None for an empty window."""
@@ -236,8 +247,9 @@ class ParquetIOManager(_StoreIOManager):
         return self.store.read_table(path)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        days = self._days(context)
-        return self.store.read_partitions(context.asset_key.path[-1], days) if days else None
+        days = sorted(context.asset_partition_keys) if context.has_asset_partitions else []
+        with _permanent_is_not_retried():
+            return self.store.read_partitions(context.asset_key.path[-1], days) if days else None
 
 
 class RecordIOManager(_StoreIOManager):
@@ -253,4 +265,5 @@ class RecordIOManager(_StoreIOManager):
         self.store.write_record(path, obj)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        return self.store.read_record(path)
+        with _permanent_is_not_retried():
+            return self.store.read_record(path)

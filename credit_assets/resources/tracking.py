@@ -82,8 +82,8 @@ _PARAMS_PER_CALL = 100
 # Points of one curve: more than a screen has pixels for, few enough to write thousands of runs into SQLite.
 _POINTS_PER_CURVE = 400
 _DIGEST_LENGTH = 36
-_LOCK_ATTEMPTS = 5
-_LOCK_WAITED_SECONDS = 10.0
+_COLLISION_ATTEMPTS = 5
+_COLLISION_WAITED_SECONDS = 10.0
 # Any constant: sessions that ask for the same number wait for each other.
 _MIGRATION_LOCK = 7_021_935
 
@@ -212,19 +212,20 @@ class Tracking:
             raise failure from cause
 
     def call(self, doing: str, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """One call to MLflow inside `failures`, tried again where SQLite found its file locked and did not wait.
+        """One call to MLflow inside `failures`, tried again where it collided with another process's.
 
-        MLflow waits 20 seconds for a lock, but SQLite gives up at once where two transactions wait for each other.
-        MLflow has rolled the transaction back by then, so that calling again is safe.
+        Collisions: MLflow waits 20 seconds for SQLite's lock, but SQLite gives up at once where two transactions wait
+        for each other; and two that set the same new tag both insert it. MLflow has rolled the transaction back by
+        then, so that calling again is safe.
         """
-        for attempt in range(1, _LOCK_ATTEMPTS + 1):
+        for attempt in range(1, _COLLISION_ATTEMPTS + 1):
             begun = time.monotonic()
             try:
                 with self.failures(doing):
                     return function(*args, **kwargs)
             except TransientError as error:
-                waited = time.monotonic() - begun > _LOCK_WAITED_SECONDS
-                if "database is locked" not in str(error) or waited or attempt == _LOCK_ATTEMPTS:
+                waited = time.monotonic() - begun > _COLLISION_WAITED_SECONDS
+                if not _is_collision(error) or waited or attempt == _COLLISION_ATTEMPTS:
                     raise
             time.sleep(0.1 * 2**attempt * (0.5 + random.random()))
         raise AssertionError("unreachable")
@@ -749,6 +750,7 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
     """From the columns of an application as the warehouse has them to PD and score.
 
     Every number is a double: an integer column with a missing value has no integers left, and MLflow would refuse it.
+    Integers in JSON are read as doubles by the server; a frame given to `predict` directly must have float columns.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
@@ -874,10 +876,17 @@ def _is_foreign(error: Exception) -> bool:
     )
 
 
+def _is_collision(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(part in text for part in ("database is locked", "integrityerror", "uniqueviolation"))
+
+
 def _is_transient(error: Exception) -> bool:
     code, text = getattr(error, "error_code", None), str(error).lower()
     if "out-of-date database schema" in text:
         return False
+    if _is_collision(error):
+        return True
     if code is not None:
         if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"):
             return True

@@ -61,7 +61,7 @@ def _without_nan(array: pa.Array) -> pa.Array:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _one_by_one(values: Sequence[Any], wanted: pa.DataType) -> tuple[pa.Array, int]:

@@ -218,7 +218,7 @@ class _SqlSession(Session):
         import pyarrow as pa
         import sqlalchemy as sa
 
-        kinds = {
+        kinds: dict[Any, Any] = {
             pa.string(): sa.Text(),
             pa.int64(): sa.BigInteger(),
             pa.int8(): sa.SmallInteger(),
@@ -226,7 +226,7 @@ class _SqlSession(Session):
             pa.bool_(): sa.Boolean(),
             pa.date32(): sa.Date(),
         }
-        columns = [sa.Column(self.identifier(field.name), kinds[field.type]) for field in rows.schema]
+        columns: list[Any] = [sa.Column(self.identifier(field.name), kinds[field.type]) for field in rows.schema]
         table = sa.Table(
             self.identifier(name), sa.MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DROP"
         )
