@@ -5,6 +5,7 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dagster as dg
@@ -32,14 +33,19 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
     if unknown:
         raise ValueError(f"no resource {', '.join(unknown)}; known: {', '.join(resources)}")
     partitions = daily_partitions(settings)
-    return dg.Definitions(
-        assets=assets(settings, partitions),
-        resources={**resources, **overrides},
-        jobs=jobs(settings, partitions),
-        schedules=[daily_schedule(settings, partitions)],
-        sensors=[s for s in (failure_alert_sensor(settings), *tracking_close_sensors()) if s],
-        executor=executor(settings),
-    )
+    with warnings.catch_warnings():
+        # Partitioned checks and backfill policies are marked so. The lock file pins the Dagster that they are tested
+        # with, and every process that loads the code location would repeat the warning.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.Definitions(
+            assets=assets(settings, partitions),
+            resources={**resources, **overrides},
+            jobs=jobs(settings, partitions),
+            schedules=[daily_schedule(settings, partitions)],
+            sensors=[failure_alert_sensor(settings), *tracking_close_sensors()],
+            executor=executor(settings),
+        )
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:

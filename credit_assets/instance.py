@@ -132,7 +132,7 @@ def _create(config: Path) -> None:
         pass
     except OSError:
         # A file system without hard links.
-        with config.open("x", encoding="utf-8") as file:
+        with suppress(FileExistsError), config.open("x", encoding="utf-8") as file:
             file.write(CONFIG)
     finally:
         draft.unlink()

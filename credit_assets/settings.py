@@ -50,7 +50,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, validate_by_name=True
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        validate_by_name=True,
+        # A rule over several settings would otherwise quote all of them, secrets included, in its traceback.
+        hide_input_in_errors=True,
     )
 
     @classmethod
@@ -252,14 +258,22 @@ def load_settings(**overrides: Any) -> Settings:
     Raises SettingsError with one line that names each unknown variable and each bad value.
     """
     known = {variable(field) for field in Settings.model_fields}
-    unknown = {name: name for name in os.environ if name.startswith(PREFIX) and name not in known | _RESERVED}
+    # Names in lower case too: pydantic would read them, and nothing else would.
+    unknown = {
+        name: name
+        for name in os.environ
+        if name not in known | _RESERVED and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
+    }
     file = settings_file()
     if file.is_file():
-        unknown |= {f"{name} in {file}": name for name in dotenv_values(file) if name not in known - {"CREDIT_HOME"}}
+        in_file = dotenv_values(file)
+        if "CREDIT_HOME" in in_file:
+            raise SettingsError(f"CREDIT_HOME decides where {file} is looked for: set it in the environment instead")
+        unknown |= {f"{name} in {file}": name for name in in_file if name not in known}
     if unknown:
         hints = []
         for shown, name in sorted(unknown.items()):
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name.upper(), known, n=1)
             hints.append(shown + (f" (did you mean {close[0]}?)" if close else ""))
         raise SettingsError(f"unknown setting {', '.join(hints)}: correct or unset it; the README lists all settings")
     try:

@@ -31,7 +31,7 @@ from credit_assets.resources.tracking import (
 )
 from credit_assets_tests.mlflow_server import EXPERIMENT, Server, constant_scorer
 
-pytest_plugins = ["credit_assets_tests.mlflow_server"]
+pytest_plugins = ["credit_assets_tests.mlflow_server", "credit_assets_tests.postgres"]
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -287,6 +287,25 @@ def test_files_lie_beside_the_database_whatever_folder_a_step_stands_in(
         run.log_dict({}, "candidate.json")
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert len(list((tmp_path / "mlflow" / "artifacts").rglob("candidate.json"))) == 1
+
+
+def test_on_postgresql_files_go_to_the_store(postgres_database: str, tmp_path: Path) -> None:
+    tracking = Tracking(postgres_database, EXPERIMENT, Claims(str(tmp_path / "store")))
+    with candidate(tracking) as run:
+        run.log_dict({"a": 1}, "candidate.json")
+    found = tracking.find_finished("xgboost_candidate", "2024-03-31", "f1")
+    assert found is not None
+    assert (found.run_id, found.load_record("candidate.json")) == (run.run_id, {"a": 1})
+    assert len(list((tmp_path / "store" / "mlflow" / EXPERIMENT).rglob("candidate.json"))) == 1
+    tracking.close_run("dagster-1", "SUCCESS")
+    assert status(tracking, tags(tracking, run.run_id)["mlflow.parentRunId"]) == "FINISHED"
+
+
+def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    tracking = Tracking("http://h", EXPERIMENT, Claims("s"), cache_dir=tmp_path / "file" / "cache")
+    assert tracking._writable_cache().is_dir()
+    assert tracking._writable_cache() == tracking._cache_folder()
 
 
 def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

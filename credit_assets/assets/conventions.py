@@ -104,6 +104,7 @@ def daily_result(
             {
                 "dagster/row_count": table.num_rows,
                 "content_hash": hashes[day.isoformat()],
+                **({"gates": gates_in_words(gates[day])} if day in gates else {}),
                 **metadata.get(day, {}),
             },
             partition_key=day.isoformat(),
@@ -119,6 +120,12 @@ def daily_result(
         data_version=dg.DataVersion(version),
         check_results=check_results(gates) if gates else None,
     )
+
+
+def gates_in_words(gates: Sequence[GateResult]) -> str:
+    """ "7 passed", or what failed and how: the verdict on one day, where the check speaks for the whole step."""
+    failed = [f"{gate.name}: {gate.verdict}" for gate in gates if not gate.passed]
+    return ", ".join([*failed, f"{len(gates) - len(failed)} passed"])
 
 
 def column_schema(table: Table) -> dg.TableSchema:

@@ -35,7 +35,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
+        check_specs=gate_specs("raw_loan_data", APPLICATION_GATES),
         backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
@@ -66,7 +66,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
         return daily_result(context, kept, checked.gates, metadata)
 
     @dg.asset(
-        check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
+        check_specs=gate_specs("loan_outcomes", OUTCOME_GATES),
         backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         **asset_options(settings, partitions, "parquet", io=PARQUET),

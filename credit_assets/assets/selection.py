@@ -118,7 +118,7 @@ def describe(record: dict[str, Any]) -> dict[str, Any]:
     test = record["evaluation"]
     metadata: dict[str, Any] = {
         "variant": record["variant"],
-        **{name: test[name] for name in ("auc", "gini", "ks", "brier", "log_loss", "ece")},
+        **{name: round(test[name], 6) for name in ("auc", "gini", "ks", "brier", "log_loss", "ece")},
         "candidates_auc": dg.MetadataValue.json(record["candidates"]),
         "test_rows": test["rows"],
         "test_bads": test["bads"],
@@ -132,9 +132,9 @@ def describe(record: dict[str, Any]) -> dict[str, Any]:
     else:
         d = champion["difference"]
         metadata["champion"] = f"version {champion['version']} (as of {champion['as_of']})"
-        metadata["auc_difference"] = d["difference"]
+        metadata["auc_difference"] = round(d["difference"], 6)
         metadata["auc_difference_interval"] = f"{d['ci_low']:+.4f} .. {d['ci_high']:+.4f} (95%, paired DeLong)"
-        metadata["smallest_detectable_difference"] = d["smallest_detectable_difference"]
+        metadata["smallest_detectable_difference"] = round(d["smallest_detectable_difference"], 6)
     if record["failed_variants"]:
         metadata["failed_variants"] = ", ".join(record["failed_variants"])
     return metadata

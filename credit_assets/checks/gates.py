@@ -36,8 +36,14 @@ TRAINING_GATES = {
 _ROWS_SHOWN = 50
 
 
-def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
-    """One blocking check a gate. A gate that fails as a warning is shown and does not block."""
+def gate_specs(
+    asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition | None = None
+) -> list[dg.AssetCheckSpec]:
+    """One blocking check a gate. A gate that fails as a warning is shown and does not block.
+
+    With `partitions` for assets that run one partition at a time. A step over a range of days has one result a check,
+    which Dagster records for no partition and then shows every partition's check as skipped.
+    """
     return [
         dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True, partitions_def=partitions)
         for name, description in gates.items()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from pydantic import SecretStr
@@ -64,7 +64,7 @@ def doctor(json: bool = False, console: Console | None = None) -> int:
     try:
         findings = diagnose(load_settings())
     except SettingsError as error:
-        findings = [Finding("settings", "cannot be used", "environment", "fail", str(error))]
+        findings = [Finding("settings", "cannot be used", "environment", "fail", str(error), "check")]
     from rich.console import Console
 
     console = console or Console(highlight=False)
@@ -127,7 +127,7 @@ def render(findings: Sequence[Finding], console: Console) -> None:
             table.add_column(header, overflow="fold")
         for finding in rows:
             # Text, not markup: a value may contain square brackets.
-            mark = Text(finding.status, style=_STYLES[finding.status])
+            mark = Text(finding.status if kind == "check" else "", style=_STYLES[finding.status])
             table.add_row(mark, Text(finding.name), Text(finding.value), Text(finding.source, style="dim"))
         console.print(table)
         console.print()
@@ -375,14 +375,16 @@ def _said(error: BaseException) -> str:
 
 def _scrubbed(text: str, settings: Settings) -> str:
     """The text without any password of the settings, whichever library wrote it there."""
-    secrets: set[str] = set()
+    passwords: set[str] = set()
     for field in Settings.model_fields:
         value = getattr(settings, field)
         if isinstance(value, SecretStr) and (raw := value.get_secret_value()):
             if masked(raw) != raw:
                 text = text.replace(raw, masked(raw))
             for url in settings.alert_targets if field == "alert_urls" else (raw,):
-                secrets.add(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
+                password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+                passwords |= {password, unquote(password)}
+    # A password of a letter or two is left to the masks above: replacing it everywhere would garble the text.
+    for password in sorted((p for p in passwords if len(p) > 3), key=len, reverse=True):
+        text = text.replace(password, "***")
     return text

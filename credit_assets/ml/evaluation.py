@@ -263,7 +263,9 @@ def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> Au
 def _checked(y: ArrayLike, pd: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     target, p = np.asarray(y, dtype=np.float64), np.asarray(pd, dtype=np.float64)
     if target.ndim != 1 or target.shape != p.shape:
-        raise ValueError(f"targets and PDs must be one-dimensional and of equal length, not {target.shape} and {p.shape}")
+        raise ValueError(
+            f"targets and PDs must be one-dimensional and of equal length, not {target.shape} and {p.shape}"
+        )
     if not len(target):
         raise ValueError("there are no rows to evaluate on")
     if not np.isin(target, (0.0, 1.0)).all():
@@ -318,8 +320,9 @@ def _by_decile(
     """Rows, bads and expected bads by decile of rising PD. By midrank, so that equal PDs share a decile."""
     position = (_midranks(p) - 0.5) / len(p)
     decile = np.minimum((position * DECILES).astype(int), DECILES - 1)
-    rows, bads, expected = (
-        np.bincount(decile, weights=weights, minlength=DECILES) for weights in (np.ones_like(p), target, p)
+    weights = np.vstack([np.ones_like(p), target, p])
+    rows, bads, expected = np.array(
+        [np.bincount(decile, weights=w, minlength=DECILES) for w in weights], dtype=np.float64
     )
     return rows, bads, expected
 

@@ -25,8 +25,8 @@ from credit_assets.ml.calibration import PlattCalibration, probability
 from credit_assets.ml.variants import VARIANTS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
+    from pandas import DataFrame
 
     from credit_assets.ml.portfolio import Portfolio
 
@@ -66,7 +66,9 @@ class ScoreScale:
 
     def pd(self, points: ArrayLike) -> NDArray[np.float64]:
         """The PD that these points stand for: the inverse of `points`."""
-        return probability((self.base - np.asarray(points, dtype=np.float64)) * math.log(2) / self.pdo - math.log(self.odds))
+        return probability(
+            (self.base - np.asarray(points, dtype=np.float64)) * math.log(2) / self.pdo - math.log(self.odds)
+        )
 
 
 @dataclass(frozen=True)
@@ -102,30 +104,30 @@ class CreditScorer:
         computed = {derived.name for derived in self.derived}
         return tuple(name for name in self.features if name not in computed)
 
-    def margin(self, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+    def margin(self, frame: DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
         """The learner's log-odds of default before calibration, one for each row. Raises ValueError as `score`."""
         from credit_assets.ml.variants.encoding import encode
 
         encoded = encode(self._with_derived(frame), self.features, self.categories)
         return VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
 
-    def pd(self, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+    def pd(self, frame: DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
         """Probability of default of each row, strictly between 0 and 1. Raises ValueError as `score`."""
         return self.calibration.pd(self.margin(frame, threads=threads))
 
-    def score(self, frame: pd.DataFrame, *, threads: int = 1) -> pd.DataFrame:
+    def score(self, frame: DataFrame, *, threads: int = 1) -> DataFrame:
         """PD and points of each row: float64 columns `pd` and `score`, with the index of `frame`.
 
         `frame` has the columns `inputs`, in any order, and may have others; features of `derived` that it has are used
         as they are. A number that is none counts as missing, and so does a level that the model has not seen.
         An empty frame gives an empty frame. Raises ValueError naming columns that are missing.
         """
-        import pandas as pd
+        from pandas import DataFrame
 
         log_odds = self.calibration.log_odds(self.margin(frame, threads=threads))
-        return pd.DataFrame({"pd": probability(log_odds), "score": self.scale.points(log_odds)}, index=frame.index)
+        return DataFrame({"pd": probability(log_odds), "score": self.scale.points(log_odds)}, index=frame.index)
 
-    def _with_derived(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _with_derived(self, frame: DataFrame) -> DataFrame:
         from credit_assets.ml.features import FUNCTIONS, as_numbers
 
         missing = [name for name in self.inputs if name not in frame.columns]
@@ -262,11 +264,11 @@ class ScoringModel:
     def __init__(self, scorer: CreditScorer) -> None:
         self.scorer = scorer
 
-    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> DataFrame:
         """`CreditScorer.score` of a frame, or of what a frame can be made from (a list of records). No parameters."""
-        import pandas as pd
+        from pandas import DataFrame
 
-        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
+        frame = model_input if isinstance(model_input, DataFrame) else DataFrame(model_input)
         return self.scorer.score(frame)
 
 

@@ -159,9 +159,8 @@ def _split(frame: pd.DataFrame, features: tuple[str, ...]) -> dict[str, pd.DataF
             raise ValueError(f"the training set has no {split} rows: take a longer lookback")
         # The test is only counted here; what is in it shows when it is evaluated, after everything is decided.
         if split != "test" and rows[TARGET].nunique() < 2:
-            raise ValueError(
-                f"the {len(rows)} {split} rows are all {'bad' if rows[TARGET].iloc[0] else 'good'}: take a longer lookback"
-            )
+            kind = "bad" if rows[TARGET].iloc[0] else "good"
+            raise ValueError(f"the {len(rows)} {split} rows are all {kind}: take a longer lookback")
     return parts
 
 

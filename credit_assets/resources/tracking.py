@@ -541,13 +541,14 @@ class Tracking:
         if not re.fullmatch(r"m-[0-9a-f]+", model_id):
             raise PermanentError(f"{model_uri!r} is not the URI of a logged model (models:/m-...)")
         client = self.client
-        cached = self._cache() / model_id
+        cached = self._cache_folder() / model_id
         if cached.is_dir():
             return _scorer_folder(cached, model_uri)
         location = self.call("cannot read a model", client.get_logged_model, model_id).artifact_location
         local = _local_path(location)
         if local is not None:
             return _scorer_folder(local, model_uri)
+        cached = self._writable_cache() / model_id
         aside = cached.with_name(f".{model_id}.{uuid.uuid4().hex}.tmp")
         try:
             # The last part of the location appears again below the folder asked for.
@@ -578,17 +579,21 @@ class Tracking:
             )
         )
 
-    def _cache(self) -> Path:
+    def _cache_folder(self) -> Path:
         if self._cache_dir is None:
             root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
             self._cache_dir = root / "credit-assets" / "models"
+        return self._cache_dir
+
+    def _writable_cache(self) -> Path:
+        folder = self._cache_folder()
         try:
-            self._cache_dir.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             # A container without a writable home: fetched again by every process, which is slower and right.
-            self._cache_dir = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
-            atexit.register(shutil.rmtree, self._cache_dir, ignore_errors=True)
-        return self._cache_dir
+            self._cache_dir = folder = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     # Links
 

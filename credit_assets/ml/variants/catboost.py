@@ -6,8 +6,9 @@ Belongs here: what this library needs and nothing else does.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from credit_assets.ml.variants.encoding import categories
 from credit_assets.ml.variants.learner import Fitted, Parameter, Variant
@@ -32,7 +33,7 @@ class CatBoostVariant(Variant):
     label = "CatBoost"
     filename = "model.cbm"
     distribution = "catboost"
-    parameters = {
+    parameters: ClassVar[Mapping[str, Parameter]] = {
         "depth": Parameter("integer", minimum=1, maximum=16),
         "learning_rate": Parameter("number", above=0, maximum=1),
         "l2_leaf_reg": Parameter("number", minimum=0),
@@ -46,7 +47,7 @@ class CatBoostVariant(Variant):
         "leaf_estimation_iterations": Parameter("integer", minimum=1, maximum=100),
         "model_size_reg": Parameter("number", minimum=0),
     }
-    defaults = {
+    defaults: ClassVar[Mapping[str, Any]] = {
         "depth": 8,
         "learning_rate": 0.03,
         "l2_leaf_reg": 3.0,

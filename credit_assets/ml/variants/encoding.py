@@ -43,8 +43,9 @@ def encode(frame: pd.DataFrame, features: Sequence[str], categorical: Mapping[st
         else:
             fixed = list(categorical[name])
             # get_indexer gives -1 for what is no level, which from_codes takes for missing.
-            codes = pd.Index(fixed, dtype=object).get_indexer(as_categories(frame[name]).to_numpy())
-            columns[name] = pd.Categorical.from_codes(codes, categories=pd.Index(fixed, dtype=object))
+            known = pd.Index(fixed, dtype=object)
+            codes = known.get_indexer(pd.Index(as_categories(frame[name]), dtype=object))
+            columns[name] = pd.Categorical.from_codes(codes, categories=known)
     return pd.DataFrame(columns, index=frame.index)
 
 

@@ -5,8 +5,9 @@ Belongs here: what this library needs and nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from credit_assets.ml.variants.encoding import categories, matrix
 from credit_assets.ml.variants.learner import Fitted, Parameter, Variant
@@ -24,7 +25,7 @@ class LightGBMVariant(Variant):
     label = "LightGBM"
     filename = "model.txt"
     distribution = "lightgbm"
-    parameters = {
+    parameters: ClassVar[Mapping[str, Parameter]] = {
         "num_leaves": Parameter("integer", minimum=2, maximum=131_072),
         "learning_rate": Parameter("number", above=0, maximum=1),
         "max_depth": Parameter("integer", minimum=-1, maximum=64),
@@ -50,7 +51,7 @@ class LightGBMVariant(Variant):
         "monotone_penalty": Parameter("number", minimum=0),
     }
     # "basic" bounds both sides of a split by their middle, which costs fit; "intermediate" costs little time.
-    defaults = {
+    defaults: ClassVar[Mapping[str, Any]] = {
         "num_leaves": 31,
         "learning_rate": 0.05,
         "min_data_in_leaf": 50,

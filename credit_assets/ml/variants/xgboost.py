@@ -5,8 +5,9 @@ Belongs here: what this library needs and nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from credit_assets.ml.variants.encoding import categories, matrix
 from credit_assets.ml.variants.learner import Fitted, Parameter, Variant
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+# How a model in universal binary JSON begins: an object whose first key, of 7 letters, is "learner".
+_UBJ = b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"
 
 
 class XGBoostVariant(Variant):
@@ -25,7 +29,7 @@ class XGBoostVariant(Variant):
     label = "XGBoost"
     filename = "model.ubj"
     distribution = "xgboost"
-    parameters = {
+    parameters: ClassVar[Mapping[str, Parameter]] = {
         "max_depth": Parameter("integer", minimum=1, maximum=16),
         "learning_rate": Parameter("number", above=0, maximum=1),
         "min_child_weight": Parameter("number", minimum=0),
@@ -44,7 +48,7 @@ class XGBoostVariant(Variant):
         "max_cat_threshold": Parameter("integer", minimum=1),
     }
     # A leaf of 10 units of hessian is some 200 loans at a default rate of 5%.
-    defaults = {
+    defaults: ClassVar[Mapping[str, Any]] = {
         "max_depth": 6,
         "learning_rate": 0.01,
         "min_child_weight": 10.0,
@@ -112,9 +116,13 @@ class XGBoostVariant(Variant):
     def load(self, path: Path) -> Any:
         import xgboost as xgb
 
+        content = path.read_bytes()
+        # An empty buffer ends the process inside the library, without an exception.
+        if not content.startswith(_UBJ):
+            raise ValueError(f"variant {self.name}: {path.name} holds no XGBoost model")
         booster = xgb.Booster()
         try:
-            booster.load_model(bytearray(path.read_bytes()))
+            booster.load_model(bytearray(content))
         except xgb.core.XGBoostError as error:
             raise self.refused(error) from error
         return booster
