@@ -19,6 +19,7 @@ from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
+from credit_assets.resources.registry import Registry
 from credit_assets.resources.store import Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
@@ -103,6 +104,7 @@ class Replay:
         resources = {**self.definitions.resources}
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
+        self.registry: Registry = resources["registry"]
 
     def run(
         self,
@@ -138,7 +140,7 @@ class Replay:
                 outcome = self._recorded(day)
             report.trainings.append(outcome)
         missing = {d for first, last in self._todo(days, ("loan_scores",), again) for d in _between(first, last)}
-        stale = {day for day in days if rescore_from and day > rescore_from}
+        stale = {day for day in days if rescore_from and day > rescore_from} | self._never_scored(days)
         for first, last in ranges(sorted(missing | stale)):
             on_progress(f"score {first} .. {last}", report.scored, len(days))
             self._must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
@@ -167,6 +169,21 @@ class Replay:
     def _todo(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[tuple[date, date]]:
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
         return list(ranges([day for day in days if day.isoformat() not in done]))
+
+    def _never_scored(self, days: Sequence[date]) -> set[date]:
+        """Days scored before their champion was trained: empty, though a champion covers them now."""
+        versions = self.registry.versions()
+        begin = min((start for v in versions for start, _ in v.champion_periods), default=None)
+        done = self._done("loan_scores") & self._done("processed_features")
+        return {
+            day
+            for day in days
+            if begin is not None
+            and day >= begin
+            and day.isoformat() in done
+            and self.store.row_count("loan_scores", day.isoformat()) == 0
+            and self.store.row_count("processed_features", day.isoformat()) > 0
+        }
 
     def _there(self, day: date, assets: Sequence[str]) -> bool:
         return all(day.isoformat() in self._done(asset) for asset in assets)

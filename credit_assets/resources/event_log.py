@@ -31,13 +31,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import dagster._check as check
 import sqlalchemy as db
+from dagster._core.event_api import EventLogCursor
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
-from dagster._core.storage.event_log.base import EventLogCursor
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster._utils.concurrency import ConcurrencyClaimStatus
@@ -196,7 +197,8 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
         rows = [self._event_to_row(event) for event in events]
         with self._writing() as connection:
             # The write lock is held, so no other row can come between: the ids are those SQLite would give.
-            first = connection.execute(SqlEventLogStorageTable.insert().values(**rows[0])).inserted_primary_key[0]
+            inserted = connection.execute(SqlEventLogStorageTable.insert().values(**rows[0])).inserted_primary_key
+            first = check.not_none(inserted)[0]
             ids = range(first, first + len(rows))
             if len(rows) > 1:
                 rest = [{**row, "id": id_} for row, id_ in zip(rows[1:], ids[1:], strict=True)]
@@ -220,7 +222,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
         last: dict[str, dict[str, tuple[EventLogEntry, int]]] = {}
         for event, id_ in events:
             dagster_event = event.get_dagster_event()
-            of_asset = last.setdefault(dagster_event.asset_key.to_string(), {})
+            of_asset = last.setdefault(check.not_none(dagster_event.asset_key).to_string(), {})
             of_asset.pop(dagster_event.event_type_value, None)
             of_asset[dagster_event.event_type_value] = (event, id_)
         index_cols = self._has_asset_key_index_cols_on_connection(connection)

@@ -129,7 +129,8 @@ class CatBoostVariant(Variant):
 
         model = catboost.CatBoost()
         try:
-            model.load_model(blob=path.read_bytes())
+            # From the file: given half a model as bytes, the library ends the process.
+            model.load_model(str(path), format="cbm")
         except catboost.CatBoostError as error:
             raise self.refused(error) from error
         return model

@@ -134,9 +134,9 @@ class LightGBMVariant(Variant):
             text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise self.refused(error) from error
-        # Given any other text, the library reads a model of no trees instead of refusing it.
-        if not text.startswith("tree\n"):
-            raise ValueError(f"variant {self.name}: {path.name} holds no LightGBM model")
+        # Given other text, the library reads a model of no trees; given half a model, it ends the process.
+        if not text.startswith("tree\n") or "\nend of trees\n" not in text or "\nend of parameters\n" not in text:
+            raise ValueError(f"variant {self.name}: {path.name} holds no whole LightGBM model")
         try:
             return lgb.Booster(model_str=text)
         except lgb.basic.LightGBMError as error:
