@@ -42,7 +42,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             assets=assets(settings, partitions),
             resources={**resources, **overrides},
             jobs=jobs(settings, partitions),
-            schedules=[daily_schedule(settings, partitions)],
+            schedules=[daily_schedule(settings)],
             sensors=[failure_alert_sensor(settings), *tracking_close_sensors()],
             executor=executor(settings),
         )

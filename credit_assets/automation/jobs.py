@@ -5,6 +5,9 @@ Belongs here: which assets run together and when. Does not belong here: what the
 
 from __future__ import annotations
 
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
 import dagster as dg
 
 from credit_assets.assets.conventions import GROUP
@@ -37,7 +40,7 @@ def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.Unr
     ]
 
 
-def daily_schedule(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.ScheduleDefinition:
+def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """06:00 in CREDIT_TIMEZONE, for the day that has just closed. The run key is the day: one run a day, for ever."""
 
     @dg.schedule(
@@ -48,10 +51,11 @@ def daily_schedule(settings: Settings, partitions: dg.PartitionsDefinition) -> d
         description="Every day at 06:00 the whole graph for the day before.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        now = context.scheduled_execution_time
-        day = partitions.get_last_partition_key(current_time=now)
-        if day is None:
+        now = context.scheduled_execution_time.astimezone(ZoneInfo(settings.timezone))
+        closed = now.date() - timedelta(days=1)
+        if closed < settings.start_date:
             return dg.SkipReason(f"no day has closed since {settings.start_date} (CREDIT_START_DATE)")
+        day = closed.isoformat()
         return dg.RunRequest(run_key=day, partition_key=day)
 
     return schedule
