@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 _INK, _RULE = "#222222", "#DDDDDD"
 _POINTS = 200
-_BINS = 40
+_BINS = (6, 40)
 _SMALL, _MEDIUM, _LARGE = 9, 10, 13
 
 
@@ -91,7 +91,8 @@ def calibration(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean PD of the decile", ylabel="bad rate of the decile")
     axes.set_aspect("equal")
     _percent(axes, "xy")
-    _legend(axes, "upper left")
+    # Below the diagonal: intervals of small rates reach far up and hardly down.
+    _legend(axes, "lower right")
     return figure
 
 
@@ -108,7 +109,9 @@ def score_distribution(y: ArrayLike, score: ArrayLike, label: str = "") -> Figur
         "Scores by outcome", f"{label + ': ' if label else ''}{len(goods):,} goods, {len(bads):,} bads"
     )
     low, high = float(points.min()), float(points.max())
-    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    # Rice's rule on the smaller class: with finer bins, single bads would stand out as bars of their own.
+    bins = int(np.clip(round(2 * min(len(goods), len(bads)) ** (1 / 3)), *_BINS))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     for values, colour, hatch, name in ((goods, BLUE, None, "goods"), (bads, ORANGE, "////", "bads")):
         axes.hist(
             values,
@@ -142,8 +145,10 @@ def gain(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     _legend(left, "lower right")
     positions = [decile.decile for decile in found.lift]
     bars = right.bar(positions, [decile.lift for decile in found.lift], color=BLUE, width=0.75)
-    right.bar_label(bars, fmt="%.1f", fontsize=_SMALL, color=_INK, padding=2)
     right.axhline(1.0, color=GREY, linestyle="--", linewidth=1.2)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    right.bar_label(bars, fmt="%.1f", fontsize=_SMALL, color=_INK, padding=3, bbox=paper)
+    right.grid(visible=False, axis="x")
     right.set(xlabel="decile of PD, riskiest first", ylabel="bad rate over that of all loans")
     right.set_xticks(range(1, 11))
     right.margins(y=0.12)

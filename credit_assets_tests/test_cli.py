@@ -1,0 +1,115 @@
+"""The command line: one clear line on failure, tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from credit_assets.cli.demo import Book, run_demo
+from credit_assets.cli.main import app
+from credit_assets.failures import PermanentError
+
+runner = CliRunner()
+PROGRAM = str(Path(sys.executable).parent / "credit-assets")
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def test_every_command_has_help() -> None:
+    listing = runner.invoke(app, ["--help"]).output
+    for command in ("demo", "generate", "load", "replay", "status", "models", "promote", "rollback", "doctor", "dev"):
+        assert command in listing
+        shown = runner.invoke(app, [command, "--help"])
+        assert shown.exit_code == 0
+        assert "Usage" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["models"], {"CREDIT_SEED": "minus"}, "CREDIT_SEED"),
+        (["models"], {"CREDIT_WAREHOUS_URL": "x"}, "did you mean CREDIT_WAREHOUSE_URL?"),
+        (["load", "lending-club", "/no/such/file.csv"], {}, "/no/such/file.csv: no such file"),
+        (["generate", "--rows", "10", "--start", "2024-02-01", "--end", "2024-01-01"], {}, "lies after --end"),
+        (["replay", "--start", "2001-01-01", "--end", "2001-01-02"], {}, "CREDIT_START_DATE"),
+        (["promote", "7", "--reason", "because"], {}, "no version 7"),
+    ],
+)
+def test_a_failure_is_one_line_and_a_non_zero_exit(
+    arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    done = run(*arguments, **environment)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("credit-assets:")]
+    assert len(lines) == 1, done.stderr
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_generate_fills_the_warehouse_once_and_reports_as_json() -> None:
+    arguments = ["generate", "--rows", "500", "--start", "2024-01-01", "--end", "2024-01-31", "--json"]
+    first, second = (json.loads(run(*arguments).stdout) for _ in range(2))
+    assert first["rows"] == 500
+    assert first["warehouse"]["applications_inserted"] == 500
+    assert second["warehouse"]["applications_inserted"] == 0
+    assert second["warehouse"]["applications_unchanged"] == 500
+
+
+def test_status_and_models_on_an_empty_home_say_what_to_do() -> None:
+    status = json.loads(run("status", "--json").stdout)
+    assert status["champion"] is None
+    assert status["assets"]["raw_loan_data"] == {"partitions": 0, "first": None, "last": None}
+    assert json.loads(run("models", "--json").stdout) == {"model": "credit-scorer", "versions": [], "rejected": []}
+    assert "credit-assets replay" in run("models").stdout
+
+
+def test_the_demo_refuses_a_home_that_holds_something_else(tmp_path: Path) -> None:
+    home = Path(os.environ["CREDIT_HOME"])
+    home.mkdir(parents=True)
+    (home / "settings.env").write_text("CREDIT_START_DATE=2020-01-01\n")
+    with pytest.raises(PermanentError, match="another book or settings of your own"):
+        run_demo(None, lambda *_: None)
+    assert (home / "settings.env").read_text() == "CREDIT_START_DATE=2020-01-01\n"
+    with pytest.raises(PermanentError, match="no such file"):
+        run_demo(tmp_path / "nothing.csv", lambda *_: None)
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_champion_and_a_second_one_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import date
+
+    import credit_assets.cli.demo as demo
+
+    # The demo's own steps on a book of a quarter of its size.
+    book = Book(
+        name="small",
+        start=date(2024, 1, 1),
+        end=date(2025, 5, 31),
+        train="month-end",
+        settings={
+            "CREDIT_START_DATE": "2024-01-01",
+            "CREDIT_VARIANTS": "lightgbm",
+            "CREDIT_MAX_ROUNDS": "100",
+            "CREDIT_MIN_AUC": "0.52",
+        },
+        rows=30_000,
+        train_from=date(2025, 5, 1),
+    )
+    monkeypatch.setattr(demo, "GENERATED", book)
+    first = run_demo(None, lambda *_: None)
+    assert first.champion is not None
+    assert first.champion["as_of"] == "2025-05-31"
+    assert "floor" in first.why_promoted
+    files = {p: p.stat().st_mtime_ns for p in Path(first.settings.store).rglob("*") if p.is_file()}
+    second = run_demo(None, lambda *_: None)
+    assert second.models == first.models
+    assert second.replay.runs == 0
+    assert {p: p.stat().st_mtime_ns for p in Path(first.settings.store).rglob("*") if p.is_file()} == files

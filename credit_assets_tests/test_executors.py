@@ -1,0 +1,80 @@
+"""The daily job as a deployment runs it: a process a step, a real MLflow server, and two runs of one day at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from credit_assets.automation.jobs import DAILY
+from credit_assets.cli.models import models_record
+from credit_assets.cli.replay import Replay
+from credit_assets.instance import instance_of
+from credit_assets.settings import load_settings, variable
+from credit_assets_tests.mlflow_server import Server
+from credit_assets_tests.synthetic import canonical_book
+from credit_assets_tests.test_pipeline import END, SMALL, START, fast_forward, write_book
+
+pytest_plugins = ["credit_assets_tests.mlflow_server"]
+
+DAY = date(2024, 3, 31)
+
+
+def environment(values: dict[str, Any]) -> dict[str, str]:
+    """Settings as a deployment gives them."""
+    return {
+        variable(name): json.dumps(value) if isinstance(value, dict) else str(value) for name, value in values.items()
+    }
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
+    tmp_path: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {**SMALL, "variants": "lightgbm,xgboost", "executor": "multiprocess", "retries": 2}
+    values["retry_delay_seconds"] = 1
+    values["variant_params"] = {k: v for k, v in SMALL["variant_params"].items() if k != "catboost"}
+    for name, value in environment(values).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    settings = load_settings()
+    write_book(settings, *fast_forward(canonical_book(6_000, START, END, seed=7)))
+    with instance_of(settings) as instance:
+        Replay(settings, instance).run(START, DAY, "none")
+        command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "credit_assets.definitions"]
+        command += ["-j", DAILY, "--tags", json.dumps({"dagster/partition": DAY.isoformat()})]
+        runs = [
+            subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for _ in range(2)
+        ]
+        outputs = [process.communicate(timeout=400)[0] for process in runs]
+        assert [process.returncode for process in runs] == [0, 0], outputs
+        assert DAY.isoformat() in instance.get_materialized_partitions(dg.AssetKey("deployed_model"))
+        replay = Replay(settings, instance)
+        finished = [run.run_id for run in instance.get_runs() if run.job_name == DAILY]
+        assert len(finished) == 2
+        for run_id in finished:
+            replay.tracking.close_run(run_id, "SUCCESS")
+    (version,) = models_record(settings)["versions"]
+    assert "champion" in version["aliases"]
+    client = replay.tracking.client
+    found = client.search_runs([replay.tracking.experiment_id], max_results=1000)
+    assert {run.info.status for run in found} == {"FINISHED"}
+    for run_id in finished:
+        mine = [run for run in found if run.data.tags["dagster_run_id"] == run_id]
+        parents = [run for run in mine if run.data.tags["role"] == "parent"]
+        assert len(parents) <= 1
+        children = [run for run in mine if run.data.tags["role"] == "candidate"]
+        assert all(child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for child in children)
+        assert len({child.data.tags["asset"] for child in children}) == len(children)
+    counting = [r for r in found if r.data.tags["role"] == "candidate" and "superseded_by" not in r.data.tags]
+    assert sorted(run.data.tags["variant"] for run in counting) == ["lightgbm", "xgboost"]

@@ -1,0 +1,233 @@
+"""Fingerprints: same content, same hash; other content, other hash."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from credit_assets.ml.fingerprints import PACKAGE, code_version, fingerprint, frame_hash
+
+
+def table() -> pa.Table:
+    return pa.table(
+        {
+            "id": ["a", "bc", None, "ä"],
+            "day": pa.array([date(2020, 1, 1), date(2020, 1, 2), None, date(1960, 1, 1)], pa.date32()),
+            "x": pa.array([1.5, None, -0.25, 1e300], pa.float64()),
+            "n": pa.array([1, 2, None, 4], pa.int64()),
+            "flag": pa.array([True, None, False, True]),
+            "default": pa.array([0, 1, 0, 1], pa.int8()),
+        }
+    )
+
+
+# Tables
+
+
+def test_the_hash_is_that_of_the_content() -> None:
+    whole = table()
+    expected = frame_hash(whole)
+    assert len(expected) == 64
+    assert frame_hash(table()) == expected
+    assert frame_hash(pa.concat_tables([whole.slice(0, 1), whole.slice(1, 2), whole.slice(3)])) == expected
+    assert frame_hash(pa.concat_tables([whole, whole]).slice(4)) == expected
+    assert frame_hash(whole.replace_schema_metadata({"made": "today"})) == expected
+    assert frame_hash(whole.take([0, 1, 2, 3])) == expected
+
+
+def test_a_frame_and_its_table_agree() -> None:
+    frame = pd.DataFrame({"x": [1.0, np.nan], "c": ["a", None], "n": np.array([1, 2], np.int8)}, index=[7, 3])
+    expected = pa.table({"x": pa.array([1.0, None]), "c": ["a", None], "n": pa.array([1, 2], pa.int8())})
+    assert frame_hash(frame) == frame_hash(expected)
+    assert frame_hash(frame.reset_index(drop=True)) == frame_hash(frame)
+
+
+def test_ways_to_store_the_same_text_agree() -> None:
+    plain = pa.table({"c": ["x", "y", None, "x"]})
+    for other in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())):
+        assert frame_hash(plain.cast(pa.schema([("c", other)]))) == frame_hash(plain)
+
+
+def test_what_lies_under_a_missing_value_does_not_count() -> None:
+    valid = pa.py_buffer(np.packbits([1, 0, 1], bitorder="little").tobytes())
+    hidden = [
+        pa.Array.from_buffers(pa.float64(), 3, [valid, pa.py_buffer(np.array([1.0, x, 3.0]).tobytes())]) for x in (7, 8)
+    ]
+    first, second = (frame_hash(pa.table({"x": array})) for array in hidden)
+    assert first == second
+    nan = pa.table({"x": pa.array([1.0, float("nan"), 3.0])})
+    assert frame_hash(nan) == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.slice(1),
+        lambda t: t.slice(0, 0),
+        lambda t: t.take([1, 0, 2, 3]),
+        lambda t: t.select(["day", "id", "x", "n", "flag", "default"]),
+        lambda t: t.rename_columns(["ID", "day", "x", "n", "flag", "default"]),
+        lambda t: t.drop_columns(["n"]),
+        lambda t: t.set_column(0, "id", pa.array(["ab", "c", None, "ä"])),
+        lambda t: t.set_column(0, "id", pa.array(["a", "bc", "", "ä"])),
+        lambda t: t.set_column(2, "x", pa.array([1.5, None, -0.25, np.nextafter(1e300, 0)])),
+        lambda t: t.set_column(2, "x", pa.array([1.5, -0.25, None, 1e300])),
+        lambda t: t.set_column(2, "x", pa.array([1.5, 0.0, -0.25, 1e300])),
+        lambda t: t.set_column(3, "n", t["n"].cast(pa.int32())),
+        lambda t: t.set_column(4, "flag", pa.array([True, None, True, True])),
+        lambda t: t.set_column(1, "day", t["day"].cast(pa.timestamp("ms"))),
+    ],
+)
+def test_any_change_changes_the_hash(change: Callable[[pa.Table], pa.Table]) -> None:
+    assert frame_hash(change(table())) != frame_hash(table())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([], pa.string()),
+        pa.array([None, None], pa.null()),
+        pa.array([None, None], pa.float64()),
+        pa.array(["1.10", "2.20"]).cast(pa.decimal128(10, 2)),
+        pa.array([1, None], pa.timestamp("us", tz="UTC")),
+    ],
+)
+def test_columns_of_every_flat_type_have_a_hash(column: pa.Array) -> None:
+    first = frame_hash(pa.table({"c": column}))
+    assert first == frame_hash(pa.table({"c": pa.chunked_array([column])}))
+    assert first != frame_hash(pa.table({"d": column}))
+
+
+def test_a_nested_column_has_none() -> None:
+    with pytest.raises(TypeError, match=r"column 'c' of type list<.*> has no hash"):
+        frame_hash(pa.table({"c": [[1], [2]]}))
+
+
+def test_hashes_are_the_same_in_another_process_and_in_years() -> None:
+    """A constant: a change of this number makes every stored fingerprint stale, and has to be meant."""
+    assert frame_hash(table()) == "05273a050a7cc8b41dc79568c600c1494fb7cd534093e55294bc411cbe2d8418"
+    assert (
+        fingerprint(a=1, b={"y": [1.5, None], "x": "ä"})
+        == "ebf90cf624974afd400edb87343cb45a68d0bd4cd886372abfbe81d8c4855d46"
+    )
+    code = (
+        "import pyarrow as pa; from credit_assets.ml.fingerprints import frame_hash; "
+        "print(frame_hash(pa.table({'c': ['x', 'y', None]})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == frame_hash(pa.table({"c": ["x", "y", None]}))
+
+
+def test_many_small_tables_and_one_large_are_quick() -> None:
+    rng = np.random.default_rng(1)
+    large = pa.table({f"c{i}": rng.random(1_000_000) for i in range(5)} | {"s": pa.array(["abc"] * 1_000_000)})
+    days = [large.slice(i * 25, 25) for i in range(500)]
+    start = time.process_time()
+    frame_hash(large)
+    assert len({frame_hash(day) for day in days}) == 500
+    assert time.process_time() - start < 5
+
+
+# Code
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    copy = tmp_path / "ml"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_copy_has_the_same_version(package: Path) -> None:
+    assert code_version(package=package) == code_version()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features.py", '"""Debt over yearly income', '"""Something else entirely'),
+        ("features.py", '"""Features: what a model reads', '"""What a model reads'),
+        ("features.py", "    import numpy as np\n", "    # A comment.\n\n    import numpy as np\n"),
+        ("features.py", "return total_debt / annual_income.clip(lower=1.0)",
+         "return (\n        total_debt\n        / annual_income.clip(lower=1.0)\n    )"),
+        ("calibration.py", '"""Smallest slope', '"""The smallest slope'),
+        ("variants/learner.py", '    """One learner. Instances', '    """A learner. Instances'),
+        ("plots.py", "_BINS = (6, 40)", "_BINS = (6, 50)"),
+    ],
+)  # fmt: skip
+def test_words_layout_and_pictures_do_not_change_the_version(package: Path, file: str, old: str, new: str) -> None:
+    rewrite(package / file, old, new)
+    assert code_version(package=package) == code_version()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features.py", "return total_debt / annual_income.clip(lower=1.0)", "return total_debt / annual_income"),
+        ("variants/xgboost.py", '"learning_rate": 0.01', '"learning_rate": 0.02'),
+        ("variants/catboost.py", '"bootstrap_type": "MVS"', '"bootstrap_type": "Bernoulli"'),
+        ("calibration.py", "MIN_SLOPE = 0.01", "MIN_SLOPE = 0.02"),
+        ("training.py", 'parts["validation"]', 'parts["train"]'),
+        ("evaluation.py", "DECILES = 10", "DECILES = 20"),
+    ],
+)  # fmt: skip
+def test_a_rule_a_constant_or_a_formula_changes_it(package: Path, file: str, old: str, new: str) -> None:
+    rewrite(package / file, old, new)
+    assert code_version(package=package) != code_version()
+
+
+def test_a_module_that_comes_or_goes_changes_it(package: Path) -> None:
+    (package / "variants" / "forest.py").write_text("X = 1\n")
+    more = code_version(package=package)
+    assert more != code_version()
+    (package / "variants" / "forest.py").rename(package / "forest.py")
+    assert code_version(package=package) not in (more, code_version())
+
+
+def test_a_version_may_be_narrowed_to_modules(package: Path) -> None:
+    first = code_version("features", "variants.xgboost", package=package)
+    assert first == code_version("variants.xgboost", "features", package=package)
+    rewrite(package / "decisions.py", "min_auc: float = 0.55", "min_auc: float = 0.56")
+    assert code_version("features", "variants.xgboost", package=package) == first
+    rewrite(package / "variants" / "xgboost.py", '"max_depth": 6', '"max_depth": 5')
+    assert code_version("features", "variants.xgboost", package=package) != first
+    with pytest.raises(ValueError, match="no module forest in"):
+        code_version("forest", package=package)
+
+
+# Records
+
+
+def test_a_fingerprint_is_that_of_its_parts() -> None:
+    first = fingerprint(variant="xgboost", params={"a": 1, "b": [1, 2]}, seed=1)
+    assert first == fingerprint(seed=1, params={"b": (1, 2), "a": 1}, variant="xgboost")
+    for other in (
+        fingerprint(variant="xgboost", params={"a": 1, "b": [2, 1]}, seed=1),
+        fingerprint(variant="xgboost", params={"a": 1, "b": [1, 2]}, seed=2),
+        fingerprint(variant="xgboost", params={"a": "1", "b": [1, 2]}, seed=1),
+        fingerprint(variant="xgboost", params={"a": 1, "b": [1, 2]}),
+    ):
+        assert other != first
+
+
+def test_what_has_no_json_form_has_no_fingerprint() -> None:
+    with pytest.raises(TypeError):
+        fingerprint(day=date(2020, 1, 1))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        fingerprint(x=float("nan"))
