@@ -231,7 +231,7 @@ class Settings(BaseSettings):
         parts = re.split(r"\s+|,(?=\s*[A-Za-z][\w+.-]*://)", self.alert_urls.get_secret_value())
         return tuple(part.strip(",") for part in parts if part.strip(","))
 
-    @cached_property
+    @property
     def training_threads(self) -> int:
         """Threads of one training step: set, or the cores divided among the variants that run side by side."""
         if self.threads:

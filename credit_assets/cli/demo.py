@@ -98,7 +98,7 @@ class DemoReport:
             console.print(f"{self.scored:,} applications scored, each by the champion of its day.")
         home = _shell_home(self.settings)
         console.print(
-            f"\nLook at it:  {home}make dev                     Dagster http://127.0.0.1:3000, MLflow "
+            f"\nLook at it:  {home}make dev                           Dagster http://127.0.0.1:3000, MLflow "
             f"http://127.0.0.1:5000\n"
             f"             {home}.venv/bin/credit-assets models   champion history and rejected models\n"
             f"             {home}.venv/bin/credit-assets status   what is there"

@@ -47,7 +47,10 @@ def generate_into_warehouse(settings: Settings, rows: int, start: date, end: dat
 
     if start > end:
         raise PermanentError(f"--start {start} lies after --end {end}")
-    applications, outcomes = generate_book(rows, start, end, seed)
+    try:
+        applications, outcomes = generate_book(rows, start, end, seed)
+    except ValueError as error:
+        raise PermanentError(f"generate: {error}") from error
     return {
         "rows": applications.num_rows,
         "outcomes": outcomes.num_rows,

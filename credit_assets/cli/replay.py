@@ -98,9 +98,10 @@ class Replay:
     """One replay on one instance. Stopping it at any point loses no finished day; the next one goes on from there."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, **overrides: Any) -> None:
-        self.settings = settings
+        # One step at a time in this process, whatever a deployment does: each then has all cores to train on.
+        self.settings = settings.model_copy(update={"executor": "in_process"})
         self.instance = instance
-        self.definitions = build_definitions(settings, **overrides)
+        self.definitions = build_definitions(self.settings, **overrides)
         resources = {**self.definitions.resources}
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
