@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,9 @@ from credit_assets.failures import PermanentError, is_transient
 from credit_assets.partitions import known_outcomes, mature_cohorts
 from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
+
+# Before any learner loads OpenMP: idle threads that spin cost a fit up to eight times its CPU once cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:

@@ -19,7 +19,13 @@ from credit_assets.settings import Settings
 def serve(settings: Settings, host: str, port: int, mlflow_port: int) -> int:
     """Start the processes and wait; when one ends, or on Ctrl-C, end the others. Returns an exit code."""
     ensure_instance(settings)
-    env = {**os.environ, "CREDIT_HOME": str(settings.home_dir), "DAGSTER_HOME": str(settings.dagster_dir)}
+    env = {
+        **os.environ,
+        "CREDIT_HOME": str(settings.home_dir),
+        "DAGSTER_HOME": str(settings.dagster_dir),
+        # Else MLflow starts ten workers for jobs that nobody here submits, and leaves them behind when it is stopped.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     commands = [
         [_program("dagster"), "dev", "-m", "credit_assets.definitions", "-h", host, "-p", str(port)],
     ]
