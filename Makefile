@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Relative on purpose: data of the demo lives beside the checkout and is thrown away with it.
-export CREDIT_HOME ?= $(CURDIR)/.credit_assets
+# Data of the demo lives in the checkout and is thrown away with it; each book has a home of its own.
+export CREDIT_HOME ?= $(CURDIR)/.credit_assets$(if $(LOANS),/lending_club)
 export DAGSTER_HOME ?= $(CREDIT_HOME)/dagster
 # Lenders often sit behind a proxy with a certificate of its own: trust what the machine trusts.
 export UV_SYSTEM_CERTS ?= true

@@ -22,13 +22,9 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.resources import tracking as tracking_module
 from credit_assets.resources.claims import Claims
-from credit_assets.resources.tracking import (
-    Tracking,
-    application_signature,
-    example_application,
-    masked,
-    pinned,
-)
+from credit_assets.resources.mlflow_failures import masked
+from credit_assets.resources.mlflow_run import application_signature, example_application, pinned
+from credit_assets.resources.tracking import Tracking
 from credit_assets_tests.mlflow_server import EXPERIMENT, Server, constant_scorer
 
 pytest_plugins = ["credit_assets_tests.mlflow_server", "credit_assets_tests.postgres"]

@@ -37,27 +37,31 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from credit_assets.failures import PermanentError, TransientError, is_transient
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.resources.claims import Claims
+from credit_assets.resources.mlflow_failures import advice, is_collision, is_foreign, is_transient_here, masked, secrets
+from credit_assets.resources.mlflow_run import (
+    CandidateRun,
+    FinishedRun,
+    application_signature,
+    example_application,
+    pinned,
+)
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
-    from mlflow.models import ModelSignature
 
     from credit_assets.ml.portfolio import Portfolio
 
 _T = TypeVar("_T")
 
-LOADER_MODULE = "credit_assets.ml.scorer"
 SCORER_FILE = "scorer.json"
 # Dagster's run status to MLflow's.
 RUN_STATUS = {"SUCCESS": "FINISHED", "FAILURE": "FAILED", "CANCELED": "KILLED"}
@@ -77,11 +81,6 @@ _ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_METRICS_PER_CALL = 1000
-_PARAMS_PER_CALL = 100
-# Points of one curve: more than a screen has pixels for, few enough to write thousands of runs into SQLite.
-_POINTS_PER_CURVE = 400
-_DIGEST_LENGTH = 36
 _COLLISION_ATTEMPTS = 5
 _COLLISION_WAITED_SECONDS = 10.0
 # Any constant: sessions that ask for the same number wait for each other.
@@ -91,12 +90,6 @@ _MIGRATION_LOCK = 7_021_935
 _FLUENT = threading.RLock()
 
 _logger = logging.getLogger(__name__)
-
-
-def masked(url: str) -> str:
-    """The URL without its password (also where the password stands as a query parameter)."""
-    url = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", url)
-    return re.sub(r"([?&](?:password|token|secret)=)[^&\s]+", r"\1***", url, flags=re.IGNORECASE)
 
 
 class Tracking:
@@ -197,17 +190,17 @@ class Tracking:
         except (TransientError, PermanentError):
             raise
         except Exception as error:
-            if not _is_foreign(error):
+            if not is_foreign(error):
                 raise
             text = masked(str(getattr(error, "message", None) or error))
-            for secret in _secrets(self.uri):
+            for secret in secrets(self.uri):
                 text = text.replace(secret, "***")
             text = f"MLflow at {masked(self.uri)} {doing}: {text}"
             failure = (
-                TransientError(text) if _is_transient(error) else PermanentError(f"{text}{_advice(error, self.uri)}")
+                TransientError(text) if is_transient_here(error) else PermanentError(f"{text}{advice(error, self.uri)}")
             )
             # The original's text may carry the password, and Dagster records causes.
-            cause = None if _secrets(self.uri) else error
+            cause = None if secrets(self.uri) else error
         if failure is not None:
             raise failure from cause
 
@@ -225,7 +218,7 @@ class Tracking:
                     return function(*args, **kwargs)
             except TransientError as error:
                 waited = time.monotonic() - begun > _COLLISION_WAITED_SECONDS
-                if not _is_collision(error) or waited or attempt == _COLLISION_ATTEMPTS:
+                if not is_collision(error) or waited or attempt == _COLLISION_ATTEMPTS:
                     raise
             time.sleep(0.1 * 2**attempt * (0.5 + random.random()))
         raise AssertionError("unreachable")
@@ -619,176 +612,6 @@ class Tracking:
             yield mlflow
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run that is reused. Tags and metrics as they were found."""
-
-    tracking: Tracking
-    run_id: str
-    tags: dict[str, str]
-    metrics: dict[str, float]
-
-    def load_record(self, file: str) -> Any:
-        """A JSON file that was logged to the run. Raises PermanentError where it is not there."""
-        import json
-
-        with tempfile.TemporaryDirectory(prefix="mlflow-") as folder:
-            try:
-                path = self.tracking.call(
-                    f"has no {file} for run {self.run_id}",
-                    self.tracking.client.download_artifacts,
-                    self.run_id,
-                    file,
-                    folder,
-                )
-                return json.loads(Path(path).read_text("utf-8"))
-            except (PermanentError, FileNotFoundError, ValueError) as error:
-                raise PermanentError(
-                    f"MLflow run {self.run_id} is FINISHED and its file {file} cannot be read ({error}); delete the "
-                    "run in MLflow, then the model is trained again"
-                ) from error
-
-
-@dataclass(frozen=True)
-class CandidateRun:
-    """The open child run of one variant and partition. Everything is logged to this run, whatever else is active."""
-
-    tracking: Tracking
-    run_id: str
-    mlflow: Any = field(repr=False)
-    """dagster-mlflow's `MlFlow`, for what has no method here."""
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Parameters, as many as there are. MLflow refuses to change one that is there."""
-        from mlflow.entities import Param
-
-        texts = {key: str(value) for key, value in params.items()}
-        for chunk in self.mlflow.chunks(texts, _PARAMS_PER_CALL):
-            self._batch(params=[Param(key, value) for key, value in chunk.items()])
-
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Final metrics, at step 0; logged before `log_model` they are shown on the model too."""
-        now = int(time.time() * 1000)
-        self._metrics([(key, float(value), now, 0) for key, value in metrics.items()])
-
-    def log_metrics_history(self, history: Mapping[str, Sequence[float]]) -> None:
-        """Curves over rounds, counted from 1. Long ones are thinned evenly; first and last round always stay."""
-        now = int(time.time() * 1000)
-        points = []
-        for key, values in history.items():
-            every = max(1, -(-len(values) // _POINTS_PER_CURVE))
-            steps = sorted({*range(0, len(values), every), len(values) - 1} if len(values) else [])
-            points += [(key, float(values[step]), now, step + 1) for step in steps]
-        self._metrics(points)
-
-    def log_dataset(
-        self, name: str, *, digest: str, frame: pd.DataFrame, source: str, target: str | None = None
-    ) -> None:
-        """The data set that the run read: name, digest, where it lies, its columns and counts; none of its rows."""
-        import mlflow.data
-        from mlflow.entities import DatasetInput, InputTag
-
-        with self.tracking.failures("cannot log the data set"), warnings.catch_warnings():
-            # Advice on schemas that are to be enforced, which this one is not.
-            warnings.simplefilter("ignore")
-            data = mlflow.data.from_pandas(
-                frame, source=source, name=name, digest=digest[:_DIGEST_LENGTH], targets=target
-            )
-            entry = DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
-        self.tracking.call("cannot log the data set", self._client.log_inputs, self.run_id, datasets=[entry])
-
-    def log_figure(self, figure: Any, file: str) -> None:
-        self.tracking.call("cannot log a figure", self._client.log_figure, self.run_id, figure, file)
-
-    def log_dict(self, record: Mapping[str, Any], file: str) -> None:
-        self.tracking.call("cannot log a record", self._client.log_dict, self.run_id, dict(record), file)
-
-    def log_model(
-        self,
-        scorer_dir: Path,
-        *,
-        input_example: pd.DataFrame,
-        signature: ModelSignature,
-        pip_requirements: Sequence[str],
-        name: str = "model",
-    ) -> str:
-        """The scorer's folder as an MLflow model without code or pickle in it. Returns `models:/m-...`.
-
-        MLflow loads the model once from what it has written and predicts the example, as serving would.
-        """
-        import mlflow.pyfunc
-
-        with self.tracking.failures("cannot log the model"):
-            info = mlflow.pyfunc.log_model(
-                name=name,
-                loader_module=LOADER_MODULE,
-                data_path=str(scorer_dir),
-                signature=signature,
-                input_example=input_example,
-                # Inferring them would start a process and load the model there: 8 CPU seconds for each candidate.
-                pip_requirements=list(pip_requirements),
-            )
-        return str(info.model_uri)
-
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        from mlflow.entities import RunTag
-
-        texts = {key: str(value) for key, value in tags.items()}
-        for chunk in self.mlflow.chunks(texts, _PARAMS_PER_CALL):
-            self._batch(tags=[RunTag(key, value) for key, value in chunk.items()])
-
-    @property
-    def _client(self) -> MlflowClient:
-        return self.tracking.client
-
-    def _metrics(self, points: Sequence[tuple[str, float, int, int]]) -> None:
-        from mlflow.entities import Metric
-
-        for start in range(0, len(points), _METRICS_PER_CALL):
-            self._batch(metrics=[Metric(*point) for point in points[start : start + _METRICS_PER_CALL]])
-
-    def _batch(self, **what: Any) -> None:
-        self.tracking.call("cannot log to a run", self._client.log_batch, self.run_id, **what)
-
-
-def application_signature(portfolio: Portfolio) -> ModelSignature:
-    """From the columns of an application as the warehouse has them to PD and score.
-
-    Every number is a double: an integer column with a missing value has no integers left, and MLflow would refuse it.
-    Integers in JSON are read as doubles by the server; a frame given to `predict` directly must have float columns.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    inputs = [ColSpec("string" if c.type == "category" else "double", c.name) for c in portfolio.input_columns]
-    return ModelSignature(Schema(inputs), Schema([ColSpec("double", "pd"), ColSpec("double", "score")]))
-
-
-def example_application(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
-    """One application that nobody made: the median of each number, the most frequent level of each category."""
-    import pandas as pd
-
-    row: dict[str, list[Any]] = {}
-    for column in portfolio.input_columns:
-        known = frame[column.name].dropna()
-        if column.type == "category":
-            row[column.name] = [str(known.mode().iloc[0]) if len(known) else None]
-        else:
-            row[column.name] = [float(known.median()) if len(known) else float("nan")]
-    return pd.DataFrame(row)
-
-
-def pinned(*packages: str) -> list[str]:
-    """The installed version of each package as a requirement. Packages that are not installed are left out."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = []
-    for package in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            found.append(f"{package}=={version(package)}")
-    return found
-
-
 # MLflow's globals
 
 
@@ -869,56 +692,6 @@ def _opened_by_dagster_mlflow(
                     ended = ended or ours
             if not ended:
                 tracking._end(run_id, status)
-
-
-# Sorting failures
-
-
-def _is_foreign(error: Exception) -> bool:
-    roots = {base.__module__.split(".")[0] for base in type(error).__mro__}
-    return bool(roots & {"mlflow", "sqlalchemy", "requests", "urllib3", "botocore", "google", "azure"}) or isinstance(
-        error, OSError
-    )
-
-
-def _is_collision(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(part in text for part in ("database is locked", "integrityerror", "uniqueviolation"))
-
-
-def _is_transient(error: Exception) -> bool:
-    code, text = getattr(error, "error_code", None), str(error).lower()
-    if "out-of-date database schema" in text:
-        return False
-    if _is_collision(error):
-        return True
-    if code is not None:
-        if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"):
-            return True
-        if "failed with exception" in text or is_transient(error):
-            return True
-        # Raised here rather than by a server, INTERNAL_ERROR is MLflow's word for anything.
-        from mlflow.exceptions import RestException
-
-        return isinstance(error, RestException) and error.get_http_status_code() >= 500
-    return is_transient(error)
-
-
-def _advice(error: Exception, uri: str) -> str:
-    text, code = str(error).lower(), getattr(error, "error_code", None)
-    if "out-of-date database schema" in text:
-        return f"; run `mlflow db upgrade {masked(uri)}` after a backup"
-    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"):
-        return "; see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return ""
-
-
-def _secrets(uri: str) -> list[str]:
-    parts = urlsplit(uri)
-    userinfo = parts.netloc.rpartition("@")[0]
-    found = [userinfo.partition(":")[2]] if ":" in userinfo else []
-    found += re.findall(r"[?&](?:password|token|secret)=([^&\s]+)", uri, flags=re.IGNORECASE)
-    return [secret for given in found for secret in {given, unquote(given)} if secret]
 
 
 # Names and places
