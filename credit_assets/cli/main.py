@@ -213,7 +213,7 @@ def doctor(json_: Json = False) -> None:
     """Print each setting with its source, try each connection, and say what to do about what fails."""
     from credit_assets.cli.doctor import doctor as examine
 
-    raise typer.Exit(examine(json=json_))
+    raise typer.Exit(examine(json=json_, console=console()))
 
 
 @app.command()
