@@ -164,6 +164,8 @@ class Settings(BaseSettings):
         unknown = sorted(set(value) - set(VARIANTS))
         if unknown:
             raise ValueError(f"names unknown variants {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+        for variant, params in value.items():
+            VARIANTS[variant].resolve(params)  # Raises ValueError naming the parameter and what it takes.
         return value
 
     @field_validator("timezone")

@@ -27,6 +27,8 @@ from credit_assets.resources.tracking import Tracking
 
 EXPERIMENT = "credit_scoring"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+# Workers for jobs that no test submits.
+QUIET["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ def tracking(migrated_database: Path, tmp_path: Path) -> Tracking:
     return Tracking(f"sqlite:///{tmp_path}/mlflow/mlflow.db", EXPERIMENT, Claims(str(tmp_path / "store")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`mlflow server` in a process of its own, serving artifacts, as a lender's platform runs it."""
+    """`mlflow server` in a process of its own, serving artifacts, as a lender's platform runs it.
+
+    One a module: what one module registers must not be met by another that the same worker runs.
+    """
     folder = tmp_path_factory.mktemp("mlflow-server")
     database, artifacts = folder / "server.db", folder / "artifacts"
     shutil.copy(migrated_database, database)

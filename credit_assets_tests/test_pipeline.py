@@ -20,6 +20,8 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance import instance_of
 from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.ml.schemas import applications_schema, outcomes_schema, to_table
+from credit_assets.ml.variants import VARIANTS
+from credit_assets.ml.variants.lightgbm import LightGBMVariant
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings, load_settings
 from credit_assets_tests.synthetic import canonical_book, give_me_some_credit_book
@@ -277,19 +279,32 @@ def test_too_few_bads_block_the_training_and_say_so(own_house: Any) -> None:
     assert house.versions() == []
 
 
+class BrokenVariant(LightGBMVariant):
+    """A learner whose library refuses the data."""
+
+    name = "broken"
+    label = "Broken"
+
+    def _fit(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.refused(RuntimeError("no split found"))
+
+
 @pytest.mark.slow
-def test_a_variant_that_fails_fails_the_run_with_its_name_or_lets_the_others_go_on(own_house: Any) -> None:
+def test_a_variant_that_fails_fails_the_run_with_its_name_or_lets_the_others_go_on(
+    own_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house = own_house(*fast_forward(canonical_book(6_000, START, END, seed=7)))
     house.replay.run(START, date(2024, 3, 31), "none")
-    bad = {**SMALL["variant_params"], "lightgbm": {"num_leaves": -5}}
-    broken = rebuilt(house, variant_params=bad)
-    with pytest.raises(PermanentError, match=r"lightgbm_candidate.*variant lightgbm failed"):
+    # Adding a variant is one entry; nothing else knows it.
+    monkeypatch.setitem(VARIANTS, "broken", BrokenVariant())
+    broken = rebuilt(house, variants="xgboost,broken")
+    with pytest.raises(PermanentError, match=r"broken_candidate: variant broken failed: .* no split found"):
         broken.train(date(2024, 3, 31))
-    tolerant = rebuilt(house, variant_params=bad, on_variant_failure="continue")
+    tolerant = rebuilt(house, variants="xgboost,broken", on_variant_failure="continue")
     outcome = tolerant.train(date(2024, 3, 31))
     assert outcome.status == "registered"
     record = tolerant.replay.store.read_record(tolerant.replay.store.path("trained_model", "2024-03-31.json"))
-    assert record["failed_variants"] == ["lightgbm"]
+    assert record["failed_variants"] == ["broken"]
 
 
 @pytest.mark.slow

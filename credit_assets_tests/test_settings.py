@@ -364,3 +364,10 @@ def test_loading_settings_imports_nothing_heavy(home: Path) -> None:
         f"assert not set({heavy.split()!r}) & set(sys.modules), set({heavy.split()!r}) & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "CREDIT_HOME": str(home)})
+
+
+def test_a_parameter_that_its_learner_does_not_take_is_refused_at_load() -> None:
+    with pytest.raises(SettingsError, match=r"CREDIT_VARIANT_PARAMS: variant xgboost: .*max_depth.*; got 99"):
+        load_settings(variant_params='{"xgboost": {"max_depth": 99}}')
+    with pytest.raises(SettingsError, match=r"CREDIT_VARIANT_PARAMS: variant lightgbm: unknown parameter 'leaves'"):
+        load_settings(variant_params='{"lightgbm": {"leaves": 5}}')

@@ -20,6 +20,7 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.portfolio import load_portfolio
+from credit_assets.resources import mlflow_run as run_module
 from credit_assets.resources import tracking as tracking_module
 from credit_assets.resources.claims import Claims
 from credit_assets.resources.mlflow_failures import masked
@@ -530,7 +531,7 @@ def applications(rows: int = 5) -> pd.DataFrame:
 
 @pytest.fixture
 def constant_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking_module, "LOADER_MODULE", "credit_assets_tests.mlflow_server")
+    monkeypatch.setattr(run_module, "LOADER_MODULE", "credit_assets_tests.mlflow_server")
 
 
 def test_a_model_logged_to_a_server_comes_back_and_is_fetched_once(
