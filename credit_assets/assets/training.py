@@ -184,6 +184,9 @@ def train_or_reuse(
             "fingerprint": key,
             "run_id": run.run_id,
             "identity": identity,
+            # Not part of the identity, so that another machine finds this model again; needed to re-perform it, since
+            # sums over threads round differently.
+            "threads": config.threads,
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
         }

@@ -490,6 +490,7 @@ class Tracking:
                 **trained.params,
                 "variant": record["variant"],
                 "seed": record["identity"]["seed"],
+                "threads": record.get("threads"),
                 "best_rounds": trained.best_rounds,
                 "portfolio": portfolio.name,
             }
