@@ -29,9 +29,7 @@ Table = Any
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def asset_options(
-    settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str, io: str, **more: Any
-) -> dict[str, Any]:
+def asset_options(settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str, io: str) -> dict[str, Any]:
     """Arguments that every `@dg.asset` of the graph has in common."""
     return {
         "group_name": GROUP,
@@ -40,7 +38,6 @@ def asset_options(
         "partitions_def": partitions,
         "io_manager_key": io,
         "retry_policy": retry_policy(settings),
-        **more,
     }
 
 

@@ -12,11 +12,13 @@ import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, asset_options, retry_transient_only
 from credit_assets.assets.selection import day_after
+from credit_assets.checks.gates import table_of_text
 from credit_assets.resources.registry import Registry, Version
 from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 ACTOR = "credit_scoring pipeline"
+REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
 def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -65,7 +67,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
                 "decision": record["decision"],
                 "version": record["version"] or "none",
                 "variant": record["variant"],
-                "reasons": reasons_table(record["reasons"]),
+                "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
                 **({"mlflow_version": registry.version_link(record["version"])} if record["version"] else {}),
             },
         )
@@ -119,7 +121,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
                 "decision": record["decision"],
                 "champion_before": record["champion_before"] or "none",
                 "champion_after": record["champion_after"] or "none",
-                "reasons": reasons_table(record["reasons"]),
+                "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
             },
         )
 
@@ -141,12 +143,4 @@ def register(registry: Registry, trained: dict[str, Any], description: str) -> V
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,
-    )
-
-
-def reasons_table(reasons: list[dict[str, Any]]) -> dg.TableMetadataValue:
-    columns = ("rule", "passed", "value", "threshold", "text")
-    return dg.TableMetadataValue(
-        records=[dg.TableRecord({c: str(reason[c]) for c in columns}) for reason in reasons],
-        schema=dg.TableSchema(columns=[dg.TableColumn(c) for c in columns]),
     )

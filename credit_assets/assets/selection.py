@@ -85,7 +85,7 @@ def compare_with_champion(
     champion = registry.champion_at(as_of)
     if champion is None:
         return None
-    rows = training_set.filter(pc.equal(training_set["split"], "test"))
+    rows = out_of_time(training_set)
     # Held out by the champion too: its own test began here, and everything later it cannot have seen.
     unseen_from = date.fromisoformat(champion.tags["test_from"])
     rows = rows.filter(pc.greater_equal(rows[date_column], pa.scalar(unseen_from)))
@@ -109,8 +109,14 @@ def test_from(training_set: Table, date_column: str) -> str:
     """First application date of the out-of-time test: what this model has not seen begins here."""
     import pyarrow.compute as pc
 
-    rows = training_set.filter(pc.equal(training_set["split"], "test"))
-    return str(pc.min(rows[date_column]).as_py().isoformat())
+    return str(pc.min(out_of_time(training_set)[date_column]).as_py().isoformat())
+
+
+def out_of_time(training_set: Table) -> Table:
+    """The rows of the out-of-time test."""
+    import pyarrow.compute as pc
+
+    return training_set.filter(pc.equal(training_set["split"], "test"))
 
 
 def describe(record: dict[str, Any]) -> dict[str, Any]:

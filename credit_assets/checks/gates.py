@@ -76,16 +76,21 @@ def _result(name: str, results: list[tuple[date, GateResult]]) -> dg.AssetCheckR
     ]
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        metadata["offending"] = dg.TableMetadataValue(
-            records=[dg.TableRecord({c: row.get(c, "") for c in columns}) for row in rows[:_ROWS_SHOWN]],
-            schema=dg.TableSchema(columns=[dg.TableColumn(c) for c in columns]),
-        )
+        metadata["offending"] = table_of_text(rows[:_ROWS_SHOWN], columns)
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if errors or not failed else dg.AssetCheckSeverity.WARN,
         description=_sentence(shown, len(failed)),
         metadata=metadata,
+    )
+
+
+def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """A table for the UI; what a row lacks is left empty."""
+    return dg.TableMetadataValue(
+        records=[dg.TableRecord({column: str(row.get(column, "")) for column in columns}) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
     )
 
 

@@ -64,7 +64,7 @@ def training_days(start: date, end: date, when: str) -> list[date]:
 
     A number N takes the last day and every N-th before it. Raises PermanentError for anything else.
     """
-    days = [start + timedelta(n) for n in range((end - start).days + 1)]
+    days = _between(start, end)
     last_of_month = [day for day in days if (day + timedelta(1)).day == 1]
     if when.isdigit() and int(when) > 0:
         return sorted(days[:: -int(when)])
@@ -102,7 +102,7 @@ class Replay:
         self.settings = settings.model_copy(update={"executor": "in_process"})
         self.instance = instance
         self.definitions = build_definitions(self.settings, **overrides)
-        resources = {**self.definitions.resources}
+        resources = self.definitions.resources
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
@@ -125,22 +125,23 @@ class Replay:
         """
         days = self._days(start, end)
         report = ReplayReport(days=len(days))
-        for first, last in self._todo(days, _INGESTED, again):
+        for first, last in ranges(self._missing(days, _INGESTED, again)):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
             self._must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
             report.ingested += (last - first).days + 1
         rescore_from = None
         as_ofs = training_days(max(start, train_from or start), end, train)
+        to_train = set(self._missing(as_ofs, _TRAINED, again))
         for n, day in enumerate(as_ofs):
             on_progress(f"train as of {day}", n, len(as_ofs))
-            if again or not self._there(day, _TRAINED):
+            if day in to_train:
                 outcome = self._train(day, report)
                 if outcome.promoted:
                     rescore_from = min(rescore_from or day, day)
             else:
                 outcome = self._recorded(day)
             report.trainings.append(outcome)
-        missing = {d for first, last in self._todo(days, ("loan_scores",), again) for d in _between(first, last)}
+        missing = set(self._missing(days, ("loan_scores",), again))
         stale = {day for day in days if rescore_from and day > rescore_from} | self._never_scored(days)
         for first, last in ranges(sorted(missing | stale)):
             on_progress(f"score {first} .. {last}", report.scored, len(days))
@@ -167,9 +168,10 @@ class Replay:
         # Both must know a partition: the file may have been lost, or the Dagster home may be new.
         return self.instance.get_materialized_partitions(dg.AssetKey(asset)) & set(self.store.days(asset))
 
-    def _todo(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[tuple[date, date]]:
+    def _missing(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[date]:
+        """Days on which one of the assets is still to be made; all of them `again`."""
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
-        return list(ranges([day for day in days if day.isoformat() not in done]))
+        return [day for day in days if day.isoformat() not in done]
 
     def _never_scored(self, days: Sequence[date]) -> set[date]:
         """Days scored before their champion was trained: empty, though a champion covers them now."""
@@ -185,9 +187,6 @@ class Replay:
             and self.store.row_count("loan_scores", day.isoformat()) == 0
             and self.store.row_count("processed_features", day.isoformat()) > 0
         }
-
-    def _there(self, day: date, assets: Sequence[str]) -> bool:
-        return all(day.isoformat() in self._done(asset) for asset in assets)
 
     def _range(self, job: str, first: date, last: date, report: ReplayReport) -> dg.ExecuteInProcessResult:
         tags = {
