@@ -237,9 +237,10 @@ class Replay:
 
 
 def why(reasons: Sequence[dict[str, Any]]) -> str:
-    """The reasons that decided: those that failed, else all."""
-    failed = [reason["text"] for reason in reasons if not reason["passed"]]
-    return "; ".join(failed or [reason["text"] for reason in reasons])
+    """One line from recorded reasons: those that stand against it, or all of them where none does."""
+    from credit_assets.ml.decisions import Decision, Reason
+
+    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
