@@ -25,8 +25,8 @@ from credit_assets.settings import Settings
 
 
 def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
-    """The code location. `overrides` replace resources by name: warehouse, store, tracking, registry, notifier,
-    parquet, record.
+    """The code location. `overrides` replace resources by name: warehouse, store, claims, tracking, registry, requests,
+    notifier, parquet, record.
     """
     resources = build_resources(settings)
     unknown = sorted(set(overrides) - set(resources))

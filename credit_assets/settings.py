@@ -113,7 +113,56 @@ class Settings(BaseSettings):
     )
     score_pdo: float = Field(20.0, gt=0, allow_inf_nan=False, description="Points that double the odds.")
     promotion: Literal["immediate", "shadow", "manual"] = Field(
-        "immediate", description="How a registered model becomes champion."
+        "immediate",
+        description="How a registered model becomes champion: at once, after a trial as shadow, or by approval.",
+    )
+    shadow_days: int = Field(30, ge=1, le=366, description="Days that a model scores beside the champion on trial.")
+    shadow_min_loans: int = Field(500, ge=1, description="Applications that a trial must have seen.")
+    shadow_min_correlation: float = Field(
+        0.6, ge=-1, le=1, description="Least rank correlation of the two models' scores."
+    )
+    shadow_max_psi: float = Field(0.25, gt=0, le=100, description="Largest PSI between the two models' scores.")
+    approval_rate: float = Field(
+        0.8, gt=0, lt=1, description="Share of applications approved, at which reports count the swap set."
+    )
+    challenger_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of applications that the model on trial decides about."
+    )
+    assignment_key: SecretStr = Field(
+        SecretStr("credit-scorer"),
+        min_length=1,
+        description="Key of the hash that assigns applications to arms.",
+    )
+    retraining: Literal["daily", "triggered"] = Field(
+        "daily", description="When models are trained: by every daily run, or when a trigger asks for it."
+    )
+    drift_window_days: int = Field(30, ge=1, le=366, description="Most days that a drift report pools.")
+    drift_min_rows: int = Field(500, ge=50, description="Applications that a drift report needs for a verdict.")
+    drift_watch: float = Field(0.10, gt=0, le=100, description="PSI from which a feature is watched.")
+    drift_shifted: float = Field(0.25, gt=0, le=100, description="PSI from which a feature has shifted.")
+    drift_alpha: float = Field(
+        0.01, gt=0, lt=1, description="Chance of a false verdict that a drift report accepts, over all features."
+    )
+    drift_trigger_days: int = Field(3, ge=1, le=60, description="Shifted days that start a retraining.")
+    drift_trigger_window: int = Field(5, ge=1, le=60, description="Days among which they are counted.")
+    performance_cohort_days: int = Field(
+        90, ge=1, le=366, description="Days of applications that a performance report measures on."
+    )
+    performance_min_bads: int = Field(50, ge=2, description="Defaults that a verdict on performance needs.")
+    performance_floor: float = Field(0.55, ge=0.5, lt=1, description="AUC below which the champion is retrained.")
+    performance_margin: float = Field(
+        0.05, gt=0, lt=0.5, description="Loss of AUC against the champion's registered value that retrains it."
+    )
+    volume_trigger_share: float = Field(
+        1.0, gt=0, le=100, description="Newly matured loans that retrain, as a share of the champion's training rows."
+    )
+    cooldown_days: int = Field(30, ge=0, le=3650, description="Days without a trigger after any retraining.")
+    repeat_days: int = Field(
+        90, ge=1, le=3650, description="Days after which a trigger whose condition lasts fires again."
+    )
+    refresh: Literal["monthly", "none"] = Field("monthly", description="Regulatory refresh by the calendar.")
+    refresh_margin: float = Field(
+        0.03, gt=0, lt=0.5, description="AUC by which a refreshed model may at most be worse (non-inferiority)."
     )
     executor: Literal["in_process", "multiprocess", "k8s"] = Field("multiprocess", description="Where steps run.")
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
@@ -190,6 +239,12 @@ class Settings(BaseSettings):
             raise ValueError("CREDIT_MIN_AUC must lie below CREDIT_MAX_AUC")
         if self.test_share + self.validation_share >= 0.9:
             raise ValueError("CREDIT_TEST_SHARE and CREDIT_VALIDATION_SHARE together must stay below 0.9")
+        if self.drift_watch >= self.drift_shifted:
+            raise ValueError("CREDIT_DRIFT_WATCH must lie below CREDIT_DRIFT_SHIFTED")
+        if self.drift_trigger_days > self.drift_trigger_window:
+            raise ValueError("CREDIT_DRIFT_TRIGGER_DAYS cannot exceed CREDIT_DRIFT_TRIGGER_WINDOW")
+        if self.challenger_share and self.promotion == "immediate":
+            raise ValueError("CREDIT_CHALLENGER_SHARE needs a model on trial: set CREDIT_PROMOTION to shadow or manual")
         return self
 
     # What the rest of the code reads: defaults that depend on other settings, resolved once.

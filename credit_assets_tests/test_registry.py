@@ -236,6 +236,25 @@ class KilledAfterClaim(Registry):
         raise MemoryError("killed here")
 
 
+def test_an_alias_is_taken_away_and_its_history_stays(registry: Registry) -> None:
+    first = register(registry, "a").version
+    move(registry, first, date(2024, 4, 1), alias="shadow")
+    other = register(registry, "b").version
+    registry.end_alias("shadow", other, effective_from=date(2024, 4, 20), reason="not its holder", by="me")
+    assert registry.alias("shadow").version == first
+    for _ in range(2):
+        registry.end_alias("shadow", first, effective_from=date(2024, 5, 1), reason="trial over", by="me")
+    assert registry.alias("shadow") is None
+    assert [(m.number, m.version, m.reason) for m in registry.moves("shadow", since=1)] == [(2, "", "trial over")]
+    assert registry.period_of("shadow", date(2024, 4, 30)) == (first, date(2024, 4, 1), date(2024, 4, 30))
+    assert registry.holder_at("shadow", date(2024, 4, 30)).version == first
+    assert registry.holder_at("shadow", date(2024, 5, 1)) is None
+    assert registry.period_of("shadow", date(2024, 3, 31)) is None
+    move(registry, other, date(2024, 6, 1), alias="shadow")
+    assert registry.holder_at("shadow", date(2024, 5, 15)) is None
+    assert registry.holder_at("shadow", date(2024, 6, 1)).version == other
+
+
 def test_a_mover_killed_after_its_claim_is_completed_by_the_next_call(registry: Registry) -> None:
     one, two, three = (register(registry, f"f{n}", day) for n, day in enumerate((Q1, Q2, Q3)))
     move(registry, one.version, day_after(Q1))

@@ -16,7 +16,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.gates import GateResult
-from credit_assets.resources.store import ParquetIOManager, RecordIOManager, Store, canonical_json
+from credit_assets.resources.store import ByDay, ParquetIOManager, RecordIOManager, Store, canonical_json
 
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
 REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract")
@@ -132,7 +132,7 @@ def _graph(store: Store) -> tuple[list[dg.AssetsDefinition], dict[str, object]]:
     @dg.asset(partitions_def=DAYS, io_manager_key="parquet", backfill_policy=dg.BackfillPolicy.single_run())
     def daily(context) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
         return dg.MaterializeResult(
-            value={key: (table(n + 1), [PASSED]) for n, key in enumerate(sorted(context.partition_keys))}
+            value=ByDay({key: (table(n + 1), [PASSED]) for n, key in enumerate(sorted(context.partition_keys))})
         )
 
     @dg.asset(
@@ -165,6 +165,22 @@ def test_a_range_in_one_run_writes_each_partition_and_a_window_reads_them(store:
             )
             assert result.success
             assert store.read_record(store.path("window", f"{day}.json")) == {"rows": rows}
+
+
+def test_records_of_a_range_in_one_run(store: Store) -> None:
+    @dg.asset(partitions_def=DAYS, io_manager_key="record", backfill_policy=dg.BackfillPolicy.single_run())
+    def reports(context) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
+        days = sorted(context.partition_keys)
+        return dg.MaterializeResult(value=ByDay({day: {"day": day} for day in days[: 3 - missing]}))
+
+    tags = {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-01-03"}
+    resources = {"record": RecordIOManager(store)}
+    missing = 0
+    assert dg.materialize([reports], resources=resources, tags=tags).success
+    assert store.read_record(store.path("reports", "2024-01-02.json")) == {"day": "2024-01-02"}
+    missing = 1
+    result = dg.materialize([reports], resources=resources, tags=tags, raise_on_error=False)
+    assert "a value for each" in str(result.all_events)
 
 
 def test_the_store_on_a_real_s3_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

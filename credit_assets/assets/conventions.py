@@ -15,6 +15,7 @@ import dagster as dg
 
 from credit_assets.checks.gates import check_results
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.resources.store import ByDay
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def daily_result(
         # Shown in the run's own event too, where a person looks first.
         context.log.info(f"{first.num_rows} rows, content hash {version[:12]}")
     return dg.MaterializeResult(
-        value={day.isoformat(): (table, tuple(gates.get(day, ()))) for day, table in tables.items()},
+        value=ByDay({day.isoformat(): (table, tuple(gates.get(day, ()))) for day, table in tables.items()}),
         data_version=dg.DataVersion(version),
         check_results=check_results(gates) if gates else None,
     )

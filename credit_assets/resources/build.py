@@ -21,6 +21,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         "warehouse": open_warehouse(settings.warehouse),
         "store": store,
+        "claims": claims,
         "parquet": ParquetIOManager(store),
         "record": RecordIOManager(store),
         "tracking": tracking,

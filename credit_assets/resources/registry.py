@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -56,17 +56,29 @@ class Version:
     description: str = ""
 
 
+class Period(NamedTuple):
+    """A version's time with an alias: first and last day, both inclusive; `last` is None while it lasts."""
+
+    version: str
+    first: date
+    last: date | None
+
+    def covers(self, day: date) -> bool:
+        return self.first <= day and (self.last is None or day <= self.last)
+
+
 class Move(NamedTuple):
     """One entry of an alias's log."""
 
     number: int
     version: str
+    """Empty where the alias was taken away."""
     effective_from: date
     reason: str
     by: str
     at: str
-    history: tuple[tuple[str, date, date | None], ...]
-    """Version, first and last day, oldest first: the whole history after this move."""
+    history: tuple[Period, ...]
+    """Oldest first: the whole history after this move."""
 
 
 class Registry:
@@ -211,42 +223,91 @@ class Registry:
         holder has a newer as-of date, judged in the same step as the move: two runs at once cannot turn time back.
         """
         target = self.version(version)
-        folder = f"mlflow-aliases/{self._scope()}/{name}"
+
+        def move(history: Sequence[Period], holder: Period | None) -> list[Period] | None:
+            if holder is None:
+                return _moved(history, target.version, effective_from)
+            stays = holder.version == target.version and holder.first <= effective_from
+            if forward_only and holder.version != target.version:
+                there = {v.version: v for v in self.versions()}.get(holder.version)
+                stays = there is not None and there.as_of > target.as_of
+            return None if stays else _moved(history, target.version, effective_from)
+
+        holder = self._write_move(name, target.version, effective_from, reason, by, move)
+        return self.version(holder)
+
+    def end_alias(self, name: str, version: str, *, effective_from: date, reason: str, by: str) -> None:
+        """Take the alias from `version`, whose last day is the one before `effective_from`.
+
+        Changes nothing where another version, or none, holds it: calling it again is safe.
+        """
+
+        def end(history: Sequence[Period], holder: Period | None) -> list[Period] | None:
+            if holder is None or holder.version != version:
+                return None
+            return _until(history, effective_from)
+
+        self._write_move(name, "", effective_from, reason, by, end)
+
+    def _write_move(
+        self,
+        name: str,
+        version: str,
+        effective_from: date,
+        reason: str,
+        by: str,
+        after: Callable[[Sequence[Period], Period | None], list[Period] | None],
+    ) -> str:
+        """Enter a move into the log and show it in MLflow; return who holds the alias then, "" for nobody.
+
+        `after` gives the history after the move from the history and the holder before it, None for no move.
+        """
+        folder = self._folder(name)
         for _ in range(_MOVES):
             newest = self._newest(folder)
             history = newest.history if newest else self._history_in_tags(name)
-            holder, since = next(((v, a) for v, a, last in history if last is None), (None, None))
-            stays = holder == target.version and since is not None and since <= effective_from
-            if forward_only and holder is not None and holder != target.version:
-                there = {v.version: v for v in self.versions()}.get(holder)
-                stays = there is not None and there.as_of > target.as_of
-            if stays and holder is not None:
-                self._show(name, folder, target.version)
-                return self.version(holder)
+            holder = next((period for period in history if period.last is None), None)
+            moved = after(history, holder)
+            if moved is None:
+                held = holder.version if holder else ""
+                self._show(name, folder, held)
+                return held
             number = newest.number + 1 if newest else 1
             entry = json.dumps(
                 {
                     "id": uuid.uuid4().hex,
-                    "version": target.version,
+                    "version": version,
                     "effective_from": effective_from.isoformat(),
                     "reason": reason,
                     "by": by,
                     "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "history": [
-                        [v, a.isoformat(), b.isoformat() if b else None]
-                        for v, a, b in _moved(history, target.version, effective_from)
-                    ],
+                    "history": [[v, a.isoformat(), b.isoformat() if b else None] for v, a, b in moved],
                 }
             )
             if self.claims.claim(f"{folder}/{number:06d}", entry) == entry:
-                self._show(name, folder, target.version)
-                return self.version(target.version)
+                self._show(name, folder, version)
+                return version
         raise TransientError(f"alias {name} is being moved by others all the time")
 
-    def moves(self, name: str) -> list[Move]:
-        """All moves of an alias, oldest first, with who and why."""
-        folder = f"mlflow-aliases/{self._scope()}/{name}"
-        return [self._move(folder, entry) for entry in self.claims.names(folder)]
+    def period_of(self, name: str, day: date) -> Period | None:
+        """The period in which a version holds the alias on `day`; None where none does. Costs the same for any day."""
+        folder = self._folder(name)
+        newest = self._newest(folder)
+        history = newest.history if newest else self._history_in_tags(name)
+        return next((period for period in reversed(history) if period.covers(day)), None)
+
+    def holder_at(self, name: str, day: date) -> Version | None:
+        """The version that holds the alias on `day`; None where none does."""
+        period = self.period_of(name, day)
+        return None if period is None else self.version(period.version)
+
+    def moves(self, name: str, since: int = 0) -> list[Move]:
+        """Moves of an alias after number `since`, oldest first, with who and why."""
+        folder = self._folder(name)
+        return [self._move(folder, entry) for entry in self.claims.names(folder) if int(entry) > since]
+
+    def _folder(self, name: str) -> str:
+        return f"mlflow-aliases/{self._scope()}/{name}"
 
     def _show(self, name: str, folder: str, fallback: str) -> None:
         """Write the newest entry of the log into MLflow, until it is the newest still when that is done."""
@@ -259,6 +320,8 @@ class Registry:
             for version in sorted(there.values(), key=lambda v: v.version != holder):
                 if version.version == holder and name not in version.aliases:
                     call("cannot set an alias", client.set_registered_model_alias, self.model_name, name, holder)
+                if not holder and name in version.aliases:
+                    call("cannot remove an alias", client.delete_registered_model_alias, self.model_name, name)
                 if name != CHAMPION or newest is None:
                     continue
                 for key, value in _tags_after(newest, version).items():
@@ -290,17 +353,17 @@ class Registry:
                 reason=record["reason"],
                 by=record["by"],
                 at=record["at"],
-                history=tuple((str(v), date.fromisoformat(a), _day(b)) for v, a, b in record["history"]),
+                history=tuple(Period(str(v), date.fromisoformat(a), _day(b)) for v, a, b in record["history"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise PermanentError(f"entry {entry} of {folder} in the store is damaged ({error})") from error
 
-    def _history_in_tags(self, name: str) -> tuple[tuple[str, date, date | None], ...]:
+    def _history_in_tags(self, name: str) -> tuple[Period, ...]:
         """What MLflow knows where the store has no log: it was replaced since."""
         if name != CHAMPION:
             return ()
-        periods = [(v.version, a, b) for v in self.versions() for a, b in v.champion_periods]
-        return tuple(sorted(periods, key=lambda period: period[1]))
+        periods = [Period(v.version, a, b) for v in self.versions() for a, b in v.champion_periods]
+        return tuple(sorted(periods, key=lambda period: period.first))
 
     # What MLflow holds
 
@@ -385,15 +448,18 @@ def _version(item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Versio
     )
 
 
-def _moved(
-    history: Sequence[tuple[str, date, date | None]], version: str, start: date
-) -> list[tuple[str, date, date | None]]:
+def _until(history: Sequence[Period], end: date) -> list[Period]:
+    """The days of the history before `end`."""
+    before = end - timedelta(days=1)
+    return [Period(v, a, before if b is None or b >= end else b) for v, a, b in history if a < end]
+
+
+def _moved(history: Sequence[Period], version: str, start: date) -> list[Period]:
     """The history when `version` holds the alias from `start` on: earlier days stay, later ones are its own."""
-    before = start - timedelta(days=1)
-    kept = [(v, a, before if b is None or b >= start else b) for v, a, b in history if a < start]
-    if kept and kept[-1][0] == version and kept[-1][2] == before:
-        start = kept.pop()[1]
-    return [*kept, (version, start, None)]
+    kept = _until(history, start)
+    if kept and kept[-1].version == version and kept[-1].last == start - timedelta(days=1):
+        start = kept.pop().first
+    return [*kept, Period(version, start, None)]
 
 
 def _tags_after(move: Move, version: Version) -> dict[str, str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -204,6 +204,10 @@ def _range(days: Sequence[str]) -> str:
     return days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"
 
 
+class ByDay(dict[str, Any]):
+    """What an asset returns from a step over several days: partition key (ISO day) -> value of that day."""
+
+
 @contextmanager
 def _permanent_is_not_retried() -> Iterator[None]:
     # Inputs are loaded outside the asset's own function, where nobody else sorts failures.
@@ -221,16 +225,17 @@ class _StoreIOManager(dg.UPathIOManager):
         super().__init__(base_path=store.root)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write one partition, or with a mapping from partition to value each partition of a range."""
+        """Write one partition, or each partition of a `ByDay`."""
         # UPathIOManager refuses several partitions at once, which a backfill in a single run is made of.
-        values = obj if isinstance(obj, Mapping) and context.has_asset_partitions else None
-        if values is None or set(values) != set(context.asset_partition_keys):
+        if not isinstance(obj, ByDay):
             if context.has_asset_partitions and len(context.asset_partition_keys) != 1:
                 raise PermanentError("a run over several partitions must return a value for each of them")
             super().handle_output(context, obj)
             return
+        if set(obj) != set(context.asset_partition_keys):
+            raise PermanentError("a run over several partitions must return a value for each of them")
         for partition, path in self._get_paths_for_partitions(context).items():
-            self.dump_to_path(context, values[partition], path)
+            self.dump_to_path(context, obj[partition], path)
         context.add_output_metadata({"folder": dg.MetadataValue.path(str(self._get_path_without_extension(context)))})
 
 
@@ -256,10 +261,6 @@ class RecordIOManager(_StoreIOManager):
     """Small records as JSON."""
 
     extension = ".json"
-
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        # A record is itself a mapping, and its assets run one partition at a time.
-        dg.UPathIOManager.handle_output(self, context, obj)
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         self.store.write_record(path, obj)
