@@ -12,6 +12,7 @@ from credit_assets.ml.decisions import (
     Decision,
     Reason,
     RegistrationPolicy,
+    Standing,
     decide_promotion,
     decide_registration,
 )
@@ -162,6 +163,7 @@ def test_evidence_that_is_not_there_is_named(candidate: Any, champion: Any, mess
         ({"min_auc": 0.9, "max_auc": 0.8}, "min_auc must lie below max_auc"),
         ({"max_auc": 1.1}, "min_auc must lie below max_auc"),
         ({"max_ece": 0.0}, "max_ece"),
+        ({"non_inferiority_margin": 0.0}, "non_inferiority_margin"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, float], message: str) -> None:
@@ -183,7 +185,8 @@ OLD, NEW = date(2011, 3, 31), date(2011, 6, 30)
         ("immediate", NEW, None, False, ["registered"]),
         ("immediate", OLD, NEW, False, ["registered", "as_of"]),
         ("shadow", NEW, OLD, True, ["policy"]),
-        ("shadow", NEW, None, True, ["policy"]),
+        ("shadow", NEW, None, True, []),
+        ("manual", NEW, None, True, ["policy"]),
         ("manual", NEW, OLD, True, ["policy"]),
         ("manual", OLD, NEW, True, ["as_of", "policy"]),
     ],
@@ -191,19 +194,46 @@ OLD, NEW = date(2011, 3, 31), date(2011, 6, 30)
 def test_promotion(
     policy: Any, as_of: date, champion_as_of: date | None, accepted: bool, against_it: list[str]
 ) -> None:
-    decision = decide_promotion(policy, as_of=as_of, champion_as_of=champion_as_of, accepted=accepted)
+    decision = decide_promotion(
+        policy, as_of=as_of, standing=Standing(champion_as_of, champion_as_of), accepted=accepted
+    )
     assert failed(decision) == against_it
     assert decision.accepted == (not against_it)
 
 
 def test_time_never_runs_back_and_says_so() -> None:
-    decision = decide_promotion("immediate", as_of=OLD, champion_as_of=NEW, accepted=True)
+    decision = decide_promotion("immediate", as_of=OLD, standing=Standing(NEW, NEW), accepted=True)
     assert decision.summary() == "as-of date 2011-03-31 is older than the champion's, 2011-06-30: time never runs back"
+
+
+@pytest.mark.parametrize(("as_of", "passes"), [(OLD, False), (NEW, False), (date(2011, 7, 1), True)])
+def test_a_rollback_stands_until_a_newer_model_comes(as_of: date, passes: bool) -> None:
+    decision = decide_promotion("immediate", as_of=as_of, standing=Standing(newest=NEW, in_force=OLD), accepted=True)
+    assert failed(decision) == ([] if passes else ["as_of"])
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "against_it"),
+    [
+        (0.02, 0.001, 0.039, []),
+        (-0.005, -0.0299, 0.02, []),
+        (-0.005, -0.03, 0.02, ["non_inferiority"]),
+        # Better by what was measured, and still not shown: the test is too small.
+        (0.01, -0.08, 0.10, ["non_inferiority"]),
+        (-0.2, -0.25, -0.15, ["non_inferiority"]),
+    ],
+)
+def test_a_refresh_is_shown_not_to_be_worse(difference: float, low: float, high: float, against_it: list[str]) -> None:
+    policy = RegistrationPolicy(non_inferiority_margin=0.03)
+    decision = decide_registration(GOOD, against(difference, low, high), GATES, policy)
+    assert failed(decision) == against_it
+    assert "a refresh must be shown not to be worse by 0.03" in decision.reasons[-1].text
+    assert failed(decide_registration({"auc": 0.5, "ece": 0.01}, against(0.1), GATES, policy)) == ["min_auc"]
 
 
 def test_an_unknown_promotion_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="'canary'; known: immediate, shadow, manual"):
-        decide_promotion("canary", as_of=NEW, champion_as_of=None, accepted=True)  # type: ignore[arg-type]
+        decide_promotion("canary", as_of=NEW, standing=Standing(), accepted=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +241,7 @@ def test_an_unknown_promotion_policy_is_refused() -> None:
     [
         decide_registration(GOOD, against(0.001), GATES, POLICY),
         decide_registration(GOOD, None, (), POLICY),
-        decide_promotion("shadow", as_of=NEW, champion_as_of=OLD, accepted=True),
+        decide_promotion("shadow", as_of=NEW, standing=Standing(OLD, OLD), accepted=True),
     ],
 )
 def test_decisions_survive_json(decision: Decision) -> None:

@@ -14,7 +14,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from credit_assets.cli.models import models_record, move_champion
+from credit_assets.cli.models import ask, models_record
 from credit_assets.cli.replay import Replay, failures, ranges, training_days
 from credit_assets.failures import PermanentError
 from credit_assets.instance import instance_of
@@ -22,6 +22,7 @@ from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.ml.schemas import applications_schema, outcomes_schema, to_table
 from credit_assets.ml.variants import VARIANTS
 from credit_assets.ml.variants.lightgbm import LightGBMVariant
+from credit_assets.resources.deployment import ACTOR
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings, load_settings
 from credit_assets_tests.synthetic import canonical_book, give_me_some_credit_book
@@ -172,23 +173,28 @@ def test_moves_by_hand_are_recorded_and_guarded(house: House) -> None:
     move = {"by": "a validator", "effective_from": date(2024, 4, 20)}
     if "2" not in house.versions():
         house.train(date(2024, 3, 20))
-    with pytest.raises(PermanentError, match="needs --reason"):
-        move_champion(settings, instance, "promote", "2", reason=" ", **move)
+    with pytest.raises(PermanentError, match="--reason"):
+        ask(settings, instance, "promote", "1", reason=" ", **move)
+    with pytest.raises(PermanentError, match="name a person"):
+        ask(settings, instance, "promote", "1", reason="try", **{**move, "by": ACTOR})
     with pytest.raises(PermanentError, match="older than the champion"):
-        move_champion(settings, instance, "promote", "2", reason="try", **move)
+        ask(settings, instance, "promote", "2", reason="try", **move)
     with pytest.raises(PermanentError, match="was never champion"):
-        move_champion(settings, instance, "rollback", "2", reason="try", **move)
+        ask(settings, instance, "rollback", "2", reason="try", **move)
+    with pytest.raises(PermanentError, match="no former champion"):
+        ask(settings, instance, "rollback", None, reason="try", **move)
+    with pytest.raises(PermanentError, match="no model is on trial"):
+        ask(settings, instance, "approve", None, reason="try", **move)
     with pytest.raises(PermanentError, match="99"):
-        move_champion(settings, instance, "promote", "99", reason="try", **move)
-    event = instance.get_latest_materialization_event(dg.AssetKey("deployed_model"))
-    record = move_champion(settings, instance, "promote", "1", reason="review of April", **move)
-    assert record["to"] == "1"
-    newest = instance.get_latest_materialization_event(dg.AssetKey("deployed_model"))
-    assert newest is not None
-    assert newest != event
-    metadata = newest.asset_materialization.metadata
-    assert metadata["reason"].value == "review of April"
-    assert metadata["by"].value == "a validator"
+        ask(settings, instance, "promote", "99", reason="try", **move)
+    record = ask(settings, instance, "promote", "1", reason="review of April", **move)
+    assert (record["move"], record["from"], record["to"]) == ("promote", "1", "1")
+    # The pipeline's own move of March, seen by Dagster once somebody looked; the request itself moved nothing.
+    event = instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
+    assert event is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["number"].value, metadata["from"].value, metadata["to"].value) == (1, "none", "1")
+    assert metadata["by"].value == ACTOR
 
 
 @pytest.mark.slow

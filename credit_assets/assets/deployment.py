@@ -13,11 +13,13 @@ import dagster as dg
 from credit_assets.assets.conventions import RECORD, asset_options, retry_transient_only
 from credit_assets.assets.selection import day_after
 from credit_assets.checks.gates import table_of_text
+from credit_assets.resources.claims import Claims
+from credit_assets.resources.deployment import SHADOW, Deployment, standing
 from credit_assets.resources.registry import Registry, Version
+from credit_assets.resources.retraining import REFRESH, triggers_of
 from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
-ACTOR = "credit_scoring pipeline"
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
@@ -34,14 +36,17 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         trained_model: dict[str, Any],
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
+        claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.decisions import RegistrationPolicy, decide_registration
 
+        asked_by = triggers_of(claims, date.fromisoformat(context.partition_key))
         policy = RegistrationPolicy(
             min_improvement=settings.min_improvement,
             min_auc=settings.min_auc,
             max_auc=settings.max_auc,
             max_ece=settings.max_ece,
+            non_inferiority_margin=settings.refresh_margin if REFRESH in asked_by else None,
         )
         decision = decide_registration(
             trained_model["evaluation"],
@@ -55,6 +60,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
             "variant": trained_model["variant"],
             "fingerprint": trained_model["fingerprint"],
             "version": None,
+            "triggers": list(asked_by),
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:
@@ -74,12 +80,16 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
 
     @dg.asset(
         ins={"registered_model": dg.AssetIn()},
-        description="Which version is champion after the as-of date, and why. Never moves back in as-of time.",
+        description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
+        "back in as-of time.",
         **asset_options(settings, partitions, "mlflow", io=RECORD),
     )
     @retry_transient_only
     def deployed_model(
-        context: dg.AssetExecutionContext, registered_model: dict[str, Any], registry: dg.ResourceParam[Registry]
+        context: dg.AssetExecutionContext,
+        registered_model: dict[str, Any],
+        registry: dg.ResourceParam[Registry],
+        deployment: dg.ResourceParam[Deployment],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.decisions import decide_promotion
 
@@ -89,29 +99,21 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
         made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
-        standing = [v.as_of for v in versions for start, _ in v.champion_periods if not made or start <= as_of]
         decision = decide_promotion(
             settings.promotion,
             accepted=registered_model["decision"] == "registered",
             as_of=as_of,
-            champion_as_of=max(standing, default=None),
+            standing=standing(versions, until=as_of if made else None),
         )
-        moves = {"challenger": version is not None, "shadow": version is not None and settings.promotion == "shadow"}
-        moves["champion"] = decision.accepted and not made
-        for alias in (name for name, wanted in moves.items() if wanted):
-            registry.move_alias(
-                alias,
-                version,
-                effective_from=takes_over,
-                reason=decision.summary() if alias == "champion" else "passed its gates",
-                by=ACTOR,
-                forward_only=True,
-            )
+        if version is not None:
+            deployment.after_training(registry.version(version), takes_over, decision, made=made)
         before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
+        trial = registry.period_of(SHADOW, takes_over)
         record = {
             "as_of": as_of.isoformat(),
             "champion_before": before.version if before else None,
             "champion_after": after.version if after else None,
+            "shadow_after": trial.version if trial else None,
             "decision": "promoted" if decision.accepted else "unchanged",
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
@@ -121,6 +123,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
                 "decision": record["decision"],
                 "champion_before": record["champion_before"] or "none",
                 "champion_after": record["champion_after"] or "none",
+                "shadow_after": record["shadow_after"] or "none",
                 "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
             },
         )
@@ -140,6 +143,7 @@ def register(registry: Registry, trained: dict[str, Any], description: str) -> V
             "variant": trained["variant"],
             "test_from": trained["test_from"],
             "data_hash": trained["data"],
+            "training_rows": str(trained["training_rows"]),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,

@@ -53,6 +53,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
             "run_id": best["run_id"],
             "model_uri": best["model_uri"],
             "data": data,
+            "training_rows": training_set.num_rows,
             "test_from": test_from(training_set, settings.portfolio_contract.date_column),
             "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in trained},
             "failed_variants": sorted(r["variant"] for r in records.values() if r["status"] != "trained"),

@@ -170,31 +170,55 @@ def promote(
     json_: Json = False,
 ) -> None:
     """Make a registered version the champion by hand."""
-    _move("promote", version, reason, by, effective, json_)
+    _ask("promote", version, reason, by, effective, json_)
 
 
 @app.command()
-def rollback(
-    version: Annotated[str, typer.Argument(help="Version of credit-scorer that was champion before.")],
+def approve(
     reason: Reason,
+    version: Annotated[str | None, typer.Argument(help="Version of credit-scorer; default: the one on trial.")] = None,
     by: By = "",
     effective: From = None,
     json_: Json = False,
 ) -> None:
-    """Put a former champion back in force."""
-    _move("rollback", version, reason, by, effective, json_)
+    """Bring the model on trial into force."""
+    _ask("approve", version, reason, by, effective, json_)
 
 
-def _move(how: str, version: str, reason: str, by: str, effective: datetime | None, as_json: bool) -> None:
-    from credit_assets.cli.models import move_champion
+@app.command()
+def reject(
+    reason: Reason,
+    version: Annotated[str | None, typer.Argument(help="Version of credit-scorer; default: the one on trial.")] = None,
+    by: By = "",
+    effective: From = None,
+    json_: Json = False,
+) -> None:
+    """End the trial of a model without bringing it into force."""
+    _ask("reject", version, reason, by, effective, json_)
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    version: Annotated[str | None, typer.Argument(help="A former champion; default: the one before this.")] = None,
+    by: By = "",
+    effective: From = None,
+    json_: Json = False,
+) -> None:
+    """Put a former champion back in force. No automatic promotion undoes it until a newer model passes."""
+    _ask("rollback", version, reason, by, effective, json_)
+
+
+def _ask(kind: Any, version: str | None, reason: str, by: str, effective: datetime | None, as_json: bool) -> None:
+    from credit_assets.cli.models import ask
     from credit_assets.instance import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance:
-        record = move_champion(
+        record = ask(
             settings,
             instance,
-            how,
+            kind,
             version,
             reason=reason,
             by=by or getpass.getuser(),
@@ -202,6 +226,8 @@ def _move(how: str, version: str, reason: str, by: str, effective: datetime | No
         )
     if as_json:
         print_json(record)
+    elif kind == "reject":
+        console().print(f"version {record['to']} is no longer on trial from {record['effective_from']} on")
     else:
         console().print(
             f"champion: version {record['to']} from {record['effective_from']} on (before: {record['from'] or 'none'})"

@@ -1,7 +1,8 @@
-"""What is there and which model is in force: records for `--json`, tables for people, and moves by hand."""
+"""What is there and which model is in force: records for `--json`, tables for people, and what people ask for."""
 
 from __future__ import annotations
 
+import time
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,10 +16,15 @@ from credit_assets.build import build_definitions
 from credit_assets.cli.replay import ReplayReport, why
 from credit_assets.failures import PermanentError
 from credit_assets.resources.build import build_resources
+from credit_assets.resources.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
 from credit_assets.resources.registry import Registry
+from credit_assets.resources.requests import Kind
 from credit_assets.settings import MODEL_NAME, Settings
 
 METRICS = ("auc", "gini", "ks", "brier", "ece")
+# A tick every 30 seconds, and what it does.
+_SENSOR_WAIT_SECONDS = 60
+_HEARTBEAT_SECONDS = 90
 
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -35,7 +41,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
             "last": days[-1] if days else None,
         }
     registry: Registry = build_resources(settings)["registry"]
-    champion = registry.alias("champion")
+    champion, shadow = registry.alias("champion"), registry.alias(SHADOW)
     runs = [
         {
             "run": run.run_id,
@@ -49,6 +55,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         "home": str(settings.home_dir),
         "assets": assets,
         "champion": version_record(champion) if champion else None,
+        "shadow": version_record(shadow) if shadow else None,
         "runs": runs,
     }
 
@@ -88,46 +95,68 @@ def models_record(settings: Settings) -> dict[str, Any]:
     return {"model": MODEL_NAME, "versions": [version_record(v) for v in versions], "rejected": rejected}
 
 
-def move_champion(
+def ask(
     settings: Settings,
     instance: dg.DagsterInstance,
-    how: str,
-    version: str,
+    kind: Kind,
+    version: str | None,
     *,
     reason: str,
     by: str,
     effective_from: date | None,
 ) -> dict[str, Any]:
-    """Promote or roll back by hand, and record the move as a materialization of `deployed_model`.
+    """Enter a request to promote, approve, roll back or reject, and see it done.
 
-    Raises PermanentError for an unknown version, an empty reason, a promotion back in as-of time, or a rollback to a
-    version that was never champion.
+    Where Dagster's daemon runs, its sensor does it within a tick; else it is done here. Without a version a rollback
+    means the champion before this one, an approval or a rejection the model on trial.
+    Raises PermanentError for an unknown version, an empty reason, or what `Deployment.examine` refuses.
     """
-    if not reason.strip():
-        raise PermanentError(f"{how} needs --reason: it is what a validator reads")
-    registry: Registry = build_resources(settings)["registry"]
-    target, champion = registry.version(version), registry.alias("champion")
-    if how == "rollback" and not target.champion_periods:
-        raise PermanentError(f"version {version} was never champion: use `credit-assets promote {version}`")
-    if how == "promote" and champion and target.as_of < champion.as_of:
-        raise PermanentError(
-            f"version {version} (as of {target.as_of}) is older than the champion, version {champion.version} "
-            f"(as of {champion.as_of}); to go back to a former champion use `credit-assets rollback`"
-        )
+    if by == ACTOR:
+        raise PermanentError(f"--by {by!r} is the name under which the pipeline decides: name a person")
+    deployment: Deployment = build_resources(settings)["deployment"]
+    registry = deployment.registry
+    champion = registry.alias("champion")
+    target = version or _meant(kind, registry)
+    deployment.examine(kind, target, by=by)
     start = effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
-    registry.move_alias("champion", version, effective_from=start, reason=f"{how}: {reason}", by=by)
-    record = {
-        "move": how,
+    request = deployment.requests.add(kind, target, by=by, reason=reason, effective_from=start)
+    deadline = time.monotonic() + (_SENSOR_WAIT_SECONDS if _sensors_run(instance) else 0)
+    while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if outcome is None:
+        deployment.apply_pending()
+        report_moves(instance, registry)
+        outcome = deployment.requests.outcome(request)
+    if outcome != "done":
+        raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
+    return {
+        "request": request.number,
+        "move": kind,
         "from": champion.version if champion else None,
-        "to": version,
-        "reason": reason,
+        "to": target,
+        "reason": request.reason,
         "by": by,
         "effective_from": start.isoformat(),
     }
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization("deployed_model", metadata={k: v or "none" for k, v in record.items()})
-    )
-    return record
+
+
+def _meant(kind: Kind, registry: Registry) -> str:
+    """The version that a request without one is about."""
+    if kind == "rollback":
+        history = registry.history("champion")
+        if len(history) < 2:
+            raise PermanentError("there is no former champion to roll back to")
+        return history[-2].version
+    holder = registry.alias(SHADOW) or registry.alias(CHALLENGER)
+    if holder is None or "champion" in holder.aliases:
+        raise PermanentError(f"no model is on trial: name the version to {kind}")
+    return holder.version
+
+
+def _sensors_run(instance: dg.DagsterInstance) -> bool:
+    """Whether Dagster's daemon evaluates sensors on this instance: its heart has beaten lately."""
+    beat = instance.get_daemon_heartbeats().get("SENSOR")
+    return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
 
 
 # Tables
@@ -144,6 +173,8 @@ def print_status(record: dict[str, Any], console: Console) -> None:
         if champion
         else "champion: none yet; `credit-assets replay` trains one"
     )
+    if shadow := record["shadow"]:
+        console.print(f"on trial: version {shadow['version']}, {shadow['variant']}, as of {shadow['as_of']}")
     for run in record["runs"]:
         console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")
 

@@ -80,6 +80,9 @@ class RegistrationPolicy:
     book hardly any improvement would pass that, so it is off by default, and the interval is recorded either way.
     `min_auc`: floor, somewhat above chance. `max_auc`: above it a feature knows the outcome more likely than not.
     `max_ece`: how far PDs may be off on average.
+    `non_inferiority_margin`: set for a refresh by the calendar, which need not be better: in place of the improvement
+    the lower end of the 95% interval of the difference must lie above minus the margin. A small test has a wide
+    interval and so cannot show it, which is what separates this from "not shown to be worse".
     """
 
     min_improvement: float = 0.005
@@ -87,6 +90,7 @@ class RegistrationPolicy:
     max_auc: float = 0.95
     max_ece: float = 0.05
     require_significance: bool = False
+    non_inferiority_margin: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_improvement < 1:
@@ -95,6 +99,8 @@ class RegistrationPolicy:
             raise ValueError(f"min_auc must lie below max_auc, both in 0 .. 1; got {self.min_auc} and {self.max_auc}")
         if not 0 < self.max_ece <= 1:
             raise ValueError(f"max_ece must be above 0 and at most 1; got {self.max_ece}")
+        if self.non_inferiority_margin is not None and not 0 < self.non_inferiority_margin < 1:
+            raise ValueError(f"non_inferiority_margin must lie between 0 and 1; got {self.non_inferiority_margin}")
 
 
 def decide_registration(
@@ -135,33 +141,52 @@ def decide_registration(
     return Decision.of(reasons)
 
 
-def decide_promotion(policy: Promotion, *, as_of: date, champion_as_of: date | None, accepted: bool) -> Decision:
-    """Whether the version of `as_of` becomes champion. `accepted`: it was registered.
+@dataclass(frozen=True)
+class Standing:
+    """As-of dates of the champions: of the newest that there has been, and of the one in force; None while there was
+    none. The second is the older one while a rollback is in force.
+    """
 
-    `champion_as_of` is the as-of date of the newest champion there has been, None while there was none. A version with
-    an older as-of date never takes over, whatever the policy: a backfill of last year must not decide about today's
-    applicants. The same as-of date may, so that a day can be run again. "shadow" and "manual" promote nothing here.
+    newest: date | None = None
+    in_force: date | None = None
+
+
+def decide_promotion(policy: Promotion, *, as_of: date, standing: Standing, accepted: bool) -> Decision:
+    """Whether the version of `as_of` becomes champion at once. `accepted`: it was registered.
+
+    A version with an older as-of date than a champion that there has been never takes over, whatever the policy: a
+    backfill of last year must not decide about today's applicants. The same as-of date may, so that a day can be run
+    again, but not while a rollback is in force: only a newer model ends that. "shadow" promotes the first model, which
+    has nothing to run beside, and gives any other a trial; "manual" promotes nothing here.
     Raises ValueError for an unknown policy.
     """
     if policy not in get_args(Promotion):
         raise ValueError(f"unknown promotion policy {policy!r}; known: {', '.join(get_args(Promotion))}")
-    reasons = [
-        Reason(
-            "registered",
-            accepted,
-            "registered" if accepted else "rejected",
-            "registered",
-            "the model was registered" if accepted else "the model was not registered, so there is nothing to promote",
-        ),
-        _newer(as_of, champion_as_of),
-    ]
+    first = standing.newest is None
     texts = {
         "immediate": "promotion is immediate",
-        "shadow": "promotion is by shadow: the version scores beside the champion first and decides nothing",
-        "manual": "promotion is manual: a person promotes the version, with a reason",
+        "shadow": "promotion is by shadow, and there is no champion yet to run beside"
+        if first
+        else "promotion is by shadow: the version scores beside the champion first and decides nothing",
+        "manual": "promotion is manual: a person approves the version, with a reason",
     }
-    reasons.append(Reason("policy", policy == "immediate", policy, "immediate", texts[policy]))
-    return Decision.of(reasons)
+    return Decision.of(
+        [
+            Reason(
+                "registered",
+                accepted,
+                "registered" if accepted else "rejected",
+                "registered",
+                "the model was registered"
+                if accepted
+                else "the model was not registered, so there is nothing to promote",
+            ),
+            newer(as_of, standing),
+            Reason(
+                "policy", policy == "immediate" or (policy == "shadow" and first), policy, "immediate", texts[policy]
+            ),
+        ]
+    )
 
 
 def _gates(gates: Sequence[GateResult]) -> list[Reason]:
@@ -215,11 +240,25 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
         raise ValueError("the evidence has a champion but no `difference` from it")
     values = {name: _measure(found, name, "difference") for name in ("difference", "ci_low", "ci_high")}
     difference, low, high = values["difference"], values["ci_low"], values["ci_high"]
+    margin = policy.non_inferiority_margin
     enough = difference >= policy.min_improvement - _ROUNDING
     counts = f" on the same {found['rows']:,} rows ({found['bads']:,} bads)" if {"rows", "bads"} <= set(found) else ""
     both = ""
     if champion.get("evaluation") and champion.get("candidate_evaluation"):
         both = f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
+    if margin is not None:
+        sound = low > -margin
+        return [
+            Reason(
+                "non_inferiority",
+                sound,
+                low,
+                -margin,
+                f"AUC {difference:+.4f} over champion version {champion.get('version', '?')}{both}{counts}, 95% "
+                f"interval {low:+.4f} .. {high:+.4f}: a refresh must be shown not to be worse by {margin:g}, and "
+                f"{'is' if sound else 'is not'}",
+            )
+        ]
     verdict = "meets" if enough else "falls short of"
     reasons = [
         Reason(
@@ -247,18 +286,27 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
     return reasons
 
 
-def _newer(as_of: date, champion_as_of: date | None) -> Reason:
+def newer(as_of: date, standing: Standing) -> Reason:
+    """Whether a version of `as_of` may take over from the champions that there have been."""
     rule, value = "as_of", as_of.isoformat()
-    if champion_as_of is None:
+    if standing.newest is None:
         return Reason(rule, True, value, None, "there has been no champion yet")
-    newest = champion_as_of.isoformat()
-    if as_of < champion_as_of:
+    newest = standing.newest.isoformat()
+    if as_of < standing.newest:
         return Reason(
             rule,
             False,
             value,
             newest,
             f"as-of date {value} is older than the champion's, {newest}: time never runs back",
+        )
+    if as_of == standing.newest and standing.in_force is not None and standing.in_force < as_of:
+        return Reason(
+            rule,
+            False,
+            value,
+            newest,
+            f"the champion of as-of date {newest} was rolled back: only a newer model takes over",
         )
     return Reason(rule, True, value, newest, f"as-of date {value} is not older than the champion's, {newest}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from credit_assets.resources.claims import Claims
+from credit_assets.resources.deployment import Deployment
 from credit_assets.resources.notifier import Notifier
 from credit_assets.resources.registry import Registry
+from credit_assets.resources.requests import Requests
 from credit_assets.resources.store import ParquetIOManager, RecordIOManager, Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.resources.warehouse import open_warehouse
@@ -18,6 +20,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     store = Store(settings.store)
     claims = Claims(settings.store)
     tracking = Tracking(settings.tracking_uri, settings.experiment, claims)
+    registry, requests = Registry(tracking, MODEL_NAME, claims), Requests(claims)
     return {
         "warehouse": open_warehouse(settings.warehouse),
         "store": store,
@@ -25,6 +28,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "parquet": ParquetIOManager(store),
         "record": RecordIOManager(store),
         "tracking": tracking,
-        "registry": Registry(tracking, MODEL_NAME, claims),
+        "registry": registry,
+        "requests": requests,
+        "deployment": Deployment(registry, requests, settings.promotion),
         "notifier": Notifier(settings.alert_targets),
     }

@@ -262,7 +262,7 @@ class Registry:
 
         `after` gives the history after the move from the history and the holder before it, None for no move.
         """
-        folder = self._folder(name)
+        folder = self.log_of(name)
         for _ in range(_MOVES):
             newest = self._newest(folder)
             history = newest.history if newest else self._history_in_tags(name)
@@ -289,12 +289,14 @@ class Registry:
                 return version
         raise TransientError(f"alias {name} is being moved by others all the time")
 
+    def history(self, name: str) -> tuple[Period, ...]:
+        """Every period of an alias, oldest first."""
+        newest = self._newest(self.log_of(name))
+        return newest.history if newest else self._history_in_tags(name)
+
     def period_of(self, name: str, day: date) -> Period | None:
         """The period in which a version holds the alias on `day`; None where none does. Costs the same for any day."""
-        folder = self._folder(name)
-        newest = self._newest(folder)
-        history = newest.history if newest else self._history_in_tags(name)
-        return next((period for period in reversed(history) if period.covers(day)), None)
+        return next((period for period in reversed(self.history(name)) if period.covers(day)), None)
 
     def holder_at(self, name: str, day: date) -> Version | None:
         """The version that holds the alias on `day`; None where none does."""
@@ -303,10 +305,11 @@ class Registry:
 
     def moves(self, name: str, since: int = 0) -> list[Move]:
         """Moves of an alias after number `since`, oldest first, with who and why."""
-        folder = self._folder(name)
+        folder = self.log_of(name)
         return [self._move(folder, entry) for entry in self.claims.names(folder) if int(entry) > since]
 
-    def _folder(self, name: str) -> str:
+    def log_of(self, name: str) -> str:
+        """Name of an alias's log: another one where the registered model was deleted and made anew."""
         return f"mlflow-aliases/{self._scope()}/{name}"
 
     def _show(self, name: str, folder: str, fallback: str) -> None:

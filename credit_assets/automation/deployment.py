@@ -1,0 +1,57 @@
+"""The sensor that does what requests ask and records every move of an alias.
+
+Belongs here: looking at the log of requests and at the log of moves on every tick. Does not belong here: what a request
+does and what a move is (`credit_assets.resources.deployment`).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from credit_assets.assets.conventions import GROUP, OWNERS
+from credit_assets.failures import is_transient
+from credit_assets.resources.deployment import ALIASES, Deployment, alias_key, report_moves
+
+DEPLOYMENT_SENSOR = "deployment_requests"
+
+
+def alias_specs() -> list[dg.AssetSpec]:
+    """External assets whose materializations are the moves of the aliases."""
+    return [
+        dg.AssetSpec(
+            alias_key(alias),
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={"mlflow"},
+            deps=["deployed_model"],
+            description=f"Moves of the alias `{alias}` of the registered model: from which version to which, since "
+            "when, by whom and why. One materialization a move.",
+        )
+        for alias in ALIASES
+    ]
+
+
+def deployment_sensor() -> dg.SensorDefinition:
+    @dg.sensor(
+        name=DEPLOYMENT_SENSOR,
+        description="Brings into force what people and finished trials asked for (promote, approve, rollback, reject), "
+        "and reports every move of an alias as a materialization of model_aliases.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )
+    def deployment_requests(
+        context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
+    ) -> dg.SkipReason:
+        try:
+            outcomes = deployment.apply_pending()
+            moves = report_moves(context.instance, deployment.registry)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            # Requests and moves stay in their logs; the next tick finds them.
+            return dg.SkipReason(f"cannot reach the store or MLflow: {error}")
+        said = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
+        said += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
+        return dg.SkipReason("; ".join(said) or "no request and no move")
+
+    return deployment_requests
