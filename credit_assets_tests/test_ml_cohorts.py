@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_assets.ml.cohorts import CohortWindow, JoinFindings, assemble_training_set, join_findings, training_gates
+from credit_assets.ml.cohorts import (
+    CohortWindow,
+    JoinFindings,
+    assemble_training_set,
+    join_findings,
+    targets,
+    training_gates,
+)
 from credit_assets.ml.features import model_inputs
 from credit_assets.ml.gates import GateResult
 from credit_assets.ml.portfolio import Portfolio, load_portfolio
@@ -134,6 +141,22 @@ def test_the_youngest_cohort_has_its_whole_window_and_no_more():
     assert on_the_day.loc[on_the_day["id"] == youngest, "default"].tolist() == [1]
     tomorrow = assemble(inputs, outcomes((youngest, AS_OF + timedelta(days=1), 1)))
     assert tomorrow["default"].sum() == 0
+
+
+def test_targets_come_in_the_order_of_the_rows_and_are_the_same_for_every_later_as_of_date():
+    first, second, third = days(3)
+    inputs = features(("c", third), ("a", first), ("b", second)).set_index(np.array([7, 7, 1]))[["id", "day"]]
+    known = outcomes(("a", first + timedelta(days=W), 1), ("b", second + timedelta(days=W + 1), 1), ("c", third, 1))
+    assert targets(inputs, known, WINDOW, TINY).tolist() == [1, 1, 0]
+    later = CohortWindow(AS_OF + timedelta(days=400), W, LOOKBACK + 400)
+    assert targets(inputs, known, later, TINY).tolist() == [1, 1, 0]
+    assert targets(inputs.iloc[:0], known, WINDOW, TINY).tolist() == []
+
+
+@pytest.mark.parametrize("outside", [WINDOW.first - timedelta(days=1), WINDOW.last + timedelta(days=1)])
+def test_an_application_outside_the_window_has_no_target(outside: date):
+    with pytest.raises(ValueError, match="1 applications lie outside"):
+        targets(features(("a", WINDOW.first), ("b", outside)), outcomes(), WINDOW, TINY)
 
 
 def test_several_outcomes_of_one_loan_count_once_and_the_earliest_counts():

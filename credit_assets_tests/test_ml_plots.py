@@ -6,6 +6,7 @@ import hashlib
 import struct
 import subprocess
 import sys
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 from credit_assets.ml.calibration import probability
 from credit_assets.ml.evaluation import auc, evaluate
 from credit_assets.ml.plots import (
+    Point,
     calibration,
     candidate_figures,
     gain,
     gain_curve,
+    performance_over_time,
     png,
     roc,
     score_distribution,
@@ -139,6 +142,59 @@ def test_one_class_is_refused() -> None:
             figure([0, 0], [0.1, 0.2])
     with pytest.raises(ValueError, match="both goods and bads"):
         score_distribution([0, 0], [600, 610])
+
+
+def weeks(count: int, value: float, start: date = date(2010, 1, 1)) -> list[Point]:
+    return [
+        Point(start + timedelta(7 * n), value + 0.001 * n, value - 0.05, value + 0.05 + 0.001 * n) for n in range(count)
+    ]
+
+
+def test_performance_over_time_shows_estimated_and_realised_on_one_axis_of_days() -> None:
+    realised, estimated = weeks(60, 0.66), weeks(104, 0.68, date(2010, 6, 1))
+    figure = performance_over_time(realised, estimated, weeks(60, 0.9), "90 days of applications a point")
+    left, right = figure.axes
+    drawn = {line.get_label(): line for line in left.lines}
+    for name, points in (("realised", realised), ("estimated from PDs", estimated)):
+        assert list(drawn[name].get_xdata()) == [point.day for point in points]
+        assert list(drawn[name].get_ydata()) == [point.value for point in points]
+    assert drawn["realised"].get_linestyle() != drawn["estimated from PDs"].get_linestyle()
+    assert left.get_xlim() == right.get_xlim()
+    bands = [shape.get_paths()[0].vertices for shape in left.collections]
+    assert [(band[:, 1].min(), band[:, 1].max()) for band in bands] == [
+        (min(point.low for point in points), max(point.high for point in points)) for points in (estimated, realised)
+    ]
+    # The line that means "as expected" is in sight.
+    low, high = right.get_ylim()
+    assert low < 1 < high
+    assert "90 days" in left.get_title(loc="left")
+    assert all(axes.get_xlabel() and axes.get_ylabel() and axes.get_legend() for axes in figure.axes)
+    first, second = (png(performance_over_time(realised, estimated, [])) for _ in range(2))
+    assert first == second
+    assert len(first) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("realised", "estimated", "ratio", "legend"),
+    [
+        ([], weeks(1, 0.7), [], ["estimated from PDs", "realised: none yet"]),
+        ([], [], weeks(1, 0.9), ["estimated from PDs: none yet", "realised: none yet"]),
+        (weeks(1, 0.7), weeks(2, 0.7), weeks(1, 0.9), ["estimated from PDs", "realised"]),
+    ],
+)
+def test_the_first_days_of_a_model_are_drawn_and_say_what_is_missing(
+    realised: list[Point], estimated: list[Point], ratio: list[Point], legend: list[str]
+) -> None:
+    figure = performance_over_time(realised, estimated, ratio)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == legend
+    assert png(figure).startswith(b"\x89PNG")
+    low, high = figure.axes[0].get_xlim()
+    assert high - low >= 7
+
+
+def test_no_performance_is_no_picture() -> None:
+    with pytest.raises(ValueError, match="nothing to draw"):
+        performance_over_time([], [], [])
 
 
 def test_a_candidate_has_its_four_pictures_of_the_test() -> None:

@@ -103,14 +103,11 @@ def assemble_training_set(
     Raises ValueError where columns are missing, no application lies in the window, fewer than three days have any,
     the shares leave no room for training, or one id stands in one day with different features.
     """
-    import numpy as np
-
     if not (test_share > 0 and validation_share > 0 and test_share + validation_share < 1):
         raise ValueError(
             f"test_share ({test_share:g}) and validation_share ({validation_share:g}) must be positive and leave "
             "something to train on: their sum must be below 1"
         )
-    key, day = portfolio.id_column, portfolio.date_column
     cohort, _ = _cohort(features, window, portfolio)
     if cohort.empty:
         raise ValueError(
@@ -118,14 +115,40 @@ def assemble_training_set(
             f"trains on (performance window {window.window_days} days, lookback {window.lookback_days} days): load "
             "these days, take a later as-of date or a longer lookback"
         )
-    known = _known_defaults(outcomes, window, portfolio)
-    joined = cohort[[key, day]].reset_index(names="row").merge(known, on=key, how="inner")
+    target = targets(cohort, outcomes, window, portfolio)
+    split = _split(cohort[portfolio.date_column].to_numpy(), test_share, validation_share, window)
+    return cohort.assign(**{TARGET: target, SPLIT: split})
+
+
+def targets(
+    applications: pd.DataFrame, outcomes: pd.DataFrame, window: CohortWindow, portfolio: Portfolio
+) -> NDArray[np.int8]:
+    """The target of each application, in the order of its rows: 1 iff a default became known from the application date
+    up to and with day `window_days` after it.
+
+    `applications` has the portfolio's id and date; `outcomes` as `assemble_training_set` takes them. The target of an
+    application is the same for every later as-of date: its window had closed. Raises ValueError where columns are
+    missing or an application lies outside the window, where it may have no target yet.
+    """
+    import numpy as np
+    import pandas as pd
+
+    key, day = portfolio.id_column, portfolio.date_column
+    _require(applications, (key, day), "applications")
+    dates = as_days(applications[day])
+    outside = ~((dates >= np.datetime64(window.first)) & (dates <= np.datetime64(window.last)))
+    if outside.any():
+        raise ValueError(
+            f"{int(outside.sum())} applications lie outside {window.first} .. {window.last}, the cohorts whose target "
+            f"is defined on as-of date {window.as_of}"
+        )
+    rows = pd.DataFrame({key: _ids(applications[key], portfolio).array, day: dates.array, "row": range(len(dates))})
+    joined = rows.merge(_known_defaults(outcomes, window, portfolio), on=key, how="inner")
     after = joined["known"] - joined[day]
     counts = (after >= np.timedelta64(0, "D")) & (after <= np.timedelta64(window.window_days, "D"))
-    target = np.zeros(len(cohort), dtype=np.int8)
+    target = np.zeros(len(rows), dtype=np.int8)
     target[joined.loc[counts, "row"].to_numpy()] = 1
-    split = _split(cohort[day].to_numpy(), test_share, validation_share, window)
-    return cohort.assign(**{TARGET: target, SPLIT: split})
+    return target
 
 
 def join_findings(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PACKAGE = Path(__file__).parent
-NOT_IN_THE_MODEL = frozenset({"plots"})
-"""Modules of this package that draw what is known already, and change neither a model nor a number about it."""
+NOT_IN_THE_MODEL = frozenset({"plots", "arms", "shadow", "performance", "triggers"})
+"""Modules of this package that draw, watch or compare finished models, and change neither a model nor its evidence."""
 
 
 def frame_hash(data: pd.DataFrame | pa.Table) -> str:

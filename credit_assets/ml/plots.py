@@ -1,4 +1,4 @@
-"""Pictures of a model on the out-of-time test: ROC, calibration, scores by outcome, gain and lift.
+"""Pictures of a model: ROC, calibration, scores by outcome, gain and lift on a set of rows; its performance over time.
 
 Belongs here: drawing what `evaluation` computes. Does not belong here: computing a measure that is not on a picture.
 
@@ -10,13 +10,16 @@ differ in style too. No picture shows a single applicant: curves are drawn at 20
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from credit_assets.ml.evaluation import Evaluation, evaluate, roc_curve
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
@@ -155,6 +158,43 @@ def gain(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     return figure
 
 
+class Point(NamedTuple):
+    """A value with its 95% interval, of the applications of a window that ends on `day`."""
+
+    day: date
+    value: float
+    low: float
+    high: float
+
+
+def performance_over_time(
+    realised: Sequence[Point], estimated: Sequence[Point], observed_over_expected: Sequence[Point], label: str = ""
+) -> Figure:
+    """AUC as estimated and as realised, and bads over the bads expected, by last application date, with intervals.
+
+    Points rise by day. Any series may be empty, for instance before a cohort has matured. Raises ValueError where all
+    are.
+    """
+    if not (realised or estimated or observed_over_expected):
+        raise ValueError("there is nothing to draw: no performance was realised or estimated")
+    series = ((estimated, ORANGE, "--", "estimated from PDs"), (realised, BLUE, "-", "realised"))
+    figure, (left, right) = _figure("Performance over time", label, width=9.6, height=4.8, panels=2)
+    for points, colour, line, name in series:
+        _band(left, points, colour, line, name)
+    left.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    left.set(xlabel="last application date", ylabel="AUC (0.5: chance)")
+    _band(right, observed_over_expected, BLUE, "-", "realised")
+    right.axhline(1.0, color=GREY, linestyle="--", linewidth=1.2)
+    right.set(xlabel="last application date", ylabel="bads over the bads expected")
+    right.set_title("above 1: risk understated", loc="left", fontsize=_SMALL, color=GREY)
+    _in_sight(left, [*realised, *estimated], 0.5)
+    _in_sight(right, observed_over_expected, 1.0)
+    _dates((left, right), [point.day for points in (realised, estimated, observed_over_expected) for point in points])
+    _legend(left, "best")
+    _legend(right, "best")
+    return figure
+
+
 def gain_curve(target: NDArray[np.float64], pd: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of loans and share of bads at or above each PD, riskiest first, from (0, 0) to (1, 1)."""
     _, inverse, counts = np.unique(-pd, return_inverse=True, return_counts=True)
@@ -214,6 +254,40 @@ def _percent(axes: Axes, which: str) -> None:
 
 def _legend(axes: Axes, place: str) -> None:
     axes.legend(loc=place, fontsize=_SMALL, frameon=True, framealpha=0.9, edgecolor=_RULE, labelcolor=_INK)
+
+
+def _band(axes: Axes, points: Sequence[Point], colour: str, line: str, name: str) -> None:
+    days: Any = [point.day for point in points]
+    values = [point.value for point in points]
+    low, high = [point.low for point in points], [point.high for point in points]
+    axes.plot(days, values, color=colour, linestyle=line, linewidth=2.2, label=name if points else f"{name}: none yet")
+    axes.fill_between(days, low, high, color=colour, alpha=0.15, linewidth=0)
+    if len(points) == 1:
+        axes.vlines(days, low, high, color=colour, linewidth=1.2)
+        axes.plot(days, values, color=colour, marker="o", markersize=6)
+
+
+def _in_sight(axes: Axes, points: Sequence[Point], rule: float) -> None:
+    """Limits that hold all values, the rule and most intervals: those of the first days would flatten the rest."""
+    if points:
+        values = [rule, *(point.value for point in points)]
+        low = min(*values, float(np.quantile([point.low for point in points], 0.1)))
+        high = max(*values, float(np.quantile([point.high for point in points], 0.9)))
+        margin = (high - low) / 20
+        axes.set_ylim(low - margin, high + margin)
+
+
+def _dates(panels: Sequence[Axes], days: Sequence[date]) -> None:
+    """The same axis of days on all panels, a week at least: matplotlib would go on to hours."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    low, high = date2num(min(days)), date2num(max(days))
+    margin = max(0.0, (7 - (high - low)) / 2)
+    for axes in panels:
+        locator = AutoDateLocator(minticks=3, maxticks=7)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.set_xlim(low - margin, high + margin)
 
 
 def _faded(colour: str) -> tuple[float, float, float, float]:

@@ -85,8 +85,13 @@ def training_schema(portfolio: Portfolio) -> pa.Schema:
 
 
 def scores_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `loan_scores`: id, date, PD (probability), score (points), version of the model that scored."""
+    """Columns of `loan_scores`: id, date; PD (probability), score (points) and version of the model that decides about
+    the application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the model that scored it
+    beside without deciding, null where there was none.
+    """
     import pyarrow as pa
 
     key, day = list(features_schema(portfolio))[:2]
-    return pa.schema([key, day, ("pd", pa.float64()), ("score", pa.float64()), ("model_version", pa.string())])
+    fields = [("pd", pa.float64()), ("score", pa.float64()), ("model_version", pa.string()), ("arm", pa.string())]
+    fields += [("other_pd", pa.float64()), ("other_score", pa.float64()), ("other_version", pa.string())]
+    return pa.schema([key, day, *fields])

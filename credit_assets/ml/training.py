@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.calibration import fit_platt
 from credit_assets.ml.cohorts import SPLIT, SPLITS, TARGET
+from credit_assets.ml.drift import DriftReference
 from credit_assets.ml.evaluation import Evaluation, evaluate
 from credit_assets.ml.scorer import CreditScorer, ScoreScale, derived_of
 from credit_assets.ml.variants import VARIANTS, Variant
@@ -60,6 +61,7 @@ class Candidate:
 
     `history` is the log loss after each round ("train-logloss", "validation-logloss"), `params` what `resolve_params`
     gives, `metrics` and `predictions` are by split; those of "test" are out of time and the only ones to judge by.
+    `reference` is what later applications are held against to see drift.
     """
 
     scorer: CreditScorer
@@ -68,6 +70,7 @@ class Candidate:
     params: dict[str, Any]
     metrics: dict[str, Evaluation]
     predictions: dict[str, Predictions] = field(repr=False)
+    reference: DriftReference = field(repr=False)
 
     @property
     def variant(self) -> str:
@@ -137,6 +140,13 @@ def train_candidate(
         params=params,
         metrics={split: _evaluate(split, found) for split, found in predictions.items()},
         predictions=predictions,
+        reference=DriftReference.of(
+            training_set,
+            features,
+            categorical,
+            # Points of the rows that the trees were not fitted on: those of the train rows lie further apart.
+            [*predictions["validation"].score, *predictions["test"].score],
+        ),
     )
 
 

@@ -480,7 +480,7 @@ class Tracking:
         """All that a validator looks for on the run of a candidate (`credit_assets.ml.training.Candidate`).
 
         Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the
-        model with signature and an input example that is no applicant's. Returns the model's URI.
+        model with its drift reference, signature and an input example that is no applicant's. Returns the model's URI.
         """
         from credit_assets.ml.plots import candidate_figures
 
@@ -513,6 +513,7 @@ class Tracking:
         with tempfile.TemporaryDirectory(prefix="scorer-") as folder:
             scorer_dir = Path(folder) / "scorer"
             trained.scorer.save(scorer_dir)
+            trained.reference.save(scorer_dir)
             model_uri = run.log_model(
                 scorer_dir,
                 input_example=example_application(frame, portfolio),
@@ -526,7 +527,7 @@ class Tracking:
         return model_uri
 
     def download(self, model_uri: str) -> Path:
-        """Local folder of a logged model's own files (`scorer.json` and the native model file).
+        """Local folder of a logged model's own files (`scorer.json`, the native model file, `reference.json`).
 
         `model_uri` is `models:/m-...` as `log_model` gave it. A model on a local path is read in place; one on a server
         is fetched once and kept. Raises PermanentError where it is not there or holds no scorer.
