@@ -1,0 +1,39 @@
+"""`credit-assets trigger`: ask for a retraining from outside, as a monitoring system does through GraphQL."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.automation.triggers import EXTERNAL_ASSET, KINDS
+from credit_assets.failures import PermanentError
+from credit_assets.partitions import daily_partitions
+from credit_assets.settings import Settings
+
+
+def report_trigger(
+    settings: Settings, instance: dg.DagsterInstance, kind: str, *, reason: str, by: str, as_of: date | None
+) -> dict[str, Any]:
+    """Report one materialization of the asset `external_trigger`; its sensor starts the retraining.
+
+    Without `as_of` the newest day that is ingested counts. Raises PermanentError for an unknown kind, an empty reason
+    or a day that is no partition.
+    """
+    reason = " ".join(reason.split())
+    if kind not in KINDS:
+        raise PermanentError(f"unknown kind of trigger {kind!r}; known: {', '.join(KINDS)}")
+    if not reason or not by.strip():
+        raise PermanentError("a trigger needs who and why (--by, --reason): it is what a validator reads")
+    partitions = daily_partitions(settings)
+    if as_of is not None and not partitions.has_partition_key(as_of.isoformat()):
+        raise PermanentError(
+            f"{as_of} is no partition: the first is {settings.start_date} (CREDIT_START_DATE), the last closed day "
+            f"{partitions.get_last_partition_key()}"
+        )
+    day = as_of.isoformat() if as_of else None
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(EXTERNAL_ASSET, description=f"{kind}: {reason}", partition=day, metadata={"by": by})
+    )
+    return {"kind": kind, "reason": reason, "by": by, "as_of": day}
