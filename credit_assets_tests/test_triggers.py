@@ -15,7 +15,6 @@ import pytest
 
 from credit_assets.automation.triggers import (
     EVENT_TAG,
-    last_retraining,
     refresh_schedule,
     trigger_sensors,
 )
@@ -25,7 +24,7 @@ from credit_assets.instance import instance_of
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources.claims import Claims
 from credit_assets.resources.registry import Registry
-from credit_assets.resources.retraining import triggers_of
+from credit_assets.resources.retraining import retrainings, triggers_of
 from credit_assets.resources.store import Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import MODEL_NAME, Settings, load_settings
@@ -37,6 +36,7 @@ D = date(2024, 3, 20)
 # Two of three days, so that a test needs few reports.
 TRIGGERED: dict[str, Any] = {
     "start_date": START,
+    "performance_window_days": 30,
     "retraining": "triggered",
     "drift_trigger_days": 2,
     "drift_trigger_window": 3,
@@ -168,7 +168,7 @@ def test_drift_starts_one_run_that_tells_what_and_why(world: World) -> None:
         "credit/reason": "shifted on 2 of the last 3 days (2 needed, 1 without a verdict); shifted: income",
     }
     assert triggers_of(world.claims, D) == ("drift",)
-    assert last_retraining(world.claims) == D
+    assert retrainings(world.claims) == {D}
     world.drift(D + DAY)
     said = world.tick("drift_trigger")
     assert "it fired on 2024-03-20 for version 1 already" in said
@@ -259,7 +259,7 @@ def test_days_that_come_late_are_ignored(world: World) -> None:
         world.drift(D + number * DAY)
     assert world.tick("drift_trigger") == "2024-02-09: not newer than 2024-03-21, which was considered already"
     assert world.tick("drift_trigger") == "no new drift_report"
-    assert last_retraining(world.claims) is None
+    assert retrainings(world.claims) == set()
 
 
 def test_a_backfill_longer_than_a_tick_is_taken_in_turn(world: World) -> None:
@@ -373,6 +373,7 @@ def test_damaged_claims_and_cursors_fail_the_tick(world: World) -> None:
 def test_external_events(world: World) -> None:
     world.ingest(D - DAY, D)
     world.external("Drift: PSI of income 0.4 in Evidently")
+    world.external("drift: the same tick", D)
     run = the_run(world.tick("external_trigger"))
     assert (run.run_key, run.partition_key) == ("external:2024-03-20:drift", "2024-03-20")
     assert run.tags["credit/trigger"] == "external"
@@ -503,6 +504,14 @@ def test_the_refresh_joins_a_retraining_of_its_day(world: World) -> None:
 
 def test_the_refresh_before_the_first_month_has_ended(world: World) -> None:
     assert world.refresh(1, 1, 7) == "no month has ended since 2024-01-01 (CREDIT_START_DATE)"
+
+
+def test_the_refresh_before_the_first_cohort_is_mature(world: World) -> None:
+    assert world.settings.window_days == 30
+    world.settings = world.settings.model_copy(update={"performance_window_days": 31})
+    world.settings.__dict__.pop("window_days", None)
+    said = world.refresh(2, 1, 7)
+    assert said.startswith("no cohort is mature by 2024-01-31: the first, of 2024-01-01")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -44,7 +45,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
     def training_set(
         context: dg.AssetExecutionContext, processed_features: Table, loan_outcomes: Table
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
+        from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, join_findings, training_gates
         from credit_assets.ml.schemas import to_table, training_schema
 
         as_of = date.fromisoformat(context.partition_key)
@@ -54,9 +55,11 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
                 f"no cohort is mature by {as_of}: its training set spans the applications of {window.first} .. "
                 f"{window.last}, and the first partition is {settings.start_date} (CREDIT_START_DATE)"
             )
+        features = processed_features.to_pandas(date_as_object=False)
+        outcomes = loan_outcomes.to_pandas(date_as_object=False)
         frame = assemble_training_set(
-            processed_features.to_pandas(date_as_object=False),
-            loan_outcomes.to_pandas(date_as_object=False),
+            features,
+            outcomes,
             window,
             portfolio,
             test_share=settings.test_share,
@@ -66,6 +69,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         rows = frame.groupby("split", observed=True)["default"].agg(["size", "sum", "mean"])
         metadata = {
             "cohorts": f"{window.first} .. {window.last}",
+            **asdict(join_findings(features, outcomes, window, portfolio)),
             "default_rate": float(frame["default"].mean()) if len(frame) else None,
             "splits": dg.MetadataValue.md(
                 "| split | loans | bads | default rate |\n|---|---:|---:|---:|\n"

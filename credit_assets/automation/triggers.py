@@ -42,7 +42,7 @@ from credit_assets.ml.triggers import (
 )
 from credit_assets.resources.claims import Claims
 from credit_assets.resources.registry import Registry
-from credit_assets.resources.retraining import REFRESH
+from credit_assets.resources.retraining import REFRESH, claim_retraining, retrainings
 from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
@@ -159,6 +159,11 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         as_of = now.date().replace(day=1) - timedelta(days=1)
         if as_of < settings.start_date:
             return dg.SkipReason(f"no month has ended since {settings.start_date} (CREDIT_START_DATE)")
+        if as_of - timedelta(days=settings.window_days) < settings.start_date:
+            return dg.SkipReason(
+                f"no cohort is mature by {as_of}: the first, of {settings.start_date} (CREDIT_START_DATE), needs "
+                f"{settings.window_days} days (CREDIT_PERFORMANCE_WINDOW_DAYS)"
+            )
         try:
             outcome = _refresh(context.instance, store, registry, claims, as_of)
         except _NotNow as why:
@@ -172,11 +177,6 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         return dg.SkipReason(outcome) if isinstance(outcome, str) else outcome
 
     return monthly_refresh
-
-
-def last_retraining(claims: Claims) -> date | None:
-    """The newest as-of date for which any trigger started a retraining."""
-    return max(_claimed(claims), default=None)
 
 
 # Reports
@@ -217,7 +217,7 @@ def _follow(
     if not events:
         return dg.SkipReason(f"no new {rule.asset}")
     with _reaching("the store"):
-        claimed = _claimed(claims)
+        claimed = retrainings(claims)
     with _reaching("MLflow"):
         trained = {version.as_of for version in registry.versions()}
     reports: dict[date, Any] = {}
@@ -295,7 +295,7 @@ def _external_sensor(partitions: dg.PartitionsDefinition) -> dg.SensorDefinition
             except _NotNow as why:
                 return dg.SkipReason(str(why))
             if isinstance(started, dg.RunRequest):
-                requests[str(started.run_key)] = started
+                requests.setdefault(str(started.run_key), started)
             else:
                 said.append(f"event {event['id']} {started}")
         if not waiting and not events:
@@ -390,17 +390,10 @@ def _start(
     with _reaching("MLflow"):
         # A run that cannot reach it fails, and its event would be spent.
         registry.alias("champion")
-    mine = json.dumps({"trigger": trigger, "event": identity, "reason": _one_line(reason)}, sort_keys=True)
     with _reaching("the store"):
-        # First who asked, then who starts: whichever run it becomes, its gate finds everyone who asked before it.
-        claims.claim(f"retraining-triggers/{as_of}/{trigger}", identity)
-        held = claims.claim(f"retraining/{as_of}", mine)
-    try:
-        holder = json.loads(held)
-        if holder["event"] != identity:
-            return f"the retraining as of {as_of} was started already by {holder['event']} ({holder['reason']})"
-    except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"the claim retraining/{as_of} in the store is damaged ({error}); delete it") from error
+        holder, why = claim_retraining(claims, as_of, trigger, identity, _one_line(reason))
+    if holder != identity:
+        return f"the retraining as of {as_of} was started already by {holder} ({why})"
     return _run_request(trigger, identity, as_of, reason)
 
 
@@ -410,10 +403,6 @@ def _run_request(trigger: str, identity: str, as_of: date, reason: str) -> dg.Ru
         partition_key=as_of.isoformat(),
         tags={TRIGGER_TAG: trigger, EVENT_TAG: identity, REASON_TAG: _one_line(reason)},
     )
-
-
-def _claimed(claims: Claims) -> set[date]:
-    return {date.fromisoformat(name) for name in claims.names("retraining")}
 
 
 def _record(store: Store, asset: str, day: date) -> Any:

@@ -6,11 +6,34 @@ Belongs here: the claims `retraining/<D>` (who started the retraining as of D) a
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
+from credit_assets.failures import PermanentError
 from credit_assets.resources.claims import Claims
 
 REFRESH = "refresh"
+
+
+def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reason: str) -> tuple[str, str]:
+    """Ask for the retraining as of a day; return the event and the reason of whoever starts it, the first that asked.
+
+    Raises PermanentError where the claim is damaged.
+    """
+    mine = json.dumps({"trigger": trigger, "event": event, "reason": reason}, sort_keys=True)
+    # First who asked, then who starts: whichever run it becomes, its gate finds everyone who asked before it.
+    claims.claim(f"retraining-triggers/{as_of}/{trigger}", event)
+    held = claims.claim(f"retraining/{as_of}", mine)
+    try:
+        holder = json.loads(held)
+        return holder["event"], holder["reason"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"the claim retraining/{as_of} in the store is damaged ({error}); delete it") from error
+
+
+def retrainings(claims: Claims) -> set[date]:
+    """The as-of dates for which any trigger started a retraining."""
+    return {date.fromisoformat(name) for name in claims.names("retraining")}
 
 
 def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
