@@ -11,13 +11,19 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.deployment import deployment_assets
+from credit_assets.assets.drift import drift_assets
 from credit_assets.assets.features import feature_assets
 from credit_assets.assets.ingestion import ingestion_assets
+from credit_assets.assets.performance import performance_assets
 from credit_assets.assets.scoring import scoring_assets
 from credit_assets.assets.selection import trained_model_asset
+from credit_assets.assets.shadow import shadow_assets
 from credit_assets.assets.training import candidate_asset, training_set_asset
-from credit_assets.automation.alerts import failure_alert_sensor, tracking_close_sensors
+from credit_assets.automation.alerts import tracking_close_sensors
+from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
+from credit_assets.automation.notices import notice_sensors
+from credit_assets.automation.triggers import external_trigger_spec, refresh_schedule, trigger_sensors
 from credit_assets.kubernetes import executor
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources.build import build_resources
@@ -39,11 +45,16 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
-            assets=assets(settings, partitions),
+            assets=[*assets(settings, partitions), *alias_specs(), external_trigger_spec(partitions)],
             resources={**resources, **overrides},
             jobs=jobs(settings, partitions),
-            schedules=[daily_schedule(settings)],
-            sensors=[failure_alert_sensor(settings), *tracking_close_sensors()],
+            schedules=[daily_schedule(settings), refresh_schedule(settings)],
+            sensors=[
+                *trigger_sensors(settings, partitions),
+                deployment_sensor(),
+                *notice_sensors(settings),
+                *tracking_close_sensors(),
+            ],
             executor=executor(settings),
         )
 
@@ -58,4 +69,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         trained_model_asset(settings, partitions),
         *deployment_assets(settings, partitions),
         *scoring_assets(settings, partitions),
+        *drift_assets(settings, partitions),
+        *performance_assets(settings, partitions),
+        *shadow_assets(settings, partitions),
     ]

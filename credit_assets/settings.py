@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     shadow_min_correlation: float = Field(
         0.6, ge=-1, le=1, description="Least rank correlation of the two models' scores."
     )
-    shadow_max_psi: float = Field(0.25, gt=0, le=100, description="Largest PSI between the two models' scores.")
+    shadow_max_psi: float = Field(2.0, gt=0, le=100, description="Largest PSI between the two models' scores.")
     approval_rate: float = Field(
         0.8, gt=0, lt=1, description="Share of applications approved, at which reports count the swap set."
     )

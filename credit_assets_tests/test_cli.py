@@ -25,7 +25,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_every_command_has_help() -> None:
     listing = runner.invoke(app, ["--help"]).output
-    for command in ("demo", "generate", "load", "replay", "status", "models", "promote", "rollback", "doctor", "dev"):
+    commands = "demo generate load replay status models promote approve reject rollback trigger simulate doctor dev"
+    for command in commands.split():
         assert command in listing
         shown = runner.invoke(app, [command, "--help"])
         assert shown.exit_code == 0
@@ -41,6 +42,10 @@ def test_every_command_has_help() -> None:
         (["generate", "--rows", "10", "--start", "2024-02-01", "--end", "2024-01-01"], {}, "lies after --end"),
         (["replay", "--start", "2001-01-01", "--end", "2001-01-02"], {}, "CREDIT_START_DATE"),
         (["promote", "7", "--reason", "because"], {}, "no version 7"),
+        (["approve", "--reason", "because"], {}, "no model is on trial"),
+        (["rollback", "--reason", "because"], {}, "no former champion"),
+        (["trigger", "weather", "--reason", "rain"], {}, "unknown kind of trigger 'weather'"),
+        (["simulate", "--start", "2024-01-01", "--end", "2024-02-01"], {}, "run `credit-assets generate`"),
     ],
 )
 def test_a_failure_is_one_line_and_a_non_zero_exit(

@@ -1,7 +1,8 @@
-"""Sensors that follow runs to their end: they tell people about failures and close what a run left open in MLflow.
+"""What the end of a run means to others: the alert of a failed run, and closing what a run left open in MLflow.
 
-Belongs here: what an alert says and when there is one. Does not belong here: how it is sent
-(`credit_assets.resources.notifier`) and how MLflow runs are ended (`credit_assets.resources.tracking`).
+Belongs here: what an alert says and when there is one. Does not belong here: all other messages and the sensors that
+deliver them (`credit_assets.automation.notices`), how one is sent (`credit_assets.resources.notifier`), and how MLflow
+runs are ended (`credit_assets.resources.tracking`).
 
 An alert holds no applicant's data. An error of this package says by its own rules what is wrong without showing a
 row; a message of any other library may quote a value, so of those only the kind of error is told.
@@ -10,23 +11,30 @@ row; a message of any other library may quote a value, so of those only the kind
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import dagster as dg
 
-from credit_assets.resources.notifier import Notifier
+from credit_assets.resources.notifier import Kind
 from credit_assets.resources.tracking import Tracking
-from credit_assets.settings import Settings
 
 WILL_RETRY_TAG = "dagster/will_retry"
 CHECK_FAILED = "DagsterAssetCheckFailedError"
 # A person has decided to read these words: they name columns, counts, settings and servers, never rows.
 _SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", CHECK_FAILED}
-_WRAPPERS = {"Failure", "RetryRequested", "DagsterExecutionStepExecutionError"}
+_WRAPPERS = {
+    "Failure",
+    "RetryRequested",
+    "DagsterExecutionStepExecutionError",
+    "SensorExecutionError",
+    "ScheduleExecutionError",
+    "RunStatusSensorExecutionError",
+}
 _LONGEST = 400
-_STEPS_SHOWN = 10
+_SHOWN = 10
 _TAG_WAIT_SECONDS = 3.0
 
 
@@ -44,26 +52,115 @@ class StepProblem:
 
 @dataclass(frozen=True)
 class Message:
+    """What people are told of one event."""
+
     title: str
     body: str
+    kind: Kind
+
+
+def failure_alert(instance: dg.DagsterInstance, run: dg.DagsterRun, dagster_url: str) -> Message | None:
+    """The alert for a failed run; None where the run will be retried, since its last attempt decides."""
+    if _will_be_retried(instance, run):
+        return None
+    wanted = {
+        dg.DagsterEventType.STEP_FAILURE,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    }
+    events = [
+        r.event_log_entry.get_dagster_event() for r in instance.get_records_for_run(run.run_id, of_type=wanted).records
+    ]
+    failed = [event for event in events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    problems = [
+        step_problem(
+            event.step_key or "?",
+            event.step_failure_data.error,
+            data.description if (data := event.step_failure_data.user_failure_data) else None,
+        )
+        for event in failed
+    ]
+    steps = {event.step_key for event in failed}
+    planned = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    assets = dict.fromkeys(
+        e.asset_key for e in events if e.event_type is planned and e.step_key in steps and e.asset_key
+    )
+    return failure_message(
+        run.run_id, run.job_name, run.tags, problems, dagster_url, failed_checks(events), list(assets)
+    )
 
 
 def failure_message(
-    run_id: str, job: str, tags: dict[str, str] | Any, problems: Sequence[StepProblem], dagster_url: str
+    run_id: str,
+    job: str,
+    tags: dict[str, str] | Any,
+    problems: Sequence[StepProblem],
+    dagster_url: str,
+    checks: Sequence[dg.AssetCheckEvaluation] = (),
+    assets: Sequence[dg.AssetKey] = (),
 ) -> Message:
-    """The alert for a failed run: which one, where it failed and why, where to look, what to do."""
-    partition = _partition(tags)
+    """The alert for a failed run: which one, where it failed and why, where to look, what to do.
+
+    `checks` are the failed ones, `assets` those of the failed steps.
+    """
+    partition = partition_of(tags)
     title = f"credit_assets: {job} failed" + (f" for {partition}" if partition else "")
     lines = [f"Job: {job}", f"Partition: {partition or 'none'}", f"Run: {run_id}"]
     if problems:
-        lines.append("Failed steps:")
-        lines += [f"- {problem}" for problem in problems[:_STEPS_SHOWN]]
-        if len(problems) > _STEPS_SHOWN:
-            lines.append(f"- and {len(problems) - _STEPS_SHOWN} more")
+        lines += ["Failed steps:", *_list(str(problem) for problem in problems)]
     else:
         lines.append("No step failed: the run itself did not start, was lost, or ran out of time.")
-    lines += [f"Look: {dagster_url.rstrip('/')}/runs/{run_id}", f"Do: {_hint(problems)}"]
-    return Message(title, "\n".join(lines))
+    lines += check_lines(checks, dagster_url)
+    lines += [f"Look: {run_page(dagster_url, run_id)}"]
+    lines += [f"Asset: {asset_page(dagster_url, key, partition)}" for key in assets[:_SHOWN]]
+    return Message(title, "\n".join([*lines, f"Do: {_hint(problems)}"]), "failure")
+
+
+def failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvaluation]:
+    """The checks whose last evaluation in a run failed, in order: a step that is retried evaluates its checks again."""
+    last: dict[Any, dg.AssetCheckEvaluation] = {}
+    for event in events:
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            one = event.asset_check_evaluation_data
+            last[one.asset_key, one.check_name, one.partition] = one
+    return [one for one in last.values() if not one.passed]
+
+
+def check_lines(checks: Sequence[dg.AssetCheckEvaluation], dagster_url: str) -> list[str]:
+    """Failed checks with value, threshold and page. What a gate writes there holds no applicant's data by its rules."""
+    if not checks:
+        return []
+    return ["Failed checks:", *_list(_check_line(check, dagster_url) for check in checks)]
+
+
+def _check_line(check: dg.AssetCheckEvaluation, dagster_url: str) -> str:
+    said = {name: str(check.metadata[name].value) for name in ("value", "threshold") if name in check.metadata}
+    measured = ", ".join(f"{name} {text}" for name, text in said.items())
+    parts = [
+        f"{check.asset_key.to_user_string()}, {check.check_name}",
+        "warning" if check.severity is dg.AssetCheckSeverity.WARN else "error",
+        *([measured] if measured else []),
+        *([one_line(check.description)] if check.description else []),
+    ]
+    page = asset_page(dagster_url, check.asset_key, view="checks", checkDetail=check.check_name)
+    return f"{': '.join(parts)}\n  {page}"
+
+
+def _list(items: Iterable[str]) -> list[str]:
+    lines = [f"- {item}" for item in items]
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"- and {len(lines) - _SHOWN} more"]
+
+
+def run_page(dagster_url: str, run_id: str) -> str:
+    return f"{dagster_url.rstrip('/')}/runs/{run_id}"
+
+
+def asset_page(dagster_url: str, key: dg.AssetKey, partition: str = "", **query: str) -> str:
+    """Page of an asset in the Dagster UI; of its partition where there is one and not a range."""
+    if partition and " " not in partition:
+        query = {"view": "partitions", "partition": partition, **query}
+    path = "/".join(quote(part, safe="") for part in key.path)
+    return f"{dagster_url.rstrip('/')}/assets/{path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def step_problem(step: str, error: Any, description: str | None = None) -> StepProblem:
@@ -84,38 +181,6 @@ def step_problem(step: str, error: Any, description: str | None = None) -> StepP
     if foreign:
         return StepProblem(step, foreign)
     return StepProblem(step, "Failure", _first_line(description or ""))
-
-
-def failure_alert_sensor(settings: Settings) -> dg.SensorDefinition:
-    """One message for each run of this code location that has failed for good."""
-    url = settings.dagster_url
-
-    @dg.run_failure_sensor(
-        name="failure_alerts",
-        description="Sends one message to CREDIT_ALERT_URLS for each run that failed and is not retried.",
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-    )
-    def failure_alerts(
-        context: dg.RunFailureSensorContext, notifier: dg.ResourceParam[Notifier]
-    ) -> dg.SkipReason | None:
-        run = context.dagster_run
-        if _will_be_retried(context.instance, run):
-            return dg.SkipReason(f"run {run.run_id} will be retried; its last attempt decides")
-        problems = [
-            step_problem(
-                event.step_key or "?",
-                event.step_failure_data.error,
-                data.description if (data := event.step_failure_data.user_failure_data) else None,
-            )
-            for event in context.get_step_failure_events()
-        ]
-        message = failure_message(run.run_id, run.job_name, run.tags, problems, url)
-        if not notifier.send(message.title, message.body, "failure"):
-            return dg.SkipReason(f"run {run.run_id} failed; CREDIT_ALERT_URLS is empty, so nobody was told")
-        return None
-
-    return failure_alerts
 
 
 def tracking_close_sensors() -> list[dg.SensorDefinition]:
@@ -157,7 +222,8 @@ def _will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return tags.get(WILL_RETRY_TAG) == "true"
 
 
-def _partition(tags: Any) -> str:
+def partition_of(tags: Any) -> str:
+    """The partition of a run, or its range as `first .. last`; empty where it has none."""
     if key := tags.get("dagster/partition"):
         return str(key)
     start, end = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
@@ -165,11 +231,18 @@ def _partition(tags: Any) -> str:
 
 
 def _first_line(text: str) -> str:
+    """The first line that says something, without the name of the exception, and not too long."""
     line = next((part.strip() for part in text.splitlines() if part.strip()), "")
     kind, _, rest = line.partition(": ")
     # "credit_assets.failures.PermanentError: what" -> "what"
     if rest and " " not in kind and kind.rpartition(".")[2][:1].isupper():
         line = rest
+    return one_line(line)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, cut where it is too long for a message."""
+    line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 

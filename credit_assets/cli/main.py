@@ -235,6 +235,60 @@ def _ask(kind: Any, version: str | None, reason: str, by: str, effective: dateti
 
 
 @app.command()
+def trigger(
+    kind: Annotated[str, typer.Argument(help="What was seen: drift, performance, volume or other.")],
+    reason: Reason,
+    by: By = "",
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As-of date; default: the newest day ingested.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Ask for a retraining because of something seen outside. One retraining a day, whoever asks."""
+    from credit_assets.cli.trigger import report_trigger
+    from credit_assets.instance import instance_of
+
+    settings = load_settings()
+    with instance_of(settings) as instance:
+        record = report_trigger(
+            settings,
+            instance,
+            kind,
+            reason=reason,
+            by=by or getpass.getuser(),
+            as_of=as_of.date() if as_of else None,
+        )
+    if json_:
+        print_json(record)
+    else:
+        day = record["as_of"] or "the newest day ingested"
+        console().print(f"asked for a retraining as of {day}; the sensor external_trigger starts it within a tick")
+
+
+@app.command()
+def simulate(
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day; the first model comes after it.")],
+    end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
+    ways: Annotated[str, typer.Option(help="Ways to retrain, comma separated.")] = "never,monthly,triggered",
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the timeline (PNG).")] = None,
+    json_: Json = False,
+) -> None:
+    """Live through years of the book day by day with the real sensors, and compare ways to retrain.
+
+    Works in a home of its own below CREDIT_HOME and changes no model, score or alias of yours.
+    """
+    from credit_assets.cli.simulate import simulate as live_through
+    from credit_assets.cli.timeline import draw_lives, print_lives
+
+    with progress_bar(quiet=json_) as show:
+        names = [way.strip() for way in ways.split(",") if way.strip()]
+        lives = live_through(start.date(), end.date(), names, show)
+    if picture is not None:
+        picture.write_bytes(draw_lives(lives))
+    print_json({way: life.to_record() for way, life in lives.items()}) if json_ else print_lives(lives, console())
+
+
+@app.command()
 def doctor(json_: Json = False) -> None:
     """Print each setting with its source, try each connection, and say what to do about what fails."""
     from credit_assets.cli.doctor import doctor as examine

@@ -32,7 +32,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
     graph = build_definitions(settings).resolve_asset_graph()
     assets = {}
     for key in graph.toposorted_asset_keys:
-        if graph.get(key).group_name != GROUP:
+        if graph.get(key).group_name != GROUP or not graph.get(key).is_materializable:
             continue
         days = sorted(instance.get_materialized_partitions(key))
         assets[key.to_user_string()] = {
@@ -206,7 +206,7 @@ def print_trainings(report: ReplayReport, console: Console) -> None:
     table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")
     for t in report.trainings:
         metrics = [f"{t.metrics[n]:.4f}" if n in t.metrics else "-" for n in ("auc", "gini", "ks", "brier")]
-        decision = f"{t.status}, promoted" if t.promoted else t.status
+        decision = f"{t.status}, {'promoted' if t.promoted else 'on trial'}" if t.moved else t.status
         bads = f"{t.metrics['bads']:.0f}" if t.metrics else "-"
         table.add_row(str(t.as_of), decision, t.version or "-", t.variant or "-", *metrics, bads, t.reason)
     console.print(table)

@@ -8,7 +8,7 @@ each is compared with the champion that the one before it left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -19,12 +19,14 @@ from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
+from credit_assets.resources.deployment import SHADOW, Deployment, report_moves
 from credit_assets.resources.registry import Registry
 from credit_assets.resources.store import Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_SCORED = ("loan_scores", "drift_report", "performance_report", "shadow_report")
 _INGESTED = ("raw_loan_data", "loan_outcomes", "processed_features")
 _TRAINED = ("training_set", "trained_model", "registered_model", "deployed_model")
 _GATE_ERROR = "DagsterAssetCheckFailedError"
@@ -42,7 +44,13 @@ class TrainingOutcome:
     variant: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     promoted: bool = False
+    on_trial: bool = False
     reason: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the days after it are scored otherwise than before."""
+        return self.promoted or self.on_trial
 
 
 @dataclass
@@ -106,6 +114,7 @@ class Replay:
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
+        self.deployment: Deployment = resources["deployment"]
 
     def run(
         self,
@@ -127,28 +136,63 @@ class Replay:
         report = ReplayReport(days=len(days))
         for first, last in ranges(self._missing(days, _INGESTED, again)):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
-            self._must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
-            report.ingested += (last - first).days + 1
-        rescore_from = None
+            self.ingest(first, last, report)
         as_ofs = training_days(max(start, train_from or start), end, train)
         to_train = set(self._missing(as_ofs, _TRAINED, again))
+        trial = self.settings.promotion == "shadow"
+        todo = set(self._missing(days, _SCORED, again))
         for n, day in enumerate(as_ofs):
+            if trial:
+                # A trial is decided by the days between two trainings; without one they can wait for the last training.
+                self._score(sorted(one for one in todo if one <= day), report, len(days), on_progress)
+                todo = {one for one in todo if one > day}
             on_progress(f"train as of {day}", n, len(as_ofs))
             if day in to_train:
-                outcome = self._train(day, report)
-                if outcome.promoted:
-                    rescore_from = min(rescore_from or day, day)
+                outcome = self.train(day, report)
+                if outcome.moved:
+                    todo |= {one for one in days if one > day}
             else:
                 outcome = self._recorded(day)
             report.trainings.append(outcome)
-        missing = set(self._missing(days, ("loan_scores",), again))
-        stale = {day for day in days if rescore_from and day > rescore_from} | self._never_scored(days)
-        for first, last in ranges(sorted(missing | stale)):
-            on_progress(f"score {first} .. {last}", report.scored, len(days))
-            self._must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
-            report.scored += (last - first).days + 1
+        self._score(sorted(todo | self._never_scored(days)), report, len(days), on_progress)
+        report_moves(self.instance, self.registry)
         on_progress("done", 1, 1)
         return report
+
+    def ingest(self, first: date, last: date, report: ReplayReport) -> None:
+        """Applications, outcomes and features of these days in one run. Raises PermanentError where it fails."""
+        self._must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
+        report.ingested += (last - first).days + 1
+
+    def score(self, first: date, last: date, report: ReplayReport) -> None:
+        """Scores and reports of these days in one run. Raises PermanentError where it fails."""
+        self._must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
+        report.scored += (last - first).days + 1
+
+    def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
+        """The model as of this day, from training set to deployment; `tags` say what asked for it.
+
+        Raises PermanentError where the run fails for another reason than a gate.
+        """
+        result = self._execute(RETRAIN, report, partition_key=day.isoformat(), tags=dict(tags or {}))
+        if result.success:
+            return self._recorded(day)
+        found = failures(result)
+        if all(gate for gate, _ in found):
+            return TrainingOutcome(day, "blocked", reason="; ".join(why for _, why in found))
+        self._must(result, f"train as of {day}")
+        raise AssertionError("unreachable")
+
+    def _score(self, days: Sequence[date], report: ReplayReport, of: int, on_progress: OnProgress) -> None:
+        """Score these days in as few runs as a trial allows: what it decides about a day holds from the next."""
+        for first, last in ranges(days):
+            while first <= last:
+                on_trial = self.settings.promotion == "shadow" and self.registry.period_of(SHADOW, first)
+                until = first if on_trial else last
+                on_progress(f"score {first} .. {until}", report.scored, of)
+                self.score(first, until, report)
+                self.deployment.apply_pending()
+                first = until + timedelta(1)
 
     def _days(self, start: date, end: date) -> list[date]:
         if start > end:
@@ -209,16 +253,6 @@ class Replay:
                 f"{what}: {'; '.join(why for _, why in failures(result))} (Dagster run {result.run_id})"
             )
 
-    def _train(self, day: date, report: ReplayReport) -> TrainingOutcome:
-        result = self._execute(RETRAIN, report, partition_key=day.isoformat())
-        if result.success:
-            return self._recorded(day)
-        found = failures(result)
-        if all(gate for gate, _ in found):
-            return TrainingOutcome(day, "blocked", reason="; ".join(why for _, why in found))
-        self._must(result, f"train as of {day}")
-        raise AssertionError("unreachable")
-
     def _recorded(self, day: date) -> TrainingOutcome:
         def read(asset: str) -> Any:
             return self.store.read_record(self.store.path(asset, f"{day}.json"))
@@ -232,6 +266,7 @@ class Replay:
             trained["variant"],
             {name: trained["evaluation"][name] for name in ("auc", "gini", "ks", "brier", "ece", "rows", "bads")},
             promoted,
+            registered["version"] is not None and deployed["shadow_after"] == registered["version"],
             why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
         )
 
