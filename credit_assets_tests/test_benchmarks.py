@@ -12,14 +12,14 @@ from benchmarks.__main__ import BENCHMARKS, REPORT, filled
 from credit_assets.loans.generator import Shift
 from credit_assets.settings import load_settings
 
-SIZE = detection.Size(60, 1, 30 / 365, 1, 1)
+SIZE = detection.Size(60, (3,), 30 / 365, breaks=1)
 
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> detection.Book:
     # A short window and few rounds: what is proven here does not depend on a good model.
     settings = load_settings(start_date=detection.START, performance_window_days=180, max_rounds=20)
-    return detection.Book(settings, SIZE, 3, tmp_path_factory.mktemp("model"))
+    return detection.Book(settings, SIZE, SIZE.seeds[0], tmp_path_factory.mktemp("model"))
 
 
 def found_in(book: detection.Book, kind: str, value: float) -> detection.Break:

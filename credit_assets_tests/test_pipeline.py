@@ -242,6 +242,47 @@ def rebuilt(house: House, **overrides: Any) -> House:
 
 
 @pytest.mark.slow
+def test_a_replay_decides_trials_on_the_day_on_which_they_end(own_house: Any) -> None:
+    trial = {"shadow_days": 5, "shadow_min_loans": 50, "shadow_min_correlation": -1, "shadow_max_psi": 100}
+    house = own_house(
+        *fast_forward(canonical_book(4_000, START, END, seed=7)),
+        **trial,
+        promotion="shadow",
+        variants=("lightgbm",),
+        refresh_margin=0.49,
+    )
+    # A refresh with a wide margin passes whatever its AUC is.
+    for day in ("2024-04-15", "2024-04-30"):
+        house.replay.definitions.resources["claims"].claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
+    report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
+    assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
+    registry = house.replay.registry
+    assert registry.history("champion") == (
+        ("1", date(2024, 4, 1), date(2024, 4, 20)),
+        ("2", date(2024, 4, 21), None),
+    )
+    assert registry.history("shadow") == (
+        ("2", date(2024, 4, 16), date(2024, 4, 20)),
+        ("3", date(2024, 5, 1), None),
+    )
+    days = ["2024-04-15", "2024-04-20", "2024-04-21"]
+    scores = house.replay.store.read_partitions("loan_scores", days).to_pandas()
+    by_day = scores.groupby(scores["application_date"].astype(str))[["model_version", "other_version"]].agg(
+        lambda column: set(column)
+    )
+    assert by_day.to_dict("index") == {
+        "2024-04-15": {"model_version": {"1"}, "other_version": {None}},
+        "2024-04-20": {"model_version": {"1"}, "other_version": {"2"}},
+        "2024-04-21": {"model_version": {"2"}, "other_version": {None}},
+    }
+    moved = house.instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
+    assert moved.asset_materialization.metadata["reason"].value.startswith("promote: ")
+    files = house.hashes()
+    assert house.replay.run(START, END, "15", train_from=date(2024, 3, 31)).runs == 0
+    assert house.hashes() == files
+
+
+@pytest.mark.slow
 def test_a_rejected_day_stops_its_run_and_every_other_one(own_house: Any) -> None:
     applications, outcomes = canonical_book(300, START, date(2024, 1, 10), seed=1)
     day = applications["application_date"] == applications["application_date"].min()

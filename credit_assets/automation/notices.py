@@ -19,7 +19,6 @@ somebody outside who looks at the daemon (its health in the Dagster UI, a livene
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +62,6 @@ _STREAK = 3
 _SILENT_SECONDS = 600.0
 _GAP_SECONDS = 300.0
 _DOWN_SECONDS = 900.0
-_RECIPIENTS = re.compile(r"(mailtos?://.*[?&]to=)([^&]*)(.*)", re.IGNORECASE)
 _NOBODY = "CREDIT_ALERT_URLS is empty, so nobody is told"
 
 _Fetch = Callable[[dg.DagsterInstance, int | None, int], Sequence[dg.EventLogRecord]]
@@ -545,14 +543,10 @@ def _services(notifier: Notifier) -> dict[str, Notifier]:
     One by one, so that who took a message does not get it again for the sake of one who did not.
     """
     services: dict[str, Notifier] = {}
-    for url in notifier._urls:
-        to = _RECIPIENTS.match(url)
-        urls = [f"{to[1]}{one}{to[3]}" for one in re.split(r"(?:,|%2C|\s)+", to[2]) if one] if to else [url]
-        for one in urls:
-            single = Notifier((one,), attempts=notifier._attempts, connect_seconds=notifier._connect_seconds)
-            (shown,) = single.describe()
-            number = sum(name.partition(" ")[0] == shown for name in services)
-            services[f"{shown} #{number + 1}" if number else shown] = single
+    for single in notifier.each():
+        (shown,) = single.describe()
+        number = sum(name.partition(" ")[0] == shown for name in services)
+        services[f"{shown} #{number + 1}" if number else shown] = single
     return services
 
 

@@ -35,7 +35,7 @@ from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
 from credit_assets.cli.replay import Replay, ReplayReport, TrainingOutcome, ranges, training_days
 from credit_assets.failures import PermanentError
-from credit_assets.instance import instance_of
+from credit_assets.instance import CONFIG_FILE, ensure_instance, instance_of
 from credit_assets.resources.deployment import ALIASES, SHADOW
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings, load_settings
@@ -45,6 +45,12 @@ REFRESH_SCHEDULE = "monthly_refresh"
 NEVER, MONTHLY, TRIGGERED = "never", "monthly", "triggered"
 WAYS = (NEVER, MONTHLY, TRIGGERED)
 FOLDER = "simulations"
+# Capturing what steps print starts four processes a run, a third of what a small day costs.
+_NO_LOGS = """
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 # The refresh is asked for on the first days of a month, after the daily run of 06:00.
 _REFRESH_TIME = time(8)
 _REFRESH_DAYS = 7
@@ -141,6 +147,8 @@ def live(way: str, start: date, end: date, told: Any = None) -> Life:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     settings = settings_of(way)
     shutil.rmtree(settings.home_dir, ignore_errors=True)
+    config = ensure_instance(settings) / CONFIG_FILE
+    config.write_text(config.read_text("utf-8") + _NO_LOGS, "utf-8")
     with instance_of(settings) as instance:
         return Simulation(way, settings, instance, told).run(start, end)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -74,7 +75,7 @@ def comparison(lives: Mapping[str, Life]) -> Table:
 
 def draw_lives(lives: Mapping[str, Life]) -> bytes:
     """The timeline and the comparison as one PNG."""
-    return png(figure_of(lives))
+    return png(figure_of(lives), dpi=110)
 
 
 def figure_of(lives: Mapping[str, Life]) -> Figure:
@@ -100,6 +101,7 @@ def figure_of(lives: Mapping[str, Life]) -> Figure:
         axes.grid(axis="x", color="#E4E4E4", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=9)
+    ratio.set_xlim(shown.start - timedelta(7), shown.end + timedelta(7))
     locator = AutoDateLocator(maxticks=14)
     ratio.xaxis.set_major_locator(locator)
     ratio.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -144,7 +146,7 @@ def _events(axes: Axes, life: Life) -> None:
 def _strip(axes: Axes, y: int, days: list[date], colour: str) -> None:
     """One bar for each stretch of consecutive days."""
     start = None
-    for day, following in zip(days, [*days[1:], None], strict=True):
+    for day, following in zip_longest(days, days[1:]):
         start = start or day
         if following is None or (following - day).days > 1:
             axes.barh(y, day - start + timedelta(1), left=start, height=0.62, color=colour, linewidth=0)

@@ -23,6 +23,7 @@ Kind = Literal["info", "success", "warning", "failure"]
 _KINDS: tuple[Kind, ...] = ("info", "success", "warning", "failure")
 _SERVICES = "https://appriseit.com/services/"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_RECIPIENTS = re.compile(r"(mailtos?://.*[?&]to=)([^&]*)(.*)", re.IGNORECASE)
 # The host of these is a host; elsewhere (slack://TOKEN/...) it is part of the secret.
 _SHOW_HOST = {"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"}
 
@@ -48,6 +49,14 @@ class Notifier:
 
     def __repr__(self) -> str:
         return f"Notifier({', '.join(self.describe())})"
+
+    def each(self) -> tuple[Notifier, ...]:
+        """One notifier for each service and each recipient of mail, for senders that remember who has been told."""
+        urls: list[str] = []
+        for url in self._urls:
+            to = _RECIPIENTS.match(url)
+            urls += [f"{to[1]}{one}{to[3]}" for one in re.split(r"(?:,|%2C|\s)+", to[2]) if one] if to else [url]
+        return tuple(Notifier((url,), attempts=self._attempts, connect_seconds=self._connect_seconds) for url in urls)
 
     def describe(self) -> tuple[str, ...]:
         """The services, each by its scheme (and host where that is none of the secrets)."""
