@@ -12,6 +12,7 @@ import pytest
 from credit_assets.ml.calibration import probability
 from credit_assets.ml.decisions import Reason
 from credit_assets.ml.evaluation import Evaluation, auc, compare
+from credit_assets.ml.fingerprints import rounded
 from credit_assets.ml.scorer import ScoreScale
 from credit_assets.ml.shadow import (
     TrialPolicy,
@@ -20,7 +21,6 @@ from credit_assets.ml.shadow import (
     decide_trial,
     difference_of_proportions,
     proportion,
-    rounded,
     side_by_side,
     smallest_detectable_difference,
 )

@@ -14,7 +14,8 @@ import pytest
 from credit_assets.assets.shadow import Trial, comparison_table, followed_up, request_decisions, trial_on, trial_policy
 from credit_assets.ml.decisions import Reason
 from credit_assets.ml.evaluation import auc, compare
-from credit_assets.ml.shadow import decide_trial, difference_of_proportions, rounded
+from credit_assets.ml.fingerprints import rounded
+from credit_assets.ml.shadow import decide_trial, difference_of_proportions
 from credit_assets.resources.claims import Claims
 from credit_assets.resources.registry import Period, Version
 from credit_assets.resources.requests import Requests

@@ -15,6 +15,7 @@ from credit_assets.cli.simulate import MONTHLY, NEVER, TRIGGERED, Life, live, qu
 from credit_assets.cli.timeline import draw_lives, print_lives
 from credit_assets.failures import PermanentError
 from credit_assets.loans.generator import Shift, generate_book
+from credit_assets.resources.store import Store
 from credit_assets.settings import load_settings
 from credit_assets_tests.test_pipeline import fast_forward, write_book
 
@@ -102,7 +103,7 @@ def test_the_break_is_seen_retrained_and_the_new_model_is_tried(triggered: Life)
 
 
 @pytest.mark.slow
-def test_days_lived_are_told_and_drawn(triggered: Life, tmp_path: Path) -> None:
+def test_days_lived_are_told_and_drawn(environment: None, triggered: Life) -> None:
     console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     print_lives({TRIGGERED: triggered}, console)
     text = console.export_text()
@@ -111,7 +112,9 @@ def test_days_lived_are_told_and_drawn(triggered: Life, tmp_path: Path) -> None:
     assert "observed /" in text
     assert draw_lives({TRIGGERED: triggered}).startswith(b"\x89PNG")
     assert triggered.quarters[-1]["quarter"] == "all"
-    assert triggered.quarters[-1]["rows"] == 60 * (END - triggered.first_model).days  # type: ignore[operator]
+    store = Store(settings_of(TRIGGERED).store)
+    scored = [store.row_count("processed_features", day) for day in store.days("loan_scores")]
+    assert triggered.quarters[-1]["rows"] == sum(scored)
 
 
 @pytest.mark.slow

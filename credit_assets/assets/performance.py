@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "performance_report"
 MEASURES = ("auc", "gini", "ks", "brier", "ece")
-_DIGITS = 6
 # Records that a picture reads at most, however many days it spans and however many there are.
 _PICTURED = 120
 _SUNDAY = 6
@@ -77,6 +76,7 @@ def performance_records(
 
     Raises PermanentError naming partitions that are not there.
     """
+    from credit_assets.ml.fingerprints import rounded
     from credit_assets.ml.performance import by_version, estimate, realised, reconcile
 
     key, start = settings.portfolio_contract.id_column, settings.start_date
@@ -99,7 +99,7 @@ def performance_records(
         expected = _measured(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))
         then = day - wait
         before = records.get(then.isoformat()) or (_recorded(store, then) if then >= start else None)
-        records[day.isoformat()] = _rounded(
+        records[day.isoformat()] = rounded(
             {
                 "day": day.isoformat(),
                 "champion": champion.version if champion else None,
@@ -278,12 +278,3 @@ def _days(first: date, last: date) -> list[date]:
 
 def _tag(version: Version, name: str, kind: type[Any]) -> Any:
     return kind(version.tags[name]) if name in version.tags else None
-
-
-def _rounded(value: Any) -> Any:
-    """Floats to 6 digits: the last bits of a sum depend on the machine, and equal reports shall have equal bytes."""
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, Mapping):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list) else value

@@ -160,26 +160,24 @@ def _trainings(life: Life) -> list[tuple[date, Any, str]]:
 
 
 def _measures(auc: Axes, ratio: Axes, lives: Mapping[str, Life]) -> None:
+    def draw(axes: Axes, days: list[date], points: list[tuple[float, float, float]], **how: Any) -> None:
+        values, lows, highs = zip(*points, strict=True)
+        ends = [
+            [v - low for v, low in zip(values, lows, strict=True)],
+            [h - v for v, h in zip(values, highs, strict=True)],
+        ]
+        axes.errorbar(days, values, yerr=ends, capsize=2, linewidth=1.4, markersize=5, **how)
+
     styles = zip(lives.items(), (GREY, BLUE, ORANGE), ("--s", "-.^", "-o"), (-8, 0, 8), strict=False)
     for (way, life), colour, style, shift in styles:
         quarters = [q for q in life.quarters if q["quarter"] != "all" and q["evaluation"]]
+        if not quarters:
+            continue
         middle = [q["from"] + (q["to"] - q["from"]) / 2 + timedelta(shift) for q in quarters]
-        values = [q["evaluation"]["auc"] for q in quarters]
-        ends = [
-            [value - q["evaluation"]["auc_ci_low"] for value, q in zip(values, quarters, strict=True)],
-            [q["evaluation"]["auc_ci_high"] - value for value, q in zip(values, quarters, strict=True)],
-        ]
-        auc.errorbar(
-            middle, values, yerr=ends, fmt=style, color=colour, label=way, capsize=2, linewidth=1.4, markersize=5
-        )
-        values = [q["observed_over_expected"]["value"] for q in quarters]
-        ends = [
-            [value - q["observed_over_expected"]["low"] for value, q in zip(values, quarters, strict=True)],
-            [q["observed_over_expected"]["high"] - value for value, q in zip(values, quarters, strict=True)],
-        ]
-        ratio.errorbar(
-            middle, values, yerr=ends, fmt=style, color=colour, label=way, capsize=2, linewidth=1.4, markersize=5
-        )
+        found, ratios = [q["evaluation"] for q in quarters], [q["observed_over_expected"] for q in quarters]
+        how = {"fmt": style, "color": colour, "label": way}
+        draw(auc, middle, [(e["auc"], e["auc_ci_low"], e["auc_ci_high"]) for e in found], **how)
+        draw(ratio, middle, [(r["value"], r["low"], r["high"]) for r in ratios], **how)
     auc.set_ylabel("AUC", fontsize=9)
     ratio.set_ylabel("observed /\nexpected rate", fontsize=9)
     ratio.axhline(1, color=GREY, linewidth=1)

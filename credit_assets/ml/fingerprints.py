@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PACKAGE = Path(__file__).parent
+DIGITS = 6
 NOT_IN_THE_MODEL = frozenset({"plots", "arms", "shadow", "performance", "triggers"})
 """Modules of this package that draw, watch or compare finished models, and change neither a model nor its evidence."""
 
@@ -55,6 +57,20 @@ def code_version(*modules: str, package: Path = PACKAGE) -> str:
         tree = ast.parse(found[name].read_text("utf-8"))
         digest.update(f"{name}\0{_code(tree)}\0".encode())
     return digest.hexdigest()
+
+
+def rounded(value: Any) -> Any:
+    """The same with every float rounded to 6 digits, None for what is no number (NaN, infinite), at any depth.
+
+    For reports: the last bits of a sum depend on the machine, and equal reports shall have equal bytes.
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    if isinstance(value, float):  # numpy's float64 too
+        return round(float(value), DIGITS) if math.isfinite(value) else None
+    return value
 
 
 def fingerprint(**parts: Any) -> str:

@@ -23,6 +23,7 @@ from credit_assets.ml.arms import CHALLENGER, CHAMPION
 from credit_assets.ml.decisions import Promotion, Reason
 from credit_assets.ml.drift import psi
 from credit_assets.ml.evaluation import CONFIDENCE, POWER, compare, evaluate
+from credit_assets.ml.fingerprints import DIGITS, rounded
 from credit_assets.ml.performance import observed_over_expected
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 TrialDecision = Literal["continue", "promote", "wait", "end"]
 SHADOW = "shadow"
 _BINS = 10
-_DIGITS = 6
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 _Z_POWER = NormalDist().inv_cdf(POWER)
 
@@ -361,7 +361,7 @@ def _pd_ratio(means: Mapping[str, float | None], most: float) -> Reason:
     champion, shadow = means[CHAMPION], means[SHADOW]
     if not champion or not shadow:
         return Reason("mean_pd", False, None, most, "the ratio of the mean PDs cannot be told")
-    ratio = round(shadow / champion, _DIGITS)
+    ratio = round(shadow / champion, DIGITS)
     kept = 1 / most <= ratio <= most
     text = f"mean PD {shadow:.2%} against the champion's {champion:.2%}, ratio {ratio:.2f}, "
     return Reason(
@@ -385,14 +385,3 @@ def _performance(matured: Mapping[str, Any] | None, min_bads: int) -> Reason:
         f"95% interval {found['ci_low']:+.4f} .. {found['ci_high']:+.4f} "
         f"{'does not lie' if kept else 'lies'} below zero",
     )
-
-
-def rounded(value: Any) -> Any:
-    """The same with every number rounded to 6 digits and None for what is no number (NaN, infinite), at any depth."""
-    if isinstance(value, Mapping):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
-    if isinstance(value, float):  # numpy's float64 too
-        return round(float(value), _DIGITS) if math.isfinite(value) else None
-    return value
