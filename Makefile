@@ -47,6 +47,9 @@ lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench: $(READY) ## Measure shift detection and trigger ticks into docs/benchmarks.md (ONLY=detection|ticks, QUICK=1)
+	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+
 lock: ## Resolve the dependencies again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
