@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+_FOREIGN = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME")
+
+
+def pytest_configure() -> None:
+    """Forget the settings of the machine before any fixture runs, those of a module included: `make test` has the
+    DAGSTER_HOME of the demo in its environment, and no test may write there.
+    """
+    for name in list(os.environ):
+        if name in _FOREIGN or (name.startswith("CREDIT_") and name != "CREDIT_TEST_DATA"):
+            del os.environ[name]
+    os.environ["CREDIT_HOME"] = tempfile.mkdtemp(prefix="credit_assets_tests_")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["CREDIT_HOME"], ignore_errors=True)
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings of the machine it runs on, and none writes outside its folder."""
-    for name in list(os.environ):
-        if name.startswith("CREDIT_") and name != "CREDIT_TEST_DATA":
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    """No test sees what another one set, and none writes outside its folder."""
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
 
 
