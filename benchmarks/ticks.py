@@ -80,7 +80,9 @@ def _deployment(folder: Path, days: int) -> Iterator[dict[tuple[str, str], Calla
     """What a tick is, by sensor and kind, in a deployment with that many days of reports."""
     home = folder / str(days)
     start = LAST - timedelta(days=days - 1)
-    settings = load_settings(home=home, dagster_home=home / "dagster", start_date=start, retraining="triggered")
+    settings = load_settings(
+        home=home, dagster_home=home / "dagster", start_date=start, retraining="triggered", performance_window_days=30
+    )
     with instance_of(settings) as instance:
         store = build_resources(settings)["store"]
         _fill(settings, instance, store, [start + timedelta(days=n) for n in range(days)])
