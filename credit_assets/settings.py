@@ -101,6 +101,21 @@ class Settings(BaseSettings):
     early_stopping_rounds: int = Field(50, ge=1, description="Rounds without improvement before training stops.")
     seed: int = Field(20071, ge=0, lt=2**31, description="Seed of every random choice.")
     threads: int = Field(0, ge=0, description="Threads of one training step; 0: the cores shared by the variants.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where XGBoost and CatBoost train; auto: on a GPU where CUDA is visible."
+    )
+    gpu_fallback: Literal["fail", "cpu"] = Field(
+        "fail", description="When a GPU is wanted and cannot be used: fail, or train on the CPU with a warning and a tag."
+    )
+    dask_scheduler: str = Field(
+        "", description="Dask scheduler on whose workers XGBoost and LightGBM train; empty: in the step itself."
+    )
+    reuse_days: int | None = Field(
+        None,
+        ge=0,
+        le=3650,
+        description="Days for which unchanged data, code and parameters reuse a trained model; empty: for ever.",
+    )
     min_improvement: float = Field(
         0.005, ge=0, lt=1, description="Out-of-time AUC by which a candidate must beat the champion."
     )
@@ -165,6 +180,9 @@ class Settings(BaseSettings):
         0.03, gt=0, lt=0.5, description="AUC by which a refreshed model may at most be worse (non-inferiority)."
     )
     executor: Literal["in_process", "multiprocess", "k8s"] = Field("multiprocess", description="Where steps run.")
+    days_per_run: int = Field(
+        366, ge=1, le=3660, description="Most days that one run of a backfill takes: ingestion, features, scores, reports."
+    )
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
     retry_delay_seconds: float = Field(
@@ -224,6 +242,13 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{value!r} is no IANA time zone (for instance Europe/Berlin)") from error
+        return value
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _scheduler(cls, value: str) -> str:
+        if value and not re.match(r"[a-z]+://[^/\s]+:\d+$", value):
+            raise ValueError("must be an address as Dask prints it, for instance tcp://scheduler:8786")
         return value
 
     @field_validator("dagster_url")

@@ -24,6 +24,36 @@ NOT_IN_THE_MODEL = frozenset({"plots", "arms", "shadow", "performance", "trigger
 """Modules of this package that draw, watch or compare finished models, and change neither a model nor its evidence."""
 
 
+class ContentHash:
+    """SHA-256 of a table that comes in pieces, with the same result however it is cut; see `frame_hash`.
+
+    Raises ValueError where a piece has other columns than the first, TypeError for a nested column.
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._columns: dict[str, _ColumnHash] | None = None
+
+    def update(self, table: pa.Table) -> None:
+        """Add the rows of a piece."""
+        if self._columns is None:
+            self._columns = {field.name: _ColumnHash(field.name, field.type) for field in table.schema}
+        if list(self._columns) != table.column_names:
+            raise ValueError(f"a piece has the columns {', '.join(table.column_names)}, not {', '.join(self._columns)}")
+        for column, values in zip(self._columns.values(), table.columns, strict=True):
+            for chunk in values.chunks:
+                column.update(chunk)
+        self._rows += table.num_rows
+
+    def hexdigest(self) -> str:
+        """The hash of all pieces so far."""
+        digest = hashlib.sha256(f"{self._rows} rows".encode())
+        for name, column in (self._columns or {}).items():
+            digest.update(f"\0{name}\0{column.label}\0{column.nulls}\0".encode())
+            digest.update(column.digest())
+        return digest.hexdigest()
+
+
 def frame_hash(data: pd.DataFrame | pa.Table) -> str:
     """SHA-256 (hex) of a table's content: names and types of columns in order, and all values in order of rows.
 
@@ -33,11 +63,9 @@ def frame_hash(data: pd.DataFrame | pa.Table) -> str:
     """
     import pyarrow as pa
 
-    table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
-    digest = hashlib.sha256(f"{table.num_rows} rows".encode())
-    for field, column in zip(table.schema, table.columns, strict=True):
-        _add_column(digest, field.name, column)
-    return digest.hexdigest()
+    content = ContentHash()
+    content.update(data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False))
+    return content.hexdigest()
 
 
 def code_version(*modules: str, package: Path = PACKAGE) -> str:
@@ -83,53 +111,69 @@ def fingerprint(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _add_column(digest: hashlib._Hash, name: str, column: pa.ChunkedArray) -> None:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
+class _ColumnHash:
+    """One column: where it is missing, and what it holds where it is not."""
 
-    array = column.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    kind = array.type
-    if pa.types.is_nested(kind):
-        raise TypeError(f"column {name!r} of type {kind} has no hash: only flat columns have")
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        array, label = array.cast(pa.large_string()), "text"
-    elif pa.types.is_floating(kind):
-        # NaN comes in many bit patterns, and from a frame it is what missing was.
-        nan = pc.is_nan(array)
-        array, label = pc.if_else(nan, pa.scalar(None, kind), array) if nan.true_count else array, str(kind)
-    else:
-        label = str(kind)
-    missing = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    digest.update(f"\0{name}\0{label}\0{array.null_count}\0".encode())
-    if missing is not None:
-        digest.update(np.packbits(missing).tobytes())
-        array = array.drop_null()
-    if label == "text":
-        _add_text(digest, array)
-    elif pa.types.is_primitive(kind):
-        values = array.cast(pa.uint8()) if pa.types.is_boolean(kind) else array
-        width = values.type.bit_width // 8
-        buffer = values.buffers()[1]
-        start = values.offset * width
-        digest.update(memoryview(buffer)[start : start + len(values) * width] if buffer is not None else b"")
-    else:
-        _add_text(digest, array.cast(pa.string()).cast(pa.large_string()))
+    def __init__(self, name: str, kind: pa.DataType) -> None:
+        import pyarrow as pa
 
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_nested(kind):
+            raise TypeError(f"column {name!r} of type {kind} has no hash: only flat columns have")
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        self.label = "text" if text else str(kind)
+        self.nulls = 0
+        self._rows = 0
+        self._missing = hashlib.sha256()
+        self._values = hashlib.sha256()
+        self._lengths = hashlib.sha256()
 
-def _add_text(digest: hashlib._Hash, array: pa.Array) -> None:
-    """Lengths, then the bytes: "ab", "c" and "a", "bc" must differ."""
-    import numpy as np
+    def digest(self) -> bytes:
+        return self._missing.digest() + self._lengths.digest() + self._values.digest()
 
-    if not len(array):
-        return
-    _, offsets_buffer, data = array.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    digest.update(np.diff(offsets).tobytes())
-    if data is not None:
-        digest.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+    def update(self, array: pa.Array) -> None:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if self.label == "text":
+            array = array.cast(pa.large_string())
+        if pa.types.is_floating(array.type) and pc.is_nan(array).true_count:
+            # NaN comes in many bit patterns, and from a frame it is what missing was.
+            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+        if array.null_count:
+            # Positions, not bits: those of a piece do not depend on where the piece before it ended.
+            missing = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)) + self._rows
+            self._missing.update(missing.astype(np.int64, copy=False))
+            self.nulls += array.null_count
+            self._rows += len(array)
+            array = array.drop_null()
+        else:
+            self._rows += len(array)
+        if self.label == "text":
+            self._text(array)
+        elif pa.types.is_primitive(array.type):
+            values = array.cast(pa.uint8()) if pa.types.is_boolean(array.type) else array
+            width, buffer = values.type.bit_width // 8, values.buffers()[1]
+            if buffer is not None:
+                self._values.update(memoryview(buffer)[values.offset * width : (values.offset + len(values)) * width])
+        else:
+            self._text(array.cast(pa.string()).cast(pa.large_string()))
+
+    def _text(self, array: pa.Array) -> None:
+        """Lengths and bytes apart: "ab", "c" and "a", "bc" must differ."""
+        import numpy as np
+
+        if not len(array):
+            return
+        _, offsets_buffer, data = array.buffers()
+        offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        self._lengths.update(np.diff(offsets))
+        if data is not None:
+            self._values.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
 
 
 def _code(node: Any) -> str:
