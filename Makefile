@@ -47,7 +47,7 @@ lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure shift detection and trigger ticks into docs/benchmarks.md (ONLY=detection|ticks, QUICK=1)
+bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/benchmarks.md (ONLY=names, QUICK=1)
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
 
 lock: ## Resolve the dependencies again into requirements.lock

@@ -1,83 +1,151 @@
-"""Run the benchmarks: `python -m benchmarks [detection] [ticks] [--quick]`, all of them without a name.
+"""Run the benchmarks: `python -m benchmarks [NAME ...] [--quick]`, all of them without a name.
 
-What was measured is printed, and written into `docs/benchmarks.md` between the markers of that benchmark, with the
-machine. `--quick` shows in half a minute that they run; so little is measured that nothing is written.
+One table is printed: what, ours, peer, ratio, limit, met or not. Each benchmark's result is kept as JSON beside its
+plots in `benchmarks/results`, with the machine, and all that are kept are written into `docs/benchmarks.md`. So parts
+can be measured on different occasions. One that fails is shown as failed, the others go on, and the exit code is 1.
+
+`--quick` shows within three minutes that they run; its sizes are too small to judge by, and its results are kept apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-from collections.abc import Callable
-from importlib.metadata import version
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-_LIBRARIES = ("dagster", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow", "scipy")
+from benchmarks import report
+from benchmarks.report import REPORT, RESULTS, Result, Row, filled, in_words, machine
+
+Measure = Callable[[bool], Sequence[Row]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print, write the report.")
-    parser.add_argument("names", nargs="*", metavar="name", help=f"{' or '.join(BENCHMARKS)}; none: all of them")
-    parser.add_argument("--quick", action="store_true", help="a very small run that writes nothing")
-    asked = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print, keep the results.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; none: all of them")
+    parser.add_argument("--quick", action="store_true", help="very small runs, kept apart from the results")
+    parser.add_argument("--table", action="store_true", help="measure nothing: print and write what is kept")
+    parser.add_argument("--results", type=Path, help="folder of the results", default=None)
+    asked = parser.parse_args(argv)
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
-    for name in asked.names or BENCHMARKS:
-        text = BENCHMARKS[name](asked.quick)
-        print(f"\n{text}\n")
-        if not asked.quick:
-            REPORT.write_text(filled(REPORT.read_text("utf-8"), name, f"{text}\n\n{machine()}"), encoding="utf-8")
-            print(f"Written into {REPORT}")
+    folder = asked.results or (quick_folder() if asked.quick else RESULTS)
+    done = [] if asked.table else [measured(name, asked.quick, folder) for name in asked.names or BENCHMARKS]
+    kept = {result.name: result for result in report.merge(folder)}
+    # Failures stand in the table and nowhere else; of a partial run only its part is printed.
+    shown = in_order(done or list(kept.values()))
+    show(shown, asked.quick)
+    if not asked.quick and folder == RESULTS and kept:
+        write(report.markdown(in_order([one for one in kept.values() if one.rows])))
+    return 1 if any(result.failed for result in done) else 0
 
 
-def filled(report: str, name: str, text: str) -> str:
-    """The report with `text` between the markers of this benchmark. Raises ValueError where it has no such place."""
-    begin, end = f"<!-- {name}: written by make bench -->", f"<!-- {name}: end -->"
-    before, found, rest = report.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise ValueError(f"the report has no place for {name!r}: it needs the lines {begin!r} and {end!r}")
-    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
-
-
-def machine() -> str:
-    """What the figures hold for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    return (
-        f"Measured on {cores} cores ({platform.system()}, {platform.machine()}), Python {platform.python_version()}, "
-        f"{libraries}."
+def measured(name: str, quick: bool, folder: Path) -> Result:
+    """Run one benchmark and keep its result; whatever goes wrong in it becomes a failed result."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    begun, before = time.perf_counter(), _plots(folder)
+    rows: Sequence[Row] = ()
+    failed = ""
+    with report.keeping_in(folder):
+        try:
+            rows = BENCHMARKS[name](quick)
+        except Exception as error:
+            traceback.print_exc()
+            failed = f"{type(error).__name__}: {error}"
+    result = Result(
+        name=name,
+        quick=quick,
+        measured_at=report.now(),
+        seconds=round(time.perf_counter() - begun, 1),
+        machine=machine(),
+        rows=tuple(rows),
+        failed=failed,
+        plots=tuple(sorted(plot for plot, when in _plots(folder).items() if before.get(plot) != when)),
     )
+    report.keep(result, folder)
+    print(f"{name}: {'FAILED' if failed else 'done'} after {result.seconds:g} s", file=sys.stderr, flush=True)
+    return result
 
 
-def _detection(quick: bool) -> str:
+def _plots(folder: Path) -> Mapping[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in folder.glob("*.png")}
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    names = list(BENCHMARKS)
+    return sorted(results, key=lambda one: names.index(one.name) if one.name in names else len(names))
+
+
+def show(results: Sequence[Result], quick: bool) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(report.table(results))
+    if quick:
+        console.print("A quick run: small sizes, one pair each. Whether a target is met shows in the full run alone.")
+    for words in dict.fromkeys(in_words(result.machine) for result in results):
+        console.print(f"[dim]{words}[/]")
+
+
+def write(text: str) -> None:
+    """The table into the report."""
+    report.write_atomically(REPORT, filled(REPORT.read_text("utf-8"), report.MERGED, text).encode())
+    print(f"Written into {REPORT}", file=sys.stderr)
+
+
+def quick_folder() -> Path:
+    """Where quick results lie; git does not look into it."""
+    folder = RESULTS / "quick"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", "utf-8")
+    return folder
+
+
+def _module(name: str) -> Measure:
+    def measure(quick: bool) -> Sequence[Row]:
+        # Imported when it is its turn: what one needs and another lacks is that one's failure.
+        found: Sequence[Row] = importlib.import_module(f"benchmarks.{name}").measure(quick)
+        return found
+
+    return measure
+
+
+def _section(name: str, text: str, quick: bool) -> None:
+    """Print a benchmark's own section of the report, and write it there unless it was a quick run."""
+    print(f"\n{text}\n")
+    if not quick:
+        section = f"{text}\n\nMeasured on {in_words(machine())}"
+        report.write_atomically(REPORT, filled(REPORT.read_text("utf-8"), name, section).encode())
+
+
+def _detection(quick: bool) -> Sequence[Row]:
     from benchmarks import detection
 
-    return detection.markdown(detection.main(detection.QUICK if quick else detection.FULL))
+    _section("detection", detection.markdown(detection.main(detection.QUICK if quick else detection.FULL)), quick)
+    return ()
 
 
-def _ticks(quick: bool) -> str:
+def _ticks(quick: bool) -> Sequence[Row]:
     from benchmarks import ticks
 
     costs = ticks.main(3 if quick else ticks.TICKS)
-    head = ["sensor", "tick", f"CPU, {ticks.FEW} partitions", f"CPU, {ticks.MANY:,}", "more"]
-    head += [f"wall, {ticks.FEW} partitions", f"wall, {ticks.MANY:,}", "more"]
-    rows = [
-        [f"`{one.sensor}`", one.tick]
-        + [f"{value:.1f}" for value in one.cpu]
-        + [f"{one.cpu_more:+.1f}"]
-        + [f"{value:.1f}" for value in one.wall]
-        + [f"{one.wall_more:+.1f}"]
-        for one in costs
-    ]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * 2 + ["---:"] * 6, *rows)]
-    return "\n".join(lines) + "\n\nMilliseconds a tick, medians; `more` is the median of the differences of pairs."
+    _section("ticks", ticks.markdown(costs), quick)
+    return ticks.rows(costs)
 
 
-BENCHMARKS: dict[str, Callable[[bool], str]] = {"detection": _detection, "ticks": _ticks}
+BENCHMARKS: dict[str, Measure] = {
+    **{name: _module(name) for name in ("daily", "overhead", "load")},
+    "ticks": _ticks,
+    **{name: _module(name) for name in ("backfill", "rows", "training", "scoring", "caching", "warehouse")},
+    **{name: _module(name) for name in ("distributed", "gpu")},
+    "detection": _detection,
+}
+SECTIONS = (report.MERGED, "detection", "ticks")
+"""Parts of the report that are written here."""
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

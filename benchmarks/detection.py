@@ -30,7 +30,7 @@ from credit_assets.assets.drift import drift_records
 from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.drift import DriftPolicy, measure_drift
-from credit_assets.ml.features import model_inputs
+from credit_assets.ml.features import feature_table
 from credit_assets.ml.performance import observed_over_expected, realised
 from credit_assets.ml.training import TrainingConfig, train_candidate
 from credit_assets.ml.triggers import PerformancePolicy, TriggerPolicy, TriggerState, decide_drift, decide_performance
@@ -391,7 +391,7 @@ class Book:
             wanted = pc.or_(wanted, pc.and_(pc.greater_equal(dates, also.first), pc.less_equal(dates, also.last)))
         outcomes = outcomes.filter(pc.equal(outcomes[portfolio.outcomes.defaulted], 1))
         return (
-            model_inputs(loans.filter(wanted).to_pandas(date_as_object=False), portfolio),
+            feature_table(loans.filter(wanted), portfolio).to_pandas(date_as_object=False),
             outcomes.to_pandas(date_as_object=False),
         )
 

@@ -1,6 +1,6 @@
 """What a tick of each trigger costs, and whether it grows with the partitions that exist.
 
-Run: `python benchmarks/ticks.py`. Two deployments with real storages, one with 100 and one with 3,650 days of reports,
+Run: `python -m benchmarks ticks`. Two deployments with real storages, one with 100 and one with 3,650 days of reports,
 take turns, so that both meet the same noise of the machine. Each sensor is measured on a tick that finds nothing new,
 which is nearly every tick, and on one that starts a run, which costs the most: reports, claims and MLflow.
 """
@@ -24,6 +24,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import Row
 from credit_assets.automation.triggers import EVENT_TAG, refresh_schedule, trigger_sensors
 from credit_assets.instance import instance_of
 from credit_assets.ml.triggers import TriggerState
@@ -35,6 +36,8 @@ from credit_assets.settings import Settings, load_settings
 
 FEW, MANY = 100, 3_650
 TICKS = 40
+# CPU seconds of one tick that the target allows.
+LIMIT_S = 0.2
 LAST = date(2024, 3, 31)
 # Each sensor, and the asset whose newest materialization it finds new on the tick that starts a run.
 SENSORS = {
@@ -174,6 +177,33 @@ def _cost(name: str, what: str, few: Callable[[], Any], many: Callable[[], Any],
     return Cost(name, what, cpu_pair, wall_pair, *more)
 
 
+def rows(costs: list[Cost]) -> list[Row]:
+    """The dearest tick of each kind with many partitions, in CPU seconds."""
+    found = []
+    for what in (NOTHING, STARTS):
+        dearest = max((cost for cost in costs if cost.tick == what), key=lambda cost: cost.cpu[1])
+        text = f"dearest tick ({what}) with {MANY:,} partitions, CPU"
+        note = f"{dearest.sensor}; {dearest.cpu_more / 1000:+.3f} s against {FEW} partitions"
+        found.append(Row("3 load", text, dearest.cpu[1] / 1000, None, "s", "", LIMIT_S, note=note))
+    return found
+
+
+def markdown(costs: list[Cost]) -> str:
+    """Every tick, for the report."""
+    head = ["sensor", "tick", f"CPU, {FEW} partitions", f"CPU, {MANY:,}", "more"]
+    head += [f"wall, {FEW} partitions", f"wall, {MANY:,}", "more"]
+    lines = [
+        [f"`{one.sensor}`", one.tick]
+        + [f"{value:.1f}" for value in one.cpu]
+        + [f"{one.cpu_more:+.1f}"]
+        + [f"{value:.1f}" for value in one.wall]
+        + [f"{one.wall_more:+.1f}"]
+        for one in costs
+    ]
+    table = [f"| {' | '.join(line)} |" for line in (head, ["---"] * 2 + ["---:"] * 6, *lines)]
+    return "\n".join(table) + "\n\nMilliseconds a tick, medians; `more` is the median of the differences of pairs."
+
+
 def _print(costs: list[Cost]) -> None:
     table = Table(
         title=f"One tick in milliseconds, median of pairs: {FEW} and {MANY:,} partitions", title_justify="left"
@@ -190,7 +220,3 @@ def _print(costs: list[Cost]) -> None:
             *(f"{value:+.2f}" if n in (2, 5) else f"{value:.2f}" for n, value in enumerate(figures)),
         )
     Console(width=120).print(table)
-
-
-if __name__ == "__main__":
-    main()

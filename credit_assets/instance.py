@@ -36,7 +36,14 @@ event_log_storage:
     base_dir:
       env: DAGSTER_HOME
 
-# What steps print is kept as files under storage/ in this folder (LocalComputeLogManager, Dagster's default).
+# What steps print is kept as files under storage/ in this folder, as by Dagster's default (LocalComputeLogManager),
+# which starts four processes for each step where this one starts two small ones.
+compute_logs:
+  module: credit_assets.resources.compute_logs
+  class: EmbeddedComputeLogManager
+  config:
+    dagster_home:
+      env: DAGSTER_HOME
 
 # Runs beyond the limit wait in the queue of the daemon. Two of them keep a laptop usable: each run trains up to
 # CREDIT_MAX_CONCURRENT models side by side already.

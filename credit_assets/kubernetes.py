@@ -12,7 +12,7 @@ import dagster as dg
 from credit_assets.settings import Settings
 
 # Imported once by the fork server, then shared by all steps. A module that fails to import here fails silently.
-PRELOAD = ["credit_assets.definitions"]
+PRELOAD = ["credit_assets.preload"]
 
 
 def _in_process(settings: Settings) -> dg.ExecutorDefinition:

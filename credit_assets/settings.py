@@ -105,7 +105,8 @@ class Settings(BaseSettings):
         "auto", description="Where XGBoost and CatBoost train; auto: on a GPU where CUDA is visible."
     )
     gpu_fallback: Literal["fail", "cpu"] = Field(
-        "fail", description="When a GPU is wanted and cannot be used: fail, or train on the CPU with a warning and a tag."
+        "fail",
+        description="When a GPU is wanted and cannot be used: fail, or train on the CPU with a warning and a tag.",
     )
     dask_scheduler: str = Field(
         "", description="Dask scheduler on whose workers XGBoost and LightGBM train; empty: in the step itself."
@@ -179,9 +180,14 @@ class Settings(BaseSettings):
     refresh_margin: float = Field(
         0.03, gt=0, lt=0.5, description="AUC by which a refreshed model may at most be worse (non-inferiority)."
     )
-    executor: Literal["in_process", "multiprocess", "k8s"] = Field("multiprocess", description="Where steps run.")
+    executor: Literal["in_process", "multiprocess", "k8s"] = Field(
+        "in_process", description="Where steps run: one process for a run, one for each step, one pod for each step."
+    )
     days_per_run: int = Field(
-        366, ge=1, le=3660, description="Most days that one run of a backfill takes: ingestion, features, scores, reports."
+        366,
+        ge=1,
+        le=732,
+        description="Most days that one run of a backfill takes: ingestion, features, scores, reports.",
     )
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")

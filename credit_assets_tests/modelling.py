@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from credit_assets.ml.calibration import probability
-from credit_assets.ml.features import model_inputs
 from credit_assets.ml.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.training import TrainingConfig
+from credit_assets_tests.synthetic import model_inputs
 
 PORTFOLIO = Portfolio(
     name="small",

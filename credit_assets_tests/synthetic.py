@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+
+from credit_assets.ml.features import feature_table
+from credit_assets.ml.portfolio import Portfolio
+from credit_assets.ml.schemas import applications_schema, to_table
 
 GIVE_ME_SOME_CREDIT = Path(__file__).parent / "data" / "give_me_some_credit.yaml"
 
@@ -104,6 +109,12 @@ def give_me_some_credit_book(
     outcomes = _outcomes(rng, applications["requested_on"].to_numpy(), risk, bad_rate, window_days)
     outcomes.insert(0, "customer", applications["customer_id"].to_numpy()[outcomes.pop("row")])
     return applications, outcomes.rename(columns={"outcome_date": "observed_on", "defaulted": "SeriousDlqin"})
+
+
+def model_inputs(applications: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
+    """The features of a frame of applications as the frame that training and scoring read from the store."""
+    schema = pa.schema([field for field in applications_schema(portfolio) if field.name in applications])
+    return feature_table(to_table(applications, schema), portfolio).to_pandas(date_as_object=False)
 
 
 def _dates(rng: np.random.Generator, rows: int, start: date, end: date) -> np.ndarray:

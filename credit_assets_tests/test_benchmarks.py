@@ -1,14 +1,27 @@
-"""The benchmark of detection measures: it finds what is there, nothing else, on the book that the generator makes."""
+"""The benchmarks: what they compare is the same work, what they count is counted, and one that fails stops no other."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import detection
-from benchmarks.__main__ import BENCHMARKS, REPORT, filled
+from benchmarks import backfill, caching, daily, data, detection, overhead
+from benchmarks.__main__ import BENCHMARKS, SECTIONS, main
+from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
+from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
+from credit_assets.build import build_definitions
 from credit_assets.loans.generator import Shift
 from credit_assets.settings import load_settings
 
@@ -82,10 +95,275 @@ def test_a_break_of_two_books_is_the_book_with_that_break(book: detection.Book) 
         assert spliced.equals(whole.table(asset, first, last)), asset
 
 
-def test_the_report_has_a_place_for_every_benchmark() -> None:
+def test_the_report_has_a_place_for_every_section() -> None:
     report = REPORT.read_text("utf-8")
-    for name in BENCHMARKS:
+    for name in SECTIONS:
         assert "| measured |" in filled(report, name, "| measured |")
         assert filled(filled(report, name, "once"), name, "again") == filled(report, name, "again")
     with pytest.raises(ValueError, match="no place for 'speed'"):
         filled(report, "speed", "")
+
+
+# Processes
+
+
+def python(code: str, **how: Any) -> Cost:
+    return run([sys.executable, "-c", code], **how)
+
+
+def test_a_process_costs_its_time_its_cpu_and_its_memory() -> None:
+    slept = python("import time; time.sleep(0.4)")
+    assert 0.4 <= slept.wall < 5
+    assert slept.cpu < 0.4
+    size = 300_000_000
+    held = python(f"held = bytearray({size})")
+    assert size < held.peak < 1.3 * size
+    assert slept.peak < size / 4, "the memory of whoever starts a process is not its own"
+
+
+def test_what_a_process_leaves_behind_counts_too() -> None:
+    burn = "import os, time\nif os.fork() == 0:\n    while time.process_time() < 0.4: pass\n"
+    assert python(burn).cpu > 0.4
+
+
+def test_a_process_that_fails_says_with_what() -> None:
+    with pytest.raises(ProcessError, match=r"ended with code 3(.|\n)*the last words"):
+        python("import sys; print('the last words'); sys.exit(3)")
+    with pytest.raises(ProcessError, match=r"took longer than 0\.5 seconds"):
+        python("import time; time.sleep(60)", timeout=0.5)
+    with pytest.raises(ProcessError, match="could not be started"):
+        run(["/no/such/program"])
+
+
+def test_sides_take_turns_and_begin_alternately() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Callable[[], Cost]:
+        def one() -> Cost:
+            order.append(name)
+            return Cost(float(len(order)), 1.0, 1)
+
+        return one
+
+    ours, peer = paired(side("ours"), side("peer"), 3)
+    assert order == ["ours", "peer", "peer", "ours", "ours", "peer"]
+    assert [cost.wall for cost in ours] == [1, 4, 5]
+    assert [cost.wall for cost in peer] == [2, 3, 6]
+
+
+def test_a_measured_process_sees_no_settings_of_whoever_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDIT_SEED", "5")
+    monkeypatch.setenv("DAGSTER_HOME", "/elsewhere")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = child_environment(CREDIT_HOME="/here", PATH=None)
+    assert {name for name in found if name.startswith(("CREDIT_", "DAGSTER_"))} == {"CREDIT_HOME"}
+    assert not {"PATH", "PYTHONDONTWRITEBYTECODE"} & set(found)
+
+
+# Rows, results and the table
+
+
+def row(**other: Any) -> Row:
+    return replace(Row("1", "x", 3.0, 2.0, "s", "it", 2.0), **other)
+
+
+def test_a_row_is_met_by_its_ratio_or_without_a_peer_by_itself() -> None:
+    assert row().ratio == 1.5
+    assert row().met is True
+    assert row(limit=1.4).met is False
+    assert row(pairs=(1.0, 9.0, 2.5)).ratio == 2.5, "the median of the pairs, not the ratio of the medians"
+    assert row(pairs=(1.0, 9.0, 2.5)).met is False
+    assert row(better="more", limit=0.8).met is True
+    assert row(better="more", limit=1.6).met is False
+    assert (row(limit=None).met, row(peer=None, limit=3.0).met, row(peer=None, limit=2.9).met) == (None, True, False)
+    assert row(peer=0.0).met is False, "a ratio to nothing keeps no limit"
+
+
+def test_runs_in_turns_become_rows_with_the_ratios_of_their_pairs() -> None:
+    ours = [Cost(2.0, 4.0, 2**21), Cost(4.0, 4.0, 2**21), Cost(9.0, 4.0, 2**21)]
+    peer = [Cost(1.0, 2.0, 2**20), Cost(4.0, 2.0, 2**20), Cost(3.0, 2.0, 2**20)]
+    wall, cpu, peak = compared(
+        "1", "x", ours, peer, peer_is="it", limit=2.0, figures=("wall", "cpu", "peak"), limits={"peak": None}
+    )
+    assert (wall.ours, wall.peer, wall.pairs, wall.ratio, wall.met) == (4.0, 3.0, (2.0, 1.0, 3.0), 2.0, True)
+    assert (cpu.what, cpu.ratio) == ("x, CPU", 2.0)
+    assert (peak.ours, peak.peer, peak.unit, peak.limit) == (2.0, 1.0, "MiB", None)
+
+
+def fake_benchmarks(monkeypatch: pytest.MonkeyPatch, **measures: Callable[[bool], Sequence[Row]]) -> None:
+    for name, measure in measures.items():
+        monkeypatch.setitem(BENCHMARKS, name, measure)
+
+
+def drawing(quick: bool) -> list[Row]:
+    with figure("drawn") as axes:
+        axes.plot([1, 2], [3, 4])
+    return [row(note="by chance"), row(limit=1.0, what="too slow")]
+
+
+def broken(quick: bool) -> list[Row]:
+    raise ValueError("no disk left\nand no more")
+
+
+def test_one_that_fails_is_shown_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_benchmarks(monkeypatch, daily=broken, load=drawing)
+    assert main(["daily", "load", "--quick", "--results", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    for text in ("FAILED", "ValueError: no disk left", "by chance", "NOT MET", "at most 2 x", "1.50"):
+        assert text in shown
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.json", "drawn.png", "load.json"]
+
+
+def test_parts_measured_on_different_occasions_are_one_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_benchmarks(monkeypatch, daily=lambda quick: [row(pairs=(1.0, 2.0))], load=drawing)
+    folder = ["--results", str(tmp_path)]
+    assert main(["load", *folder]) == 0
+    assert main(["daily", *folder]) == 0
+    kept = {one["name"]: one for one in json.loads((tmp_path / "bench.json").read_text("utf-8"))}
+    assert set(kept) == {"daily", "load"}
+    assert kept["load"]["plots"] == ["drawn.png"]
+    assert [(r["ratio"], r["met"]) for r in kept["load"]["rows"]] == [(1.5, True), (1.5, False)]
+    assert kept["daily"]["machine"]["cores"] >= 1
+    assert kept["daily"]["machine"]["libraries"]["dagster"] == version("dagster")
+    assert all(json.loads(json.dumps(Result.from_record(one).to_record())) == one for one in kept.values())
+    # A failure later on takes nothing away.
+    fake_benchmarks(monkeypatch, load=broken)
+    assert main(["load", *folder]) == 1
+    capsys.readouterr()
+    assert main(["--table", *folder]) == 0
+    assert "too slow" in capsys.readouterr().out
+    text = markdown([Result.from_record(one) for one in kept.values()])
+    assert "| 1 | x (by chance) | 3 s | 2 s (it) | 1.50 | at most 2 x | met |" in text
+    assert "![drawn.png](../benchmarks/results/drawn.png)" in text
+
+
+def test_results_of_a_quick_run_lie_apart_and_out_of_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.__main__.RESULTS", tmp_path)
+    fake_benchmarks(monkeypatch, load=lambda quick: [row(what=str(quick))])
+    assert main(["load", "--quick"]) == 0
+    assert not (tmp_path / "bench.json").exists()
+    assert json.loads((tmp_path / "quick" / "load.json").read_text("utf-8"))["rows"][0]["what"] == "True"
+    assert (tmp_path / "quick" / ".gitignore").read_text("utf-8") == "*\n"
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["speed"])
+    assert refused.value.code == 2
+    assert "unknown benchmark speed; known: daily, overhead" in capsys.readouterr().err
+
+
+def test_import_times_are_summed_by_package() -> None:
+    lines = [
+        "import time: self [us] | cumulative | imported package",
+        "import time:       100 |        100 |     json.decoder",
+        "import time:      2000 |       2100 | dagster._core",
+        "import time:      3000 |       5100 | dagster",
+        "a line of the program",
+    ]
+    assert overhead.by_package(lines) == {
+        "dagster": pytest.approx(0.005),
+        "standard library": pytest.approx(0.0001),
+        "all others": pytest.approx(0),
+    }
+
+
+# Books, and the work of both sides
+
+
+def test_a_fast_book_is_the_same_every_time_and_keeps_the_contract(tmp_path: Path) -> None:
+    from credit_assets.ml.contracts import check_applications, check_outcomes
+    from credit_assets.ml.portfolio import load_portfolio
+    from credit_assets.resources.warehouse import open_warehouse
+
+    portfolio, day = load_portfolio(None), date(2024, 1, 1)
+    days = [day + timedelta(n) for n in range(3)]
+    found = []
+    for name in ("a", "b"):
+        file = tmp_path / f"{name}.duckdb"
+        data.write_book(file, dict.fromkeys(days[:2], 2_000) | {days[2]: 500}, outcome_days=2)
+        warehouse = open_warehouse(f"duckdb:///{file}")
+        found.append((warehouse.read_applications(portfolio, day, days[-1]).read_all(), warehouse))
+    (loans, warehouse), (again, _) = found
+    assert loans.equals(again)
+    assert loans.num_rows == 4_500
+    checked = check_applications(loans, portfolio, days, {})
+    assert [gate.line() for gates in checked.gates.values() for gate in gates if not gate.passed] == []
+    outcomes = warehouse.read_outcomes(portfolio, day, day + timedelta(9)).read_all()
+    assert outcomes.num_rows == 4_500
+    assert 0.03 < outcomes["defaulted"].to_numpy().mean() < 0.15
+    known = [day + timedelta(n) for n in range(10)]
+    gates = check_outcomes(outcomes, portfolio, known).gates
+    assert [gate.line() for one in gates.values() for gate in one if not gate.passed] == []
+
+
+TINY = replace(daily.QUICK, earlier=600, loans=1_200, rounds=8)
+
+
+@pytest.mark.slow
+def test_the_plain_script_and_the_job_leave_the_same(tmp_path: Path) -> None:
+    home = daily.prepare(tmp_path, TINY)
+    # What the executors have in common is proven elsewhere; a process for each step would take minutes.
+    home.environment["CREDIT_EXECUTOR"] = "in_process"
+    home.run("benchmarks.plain", daily.DAY.isoformat())
+    plain = daily.Left.of(home)
+    home.restore()
+    home.run("benchmarks.run_job", "credit_assets.definitions", daily.JOB, daily.DAY.isoformat())
+    job = daily.Left.of(home)
+    assert plain.differences(job) == []
+    # Everything was on: a better model was found, registered and promoted, and the champion of before scored.
+    assert plain.records["registered_model"]["decision"] == "registered"
+    assert plain.records["deployed_model"]["decision"] == "promoted"
+    assert plain.records["drift_report"]["score_rows"] == TINY.loans
+    other = replace(job, models={**job.models, "xgboost": "another"})
+    with pytest.raises(AssertionError, match="model file of xgboost"):
+        daily.same_outputs([plain, other])
+    before = caching.candidates(home)
+    home.run("benchmarks.run_job", "credit_assets.definitions", daily.JOB, daily.DAY.isoformat())
+    assert caching.candidates(home) == before, "nothing has changed, so nothing is trained"
+
+
+@pytest.mark.slow
+def test_the_bare_script_and_the_backfill_leave_the_same(tmp_path: Path) -> None:
+    days = data.days_from(backfill.FIRST, 5)
+    home = backfill.prepare(tmp_path, dict.fromkeys(days, 300), trees=5)
+    rows = backfill.against_bare(home, backfill.ASSETS, days, 1, "5 days", {"wall": 2.0})
+    assert [one.what for one in rows] == ["5 days, wall", "5 days, CPU", "5 days, peak memory"]
+    store, written = home.path / "store", tmp_path / "bare"
+    scores = written / "loan_scores" / f"{days[3]}.parquet"
+    table = pq.ParquetFile(scores).read()
+    assert table.num_rows == 300
+    pq.write_table(table.set_column(2, "pd", pc.add(table["pd"], 1e-6)), scores)
+    with pytest.raises(AssertionError, match="loan_scores: pd differs"):
+        backfill.same_rows(store / "loan_scores", written / "loan_scores", days)
+
+
+@pytest.mark.slow
+def test_the_stubbed_job_runs_every_step_and_check_of_the_real_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = data.Home(tmp_path, start_date=overhead.DAY)
+    home.path.mkdir()
+    home.run("benchmarks.overhead")
+    cost = home.run("benchmarks.run_job", "benchmarks.stubbed", overhead.JOB, overhead.DAY.isoformat())
+    assert cost.peak < 2**30
+    parts = overhead.timeline(home)
+    settings = load_settings(start_date=overhead.DAY)
+    job = build_definitions(settings).resolve_job_def(overhead.JOB)
+    steps = {name.removeprefix("step ") for name in parts if name.startswith("step ")}
+    assert steps == {node.name for node in job.nodes}
+    monkeypatch.setenv("DAGSTER_HOME", home.environment["DAGSTER_HOME"])
+    with dg.DagsterInstance.get() as found:
+        (one,) = found.get_run_records()
+        logs = found.all_logs(one.dagster_run.run_id)
+    checked = {
+        event.dagster_event.asset_check_evaluation_data.asset_check_key
+        for event in logs
+        if event.dagster_event and event.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
+    }
+    assert checked == set(job.asset_layer.asset_graph.asset_check_keys)

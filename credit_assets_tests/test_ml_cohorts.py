@@ -12,19 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_assets.ml.cohorts import (
-    CohortWindow,
-    JoinFindings,
-    assemble_training_set,
-    join_findings,
-    targets,
-    training_gates,
-)
-from credit_assets.ml.features import model_inputs
+from credit_assets.ml import cohorts
+from credit_assets.ml.cohorts import CohortWindow, JoinFindings
 from credit_assets.ml.gates import GateResult
 from credit_assets.ml.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.schemas import to_table, training_schema
-from credit_assets_tests.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
+from credit_assets_tests.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book, model_inputs
 
 AS_OF = date(2015, 12, 31)
 W, LOOKBACK = 30, 20
@@ -79,6 +72,42 @@ def days(count: int, first: date = WINDOW.first) -> list[date]:
     return [first + timedelta(days=number) for number in range(count)]
 
 
+# What follows is asked of frames and of the same rows as Arrow tables: every test here holds for both.
+
+
+def as_table(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def assemble_training_set(
+    inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio, **shares: float
+) -> pd.DataFrame:
+    frame = cohorts.assemble_training_set(inputs, known, window, portfolio, **shares)
+    table = cohorts.assemble_training_set(as_table(inputs), as_table(known), window, portfolio, **shares)
+    assert table.equals(to_table(frame, training_schema(portfolio)))
+    return frame
+
+
+def targets(inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio) -> np.ndarray:
+    found = cohorts.targets(inputs, known, window, portfolio)
+    np.testing.assert_array_equal(cohorts.targets(as_table(inputs), as_table(known), window, portfolio), found)
+    return found
+
+
+def join_findings(
+    inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio
+) -> JoinFindings:
+    found = cohorts.join_findings(inputs, known, window, portfolio)
+    assert cohorts.join_findings(as_table(inputs), as_table(known), window, portfolio) == found
+    return found
+
+
+def training_gates(frame: pd.DataFrame, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
+    gates = cohorts.training_gates(frame, portfolio, window)
+    assert repr(cohorts.training_gates(as_table(frame), portfolio, window)) == repr(gates)
+    return gates
+
+
 def assemble(
     inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow = WINDOW, portfolio: Portfolio = TINY, **shares
 ) -> pd.DataFrame:
@@ -116,6 +145,26 @@ def test_the_borders_of_the_window_belong_to_it():
     around = days(LOOKBACK + 2, WINDOW.first - timedelta(days=1))
     result = assemble(features(*((f"a{n}", day) for n, day in enumerate(around))), outcomes())
     assert result["day"].dt.date.tolist() == around[1:-1]
+
+
+def test_what_is_wrong_with_a_table_is_said():
+    inputs = features(*((f"a{n}", day) for n, day in enumerate(days(LOOKBACK))))
+    shares = {"test_share": 0.25, "validation_share": 0.25}
+
+    def of(frame: pd.DataFrame) -> pa.Table:
+        return cohorts.assemble_training_set(as_table(frame), as_table(outcomes()), WINDOW, TINY, **shares)
+
+    with pytest.raises(ValueError, match="the features lack the columns amount, kind"):
+        of(inputs[["id", "day"]])
+    with pytest.raises(ValueError, match="column 'amount' of the features is string, not double"):
+        of(inputs.assign(amount="much"))
+    with pytest.raises(ValueError, match="no application between"):
+        of(inputs.iloc[:0])
+    twice = pd.concat([inputs, inputs.iloc[:1].assign(amount=99.0)])
+    with pytest.raises(ValueError, match="1 applications of the window stand in one day twice with different features"):
+        of(twice)
+    infinite = of(inputs.assign(amount=[np.inf, np.nan, *inputs["amount"][2:]]))
+    assert infinite["amount"].null_count == 2
 
 
 # The target

@@ -23,11 +23,11 @@ from credit_assets.ml.drift import (
     psi,
     shares_p_value,
 )
-from credit_assets.ml.features import model_inputs
 from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.ml.scorer import CreditScorer
 from credit_assets.ml.training import train_candidate
 from credit_assets_tests.modelling import FEATURES, PORTFOLIO, quick_config, training_set
+from credit_assets_tests.synthetic import model_inputs
 
 POLICY = DriftPolicy()
 NUMBERS, CATEGORIES = ("income", "rate", "count", "term"), ("purpose",)

@@ -1,4 +1,4 @@
-"""Derived features: worked numbers, properties on any input, and the frame of model inputs."""
+"""Derived features: worked numbers, properties on any input, and the table of model inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_assets.ml import features
-from credit_assets.ml.features import FUNCTIONS, as_categories, as_days, as_ids, as_numbers, derive, model_inputs
+from credit_assets.ml.features import FUNCTIONS, as_categories, as_days, as_ids, as_numbers, feature_table
 from credit_assets.ml.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.schemas import features_schema, to_table
+from credit_assets.ml.schemas import applications_schema, features_schema, to_table
 from credit_assets_tests.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 # One applicant: 60,000 a year, 15,000 debt, 4,500 of 10,000 used, asks for 12,000 at 12 percent over 36 months.
@@ -152,20 +153,91 @@ def test_every_function_says_what_it_computes():
         assert function.__doc__, f"{name} has no docstring"
 
 
-def test_derive_adds_the_features_of_the_portfolio_and_keeps_the_frame(portfolio: Portfolio):
-    frame = canonical_book(50, date(2015, 1, 1), date(2015, 1, 3), seed=1)[0]
-    before = frame.copy()
-    result = derive(frame, portfolio)
-    pd.testing.assert_frame_equal(frame, before)
-    assert list(result.columns) == [*frame.columns, *(derived.name for derived in portfolio.derived)]
-    expected = frame["total_debt"] / frame["annual_income"].clip(lower=1)
-    np.testing.assert_allclose(result["debt_to_income"], expected)
+# The table of features
 
 
-def test_derive_reads_inputs_under_the_names_that_the_portfolio_gives():
+def table_of(frame: pd.DataFrame, portfolio: Portfolio) -> pa.Table:
+    return to_table(frame, applications_schema(portfolio))
+
+
+@pytest.fixture
+def book() -> pd.DataFrame:
+    return canonical_book(300, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0]
+
+
+def one_by_one(table: pa.Table, portfolio: Portfolio) -> list[dict[str, object]]:
+    """The features of each row by itself, with Python's own numbers."""
+    derived = {
+        feature.name: (
+            feature.function_name,
+            [feature.inputs.get(p, p) for p in features.parameters(feature.function_name)],
+        )
+        for feature in portfolio.derived
+    }
+    rows = []
+    for row in table.to_pylist():
+        values = {column.name: row[column.name] for column in portfolio.input_columns}
+        for name, (function, sources) in derived.items():
+            given = [pd.Series([row[source]], dtype="float64") for source in sources]
+            result = FUNCTIONS[function](*given).iloc[0]
+            values[name] = float(result) if np.isfinite(result) else None
+        keys = (portfolio.id_column, portfolio.date_column)
+        rows.append({**{key: row[key] for key in keys}, **values})
+    return sorted(rows, key=lambda row: (row[portfolio.date_column], row[portfolio.id_column]))
+
+
+@pytest.mark.parametrize("lender", ["canonical", "give_me_some_credit"])
+def test_every_row_has_the_features_of_its_application(lender: str):
+    if lender == "canonical":
+        portfolio, make = load_portfolio(), canonical_book
+    else:
+        portfolio, make = load_portfolio(GIVE_ME_SOME_CREDIT), give_me_some_credit_book
+    frame = make(400, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0]
+    rng = np.random.default_rng(1)
+    for column in portfolio.input_columns:
+        frame[column.name] = frame[column.name].astype(object)
+        for value in (None, 0, -1) if column.type != "category" else (None,):
+            frame.loc[rng.random(len(frame)) < 0.03, column.name] = value
+    table = table_of(frame.sample(frac=1.0, random_state=1), portfolio)
+    found = feature_table(table, portfolio)
+    assert found.schema.equals(features_schema(portfolio))
+    assert found.to_pylist() == one_by_one(table, portfolio)
+
+
+def test_layout_of_the_features(portfolio: Portfolio, book: pd.DataFrame):
+    found = feature_table(table_of(book, portfolio), portfolio)
+    assert found.column_names == ["application_id", "application_date", *portfolio.feature_names]
+    assert "state" not in found.column_names
+    expected = book["total_debt"] / book["annual_income"].clip(lower=1)
+    np.testing.assert_allclose(found["debt_to_income"].to_numpy(), expected)
+
+
+def test_rows_are_sorted_by_date_and_id(portfolio: Portfolio, book: pd.DataFrame):
+    shuffled = table_of(book.sample(frac=1.0, random_state=1), portfolio)
+    assert feature_table(shuffled, portfolio).equals(feature_table(table_of(book, portfolio), portfolio))
+
+
+def test_sorted_rows_are_not_copied(portfolio: Portfolio, book: pd.DataFrame):
+    table = table_of(book.drop(columns="state").assign(state="CA"), portfolio)
+    found = feature_table(table, portfolio)
+    for name in ("application_id", "application_date", "purpose", "annual_income"):
+        given, kept = table[name].chunk(0).buffers(), found[name].chunk(0).buffers()
+        assert [b.address for b in given if b] == [b.address for b in kept if b], name
+
+
+def test_pieces_give_what_the_whole_gives(portfolio: Portfolio, book: pd.DataFrame):
+    table = table_of(book, portfolio)
+    pieces = pa.concat_tables([table.slice(0, 100), table.slice(100, 1), table.slice(101)])
+    assert pieces["purpose"].num_chunks == 3
+    assert feature_table(pieces, portfolio).equals(feature_table(table, portfolio))
+    apart = pa.concat_tables(feature_table(piece, portfolio) for piece in (table.slice(0, 150), table.slice(150)))
+    assert apart.equals(feature_table(table, portfolio))
+
+
+def test_features_are_read_under_the_names_that_the_portfolio_gives():
     portfolio = load_portfolio(GIVE_ME_SOME_CREDIT)
     frame = give_me_some_credit_book(200, date(2015, 1, 1), date(2015, 1, 3), seed=1)[0]
-    result = derive(frame, portfolio)
+    result = feature_table(table_of(frame, portfolio), portfolio).to_pandas()
     late = [c for c in frame.columns if c.startswith("NumberOfTime")]
     assert len(late) == 3
     np.testing.assert_array_equal(result["times_past_due"], frame[late].sum(axis=1))
@@ -173,68 +245,67 @@ def test_derive_reads_inputs_under_the_names_that_the_portfolio_gives():
     assert result["monthly_debt"].isna().sum() == frame["MonthlyIncome"].isna().sum() > 0
 
 
-def test_derive_names_the_columns_it_lacks(portfolio: Portfolio):
-    frame = canonical_book(5, date(2015, 1, 1), date(2015, 1, 3), seed=1)[0]
+def test_columns_that_the_features_lack_are_named(portfolio: Portfolio, book: pd.DataFrame):
     with pytest.raises(ValueError, match="credit_limit, total_debt"):
-        derive(frame.drop(columns=["total_debt", "credit_limit"]), portfolio)
+        feature_table(table_of(book, portfolio).drop_columns(["total_debt", "credit_limit"]), portfolio)
+    without = table_of(book, portfolio).drop_columns("state")
+    assert feature_table(without, portfolio).num_rows == len(book)
 
 
-def test_derive_reads_what_databases_return_for_numbers(portfolio: Portfolio):
-    frame = canonical_book(3, date(2015, 1, 1), date(2015, 1, 3), seed=1)[0]
-    other = frame.assign(
-        annual_income=[Decimal(str(v)) for v in frame["annual_income"]],
-        total_debt=frame["total_debt"].astype(str),
-        term_months=frame["term_months"].astype("Int64"),
-        loan_amount=frame["loan_amount"].astype("float64[pyarrow]"),
-    )
-    names = [derived.name for derived in portfolio.derived]
-    pd.testing.assert_frame_equal(derive(other, portfolio)[names], derive(frame, portfolio)[names])
-
-
-def test_model_inputs_layout(portfolio: Portfolio):
-    frame = canonical_book(300, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0]
-    inputs = model_inputs(frame.sample(frac=1.0, random_state=1), portfolio)
-    assert list(inputs.columns) == ["application_id", "application_date", *portfolio.feature_names]
-    assert "state" not in inputs.columns
-    assert inputs["application_date"].dtype == "datetime64[ms]"
-    for name in portfolio.feature_names:
-        assert inputs[name].dtype == ("object" if name in portfolio.categorical_features else "float64"), name
-    keys = list(zip(inputs["application_date"], inputs["application_id"], strict=True))
-    assert keys == sorted(keys)
-    pd.testing.assert_frame_equal(inputs, model_inputs(frame, portfolio))
-
-
-def test_model_inputs_are_the_same_from_arrow_parquet_or_pandas(portfolio: Portfolio):
-    frame = canonical_book(100, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0]
-    frame.loc[3, ["purpose", "inquiries_6m"]] = [None, np.nan]
-    schema = features_schema(portfolio)
-    expected = to_table(model_inputs(frame, portfolio), schema)
-    arrow = pa.Table.from_pandas(frame.assign(application_date=frame["application_date"].dt.date), preserve_index=False)
-    for other in (
-        arrow.to_pandas(),
-        arrow.to_pandas(date_as_object=False),
-        arrow.to_pandas(types_mapper=pd.ArrowDtype),
+def test_columns_of_other_types_are_cast_or_refused(portfolio: Portfolio, book: pd.DataFrame):
+    table = table_of(book, portfolio)
+    other = table
+    for name, kind in (
+        ("total_debt", pa.string()),
+        ("term_months", pa.int16()),
+        ("purpose", pa.dictionary(pa.int32(), pa.string())),
+        ("application_date", pa.timestamp("ms")),
     ):
-        assert to_table(model_inputs(other, portfolio), schema).equals(expected)
+        at = other.column_names.index(name)
+        other = other.set_column(at, name, other[name].cast(kind))
+    assert feature_table(other, portfolio).equals(feature_table(table, portfolio))
+    words = table.set_column(2, "annual_income", pa.array(["a lot"] * len(book)))
+    with pytest.raises(ValueError, match="'annual_income' is string and cannot be read as double"):
+        feature_table(words, portfolio)
 
 
-def test_model_inputs_of_no_rows(portfolio: Portfolio):
-    frame = canonical_book(5, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0].head(0)
-    assert to_table(model_inputs(frame, portfolio), features_schema(portfolio)).num_rows == 0
+def test_no_rows_have_features_of_the_same_schema(portfolio: Portfolio):
+    found = feature_table(applications_schema(portfolio).empty_table(), portfolio)
+    assert found.equals(features_schema(portfolio).empty_table())
 
 
-def test_model_inputs_refuse_rows_without_id_or_date(portfolio: Portfolio):
-    frame = canonical_book(5, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0]
-    with pytest.raises(ValueError, match="'application_id' is missing or unreadable in 1 rows"):
-        model_inputs(frame.assign(application_id=[None, "b", "c", "d", "e"]), portfolio)
-    with pytest.raises(ValueError, match="'application_date' is missing or unreadable in 5 rows"):
-        model_inputs(frame.assign(application_date="soon"), portfolio)
+def test_rows_without_id_or_date_are_refused(portfolio: Portfolio, book: pd.DataFrame):
+    for name, rows in (("application_id", [0]), ("application_date", range(5))):
+        lacking = book.copy()
+        lacking.loc[list(rows), name] = None
+        with pytest.raises(ValueError, match=f"'{name}' is missing in {len(rows)} rows"):
+            feature_table(table_of(lacking, portfolio), portfolio)
 
 
-def test_no_infinity_reaches_a_model(portfolio: Portfolio):
-    frame = canonical_book(4, date(2015, 1, 1), date(2015, 1, 9), seed=3)[0].assign(total_debt=np.inf)
-    inputs = model_inputs(frame, portfolio)
-    assert inputs[["total_debt", "debt_to_income"]].isna().all().all()
+def test_no_infinity_reaches_a_model(portfolio: Portfolio, book: pd.DataFrame):
+    table = table_of(book, portfolio)
+    size = len(book)
+    table = table.set_column(3, "total_debt", pa.array([np.inf, np.nan] * (size // 2)))
+    found = feature_table(table, portfolio)
+    assert found["total_debt"].null_count == found["debt_to_income"].null_count == size
+
+
+def test_a_result_that_overflows_is_missing():
+    portfolio = load_portfolio(GIVE_ME_SOME_CREDIT)
+    frame = give_me_some_credit_book(20, date(2015, 1, 1), date(2015, 1, 3), seed=1)[0]
+    frame.loc[[3, 7], ["DebtRatio", "MonthlyIncome"]] = 1e200
+    found = feature_table(table_of(frame, portfolio), portfolio).to_pandas()
+    assert np.isnan(found.loc[[3, 7], "monthly_debt"]).all()
+    assert (found.loc[[3, 7], "MonthlyIncome"] == 1e200).all()
+
+
+@pytest.mark.real_loans
+def test_real_loans_have_the_features_of_their_columns(real_loans_dir: Path, portfolio: Portfolio):
+    from credit_assets.loans.lending_club import read_lending_club
+
+    loans = read_lending_club(real_loans_dir / "lending_club_2007_2011.parquet").applications
+    some = loans.take(pa.array(np.random.default_rng(0).choice(loans.num_rows, 500, replace=False)))
+    assert feature_table(some, portfolio).to_pylist() == one_by_one(some, portfolio)
 
 
 @pytest.mark.parametrize(

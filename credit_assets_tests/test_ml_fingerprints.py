@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-
 from hypothesis import given
 from hypothesis import strategies as st
 

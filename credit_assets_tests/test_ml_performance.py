@@ -15,10 +15,10 @@ from credit_assets.loans.lending_club import read_lending_club
 from credit_assets.ml.calibration import probability
 from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.evaluation import Evaluation, auc, evaluate, ks
-from credit_assets.ml.features import model_inputs
 from credit_assets.ml.performance import Ratio, by_version, estimate, observed_over_expected, realised, reconcile
 from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.ml.training import TrainingConfig, train_candidate
+from credit_assets_tests.synthetic import model_inputs
 
 # Realised
 

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from credit_assets.ml.calibration import PlattCalibration
-from credit_assets.ml.features import model_inputs
 from credit_assets.ml.scorer import SCORER_FILE, CreditScorer, ScoreScale, _load_pyfunc
 from credit_assets.ml.training import Candidate, train_candidate
 from credit_assets.ml.variants import VARIANTS
 from credit_assets_tests.modelling import FEATURES, PORTFOLIO, applications, quick_config, training_set
+from credit_assets_tests.synthetic import model_inputs
 
 ALL = pytest.mark.parametrize("name", list(VARIANTS))
 RAW = ["income", "debt", "inquiries", "noise", "purpose", "region"]
@@ -214,9 +214,7 @@ def test_the_saved_model_is_the_librarys_own(candidates: dict[str, Candidate], t
         else:
             import catboost
 
-            texts = encoded.astype(dict.fromkeys(record["categories"], object)).fillna(
-                dict.fromkeys(record["categories"], "__missing__")
-            )
+            texts = raw[record["features"]].fillna(dict.fromkeys(record["categories"], "__missing__"))
             margin = catboost.CatBoost().load_model(file).predict(texts, prediction_type="RawFormulaVal")
         calibration = PlattCalibration.from_record(record["calibration"])
         np.testing.assert_allclose(calibration.pd(margin), candidate.scorer.pd(raw), rtol=1e-6)

@@ -156,8 +156,7 @@ def test_fifteen_thousand_rows_with_default_parameters_take_seconds() -> None:
     from datetime import date
 
     from credit_assets.ml.cohorts import CohortWindow, assemble_training_set
-    from credit_assets.ml.features import model_inputs
-    from credit_assets_tests.synthetic import canonical_book
+    from credit_assets_tests.synthetic import canonical_book, model_inputs
 
     portfolio = load_portfolio()
     raw, outcomes = canonical_book(15_000, date(2019, 1, 1), date(2020, 12, 31), seed=3)

@@ -410,4 +410,4 @@ def test_training_days_refuse_what_they_do_not_know(when: str) -> None:
 def test_ranges_split_at_gaps_and_at_the_longest() -> None:
     days = [date(2024, 1, d) for d in (1, 2, 3, 4, 6, 7)]
     assert [(a.day, b.day) for a, b in ranges(days, longest=3)] == [(1, 3), (4, 4), (6, 7)]
-    assert list(ranges([])) == []
+    assert list(ranges([], longest=3)) == []

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.ml.features import derive
 from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.ml.scorer import CreditScorer
 from credit_assets.ml.training import TrainingConfig, train_candidate
@@ -26,6 +25,7 @@ from credit_assets.resources.claims import Claims
 from credit_assets.resources.registry import Registry, Version
 from credit_assets.resources.tracking import Tracking
 from credit_assets_tests.mlflow_server import EXPERIMENT, Server, running
+from credit_assets_tests.synthetic import model_inputs
 
 pytest_plugins = ["credit_assets_tests.mlflow_server"]
 
@@ -378,7 +378,9 @@ def training() -> tuple[pd.DataFrame, Any, dict[str, Any]]:
         }
     )
     frame.loc[::9, "inquiries_6m"] = np.nan
-    frame = derive(frame, portfolio)
+    frame["application_id"] = [f"L{number:03d}" for number in range(rows)]
+    frame["application_date"] = pd.Timestamp(Q1)
+    frame = model_inputs(frame, portfolio)
     frame["default"] = (rng.random(rows) < 0.1 + 0.05 * frame["interest_rate"]).astype("int8")
     frame["split"] = np.repeat(["train", "validation", "test"], rows // 3)
     config = TrainingConfig(max_rounds=20, early_stopping_rounds=5)

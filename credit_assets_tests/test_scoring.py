@@ -12,13 +12,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from credit_assets.assets.scoring import decided, scoring_assets
+from credit_assets.assets.scoring import Scored, decided, scoring_assets
 from credit_assets.assets.shadow import shadow_assets
 from credit_assets.instance import instance_of
 from credit_assets.ml.arms import assign
-from credit_assets.ml.schemas import scores_schema, to_table
+from credit_assets.ml.schemas import scores_schema
 from credit_assets.ml.scorer import CreditScorer
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources.build import build_resources
@@ -128,44 +129,45 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
 # Without a house
 
 
-def frames(rows: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    keys = pd.DataFrame({"loan_id": [f"L{n}" for n in range(rows)], "applied_on": pd.Timestamp("2024-01-01")})
-    one = pd.DataFrame({"pd": np.full(rows, 0.1), "score": np.full(rows, 600.0), "model_version": "1"})
-    return keys, one, one.assign(pd=0.2, score=580.0, model_version="2")
+def scored(rows: int) -> tuple[pa.Table, Scored, Scored]:
+    keys = pa.table(
+        {"loan_id": [f"L{n}" for n in range(rows)], "applied_on": pa.array([date(2024, 1, 1)] * rows, pa.date32())},
+        schema=pa.schema([("loan_id", pa.string()), ("applied_on", pa.date32())]),
+    )
+    return (
+        keys,
+        Scored("1", np.full(rows, 0.1), np.full(rows, 600.0)),
+        Scored("2", np.full(rows, 0.2), np.full(rows, 580.0)),
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
 def test_who_decides_stands_first_and_the_other_beside(share: float) -> None:
-    keys, champion, shadow = frames(400)
-    found = to_table(decided(keys, champion, shadow, share=share, key="k"), scores_schema(PORTFOLIO)).to_pandas()
-    challenged = assign(keys["loan_id"], share, "k", "2")
+    keys, champion, shadow = scored(400)
+    found = decided(keys, champion, shadow, share=share, key="k").cast(scores_schema(PORTFOLIO)).to_pandas()
+    challenged = assign(keys["loan_id"].to_pylist(), share, "k", "2")
     assert (found["arm"] == "challenger").tolist() == challenged.tolist()
     for arm, own, other in (("champion", champion, shadow), ("challenger", shadow, champion)):
         rows = found[found["arm"] == arm]
-        for name in ("pd", "score"):
-            assert (rows[name] == own[name][0]).all()
-            assert (rows[f"other_{name}"] == other[name][0]).all()
-        assert (rows["model_version"] == own["model_version"][0]).all()
-        assert (rows["other_version"] == other["model_version"][0]).all()
-    assert found["loan_id"].tolist() == keys["loan_id"].tolist()
+        for name in ("pd", "score", "version"):
+            assert (rows["model_version" if name == "version" else name] == np.unique(getattr(own, name))[0]).all()
+            assert (rows[f"other_{name}"] == np.unique(getattr(other, name))[0]).all()
+    assert found["loan_id"].tolist() == keys["loan_id"].to_pylist()
 
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_without_a_shadow_the_champion_decides_alone(rows: int) -> None:
-    keys, champion, _ = frames(rows)
-    found = to_table(decided(keys, champion, None, share=0.5, key="k"), scores_schema(PORTFOLIO))
-    assert found.schema.names == [
-        *("loan_id", "applied_on", "pd", "score", "model_version", "arm", "other_pd", "other_score", "other_version")
-    ]
-    frame = found.to_pandas()
-    assert len(frame) == rows
-    assert (frame["arm"] == "champion").all()
-    assert frame[["other_pd", "other_score", "other_version"]].isna().all(axis=None)
+    keys, champion, _ = scored(rows)
+    found = decided(keys, champion, None, share=0.5, key="k")
+    assert found.schema == scores_schema(PORTFOLIO)
+    assert found.num_rows == rows
+    assert found["arm"].to_pylist() == ["champion"] * rows
+    assert all(found[name].null_count == rows for name in ("other_pd", "other_score", "other_version"))
 
 
 def test_an_empty_day_has_no_arms() -> None:
-    keys, champion, shadow = frames(0)
-    assert to_table(decided(keys, champion, shadow, share=0.5, key="k"), scores_schema(PORTFOLIO)).num_rows == 0
+    keys, champion, shadow = scored(0)
+    assert decided(keys, champion, shadow, share=0.5, key="k").cast(scores_schema(PORTFOLIO)).num_rows == 0
 
 
 # In the house

@@ -379,8 +379,8 @@ def test_a_portfolio_in_the_users_home_is_found(home: Path, monkeypatch: pytest.
 def test_threads_are_shared_by_the_variants_that_run_side_by_side() -> None:
     cores = len(os.sched_getaffinity(0))
     assert load_settings(executor="in_process").training_threads == cores
-    assert load_settings(max_concurrent=3, variants=("xgboost",)).training_threads == cores
-    assert load_settings(max_concurrent=256).training_threads == max(1, cores // 3)
+    assert load_settings(executor="multiprocess", variants=("xgboost",)).training_threads == cores
+    assert load_settings(executor="multiprocess", max_concurrent=256).training_threads == max(1, cores // 3)
     assert load_settings(threads=11).training_threads == 11
 
 

@@ -16,7 +16,9 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.gates import GateResult
-from credit_assets.resources.store import ByDay, ParquetIOManager, RecordIOManager, Store, canonical_json
+from credit_assets.resources.io_managers import ByDay, ParquetIOManager, RecordIOManager
+from credit_assets.resources.partition_files import stage
+from credit_assets.resources.store import Store, canonical_json
 
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
 REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract")
@@ -82,10 +84,11 @@ def test_a_damaged_file_is_named(store: Store) -> None:
 
 
 def test_quarantine_is_replaced_and_removed_when_clean(store: Store) -> None:
-    path = store.quarantine("raw", "2024-01-01", table(2))
+    rows = stage(store, store.path("quarantine", "raw", "2024-01-01.parquet"), table(2))
+    path = store.quarantine("raw", "2024-01-01", rows)
     assert path is not None
     assert pq.read_table(str(path)).num_rows == 2
-    assert store.quarantine("raw", "2024-01-01", table(0)) is None
+    assert store.quarantine("raw", "2024-01-01", None) is None
     assert not path.exists()
 
 
@@ -132,7 +135,12 @@ def _graph(store: Store) -> tuple[list[dg.AssetsDefinition], dict[str, object]]:
     @dg.asset(partitions_def=DAYS, io_manager_key="parquet", backfill_policy=dg.BackfillPolicy.single_run())
     def daily(context) -> dg.MaterializeResult:  # type: ignore[no-untyped-def]
         return dg.MaterializeResult(
-            value=ByDay({key: (table(n + 1), [PASSED]) for n, key in enumerate(sorted(context.partition_keys))})
+            value=ByDay(
+                {
+                    key: stage(store, store.path("daily", f"{key}.parquet"), table(n + 1), [PASSED])
+                    for n, key in enumerate(sorted(context.partition_keys))
+                }
+            )
         )
 
     @dg.asset(
@@ -207,8 +215,10 @@ def test_the_store_on_a_real_s3_api(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert store.read_record(store.path("window", "2024-01-03.json")) == {"rows": 3}
         with pytest.raises(PermanentError, match="1 of 1 partitions"):
             store.read_partitions("daily", ["2024-01-05"])
-        store.quarantine("raw", "2024-01-01", table(2))
-        assert store.quarantine("raw", "2024-01-01", table(0)) is None
+        kept_aside = store.path("quarantine", "raw", "2024-01-01.parquet")
+        store.quarantine("raw", "2024-01-01", stage(store, kept_aside, table(2)))
+        assert kept_aside.exists()
+        assert store.quarantine("raw", "2024-01-01", None) is None
         assert not store.path("quarantine", "raw", "2024-01-01.parquet").exists()
     finally:
         server.stop()

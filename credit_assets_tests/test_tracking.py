@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,20 @@ def test_a_finished_run_is_reused_and_the_one_that_counts_is_marked_so(tracking:
     with candidate(tracking, partition="2024-04-30", fingerprint="f9"):
         pass
     assert sorted(counting()) == ["f1", "f9"]
+
+
+def test_a_run_that_ended_too_long_ago_is_made_anew_and_then_does_not_count(tracking: Tracking) -> None:
+    key = ("xgboost_candidate", "2024-03-31", "f1")
+    with candidate(tracking, "dagster-1") as old:
+        pass
+    time.sleep(0.01)
+    now = datetime.now(UTC)
+    assert tracking.find_finished(*key, ended_after=now - timedelta(1)).run_id == old.run_id  # type: ignore[union-attr]
+    assert tracking.find_finished(*key, ended_after=now) is None
+    with candidate(tracking, "dagster-2", ended_after=now) as new:
+        pass
+    assert tags(tracking, old.run_id)["superseded_by"] == new.run_id
+    assert tracking.find_finished(*key, ended_after=now).run_id == new.run_id  # type: ignore[union-attr]
 
 
 def test_a_failed_run_is_not_reused(tracking: Tracking) -> None:

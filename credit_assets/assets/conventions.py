@@ -12,10 +12,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from credit_assets.checks.gates import check_results
 from credit_assets.failures import PermanentError, is_transient
-from credit_assets.resources.store import ByDay
+from credit_assets.resources.io_managers import ByDay
+from credit_assets.resources.partition_files import Staged
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,40 +85,55 @@ def days_of(context: dg.AssetExecutionContext) -> list[date]:
 
 def daily_result(
     context: dg.AssetExecutionContext,
-    tables: Mapping[date, Table],
+    staged: Mapping[date, Staged],
     gates: Mapping[date, Sequence[GateResult]] | None = None,
     metadata: Mapping[date, Mapping[str, Any]] | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """One table a day as the result of a step, with row count, schema and content hash of each day.
+    """One staged file a day as the result of a step, with row count, content hash and check results of each day.
 
     The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
     """
-    from credit_assets.ml.fingerprints import fingerprint, frame_hash
+    from credit_assets.ml.fingerprints import fingerprint
 
     gates, metadata = gates or {}, metadata or {}
-    hashes = {}
-    for day, table in tables.items():
-        hashes[day.isoformat()] = frame_hash(table)
-        context.add_asset_metadata(
-            {
-                "dagster/row_count": table.num_rows,
-                "content_hash": hashes[day.isoformat()],
+    hashes = {day.isoformat(): file.content_hash for day, file in staged.items()}
+    note_days(
+        context,
+        {
+            day.isoformat(): {
+                "dagster/row_count": file.rows,
+                "content_hash": file.content_hash,
                 **({"gates": gates_in_words(gates[day])} if day in gates else {}),
                 **metadata.get(day, {}),
-            },
-            partition_key=day.isoformat(),
-        )
+            }
+            for day, file in staged.items()
+        },
+    )
     version = next(iter(hashes.values())) if len(hashes) == 1 else fingerprint(**hashes)
-    first = next(iter(tables.values()))
-    context.add_asset_metadata({"dagster/column_schema": column_schema(first)})
-    if len(tables) == 1:
+    if len(staged) == 1:
         # Shown in the run's own event too, where a person looks first.
-        context.log.info(f"{first.num_rows} rows, content hash {version[:12]}")
+        context.log.info(f"{next(iter(staged.values())).rows} rows, content hash {version[:12]}")
     return dg.MaterializeResult(
-        value=ByDay({day.isoformat(): (table, tuple(gates.get(day, ()))) for day, table in tables.items()}),
+        value=ByDay({day.isoformat(): file for day, file in staged.items()}),
         data_version=dg.DataVersion(version),
-        check_results=check_results(gates) if gates else None,
+        check_results=check_results(context, gates) if gates else None,
+    )
+
+
+def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Metadata of each day's materialization.
+
+    What `context.add_asset_metadata` does for one partition, for all at once: it copies what is there at each call,
+    which for a year took longer than the work.
+    """
+    step = context.get_step_execution_context()
+    noted = {
+        AssetMetadataHandle(asset_key=context.asset_key, partition_key=day): dict(values)
+        for day, values in metadata.items()
+    }
+    step._metadata_accumulator = OutputMetadataAccumulator(
+        per_output_metadata={**step._metadata_accumulator.per_output_metadata, **noted}
     )
 
 
@@ -124,18 +141,3 @@ def gates_in_words(gates: Sequence[GateResult]) -> str:
     """ "7 passed", or what failed and how: the verdict on one day, where the check speaks for the whole step."""
     failed = [f"{gate.name}: {gate.verdict}" for gate in gates if not gate.passed]
     return ", ".join([*failed, f"{len(gates) - len(failed)} passed"])
-
-
-def column_schema(table: Table) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name=field.name, type=str(field.type)) for field in table.schema])
-
-
-def split_by_day(table: Table, column: str, days: Sequence[date]) -> dict[date, Table]:
-    """One table a day, empty where a day has no rows. `table` must be sorted by `column` (date32)."""
-    import numpy as np
-
-    values = table.column(column).to_numpy().astype("datetime64[D]")
-    edges = np.array([np.datetime64(day, "D") for day in days])
-    starts, ends = np.searchsorted(values, edges, "left"), np.searchsorted(values, edges, "right")
-    # Slices share their parent's buffers; writing and hashing read the slice only.
-    return {day: table.slice(a, b - a) for day, a, b in zip(days, starts, ends, strict=True)}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, retry_transient_only
-from credit_assets.assets.ingestion import DAYS_PER_RUN
+from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
+from credit_assets.resources.io_managers import ByDay
 from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.store import ByDay, Store
+from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> lis
 
     @dg.asset(
         deps=[dg.AssetDep(name, partition_mapping=window) for name in ("processed_features", "loan_scores")],
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description="Every feature and the score of the day's applications against the training data of the champion "
         f"in force: PSI, tests, missing values, new levels. A day of fewer than {settings.drift_min_rows} applications "
         f"is pooled with those before it, up to {settings.drift_window_days} days.",
@@ -42,9 +42,10 @@ def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> lis
 
         days = days_of(context)
         records = drift_records(settings, days, store, registry)
-        for day, record in records.items():
-            table = {"features": dg.MetadataValue.md(feature_table(record))} if day == days[-1].isoformat() else {}
-            context.add_asset_metadata({**summary(record), **table}, partition_key=day)
+        metadata = {day: summary(record) for day, record in records.items()}
+        last = days[-1].isoformat()
+        metadata[last]["features"] = dg.MetadataValue.md(feature_table(records[last]))
+        note_days(context, metadata)
         return dg.MaterializeResult(value=ByDay(records), data_version=dg.DataVersion(fingerprint(**records)))
 
     return [drift_report]

@@ -6,16 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import (
-    PARQUET,
-    Table,
-    asset_options,
-    daily_result,
-    days_of,
-    retry_transient_only,
-    split_by_day,
-)
-from credit_assets.assets.ingestion import DAYS_PER_RUN
+from credit_assets.assets.columns import column_schema, features
+from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
+from credit_assets.resources.io_managers import IN_PIECES
+from credit_assets.resources.partition_files import Partitions, PartitionWriter
+from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 
@@ -23,19 +18,24 @@ def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        ins={"raw_loan_data": dg.AssetIn()},
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        ins={"raw_loan_data": dg.AssetIn(metadata=IN_PIECES)},
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
-        **asset_options(settings, partitions, "pandas", "parquet", io=PARQUET),
+        metadata=column_schema(features(portfolio)),
+        **asset_options(settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
-    def processed_features(context: dg.AssetExecutionContext, raw_loan_data: Table) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.features import model_inputs
-        from credit_assets.ml.schemas import features_schema, to_table
+    def processed_features(
+        context: dg.AssetExecutionContext, raw_loan_data: Partitions, store: dg.ResourceParam[Store]
+    ) -> dg.MaterializeResult[Any]:
+        from credit_assets.ml.features import feature_table
+        from credit_assets.ml.schemas import features_schema
 
-        inputs = model_inputs(raw_loan_data.to_pandas(date_as_object=False), portfolio)
-        table = to_table(inputs, features_schema(portfolio), sort_by=(portfolio.date_column, portfolio.id_column))
-        return daily_result(context, split_by_day(table, portfolio.date_column, days_of(context)))
+        schema = features_schema(portfolio)
+        with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:
+            for piece in raw_loan_data.pieces():
+                files.write(feature_table(piece, portfolio))
+            return daily_result(context, files.close())
 
     return [processed_features]

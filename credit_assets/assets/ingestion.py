@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import (
-    PARQUET,
-    Table,
-    asset_options,
-    daily_result,
-    days_of,
-    retry_transient_only,
-    split_by_day,
-)
+from credit_assets.assets.columns import applications, column_schema, outcomes
+from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
 from credit_assets.checks.gates import APPLICATION_GATES, OUTCOME_GATES, gate_specs
+from credit_assets.resources.partition_files import PartitionWriter, in_pieces
 from credit_assets.resources.store import Store
 from credit_assets.resources.warehouse import Warehouse
 from credit_assets.settings import Settings
@@ -25,83 +19,88 @@ from credit_assets.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.contracts import ContractResult
-
-# Days that one run of a backfill takes. Bounds the memory of a step and what a failure makes run again.
-DAYS_PER_RUN = 366
+    from credit_assets.ml.contracts import Contract
 
 
 def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        check_specs=gate_specs("raw_loan_data", APPLICATION_GATES),
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
+        metadata=column_schema(applications(portfolio)),
         **asset_options(settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.contracts import check_applications
-        from credit_assets.ml.schemas import applications_schema
+        from credit_assets.ml.contracts import ApplicationsContract
 
         days = days_of(context)
         history = timedelta(days=portfolio.gates.volume_history_days)
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
-        frame = warehouse.read_applications(portfolio, days[0], days[-1]).read_pandas(date_as_object=False)
-        checked = check_applications(frame, portfolio, days, recent)
-        keys = (portfolio.date_column, portfolio.id_column)
-        kept, set_aside = separate(checked, applications_schema(portfolio), keys, days)
-        metadata = {}
-        for day in days:
-            path = store.quarantine("raw_loan_data", day.isoformat(), set_aside[day])
-            metadata[day] = {"quarantined_rows": set_aside[day].num_rows}
-            if path is not None:
-                metadata[day]["quarantine"] = dg.MetadataValue.path(str(path))
-            if kept[day].num_rows == 0:
-                context.log.warning(f"{day}: the warehouse has no application; the partition is valid and empty")
-        return daily_result(context, kept, checked.gates, metadata)
+        contract = ApplicationsContract(portfolio, days, recent)
+        rows = warehouse.read_applications(portfolio, days[0], days[-1])
+        return ingest(context, store, contract, rows, days, portfolio.date_column)
 
     @dg.asset(
-        check_specs=gate_specs("loan_outcomes", OUTCOME_GATES),
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
+        metadata=column_schema(outcomes(portfolio)),
         **asset_options(settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.contracts import check_outcomes
-        from credit_assets.ml.schemas import outcomes_schema
+        from credit_assets.ml.contracts import OutcomesContract
 
         days = days_of(context)
-        frame = warehouse.read_outcomes(portfolio, days[0], days[-1]).read_pandas(date_as_object=False)
-        checked = check_outcomes(frame, portfolio, days)
-        keys = (portfolio.outcomes.date, portfolio.outcomes.id)
-        kept, set_aside = separate(checked, outcomes_schema(portfolio), keys, days)
-        for day in days:
-            store.quarantine("loan_outcomes", day.isoformat(), set_aside[day])
-        metadata = {day: {"quarantined_rows": set_aside[day].num_rows} for day in days}
-        return daily_result(context, kept, checked.gates, metadata)
+        contract = OutcomesContract(portfolio, days)
+        rows = warehouse.read_outcomes(portfolio, days[0], days[-1])
+        return ingest(context, store, contract, rows, days, portfolio.outcomes.date)
 
     return [raw_loan_data, loan_outcomes]
 
 
-def separate(
-    checked: ContractResult, schema: pa.Schema, keys: tuple[str, str], days: Sequence[date]
-) -> tuple[dict[date, Table], dict[date, Table]]:
-    """Kept and quarantined rows by day. Quarantined rows are text: their values may not fit."""
+def ingest(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    contract: Contract,
+    batches: Iterable[pa.RecordBatch],
+    days: Sequence[date],
+    day_column: str,
+) -> dg.MaterializeResult[Any]:
+    """Hold a stream of rows, in order of days and ids, against the contract: what keeps it becomes the partitions,
+    the rest their quarantine. Never holds more than a piece of the stream.
+    """
     import pyarrow as pa
 
-    from credit_assets.ml.schemas import REASON, to_table
-
-    kept = split_by_day(to_table(checked.kept, schema, sort_by=keys), keys[0], days)
-    as_text = pa.schema([pa.field(f.name, f.type if f.name == keys[0] else pa.string()) for f in schema])
-    rows = checked.quarantined
-    text = rows.astype({f.name: "string" for f in schema if f.name != keys[0]})
-    aside = to_table(text, as_text.append(pa.field(REASON, pa.string())), sort_by=keys)
-    return kept, split_by_day(aside, keys[0], days)
+    asset = context.asset_key.path[-1]
+    with (
+        PartitionWriter(store, asset, days, contract.schema, day_column) as kept,
+        PartitionWriter(store, f"quarantine/{asset}", days, contract.quarantine_schema, day_column) as aside,
+    ):
+        for piece in in_pieces(pa.Table.from_batches([batch]) for batch in batches):
+            checked = contract.check(piece)
+            kept.write(checked.kept)
+            aside.write(checked.quarantined)
+        gates = contract.gates()
+        files = kept.close(gates)
+        set_aside = aside.close_nonempty()
+    metadata: dict[date, dict[str, Any]] = {}
+    for day in days:
+        found = set_aside.get(day)
+        path = store.quarantine(asset, day.isoformat(), found)
+        metadata[day] = {"quarantined_rows": found.rows if found else 0}
+        if path is not None:
+            metadata[day]["quarantine"] = dg.MetadataValue.path(str(path))
+    empty = [day for day in days if files[day].rows == 0]
+    if empty and asset == "raw_loan_data":
+        shown = f"{empty[0]}" if len(empty) == 1 else f"{len(empty)} days ({empty[0]} .. {empty[-1]})"
+        context.log.warning(f"{shown}: the warehouse has no application; the partition is valid and empty")
+    return daily_result(context, files, gates, metadata)

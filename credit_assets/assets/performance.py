@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, retry_transient_only
-from credit_assets.assets.ingestion import DAYS_PER_RUN
+from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
 from credit_assets.failures import PermanentError
+from credit_assets.resources.io_managers import ByDay
 from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.store import ByDay, Store
+from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def performance_assets(settings: Settings, partitions: dg.PartitionsDefinition) 
 
     @dg.asset(
         deps=[dg.AssetDep(name, partition_mapping=window) for name in upstream],
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Scores as they were given against what became of the {settings.performance_cohort_days} days of "
         f"applications that matured last (default within {settings.window_days} days); the performance to expect of "
         "the newest applications, from their PDs alone; and the estimate of then against what was realised.",
@@ -53,17 +53,16 @@ def performance_assets(settings: Settings, partitions: dg.PartitionsDefinition) 
 
         days = days_of(context)
         records = performance_records(settings, days, store, registry)
-        for day in days:
-            record = records[day.isoformat()]
-            more: dict[str, Any] = {}
-            if day == days[-1]:
-                more["measures"] = dg.MetadataValue.md(measures_table(record))
-                # Drawing takes longer than measuring, and the picture of years changes little from day to day.
-                weekly = len(days) > 1 or day.weekday() == _SUNDAY
-                picture = draw(settings, day, records, store) if weekly else None
-                if picture is not None:
-                    more["performance_over_time"] = dg.MetadataValue.path(str(picture))
-            context.add_asset_metadata({**summary(record), **more}, partition_key=day.isoformat())
+        metadata = {day: summary(record) for day, record in records.items()}
+        last = days[-1]
+        of_last = metadata[last.isoformat()]
+        of_last["measures"] = dg.MetadataValue.md(measures_table(records[last.isoformat()]))
+        # Drawing takes longer than measuring, and the picture of years changes little from day to day.
+        weekly = len(days) > 1 or last.weekday() == _SUNDAY
+        picture = draw(settings, last, records, store) if weekly else None
+        if picture is not None:
+            of_last["performance_over_time"] = dg.MetadataValue.path(str(picture))
+        note_days(context, metadata)
         return dg.MaterializeResult(value=ByDay(records), data_version=dg.DataVersion(fingerprint(**records)))
 
     return [performance_report]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets.assets.columns import column_schema
+from credit_assets.assets.columns import scores as score_columns
 from credit_assets.assets.conventions import (
     PARQUET,
     Table,
@@ -13,107 +20,218 @@ from credit_assets.assets.conventions import (
     daily_result,
     days_of,
     retry_transient_only,
-    split_by_day,
 )
-from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.failures import is_transient
 from credit_assets.resources.deployment import SHADOW
+from credit_assets.resources.io_managers import IN_PIECES
+from credit_assets.resources.partition_files import Partitions, PartitionWriter, split_by_day
 from credit_assets.resources.registry import Registry, Version
+from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from credit_assets.ml.scorer import CreditScorer
 
 
 def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        ins={"processed_features": dg.AssetIn()},
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        ins={"processed_features": dg.AssetIn(metadata=IN_PIECES)},
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
         "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
         "not fail with it.",
+        metadata=column_schema(score_columns(portfolio)),
         **asset_options(settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def loan_scores(
-        context: dg.AssetExecutionContext, processed_features: Table, registry: dg.ResourceParam[Registry]
+        context: dg.AssetExecutionContext,
+        processed_features: Partitions,
+        registry: dg.ResourceParam[Registry],
+        store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.schemas import scores_schema, to_table
-        from credit_assets.ml.scorer import CreditScorer
+        from credit_assets.ml.schemas import scores_schema
 
-        schema = scores_schema(portfolio)
-        versions = registry.versions()
-        trials = registry.history(SHADOW)
-        scorers: dict[str, CreditScorer] = {}
-
-        def scored(frame: DataFrame, version: Version) -> DataFrame:
-            if version.version not in scorers:
-                scorers[version.version] = CreditScorer.load(registry.download(version))
-            return scorers[version.version].score(frame).assign(model_version=version.version)
-
-        def scored_beside(frame: DataFrame, version: str) -> DataFrame | None:
-            # Whatever is wrong with a model on trial, the champion's decisions do not wait for it.
-            try:
-                return scored(frame, registry.version(version))
-            except Exception as error:
-                if is_transient(error):
-                    raise
-                context.log.warning(f"version {version}, on trial, did not score {day}: {error}")
-                return None
-
-        tables, metadata, unscored = {}, {}, []
-        for day, features in split_by_day(processed_features, portfolio.date_column, days_of(context)).items():
-            champion = registry.champion_at(day, versions)
-            if champion is None:
-                unscored.append(day)
-                metadata[day] = {"champion": "none in force: no application was scored"}
-                tables[day] = schema.empty_table()
-                continue
-            frame = features.to_pandas(date_as_object=False)
-            on_trial = next((p.version for p in reversed(trials) if p.covers(day)), champion.version)
-            shadow = scored_beside(frame, on_trial) if on_trial != champion.version else None
-            scores = decided(
-                frame[[portfolio.id_column, portfolio.date_column]],
-                scored(frame, champion),
-                shadow,
-                share=settings.challenger_share,
-                key=settings.assignment_key.get_secret_value(),
-            )
-            tables[day] = to_table(scores, schema)
-            metadata[day] = {"champion": champion.version}
-            if on_trial != champion.version:
-                metadata[day]["shadow"] = on_trial if shadow is not None else f"{on_trial}, which could not score"
-            if shadow is not None and settings.challenger_share:
-                metadata[day]["challenger_share"] = settings.challenger_share
-                metadata[day]["decided_by_challenger"] = int((scores["arm"] == "challenger").sum())
-            if len(scores):
-                metadata[day]["mean_pd"] = float(scores["pd"].mean())
+        days, schema, day_column = days_of(context), scores_schema(portfolio), portfolio.date_column
+        models = _Models(context, settings, registry, days)
+        seen: dict[date, _Seen] = defaultdict(_Seen)
+        with PartitionWriter(store, "loan_scores", days, schema, day_column) as files:
+            for piece in processed_features.pieces():
+                for of_models in _runs_of(models, split_by_day(piece, day_column, days)):
+                    scores = models.score(piece.schema, of_models)
+                    if scores is None:
+                        continue
+                    files.write(scores.cast(schema))
+                    for day, rows in split_by_day(scores, day_column, [day for day, _ in of_models]).items():
+                        seen[day].add(rows)
+            staged = files.close()
+        unscored = [day for day in days if models.champion(day) is None]
         if unscored:
             context.log.warning(
                 f"{len(unscored)} days ({unscored[0]} .. {unscored[-1]}) have no champion in force and so no scores; "
                 "a model scores from the day after its as-of date"
             )
-        return daily_result(context, tables, None, metadata)
+        metadata = {day: models.describe(day) | seen[day].describe(settings.challenger_share) for day in days}
+        return daily_result(context, staged, None, metadata)
 
     return [loan_scores]
 
 
-def decided(keys: DataFrame, champion: DataFrame, shadow: DataFrame | None, *, share: float, key: str) -> DataFrame:
-    """The columns of `scores_schema` after those of `keys` (id and date, in this order), row by row.
+class _Models:
+    """The models in force on the days of a step, each loaded once."""
 
-    `champion` and `shadow` have `pd`, `score` and `model_version` of the same rows. The shadow decides about `share` of
-    them, chosen by `arms.assign`; the champion about all where there is no shadow.
+    def __init__(
+        self, context: dg.AssetExecutionContext, settings: Settings, registry: Registry, days: Sequence[date]
+    ) -> None:
+        self._context, self._settings, self._registry = context, settings, registry
+        versions, trials = registry.versions(), registry.history(SHADOW)
+        self._champions = {day: registry.champion_at(day, versions) for day in days}
+        self._trials = {day: next((p.version for p in reversed(trials) if p.covers(day)), None) for day in days}
+        self._scorers: dict[str, CreditScorer] = {}
+        self._silent: set[date] = set()
+
+    def champion(self, day: date) -> Version | None:
+        return self._champions[day]
+
+    def on_trial(self, day: date) -> str | None:
+        """The model on trial beside the champion; None where there is none, or it is the champion itself."""
+        champion, trial = self._champions[day], self._trials[day]
+        return None if champion is None or trial == champion.version else trial
+
+    def score(self, schema: pa.Schema, tables: Sequence[tuple[date, Table]]) -> pa.Table | None:
+        """Scores of days that have the same models, in the order of their rows; None without a champion."""
+        import pyarrow as pa
+
+        first = tables[0][0]
+        champion, trial = self._champions[first], self.on_trial(first)
+        if champion is None:
+            return None
+        features = pa.concat_tables([table for _, table in tables], schema=schema).combine_chunks()
+        shadow = None if trial is None else self._score_beside(features, trial, [day for day, _ in tables])
+        return decided(
+            features.select([0, 1]),
+            self._score(features, champion),
+            shadow,
+            share=self._settings.challenger_share,
+            key=self._settings.assignment_key.get_secret_value(),
+        )
+
+    def _score(self, features: pa.Table, version: Version) -> Scored:
+        from credit_assets.ml.scorer import CreditScorer
+
+        if version.version not in self._scorers:
+            self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
+        frame = features.to_pandas(date_as_object=False)
+        scores = self._scorers[version.version].score(frame, threads=self._settings.training_threads)
+        return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy())
+
+    def _score_beside(self, features: pa.Table, version: str, days: Sequence[date]) -> Scored | None:
+        # Whatever is wrong with a model on trial, the champion's decisions do not wait for it.
+        try:
+            return self._score(features, self._registry.version(version))
+        except Exception as error:
+            if is_transient(error):
+                raise
+            shown = days[0].isoformat() if len(days) == 1 else f"{days[0]} .. {days[-1]}"
+            self._context.log.warning(f"version {version}, on trial, did not score {shown}: {error}")
+            self._silent.update(days)
+            return None
+
+    def describe(self, day: date) -> dict[str, Any]:
+        champion, trial = self._champions[day], self.on_trial(day)
+        if champion is None:
+            return {"champion": "none in force: no application was scored"}
+        if trial is None:
+            return {"champion": champion.version}
+        return {
+            "champion": champion.version,
+            "shadow": f"{trial}, which could not score" if day in self._silent else trial,
+        }
+
+
+@dataclass
+class _Seen:
+    """What was scored of a day, over all its pieces."""
+
+    rows: int = 0
+    pd_sum: float = 0.0
+    by_challenger: int = 0
+    shadowed: bool = field(default=False)
+
+    def add(self, scores: pa.Table) -> None:
+        import pyarrow.compute as pc
+
+        self.rows += scores.num_rows
+        self.pd_sum += pc.sum(scores["pd"]).as_py()
+        self.by_challenger += pc.sum(pc.equal(scores["arm"], "challenger")).as_py()
+        self.shadowed = self.shadowed or scores["other_pd"].null_count < scores.num_rows
+
+    def describe(self, share: float) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.shadowed and share:
+            found = {"challenger_share": share, "decided_by_challenger": self.by_challenger}
+        return {**found, **({"mean_pd": self.pd_sum / self.rows} if self.rows else {})}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one version said of some applications: PDs and points, in the order of their rows."""
+
+    version: str
+    pd: NDArray[Any]
+    score: NDArray[Any]
+
+
+def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: float, key: str) -> pa.Table:
+    """A table of `scores_schema`: the columns of `keys` (id and date, in this order) and the scores of its rows.
+
+    `shadow` decides about `share` of them, chosen by `arms.assign`; the champion about all where there is no shadow.
     """
+    import numpy as np
+    import pyarrow as pa
+
     from credit_assets.ml.arms import CHALLENGER, CHAMPION, assign
 
-    frame = keys.assign(**champion, arm=CHAMPION, other_pd=None, other_score=None, other_version=None)
-    if shadow is None or frame.empty:
-        return frame
-    challenged = assign(keys.iloc[:, 0], share, key, salt=shadow["model_version"].iloc[0])
-    for name in ("pd", "score", "model_version"):
-        frame[name] = champion[name].where(~challenged, shadow[name])
-        frame[f"other_{name.removeprefix('model_')}"] = shadow[name].where(~challenged, champion[name])
-    frame.loc[challenged, "arm"] = CHALLENGER
-    return frame
+    rows = keys.num_rows
+    if shadow is None:
+        columns = {
+            "pd": pa.array(champion.pd),
+            "score": pa.array(champion.score),
+            "model_version": pa.repeat(pa.scalar(champion.version), rows),
+            "arm": pa.repeat(pa.scalar(CHAMPION), rows),
+            "other_pd": pa.nulls(rows, pa.float64()),
+            "other_score": pa.nulls(rows, pa.float64()),
+            "other_version": pa.nulls(rows, pa.string()),
+        }
+    else:
+        challenged = assign(keys.column(0).to_pylist(), share, key, salt=shadow.version)
+
+        def of(theirs: Any, ours: Any) -> pa.Array:
+            return pa.array(np.where(challenged, theirs, ours))
+
+        columns = {
+            "pd": of(shadow.pd, champion.pd),
+            "score": of(shadow.score, champion.score),
+            "model_version": of(shadow.version, champion.version),
+            "arm": of(CHALLENGER, CHAMPION),
+            "other_pd": of(champion.pd, shadow.pd),
+            "other_score": of(champion.score, shadow.score),
+            "other_version": of(champion.version, shadow.version),
+        }
+    return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **columns})
+
+
+def _runs_of(models: _Models, tables: dict[date, Table]) -> Iterator[list[tuple[date, Table]]]:
+    """Days of a piece that follow one another and are scored by the same models."""
+
+    def by(item: tuple[date, Table]) -> tuple[str | None, str | None]:
+        champion = models.champion(item[0])
+        return champion.version if champion else None, models.on_trial(item[0])
+
+    for _, together in groupby(tables.items(), key=by):
+        yield list(together)

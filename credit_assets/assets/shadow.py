@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, retry_transient_only
-from credit_assets.assets.ingestion import DAYS_PER_RUN
+from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
 from credit_assets.checks.gates import table_of_text
 from credit_assets.resources.deployment import ACTOR, SHADOW
+from credit_assets.resources.io_managers import ByDay
 from credit_assets.resources.registry import Period, Registry, Version
 from credit_assets.resources.requests import Requests
-from credit_assets.resources.store import ByDay, Store
+from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Trial:
 def shadow_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
         deps=["loan_scores", "loan_outcomes"],
-        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description="The model on trial beside the champion, on the applications that both scored since the trial "
         f"began (its newest {LONGEST} days): correlation, PSI, who would be approved by one and not by the other, "
         "performance once matured, the two arms, and the decision. After a trial, its cohort as it matures.",
@@ -66,9 +66,10 @@ def shadow_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> li
         days = days_of(context)
         records = shadow_records(settings, days, store, registry)
         request_decisions(records, requests)
-        for day, record in records.items():
-            tables = report_tables(record) if day == days[-1].isoformat() else {}
-            context.add_asset_metadata({**summary(record), **tables}, partition_key=day)
+        metadata = {day: summary(record) for day, record in records.items()}
+        last = days[-1].isoformat()
+        metadata[last] |= report_tables(records[last])
+        note_days(context, metadata)
         return dg.MaterializeResult(value=ByDay(records), data_version=dg.DataVersion(fingerprint(**records)))
 
     return [shadow_report]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets import engines
+from credit_assets.assets.columns import column_schema, training
 from credit_assets.assets.conventions import (
     PARQUET,
     RECORD,
@@ -20,6 +22,8 @@ from credit_assets.assets.conventions import (
 from credit_assets.checks.gates import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.partitions import known_outcomes, mature_cohorts
+from credit_assets.resources.partition_files import stage
+from credit_assets.resources.store import Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
 
@@ -39,11 +43,15 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date.",
+        metadata=column_schema(training(portfolio)),
         **asset_options(settings, partitions, "pandas", "parquet", io=PARQUET),
     )
     @retry_transient_only
     def training_set(
-        context: dg.AssetExecutionContext, processed_features: Table, loan_outcomes: Table
+        context: dg.AssetExecutionContext,
+        processed_features: Table,
+        loan_outcomes: Table,
+        store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, join_findings, training_gates
         from credit_assets.ml.schemas import to_table, training_schema
@@ -81,7 +89,8 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
             ),
         }
         table = to_table(frame, training_schema(portfolio))
-        return daily_result(context, {as_of: table}, {as_of: gates}, {as_of: metadata})
+        staged = stage(store, store.path("training_set", f"{as_of}.parquet"), table, gates)
+        return daily_result(context, {as_of: staged}, {as_of: gates}, {as_of: metadata})
 
     return training_set
 
@@ -127,6 +136,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
                 "ks": test["ks"],
                 "brier": test["brier"],
                 "rounds": record["rounds"],
+                **engines.metadata(record),
                 "fingerprint": record["fingerprint"],
                 "mlflow_run": tracking.run_link(record["run_id"]),
             },
@@ -141,7 +151,7 @@ def train_or_reuse(
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
     from credit_assets.ml.fingerprints import code_version, fingerprint, frame_hash
     from credit_assets.ml.scorer import ScoreScale
-    from credit_assets.ml.training import TrainingConfig, resolve_params, train_candidate
+    from credit_assets.ml.training import TrainingConfig, resolve_params
 
     as_of, name = context.partition_key, f"{variant}_candidate"
     portfolio = settings.portfolio_contract
@@ -166,7 +176,8 @@ def train_or_reuse(
         "monotone": portfolio.monotone,
     }
     key = fingerprint(**identity)
-    finished = tracking.find_finished(name, as_of, key)
+    expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
+    finished = tracking.find_finished(name, as_of, key, ended_after=expired)
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
         return finished.load_record("candidate.json")
@@ -178,9 +189,10 @@ def train_or_reuse(
         variant=variant,
         fingerprint=key,
         tags={"as_of": as_of, "code_version": code, "data_hash": data},
+        ended_after=expired,
         log=context.log,
     ) as run:
-        trained = train_candidate(table.to_pandas(date_as_object=False), variant, portfolio, config)
+        trained, where = engines.train(context.log, run, settings, variant, as_of, config, table)
         record = {
             "status": "trained",
             "variant": variant,
@@ -191,6 +203,7 @@ def train_or_reuse(
             # Not part of the identity, so that another machine finds this model again; needed to re-perform it, since
             # sums over threads round differently.
             "threads": config.threads,
+            "trained_on": where,
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
         }

@@ -8,11 +8,17 @@ The checks are inline: they ride in the step of the asset they judge, so a gate 
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, DagsterEventType, generate_event_batch_id
+from dagster._core.events.log import EventLogEntry
+from dagster._record import replace
 
 if TYPE_CHECKING:
     from credit_assets.ml.gates import GateResult
@@ -36,54 +42,106 @@ TRAINING_GATES = {
 _ROWS_SHOWN = 50
 
 
-def gate_specs(
-    asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition | None = None
-) -> list[dg.AssetCheckSpec]:
-    """One blocking check a gate. A gate that fails as a warning is shown and does not block.
-
-    With `partitions` for assets that run one partition at a time. A step over a range of days has one result a check,
-    which Dagster records for no partition and then shows every partition's check as skipped.
-    """
+def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    """One blocking check a gate and partition. A gate that fails as a warning is shown and does not block."""
     return [
         dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True, partitions_def=partitions)
         for name, description in gates.items()
     ]
 
 
-def check_results(gates_by_day: Mapping[date, Sequence[GateResult]]) -> list[dg.AssetCheckResult]:
-    """One result a gate over all days of the step: value, threshold, and the columns and counts that offend."""
+class _DayResult(dg.AssetCheckResult):
+    """The result of one partition in a step over several, which Dagster would record for no partition."""
+
+    partition: str
+
+    def to_asset_check_evaluation(self, step_context: Any) -> dg.AssetCheckEvaluation:
+        return replace(super().to_asset_check_evaluation(step_context), partition=self.partition)
+
+
+def check_results(
+    context: dg.AssetExecutionContext, gates_by_day: Mapping[date, Sequence[GateResult]]
+) -> list[dg.AssetCheckResult]:
+    """One result a gate for the step to return, after those of a step's other days have been recorded.
+
+    Returned is the first day that blocks, else the first that failed, else the last. A step may return one result a
+    check, while each of its partitions has one: all others go to the event log at once, in batches.
+    """
     by_name: dict[str, list[tuple[date, GateResult]]] = {}
     for day, gates in gates_by_day.items():
         for gate in gates:
             by_name.setdefault(gate.name, []).append((day, gate))
-    return [_result(name, results) for name, results in by_name.items()]
+    returned, recorded = [], []
+    for of_gate in by_name.values():
+        shown = min(of_gate, key=lambda item: (not item[1].blocks, item[1].passed))
+        if shown[1].passed:
+            shown = of_gate[-1]
+        returned.append(_result(*shown, one_of_many=len(gates_by_day) > 1))
+        recorded += [item for item in of_gate if item is not shown]
+    _record(context, recorded)
+    return returned
 
 
-def _result(name: str, results: list[tuple[date, GateResult]]) -> dg.AssetCheckResult:
-    failed = [(day, gate) for day, gate in results if not gate.passed]
-    errors = [(day, gate) for day, gate in failed if gate.severity == "error"]
-    shown = (errors or failed or results)[0]
-    metadata: dict[str, Any] = {
-        "value": str(shown[1].value),
-        "threshold": shown[1].threshold,
-        "days": len(results),
-        "days_failed": len(failed),
-    }
-    rows = [
-        {"day": day.isoformat(), **{key: str(value) for key, value in detail.items()}}
-        for day, gate in failed
-        for detail in (gate.details or ({"value": gate.value, "threshold": gate.threshold},))
-    ]
-    if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        metadata["offending"] = table_of_text(rows[:_ROWS_SHOWN], columns)
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR if errors or not failed else dg.AssetCheckSeverity.WARN,
-        description=_sentence(shown, len(failed)),
+def _record(context: dg.AssetExecutionContext, results: Sequence[tuple[date, GateResult]]) -> None:
+    """Store the results as the events that Dagster would make of them, past its logging: a line for each gate of each
+    day of a year would hide every other.
+    """
+    step = context.get_step_execution_context()
+    batch = generate_event_batch_id()
+    for number, (day, gate) in enumerate(results, 1):
+        result = _result(day, gate, one_of_many=True)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=context.asset_key,
+            check_name=gate.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+            blocking=True,
+            partition=day.isoformat(),
+        )
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=step.job_name,
+            step_handle=step.step.handle,
+            node_handle=step.step.node_handle,
+            step_kind_value=step.step.kind.value,
+            logging_tags=step.event_tags,
+            event_specific_data=evaluation,
+            message=f"Asset check '{gate.name}' of {day}: {gate.verdict}.",
+            pid=os.getpid(),
+        )
+        entry = EventLogEntry(
+            error_info=None,
+            level=logging.DEBUG,
+            user_message=event.message or "",
+            run_id=context.run_id,
+            timestamp=time.time(),
+            step_key=step.step.key,
+            job_name=step.job_name,
+            dagster_event=event,
+        )
+        context.instance.handle_new_event(
+            entry, batch_metadata=DagsterEventBatchMetadata(batch, number == len(results))
+        )
+
+
+def _result(day: date, gate: GateResult, *, one_of_many: bool) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"value": str(gate.value), "threshold": gate.threshold}
+    if gate.details:
+        rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
+        metadata["offending"] = table_of_text(rows, list(rows[0]))
+    kind = _DayResult if one_of_many else dg.AssetCheckResult
+    result = kind(
+        check_name=gate.name,
+        passed=gate.passed,
+        severity=dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR,
+        description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
         metadata=metadata,
     )
+    if isinstance(result, _DayResult):
+        result.partition = day.isoformat()
+    return result
 
 
 def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
@@ -92,11 +150,3 @@ def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
         records=[dg.TableRecord({column: str(row.get(column, "")) for column in columns}) for row in rows],
         schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
     )
-
-
-def _sentence(shown: tuple[date, GateResult], failed: int) -> str:
-    day, gate = shown
-    if gate.passed:
-        return gate.description
-    others = f" (and {failed - 1} more days)" if failed > 1 else ""
-    return f"{day}: {gate.description}{others}"

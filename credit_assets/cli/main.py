@@ -141,6 +141,30 @@ def replay(
 
 
 @app.command()
+def backfill(
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")],
+    end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
+    assets: Annotated[
+        str, typer.Option(help="Assets to make, separated by commas; default: from the applications to their scores.")
+    ] = "",
+    again: Annotated[bool, typer.Option(help="Make days again that are already there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing."""
+    from credit_assets.cli.replay import BACKFILLED, Replay
+    from credit_assets.instance import instance_of
+
+    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or BACKFILLED
+    settings = load_settings()
+    with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
+        made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=show)
+    if json_:
+        print_json(made.to_record())
+    else:
+        console().print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs")
+
+
+@app.command()
 def status(json_: Json = False) -> None:
     """What is there: partitions of each asset, the model in force, the latest runs."""
     from credit_assets.cli.models import print_status, status_record

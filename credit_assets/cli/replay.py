@@ -15,7 +15,6 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
@@ -27,6 +26,7 @@ from credit_assets.settings import Settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _SCORED = ("loan_scores", "drift_report", "performance_report", "shadow_report")
+BACKFILLED = ("raw_loan_data", "loan_outcomes", "processed_features", "loan_scores")
 _INGESTED = ("raw_loan_data", "loan_outcomes", "processed_features")
 _TRAINED = ("training_set", "trained_model", "registered_model", "deployed_model")
 _GATE_ERROR = "DagsterAssetCheckFailedError"
@@ -88,7 +88,7 @@ def training_days(start: date, end: date, when: str) -> list[date]:
     return choices[when]
 
 
-def ranges(days: Sequence[date], longest: int = DAYS_PER_RUN) -> Iterator[tuple[date, date]]:
+def ranges(days: Sequence[date], longest: int) -> Iterator[tuple[date, date]]:
     """Days in runs without a gap, none longer than `longest`."""
     first = previous = None
     for day in days:
@@ -134,7 +134,7 @@ class Replay:
         """
         days = self._days(start, end)
         report = ReplayReport(days=len(days))
-        for first, last in ranges(self._missing(days, _INGESTED, again)):
+        for first, last in ranges(self._missing(days, _INGESTED, again), self.settings.days_per_run):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
             self.ingest(first, last, report)
         as_ofs = training_days(max(start, train_from or start), end, train)
@@ -156,6 +156,51 @@ class Replay:
             report.trainings.append(outcome)
         self._score(sorted(todo | self._never_scored(days)), report, len(days), on_progress)
         report_moves(self.instance, self.registry)
+        on_progress("done", 1, 1)
+        return report
+
+    def backfill(
+        self,
+        start: date,
+        end: date,
+        assets: Sequence[str] = BACKFILLED,
+        *,
+        again: bool = False,
+        on_progress: OnProgress = lambda what, done, of: None,
+    ) -> ReplayReport:
+        """These assets for start .. end, a range of days in one run, skipping days that are there unless `again`.
+
+        What is neither among them nor there already is not made. Raises PermanentError where a run fails, and for an
+        asset that is unknown or made one day at a time.
+        """
+        graph = self.definitions.resolve_asset_graph()
+        keys = [dg.AssetKey(asset) for asset in assets]
+        known = {key.path[-1] for key in graph.materializable_asset_keys if graph.get(key).backfill_policy}
+        unknown = sorted(set(assets) - known)
+        if unknown or not assets:
+            raise PermanentError(
+                f"{', '.join(unknown) or 'no asset'} cannot be made for a range of days in one run; of those that can, "
+                f"name some: {', '.join(sorted(known))} (credit-assets replay trains)"
+            )
+        job = self.definitions.get_repository_def().get_implicit_job_def_for_assets(keys)
+        assert job is not None
+        days = self._days(start, end)
+        report = ReplayReport(days=len(days))
+        done = 0
+        for first, last in ranges(self._missing(days, assets, again), self.settings.days_per_run):
+            on_progress(f"backfill {first} .. {last}", done, len(days))
+            report.runs += 1
+            result = job.execute_in_process(
+                instance=self.instance,
+                raise_on_error=False,
+                run_config=_QUIET,
+                asset_selection=keys,
+                tags=_range_tags(first, last),
+            )
+            self._must(result, f"backfill {first} .. {last}")
+            done += (last - first).days + 1
+        report.ingested = done if "raw_loan_data" in assets else 0
+        report.scored = done if "loan_scores" in assets else 0
         on_progress("done", 1, 1)
         return report
 
@@ -185,7 +230,7 @@ class Replay:
 
     def _score(self, days: Sequence[date], report: ReplayReport, of: int, on_progress: OnProgress) -> None:
         """Score these days in as few runs as a trial allows: what it decides about a day holds from the next."""
-        for first, last in ranges(days):
+        for first, last in ranges(days, self.settings.days_per_run):
             while first <= last:
                 on_trial = self.settings.promotion == "shadow" and self.registry.period_of(SHADOW, first)
                 until = first if on_trial else last
@@ -233,11 +278,7 @@ class Replay:
         }
 
     def _range(self, job: str, first: date, last: date, report: ReplayReport) -> dg.ExecuteInProcessResult:
-        tags = {
-            "dagster/asset_partition_range_start": first.isoformat(),
-            "dagster/asset_partition_range_end": last.isoformat(),
-        }
-        return self._execute(job, report, tags=tags)
+        return self._execute(job, report, tags=_range_tags(first, last))
 
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
@@ -269,6 +310,13 @@ class Replay:
             registered["version"] is not None and deployed["shadow_after"] == registered["version"],
             why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
         )
+
+
+def _range_tags(first: date, last: date) -> dict[str, str]:
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
 
 
 def why(reasons: Sequence[dict[str, Any]]) -> str:

@@ -31,7 +31,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from pydantic import SecretStr
 
-from credit_assets.assets.ingestion import DAYS_PER_RUN
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
 from credit_assets.cli.replay import Replay, ReplayReport, TrainingOutcome, ranges, training_days
 from credit_assets.failures import PermanentError
@@ -180,7 +179,7 @@ class Simulation:
         # Without a champion there is nothing to score, to monitor or to try.
         last_verdict = ""
         while day <= end:
-            last = min(end, self._decides_by(day), day + timedelta(DAYS_PER_RUN - 1))
+            last = min(end, self._decides_by(day), day + timedelta(self.settings.days_per_run - 1))
             self.replay.score(day, last, self.report)
             last_verdict = self._note_drift(life, day, last, last_verdict)
             for request in self._requests(last):
@@ -197,7 +196,7 @@ class Simulation:
     def _ingest(self, end: date) -> None:
         first = self.settings.start_date
         days = [first + timedelta(n) for n in range((end - first).days + 1)]
-        for a, b in ranges(days):
+        for a, b in ranges(days, self.settings.days_per_run):
             self.replay.ingest(a, b, self.report)
 
     def _first_model(self, life: Life) -> None:

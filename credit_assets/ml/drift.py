@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pandas import DataFrame, Series
+
+    from credit_assets.ml.rows import Data, Values
 
 Verdict = Literal["stable", "watch", "shifted", "unknown"]
 
@@ -188,11 +190,18 @@ class CategoryReference:
             raise ValueError(f"drift reference of {self.name!r}: counts must be positive")
 
     @classmethod
-    def of(cls, name: str, values: Series[Any]) -> CategoryReference:
-        """The reference of a column of `as_categories`."""
-        counts = _level_counts(values)
-        levels = sorted(counts)
-        return cls(name, len(values) - sum(counts.values()), tuple(levels), tuple(counts[level] for level in levels))
+    def of(cls, name: str, values: Values) -> CategoryReference:
+        """The reference of a column, read as `features.as_categories` reads it."""
+        from credit_assets.ml.rows import texts
+
+        places, different = texts(values)
+        counts: dict[str | None, int] = {}
+        for text, rows in zip(different, np.bincount(places, minlength=len(different)).tolist(), strict=True):
+            if rows:
+                counts[text] = counts.get(text, 0) + rows
+        missing = counts.pop(None, 0)
+        levels = sorted(text for text in counts if text is not None)
+        return cls(name, missing, tuple(levels), tuple(counts[level] for level in levels))
 
     @property
     def rows(self) -> int:
@@ -211,24 +220,23 @@ class DriftReference:
     score: NumericReference
 
     @classmethod
-    def of(
-        cls, frame: DataFrame, features: Sequence[str], categorical: Sequence[str], score: ArrayLike
-    ) -> DriftReference:
-        """The reference of the training set's `frame` and the points of the rows outside the fit.
+    def of(cls, data: Data, features: Sequence[str], categorical: Sequence[str], score: ArrayLike) -> DriftReference:
+        """The reference of the training set and the points of its rows outside the fit. One column is held at a time.
 
-        Raises ValueError naming features that the frame lacks, or where frame or score have no rows.
+        Raises ValueError naming features that `data` lacks, or where data or score have no rows.
         """
-        from credit_assets.ml.features import as_categories, as_numbers
+        from credit_assets.ml.rows import Rows, numbers
 
-        _require(frame, features)
+        rows = Rows.of(data)
+        _require(rows.names, features)
         points = np.asarray(score, dtype=np.float64)
-        if not len(frame) or not np.isfinite(points).any():
+        if not len(rows) or not np.isfinite(points).any():
             raise ValueError("a drift reference needs rows and scores")
         return cls(
             features=tuple(
-                CategoryReference.of(name, as_categories(frame[name]))
+                CategoryReference.of(name, rows.column(name))
                 if name in set(categorical)
-                else NumericReference.of(name, np.asarray(as_numbers(frame[name]), dtype=np.float64))
+                else NumericReference.of(name, numbers(rows.column(name)))
                 for name in features
             ),
             score=NumericReference.of(SCORE, points),
@@ -391,7 +399,7 @@ def measure_drift(
     """
     from credit_assets.ml.features import as_categories, as_numbers
 
-    _require(frame, [one.name for one in reference.features])
+    _require(frame.columns, [one.name for one in reference.features])
     points = np.asarray([] if score is None else score, dtype=np.float64)
     measured = [
         _category(one, as_categories(frame[one.name]))
@@ -529,8 +537,8 @@ def _level_counts(values: Series[Any]) -> dict[str, int]:
     return {str(level): int(count) for level, count in values.value_counts(dropna=True).items()}
 
 
-def _require(frame: DataFrame, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in frame.columns]
+def _require(given: Iterable[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in given]
     if missing:
         raise ValueError(f"the frame lacks the features {', '.join(missing)}")
 

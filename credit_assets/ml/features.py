@@ -15,13 +15,15 @@ code location loads, and that must not cost an import of pandas.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
     from credit_assets.ml.portfolio import Portfolio
 
@@ -33,7 +35,7 @@ def debt_to_income(total_debt: Numbers, annual_income: Numbers) -> Numbers:
 
     The floor of one currency unit keeps an applicant without income finite, and at the far end of the scale.
     """
-    return total_debt / annual_income.clip(lower=1.0)
+    return total_debt / _at_least_one(annual_income)
 
 
 def credit_utilization(credit_used: Numbers, credit_limit: Numbers) -> Numbers:
@@ -41,7 +43,7 @@ def credit_utilization(credit_used: Numbers, credit_limit: Numbers) -> Numbers:
 
     Above 1 when the account is overdrawn; not capped, since overdrawn accounts are the riskiest.
     """
-    return credit_used / credit_limit.clip(lower=1.0)
+    return credit_used / _at_least_one(credit_limit)
 
 
 def available_credit(credit_limit: Numbers, credit_used: Numbers) -> Numbers:
@@ -51,17 +53,17 @@ def available_credit(credit_limit: Numbers, credit_used: Numbers) -> Numbers:
 
 def loan_to_income(loan_amount: Numbers, annual_income: Numbers) -> Numbers:
     """Amount applied for over yearly income: loan_amount / max(annual_income, 1). 12,000 on 60,000 gives 0.2."""
-    return loan_amount / annual_income.clip(lower=1.0)
+    return loan_amount / _at_least_one(annual_income)
 
 
 def debt_and_loan_to_income(total_debt: Numbers, loan_amount: Numbers, annual_income: Numbers) -> Numbers:
     """Debt once the loan is paid out, over yearly income: (total_debt + loan_amount) / max(annual_income, 1)."""
-    return (total_debt + loan_amount) / annual_income.clip(lower=1.0)
+    return (total_debt + loan_amount) / _at_least_one(annual_income)
 
 
 def loan_to_value(loan_amount: Numbers, collateral_value: Numbers) -> Numbers:
     """Amount applied for over the value of the collateral: loan_amount / max(collateral_value, 1)."""
-    return loan_amount / collateral_value.clip(lower=1.0)
+    return loan_amount / _at_least_one(collateral_value)
 
 
 def monthly_payment(loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers) -> Numbers:
@@ -74,19 +76,21 @@ def monthly_payment(loan_amount: Numbers, interest_rate: Numbers, term_months: N
     import numpy as np
 
     rate = interest_rate / 1200.0
+    # expm1 and log1p: at rates near zero 1 - (1 + r)^-n loses all its digits. At zero it is 0 / 0.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        payment = loan_amount * rate / -np.expm1(-term_months * np.log1p(rate))
+    free = rate == 0
+    if free.any():
+        payment = payment.where(~free, loan_amount / term_months)
     defined = (term_months > 0) & (rate >= 0)
-    # expm1 and log1p: at rates near zero 1 - (1 + r)^-n loses all its digits. The rate of one where it is zero only
-    # keeps the division defined; that branch is not taken there.
-    discounted = -np.expm1(-term_months * np.log1p(rate.where(rate > 0, 1.0)))
-    payment = (loan_amount * rate / discounted).where(rate > 0, loan_amount / term_months.where(term_months > 0))
-    return cast("Numbers", payment.where(defined))
+    return cast("Numbers", payment if defined.all() else payment.where(defined))
 
 
 def payment_to_income(
     loan_amount: Numbers, interest_rate: Numbers, term_months: Numbers, annual_income: Numbers
 ) -> Numbers:
     """Payment burden: monthly_payment / max(annual_income / 12, 1). 332.14 a month on 60,000 a year gives 0.0664."""
-    return monthly_payment(loan_amount, interest_rate, term_months) / (annual_income / 12.0).clip(lower=1.0)
+    return monthly_payment(loan_amount, interest_rate, term_months) / _at_least_one(annual_income / 12.0)
 
 
 def residual_income(
@@ -103,7 +107,7 @@ def total_interest(loan_amount: Numbers, interest_rate: Numbers, term_months: Nu
 
 def balance_per_account(credit_used: Numbers, open_accounts: Numbers) -> Numbers:
     """Revolving balance an open account, currency: credit_used / max(open_accounts, 1)."""
-    return credit_used / open_accounts.clip(lower=1.0)
+    return credit_used / _at_least_one(open_accounts)
 
 
 def income_per_head(monthly_income: Numbers, dependents: Numbers) -> Numbers:
@@ -124,7 +128,7 @@ def times_past_due(past_due_30_59: Numbers, past_due_60_89: Numbers, past_due_90
 
 def ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
     """numerator / max(denominator, 1), for amounts and counts. Not for denominators that live below one."""
-    return numerator / denominator.clip(lower=1.0)
+    return numerator / _at_least_one(denominator)
 
 
 def product(left: Numbers, right: Numbers) -> Numbers:
@@ -171,51 +175,57 @@ def parameters(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(FUNCTIONS[name]).parameters)
 
 
-def derive(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
-    """A copy of `frame` with the portfolio's derived features added (float64), in file order.
+def feature_table(applications: pa.Table, portfolio: Portfolio) -> pa.Table:
+    """What the models read: id, date, then `portfolio.feature_names`, as `features_schema` has them.
 
-    Columns that bear the name of a derived feature are computed anew. An input that is no number counts as missing
-    (the contract has judged it before), and so does a result that is not finite. Raises ValueError naming the columns
-    that a derived feature needs and the frame lacks.
+    One row for each application, sorted by (date, id); rows that come so are neither sorted nor copied. Columns of
+    `applications` that are not of their type of `applications_schema` are cast; those that the features do not need
+    may be left out. Numeric, boolean and derived features are float64, null where missing: a value or a result that is
+    not finite counts as missing. Raises ValueError naming missing columns, a column that cannot be cast, or an id or
+    date that is missing.
     """
     import numpy as np
-
-    wanted = {derived.name: _sources(derived.function_name, derived.inputs) for derived in portfolio.derived}
-    _require(frame, {source for sources in wanted.values() for source in sources}, "to derive features from")
-    numbers = {source: as_numbers(frame[source]) for sources in wanted.values() for source in sources}
-    derived_columns = {}
-    for derived in portfolio.derived:
-        result = FUNCTIONS[derived.function_name](*(numbers[source] for source in wanted[derived.name]))
-        derived_columns[derived.name] = result.astype("float64").replace([np.inf, -np.inf], np.nan)
-    return frame.assign(**derived_columns)
-
-
-def model_inputs(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
-    """What the models read: id, date, then `portfolio.feature_names`, sorted by (date, id) with a fresh index.
-
-    One row for each row of `frame` (the portfolio's columns, derived features not needed). Numeric, boolean and derived
-    features are float64 with NaN for missing; categories are str objects with None; the date is datetime64[ms] at
-    midnight (the whole calendar fits, which nanoseconds do not hold); the id is str or int64 as declared.
-    Raises ValueError naming missing columns, or an id or date that is missing or unreadable.
-    """
     import pandas as pd
+    import pyarrow as pa
 
-    names = [portfolio.id_column, portfolio.date_column, *(column.name for column in portfolio.input_columns)]
-    _require(frame, names, "of the portfolio")
-    full = derive(frame[names], portfolio)
-    columns: dict[str, pd.Series[Any]] = {
-        portfolio.id_column: as_ids(full[portfolio.id_column], portfolio.column(portfolio.id_column).type),
-        portfolio.date_column: as_days(full[portfolio.date_column]),
-    }
-    for name, values in columns.items():
-        if values.isna().any():
-            raise ValueError(f"column {name!r} is missing or unreadable in {int(values.isna().sum())} rows")
+    from credit_assets.ml.schemas import applications_schema, features_schema
+
+    key, day = portfolio.id_column, portfolio.date_column
+    names = [key, day, *(column.name for column in portfolio.input_columns)]
+    _require(applications.column_names, names, "of the portfolio")
+    types = applications_schema(portfolio)
+    given = {name: _cast(applications.column(name), types.field(name)) for name in names}
+    for name in (key, day):
+        if given[name].null_count:
+            raise ValueError(f"column {name!r} is missing in {given[name].null_count} rows")
     categories = set(portfolio.categorical_features)
-    for name in portfolio.feature_names:
-        columns[name] = as_categories(full[name]) if name in categories else as_numbers(full[name])
-    return pd.DataFrame(columns).sort_values(
-        [portfolio.date_column, portfolio.id_column], kind="stable", ignore_index=True
-    )
+    numbers = {c.name: _finite(given[c.name]) for c in portfolio.input_columns if c.name not in categories}
+    columns = {**given, **numbers}
+    # NaN where an input is missing; the column's own memory where none is.
+    series: dict[str, Numbers] = {}
+    for derived in portfolio.derived:
+        sources = _sources(derived.function_name, derived.inputs)
+        for source in sources:
+            if source not in series:
+                series[source] = pd.Series(numbers[source].to_numpy(), copy=False)
+        result = FUNCTIONS[derived.function_name](*(series[source] for source in sources))
+        values = result.to_numpy(dtype="float64")
+        finite = np.isfinite(values)
+        columns[derived.name] = pa.chunked_array([pa.array(values, mask=None if finite.all() else ~finite)])
+    schema = features_schema(portfolio)
+    table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+    return table if _in_order(table, day, key) else table.sort_by([(day, "ascending"), (key, "ascending")])
+
+
+def all_finite(values: pa.ChunkedArray) -> bool:
+    """Whether no float is infinite or NaN, in one pass: a sum is finite only if every value is.
+
+    False may also mean that sound values add up to more than a float holds; then it costs a second look.
+    """
+    import pyarrow.compute as pc
+
+    total = pc.sum(values).as_py()
+    return total is None or math.isfinite(total)
 
 
 def as_numbers(values: pd.Series[Any]) -> Numbers:
@@ -309,13 +319,53 @@ def _level(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _cast(values: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if values.type == field.type:
+        return values
+    try:
+        return values.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"column {field.name!r} is {values.type} and cannot be read as {field.type}") from error
+
+
+def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers or booleans as float64, null where they are not finite."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_floating(values.type):
+        # Unsafe: integers beyond 2^53 are rounded to the nearest float, as everywhere.
+        return values.cast(pa.float64(), safe=False)
+    if all_finite(values):
+        return values
+    return pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+
+
+def _in_order(table: pa.Table, *keys: str) -> bool:
+    """Whether the rows are sorted by two columns without nulls."""
+    import pyarrow.compute as pc
+
+    before, after = table.slice(0, max(table.num_rows - 1, 0)), table.slice(1)
+    (major, minor) = keys
+    rises = pc.less(before.column(major), after.column(major))
+    stays = pc.equal(before.column(major), after.column(major))
+    stays = pc.and_(stays, pc.less_equal(before.column(minor), after.column(minor)))
+    return bool(pc.all(pc.or_(rises, stays)).as_py())
+
+
+def _at_least_one(values: Numbers) -> Numbers:
+    import numpy as np
+
+    return cast("Numbers", np.maximum(values, 1.0))
+
+
 def _sources(function: str, inputs: dict[str, str]) -> tuple[str, ...]:
     return tuple(inputs.get(parameter, parameter) for parameter in parameters(function))
 
 
-def _require(frame: pd.DataFrame, names: set[str] | Sequence[str], what: str) -> None:
-    missing = sorted(set(names) - set(frame.columns))
+def _require(given: Iterable[str], names: Iterable[str], what: str) -> None:
+    missing = sorted(set(names) - set(given))
     if missing:
-        raise ValueError(
-            f"the frame lacks columns {what}: {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
+        raise ValueError(f"the table lacks columns {what}: {', '.join(missing)}; it has {', '.join(map(str, given))}")

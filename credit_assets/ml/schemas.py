@@ -45,6 +45,14 @@ def outcomes_schema(portfolio: Portfolio) -> pa.Schema:
     return pa.schema([(names.id, key), (names.date, pa.date32()), (names.defaulted, pa.int8())])
 
 
+def quarantine_schema(schema: pa.Schema, date_column: str) -> pa.Schema:
+    """Columns of rows set aside from a table of `schema`: text, since their values may not fit, but for the date."""
+    import pyarrow as pa
+
+    fields = [pa.field(f.name, f.type if f.name == date_column else pa.string()) for f in schema]
+    return pa.schema([*fields, pa.field(REASON, pa.string())])
+
+
 def features_schema(portfolio: Portfolio) -> pa.Schema:
     """Columns of `processed_features`: id, date, then the model inputs; numbers as float64, categories as text."""
     import pyarrow as pa

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.calibration import PlattCalibration, probability
+from credit_assets.ml.rows import Data, Rows, Values, numbers
 from credit_assets.ml.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -104,46 +105,51 @@ class CreditScorer:
         computed = {derived.name for derived in self.derived}
         return tuple(name for name in self.features if name not in computed)
 
-    def margin(self, frame: DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+    def margin(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
         """The learner's log-odds of default before calibration, one for each row. Raises ValueError as `score`."""
-        from credit_assets.ml.variants.encoding import encode
+        return np.concatenate([np.empty(0), *self._margins(Rows.of(data), threads)])
 
-        encoded = encode(self._with_derived(frame), self.features, self.categories)
-        return VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
-
-    def pd(self, frame: DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
+    def pd(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
         """Probability of default of each row, strictly between 0 and 1. Raises ValueError as `score`."""
-        return self.calibration.pd(self.margin(frame, threads=threads))
+        margins = self._margins(Rows.of(data), threads)
+        return np.concatenate([np.empty(0), *(self.calibration.pd(margin) for margin in margins)])
 
-    def score(self, frame: DataFrame, *, threads: int = 1) -> DataFrame:
-        """PD and points of each row: float64 columns `pd` and `score`, with the index of `frame`.
+    def score(self, data: Data, *, threads: int = 1) -> DataFrame:
+        """PD and points of each row: float64 columns `pd` and `score`, with the index of a frame.
 
-        `frame` has the columns `inputs`, in any order, and may have others; features of `derived` that it has are used
-        as they are. A number that is none counts as missing, and so does a level that the model has not seen.
-        An empty frame gives an empty frame. Raises ValueError naming columns that are missing.
+        `data` is a frame, an Arrow table or `Rows`, and is read in batches. It has the columns `inputs`, in any order,
+        and may have others; features of `derived` that it has are used as they are. A number that is none counts as
+        missing, and so does a level that the model has not seen. No rows give an empty frame. Raises ValueError naming
+        columns that are missing.
         """
         from pandas import DataFrame
 
-        log_odds = self.calibration.log_odds(self.margin(frame, threads=threads))
-        return DataFrame({"pd": probability(log_odds), "score": self.scale.points(log_odds)}, index=frame.index)
+        rows = Rows.of(data)
+        scores, begin = np.empty((2, len(rows))), 0
+        for margin in self._margins(rows, threads):
+            log_odds, end = self.calibration.log_odds(margin), begin + len(margin)
+            scores[0, begin:end], scores[1, begin:end] = probability(log_odds), self.scale.points(log_odds)
+            begin = end
+        index = data.index if isinstance(data, DataFrame) else None
+        return DataFrame({"pd": scores[0], "score": scores[1]}, index=index, copy=False)
 
-    def _with_derived(self, frame: DataFrame) -> DataFrame:
-        from credit_assets.ml.features import FUNCTIONS, as_numbers
+    def _margins(self, rows: Rows, threads: int) -> Iterator[NDArray[np.float64]]:
+        """`margin`, a batch at a time."""
+        from credit_assets.ml.variants.encoding import Encoded
 
-        missing = [name for name in self.inputs if name not in frame.columns]
+        missing = [name for name in self.inputs if name not in rows.names]
         if missing:
             raise ValueError(
                 f"the model needs the columns {', '.join(self.inputs)}; the frame lacks {', '.join(missing)}"
             )
-        absent = [derived for derived in self.derived if derived.name not in frame.columns]
-        return frame.assign(
-            **{
-                derived.name: FUNCTIONS[derived.function](
-                    **{parameter: as_numbers(frame[source]) for parameter, source in derived.inputs.items()}
-                )
-                for derived in absent
-            }
-        )
+        absent = [derived for derived in self.derived if derived.name not in rows.names]
+        sources = {source for derived in absent for source in derived.inputs.values()}
+        needed = dict.fromkeys([*(name for name in self.features if name in rows.names), *sources])
+        levels = {name: tuple(self.categories[name]) for name in self.features if name in self.categories}
+        for batch in rows.batches(list(needed)):
+            complete = Rows.of_columns({**batch, **_derive(absent, batch)})
+            encoded = Encoded(complete, self.features, levels)
+            yield VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
 
     def save(self, folder: str | Path) -> None:
         """Write the model file and `scorer.json` into `folder`, which is made where it is absent.
@@ -246,6 +252,21 @@ def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
     )
 
 
+def _derive(absent: Sequence[Derived], batch: Mapping[str, Values]) -> dict[str, Values]:
+    from pandas import Series
+
+    from credit_assets.ml.features import FUNCTIONS
+
+    sources = {source for derived in absent for source in derived.inputs.values()}
+    given = {source: Series(numbers(batch[source]), copy=False) for source in sources}
+    return {
+        derived.name: FUNCTIONS[derived.function](
+            **{parameter: given[source] for parameter, source in derived.inputs.items()}
+        )
+        for derived in absent
+    }
+
+
 def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
     from credit_assets.ml.features import FUNCTIONS, parameters
 
@@ -265,11 +286,13 @@ class ScoringModel:
         self.scorer = scorer
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> DataFrame:
-        """`CreditScorer.score` of a frame, or of what a frame can be made from (a list of records). No parameters."""
+        """`CreditScorer.score` of a frame, of an Arrow table, or of what a frame can be made from (a list of records).
+        No parameters."""
         from pandas import DataFrame
+        from pyarrow import Table
 
-        frame = model_input if isinstance(model_input, DataFrame) else DataFrame(model_input)
-        return self.scorer.score(frame)
+        data = model_input if isinstance(model_input, DataFrame | Table) else DataFrame(model_input)
+        return self.scorer.score(data)
 
 
 def _load_pyfunc(path: str) -> ScoringModel:

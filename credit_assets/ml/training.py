@@ -14,16 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from credit_assets.ml.calibration import fit_platt
 from credit_assets.ml.cohorts import SPLIT, SPLITS, TARGET
 from credit_assets.ml.drift import DriftReference
 from credit_assets.ml.evaluation import Evaluation, evaluate
+from credit_assets.ml.rows import Data, Rows, numbers, texts
 from credit_assets.ml.scorer import CreditScorer, ScoreScale, derived_of
 from credit_assets.ml.variants import VARIANTS, Variant
+from credit_assets.ml.variants.encoding import encode, levels_of
+from credit_assets.ml.variants.learner import Device
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from credit_assets.ml.portfolio import Portfolio
@@ -35,7 +38,7 @@ class TrainingConfig:
 
     `params` go over the variant's defaults. `max_rounds` bounds the boosting rounds and `early_stopping_rounds` is how
     many may pass without a smaller validation loss. `threads` changes speed and not, to the precision of sums, the
-    model.
+    model. `device` is where the trees are grown: it takes what the learner can do there, and adds up otherwise.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class TrainingConfig:
     max_rounds: int = 2000
     early_stopping_rounds: int = 50
     scale: ScoreScale = field(default_factory=ScoreScale)
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True)
@@ -82,37 +86,39 @@ def resolve_params(variant_name: str, config: TrainingConfig) -> dict[str, Any]:
 
     The variant's parameters with defaults filled in, the two bounds on rounds, and the library with its version (an
     upgrade is another learner). Threads are left out: the same book on a machine with more cores is the same model.
-    Raises ValueError for an unknown variant or a bad parameter.
+    The device stands there where it is not the CPU. Raises ValueError for an unknown variant or a bad parameter.
     """
     learner = _variant(variant_name)
     return {
-        **learner.resolve(config.params),
+        **learner.resolve(config.params, config.device),
         "max_rounds": config.max_rounds,
         "early_stopping_rounds": config.early_stopping_rounds,
         "library": learner.library(),
+        **({} if config.device == "cpu" else {"device": config.device}),
     }
 
 
-def train_candidate(
-    training_set: pd.DataFrame, variant_name: str, portfolio: Portfolio, config: TrainingConfig
-) -> Candidate:
+def train_candidate(training_set: Data, variant_name: str, portfolio: Portfolio, config: TrainingConfig) -> Candidate:
     """Train a variant on a training set as `cohorts.assemble_training_set` makes it.
 
-    The frame has the portfolio's features (derived ones included), `default` (0 or 1) and `split` ("train",
-    "validation", "test"). Deterministic for equal frame, config and library. Raises ValueError naming what is wrong:
-    a missing column, a split without rows or with one outcome only, an unknown variant, a bad parameter.
+    It has the portfolio's features (derived ones included), `default` (0 or 1) and `split` ("train", "validation",
+    "test"), and is a frame, an Arrow table, or `Rows.stored` of a Parquet file, which is read as often as it is needed
+    and takes the least memory. The same rows give the same model in all three. Deterministic for equal rows, config and
+    library. Raises ValueError naming what is wrong: a missing column, a split without rows or with one outcome only, an
+    unknown variant, a bad parameter, what the device cannot do.
     """
     learner = _variant(variant_name)
     params = resolve_params(variant_name, config)
     features, categorical = portfolio.feature_names, portfolio.categorical_features
-    parts = _split(training_set, features)
-    train, validation = parts["train"], parts["validation"]
-    levels = _levels(train, categorical)
+    rows = Rows.of(training_set)
+    parts = splits(rows, features)
+    (train, y), (validation, y_val) = parts["train"], parts["validation"]
+    levels = levels_of(train.batches(categorical), categorical)
     fitted = learner.fit(
-        train[list(features)],
-        train[TARGET],
-        validation[list(features)],
-        validation[TARGET],
+        train,
+        y,
+        validation,
+        y_val,
         params=config.params,
         monotone=portfolio.monotone,
         categorical=levels,
@@ -120,6 +126,7 @@ def train_candidate(
         threads=config.threads,
         max_rounds=config.max_rounds,
         early_stopping_rounds=config.early_stopping_rounds,
+        device=config.device,
     )
     scorer = CreditScorer(
         variant=variant_name,
@@ -128,11 +135,11 @@ def train_candidate(
         categories=levels,
         derived=derived_of(portfolio),
         monotone=portfolio.monotone,
-        calibration=fit_platt(_margin(learner, fitted.model, validation, features, levels, config), validation[TARGET]),
+        calibration=fit_platt(_margin(learner, fitted.model, validation, features, levels, config), y_val),
         scale=config.scale,
         library=learner.library(),
     )
-    predictions = {split: _predict(scorer, parts[split], config.threads) for split in SPLITS}
+    predictions = {split: _predict(scorer, part, config.threads, target) for split, (part, target) in parts.items()}
     return Candidate(
         scorer=scorer,
         best_rounds=fitted.best_rounds,
@@ -141,11 +148,11 @@ def train_candidate(
         metrics={split: _evaluate(split, found) for split, found in predictions.items()},
         predictions=predictions,
         reference=DriftReference.of(
-            training_set,
+            rows,
             features,
             categorical,
             # Points of the rows that the trees were not fitted on: those of the train rows lie further apart.
-            [*predictions["validation"].score, *predictions["test"].score],
+            np.concatenate([predictions["validation"].score, predictions["test"].score]),
         ),
     )
 
@@ -156,48 +163,47 @@ def _variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def _split(frame: pd.DataFrame, features: tuple[str, ...]) -> dict[str, pd.DataFrame]:
-    missing = [name for name in (*features, TARGET, SPLIT) if name not in frame.columns]
+def splits(rows: Rows, features: tuple[str, ...]) -> dict[str, tuple[Rows, NDArray[np.float64]]]:
+    """The features of each split and its target."""
+    missing = [name for name in (*features, TARGET, SPLIT) if name not in rows.names]
     if missing:
         raise ValueError(f"the training set lacks the columns {', '.join(missing)}")
-    unknown = sorted(set(frame[SPLIT].astype(str)) - set(SPLITS))
+    places, different = texts(rows.column(SPLIT))
+    unknown = sorted({str(different[place]) for place in np.unique(places)} - set(SPLITS))
     if unknown:
         raise ValueError(f"the training set has rows of split {', '.join(unknown)}; known: {', '.join(SPLITS)}")
-    parts = {split: frame[frame[SPLIT] == split] for split in SPLITS}
-    for split, rows in parts.items():
-        if rows.empty:
+    target = numbers(rows.column(TARGET))
+    parts = {}
+    for split in SPLITS:
+        inside = np.array([text == split for text in different])[places]
+        found = target[inside]
+        if not len(found):
             raise ValueError(f"the training set has no {split} rows: take a longer lookback")
         # The test is only counted here; what is in it shows when it is evaluated, after everything is decided.
-        if split != "test" and rows[TARGET].nunique() < 2:
-            kind = "bad" if rows[TARGET].iloc[0] else "good"
-            raise ValueError(f"the {len(rows)} {split} rows are all {kind}: take a longer lookback")
+        if split != "test" and found.min() == found.max():
+            kind = "bad" if found[0] else "good"
+            raise ValueError(f"the {len(found)} {split} rows are all {kind}: take a longer lookback")
+        parts[split] = (rows.select(features).part(inside), found)
     return parts
-
-
-def _levels(train: pd.DataFrame, categorical: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    from credit_assets.ml.variants.encoding import levels
-
-    return {name: levels(train[name]) for name in categorical}
 
 
 def _margin(
     learner: Variant,
     model: Any,
-    frame: pd.DataFrame,
+    data: Data,
     features: tuple[str, ...],
     levels: Mapping[str, tuple[str, ...]],
     config: TrainingConfig,
 ) -> NDArray[np.float64]:
-    from credit_assets.ml.variants.encoding import encode
-
-    return learner.predict_margin(model, encode(frame, features, levels), threads=config.threads)
+    return learner.predict_margin(model, encode(data, features, levels), threads=config.threads)
 
 
-def _predict(scorer: CreditScorer, frame: pd.DataFrame, threads: int) -> Predictions:
-    scores = scorer.score(frame, threads=threads)
-    return Predictions(
-        target=frame[TARGET].to_numpy(dtype="int8"), pd=scores["pd"].to_numpy(), score=scores["score"].to_numpy()
-    )
+def _predict(scorer: CreditScorer, data: Data, threads: int, target: NDArray[np.float64] | None = None) -> Predictions:
+    """Predictions for the rows of `data`, with their target, by default that of `data`."""
+    if target is None:
+        target = numbers(Rows.of(data).column(TARGET))
+    scores = scorer.score(data, threads=threads)
+    return Predictions(target=target.astype(np.int8), pd=scores["pd"].to_numpy(), score=scores["score"].to_numpy())
 
 
 def _evaluate(split: str, predictions: Predictions) -> Evaluation:

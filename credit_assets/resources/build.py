@@ -6,10 +6,11 @@ from typing import Any
 
 from credit_assets.resources.claims import Claims
 from credit_assets.resources.deployment import Deployment
+from credit_assets.resources.io_managers import ParquetIOManager, RecordIOManager
 from credit_assets.resources.notifier import Notifier
 from credit_assets.resources.registry import Registry
 from credit_assets.resources.requests import Requests
-from credit_assets.resources.store import ParquetIOManager, RecordIOManager, Store
+from credit_assets.resources.store import Store
 from credit_assets.resources.tracking import Tracking
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import MODEL_NAME, Settings

@@ -34,7 +34,7 @@ from typing import Any, cast
 import dagster._check as check
 import sqlalchemy as db
 from dagster._core.event_api import EventLogCursor
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import DagsterRunStatus
@@ -52,6 +52,24 @@ BATCH_SIZE = 1000
 BUSY_TIMEOUT_SECONDS = 60
 _WATCH_SECONDS = 0.1
 _FINAL = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
+
+_FAILED = AssetCheckExecutionRecordStatus.FAILED
+_CHECK_RESULT = (
+    AssetCheckExecutionsTable.update()
+    .where(
+        AssetCheckExecutionsTable.c.asset_key == db.bindparam("of_asset"),
+        AssetCheckExecutionsTable.c.check_name == db.bindparam("of_check"),
+        AssetCheckExecutionsTable.c.run_id == db.bindparam("of_run"),
+        AssetCheckExecutionsTable.c.partition == db.bindparam("of_partition"),
+    )
+    .values(
+        execution_status=db.bindparam("execution_status"),
+        evaluation_event=db.bindparam("evaluation_event"),
+        evaluation_event_timestamp=db.bindparam("evaluation_event_timestamp"),
+        evaluation_event_storage_id=db.bindparam("evaluation_event_storage_id"),
+        materialization_event_storage_id=db.bindparam("materialization_event_storage_id"),
+    )
+)
 
 Callback = Callable[[EventLogEntry, str], Any]
 
@@ -213,9 +231,47 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
             if of_assets:
                 self._store_asset_event_tags(connection, *zip(*of_assets, strict=True))
                 self._store_asset_rows(connection, of_assets)
-            for event, id_ in zip(events, ids, strict=True):
-                if event.dagster_event_type in ASSET_CHECK_EVENTS:
-                    self.store_asset_check_event(event, id_)
+            self._store_check_events(connection, events, ids, rows)
+
+    def _store_check_events(
+        self,
+        connection: Connection,
+        events: Sequence[EventLogEntry],
+        ids: Sequence[int],
+        rows: Sequence[dict[str, Any]],
+    ) -> None:
+        """The parent's `_update_asset_check_evaluation` for a whole batch, with the event as it is serialized already.
+
+        Where a result was not planned there is no row to change: those go the parent's way.
+        """
+        of_checks = [n for n, event in enumerate(events) if event.dagster_event_type in ASSET_CHECK_EVENTS]
+        planned: list[int] = []
+        for n in of_checks:
+            is_result = events[n].dagster_event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+            if is_result and events[n].run_id and _evaluation(events[n]).partition is not None:
+                planned.append(n)
+        changes = []
+        for n in planned:
+            evaluation = _evaluation(events[n])
+            target = evaluation.target_materialization_data
+            status = AssetCheckExecutionRecordStatus.SUCCEEDED if evaluation.passed else _FAILED
+            changes.append(
+                {
+                    "of_asset": evaluation.asset_key.to_string(),
+                    "of_check": evaluation.check_name,
+                    "of_run": events[n].run_id,
+                    "of_partition": evaluation.partition,
+                    "execution_status": status.value,
+                    "evaluation_event": rows[n]["event"],
+                    "evaluation_event_timestamp": self._event_insert_timestamp(events[n]),
+                    "evaluation_event_storage_id": ids[n],
+                    "materialization_event_storage_id": target.storage_id if target else None,
+                }
+            )
+        if changes and connection.execute(_CHECK_RESULT, changes).rowcount == len(changes):
+            of_checks = sorted(set(of_checks) - set(planned))
+        for n in of_checks:
+            self.store_asset_check_event(events[n], ids[n])
 
     def _store_asset_rows(self, connection: Connection, events: Sequence[tuple[EventLogEntry, int]]) -> None:
         # Events of one type set the same columns of the asset's row, so of each type only the last one shows.
@@ -345,3 +401,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
                 if status in _FINAL:
                     self.end_watch(run_id, callback)
                     break
+
+
+def _evaluation(event: EventLogEntry) -> Any:
+    return check.not_none(event.dagster_event).event_specific_data

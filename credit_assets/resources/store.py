@@ -1,7 +1,8 @@
 """The store: Parquet tables and JSON records of the assets, on a local path or any object store.
 
 Belongs here: paths, atomic writing, reading many partitions at once, and the refusal to hand out data that a gate has
-rejected. Does not belong here: what the tables mean (`credit_assets.ml`) and which asset writes what.
+rejected. Does not belong here: partitions too large to be held (`partition_files`), what Dagster wants of it
+(`io_managers`), what the tables mean (`credit_assets.ml`) and which asset writes what.
 
 Layout: `<store>/<asset>/<partition>.parquet` or `.json`; quarantined rows in `<store>/quarantine/<asset>/`.
 
@@ -13,13 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import dagster as dg
 
 from credit_assets.failures import PermanentError
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from credit_assets.ml.gates import GateResult
+    from credit_assets.resources.partition_files import Staged
 
 GATES_KEY = b"credit_assets.gates"
 _READERS = 8
+_SMALL_FILE = 64 * 2**20
 
 
 def canonical_json(record: Any) -> bytes:
@@ -51,7 +53,7 @@ class Store:
 
         try:
             root = UPath(self.uri, **self._options)
-            return root.absolute() if _is_local(root) else root
+            return root.absolute() if is_local(root) else root
         except (ValueError, ImportError) as error:
             raise PermanentError(
                 f"CREDIT_STORE_URI {self.uri!r} cannot be opened: {error}; use a folder or a URL of an installed "
@@ -69,27 +71,37 @@ class Store:
         A killed process leaves the old file or the new one. The disk is not waited for: a file that a power failure
         leaves empty is found out when it is read, and its partition is materialized again.
         """
-        if not _is_local(path):
+        if not is_local(path):
             path.write_bytes(data)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        aside = self.aside(path)
         try:
-            with open(str(aside), "xb") as file:
-                file.write(data)
-            os.replace(str(aside), str(path))
+            aside.write_bytes(data)
+            self.publish(aside, path)
         finally:
-            if os.path.exists(str(aside)):
-                os.unlink(str(aside))
+            aside.unlink(missing_ok=True)
+
+    def aside(self, path: UPath) -> Path:
+        """A local file name for what is to become `path`: in its folder, else in the machine's temporary one."""
+        name = f".{path.name}.{uuid.uuid4().hex}.tmp"
+        if not is_local(path):
+            return Path(tempfile.gettempdir()) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(str(path.with_name(name)))
+
+    def publish(self, aside: Path, path: UPath) -> None:
+        """Make a whole local file that was written aside the content of `path`."""
+        if is_local(path):
+            os.replace(aside, str(path))
+        else:
+            path.fs.put_file(str(aside), path.path)
+            aside.unlink()
 
     def write_table(self, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from credit_assets.resources.partition_files import stage
 
-        metadata = {GATES_KEY: json.dumps([gate.to_record() for gate in gates], sort_keys=True)} if gates else None
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
-        self.write_bytes(path, sink.getvalue().to_pybytes())
+        staged = stage(self, path, table, gates)
+        self.publish(staged.aside, path)
 
     def write_record(self, path: UPath, record: Any) -> None:
         self.write_bytes(path, canonical_json(record))
@@ -106,16 +118,30 @@ class Store:
         except (FileNotFoundError, json.JSONDecodeError) as error:
             raise PermanentError(f"{path}: no readable record ({error}); materialize its partition") from error
 
-    def read_table(self, path: UPath) -> pa.Table:
-        """One Parquet file. Raises FileNotFoundError, PermanentError where the file is damaged."""
+    def open_table(self, path: UPath) -> pa.parquet.ParquetFile:
+        """One open Parquet file: a small one whole in memory, since one read is cheaper than several.
+
+        Raises FileNotFoundError, PermanentError where the file is damaged.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        data = path.read_bytes()
         try:
-            return pq.ParquetFile(pa.BufferReader(data)).read()
+            if path.stat().st_size <= _SMALL_FILE:
+                return pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+            return pq.ParquetFile(str(path) if is_local(path) else path.open("rb"))
         except pa.ArrowInvalid as error:
-            raise PermanentError(f"{path} is not a Parquet file ({error}); materialize its partition again") from error
+            raise damaged(path, error) from error
+
+    def read_table(self, path: UPath) -> pa.Table:
+        """One Parquet file. Raises as `open_table`."""
+        import pyarrow as pa
+
+        file = self.open_table(path)
+        try:
+            return file.read().replace_schema_metadata(None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise damaged(path, error) from error
 
     def read_partitions(self, asset: str, days: Sequence[str]) -> pa.Table:
         """The partitions of an asset as one table, in the order of `days`.
@@ -126,43 +152,34 @@ class Store:
         import pyarrow as pa
 
         def read(day: str) -> pa.Table | None:
+            path = self.path(asset, f"{day}.parquet")
             try:
-                return self.read_table(self.path(asset, f"{day}.parquet"))
+                file = self.open_table(path)
+                refuse_rejected(asset, day, gates_of(file.metadata))
+                return file.read().replace_schema_metadata(None)
             except FileNotFoundError:
                 return None
+            except (pa.ArrowInvalid, OSError) as error:
+                raise damaged(path, error) from error
 
         with ThreadPoolExecutor(min(_READERS, max(1, len(days)))) as pool:
             tables = list(pool.map(read, days))
-        missing = [day for day, table in zip(days, tables, strict=True) if table is None]
-        if missing:
-            raise PermanentError(
-                f"{asset}: {len(missing)} of {len(days)} partitions needed are not there ({_range(missing)}); "
-                f"materialize them, for instance with `credit-assets replay --start {missing[0]} --end {missing[-1]}`"
-            )
+        refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
         found = [table for table in tables if table is not None]
-        for day, table in zip(days, found, strict=True):
-            rejected = [gate for gate in gates_of(table) if gate.blocks]
-            if rejected:
-                reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}" for g in rejected)
-                raise PermanentError(
-                    f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
-                )
-        bare = [table.replace_schema_metadata(None) for table in found]
-        others = [day for day, table in zip(days, bare, strict=True) if table.schema != bare[-1].schema]
+        others = [day for day, table in zip(days, found, strict=True) if table.schema != found[-1].schema]
         if others:
             raise PermanentError(
-                f"{asset}: {len(others)} partitions ({_range(others)}) have other columns than {days[-1]}: the "
+                f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than {days[-1]}: the "
                 "portfolio has changed since; materialize them again"
             )
-        return pa.concat_tables(bare)
+        return pa.concat_tables(found)
 
     def gates(self, asset: str, day: str) -> list[GateResult]:
         """The recorded gate results of one partition, read from the file's footer alone."""
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self.path(asset, f"{day}.parquet").open("rb") as file:
-            return gates_of(pa.Table.from_batches([], schema=pq.read_schema(file)))
+            return gates_of(pq.read_metadata(file))
 
     def row_count(self, asset: str, day: str) -> int:
         """Rows of one partition, from the file's footer alone."""
@@ -178,93 +195,53 @@ class Store:
             return []
         return sorted(p.stem for p in folder.iterdir() if p.suffix in (".parquet", ".json") and p.name[0] != ".")
 
-    def quarantine(self, asset: str, day: str, rows: pa.Table) -> UPath | None:
-        """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced."""
+    def quarantine(self, asset: str, day: str, rows: Staged | None) -> UPath | None:
+        """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced.
+
+        Returns where they are, None where there are none.
+        """
         path = self.path("quarantine", asset, f"{day}.parquet")
-        if rows.num_rows == 0:
+        if rows is None:
             self.remove(path)
             return None
-        self.write_table(path, rows)
+        self.publish(rows.aside, path)
         return path
 
 
-def gates_of(table: pa.Table) -> list[GateResult]:
-    """Gate results that a table read from the store carries."""
+def damaged(path: UPath, error: Exception) -> PermanentError:
+    return PermanentError(f"{path} is not a Parquet file ({error}); materialize its partition again")
+
+
+def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:
+    """Gate results that the footer of a file of the store carries."""
     from credit_assets.ml.gates import GateResult
 
-    recorded = (table.schema.metadata or {}).get(GATES_KEY)
+    recorded = (footer.metadata or {}).get(GATES_KEY)
     return [GateResult.from_record(item) for item in json.loads(recorded)] if recorded else []
 
 
-def _is_local(path: UPath) -> bool:
+def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
+    """Raise PermanentError where a gate has rejected the partition."""
+    rejected = [gate for gate in gates if gate.blocks]
+    if rejected:
+        reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}" for g in rejected)
+        raise PermanentError(
+            f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
+        )
+
+
+def refuse_missing(asset: str, missing: Sequence[str], of: int) -> None:
+    """Raise PermanentError naming the partitions that are not there, if any."""
+    if missing:
+        raise PermanentError(
+            f"{asset}: {len(missing)} of {of} partitions needed are not there ({range_of(missing)}); "
+            f"materialize them, for instance with `credit-assets replay --start {missing[0]} --end {missing[-1]}`"
+        )
+
+
+def is_local(path: UPath) -> bool:
     return getattr(path, "protocol", "") in ("", "file", "local")
 
 
-def _range(days: Sequence[str]) -> str:
+def range_of(days: Sequence[str]) -> str:
     return days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"
-
-
-class ByDay(dict[str, Any]):
-    """What an asset returns from a step over several days: partition key (ISO day) -> value of that day."""
-
-
-@contextmanager
-def _permanent_is_not_retried() -> Iterator[None]:
-    # Inputs are loaded outside the asset's own function, where nobody else sorts failures.
-    try:
-        yield
-    except PermanentError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-class _StoreIOManager(dg.UPathIOManager):
-    """Base of the two I/O managers: same paths, same atomic writes, ranges of partitions as well as one."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        super().__init__(base_path=store.root)
-
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write one partition, or each partition of a `ByDay`."""
-        # UPathIOManager refuses several partitions at once, which a backfill in a single run is made of.
-        if not isinstance(obj, ByDay):
-            if context.has_asset_partitions and len(context.asset_partition_keys) != 1:
-                raise PermanentError("a run over several partitions must return a value for each of them")
-            super().handle_output(context, obj)
-            return
-        if set(obj) != set(context.asset_partition_keys):
-            raise PermanentError("a run over several partitions must return a value for each of them")
-        for partition, path in self._get_paths_for_partitions(context).items():
-            self.dump_to_path(context, obj[partition], path)
-        context.add_output_metadata({"folder": dg.MetadataValue.path(str(self._get_path_without_extension(context)))})
-
-
-class ParquetIOManager(_StoreIOManager):
-    """Tables as Parquet. Hands over one Arrow table of all partitions asked for; None for an empty window."""
-
-    extension = ".parquet"
-
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        table, gates = obj if isinstance(obj, tuple) else (obj, ())
-        self.store.write_table(path, table, gates)
-
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        return self.store.read_table(path)
-
-    def load_input(self, context: dg.InputContext) -> Any:
-        days = sorted(context.asset_partition_keys) if context.has_asset_partitions else []
-        with _permanent_is_not_retried():
-            return self.store.read_partitions(context.asset_key.path[-1], days) if days else None
-
-
-class RecordIOManager(_StoreIOManager):
-    """Small records as JSON."""
-
-    extension = ".json"
-
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        self.store.write_record(path, obj)
-
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        with _permanent_is_not_retried():
-            return self.store.read_record(path)

@@ -37,6 +37,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -320,15 +321,18 @@ class Tracking:
 
         return self.claims.single(_parent(dagster_run_id), create=create, alive=alive, discard=discard)
 
-    def find_finished(self, asset: str, partition: str, fingerprint: str) -> FinishedRun | None:
+    def find_finished(
+        self, asset: str, partition: str, fingerprint: str, *, ended_after: datetime | None = None
+    ) -> FinishedRun | None:
         """The finished run of this asset, partition and fingerprint, made the one that counts; None where none is.
 
         Parameters of a run cannot be changed and metrics only added, so that a run is never resumed: it is used as it
         is, or another is made. Of several with the same fingerprint (two Dagster runs at once) the first counts. Its
-        mark is taken away in case another fingerprint had superseded it; the others get one.
+        mark is taken away in case another fingerprint had superseded it; the others get one. Runs that ended before
+        `ended_after` are as if they were not there.
         """
         runs = self._finished(asset, partition)
-        same = [run for run in runs if run.data.tags.get("fingerprint") == fingerprint]
+        same = _equal(runs, fingerprint, ended_after)
         if not same:
             return None
         chosen = min(same, key=_order)
@@ -346,12 +350,14 @@ class Tracking:
         variant: str,
         fingerprint: str,
         tags: Mapping[str, str] | None = None,
+        ended_after: datetime | None = None,
         log: Any = _logger,
     ) -> Iterator[CandidateRun]:
         """A new child run of the Dagster run's parent, open for the body and ended after it.
 
         FINISHED when the body is done, FAILED when it raises, KILLED when it is interrupted. Finished, it supersedes
-        the runs of the same asset and partition with other fingerprints. Runs that an earlier attempt of the same step
+        the runs of the same asset and partition with other fingerprints, and those with its own that ended before
+        `ended_after`. Runs that an earlier attempt of the same step
         left RUNNING are ended as KILLED and superseded.
         """
         client = self.client
@@ -393,8 +399,7 @@ class Tracking:
             with _opened_by_dagster_mlflow(self, run_id, dagster_run_id, name, log) as resource:
                 yield CandidateRun(self, run_id, resource)
             runs = self._finished(asset, partition)
-            same = [run for run in runs if run.data.tags.get("fingerprint") == fingerprint]
-            self._settle(runs, min(same, key=_order))
+            self._settle(runs, min(_equal(runs, fingerprint, ended_after), key=_order))
 
     def close_run(self, dagster_run_id: str, status: str) -> None:
         """End what a Dagster run has left open. `status` is Dagster's: SUCCESS, FAILURE or CANCELED.
@@ -705,6 +710,11 @@ def _opened(dagster_run_id: str) -> str:
 
 def _parent(dagster_run_id: str) -> str:
     return f"mlflow-runs/{dagster_run_id}/parent"
+
+
+def _equal(runs: Sequence[Run], fingerprint: str, ended_after: datetime | None) -> list[Run]:
+    earliest = ended_after.timestamp() * 1000 if ended_after else 0
+    return [run for run in runs if run.data.tags.get("fingerprint") == fingerprint and run.info.end_time >= earliest]
 
 
 def _order(run: Run) -> tuple[int, str]:

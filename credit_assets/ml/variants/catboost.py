@@ -1,4 +1,4 @@
-"""CatBoost, symmetric trees on the CPU.
+"""CatBoost, symmetric trees.
 
 Belongs here: what this library needs and nothing else does.
 """
@@ -6,20 +6,21 @@ Belongs here: what this library needs and nothing else does.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.variants.encoding import categories
-from credit_assets.ml.variants.learner import Fitted, Parameter, Variant
+from credit_assets.ml.variants.learner import Device, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
+
+    from credit_assets.ml.variants.encoding import Encoded
 
 # The library has no missing value for categories.
 MISSING = "__missing__"
+_GPU_BORDERS = 255
 
 
 class CatBoostVariant(Variant):
@@ -27,6 +28,11 @@ class CatBoostVariant(Variant):
 
     Only symmetric trees can be monotone in this library, and only in numbers; its own tree growth is not settable
     here for that reason.
+
+    On a GPU the library ignores monotone directions without a word, so a portfolio that has some is refused there. Nor
+    does it sample features (`rsm`) or make more than 255 borders: the default of rsm becomes 1 there, which is what the
+    record says, and values that were set are refused. Sums on a GPU come in no fixed order: equal inputs give nearly,
+    not exactly, equal models.
     """
 
     name = "catboost"
@@ -64,12 +70,27 @@ class CatBoostVariant(Variant):
         "leaf_estimation_iterations": 10,
     }
 
+    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+        if device == "cpu":
+            return resolved
+        if params.get("rsm", 1) != 1:
+            raise ValueError(
+                f"variant {self.name}: parameter 'rsm' must be 1 on a GPU, where the library samples no features; "
+                f"got {params['rsm']!r}: leave it out, or train on the CPU"
+            )
+        if resolved["border_count"] > _GPU_BORDERS:
+            raise ValueError(
+                f"variant {self.name}: parameter 'border_count' must be at most {_GPU_BORDERS} on a GPU; got "
+                f"{resolved['border_count']}"
+            )
+        return {**resolved, "rsm": 1.0}
+
     def _fit(
         self,
-        train: pd.DataFrame,
-        y: NDArray[np.float64],
-        validation: pd.DataFrame,
-        y_val: NDArray[np.float64],
+        train: Encoded,
+        y: NDArray[np.float32],
+        validation: Encoded,
+        y_val: NDArray[np.float32],
         *,
         params: dict[str, Any],
         directions: tuple[int, ...],
@@ -77,9 +98,17 @@ class CatBoostVariant(Variant):
         threads: int,
         max_rounds: int,
         early_stopping_rounds: int,
+        device: Device,
     ) -> Fitted:
         import catboost
 
+        if device == "cuda":
+            directed = [name for name, direction in zip(train.names, directions, strict=True) if direction]
+            if directed:
+                raise ValueError(
+                    f"variant {self.name}: the library keeps no monotone directions on a GPU, and there are some for "
+                    f"{', '.join(directed)}: train it on the CPU, or take the directions out of the portfolio file"
+                )
         model = catboost.CatBoost(
             {
                 **params,
@@ -90,17 +119,23 @@ class CatBoostVariant(Variant):
                 "od_wait": early_stopping_rounds,
                 "use_best_model": True,
                 "bootstrap_type": "MVS",
-                "monotone_constraints": list(directions),
+                **(
+                    {"monotone_constraints": list(directions), "task_type": "CPU"}
+                    if device == "cpu"
+                    else {"task_type": "GPU", "devices": "0"}
+                ),
                 "random_seed": seed,
                 "thread_count": threads,
-                "task_type": "CPU",
                 "logging_level": "Silent",
                 # Otherwise it leaves a folder catboost_info wherever the process was started.
                 "allow_writing_files": False,
             }
         )
         try:
-            model.fit(_pool(train, y.astype(int)), eval_set=_pool(validation, y_val.astype(int)))
+            model.fit(
+                _pool(train.batches(), train, len(train), threads, y),
+                eval_set=_pool(validation.batches(), validation, len(validation), threads, y_val),
+            )
         except catboost.CatBoostError as error:
             raise self.refused(error) from error
         results = model.get_evals_result()
@@ -135,24 +170,41 @@ class CatBoostVariant(Variant):
             raise self.refused(error) from error
         return model
 
-    def predict_margin(self, model: Any, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
-        import numpy as np
-
-        if frame.empty:
-            return np.empty(0, dtype=np.float64)
-        margin = model.predict(_pool(frame, threads=threads), prediction_type="RawFormulaVal", thread_count=threads)
-        return np.asarray(margin, dtype=np.float64)
+    def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        for batch in rows.batches():
+            pool = _pool([batch], rows, len(batch[0]), threads)
+            yield model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
 
 
-def _pool(encoded: pd.DataFrame, label: NDArray[np.int_] | None = None, threads: int = 1) -> Any:
+def _pool(
+    batches: Iterable[list[NDArray[Any]]],
+    rows: Encoded,
+    count: int,
+    threads: int,
+    label: NDArray[np.float32] | None = None,
+) -> Any:
+    """Batches of `rows`, `count` in all, in the form that the library reads fastest: columns of float32, with which it
+    computes, and categories as places among their levels."""
     import catboost
+    import numpy as np
+    import pandas as pd
 
-    names = categories(encoded)
-    texts = {}
-    for name in names:
-        column = encoded[name].cat
-        known = column.categories
-        texts[name] = (
-            encoded[name].fillna(MISSING) if MISSING in known else column.add_categories([MISSING]).fillna(MISSING)
-        )
-    return catboost.Pool(encoded.assign(**texts), label=label, cat_features=names, thread_count=threads)
+    known = {name: fixed if MISSING in fixed else (*fixed, MISSING) for name, fixed in rows.levels.items()}
+    columns: dict[str, Any] = {name: np.empty(count, np.int32 if name in known else np.float32) for name in rows.names}
+    begin = 0
+    for batch in batches:
+        end = begin + len(batch[0])
+        with np.errstate(over="ignore"):
+            for (name, column), values in zip(columns.items(), batch, strict=True):
+                column[begin:end] = values
+                if name in known:
+                    column[begin:end][values < 0] = known[name].index(MISSING)
+        begin = end
+    for name, texts in known.items():
+        columns[name] = pd.Categorical.from_codes(columns[name], categories=pd.Index(texts, dtype=object))
+    return catboost.Pool(
+        pd.DataFrame(columns, copy=False),
+        label=None if label is None else label.astype(np.int32),
+        cat_features=list(known),
+        thread_count=threads,
+    )

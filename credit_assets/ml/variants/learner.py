@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
+
+    from credit_assets.ml.rows import Data
+    from credit_assets.ml.variants.encoding import Encoded
+
+Device = Literal["cpu", "cuda"]
 
 # Set by the pipeline for every learner alike, under all names that the libraries know them by.
 RESERVED: dict[str, str] = {
@@ -37,6 +41,7 @@ RESERVED: dict[str, str] = {
     ),
     **dict.fromkeys(("monotone_constraints", "monotonic_cst"), "the monotone directions of the portfolio"),
     **dict.fromkeys(("objective", "loss_function", "metric", "eval_metric"), "the log loss of the target"),
+    **dict.fromkeys(("device", "device_type", "task_type", "devices", "gpu_id"), "device"),
 }
 
 
@@ -108,8 +113,11 @@ class Variant(ABC):
     parameters: ClassVar[Mapping[str, Parameter]]
     defaults: ClassVar[Mapping[str, Any]]
 
-    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults with `params` over them. Raises ValueError naming the variant and the first bad parameter."""
+    def resolve(self, params: Mapping[str, Any], device: Device = "cpu") -> dict[str, Any]:
+        """The defaults with `params` over them, as they hold on `device`.
+
+        Raises ValueError naming the variant and the first bad parameter.
+        """
         for key, value in params.items():
             if key in RESERVED:
                 raise ValueError(f"variant {self.name}: parameter {key!r} is not free: it is set from {RESERVED[key]}")
@@ -123,7 +131,11 @@ class Variant(ABC):
                 raise ValueError(
                     f"variant {self.name}: parameter {key!r} must be {self.parameters[key].wanted()}; got {value!r}"
                 )
-        return {**self.defaults, **params}
+        return self._on({**self.defaults, **params}, params, device)
+
+    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+        """The resolved parameters with what `device` has instead. Raises ValueError for what was set and it cannot."""
+        return resolved
 
     def library(self) -> str:
         """Name and version of the library, for instance "xgboost 3.2.0". Does not import it."""
@@ -131,9 +143,9 @@ class Variant(ABC):
 
     def fit(
         self,
-        train: pd.DataFrame,
+        train: Data,
         y: ArrayLike,
-        validation: pd.DataFrame,
+        validation: Data,
         y_val: ArrayLike,
         *,
         params: Mapping[str, Any],
@@ -143,23 +155,27 @@ class Variant(ABC):
         threads: int,
         max_rounds: int,
         early_stopping_rounds: int,
+        device: Device = "cpu",
     ) -> Fitted:
         """Fit on `train`, with as many rounds as give the smallest log loss on `validation`.
 
         The columns of `train`, in order, are the model's features; `validation` has them too. Columns named in
         `categorical` hold text or None and have the given levels, every other value counting as missing; all others
         are numbers with NaN for missing. `monotone` maps features to +1 (the margin may only rise with it), -1 (only
-        fall) or 0; features that it leaves out are free. `y` and `y_val` are 0 or 1, 1 meaning default.
+        fall) or 0; features that it leaves out are free. `y` and `y_val` are 0 or 1, 1 meaning default. `device` says
+        where the trees are grown; LightGBM grows them on the CPU always. Every model scores on the CPU.
 
-        Equal inputs, seed, threads and library version give an equal model.
+        Rows are read as often as the library needs them, so that no copy of them is held beside what it makes itself.
+        Equal inputs, seed, threads and library version give an equal model on the CPU.
         Raises ValueError naming the variant: a parameter that is unknown or out of bounds, a target of one class, a
-        category with a direction, or whatever the library refuses.
+        category with a direction, what the device cannot do, or whatever the library refuses.
         """
         import numpy as np
 
+        from credit_assets.ml.rows import Rows
         from credit_assets.ml.variants.encoding import encode
 
-        resolved = self.resolve(params)
+        resolved = self.resolve(params, device)
         for option, value in (
             ("threads", threads),
             ("max_rounds", max_rounds),
@@ -170,19 +186,22 @@ class Variant(ABC):
         directed = sorted(name for name in categorical if monotone.get(name))
         if directed:
             raise ValueError(f"variant {self.name}: a category has no monotone direction: {', '.join(directed)}")
-        target, target_val = np.asarray(y, dtype=np.float64), np.asarray(y_val, dtype=np.float64)
-        for what, values, rows in (("train", target, len(train)), ("validation", target_val, len(validation))):
-            if len(values) != rows:
-                raise ValueError(f"variant {self.name}: {rows} {what} rows, but {len(values)} {what} targets")
-            if set(np.unique(values)) != {0.0, 1.0}:
+        rows, held_out = Rows.of(train), Rows.of(validation)
+        # 0 and 1 are exact in any type, and this is the one that the libraries keep.
+        target, target_val = np.asarray(y, dtype=np.float32), np.asarray(y_val, dtype=np.float32)
+        for what, values, count in (("train", target, len(rows)), ("validation", target_val, len(held_out))):
+            if len(values) != count:
+                raise ValueError(f"variant {self.name}: {count} {what} rows, but {len(values)} {what} targets")
+            bads = np.count_nonzero(values == 1)
+            if not (0 < bads < count and bads + np.count_nonzero(values == 0) == count):
                 raise ValueError(
                     f"variant {self.name}: the {what} target must hold both goods (0) and bads (1) and nothing else"
                 )
-        features = tuple(str(name) for name in train.columns)
+        features = rows.names
         return self._fit(
-            encode(train, features, categorical),
+            encode(rows, features, categorical),
             target,
-            encode(validation, features, categorical),
+            encode(held_out, features, categorical),
             target_val,
             params=resolved,
             directions=tuple(int(monotone.get(name, 0)) for name in features),
@@ -190,15 +209,16 @@ class Variant(ABC):
             threads=threads,
             max_rounds=max_rounds,
             early_stopping_rounds=early_stopping_rounds,
+            device=device,
         )
 
     @abstractmethod
     def _fit(
         self,
-        train: pd.DataFrame,
-        y: NDArray[np.float64],
-        validation: pd.DataFrame,
-        y_val: NDArray[np.float64],
+        train: Encoded,
+        y: NDArray[np.float32],
+        validation: Encoded,
+        y_val: NDArray[np.float32],
         *,
         params: dict[str, Any],
         directions: tuple[int, ...],
@@ -206,8 +226,9 @@ class Variant(ABC):
         threads: int,
         max_rounds: int,
         early_stopping_rounds: int,
+        device: Device,
     ) -> Fitted:
-        """Fit on frames as `encode` makes them; everything has been checked. Library errors become `refused`."""
+        """Fit on rows as `encode` makes them; everything has been checked. Library errors become `refused`."""
 
     @abstractmethod
     def save(self, model: Any, path: Path) -> None:
@@ -217,9 +238,22 @@ class Variant(ABC):
     def load(self, path: Path) -> Any:
         """Read what `save` wrote. Raises ValueError where the file is none of this library's."""
 
+    def predict_margin(self, model: Any, rows: Encoded, *, threads: int = 1) -> NDArray[np.float64]:
+        """Log-odds of default before calibration, one for each row of what `encode` makes (there may be none).
+
+        Raises ValueError for rows that are not encoded.
+        """
+        import numpy as np
+
+        from credit_assets.ml.variants.encoding import Encoded
+
+        if not isinstance(rows, Encoded):
+            raise ValueError(f"variant {self.name}: a {type(rows).__name__} is not encoded: pass it to encode first")
+        return np.concatenate([np.empty(0), *self._margins(model, rows, threads)], dtype=np.float64)
+
     @abstractmethod
-    def predict_margin(self, model: Any, frame: pd.DataFrame, *, threads: int = 1) -> NDArray[np.float64]:
-        """Log-odds of default before calibration, one for each row of a frame as `encode` makes it (may be empty)."""
+    def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        """The margins of each batch."""
 
     def refused(self, error: Exception) -> ValueError:
         """The library's own error with the variant's name: its first line, the rest is the library's stack."""

@@ -1,0 +1,423 @@
+"""The daily run as a plain script in one process, without an orchestrator: what `credit_scoring_daily` is held against.
+
+Run: `python -m benchmarks.plain DAY`, with the settings in the environment. It does what the job does for a day: read,
+check, derive, join, train each variant, log each to MLflow, compare, register, promote, score, report, and it leaves
+the same files and versions. What it lacks is what an orchestrator gives: steps that are retried, run apart or run
+again alone, an event log, checks and metadata in a UI, and reuse of trained models. A test holds its outputs
+against the job's.
+
+Belongs here: one script, to be read from top to bottom. Dagster must not be imported; `main` fails if it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from credit_assets.settings import Settings
+
+# As the pipeline does: spinning threads cost more than they gain.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(day: date) -> None:
+    from credit_assets.settings import load_settings
+
+    run_day(load_settings(), day)
+    if "dagster" in sys.modules:
+        raise AssertionError("the plain script has imported dagster, and is plain no more")
+
+
+def run_day(settings: Settings, day: date) -> None:
+    import pyarrow as pa
+
+    from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
+    from credit_assets.ml.contracts import check_applications, check_outcomes
+    from credit_assets.ml.features import feature_table
+    from credit_assets.ml.schemas import to_table, training_schema
+    from credit_assets.resources.warehouse import open_warehouse
+
+    portfolio, files = settings.portfolio_contract, Files(settings)
+    warehouse = open_warehouse(settings.warehouse)
+
+    # Applications, features and outcomes of the day
+    history = timedelta(portfolio.gates.volume_history_days)
+    recent = warehouse.daily_counts(portfolio, day - history, day)
+    checked = check_applications(warehouse.read_applications(portfolio, day, day).read_all(), portfolio, [day], recent)
+    files.write_table("raw_loan_data", day, checked.kept, checked.gates[day])
+    features = feature_table(checked.kept, portfolio)
+    checked = check_outcomes(warehouse.read_outcomes(portfolio, day, day).read_all(), portfolio, [day])
+    files.write_table("loan_outcomes", day, checked.kept, checked.gates[day])
+    files.write_table("processed_features", day, features)
+
+    # Training set
+    window = CohortWindow(day, settings.window_days, settings.lookback_days)
+    cohorts = [files.read_table("processed_features", one) for one in _days(window.first, window.last)]
+    known = [files.read_table("loan_outcomes", one) for one in _days(window.first, day)]
+    frame = assemble_training_set(
+        pa.concat_tables(cohorts).to_pandas(date_as_object=False),
+        pa.concat_tables(known).to_pandas(date_as_object=False),
+        window,
+        portfolio,
+        test_share=settings.test_share,
+        validation_share=settings.validation_share,
+    )
+    gates = training_gates(frame, portfolio, window)
+    training_set = to_table(frame, training_schema(portfolio))
+    files.write_table("training_set", day, training_set, gates)
+
+    _models(settings, day, training_set, gates, files)
+    registry = _registry(settings)
+    _score(settings, day, features, registry, files)
+    _reports(settings, day, features, registry, files)
+
+
+class Files:
+    """Parquet and JSON in the folders of the store, written aside and renamed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = Path(settings.store)
+
+    def write_table(self, name: str, day: date, table: pa.Table, gates: Any = ()) -> None:
+        """The table with the verdicts on it in its footer. Raises ValueError where a verdict blocks."""
+        import pyarrow.parquet as pq
+
+        blocking = [gate for gate in gates if gate.blocks]
+        verdicts = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
+        table = table.replace_schema_metadata({"credit_assets.gates": verdicts} if gates else None)
+        self._write(self.root / name / f"{day}.parquet", lambda aside: pq.write_table(table, aside, compression="zstd"))
+        if blocking:
+            raise ValueError(f"{name} {day}: {'; '.join(gate.line() for gate in blocking)}")
+
+    def read_table(self, name: str, day: date) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self.root / name / f"{day}.parquet").read().replace_schema_metadata(None)
+
+    def write_record(self, name: str, day: date, record: Any) -> None:
+        text = json.dumps(record, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        self._write(self.root / name / f"{day}.json", lambda aside: aside.write_text(text, "utf-8"))
+
+    def read_record(self, name: str, day: date) -> Any:
+        path = self.root / name / f"{day}.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+    @staticmethod
+    def _write(path: Path, write: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            write(aside)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+# Models
+
+
+def _registry(settings: Settings) -> Any:
+    from credit_assets.resources.claims import Claims
+    from credit_assets.resources.registry import Registry
+    from credit_assets.resources.tracking import Tracking
+    from credit_assets.settings import MODEL_NAME
+
+    claims = Claims(settings.store)
+    return Registry(Tracking(settings.tracking_uri, settings.experiment, claims), MODEL_NAME, claims)
+
+
+def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
+    """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
+    from credit_assets.ml.decisions import RegistrationPolicy, Standing, decide_promotion, decide_registration
+    from credit_assets.ml.fingerprints import frame_hash
+
+    registry = _registry(settings)
+    tracking, client = registry.tracking, registry.tracking.client
+    data = frame_hash(training_set)
+    parent = client.create_run(tracking.experiment_id, run_name=f"plain {day}", tags={"role": "parent"}).info.run_id
+    records = [
+        _candidate(settings, day, variant, training_set, data, tracking, parent) for variant in settings.variants
+    ]
+    client.set_terminated(parent, "FINISHED")
+    for record in records:
+        files.write_record(f"{record['variant']}_candidate", day, record)
+    best = max(records, key=lambda r: (r["metrics"]["test"]["auc"], -settings.variants.index(r["variant"])))
+    tested = _tested(training_set)
+    date_column = settings.portfolio_contract.date_column
+    trained = {
+        "as_of": day.isoformat(),
+        "variant": best["variant"],
+        "fingerprint": best["fingerprint"],
+        "run_id": best["run_id"],
+        "model_uri": best["model_uri"],
+        "data": data,
+        "training_rows": training_set.num_rows,
+        "test_from": tested[date_column].to_numpy().min().astype("datetime64[D]").item().isoformat(),
+        "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in records},
+        "failed_variants": [],
+        "evaluation": best["metrics"]["test"],
+        "champion": _against_champion(tested, date_column, best, day, registry),
+    }
+    files.write_record("trained_model", day, trained)
+
+    policy = RegistrationPolicy(
+        min_improvement=settings.min_improvement,
+        min_auc=settings.min_auc,
+        max_auc=settings.max_auc,
+        max_ece=settings.max_ece,
+        non_inferiority_margin=None,
+    )
+    decision = decide_registration(trained["evaluation"], trained["champion"], list(gates), policy)
+    registered: dict[str, Any] = {
+        "as_of": day.isoformat(),
+        "decision": "registered" if decision.accepted else "rejected",
+        "variant": trained["variant"],
+        "fingerprint": trained["fingerprint"],
+        "version": None,
+        "triggers": [],
+        "reasons": [reason.to_record() for reason in decision.reasons],
+    }
+    if decision.accepted:
+        test = trained["evaluation"]
+        registered["version"] = registry.register(
+            trained["model_uri"],
+            run_id=trained["run_id"],
+            fingerprint=trained["fingerprint"],
+            as_of=day,
+            tags={
+                "variant": trained["variant"],
+                "test_from": trained["test_from"],
+                "data_hash": data,
+                "training_rows": str(trained["training_rows"]),
+                **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
+            },
+            description=decision.summary(),
+        ).version
+    files.write_record("registered_model", day, registered)
+
+    versions, takes_over = registry.versions(), day + timedelta(1)
+    periods = [(v.as_of, start, last) for v in versions for start, last in v.champion_periods]
+    standing = Standing(
+        max((as_of for as_of, _, _ in periods), default=None),
+        max((as_of for as_of, _, last in periods if last is None), default=None),
+    )
+    promotion = decide_promotion(settings.promotion, accepted=decision.accepted, as_of=day, standing=standing)
+    if registered["version"] is not None:
+        version, by = registered["version"], "plain script"
+        reasons = {"challenger": "passed its gates", "champion": f"promote: {promotion.summary()}"}
+        for alias in ("challenger", *(["champion"] if promotion.accepted else [])):
+            registry.move_alias(
+                alias, version, effective_from=takes_over, reason=reasons[alias], by=by, forward_only=True
+            )
+    before, after = registry.champion_at(day), registry.champion_at(takes_over)
+    deployed = {
+        "as_of": day.isoformat(),
+        "champion_before": before.version if before else None,
+        "champion_after": after.version if after else None,
+        "shadow_after": None,
+        "decision": "promoted" if promotion.accepted else "unchanged",
+        "reasons": [reason.to_record() for reason in promotion.reasons],
+    }
+    files.write_record("deployed_model", day, deployed)
+
+
+def _candidate(
+    settings: Settings, day: date, variant: str, training_set: pa.Table, data: str, tracking: Any, parent: str
+) -> dict[str, Any]:
+    """Train one variant and log it as its own run below the parent."""
+    from credit_assets.ml.fingerprints import code_version, fingerprint
+    from credit_assets.ml.scorer import ScoreScale
+    from credit_assets.ml.training import TrainingConfig, resolve_params, train_candidate
+    from credit_assets.resources.mlflow_run import CandidateRun
+
+    portfolio = settings.portfolio_contract
+    scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
+    config = TrainingConfig(
+        params=settings.variant_params.get(variant, {}),
+        seed=settings.seed,
+        threads=settings.training_threads,
+        max_rounds=settings.max_rounds,
+        early_stopping_rounds=settings.early_stopping_rounds,
+        scale=scale,
+    )
+    identity = {
+        "variant": variant,
+        "as_of": day.isoformat(),
+        "data": data,
+        "code": code_version(),
+        "params": resolve_params(variant, config),
+        "seed": settings.seed,
+        "scale": [scale.base, scale.odds, scale.pdo],
+        "monotone": portfolio.monotone,
+    }
+    tags = {"role": "candidate", "variant": variant, "mlflow.parentRunId": parent, "as_of": day.isoformat()}
+    with tracking.fluent() as mlflow:
+        created = tracking.client.create_run(
+            tracking.experiment_id, run_name=f"{variant} {day}", tags={**tags, "fingerprint": fingerprint(**identity)}
+        )
+        with mlflow.start_run(run_id=created.info.run_id):
+            run = CandidateRun(tracking, created.info.run_id, SimpleNamespace(chunks=_chunks))
+            trained = train_candidate(training_set, variant, portfolio, config)
+            record = {
+                "status": "trained",
+                "variant": variant,
+                "as_of": day.isoformat(),
+                "fingerprint": fingerprint(**identity),
+                "run_id": run.run_id,
+                "identity": identity,
+                "threads": config.threads,
+                "rounds": trained.best_rounds,
+                "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+            }
+            record["model_uri"] = tracking.log_candidate(run, trained, record, training_set, portfolio)
+            run.log_dict(record, "candidate.json")
+    return record
+
+
+def _against_champion(
+    tested: pa.Table, date_column: str, best: dict[str, Any], day: date, registry: Any
+) -> dict[str, Any] | None:
+    """Both models on the newest rows, which neither has seen."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from credit_assets.ml.evaluation import compare, evaluate
+    from credit_assets.ml.scorer import CreditScorer
+
+    champion = registry.champion_at(day)
+    if champion is None:
+        return None
+    unseen_from = date.fromisoformat(champion.tags["test_from"])
+    rows = tested.filter(pc.greater_equal(tested[date_column], pa.scalar(unseen_from)))
+    target = rows["default"].to_numpy()
+    ours = CreditScorer.load(registry.tracking.download(best["model_uri"])).pd(rows)
+    theirs = CreditScorer.load(registry.download(champion)).pd(rows)
+    return {
+        "version": champion.version,
+        "as_of": champion.as_of.isoformat(),
+        "rows": rows.num_rows,
+        "comparable": True,
+        "evaluation": evaluate(target, theirs).to_record(),
+        "candidate_evaluation": evaluate(target, ours).to_record(),
+        "difference": compare(target, ours, theirs).to_record(),
+    }
+
+
+def _tested(training_set: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return training_set.filter(pc.equal(training_set["split"], "test"))
+
+
+def _chunks(params: dict[str, Any], size: int) -> Any:
+    items = list(params.items())
+    return (dict(items[n : n + size]) for n in range(0, len(items), size))
+
+
+# Scores and reports
+
+
+def _score(settings: Settings, day: date, features: pa.Table, registry: Any, files: Files) -> None:
+    import pyarrow as pa
+
+    from credit_assets.ml.schemas import scores_schema
+    from credit_assets.ml.scorer import CreditScorer
+
+    champion, rows = registry.champion_at(day), features.num_rows
+    scorer = CreditScorer.load(registry.download(champion))
+    scores = scorer.score(features, threads=settings.training_threads)
+    schema = scores_schema(settings.portfolio_contract)
+    columns = [
+        *features.select([0, 1]).columns,
+        pa.array(scores["pd"]),
+        pa.array(scores["score"]),
+        pa.repeat(pa.scalar(champion.version), rows),
+        pa.repeat(pa.scalar("champion"), rows),
+        *(pa.nulls(rows, field.type) for field in list(schema)[-3:]),
+    ]
+    files.write_table("loan_scores", day, pa.table(columns, schema=schema))
+
+
+def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, files: Files) -> None:
+    """Drift of the day against the champion's training data, and performance of the days that were scored.
+
+    For a day that has rows enough to stand alone, and a champion from before it; there is no trial of another model.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from credit_assets.ml.cohorts import CohortWindow, targets
+    from credit_assets.ml.drift import DriftPolicy, DriftReference, measure_drift
+    from credit_assets.ml.fingerprints import rounded
+    from credit_assets.ml.performance import by_version, estimate, realised, reconcile
+
+    portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
+    begin = min(start for version in registry.versions() for start, _ in version.champion_periods)
+    policy = DriftPolicy(settings.drift_watch, settings.drift_shifted, settings.drift_alpha, settings.drift_min_rows)
+    points = files.read_table("loan_scores", day)["score"].to_pandas()
+    reference = DriftReference.load(registry.download(champion))
+    found = measure_drift(reference, features.to_pandas(date_as_object=False), points, policy).to_record()
+    head = {"day": day.isoformat(), "champion": champion.version}
+    files.write_record(
+        "drift_report", day, {**head, "from": day.isoformat(), "to": day.isoformat(), "days": 1, **found}
+    )
+
+    wait, cohort = timedelta(settings.window_days), timedelta(settings.performance_cohort_days - 1)
+    mature, start = day - wait, settings.start_date
+    scored = _days(max(start, begin, mature - cohort), day)
+    table = pa.concat_tables([files.read_table("loan_scores", one) for one in scored])
+    columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]
+    frame = table.select(columns).to_pandas(date_as_object=False)
+    dates = frame[portfolio.date_column].to_numpy().astype("datetime64[D]")
+    closed = int(np.searchsorted(dates, np.datetime64(mature), "right"))
+    known = pa.concat_tables([files.read_table("loan_outcomes", one) for one in _days(scored[0], day)])
+    window = CohortWindow(day, settings.window_days, (mature - scored[0]).days + 1)
+    cohort_rows = frame.iloc[:closed].copy()
+    cohort_rows["default"] = targets(cohort_rows, known.to_pandas(date_as_object=False), window, portfolio)
+
+    def measure(y: Any, pd: Any) -> Any:
+        return realised(y, pd, min_bads=settings.performance_min_bads)
+
+    def span(first: date, last: date) -> dict[str, str]:
+        return {"from": first.isoformat(), "to": last.isoformat()}
+
+    def applied(first: date, last: date) -> int:
+        return sum(files.read_table("processed_features", one).num_rows for one in _days(max(start, first), last))
+
+    once = cohort_rows.drop_duplicates(portfolio.id_column)
+    matured = {
+        **span(max(start, mature - cohort), mature),
+        "unscored": applied(mature - cohort, mature) - len(cohort_rows),
+        **by_version(measure, once["model_version"], once["default"], once["pd"]),
+    }
+    once = frame.iloc[int(np.searchsorted(dates, np.datetime64(day - cohort))) :].drop_duplicates(portfolio.id_column)
+    expected = {**span(max(start, day - cohort), day), **by_version(estimate, once["model_version"], once["pd"])}
+    before = files.read_record("performance_report", mature)
+    measures = ("auc", "gini", "ks", "brier", "ece")
+    record = {
+        **head,
+        "registered": {name: float(champion.tags[name]) for name in measures},
+        "realised": matured,
+        "estimated": expected,
+        "reconciled": reconcile(before["estimated"], matured) if before else None,
+        "newly_matured": applied(champion.as_of - wait + timedelta(1), mature),
+        "training_rows": int(champion.tags["training_rows"]),
+    }
+    files.write_record("performance_report", day, rounded(record))
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(n) for n in range((last - first).days + 1)]
+
+
+if __name__ == "__main__":
+    main(date.fromisoformat(sys.argv[1]))
