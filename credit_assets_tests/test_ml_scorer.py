@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from credit_assets.ml import rows as rows_module
 from credit_assets.ml.calibration import PlattCalibration
 from credit_assets.ml.scorer import SCORER_FILE, CreditScorer, ScoreScale, _load_pyfunc
 from credit_assets.ml.training import Candidate, train_candidate
@@ -80,6 +82,24 @@ def test_raw_columns_and_model_inputs_score_alike(name: str, candidates: dict[st
     # Another order of columns, other columns beside them, another order of rows.
     shuffled = raw.sample(frac=1, random_state=1)[["noise", "truth", *reversed([c for c in RAW if c != "noise"])]]
     pd.testing.assert_frame_equal(scorer.score(shuffled).sort_index(), scorer.score(raw))
+
+
+@ALL
+def test_a_table_scores_as_its_frame_does(
+    name: str, candidates: dict[str, Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 37)
+    scorer, raw = candidates[name].scorer, applications(200, seed=5)
+    # With derived features to be computed, and with all of them there.
+    for frame in (raw[RAW], model_inputs(raw, PORTFOLIO)):
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        expected = scorer.score(frame)
+        pd.testing.assert_frame_equal(scorer.score(table, threads=2), expected, check_exact=True)
+        np.testing.assert_array_equal(scorer.pd(table), expected["pd"])
+        np.testing.assert_array_equal(scorer.margin(table), scorer.margin(frame))
+        assert scorer.score(table.slice(0, 0)).shape == (0, 2)
+    with pytest.raises(ValueError, match="the frame lacks debt"):
+        scorer.score(table.drop(["debt"]))
 
 
 @ALL

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from credit_assets.ml import rows as rows_module
 from credit_assets.ml.calibration import probability
 from credit_assets.ml.evaluation import auc, evaluate
 from credit_assets.ml.portfolio import load_portfolio
+from credit_assets.ml.rows import Rows
 from credit_assets.ml.training import Candidate, TrainingConfig, resolve_params, train_candidate
 from credit_assets.ml.variants import VARIANTS
 from credit_assets_tests.modelling import PORTFOLIO, applications, quick_config, training_set
@@ -103,6 +107,45 @@ def test_the_same_again_gives_the_same_bytes(
     assert again.metrics == candidates[name].metrics
     other = train_candidate(frame, name, PORTFOLIO, quick_config(name, seed=1))
     assert saved(other, tmp_path / "other") != saved(candidates[name], tmp_path / "first")
+
+
+@ALL
+@pytest.mark.parametrize("form", ["table", "dictionaries", "file", "categorical frame"])
+def test_every_form_of_the_same_rows_gives_the_same_bytes(
+    name: str,
+    form: str,
+    frame: pd.DataFrame,
+    candidates: dict[str, Candidate],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Many batches, which end anywhere.
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 237)
+    table: Any = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table, tmp_path / "set.parquet", row_group_size=1000)
+    data = {
+        "table": lambda: table,
+        "dictionaries": lambda: pq.read_table(tmp_path / "set.parquet", read_dictionary=["purpose", "region", "split"]),
+        "file": lambda: Rows.stored(tmp_path / "set.parquet"),
+        "categorical frame": lambda: frame.astype({"purpose": "category", "region": "category", "split": "category"}),
+    }[form]()
+    found = train_candidate(data, name, PORTFOLIO, quick_config(name))
+    assert saved(found, tmp_path / "found") == saved(candidates[name], tmp_path / "first")
+    assert found.history == candidates[name].history
+    assert found.metrics == candidates[name].metrics
+    assert found.reference == candidates[name].reference
+
+
+def test_the_device_stands_in_the_parameters_where_it_is_not_the_cpu() -> None:
+    on_gpu = TrainingConfig(device="cuda")
+    assert "device" not in resolve_params("xgboost", TrainingConfig())
+    for name in VARIANTS:
+        assert resolve_params(name, on_gpu)["device"] == "cuda"
+    # CatBoost has no sampling of features there: the record says what holds.
+    assert resolve_params("catboost", TrainingConfig())["rsm"] == 0.8
+    assert resolve_params("catboost", on_gpu)["rsm"] == 1.0
+    with pytest.raises(ValueError, match="parameter 'rsm' must be 1 on a GPU"):
+        resolve_params("catboost", TrainingConfig(params={"rsm": 0.5}, device="cuda"))
 
 
 def test_parameters_are_resolved_with_all_that_decides() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from credit_assets.ml.devices import visible_gpus
 from credit_assets.ml.evaluation import auc
 from credit_assets.ml.variants import VARIANTS, Fitted, Parameter
 from credit_assets.ml.variants.encoding import encode, levels, matrix
@@ -400,6 +401,71 @@ def test_what_the_library_refuses_names_the_variant(parts: dict[str, pd.DataFram
     }
     with pytest.raises(ValueError, match=r"variant catboost: catboost refuses the data or parameters: .*constant"):
         fit("catboost", constant)
+
+
+# Devices
+
+
+def test_catboost_on_a_gpu_refuses_what_the_library_would_ignore(parts: dict[str, pd.DataFrame]) -> None:
+    with pytest.raises(
+        ValueError, match=r"variant catboost: the library keeps no monotone directions on a GPU.*income"
+    ):
+        fit("catboost", parts, device="cuda")
+    with pytest.raises(ValueError, match="variant catboost: parameter 'rsm' must be 1 on a GPU"):
+        fit("catboost", parts, device="cuda", monotone={}, params={"rsm": 0.5})
+    with pytest.raises(ValueError, match="variant catboost: parameter 'border_count' must be at most 255 on a GPU"):
+        fit("catboost", parts, device="cuda", monotone={}, params={"border_count": 512})
+
+
+def test_what_catboost_is_asked_for_on_a_gpu_is_what_it_takes() -> None:
+    """The library's own check of parameters, which needs no GPU."""
+    from catboost._catboost import CatBoostError, _check_train_params
+
+    def check(**changes: Any) -> None:
+        _check_train_params({"loss_function": "Logloss", "task_type": "GPU", "bootstrap_type": "MVS", **changes})
+
+    with pytest.raises(CatBoostError, match="rsm on GPU"):
+        check(**VARIANTS["catboost"].defaults)
+    check(**VARIANTS["catboost"].resolve({}, "cuda"))
+
+
+@pytest.mark.parametrize("name", ["xgboost", "catboost"])
+def test_a_gpu_that_is_not_there_is_an_error(name: str, parts: dict[str, pd.DataFrame]) -> None:
+    if visible_gpus():
+        pytest.skip("there is a GPU here")
+    message = {"xgboost": "device cuda was asked for and the library uses cpu", "catboost": "catboost refuses"}[name]
+    with pytest.raises(ValueError, match=f"variant {name}: {message}"):
+        fit(name, parts, device="cuda", monotone={})
+
+
+def test_lightgbm_trains_on_the_cpu_whatever_the_device(
+    parts: dict[str, pd.DataFrame], fitted: dict[str, Fitted]
+) -> None:
+    found = fit("lightgbm", parts, device="cuda")
+    assert found.model.model_to_string() == fitted["lightgbm"].model.model_to_string()
+
+
+@pytest.mark.parametrize("name", ["xgboost", "catboost"])
+def test_a_model_of_a_gpu_scores_anywhere(name: str, parts: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    if not visible_gpus():
+        pytest.skip("needs a GPU that CUDA can use")
+    variant, found = VARIANTS[name], fit(name, parts, device="cuda", monotone={})
+    on_cpu = fit(name, parts, monotone={}, params={**QUICK[name], **({"rsm": 1.0} if name == "catboost" else {})})
+    variant.save(found.model, tmp_path / "model")
+    loaded = variant.load(tmp_path / "model")
+    margins = margin(name, loaded, parts["test"])
+    assert np.array_equal(margins, margin(name, found.model, parts["test"]))
+    truth = parts["test"]["default"]
+    assert auc(truth, 1 / (1 + np.exp(-margins))) == pytest.approx(
+        auc(truth, 1 / (1 + np.exp(-margin(name, on_cpu.model, parts["test"])))), abs=0.02
+    )
+
+
+@ALL
+@pytest.mark.parametrize("key", ["device", "task_type"])
+def test_the_device_is_no_parameter(name: str, key: str) -> None:
+    with pytest.raises(ValueError, match=f"parameter '{key}' is not free: it is set from device"):
+        VARIANTS[name].resolve({key: "GPU"})
 
 
 # Encoding

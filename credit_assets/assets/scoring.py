@@ -126,8 +126,7 @@ class _Models:
 
         if version.version not in self._scorers:
             self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
-        frame = features.to_pandas(date_as_object=False)
-        scores = self._scorers[version.version].score(frame, threads=self._settings.training_threads)
+        scores = self._scorers[version.version].score(features, threads=self._settings.training_threads)
         return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy())
 
     def _score_beside(self, features: pa.Table, version: str, days: Sequence[date]) -> Scored | None:

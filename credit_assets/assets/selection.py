@@ -91,12 +91,11 @@ def compare_with_champion(
     unseen_from = date.fromisoformat(champion.tags["test_from"])
     rows = rows.filter(pc.greater_equal(rows[date_column], pa.scalar(unseen_from)))
     record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
-    frame = rows.to_pandas(date_as_object=False)
-    target = frame["default"].to_numpy()
+    target = rows["default"].to_numpy()
     if len(set(target)) < 2:
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = CreditScorer.load(tracking.download(best["model_uri"])).pd(frame)
-    theirs = CreditScorer.load(registry.download(champion)).pd(frame)
+    ours = CreditScorer.load(tracking.download(best["model_uri"])).pd(rows)
+    theirs = CreditScorer.load(registry.download(champion)).pd(rows)
     return {
         **record,
         "comparable": True,

@@ -53,8 +53,9 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         loan_outcomes: Table,
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
+        import pyarrow.compute as pc
+
         from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, join_findings, training_gates
-        from credit_assets.ml.schemas import to_table, training_schema
 
         as_of = date.fromisoformat(context.partition_key)
         window = CohortWindow(as_of, settings.window_days, settings.lookback_days)
@@ -63,36 +64,37 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
                 f"no cohort is mature by {as_of}: its training set spans the applications of {window.first} .. "
                 f"{window.last}, and the first partition is {settings.start_date} (CREDIT_START_DATE)"
             )
-        features = processed_features.to_pandas(date_as_object=False)
-        outcomes = loan_outcomes.to_pandas(date_as_object=False)
-        frame = assemble_training_set(
-            features,
-            outcomes,
+        table = assemble_training_set(
+            processed_features,
+            loan_outcomes,
             window,
             portfolio,
             test_share=settings.test_share,
             validation_share=settings.validation_share,
         )
-        gates = training_gates(frame, portfolio, window)
-        rows = frame.groupby("split", observed=True)["default"].agg(["size", "sum", "mean"])
+        gates = training_gates(table, portfolio, window)
         metadata = {
             "cohorts": f"{window.first} .. {window.last}",
-            **asdict(join_findings(features, outcomes, window, portfolio)),
-            "default_rate": float(frame["default"].mean()) if len(frame) else None,
-            "splits": dg.MetadataValue.md(
-                "| split | loans | bads | default rate |\n|---|---:|---:|---:|\n"
-                + "\n".join(
-                    f"| {s} | {rows.loc[s, 'size']:,} | {rows.loc[s, 'sum']:,} | {rows.loc[s, 'mean']:.2%} |"
-                    for s in ("train", "validation", "test")
-                    if s in rows.index
-                )
-            ),
+            **asdict(join_findings(processed_features, loan_outcomes, window, portfolio)),
+            "default_rate": pc.mean(table["default"]).as_py(),
+            "splits": dg.MetadataValue.md(splits(table)),
         }
-        table = to_table(frame, training_schema(portfolio))
         staged = stage(store, store.path("training_set", f"{as_of}.parquet"), table, gates)
         return daily_result(context, {as_of: staged}, {as_of: gates}, {as_of: metadata})
 
     return training_set
+
+
+def splits(table: Table) -> str:
+    """Loans and defaults of each split of a training set, in markdown."""
+    counts = table.group_by("split").aggregate([("default", "count"), ("default", "sum")])
+    found = {row["split"]: (row["default_count"], row["default_sum"]) for row in counts.to_pylist()}
+    lines = [
+        f"| {split} | {found[split][0]:,} | {found[split][1]:,} | {found[split][1] / found[split][0]:.2%} |"
+        for split in ("train", "validation", "test")
+        if split in found
+    ]
+    return "\n".join(["| split | loans | bads | default rate |", "|---|---:|---:|---:|", *lines])
 
 
 def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
-# Rows held at a time while streaming: about 10 MB of a wide table.
-BATCH_ROWS = 50_000
 # How a column that should hold days is stored. "text" holds ISO days, which sort as days do.
 Stored = Literal["date", "timestamp", "text", "other"]
 _FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
@@ -78,6 +76,15 @@ class Source:
         return cls(names.table, names.id, names.date, outcomes_schema(portfolio), required, portfolio.name)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a query streams: batches, each as one Arrow array or sequence per column; and whether they are ordered,
+    or come in any order."""
+
+    batches: Iterator[Sequence[Any]]
+    ordered: bool = True
+
+
 class Session(ABC):
     """An open connection in a transaction. Errors of the driver leave it as TransientError or PermanentError."""
 
@@ -93,8 +100,8 @@ class Session(ABC):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]: ...
 
     @abstractmethod
-    def stream(self, query: sa.Executable) -> Iterator[Sequence[Any]]:
-        """Batches of rows, each as one Arrow array or sequence per column."""
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+        """The rows of a query on the table of `source`, whose columns it selects; `order`: what orders them."""
 
     @abstractmethod
     def change(self, statement: sa.Executable) -> int:
@@ -211,6 +218,8 @@ class Warehouse(ABC):
         import pyarrow as pa
         import sqlalchemy as sa
 
+        from credit_assets.resources.warehouse.ordering import in_order
+
         with ExitStack() as closing:
             session = closing.enter_context(self._session())
             table, stored = self._open(session, source, source.schema.names)
@@ -223,12 +232,14 @@ class Warehouse(ABC):
             if pa.types.is_string(source.schema.field(source.id).type):
                 key = session.sorted_text(key, stored[source.id])
             query = sa.select(*shown).where(*_between(day, stored[source.day], start, end))
-            batches = session.stream(query.order_by(_day_of(day, stored[source.day]), key))
+            rows = session.stream(query, (_day_of(day, stored[source.day]), key), source)
             # The reader outlives this call, and so does the connection: the generator closes it.
             kept_open = closing.pop_all()
-        if stored[source.day] == "text":
-            batches = self._or_explain(session, source, batches)
-        return pa.RecordBatchReader.from_batches(source.schema, self._fitted(source, batches, kept_open))
+        batches = self._or_explain(source, rows.batches) if stored[source.day] == "text" else rows.batches
+        fitted: Iterator[pa.RecordBatch] = self._fitted(source, batches, kept_open)
+        if not rows.ordered:
+            fitted = in_order(fitted, source.schema, (source.day, source.id))
+        return pa.RecordBatchReader.from_batches(source.schema, fitted)
 
     def _fitted(
         self, source: Source, batches: Iterator[Sequence[Any]], kept_open: ExitStack
@@ -249,9 +260,7 @@ class Warehouse(ABC):
                     yield pa.RecordBatch.from_arrays(arrays, schema=source.schema)
         _refuse_misfits(misfits, source, f"in {self.describe()}")
 
-    def _or_explain(
-        self, session: Session, source: Source, batches: Iterator[Sequence[Any]]
-    ) -> Iterator[Sequence[Any]]:
+    def _or_explain(self, source: Source, batches: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
         import sqlalchemy as sa
 
@@ -260,10 +269,11 @@ class Warehouse(ABC):
             empty = False
             yield batch
         if empty:
-            table = _table(session, source.table, (source.day,))
-            day = table.c[session.identifier(source.day)]
-            odd = sa.select(sa.func.count()).select_from(table).where(day.not_like("____-__-__%"))
-            count = session.rows(odd)[0][0]
+            with self._session() as session:
+                table = _table(session, source.table, (source.day,))
+                day = table.c[session.identifier(source.day)]
+                odd = sa.select(sa.func.count()).select_from(table).where(day.not_like("____-__-__%"))
+                count = session.rows(odd)[0][0]
             if count:
                 _refuse_misfits(Counter({source.day: count}), source, f"in {self.describe()}")
 

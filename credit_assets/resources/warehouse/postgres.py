@@ -10,7 +10,7 @@ written into it by SQLAlchemy's own literals.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -57,26 +57,84 @@ def _way(stored: Any, wanted: pa.DataType) -> str | None:
 
 
 def open_stream(
-    arguments: Mapping[str, Any], query: sa.Select[Any], schema: pa.Schema, as_text: set[str], closing_later: ExitStack
+    arguments: Mapping[str, Any], query: sa.Select[Any], schema: pa.Schema, as_text: set[str], until: ExitStack
 ) -> Iterator[Sequence[pa.Array]]:
     """Batches of the query's rows, one Arrow array a column of `schema`, in no order.
 
-    `arguments`: what SQLAlchemy gives psycopg to connect. The connection is closed with `closing_later`. Raises the
-    errors of `adbc_driver_manager`, whose messages may quote values; PermanentError for a day outside the calendar.
+    `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `until`: closes the connection.
+    Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
+    while reading also PermanentError for a day that no calendar has.
     """
-    from adbc_driver_manager import StatementOptions as _  # noqa: F401
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
     from adbc_driver_postgresql import StatementOptions, dbapi
     from psycopg.conninfo import make_conninfo
 
     known = {name: value for name, value in arguments.items() if name not in _NOT_LIBPQ}
-    with ExitStack() as opened:
-        connection = opened.enter_context(closing(dbapi.connect(make_conninfo(**known))))
-        size = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
-        cursor = opened.enter_context(closing(connection.cursor(adbc_stmt_kwargs=size)))
-        # Days of timestamps with a time zone are days in UTC, wherever this runs. LOCAL: a pooler between would keep
-        # it for others.
+    connection = until.enter_context(closing(dbapi.connect(make_conninfo(**known))))
+    size = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
+    cursor = until.enter_context(closing(connection.cursor(adbc_stmt_kwargs=size)))
+    text = _text(query, as_text)
+
+    def arrays() -> Iterator[Sequence[pa.Array]]:
+        # Days of timestamps with a time zone are days in UTC, wherever this runs. LOCAL: a pooler in between would
+        # keep it for others.
         cursor.execute("SET LOCAL TIME ZONE 'UTC'")
-        cursor.execute(_text(query, as_text))
-        kept = opened.pop_all()
-    closing_later.enter_context(kept)
-    return _arrays(cursor, schema)
+        cursor.adbc_statement.set_sql_query(text)
+        stream, _ = cursor.adbc_statement.execute_query()
+        # Not the cursor's own reader: it loses what kind of error ends a stream.
+        with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
+            for batch in reader:
+                yield [_usual(array, field) for array, field in zip(batch.columns, schema, strict=True)]
+
+    return arrays()
+
+
+def _text(query: sa.Select[Any], as_text: set[str]) -> str:
+    import sqlalchemy as sa
+
+    if as_text:
+        inner = query.subquery()
+        query = sa.select(*(sa.cast(c, sa.Text) if c.name in as_text else c for c in inner.c))
+    return query.compile(dialect=_dialect(), compile_kwargs={"literal_binds": True}).string
+
+
+@cache
+def _dialect() -> Any:
+    """PostgreSQL's SQL without psycopg's doubled percent signs."""
+    from sqlalchemy.dialects.postgresql.base import PGDialect
+
+    return PGDialect(paramstyle="qmark")
+
+
+def _usual(array: pa.Array, field: pa.Field) -> pa.Array:
+    """The array as `fit` takes it, where the driver gives PostgreSQL's type in a form of its own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.ExtensionArray):  # NUMERIC, as text
+        array = array.storage
+        array = pc.if_else(pc.equal(array, "nan"), pa.scalar(None, array.type), array)
+        if not pa.types.is_floating(field.type):
+            # 3.00 is a whole number as a decimal, and not as text.
+            with suppress(pa.ArrowInvalid):
+                return pc.cast(array, pa.decimal128(38, 10))
+    elif pa.types.is_float32(array.type):
+        # By way of its text, as PostgreSQL shows it and psycopg reads it: 1.1, not 1.10000002384186.
+        return pc.cast(pc.cast(array, pa.string()), pa.float64())
+    elif pa.types.is_date32(array.type):
+        _refuse_days_of_no_calendar(array, field.name)
+    return array
+
+
+def _refuse_days_of_no_calendar(array: pa.Array, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # 'infinity' comes through as a day like others, and years before 1 as days that Python does not have.
+    ends = pc.min_max(pc.cast(array, pa.int32()))
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    epoch = date(1970, 1, 1).toordinal()
+    if first is not None and not (date.min.toordinal() <= first + epoch and last + epoch <= date.max.toordinal()):
+        raise PermanentError(
+            f"column {name} holds days before year 1, after year 9999 or infinite ones: correct them, or store null"
+        )

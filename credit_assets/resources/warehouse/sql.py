@@ -6,19 +6,24 @@ PostgreSQL and SQLite; reading needs no more than a dialect, writing needs tempo
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.resources.warehouse.base import BATCH_ROWS, Session, Stored, Warehouse, split_name
+from credit_assets.resources.warehouse.base import Rows, Session, Source, Stored, Warehouse, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
+logger = logging.getLogger(__name__)
+
+# Rows held at a time as Python values: about 50 MB of a wide table.
+BATCH_ROWS = 50_000
 CONNECT_SECONDS = 10
 # Refusals of a connection that no retry mends. Drivers give them no class or code of their own.
 _REFUSED = (
@@ -46,19 +51,20 @@ class SqlWarehouse(Warehouse):
         engine = self._engine(write=write)
         connected = False
         try:
-            with engine.connect() as connection:
+            with engine.connect() as connection, ExitStack() as until:
                 connected = True
                 if engine.dialect.name == "postgresql":
                     # Days of timestamps with a time zone are days in UTC, wherever this runs.
                     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
-                yield _SqlSession(connection)
-                connection.commit()
+                yield _SqlSession(connection, until)
+                if not connection.closed:
+                    connection.commit()
         except sa.exc.SQLAlchemyError as error:
             # Not chained: drivers quote the values that they refuse.
             raise self._explained(error, connected) from None
         except Exception as error:
             # Streaming and COPY reach the driver past SQLAlchemy's wrapping.
-            if not any(base.__module__.startswith("psycopg") for base in type(error).__mro__):
+            if not any(base.__module__.startswith(("psycopg", "adbc_")) for base in type(error).__mro__):
                 raise
             raise self._driver_failed(error, connected) from None
         finally:
@@ -150,9 +156,11 @@ class SqlWarehouse(Warehouse):
 
 
 class _SqlSession(Session):
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, until: ExitStack) -> None:
         self._connection = connection
         self._dialect = connection.dialect
+        self._until = until
+        self._types: dict[str, dict[str, Any]] = {}
 
     def identifier(self, name: str) -> str:
         from sqlalchemy.sql import quoted_name
@@ -168,7 +176,8 @@ class _SqlSession(Session):
             found = sa.inspect(self._connection).get_columns(self.identifier(name), schema=schema)
         except sa.exc.NoSuchTableError:
             return None
-        return {column["name"]: self._stored(column["type"]) for column in found}
+        self._types[table] = {column["name"]: column["type"] for column in found}
+        return {name: self._stored(kind) for name, kind in self._types[table].items()}
 
     def _stored(self, kind: Any) -> Stored:
         import sqlalchemy as sa
@@ -190,10 +199,38 @@ class _SqlSession(Session):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._connection.execute(query)]
 
-    def stream(self, query: sa.Executable) -> Iterator[Sequence[Any]]:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+        copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
+        if copied is not None:
+            return Rows(copied, ordered=False)
         options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
-        result = self._connection.execution_options(**options).execute(query)
-        return (tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
+        result = self._connection.execution_options(**options).execute(query.order_by(*order))
+        return Rows(tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
+
+    def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
+        """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
+        import adbc_driver_manager
+
+        from credit_assets.resources.warehouse.postgres import columns_to_cast, open_stream
+
+        as_text = columns_to_cast(self._types[source.table], source.schema)
+        if as_text is None:
+            return None
+        url = self._connection.engine.url
+        arguments = {"connect_timeout": CONNECT_SECONDS, **self._dialect.create_connect_args(url)[1]}
+        try:
+            rows = open_stream(arguments, query, source.schema, as_text, self._until)
+        except adbc_driver_manager.Error as error:
+            # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
+            logger.warning(
+                "reading %s row by row, which is slow: the Arrow driver could not connect (%s)",
+                source.table,
+                type(error).__name__,
+            )
+            return None
+        # Not needed beside the other one; left in its transaction, a server may take it for abandoned.
+        self._connection.close()
+        return rows
 
     def change(self, statement: sa.Executable) -> int:
         # Without the option an INSERT ... SELECT reports -1.
