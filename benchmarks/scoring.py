@@ -30,7 +30,7 @@ ROUNDS = 200
 TRAINED_ON = 100_000
 FULL, QUICK = 1_000_000, 50_000
 JUDGED_FROM = 1_000_000
-_EXPLAINED = 20_000
+_EXPLAINED = 2_000
 _TIMES = 3
 # Log-odds: ours are the library's, calibrated, and must be the same numbers.
 _AGREE = 1e-9

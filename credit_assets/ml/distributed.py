@@ -64,6 +64,8 @@ Most of it is the sampling of other rows: it falls with the square root of the n
 _LOCK = "credit-assets-training"
 # Row groups each worker must get at least, for whole groups to be shared out evenly enough; else rows are.
 _GROUPS_EACH = 4
+# Seconds that a scheduler may take to answer the simplest question, and that are spent on one that may be gone.
+_ANSWER, _BRIEFLY = 20.0, 5.0
 # What the model's text says of the machines that trained it: addresses, of no use to whoever reads the model.
 _MACHINES = re.compile(
     r"^\[(machines|machine_list_filename|local_listen_port|num_machines|time_out|num_threads): .*\n", re.M
@@ -712,7 +714,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     try:
         yield client
     finally:
-        client.close(timeout=5)
+        _briefly(client.close)
 
 
 def _workers(client: Any, cluster: Cluster) -> list[_Worker]:
@@ -788,11 +790,9 @@ def _watched(client: Any, cluster: Cluster, addresses: Sequence[str], variant: s
         gone = _gone(client, addresses) if thread.is_alive() else ""
         if gone:
             # Left held by a client that is gone, it would keep the next attempt waiting.
-            if client.status == "running":
-                with suppress(Exception):
-                    lock.release()
+            _briefly(lock.release)
             # Ends the thread as well: whatever it waits for on the cluster is cancelled.
-            client.close(timeout=5)
+            _briefly(client.close)
             raise TransientError(f"CREDIT_DASK_SCHEDULER {cluster.scheduler}: {gone} while {variant} was trained")
     error = outcome.get("error")
     if error is None:
@@ -830,11 +830,23 @@ def _gone(client: Any, addresses: Sequence[str]) -> str:
     if client.status != "running":
         return "the scheduler was lost"
     try:
-        there = set(client.nthreads())
+        there = set(client.sync(client.scheduler.ncores, callback_timeout=_ANSWER))
     except Exception as error:
         return f"the scheduler was lost ({type(error).__name__})"
     lost = sorted(set(addresses) - there)
     return f"lost Dask worker {', '.join(lost)}" if lost else ""
+
+
+def _briefly(act: Callable[[], object]) -> None:
+    """Do something with a cluster that may be gone: errors do not count, and after some seconds nor does it."""
+
+    def target() -> None:
+        with suppress(Exception):
+            act()
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(_BRIEFLY)
 
 
 def _is_network(error: BaseException) -> bool:

@@ -40,8 +40,13 @@ class _StoreIOManager(dg.UPathIOManager):
     """Base of the two I/O managers: same paths, same atomic writes, ranges of partitions as well as one."""
 
     def __init__(self, store: Store) -> None:
+        # Without the parent's: it wants the path at once, and paths import file systems, which the definitions never
+        # touch. That was a third of loading them.
         self.store = store
-        super().__init__(base_path=store.root)
+
+    @property
+    def _base_path(self) -> UPath:
+        return self.store.root
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write one partition, or each partition of a `ByDay`."""

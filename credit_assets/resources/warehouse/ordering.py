@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.failures import PermanentError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 # Rows of a batch: about 35 MB of the packaged portfolio's table.
@@ -87,21 +88,63 @@ def in_order(
             if size > HELD_BYTES:
                 yield from _by_duckdb(_emptied(held), batches, schema, keys)
                 return
-    table = pa.Table.from_batches(held, schema)
+    # In one piece: to take rows out of many is slower.
+    table = pa.Table.from_batches(held, schema).combine_chunks()
     held.clear()
-    if not ordered:
-        table = _sorted(table, keys)
-    yield from table.to_batches(BATCH_ROWS)
+    if ordered:
+        yield from table.to_batches(BATCH_ROWS)
+        return
+    places = _places(table, keys)
+    for start in range(0, len(places), BATCH_ROWS):
+        yield from table.take(places[start : start + BATCH_ROWS]).to_batches()
 
 
-def _sorted(table: pa.Table, keys: tuple[str, str]) -> pa.Table:
+def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
+    """The place in the table of each row of the ordered table; rows of equal keys stay as they are.
+
+    Rows of a table in one piece.
+    """
+    import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    # By one key is half the work, and one day is what is mostly read.
-    ends = pc.min_max(table[keys[0]])
-    one = ends["min"].equals(ends["max"]) and not table[keys[0]].null_count
-    order = pc.sort_indices(table, [(key, "ascending") for key in keys[1 if one else 0 :]])
-    return table.take(order)
+    first, second = (table[key] for key in keys)
+    plain = pa.types.is_date32(first.type) and (pa.types.is_string(second.type) or pa.types.is_integer(second.type))
+    if not plain or first.null_count or second.null_count or not table.num_rows:
+        return pc.sort_indices(table, [(key, "ascending") for key in keys])
+    found = second.chunk(0)
+    places = _text_places(found) if pa.types.is_string(found.type) else np.argsort(found.to_numpy(), kind="stable")
+    days = pc.cast(first, pa.int32()).to_numpy()
+    if days.min() != days.max():
+        places = places[np.argsort(days[places], kind="stable")]
+    return pa.array(places)
+
+
+def _text_places(texts: pa.Array) -> np.ndarray:
+    """What sorts texts by their bytes, in a third of the time that comparing texts takes.
+
+    What all begin with says nothing; of the rest the first eight bytes, as a number, settle nearly all, and texts are
+    compared only where these are equal.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(texts)
+    common = len(os.path.commonprefix([ends["min"].as_py().encode(), ends["max"].as_py().encode()]))
+    raw = pc.cast(texts, pa.binary())
+    filled = pc.binary_join_element_wise(pc.binary_slice(raw, common, common + 8), bytes(8), b"")
+    eight = pc.cast(pc.binary_slice(filled, 0, 8), pa.binary(8))
+    numbers = np.frombuffer(eight.buffers()[1], ">u8", len(eight), 8 * eight.offset).astype(np.uint64)
+    places: np.ndarray = np.argsort(numbers)
+    numbers = numbers[places]
+    same = numbers[1:] == numbers[:-1]
+    if same.any():
+        # Runs of equal numbers stand in order among themselves, so all of them can be sorted at once.
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        rows = np.sort(places[tied])
+        places[tied] = rows[pc.sort_indices(texts.take(pa.array(rows))).to_numpy()]
+    return places
 
 
 def _emptied(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

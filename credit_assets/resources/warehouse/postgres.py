@@ -67,10 +67,8 @@ def open_stream(
     """
     from adbc_driver_manager._reader import AdbcRecordBatchReader
     from adbc_driver_postgresql import StatementOptions, dbapi
-    from psycopg.conninfo import make_conninfo
 
-    known = {name: value for name, value in arguments.items() if name not in _NOT_LIBPQ}
-    connection = until.enter_context(closing(dbapi.connect(make_conninfo(**known))))
+    connection = until.enter_context(closing(dbapi.connect(conninfo(arguments))))
     size = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
     cursor = until.enter_context(closing(connection.cursor(adbc_stmt_kwargs=size)))
     text = _text(query, as_text)
@@ -87,6 +85,13 @@ def open_stream(
                 yield [_usual(array, field) for array, field in zip(batch.columns, schema, strict=True)]
 
     return arrays()
+
+
+def conninfo(arguments: Mapping[str, Any]) -> str:
+    """What libpq needs to connect as psycopg.connect(**arguments) does."""
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**{name: value for name, value in arguments.items() if name not in _NOT_LIBPQ})
 
 
 def _text(query: sa.Select[Any], as_text: set[str]) -> str:

@@ -135,12 +135,14 @@ class SqlWarehouse(Warehouse):
             if "database is locked" not in lowered and any(part in lowered for part in _REFUSED):
                 return PermanentError(f"{self.describe()} refused the connection: {text}; correct CREDIT_WAREHOUSE_URL")
             return TransientError(f"{self.describe()} is unreachable: {text}; is the server running?")
-        if {"DataError", "IntegrityError"} & classes:
+        state = getattr(error, "sqlstate", None) or ""
+        if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
             return PermanentError(
                 f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "
                 "with the portfolio; nothing was written"
             )
-        if any(part in type(error).__name__.lower() or part in lowered for part in _MISSING):
+        gone = any(part in type(error).__name__.lower() or part in lowered for part in _MISSING)
+        if gone or state in ("42P01", "42703"):
             return PermanentError(f"{self.describe()}: {text}; correct the portfolio, or run `credit-assets load`")
         if {"OperationalError", "InterfaceError"} & classes:
             return TransientError(f"{self.describe()}: {text}")
