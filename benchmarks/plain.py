@@ -43,7 +43,6 @@ def run_day(settings: Settings, day: date) -> None:
     from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
     from credit_assets.ml.contracts import check_applications, check_outcomes
     from credit_assets.ml.features import feature_table
-    from credit_assets.ml.schemas import to_table, training_schema
     from credit_assets.resources.warehouse import open_warehouse
 
     portfolio, files = settings.portfolio_contract, Files(settings)
@@ -63,16 +62,15 @@ def run_day(settings: Settings, day: date) -> None:
     window = CohortWindow(day, settings.window_days, settings.lookback_days)
     cohorts = [files.read_table("processed_features", one) for one in _days(window.first, window.last)]
     known = [files.read_table("loan_outcomes", one) for one in _days(window.first, day)]
-    frame = assemble_training_set(
-        pa.concat_tables(cohorts).to_pandas(date_as_object=False),
-        pa.concat_tables(known).to_pandas(date_as_object=False),
+    training_set = assemble_training_set(
+        pa.concat_tables(cohorts),
+        pa.concat_tables(known),
         window,
         portfolio,
         test_share=settings.test_share,
         validation_share=settings.validation_share,
     )
-    gates = training_gates(frame, portfolio, window)
-    training_set = to_table(frame, training_schema(portfolio))
+    gates = training_gates(training_set, portfolio, window)
     files.write_table("training_set", day, training_set, gates)
 
     _models(settings, day, training_set, gates, files)
@@ -165,7 +163,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in records},
         "failed_variants": [],
         "evaluation": best["metrics"]["test"],
-        "champion": _against_champion(tested, date_column, best, day, registry),
+        "champion": _against_champion(tested, settings, best, day, registry),
     }
     files.write_record("trained_model", day, trained)
 
@@ -284,7 +282,7 @@ def _candidate(
 
 
 def _against_champion(
-    tested: pa.Table, date_column: str, best: dict[str, Any], day: date, registry: Any
+    tested: pa.Table, settings: Settings, best: dict[str, Any], day: date, registry: Any
 ) -> dict[str, Any] | None:
     """Both models on the newest rows, which neither has seen."""
     import pyarrow as pa
@@ -297,10 +295,12 @@ def _against_champion(
     if champion is None:
         return None
     unseen_from = date.fromisoformat(champion.tags["test_from"])
-    rows = tested.filter(pc.greater_equal(tested[date_column], pa.scalar(unseen_from)))
+    dates = tested[settings.portfolio_contract.date_column]
+    rows = tested.filter(pc.greater_equal(dates, pa.scalar(unseen_from)))
     target = rows["default"].to_numpy()
-    ours = CreditScorer.load(registry.tracking.download(best["model_uri"])).pd(rows)
-    theirs = CreditScorer.load(registry.download(champion)).pd(rows)
+    threads = settings.training_threads
+    ours = CreditScorer.load(registry.tracking.download(best["model_uri"])).pd(rows, threads=threads)
+    theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
     return {
         "version": champion.version,
         "as_of": champion.as_of.isoformat(),

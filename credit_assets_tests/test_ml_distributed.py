@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -347,7 +348,7 @@ def test_a_worker_lost_in_training_is_transient_and_the_next_attempt_trains(path
 
 @pytest.mark.slow
 def test_a_scheduler_lost_in_training_is_transient(path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("distributed", reason="the dask extra is not installed")
+    Client = pytest.importorskip("distributed", reason="the dask extra is not installed").Client
     file = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
@@ -358,11 +359,11 @@ def test_a_scheduler_lost_in_training_is_transient(path: Path, tmp_path: Path) -
             if file.exists() and file.stat().st_size:
                 break
             time.sleep(0.1)
-        import json
-
         address = json.loads(file.read_text())["address"]
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
         workers.append(subprocess.Popen([*worker, "--no-dashboard", "--death-timeout", "5"], stderr=subprocess.DEVNULL))
+        with Client(address, set_as_default=False, timeout=30) as client:
+            client.wait_for_workers(2, timeout=60)
         ended: list[float] = []
         _when_training(address, lambda pids: (scheduler.kill(), ended.append(time.monotonic())))
         with pytest.raises(TransientError, match="CREDIT_DASK_SCHEDULER"):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError, TransientError
@@ -527,7 +528,7 @@ def log_constant_model(tracking: Tracking, folder: Path, **more: Any) -> tuple[s
     with candidate(tracking, **more) as run:
         uri = run.log_model(
             constant_scorer(folder),
-            input_example=example_application(applications(), portfolio),
+            input_example=example_application(pa.Table.from_pandas(applications()), portfolio),
             signature=application_signature(portfolio),
             pip_requirements=pinned("mlflow", "pandas"),
         )
@@ -602,17 +603,17 @@ def test_the_model_holds_no_code_and_answers_raw_columns_with_missing_integers(
 
 
 def test_the_example_is_nobodys_application() -> None:
-    example = example_application(applications(), load_portfolio())
+    example = example_application(pa.Table.from_pandas(applications()), load_portfolio())
     assert example.to_dict("records")[0]["annual_income"] == 2.5
     assert example.to_dict("records")[0]["purpose"] == "car"
-    empty = example_application(applications().head(0), load_portfolio())
+    empty = example_application(pa.Table.from_pandas(applications().head(0)), load_portfolio())
     assert empty["purpose"].tolist() == [None]
 
 
 def test_a_data_set_is_recorded_with_its_digest_and_none_of_its_rows(tracking: Tracking) -> None:
-    frame = applications().assign(default=0, annual_income=123454321.0)
+    table = pa.Table.from_pandas(applications().assign(default=0, annual_income=123454321.0))
     with candidate(tracking) as run:
-        run.log_dataset("training_set", digest="ab" * 32, frame=frame, source="s3://b/x.parquet", target="default")
+        run.log_dataset("training_set", digest="ab" * 32, table=table, source="s3://b/x.parquet", target="default")
     (entry,) = tracking.client.get_run(run.run_id).inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("training_set", ("ab" * 32)[:36])
     assert "s3://b/x.parquet" in entry.dataset.source

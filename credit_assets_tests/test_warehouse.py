@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -350,10 +351,10 @@ def test_ids_sort_by_bytes_everywhere(empty: Warehouse, portfolio: Portfolio) ->
 
 
 def test_streams_in_batches(empty: Warehouse, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch) -> None:
-    from credit_assets.resources.warehouse import duckdb_file, sql
+    from credit_assets.resources.warehouse import duckdb_file, ordering, sql
 
-    monkeypatch.setattr(sql, "BATCH_ROWS", 2_048)
-    monkeypatch.setattr(duckdb_file, "BATCH_ROWS", 2_048)
+    for module in (sql, duckdb_file, ordering):
+        monkeypatch.setattr(module, "BATCH_ROWS", 2_048)
     empty.create_tables(portfolio)
     empty.write(portfolio, applications(portfolio, 10_000), None)
     sizes = [batch.num_rows for batch in empty.read_applications(portfolio, DAY, date(2034, 1, 1))]
@@ -449,28 +450,205 @@ def test_unreachable_server_is_transient_and_masked(portfolio: Portfolio) -> Non
     assert failed.value.__suppress_context__
 
 
+@pytest.mark.parametrize("way", ["sorted in memory", "sorted by DuckDB", "row by row"])
 def test_a_connection_that_breaks_while_streaming_is_transient(
-    postgres_database: str,
-    portfolio: Portfolio,
-    monkeypatch: pytest.MonkeyPatch,
+    way: str, postgres_database: str, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import psycopg
-
-    from credit_assets.resources.warehouse import sql
+    from credit_assets.resources.warehouse import arrow_columns, ordering, postgres, sql
 
     monkeypatch.setattr(sql, "BATCH_ROWS", 500)
+    monkeypatch.setattr(postgres, "BATCH_BYTES", 2**16)
+    if way == "sorted by DuckDB":
+        monkeypatch.setattr(ordering, "HELD_BYTES", 1)
     warehouse = open_warehouse(postgres_database)
     warehouse.create_tables(portfolio)
     warehouse.write(portfolio, applications(portfolio, 20_000), None)
-    reader = warehouse.read_applications(portfolio, DAY, date(2034, 1, 1))
-    reader.read_next_batch()
-    with psycopg.connect(postgres_database, autocommit=True) as connection:
+    if way == "row by row":
+        execute(warehouse, NOT_FOR_ARROW)
+    met: list[type] = []
+
+    def break_it(values: Any, wanted: pa.DataType) -> tuple[pa.Array, int]:
+        if not met:
+            _end_connections(postgres_database)
+        met.append(type(values))
+        return fit(values, wanted)
+
+    monkeypatch.setattr(arrow_columns, "fit", break_it)
+    with pytest.raises(TransientError, match="postgresql://postgres:"):
+        warehouse.read_applications(portfolio, DAY, date(2034, 1, 1)).read_all()
+    assert met[0] is (tuple if way == "row by row" else pa.StringArray)
+    assert len(met) < 20_000 / 100 * len(portfolio.columns)
+
+
+# A type that the Arrow driver is not trusted with.
+NOT_FOR_ARROW = "ALTER TABLE loan_applications ALTER state TYPE BYTEA USING convert_to(state, 'UTF8')"
+
+
+def _end_connections(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    with pytest.raises(TransientError):
-        reader.read_all()
+
+
+def _connections(url: str) -> list[str]:
+    """Application names of the other connections to the database."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return [
+            name
+            for (name,) in connection.execute(
+                "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() "
+                "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+        ]
+
+
+def test_a_reader_from_postgresql_holds_one_connection_and_gives_it_back(
+    postgres_database: str, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from credit_assets.resources.warehouse import ordering, postgres
+
+    monkeypatch.setattr(ordering, "BATCH_ROWS", 1_000)
+    monkeypatch.setattr(postgres, "BATCH_BYTES", 2**16)
+    # Options of libpq reach both drivers: spaces and quotes, as in a password.
+    named = open_warehouse(f"{postgres_database}&application_name=it%27s%20%5Cours&options=-c%20geqo%3Doff")
+    named.create_tables(portfolio)
+    named.write(portfolio, applications(portfolio, 20_000), None)
+
+    def left() -> list[str]:
+        for _ in range(100):
+            if not (found := _connections(postgres_database)):
+                break
+            time.sleep(0.05)
+        return found
+
+    untouched = named.read_applications(portfolio, DAY, date(2034, 1, 1))
+    assert _connections(postgres_database) == ["it's \\ours"]
+    del untouched
+    assert left() == []
+    begun = named.read_applications(portfolio, DAY, date(2034, 1, 1))
+    assert begun.read_next_batch().num_rows == 1_000
+    del begun
+    assert left() == []
+
+    # The stream itself dropped in the middle, as by an error of whoever sorts.
+    monkeypatch.setattr(ordering.Ascending, "add", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        named.read_applications(portfolio, DAY, date(2034, 1, 1)).read_all()
+    assert left() == []
+
+
+def test_connection_arguments_survive_the_way_to_libpq() -> None:
+    import sqlalchemy as sa
+    from psycopg.conninfo import conninfo_to_dict
+
+    from credit_assets.resources.warehouse.postgres import conninfo
+
+    url = (
+        "postgresql+psycopg://us%40er:p%40ss%20w%2Ford%27%5C@/d?host=a:1&host=b:2&sslmode=verify-full&prepare_threshold=0"
+    )
+    engine = sa.create_engine(url)
+    assert conninfo_to_dict(conninfo(engine.dialect.create_connect_args(engine.url)[1])) == {
+        "user": "us@er",
+        "password": "p@ss w/ord'\\",
+        "host": "a,b",
+        "port": "1,2",
+        "dbname": "d",
+        "sslmode": "verify-full",
+    }
+
+
+def test_a_server_without_a_second_connection_is_read_row_by_row(
+    postgres_database: str, portfolio: Portfolio, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sqlalchemy import make_url
+
+    owner = open_warehouse(postgres_database)
+    owner.create_tables(portfolio)
+    owner.write(portfolio, applications(portfolio, 30), None)
+    role = f"single_{time.time_ns()}"
+    execute(
+        owner, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    url = make_url(postgres_database).set(username=role, password="s3cret").render_as_string(hide_password=False)
+    read = open_warehouse(url).read_applications(portfolio, DAY, DAY + timedelta(days=9)).read_all()
+    assert read.equals(owner.read_applications(portfolio, DAY, DAY + timedelta(days=9)).read_all())
+    assert "row by row, which is slow: the Arrow driver could not connect (OperationalError)" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+TYPES = {
+    # column of OTHER: types in PostgreSQL, a value as SQL, and what it is in the portfolio's type
+    "DaysPastDue30-59": [
+        ("int2", "7", 7), ("int4", "-7", -7), ("int8", "9007199254740993", 9007199254740993), ("numeric(12,2)", "3.00", 3),
+        ("numeric", "9007199254740993", 9007199254740993), ("numeric", "'NaN'", None), ("float4", "16777216", 16777216),
+        ("float8", "5", 5), ("varchar(9)", "' 8 '", 8), ("boolean", "true", 1), ("whole", "12", 12),
+    ],
+    "order": [
+        ("float4", "1.1", 1.1), ("float4", "'-infinity'", float("-inf")), ("float4", "'NaN'", None),
+        ("float4", "1e-40", 1e-40), ("float8", "0.1", 0.1), ("float8", "'NaN'", None), ("numeric(12,2)", "-0.07", -0.07),
+        ("numeric", "123456789012345678901234567890.5", 123456789012345678901234567890.5), ("numeric", "'NaN'", None),
+        ("int2", "3", 3.0), ("text", "'1e3'", 1000.0), ("boolean", "true", 1.0),
+    ],
+    "qualify": [
+        ("int2", "1", True), ("int4", "0", False), ("numeric(3,2)", "1.00", True), ("text", "'f'", False),
+        ("boolean", "true", True), ("float8", "0", False),
+    ],
+    "group": [
+        ("text", "'ä %s :x ?'", "ä %s :x ?"), ("char(3)", "'a'", "a  "), ("kind", "'b'", "b"), ("int4", "12", "12"),
+        ("uuid", "'7B0B5B5E-0000-4000-8000-000000000001'", "7b0b5b5e-0000-4000-8000-000000000001"),
+        ("short", "'dd'", "dd"), ("name", "'nn'", "nn"), ("numeric(4,2)", "1.50", "1.50"), ("bytea", "'x'", "x"),
+        ("float8", "1", "1.0"), ("boolean", "true", "True"), ("date", "'2024-02-28'", "2024-02-28"), ("citext", "'C'", "C"),
+    ],
+}  # fmt: skip
+
+
+def test_types_of_postgresql_read_the_same_either_way(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Arrow, and row by row through psycopg, which was the only way once."""
+    import sqlalchemy as sa
+
+    from credit_assets.resources.warehouse import postgres
+
+    warehouse = open_warehouse(postgres_database)
+    execute(
+        warehouse, "CREATE TYPE kind AS ENUM ('b', 'a')", "CREATE DOMAIN short AS varchar(9)", "CREATE DOMAIN whole AS int4"
+    )
+    try:
+        execute(warehouse, "CREATE EXTENSION citext")
+    except sa.exc.DBAPIError:
+        execute(warehouse, "CREATE DOMAIN citext AS text")
+    as_arrow = 0
+    for column, cases in TYPES.items():
+        for kind, value, expected in cases:
+            kinds = {
+                "select": "int4", "Day": "timestamptz", "DaysPastDue30-59": "int8", "order": "float8",
+                "qualify": "bool", "group": "text",
+            } | {column: kind}  # fmt: skip
+            made = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+            with sa.create_engine(postgres_database).begin() as connection:
+                connection.execute(sa.text('DROP TABLE IF EXISTS "Applicants-2024"'))
+                connection.execute(sa.text(f'CREATE TABLE "Applicants-2024" ({made})'))
+                row = f"INSERT INTO \"Applicants-2024\" (\"select\", \"Day\", \"{column}\") VALUES (1, '2024-02-28', "
+                connection.execute(sa.text(f"{row}{value.replace(':', chr(92) + ':')}), (2, '2024-02-28', NULL)"))
+            for way in ("arrow", "row by row"):
+                with monkeypatch.context() as patched:
+                    if way == "row by row":
+                        patched.setattr(postgres, "columns_to_cast", lambda *_: None)
+                    else:
+                        patched.setattr(postgres, "open_stream", counted := Mock(wraps=postgres.open_stream))
+                    read = warehouse.read_applications(OTHER, DAY, DAY).read_all()
+                assert read[column].to_pylist() == [expected, None], (kind, value, way)
+            as_arrow += counted.call_count
+    # All but name, numeric, bytea, float8, boolean and date that are to be text.
+    assert as_arrow == sum(map(len, TYPES.values())) - 6
+    assert not caplog.text
 
 
 def test_refused_by_the_server_is_permanent(postgres_url: str) -> None:

@@ -58,9 +58,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
             "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in trained},
             "failed_variants": sorted(r["variant"] for r in records.values() if r["status"] != "trained"),
             "evaluation": best["metrics"]["test"],
-            "champion": compare_with_champion(
-                training_set, settings.portfolio_contract.date_column, best, as_of, tracking, registry
-            ),
+            "champion": compare_with_champion(training_set, settings, best, as_of, tracking, registry),
         }
         return dg.MaterializeResult(
             value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=describe(record)
@@ -70,7 +68,12 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
 
 
 def compare_with_champion(
-    training_set: Table, date_column: str, best: dict[str, Any], as_of: date, tracking: Tracking, registry: Registry
+    training_set: Table,
+    settings: Settings,
+    best: dict[str, Any],
+    as_of: date,
+    tracking: Tracking,
+    registry: Registry,
 ) -> dict[str, Any] | None:
     """Both models on the out-of-time rows that neither has used; None while no champion is in force.
 
@@ -89,13 +92,14 @@ def compare_with_champion(
     rows = out_of_time(training_set)
     # Held out by the champion too: its own test began here, and everything later it cannot have seen.
     unseen_from = date.fromisoformat(champion.tags["test_from"])
-    rows = rows.filter(pc.greater_equal(rows[date_column], pa.scalar(unseen_from)))
+    dates = rows[settings.portfolio_contract.date_column]
+    rows = rows.filter(pc.greater_equal(dates, pa.scalar(unseen_from)))
     record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
     target = rows["default"].to_numpy()
     if len(set(target)) < 2:
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = CreditScorer.load(tracking.download(best["model_uri"])).pd(rows)
-    theirs = CreditScorer.load(registry.download(champion)).pd(rows)
+    ours = CreditScorer.load(tracking.download(best["model_uri"])).pd(rows, threads=settings.training_threads)
+    theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=settings.training_threads)
     return {
         **record,
         "comparable": True,

@@ -19,6 +19,7 @@ from credit_assets.failures import PermanentError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
@@ -30,6 +31,7 @@ _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 # Points of one curve: more than a screen has pixels for, few enough to write thousands of runs into SQLite.
 _POINTS_PER_CURVE = 400
+_SCHEMA_ROWS = 1000
 _DIGEST_LENGTH = 36
 
 
@@ -95,20 +97,26 @@ class CandidateRun:
             points += [(key, float(values[step]), now, step + 1) for step in steps]
         self._metrics(points)
 
-    def log_dataset(
-        self, name: str, *, digest: str, frame: pd.DataFrame, source: str, target: str | None = None
-    ) -> None:
+    def log_dataset(self, name: str, *, digest: str, table: pa.Table, source: str, target: str | None = None) -> None:
         """The data set that the run read: name, digest, where it lies, its columns and counts; none of its rows."""
+        import json
+
         import mlflow.data
         from mlflow.entities import DatasetInput, InputTag
 
         with self.tracking.failures("cannot log the data set"), warnings.catch_warnings():
             # Advice on schemas that are to be enforced, which this one is not.
             warnings.simplefilter("ignore")
+            # MLflow wants a frame for its schema; the first rows have it as well as ten million.
+            first = table.slice(0, _SCHEMA_ROWS).to_pandas(date_as_object=False)
             data = mlflow.data.from_pandas(
-                frame, source=source, name=name, digest=digest[:_DIGEST_LENGTH], targets=target
+                first, source=source, name=name, digest=digest[:_DIGEST_LENGTH], targets=target
             )
-            entry = DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
+            logged = data._to_mlflow_entity()
+            logged._profile = json.dumps(
+                {"num_rows": table.num_rows, "num_elements": table.num_rows * table.num_columns}
+            )
+            entry = DatasetInput(logged, [InputTag("mlflow.data.context", "training")])
         self.tracking.call("cannot log the data set", self._client.log_inputs, self.run_id, datasets=[entry])
 
     def log_figure(self, figure: Any, file: str) -> None:
@@ -178,18 +186,25 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
     return ModelSignature(Schema(inputs), Schema([ColSpec("double", "pd"), ColSpec("double", "score")]))
 
 
-def example_application(frame: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
+def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:
     """One application that nobody made: the median of each number, the most frequent level of each category."""
+    import numpy as np
     import pandas as pd
 
     row: dict[str, list[Any]] = {}
     for column in portfolio.input_columns:
-        known = frame[column.name].dropna()
+        known = table[column.name].drop_null()
         if column.type == "category":
-            row[column.name] = [str(known.mode().iloc[0]) if len(known) else None]
+            row[column.name] = [_most_frequent(known)]
         else:
-            row[column.name] = [float(known.median()) if len(known) else float("nan")]
+            row[column.name] = [float(np.median(known.to_numpy())) if len(known) else float("nan")]
     return pd.DataFrame(row)
+
+
+def _most_frequent(texts: pa.ChunkedArray) -> str | None:
+    """Of several the first in order of the alphabet, so that the same data give the same example."""
+    counts = texts.value_counts().to_pylist()
+    return min(counts, key=lambda item: (-item["counts"], item["values"]))["values"] if counts else None
 
 
 def pinned(*packages: str) -> list[str]:

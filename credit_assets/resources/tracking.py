@@ -489,7 +489,6 @@ class Tracking:
         """
         from credit_assets.ml.plots import candidate_figures
 
-        frame = table.to_pandas(date_as_object=False)
         run.log_params(
             {
                 **trained.params,
@@ -511,7 +510,7 @@ class Tracking:
         run.log_dataset(
             "training_set",
             digest=record["identity"]["data"],
-            frame=frame,
+            table=table,
             source=f"{self.claims.store_uri.rstrip('/')}/training_set/{record['as_of']}.parquet",
             target="default",
         )
@@ -521,7 +520,7 @@ class Tracking:
             trained.reference.save(scorer_dir)
             model_uri = run.log_model(
                 scorer_dir,
-                input_example=example_application(frame, portfolio),
+                input_example=example_application(table, portfolio),
                 signature=application_signature(portfolio),
                 pip_requirements=pinned("credit-assets", "mlflow", "numpy", "pandas", record["variant"]),
             )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 # Rows held at a time as Python values: about 50 MB of a wide table.
 BATCH_ROWS = 50_000
@@ -224,7 +224,7 @@ class _SqlSession(Session):
             rows = open_stream(arguments, query, source.schema, as_text, self._until)
         except adbc_driver_manager.Error as error:
             # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
-            logger.warning(
+            _logger.warning(
                 "reading %s row by row, which is slow: the Arrow driver could not connect (%s)",
                 source.table,
                 type(error).__name__,
