@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from credit_assets.assets import columns
 from credit_assets.automation.jobs import DAILY, INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
+from credit_assets.cli.replay import BACKFILLED
+from credit_assets.ml import schemas
+from credit_assets.ml.portfolio import load_portfolio
 from credit_assets.settings import Settings, load_settings
 
 GRAPH = {
@@ -37,6 +44,7 @@ EXTERNAL = {
     "model_aliases/shadow": {"deployed_model"},
     "external_trigger": set(),
 }
+ENDS = ("start", "end")
 MONITORED = {"loan_scores", "drift_report", "performance_report", "shadow_report"}
 INGESTED = {"raw_loan_data", "loan_outcomes", "processed_features"}
 
@@ -150,6 +158,25 @@ def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not heavy & set(loaded)
 
 
+@pytest.mark.parametrize(
+    ("asset", "described", "written"),
+    [
+        ("raw_loan_data", columns.applications, schemas.applications_schema),
+        ("loan_outcomes", columns.outcomes, schemas.outcomes_schema),
+        ("processed_features", columns.features, schemas.features_schema),
+        ("training_set", columns.training, schemas.training_schema),
+        ("loan_scores", columns.scores, schemas.scores_schema),
+    ],
+)
+def test_the_columns_shown_are_those_that_are_written(asset: str, described: Any, written: Any) -> None:
+    portfolio = load_portfolio()
+    fields = [(field.name, str(field.type)) for field in written(portfolio)]
+    assert described(portfolio) == fields
+    (node,) = [a for a in build_definitions(load_settings()).assets or () if a.key == dg.AssetKey(asset)]
+    shown = node.metadata_by_key[node.key]["dagster/column_schema"]
+    assert [(column.name, column.type) for column in shown.columns] == fields
+
+
 def test_the_fork_server_preloads_what_can_be_imported() -> None:
     from credit_assets.kubernetes import PRELOAD
 
@@ -188,3 +215,49 @@ def test_settings_reach_the_graph() -> None:
     mapping = training.partition_mappings[dg.AssetKey("processed_features")]
     assert isinstance(mapping, dg.TimeWindowPartitionMapping)
     assert (mapping.start_offset, mapping.end_offset) == (-129, -100)
+
+
+@pytest.mark.slow
+def test_a_backfill_from_the_ui_takes_as_many_days_a_run_as_the_setting_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagster._core.execution.backfill import PartitionBackfill
+    from dagster._core.test_utils import create_test_daemon_workspace_context
+    from dagster._core.workspace.load_target import ModuleTarget
+    from dagster._daemon.backfill import execute_backfill_iteration
+
+    from credit_assets.instance import instance_of
+
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("CREDIT_DAYS_PER_RUN", "4")
+    target = ModuleTarget("credit_assets.definitions", None, None, None)
+    days = [f"2024-01-{day:02d}" for day in range(1, 11)]
+    with (
+        instance_of(load_settings()) as instance,
+        create_test_daemon_workspace_context(target, instance=instance) as context,
+    ):
+        backfill = PartitionBackfill.from_asset_partitions(
+            backfill_id="of_ten_days",
+            asset_graph=context.create_request_context().asset_graph,
+            partition_names=days,
+            asset_selection=[dg.AssetKey(name) for name in BACKFILLED],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+        instance.add_backfill(backfill)
+        list(execute_backfill_iteration(context, logging.getLogger(__name__)))
+        asked = [
+            (len(run.asset_selection or ()), *(run.tags[f"dagster/asset_partition_range_{end}"] for end in ENDS))
+            for run in instance.get_runs()
+        ]
+    assert sorted(asked) == [
+        (4, "2024-01-01", "2024-01-04"),
+        (4, "2024-01-05", "2024-01-08"),
+        (4, "2024-01-09", "2024-01-10"),
+    ]

@@ -184,8 +184,8 @@ def test_a_copy_has_the_same_version(package: Path) -> None:
         ("features.py", '"""Debt over yearly income', '"""Something else entirely'),
         ("features.py", '"""Features: what a model reads', '"""What a model reads'),
         ("features.py", "    import numpy as np\n", "    # A comment.\n\n    import numpy as np\n"),
-        ("features.py", "return total_debt / annual_income.clip(lower=1.0)",
-         "return (\n        total_debt\n        / annual_income.clip(lower=1.0)\n    )"),
+        ("features.py", "return total_debt / _at_least_one(annual_income)",
+         "return (\n        total_debt\n        / _at_least_one(annual_income)\n    )"),
         ("calibration.py", '"""Smallest slope', '"""The smallest slope'),
         ("variants/learner.py", '    """One learner. Instances', '    """A learner. Instances'),
         ("plots.py", "_BINS = (6, 40)", "_BINS = (6, 50)"),
@@ -199,7 +199,7 @@ def test_words_layout_and_pictures_do_not_change_the_version(package: Path, file
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("features.py", "return total_debt / annual_income.clip(lower=1.0)", "return total_debt / annual_income"),
+        ("features.py", "return total_debt / _at_least_one(annual_income)", "return total_debt / annual_income"),
         ("variants/xgboost.py", '"learning_rate": 0.01', '"learning_rate": 0.02'),
         ("variants/catboost.py", '"bootstrap_type": "MVS"', '"bootstrap_type": "Bernoulli"'),
         ("calibration.py", "MIN_SLOPE = 0.01", "MIN_SLOPE = 0.02"),

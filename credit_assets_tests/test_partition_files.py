@@ -100,6 +100,8 @@ def test_what_fails_half_way_leaves_nothing(store: Store) -> None:
     def fail() -> None:
         with PartitionWriter(store, "raw", days(2), book([1]).schema, "day") as writer:
             writer.write(book([30, 30]))
+            # The second flush waits for the first, whose file is there then.
+            writer.write(book([0, 30]))
             assert list(store.path("raw").iterdir())
             raise ZeroDivisionError
 

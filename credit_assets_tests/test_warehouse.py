@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import random
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
+from collections.abc import Generator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +19,7 @@ from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.portfolio import Portfolio, load_portfolio
@@ -87,8 +92,6 @@ def execute(warehouse: Warehouse, *statements: str) -> None:
             for statement in statements:
                 connection.execute(statement)
         return
-    import sqlalchemy as sa
-
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         for statement in statements:
@@ -544,14 +547,11 @@ def test_a_reader_from_postgresql_holds_one_connection_and_gives_it_back(
 
 
 def test_connection_arguments_survive_the_way_to_libpq() -> None:
-    import sqlalchemy as sa
     from psycopg.conninfo import conninfo_to_dict
 
     from credit_assets.resources.warehouse.postgres import conninfo
 
-    url = (
-        "postgresql+psycopg://us%40er:p%40ss%20w%2Ford%27%5C@/d?host=a:1&host=b:2&sslmode=verify-full&prepare_threshold=0"
-    )
+    url = "postgresql+psycopg://us%40er:p%40ss%20w%2Ford%27%5C@/d?host=a:1&host=b:2&sslmode=verify-full&prepare_threshold=0"
     engine = sa.create_engine(url)
     assert conninfo_to_dict(conninfo(engine.dialect.create_connect_args(engine.url)[1])) == {
         "user": "us@er",
@@ -582,73 +582,232 @@ def test_a_server_without_a_second_connection_is_read_row_by_row(
     assert "s3cret" not in caplog.text
 
 
-TYPES = {
-    # column of OTHER: types in PostgreSQL, a value as SQL, and what it is in the portfolio's type
-    "DaysPastDue30-59": [
-        ("int2", "7", 7), ("int4", "-7", -7), ("int8", "9007199254740993", 9007199254740993), ("numeric(12,2)", "3.00", 3),
-        ("numeric", "9007199254740993", 9007199254740993), ("numeric", "'NaN'", None), ("float4", "16777216", 16777216),
-        ("float8", "5", 5), ("varchar(9)", "' 8 '", 8), ("boolean", "true", 1), ("whole", "12", 12),
-    ],
-    "order": [
-        ("float4", "1.1", 1.1), ("float4", "'-infinity'", float("-inf")), ("float4", "'NaN'", None),
-        ("float4", "1e-40", 1e-40), ("float8", "0.1", 0.1), ("float8", "'NaN'", None), ("numeric(12,2)", "-0.07", -0.07),
-        ("numeric", "123456789012345678901234567890.5", 123456789012345678901234567890.5), ("numeric", "'NaN'", None),
-        ("int2", "3", 3.0), ("text", "'1e3'", 1000.0), ("boolean", "true", 1.0),
-    ],
-    "qualify": [
-        ("int2", "1", True), ("int4", "0", False), ("numeric(3,2)", "1.00", True), ("text", "'f'", False),
-        ("boolean", "true", True), ("float8", "0", False),
-    ],
-    "group": [
-        ("text", "'ä %s :x ?'", "ä %s :x ?"), ("char(3)", "'a'", "a  "), ("kind", "'b'", "b"), ("int4", "12", "12"),
-        ("uuid", "'7B0B5B5E-0000-4000-8000-000000000001'", "7b0b5b5e-0000-4000-8000-000000000001"),
-        ("short", "'dd'", "dd"), ("name", "'nn'", "nn"), ("numeric(4,2)", "1.50", "1.50"), ("bytea", "'x'", "x"),
-        ("float8", "1", "1.0"), ("boolean", "true", "True"), ("date", "'2024-02-28'", "2024-02-28"), ("citext", "'C'", "C"),
-    ],
-}  # fmt: skip
+# Type of the portfolio, type in PostgreSQL, a value as SQL, and what is read.
+AS_ARROW = [
+    ("integer", "int2", "7", 7),
+    ("integer", "int4", "-7", -7),
+    ("integer", "int8", "9007199254740993", 9007199254740993),
+    ("integer", "numeric(12,2)", "3.00", 3),
+    ("integer", "numeric", "9007199254740993", 9007199254740993),
+    ("integer", "numeric", "'NaN'", None),
+    ("integer", "float4", "16777216", 16777216),
+    ("integer", "float8", "5", 5),
+    ("integer", "varchar(9)", "' 8 '", 8),
+    ("integer", "boolean", "true", 1),
+    ("integer", "whole", "12", 12),
+    ("float", "float4", "1.1", 1.1),
+    ("float", "float4", "'-infinity'", float("-inf")),
+    ("float", "float4", "'NaN'", None),
+    ("float", "float4", "1e-40", 1e-40),
+    ("float", "float8", "0.1", 0.1),
+    ("float", "float8", "'NaN'", None),
+    ("float", "numeric(12,2)", "-0.07", -0.07),
+    ("float", "numeric", "123456789012345678901234567890.5", 123456789012345678901234567890.5),
+    ("float", "numeric", "'NaN'", None),
+    ("float", "int2", "3", 3.0),
+    ("float", "text", "'1e3'", 1000.0),
+    ("float", "boolean", "true", 1.0),
+    ("boolean", "int2", "1", True),
+    ("boolean", "int4", "0", False),
+    ("boolean", "numeric(3,2)", "1.00", True),
+    ("boolean", "text", "'f'", False),
+    ("boolean", "boolean", "true", True),
+    ("boolean", "float8", "0", False),
+    ("category", "text", "'ä %s :x ?'", "ä %s :x ?"),
+    ("category", "char(3)", "'a'", "a  "),
+    ("category", "kind", "'b'", "b"),
+    ("category", "int4", "12", "12"),
+    ("category", "uuid", "'7B0B5B5E-0000-4000-8000-000000000001'", "7b0b5b5e-0000-4000-8000-000000000001"),
+    ("category", "short", "'dd'", "dd"),
+    ("category", "name", "'nn'", "nn"),
+    ("date", "date", "'2024-02-29'", date(2024, 2, 29)),
+    ("date", "timestamp", "'2024-02-29 23:59:59'", date(2024, 2, 29)),
+    ("date", "timestamptz", "'2024-02-29 22:00:00-03'", date(2024, 3, 1)),
+    ("date", "text", "'2024-02-29 23:59:59'", date(2024, 2, 29)),
+]
+ROW_BY_ROW = [
+    ("category", "numeric(4,2)", "1.50", "1.50"),
+    ("category", "bytea", "'x'", "x"),
+    ("category", "boolean", "true", "true"),
+    ("category", "date", "'2024-02-28'", "2024-02-28"),
+]
 
 
+@pytest.mark.parametrize(("cases", "as_arrow"), [(AS_ARROW, True), *(([one], False) for one in ROW_BY_ROW)])
 def test_types_of_postgresql_read_the_same_either_way(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cases: list[tuple[str, str, str, Any]], as_arrow: bool, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Arrow, and row by row through psycopg, which was the only way once."""
-    import sqlalchemy as sa
-
+    """As Arrow, and row by row through psycopg; in a database whose own time zone is not UTC."""
     from credit_assets.resources.warehouse import postgres
 
     warehouse = open_warehouse(postgres_database)
-    execute(
-        warehouse, "CREATE TYPE kind AS ENUM ('b', 'a')", "CREATE DOMAIN short AS varchar(9)", "CREATE DOMAIN whole AS int4"
+    columns = [{"name": "id", "type": "integer", "role": "id", "nullable": False},
+               {"name": "day", "type": "date", "role": "date", "nullable": False},
+               *({"name": f"c{n}", "type": kind, "role": "ignored" if kind == "date" else "feature"}
+                 for n, (kind, *_) in enumerate(cases))]  # fmt: skip
+    results = {"table": "r", "id": "id", "date": "d", "defaulted": "b"}
+    typed = Portfolio.model_validate(
+        {"name": "typed", "applications_table": "typed", "outcomes": results, "columns": columns}
     )
-    try:
-        execute(warehouse, "CREATE EXTENSION citext")
-    except sa.exc.DBAPIError:
-        execute(warehouse, "CREATE DOMAIN citext AS text")
-    as_arrow = 0
-    for column, cases in TYPES.items():
-        for kind, value, expected in cases:
-            kinds = {
-                "select": "int4", "Day": "timestamptz", "DaysPastDue30-59": "int8", "order": "float8",
-                "qualify": "bool", "group": "text",
-            } | {column: kind}  # fmt: skip
-            made = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
-            with sa.create_engine(postgres_database).begin() as connection:
-                connection.execute(sa.text('DROP TABLE IF EXISTS "Applicants-2024"'))
-                connection.execute(sa.text(f'CREATE TABLE "Applicants-2024" ({made})'))
-                row = f"INSERT INTO \"Applicants-2024\" (\"select\", \"Day\", \"{column}\") VALUES (1, '2024-02-28', "
-                connection.execute(sa.text(f"{row}{value.replace(':', chr(92) + ':')}), (2, '2024-02-28', NULL)"))
-            for way in ("arrow", "row by row"):
-                with monkeypatch.context() as patched:
-                    if way == "row by row":
-                        patched.setattr(postgres, "columns_to_cast", lambda *_: None)
-                    else:
-                        patched.setattr(postgres, "open_stream", counted := Mock(wraps=postgres.open_stream))
-                    read = warehouse.read_applications(OTHER, DAY, DAY).read_all()
-                assert read[column].to_pylist() == [expected, None], (kind, value, way)
-            as_arrow += counted.call_count
-    # All but name, numeric, bytea, float8, boolean and date that are to be text.
-    assert as_arrow == sum(map(len, TYPES.values())) - 6
-    assert not caplog.text
+    made = ", ".join(f"c{n} {kind}" for n, (_, kind, *_) in enumerate(cases))
+    values = ", ".join(value for *_, value, _ in cases)
+    with sa.create_engine(postgres_database).begin() as connection:
+        for statement in (
+            "CREATE TYPE kind AS ENUM ('b', 'a')",
+            "CREATE DOMAIN short AS varchar(9)",
+            "CREATE DOMAIN whole AS int4",
+            f"ALTER DATABASE {connection.engine.url.database} SET timezone = 'Asia/Tokyo'",
+            f'CREATE TABLE typed ("id" int4, day timestamptz, {made})',
+            f"INSERT INTO typed VALUES (1, '2024-02-28 23:00+00', {values})",
+            "INSERT INTO typed VALUES (2, '2024-02-28 01:00+00'), (3, '2024-02-29 00:00+00')",
+        ):
+            connection.execute(sa.text(statement.replace(":", "\\:")))
+    expected = {"id": [1, 2], "day": [DAY, DAY]} | {f"c{n}": [one[-1], None] for n, one in enumerate(cases)}
+    opened = Mock(wraps=postgres.open_stream)
+    monkeypatch.setattr(postgres, "open_stream", opened)
+    assert warehouse.read_applications(typed, DAY, DAY).read_all().to_pydict() == expected
+    assert opened.called == as_arrow
+    monkeypatch.setattr(postgres, "columns_to_cast", lambda *_: None)
+    assert warehouse.read_applications(typed, DAY, DAY).read_all().to_pydict() == expected
+
+
+def test_days_that_no_calendar_has_are_refused(postgres_database: str, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(postgres_database)
+    _lenders_table(warehouse, "(7, '2024-02-28', 1, 1, 1, 'a')")
+    execute(warehouse, 'ALTER TABLE "Applicants-2024" ADD COLUMN "opened" DATE')
+    opened = OTHER.model_copy(
+        update={
+            "columns": (*OTHER.columns, OTHER.column("Day").model_copy(update={"name": "opened", "role": "ignored"}))
+        }
+    )
+    for odd in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01"):
+        execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{odd}'")
+        with pytest.raises(PermanentError, match="column opened holds days before year 1, after year 9999 or infinite"):
+            warehouse.read_applications(opened, DAY, DAY).read_all()
+    for day in (date.min, date.max):
+        execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{day.isoformat()}'")
+        assert warehouse.read_applications(opened, DAY, DAY).read_all()["opened"].to_pylist() == [day]
+
+
+def test_a_view_that_fails_on_a_value_does_not_show_it(postgres_database: str, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(postgres_database)
+    warehouse.create_tables(portfolio)
+    warehouse.write(portfolio, applications(portfolio, 3, state=["1", "secret-value", "2"]), None)
+    others = ", ".join(c.name for c in portfolio.columns if c.name != "open_accounts")
+    execute(warehouse, f"CREATE VIEW shown AS SELECT {others}, state::int AS open_accounts FROM loan_applications")
+    viewed = portfolio.model_copy(update={"applications_table": "shown"})
+    with pytest.raises(PermanentError, match="refused a value") as refused:
+        warehouse.read_applications(viewed, DAY, DAY).read_all()
+    assert "secret-value" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+def test_rows_stored_in_order_are_not_sorted_by_duckdb(
+    tmp_path: Path, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from credit_assets.resources.warehouse import duckdb_file
+
+    asked: list[str] = []
+    compiled = duckdb_file._compiled
+    monkeypatch.setattr(duckdb_file, "_compiled", lambda s: asked.append(str(compiled(s)[0])) or compiled(s))
+    monkeypatch.setattr(duckdb_file, "BATCH_ROWS", 2_048)
+    warehouse = open_warehouse(f"duckdb:///{tmp_path}/w.duckdb")
+    warehouse.create_tables(portfolio)
+    keys = [("application_date", "ascending"), ("application_id", "ascending")]
+    ordered = applications(portfolio, 20_000).sort_by(keys)
+    warehouse.write(portfolio, ordered, None)
+    execute(
+        warehouse,
+        "CREATE SCHEMA s",
+        "CREATE TABLE s.ordered AS FROM loan_applications",
+        # The first rows in order, and the last one not; and the other way about.
+        "CREATE TABLE late AS FROM s.ordered ORDER BY application_id = 'A0007', application_date, application_id",
+        "CREATE TABLE soon AS FROM s.ordered ORDER BY application_id != 'A0007', application_date, application_id",
+        "CREATE VIEW viewed AS FROM loan_applications",
+        "CREATE TABLE lacking AS FROM loan_applications",
+        "UPDATE lacking SET application_id = NULL WHERE application_id = 'A0003'",
+    )
+    for table, sorts in {
+        "loan_applications": False, "s.ordered": False, "LOAN_APPLICATIONS": False, "late": True, "soon": True,
+        "viewed": True, "lacking": True,
+    }.items():  # fmt: skip
+        asked.clear()
+        placed = portfolio.model_copy(update={"applications_table": table})
+        read = warehouse.read_applications(placed, DAY, date(2034, 1, 1)).read_all()
+        assert ("ORDER BY" in asked[-1]) == sorts, table
+        assert read.equals(read.sort_by(keys))
+        assert read.num_rows == 20_000
+        assert table == "lacking" or read.equals(ordered)
+
+
+def _keyed(ids: list[Any], kind: pa.DataType, days: int) -> pa.Table:
+    """Rows of (day, id, number), in many batches."""
+    day = [DAY + timedelta(days=n * 7919 % days) for n in range(len(ids))]
+    table = pa.table({"day": day, "id": pa.array(ids, kind), "n": range(len(ids))})
+    return pa.Table.from_batches(table.to_batches(100), table.schema)
+
+
+@pytest.mark.parametrize("held", [2**30, 5_000])
+@pytest.mark.parametrize("days", [1, 3])
+@pytest.mark.parametrize("kind", ["sequence", "uuid", "text", "few", "integer", "null"])
+def test_in_order(kind: str, days: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from credit_assets.resources.warehouse import ordering
+
+    monkeypatch.setattr(ordering, "HELD_BYTES", held)
+    monkeypatch.setattr(ordering, "BATCH_ROWS", 700)
+    draw = random.Random(kind)
+    ids: list[Any] = {
+        "sequence": [f"L-2024-{n:07d}" for n in draw.sample(range(3_000), 3_000)],
+        "uuid": [str(uuid.UUID(int=draw.getrandbits(128))) for _ in range(3_000)],
+        # Shorter than eight bytes and longer, equal in their first eight, with bytes of zero and above 127.
+        "text": ["".join(draw.choices("a\0ä€😀", k=draw.randrange(14))) for _ in range(3_000)],
+        "few": draw.choices(["same so far as this, A", "same so far as this, B"], k=3_000),
+        "integer": draw.sample(range(-3_000, 3_000), 3_000),
+        "null": [draw.choice([None, "a", "b"]) for _ in range(3_000)],
+    }[kind]
+    rows = _keyed(ids, pa.int64() if kind == "integer" else pa.string(), days)
+
+    def key(row: int) -> Any:
+        plain = ids[row] if kind == "integer" else (ids[row] or "").encode()
+        return rows["day"][row].as_py(), ids[row] is None, plain
+
+    batches = list(ordering.in_order((b for b in rows.to_batches()), rows.schema, ("day", "id")))
+    found = pa.Table.from_batches(batches, rows.schema)
+    expected = sorted(range(3_000), key=key)
+    assert sorted(found["n"].to_pylist()) == list(range(3_000))
+    assert [key(row) for row in found["n"].to_pylist()] == [key(row) for row in expected]
+    if held > 5_000:
+        assert found["n"].to_pylist() == expected  # Rows of equal keys stay as they came.
+        assert max(batch.num_rows for batch in batches) <= 700
+
+
+@pytest.mark.parametrize("held", [2**30, 5_000])
+def test_in_order_passes_errors_on_and_leaves_nothing_behind(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from credit_assets.resources.warehouse import ordering
+
+    monkeypatch.setattr(ordering, "HELD_BYTES", held)
+    monkeypatch.setattr(ordering, "BATCH_ROWS", 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = _keyed([f"{n * 7919 % 3_000:04d}" for n in range(3_000)], pa.string(), 1)
+    closed = []
+
+    def source(*, breaks: bool) -> Generator[pa.RecordBatch, None, None]:
+        try:
+            yield from rows.to_batches()
+            if breaks:
+                raise TransientError("gone")
+        finally:
+            closed.append(1)
+
+    with pytest.raises(TransientError, match="gone"):
+        list(ordering.in_order(source(breaks=True), rows.schema, ("day", "id")))
+    begun = ordering.in_order(source(breaks=False), rows.schema, ("day", "id"))
+    next(begun)
+    del begun
+    assert closed == [1, 1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_refused_by_the_server_is_permanent(postgres_url: str) -> None:
@@ -784,3 +943,55 @@ def test_a_large_book_goes_into_duckdb_in_seconds(tmp_path: Path, portfolio: Por
         .read_all()
         .equals(rows.cast(applications_schema(portfolio)))
     )
+
+
+_READS_A_BOOK = """
+import sys
+from datetime import date
+
+import duckdb, pyarrow.compute, sqlalchemy, adbc_driver_postgresql.dbapi, psycopg
+
+from credit_assets.ml.portfolio import Portfolio
+from credit_assets.resources.warehouse import open_warehouse
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
+
+before, rows, bytes_read, last = peak(), 0, 0, -1
+portfolio = Portfolio.model_validate_json(sys.argv[2])
+for batch in open_warehouse(sys.argv[1]).read_applications(portfolio, date(2024, 2, 28), date(2024, 2, 28)):
+    first = batch["select"][0].as_py()
+    assert last < first
+    assert pyarrow.compute.all(pyarrow.compute.less(batch["select"][:-1], batch["select"][1:])).as_py() is not False
+    last, rows, bytes_read = batch["select"][-1].as_py(), rows + batch.num_rows, bytes_read + batch.nbytes
+print(rows, bytes_read // 2**20, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+def test_two_million_rows_stream_in_bounded_memory(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Stored in no order, and more than is sorted in memory: DuckDB spills, in either case."""
+    url = _url(kind, tmp_path, request)
+    numbers = "range(2000000) AS r(n)" if kind == "duckdb" else "generate_series(0, 1999999) AS r(n)"
+    execute(
+        open_warehouse(url),
+        f'CREATE {"" if kind == "duckdb" else "UNLOGGED"} TABLE "Applicants-2024" AS SELECT '
+        """mod(n * CAST(1999993 AS BIGINT), 2000000) AS "select", DATE '2024-02-28' AS "Day", """
+        """CAST(n AS BIGINT) AS "DaysPastDue30-59", CAST(n AS FLOAT) / 3 AS "order", mod(n, 2) = 0 AS "qualify", """
+        """repeat('text that is long, ', 10) || n AS "group" """
+        f"FROM {numbers}",
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", _READS_A_BOOK, url, OTHER.model_dump_json()],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    print("peak", result.stdout)
+    rows, read, peak = map(int, result.stdout.split())
+    assert rows == 2_000_000
+    assert read > 400
+    assert peak < 900

@@ -51,7 +51,7 @@ def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDe
 
 
 class _DayResult(dg.AssetCheckResult):
-    """The result of one partition in a step over several, which Dagster would record for no partition."""
+    """The result of one partition, also in a step over a range of them, where Dagster would record it for none."""
 
     partition: str
 
@@ -131,16 +131,14 @@ def _result(day: date, gate: GateResult, *, one_of_many: bool) -> dg.AssetCheckR
     if gate.details:
         rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
         metadata["offending"] = table_of_text(rows, list(rows[0]))
-    kind = _DayResult if one_of_many else dg.AssetCheckResult
-    result = kind(
+    result = _DayResult(
         check_name=gate.name,
         passed=gate.passed,
         severity=dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR,
         description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
         metadata=metadata,
     )
-    if isinstance(result, _DayResult):
-        result.partition = day.isoformat()
+    result.partition = day.isoformat()
     return result
 
 

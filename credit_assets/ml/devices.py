@@ -3,8 +3,8 @@
 Belongs here: looking for a GPU, the decision, the policy when it cannot be had, and the sampling of device memory. Does
 not belong here: what a learner does with a device (`variants`) and where the decision is recorded (the asset).
 
-Nothing of this is part of a model's identity: a GPU adds in another order than a CPU, and the metrics agree within
-TOLERANCE. The device that was used is recorded beside the model.
+Nothing of this is part of a model's identity: a GPU adds in another order than a CPU, and the metrics have to agree
+within TOLERANCE. The device that was used is recorded beside the model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 TOLERANCE = {"auc": 0.005, "brier": 0.001, "logloss": 0.003}
-"""Largest difference of out-of-time metrics between a GPU and the CPU: other bins and draws, another order of sums."""
+"""Largest difference of out-of-time metrics between a GPU and the CPU that `benchmarks.gpu` lets pass: other bins and
+draws, another order of sums."""
 
 _SAMPLE_SECONDS = 0.05
 _ABOUT_A_GPU = re.compile(r"cuda|gpu|nvml|nccl|cublas|thrust|device memory", re.I)

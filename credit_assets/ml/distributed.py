@@ -790,7 +790,8 @@ def _watched(client: Any, cluster: Cluster, addresses: Sequence[str], variant: s
         gone = _gone(client, addresses) if thread.is_alive() else ""
         if gone:
             # Left held by a client that is gone, it would keep the next attempt waiting.
-            _briefly(lock.release)
+            if client.status == "running":
+                _briefly(lock.release)
             # Ends the thread as well: whatever it waits for on the cluster is cancelled.
             _briefly(client.close)
             raise TransientError(f"CREDIT_DASK_SCHEDULER {cluster.scheduler}: {gone} while {variant} was trained")

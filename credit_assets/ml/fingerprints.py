@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 DIGITS = 6
-NOT_IN_THE_MODEL = frozenset({"plots", "arms", "shadow", "performance", "triggers"})
+NOT_IN_THE_MODEL = frozenset({"plots", "arms", "shadow", "performance", "triggers", "devices"})
 """Modules of this package that draw, watch or compare finished models, and change neither a model nor its evidence."""
 
 
@@ -147,7 +147,7 @@ class _ColumnHash:
         if array.null_count:
             # Positions, not bits: those of a piece do not depend on where the piece before it ended.
             missing = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)) + self._rows
-            self._missing.update(missing.astype(np.int64, copy=False))
+            self._missing.update(missing.astype(np.int64, copy=False).data)
             self.nulls += array.null_count
             self._rows += len(array)
             array = array.drop_null()
@@ -171,7 +171,7 @@ class _ColumnHash:
             return
         _, offsets_buffer, data = array.buffers()
         offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-        self._lengths.update(np.diff(offsets))
+        self._lengths.update(np.diff(offsets).data)
         if data is not None:
             self._values.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
 

@@ -250,7 +250,8 @@ class _UniqueKeys(_Loader):  # type: ignore[misc]
                         None, None, f"key {key.value!r} given twice", key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def load_portfolio(path: str | Path | None = None) -> Portfolio:

@@ -10,7 +10,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -54,14 +54,16 @@ class Staged:
 class PartitionWriter:
     """One staged file a day from a stream of tables whose rows are in order of days.
 
-    Holds at most some 130 MB, whatever the size of a day. A day's file has the same bytes however the stream was cut
+    Holds at most some 300 MB, whatever the size of a day. A day's file has the same bytes however the stream was cut
     and whichever other days it held. Days without rows get an empty file. Used as a context: what an error leaves is
     removed.
     """
 
     def __init__(self, store: Store, asset: str, days: Sequence[date], schema: pa.Schema, day_column: str) -> None:
-        self._schema = schema
         self._column = day_column
+        # One thread: compressing and hashing go on beside the work on the next rows, and never more than one flush.
+        self._aside = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._files = {day: _DayFile(store, store.path(asset, f"{day}.parquet"), schema) for day in days}
 
     def __enter__(self) -> PartitionWriter:
@@ -70,6 +72,7 @@ class PartitionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._aside.shutdown(wait=True)
         for file in self._files.values():
             file.abandon()
 
@@ -81,9 +84,16 @@ class PartitionWriter:
             self._files[day].add(rows)
         waiting = [file for file in self._files.values() if file.waiting]
         if sum(file.bytes for file in waiting) > _BUFFERED_BYTES:
-            for file in waiting:
-                # The last day may go on with the next table.
-                file.flush(whole_groups_only=file is waiting[-1])
+            self._settle()
+            # The last day may go on with the next table.
+            taken = [(file, file.take(whole_groups_only=file is waiting[-1])) for file in waiting]
+            self._writing = self._aside.submit(_write_all, taken)
+
+    def _settle(self) -> None:
+        """Wait for the flush that is going on, and raise what it raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def close(self, gates: Mapping[date, Sequence[GateResult]] | None = None) -> dict[date, Staged]:
         """The staged files by day, each with the results of its gates in its footer."""
@@ -96,6 +106,8 @@ class PartitionWriter:
     def _close(self, gates: Mapping[date, Sequence[GateResult]]) -> dict[date, Staged]:
         def finish(day: date) -> Staged:
             return self._files[day].close(gates[day])
+
+        self._settle()
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return dict(zip(gates, pool.map(finish, gates), strict=True))
@@ -118,23 +130,21 @@ class _DayFile:
         self.bytes += rows.nbytes
         self.rows += rows.num_rows
 
-    def flush(self, *, whole_groups_only: bool = False) -> None:
-        """Write what waits. Row groups begin every _ROW_GROUP rows of the day, whatever came at once."""
+    def take(self, *, whole_groups_only: bool = False) -> pa.Table:
+        """What waits, to be written. Row groups begin every _ROW_GROUP rows of the day, whatever came at once."""
         import pyarrow as pa
 
         rows = pa.concat_tables(self.waiting) if self.waiting else self._schema.empty_table()
         keep = rows.num_rows % _ROW_GROUP if whole_groups_only else 0
-        if whole_groups_only and keep == rows.num_rows:
-            return
-        self._write(rows.slice(0, rows.num_rows - keep))
         self.waiting = [rows.slice(rows.num_rows - keep).combine_chunks()] if keep else []
         self.bytes = sum(table.nbytes for table in self.waiting)
+        return rows.slice(0, rows.num_rows - keep)
 
     def close(self, gates: Sequence[GateResult]) -> Staged:
         import json
 
         if self.waiting or self._writer is None:
-            self.flush()
+            self.write(self.take())
         assert self._writer is not None
         assert self._aside is not None
         assert self._content is not None
@@ -152,7 +162,8 @@ class _DayFile:
                 self._writer.close()
             _remove(self._aside)
 
-    def _write(self, rows: pa.Table) -> None:
+    def write(self, rows: pa.Table) -> None:
+        """Append rows to the file, which begins with the first call."""
         import pyarrow.parquet as pq
 
         from credit_assets.ml.fingerprints import ContentHash
@@ -163,6 +174,12 @@ class _DayFile:
             self._content = ContentHash()
         self._writer.write_table(rows, row_group_size=_ROW_GROUP)
         self._content.update(rows)
+
+
+def _write_all(taken: Sequence[tuple[_DayFile, pa.Table]]) -> None:
+    for file, rows in taken:
+        if rows.num_rows:
+            file.write(rows)
 
 
 class Partitions:
@@ -204,7 +221,7 @@ class Partitions:
                         f"{self.asset} {day} has other columns than {self.days[0]}: the portfolio has changed since; "
                         "materialize them again"
                     )
-                yield from self._row_groups(file, day)
+                yield from self._row_groups(file, day, pool)
 
     def _open(self, day: str) -> pa.parquet.ParquetFile:
         try:
@@ -213,13 +230,19 @@ class Partitions:
             refuse_missing(self.asset, [day], len(self.days))
             raise
 
-    def _row_groups(self, file: pa.parquet.ParquetFile, day: str) -> Iterator[pa.Table]:
+    def _row_groups(self, file: pa.parquet.ParquetFile, day: str, pool: ThreadPoolExecutor) -> Iterator[pa.Table]:
+        """The row groups of a file, the next one read while this one is worked on.
+
+        Not `iter_batches`, which reads all of them ahead and so holds the whole file.
+        """
         import pyarrow as pa
 
         try:
-            # Not iter_batches, which reads all row groups ahead and so holds the whole file.
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group).replace_schema_metadata(None)
+            following = pool.submit(file.read_row_group, 0) if file.num_row_groups else None
+            for group in range(1, file.num_row_groups + 1):
+                table = following.result()
+                following = pool.submit(file.read_row_group, group) if group < file.num_row_groups else None
+                yield table.replace_schema_metadata(None)
         except (pa.ArrowInvalid, OSError) as error:
             raise damaged(self.store.path(self.asset, f"{day}.parquet"), error) from error
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from credit_assets.failures import PermanentError
@@ -236,14 +237,13 @@ class Warehouse(ABC):
             # The reader outlives this call, and so does the connection: the generator closes it.
             kept_open = closing.pop_all()
         batches = self._or_explain(source, rows.batches) if stored[source.day] == "text" else rows.batches
-        fitted: Iterator[pa.RecordBatch] = self._fitted(source, batches, kept_open)
-        if not rows.ordered:
-            fitted = in_order(fitted, source.schema, (source.day, source.id))
-        return pa.RecordBatchReader.from_batches(source.schema, fitted)
+        fitted = self._fitted(source, batches, kept_open)
+        ordered = fitted if rows.ordered else in_order(fitted, source.schema, (source.day, source.id))
+        return pa.RecordBatchReader.from_batches(source.schema, ordered)
 
     def _fitted(
         self, source: Source, batches: Iterator[Sequence[Any]], kept_open: ExitStack
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         import pyarrow as pa
 
         from credit_assets.resources.warehouse.arrow_columns import fit
@@ -326,6 +326,14 @@ def split_name(table: str) -> tuple[str | None, str]:
     """Schema and table of `schema.table`."""
     schema, _, name = table.rpartition(".")
     return schema or None, name
+
+
+@cache
+def postgresql_dialect() -> Any:
+    """PostgreSQL's SQL, which DuckDB speaks too: parameters are question marks, and percent signs stay single."""
+    from sqlalchemy.dialects.postgresql.base import PGDialect
+
+    return PGDialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
 
 
 def _table(session: Session, table: str, names: Sequence[str]) -> sa.TableClause:

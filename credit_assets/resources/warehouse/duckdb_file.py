@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.resources.warehouse.base import Rows, Session, Source, Stored, Warehouse, split_name
-from credit_assets.resources.warehouse.ordering import BATCH_ROWS, DUCKDB_MEMORY, Ascending, duckdb_threads
+from credit_assets.resources.warehouse.base import (
+    Rows,
+    Session,
+    Source,
+    Stored,
+    Warehouse,
+    postgresql_dialect,
+    split_name,
+)
+from credit_assets.resources.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,6 +69,7 @@ class DuckDBWarehouse(Warehouse):
             connection = duckdb.connect(str(self.path), read_only=not write, config=config)
             # Days of timestamps with a time zone are days in UTC, wherever this runs.
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")  # it goes to stdout
             connection.begin()
             yield _DuckDBSession(connection)
             connection.commit()
@@ -71,12 +80,12 @@ class DuckDBWarehouse(Warehouse):
             if connection is not None:
                 connection.close()
 
-    def _reading(self) -> dict[str, str]:
+    def _reading(self) -> dict[str, Any]:
         """Bounds of a reading DuckDB; equal for all readers of one process, which share it."""
         beside = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
         # Made by DuckDB where a sort spills, and taken away again. Processes that shared one would be in conflict.
         spill = beside / f"{self.path.name}.{_own(os.getpid())}.tmp"
-        return {"memory_limit": DUCKDB_MEMORY, "threads": str(duckdb_threads()), "temp_directory": str(spill)}
+        return {**reading_duckdb(), "temp_directory": str(spill)}
 
     def _explained(self, error: duckdb.Error) -> Exception:
         import duckdb
@@ -162,7 +171,7 @@ class _DuckDBSession(Session):
         # Without the index by day: DuckDB skips blocks by their smallest and largest day.
         from sqlalchemy.schema import CreateTable
 
-        self._connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=_dialect())))
+        self._connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=postgresql_dialect())))
 
     def stage(self, name: str, rows: pa.Table) -> None:
         self._connection.register(name, rows)
@@ -172,7 +181,7 @@ class _DuckDBSession(Session):
 
 
 def _compiled(statement: Any) -> tuple[str, list[Any]]:
-    compiled = statement.compile(dialect=_dialect())
+    compiled = statement.compile(dialect=postgresql_dialect())
     return compiled.string, [compiled.params[name] for name in compiled.positiontup]
 
 
@@ -187,14 +196,6 @@ def _compares_as_sorted(kind: pa.DataType) -> bool:
 def _own(process: int) -> str:
     """A name that no other process has, in whatever container."""
     return uuid.uuid4().hex[:12]
-
-
-@cache
-def _dialect() -> Any:
-    """DuckDB speaks PostgreSQL's SQL; its own parameters are question marks."""
-    from sqlalchemy.dialects.postgresql.base import PGDialect
-
-    return PGDialect(paramstyle="qmark")
 
 
 def _stored(kind: str) -> Stored:

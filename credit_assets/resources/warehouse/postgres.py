@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from datetime import date
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.resources.warehouse.base import postgresql_dialect
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,15 +100,7 @@ def _text(query: sa.Select[Any], as_text: set[str]) -> str:
     if as_text:
         inner = query.subquery()
         query = sa.select(*(sa.cast(c, sa.Text) if c.name in as_text else c for c in inner.c))
-    return query.compile(dialect=_dialect(), compile_kwargs={"literal_binds": True}).string
-
-
-@cache
-def _dialect() -> Any:
-    """PostgreSQL's SQL without psycopg's doubled percent signs."""
-    from sqlalchemy.dialects.postgresql.base import PGDialect
-
-    return PGDialect(paramstyle="qmark")
+    return query.compile(dialect=postgresql_dialect(), compile_kwargs={"literal_binds": True}).string
 
 
 def _usual(array: pa.Array, field: pa.Field) -> pa.Array:
