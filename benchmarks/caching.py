@@ -27,7 +27,7 @@ def measure(quick: bool) -> list[Row]:
     for plan, limit in plans.items():
         home = daily.shared(plan)
         first, again, trained = [], [], []
-        for _ in range(1 if quick else 3):
+        for _ in range(1):
             home.restore()
             first.append(_run(home))
             before = candidates(home)

@@ -48,7 +48,7 @@ class Plan:
     """Rounds without improvement before a training stops; None: it never does."""
 
 
-FULL = Plan(25_000, 100_000, 200, 5)
+FULL = Plan(25_000, 100_000, 200, 3)
 QUICK = Plan(1_000, 4_000, 20, 1)
 
 
@@ -85,7 +85,7 @@ def measure(quick: bool) -> list[Row]:
     rows += compared(TARGET, what, *costs, peer_is="plain script", limit=None, figures=("peak",))
     if not quick:
         # Its models may differ in the last digits: a step that runs beside others trains with fewer threads.
-        costs = paired(apart, peer, plan.repeats // 2)
+        costs = paired(apart, peer, 1)
         rows += compared(TARGET, f"{what}, a process for each step", *costs, peer_is="plain script", limit=None)
     return rows
 

@@ -139,7 +139,7 @@ def machine() -> dict[str, Any]:
         "cores": cores(),
         "cpu": _processor(),
         "memory_gib": round(_memory() / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libraries": libraries,
     }

@@ -38,7 +38,7 @@ _AGREE = 1e-9
 
 def measure(quick: bool) -> list[Row]:
     """Rows a second of each learner, then of its contributions."""
-    size, repeats = (QUICK, 1) if quick else (FULL, 5)
+    size, repeats = (QUICK, 1) if quick else (FULL, 3)
     rows, explained = [], []
     with tempfile.TemporaryDirectory(prefix="bench-scoring-") as folder:
         place = Path(folder)

@@ -25,7 +25,7 @@ from benchmarks.report import Row, compared, cores
 TARGET = "6 training"
 ROUNDS = 20
 SEED = 20071
-FULL = {1_000_000: 5, 3_000_000: 3, 10_000_000: 3}
+FULL = {1_000_000: 3, 3_000_000: 1, 10_000_000: 1}
 QUICK = {100_000: 1}
 LEARNERS = ("xgboost", "lightgbm", "catboost")
 TIME_LIMIT, MEMORY_LIMIT = 1.1, 1.2

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -156,40 +156,38 @@ def _portfolio(table: str) -> Any:
     return load_portfolio().model_copy(update={"applications_table": table})
 
 
-def _query(asked: dict[str, Any]) -> str:
+def _query(asked: dict[str, Any], day: date) -> str:
     names = ", ".join(f'"{column.name}"' for column in _portfolio(asked["table"]).columns)
-    return f"SELECT {names} FROM {asked['table']} WHERE application_date = DATE '{DAY}'"
+    return f"SELECT {names} FROM {asked['table']} WHERE application_date = DATE '{day}'"
 
 
-def ours(asked: dict[str, Any]) -> Any:
+# Each side makes what reads a day.
+
+
+def ours(asked: dict[str, Any]) -> Callable[[date], Any]:
     from credit_assets.resources.warehouse import open_warehouse
 
     warehouse, portfolio = open_warehouse(asked["url"]), _portfolio(asked["table"])
-    warehouse.read_applications(portfolio, date(1999, 1, 1), date(1999, 1, 1)).read_all()  # imports
-    return lambda: warehouse.read_applications(portfolio, DAY, DAY).read_all()
+    return lambda day: warehouse.read_applications(portfolio, day, day).read_all()
 
 
-def adbc(asked: dict[str, Any]) -> Any:
+def adbc(asked: dict[str, Any]) -> Callable[[date], Any]:
     from adbc_driver_postgresql import dbapi
 
-    query = _query(asked)
-
-    def read() -> Any:
+    def read(day: date) -> Any:
         with closing(dbapi.connect(asked["url"])) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(query)
+            cursor.execute(_query(asked, day))
             return cursor.fetch_arrow_table()
 
     return read
 
 
-def raw(asked: dict[str, Any]) -> Any:
+def raw(asked: dict[str, Any]) -> Callable[[date], Any]:
     import psycopg
 
-    query = _query(asked)
-
-    def read() -> int:
+    def read(day: date) -> int:
         with psycopg.connect(asked["url"]) as connection, connection.cursor() as cursor:
-            with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+            with cursor.copy(f"COPY ({_query(asked, day)}) TO STDOUT (FORMAT binary)") as copy:
                 for _ in copy:
                     pass
             return cursor.rowcount
@@ -197,42 +195,42 @@ def raw(asked: dict[str, Any]) -> Any:
     return read
 
 
-def pandas(asked: dict[str, Any]) -> Any:
+def pandas(asked: dict[str, Any]) -> Callable[[date], Any]:
     import pandas as pd
     import sqlalchemy as sa
 
-    query, engine = sa.text(_query(asked)), sa.create_engine(asked["url"])
+    engine = sa.create_engine(asked["url"])
 
-    def read() -> Any:
+    def read(day: date) -> Any:
         with engine.connect() as connection:
-            return pd.read_sql(query, connection)
+            return pd.read_sql(sa.text(_query(asked, day)), connection)
 
     return read
 
 
-def duckdb(asked: dict[str, Any], order: str = "") -> Any:
+def duckdb(asked: dict[str, Any], order: str = "") -> Callable[[date], Any]:
     import duckdb
 
-    query = _query(asked) + order
-
-    def read() -> Any:
+    def read(day: date) -> Any:
         with duckdb.connect(asked["url"].removeprefix("duckdb:///"), read_only=True) as connection:
-            return connection.sql(query).to_arrow_reader(250_000).read_all()
+            return connection.sql(_query(asked, day) + order).to_arrow_reader(250_000).read_all()
 
     return read
 
 
-def duckdb_sorted(asked: dict[str, Any]) -> Any:
+def duckdb_sorted(asked: dict[str, Any]) -> Callable[[date], Any]:
     return duckdb(asked, " ORDER BY application_date, application_id")
+
+
+_SIDES = {"ours": ours, "adbc": adbc, "raw": raw, "pandas": pandas, "duckdb": duckdb, "duckdb_sorted": duckdb_sorted}
 
 
 def main(side: str, asked: dict[str, Any]) -> None:
     """Read once, and keep the seconds, the rows and the sum of their amounts."""
-    read = {"ours": ours, "adbc": adbc, "raw": raw, "pandas": pandas, "duckdb": duckdb, "duckdb_sorted": duckdb_sorted}[
-        side
-    ](asked)
+    read = _SIDES[side](asked)
+    read(date(1999, 1, 1))  # an empty day: what has to be imported is
     begun = time.perf_counter()
-    found = read()
+    found = read(DAY)
     figures: dict[str, Any] = {"seconds": time.perf_counter() - begun}
     if isinstance(found, int):
         figures |= {"rows": found, "amount": None}

@@ -682,7 +682,7 @@ def test_days_that_no_calendar_has_are_refused(postgres_database: str, portfolio
     )
     for odd in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01"):
         execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{odd}'")
-        with pytest.raises(PermanentError, match="column opened holds days before year 1, after year 9999 or infinite"):
+        with pytest.raises(PermanentError, match="column opened of table Applicants-2024 holds days before year 1"):
             warehouse.read_applications(opened, DAY, DAY).read_all()
     for day in (date.min, date.max):
         execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{day.isoformat()}'")
@@ -970,7 +970,7 @@ print(rows, bytes_read // 2**20, peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_two_million_rows_stream_in_bounded_memory(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Stored in no order, and more than is sorted in memory: DuckDB spills, in either case."""
     url = _url(kind, tmp_path, request)
@@ -990,8 +990,8 @@ def test_two_million_rows_stream_in_bounded_memory(kind: str, tmp_path: Path, re
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    print("peak", result.stdout)
     rows, read, peak = map(int, result.stdout.split())
     assert rows == 2_000_000
     assert read > 400
-    assert peak < 900
+    # Held whole it would take its size, and as much again for the sorted copy.
+    assert peak < 700

@@ -1,8 +1,9 @@
 """The warehouse: where a lender's applications and outcomes are read from and written to.
 
 Belongs here: opening a warehouse by its URL. `base` holds what every warehouse does and the one way a query is built,
-`duckdb_file` and `sql` how each kind connects, `arrow_columns` how values take on the portfolio's types. Does not
-belong here: rules about values (`credit_assets.ml.contracts`) and reading of files (`credit_assets.loans`).
+`duckdb_file` and `sql` how each kind connects, `postgres` how PostgreSQL is read as Arrow, `ordering` how rows in no
+order are sorted, `arrow_columns` how values take on the portfolio's types. Does not belong here: rules about values
+(`credit_assets.ml.contracts`) and reading of files (`credit_assets.loans`).
 
 Nothing heavy is imported before the first connection: the code location holds a warehouse that it never opens.
 """

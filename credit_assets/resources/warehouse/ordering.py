@@ -86,22 +86,20 @@ def in_order(batches: Generator[pa.RecordBatch], schema: pa.Schema, keys: tuple[
             if size > HELD_BYTES:
                 yield from _by_duckdb(_emptied(held), batches, schema, keys)
                 return
-    # In one piece: to take rows out of many is slower.
-    table = pa.Table.from_batches(held, schema).combine_chunks()
-    held.clear()
     if ordered:
-        yield from table.to_batches(BATCH_ROWS)
+        for batch in _emptied(held):
+            yield from pa.Table.from_batches([batch]).to_batches(BATCH_ROWS)
         return
+    # Not in one piece: to copy it costs more than to take rows out of several.
+    table = pa.Table.from_batches(held, schema)
+    held.clear()
     places = _places(table, keys)
     for start in range(0, len(places), BATCH_ROWS):
-        yield from table.take(places[start : start + BATCH_ROWS]).to_batches()
+        yield from table.take(places[start : start + BATCH_ROWS]).combine_chunks().to_batches()
 
 
 def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
-    """The place in the table of each row of the ordered table; rows of equal keys stay as they are.
-
-    Rows of a table in one piece.
-    """
+    """The place in the table of each row of the ordered table; rows of equal keys stay as they are."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -110,7 +108,7 @@ def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
     plain = pa.types.is_date32(first.type) and (pa.types.is_string(second.type) or pa.types.is_integer(second.type))
     if not plain or first.null_count or second.null_count or not table.num_rows:
         return pc.sort_indices(table, [(key, "ascending") for key in keys])
-    found = second.chunk(0)
+    found = pa.concat_arrays(second.chunks)
     places = _text_places(found) if pa.types.is_string(found.type) else np.argsort(found.to_numpy(), kind="stable")
     days = pc.cast(first, pa.int32()).to_numpy()
     if days.min() != days.max():

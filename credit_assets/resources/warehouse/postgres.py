@@ -15,7 +15,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
-from credit_assets.resources.warehouse.base import postgresql_dialect
+from credit_assets.resources.warehouse.base import Source, postgresql_dialect
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,9 +57,9 @@ def _way(stored: Any, wanted: pa.DataType) -> str | None:
 
 
 def open_stream(
-    arguments: Mapping[str, Any], query: sa.Select[Any], schema: pa.Schema, as_text: set[str], until: ExitStack
+    arguments: Mapping[str, Any], query: sa.Select[Any], source: Source, as_text: set[str], until: ExitStack
 ) -> Iterator[Sequence[pa.Array]]:
-    """Batches of the query's rows, one Arrow array a column of `schema`, in no order.
+    """Batches of the query's rows, one Arrow array a column of `source`, in no order.
 
     `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `until`: closes the connection.
     Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
@@ -82,7 +82,7 @@ def open_stream(
         # Not the cursor's own reader: it loses what kind of error ends a stream.
         with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
             for batch in reader:
-                yield [_usual(array, field) for array, field in zip(batch.columns, schema, strict=True)]
+                yield [_usual(a, field, source.table) for a, field in zip(batch.columns, source.schema, strict=True)]
 
     return arrays()
 
@@ -103,7 +103,7 @@ def _text(query: sa.Select[Any], as_text: set[str]) -> str:
     return query.compile(dialect=postgresql_dialect(), compile_kwargs={"literal_binds": True}).string
 
 
-def _usual(array: pa.Array, field: pa.Field) -> pa.Array:
+def _usual(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
     """The array as `fit` takes it, where the driver gives PostgreSQL's type in a form of its own."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -119,7 +119,7 @@ def _usual(array: pa.Array, field: pa.Field) -> pa.Array:
         # By way of its text, as PostgreSQL shows it and psycopg reads it: 1.1, not 1.10000002384186.
         return pc.cast(pc.cast(array, pa.string()), pa.float64())
     elif pa.types.is_date32(array.type):
-        _refuse_days_of_no_calendar(array, field.name)
+        _refuse_days_of_no_calendar(array, f"column {field.name} of table {table}")
     return array
 
 
@@ -133,5 +133,5 @@ def _refuse_days_of_no_calendar(array: pa.Array, name: str) -> None:
     epoch = date(1970, 1, 1).toordinal()
     if first is not None and not (date.min.toordinal() <= first + epoch and last + epoch <= date.max.toordinal()):
         raise PermanentError(
-            f"column {name} holds days before year 1, after year 9999 or infinite ones: correct them, or store null"
+            f"{name} holds days before year 1, after year 9999 or infinite ones: correct them, or store null"
         )

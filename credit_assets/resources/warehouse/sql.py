@@ -1,7 +1,8 @@
 """A warehouse behind a SQLAlchemy URL: PostgreSQL first, SQLite and others by their dialects.
 
-Belongs here: engines, streaming with server-side cursors, fast loading, and sorting the drivers' errors. Tested with
-PostgreSQL and SQLite; reading needs no more than a dialect, writing needs temporary tables and UPDATE ... FROM.
+Belongs here: engines, streaming with server-side cursors, fast loading, and sorting the drivers' errors. Does not
+belong here: reading PostgreSQL as Arrow (`postgres`). Tested with PostgreSQL and SQLite; reading needs no more than a
+dialect, writing needs temporary tables and UPDATE ... FROM.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ class _SqlSession(Session):
         url = self._connection.engine.url
         arguments = {"connect_timeout": CONNECT_SECONDS, **self._dialect.create_connect_args(url)[1]}
         try:
-            rows = open_stream(arguments, query, source.schema, as_text, self._until)
+            rows = open_stream(arguments, query, source, as_text, self._until)
         except adbc_driver_manager.Error as error:
             # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
             _logger.warning(
