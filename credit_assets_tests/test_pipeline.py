@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.cli.models import ask, models_record
-from credit_assets.cli.replay import Replay, failures, ranges, training_days
+from credit_assets.cli.replay import BACKFILLED, Replay, failures, ranges, training_days
 from credit_assets.failures import PermanentError
 from credit_assets.instance import instance_of
 from credit_assets.ml.portfolio import load_portfolio
@@ -411,3 +411,37 @@ def test_ranges_split_at_gaps_and_at_the_longest() -> None:
     days = [date(2024, 1, d) for d in (1, 2, 3, 4, 6, 7)]
     assert [(a.day, b.day) for a, b in ranges(days, longest=3)] == [(1, 3), (4, 4), (6, 7)]
     assert list(ranges([], longest=3)) == []
+
+
+def test_a_backfill_makes_what_is_missing_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    settings = load_settings(home=tmp_path / "home", **{**SMALL, "days_per_run": 4})
+    last = date(2024, 1, 10)
+    write_book(settings, *canonical_book(300, START, last, seed=3))
+    with instance_of(settings) as instance:
+        house = House(settings, instance, Replay(settings, instance))
+        for assets, why in (
+            (("training_set", "loan_scores"), "training_set cannot be made for a range .* processed_features"),
+            (("nothing",), "nothing cannot be made"),
+            ((), "no asset cannot be made"),
+        ):
+            with pytest.raises(PermanentError, match=why):
+                house.replay.backfill(START, last, assets)
+        assert not Path(settings.store).exists()
+        report = house.replay.backfill(START, date(2024, 1, 9))
+        assert (report.runs, report.ingested, report.scored) == (3, 9, 9)
+        assert {run.tags["dagster/asset_partition_range_end"] for run in instance.get_runs()} == {
+            "2024-01-04",
+            "2024-01-08",
+            "2024-01-09",
+        }
+        before = house.hashes()
+        assert {name.split("/")[0] for name in before if name.endswith(".parquet")} == {*BACKFILLED}
+        assert house.replay.backfill(START, last).runs == 1
+        assert house.replay.backfill(START, last).runs == 0
+        assert house.replay.backfill(START, last, ("raw_loan_data",), again=True).runs == 3
+        after = house.hashes()
+        assert {name: after[name] for name in before if name.endswith(".parquet")} == {
+            name: digest for name, digest in before.items() if name.endswith(".parquet")
+        }
+        assert house.versions() == []
