@@ -142,7 +142,7 @@ def child_environment(**changes: str | None) -> dict[str, str]:
 
     Byte code may be written, as it may everywhere but in a container that forbids it. None takes a variable out.
     """
-    foreign = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME")
-    kept = {n: v for n, v in os.environ.items() if not n.upper().startswith("CREDIT_") and n not in foreign}
+    foreign = ("MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME")
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("CREDIT_", "DAGSTER_")) and n not in foreign}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
     return {name: value for name, value in {**kept, **quiet, **changes}.items() if value is not None}

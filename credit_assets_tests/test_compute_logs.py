@@ -85,9 +85,9 @@ def test_nothing_outlives_a_killed_step(tmp_path: Path) -> None:
 def test_a_process_left_behind_does_not_hold_the_step(tmp_path: Path) -> None:
     begun = time.monotonic()
     more = "import credit_assets.resources.compute_logs as c; c._LAST_LINES_SECONDS = 0.2; "
-    more += "subprocess.Popen(['sleep', '60'])"
+    more += "subprocess.Popen(['sleep', '240'])"
     subprocess.run(step(tmp_path, more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    assert time.monotonic() - begun < 45
+    assert time.monotonic() - begun < 200
 
 
 def test_the_embedded_instance_has_it_where_dagster_keeps_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,9 +180,9 @@ class CountingStore(Store):
         super().__init__(uri)
         self.tables: list[tuple[str, str]] = []
 
-    def read_table(self, path: Any) -> Any:
+    def open_table(self, path: Any) -> Any:
         self.tables.append((path.parent.name, path.stem))
-        return super().read_table(path)
+        return super().open_table(path)
 
 
 def test_each_partition_is_read_once_and_none_that_is_not_needed(house: House) -> None:

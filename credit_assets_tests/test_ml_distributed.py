@@ -347,6 +347,25 @@ def test_a_worker_lost_in_training_is_transient_and_the_next_attempt_trains(path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNERS)
+def test_after_a_killed_step_the_next_training_has_the_workers(path: Path, name: str) -> None:
+    with dask_cluster() as running:
+        address = running.scheduler_address
+        code = (
+            "import sys; from pathlib import Path; import credit_assets_tests.test_ml_distributed as t; "
+            "t.train_on_dask(Path(sys.argv[1]), sys.argv[2], t.PORTFOLIO, t.quick_config(sys.argv[2], **t.ENDLESS), "
+            "t.Cluster(sys.argv[3], connect_seconds=60))"
+        )
+        step = subprocess.Popen([sys.executable, "-c", code, str(path), name, address])
+        _when_training(address, lambda _: step.kill()).join(120)
+        assert step.wait(10) == -signal.SIGKILL
+        cluster = Cluster(address, connect_seconds=60, watch_seconds=0.2, silent_seconds=20)
+        found = train_on_dask(path, name, PORTFOLIO, quick_config(name), cluster)
+        assert found.workers == 2
+        assert found.candidate.metrics["test"].auc > 0.7
+
+
+@pytest.mark.slow
 def test_a_scheduler_lost_in_training_is_transient(path: Path, tmp_path: Path) -> None:
     Client = pytest.importorskip("distributed", reason="the dask extra is not installed").Client
     file = tmp_path / "scheduler.json"

@@ -117,11 +117,11 @@ def broken() -> None:
 def fine() -> None: ...
 
 
-@dg.asset(partitions_def=DAYS, check_specs=gate_specs("warned", GATES))
-def warned() -> dg.MaterializeResult:
+@dg.asset(partitions_def=DAYS, check_specs=gate_specs("warned", GATES, DAYS))
+def warned(context) -> dg.MaterializeResult:
     volume = GateResult("volume", False, "warn", 412, "at least 500 applications", "Fewer applications than usual.")
     other = GateResult("missing_share", True, "error", 0.01, "at most 0.05", "Few enough values are missing.")
-    return dg.MaterializeResult(check_results=check_results({date(2024, 3, 5): [volume, other]}))
+    return dg.MaterializeResult(check_results=check_results(context, {date(2024, 3, 5): [volume, other]}))
 
 
 @dg.asset(partitions_def=DAYS)
@@ -366,7 +366,7 @@ def test_warnings_of_a_run_are_one_message_with_value_threshold_and_page(
     assert relay.subjects == [f"failed checks in warned_job for {DAY}"]
     (text,) = relay.texts
     assert (
-        "- warned, volume: warning: value 412, threshold at least 500 applications: 2024-03-05: Fewer applications than"
+        "- warned, volume: warning: value 412, threshold at least 500 applications: Fewer applications than"
         in text.replace("\r\n", "\n")
     )
     assert f"{URL}/assets/warned?view=checks&checkDetail=volume" in text

@@ -66,6 +66,8 @@ _LOCK = "credit-assets-training"
 _GROUPS_EACH = 4
 # Seconds that a scheduler may take to answer the simplest question, and that are spent on one that may be gone.
 _ANSWER, _BRIEFLY = 20.0, 5.0
+# Seconds after which workers without work, whose locks are held, count as left behind.
+_LEFT = 3.0
 # What the model's text says of the machines that trained it: addresses, of no use to whoever reads the model.
 _MACHINES = re.compile(
     r"^\[(machines|machine_list_filename|local_listen_port|num_machines|time_out|num_threads): .*\n", re.M
@@ -389,6 +391,26 @@ class _Validation:
         _HISTORY[self.token] = {"rows": train.num_data(), "train": [], "validation": []}
 
 
+def _still_wanted() -> bool:
+    """Whether anybody waits for the task that calls this: not after the client has gone, or given up."""
+    from distributed import get_worker
+    from distributed.worker import thread_state
+
+    task = get_worker().state.tasks.get(thread_state.key)
+    return task is not None and task.state not in ("cancelled", "resumed")
+
+
+def _stop_unwanted() -> Any:
+    """XGBoost callback: a training that nobody waits for frees its worker."""
+    import xgboost as xgb
+
+    class StopUnwanted(xgb.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            return not _still_wanted()
+
+    return StopUnwanted()
+
+
 class _Stopping:
     """LightGBM callback after each round: its losses on this worker's train rows and on the validation rows, and the
     library's own early stopping on the latter."""
@@ -406,6 +428,8 @@ class _Stopping:
         if self.inner is None:
             self.inner = lgb.early_stopping(self.rounds, verbose=False)
         held_out = env.evaluation_result_list or env.model.eval_valid()
+        if not _still_wanted():
+            raise TransientError("nobody waits for this training any more")
         history = _HISTORY[self.token]
         history["train"].append(float(env.model.eval_train()[0].metric_value))
         history["validation"].append(float(held_out[0].metric_value))
@@ -563,6 +587,7 @@ def _fit_xgboost(job: _Job, tables: list[Any], levels: Mapping[str, tuple[str, .
     from credit_assets.ml.variants import Fitted
 
     plan = job.plan
+    _free_left_locks(job.client, [worker.address for worker in job.workers])
     described = {
         "missing": np.nan,
         "feature_names": list(plan.features),
@@ -592,6 +617,7 @@ def _fit_xgboost(job: _Job, tables: list[Any], levels: Mapping[str, tuple[str, .
             num_boost_round=job.config.max_rounds,
             evals=[(train, "train"), (validation, "validation")],
             early_stopping_rounds=job.config.early_stopping_rounds,
+            callbacks=[_stop_unwanted()],
             verbose_eval=False,
             coll_cfg=Config(timeout=job.cluster.silent_seconds, tracker_timeout=job.cluster.silent_seconds),
         )
@@ -792,7 +818,10 @@ def _watched(client: Any, cluster: Cluster, addresses: Sequence[str], variant: s
             # Left held by a client that is gone, it would keep the next attempt waiting.
             if client.status == "running":
                 _briefly(lock.release)
-            # Ends the thread as well: whatever it waits for on the cluster is cancelled.
+            # Ends the thread, whatever it waits for, while the client is still there: on its way out XGBoost gives back
+            # the locks of the workers, which nobody else can.
+            _briefly(lambda: _cancel(client))
+            thread.join(_BRIEFLY)
             _briefly(client.close)
             raise TransientError(f"CREDIT_DASK_SCHEDULER {cluster.scheduler}: {gone} while {variant} was trained")
     error = outcome.get("error")
@@ -811,6 +840,39 @@ def _watched(client: Any, cluster: Cluster, addresses: Sequence[str], variant: s
     if type(error).__name__ in ("XGBoostError", "LightGBMError"):
         raise VARIANTS[variant].refused(error) from error
     raise error
+
+
+def _cancel(client: Any) -> None:
+    from distributed import Future
+
+    client.cancel([Future(key, client=client) for key in list(client.futures)], force=True)
+
+
+def _free_left_locks(client: Any, addresses: Sequence[str]) -> None:
+    """Give back the workers' locks that a training left behind whose process was killed: XGBoost waits for them for
+    ever. A lock counts as left when its workers have nothing to do, and still have not after some seconds.
+    """
+    left = client.run_on_scheduler(_idle_locks, list(addresses))
+    if left:
+        time.sleep(_LEFT)
+        left = sorted(set(left) & set(client.run_on_scheduler(_idle_locks, list(addresses))))
+        client.run_on_scheduler(_give_back, left)
+
+
+def _idle_locks(addresses: list[str], dask_scheduler: Any) -> list[str]:
+    locks = dask_scheduler.extensions["multi_locks"]
+    return sorted(
+        holder
+        for holder in {users[0] for name, users in locks.locks.items() if name in addresses and users}
+        if not any(
+            dask_scheduler.workers[name].processing for name in locks.requests[holder] if name in dask_scheduler.workers
+        )
+    )
+
+
+def _give_back(holders: list[str], dask_scheduler: Any) -> None:
+    for holder in holders:
+        dask_scheduler.extensions["multi_locks"].release(id=holder)
 
 
 @contextmanager
