@@ -1,18 +1,270 @@
-"""Where steps run: the executor of each environment, in one declared map.
+"""What a step asks of a cluster (its resource profile, as op tags) and where steps run (the executor map).
 
-Belongs here: the choice of executor and what a step asks of a cluster. Does not belong here: what a step does.
+Belongs here: the table of profiles, the choice of a profile for each asset, pools, and the executor of each
+environment. Does not belong here: what a step does, and what happens to its pod (`credit_assets.step_jobs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from credit_assets.settings import Settings
+if TYPE_CHECKING:
+    from credit_assets.settings import Settings
 
 # Imported once by the fork server, then shared by all steps. A module that fails to import here fails silently.
 PRELOAD = ["credit_assets.preload"]
+LABEL = "credit-assets/"
+CONFIG_TAG = "dagster-k8s/config"
+GPU = "nvidia.com/gpu"
+GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
+
+Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
+Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+Selector = dict[str, LabelValue]
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def size(quantity: str) -> int:
+    """Bytes of a quantity such as "16Gi"."""
+    return int(quantity[:-2]) * _UNITS[quantity[-2:]]
+
+
+# A step that is told to stop would end as failed, and Dagster does not try it again. So it is not told: it works on
+# while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
+_UNSTOPPED = ["sh", "-c", 'trap "" TERM; "$@"; exit $?', "step"]
+
+
+class _Strict(BaseModel):
+    # A misspelt field is refused where it is read, not by a cluster months later.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Toleration(_Strict):
+    """A taint that the pod may live with, in the words of the Kubernetes API."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Toleration:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("a toleration with a value needs operator Equal")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration with operator Equal needs a key")
+        return self
+
+
+class Profile(_Strict):
+    """What the pod of a step asks for. Memory, CPU and disk are requests and limits alike: a step that was placed has
+    what it asked for, and none takes what it did not ask for.
+
+    Of a profile without GPU (`gpu` 0) the GPU's selector and tolerations are left out, so that it fits a cluster that
+    has none.
+    """
+
+    cpu: Cpu = Field(description='Cores: "4", "0.5" or "500m".')
+    memory: Bytes = Field(description='Memory: "16Gi", "512Mi".')
+    max_memory: Bytes | None = Field(None, description="Most memory that a retry asks for; empty: four times `memory`.")
+    memory_growth: float = Field(1.5, ge=1, le=4, description="By what a retry after an OOM kill multiplies `memory`.")
+    gpu: int = Field(0, ge=0, le=16, description="Devices nvidia.com/gpu.")
+    shm: Bytes | None = Field(None, description="Size of /dev/shm, counted as memory; empty: the runtime's 64Mi.")
+    scratch: Bytes = Field("2Gi", description="Disk for temporary files.")
+    node_selector: Selector = Field(default_factory=dict, description="Labels that the node must have.")
+    tolerations: tuple[Toleration, ...] = Field((), description="Taints of nodes that the pod may run on.")
+    gpu_node_selector: Selector = Field(default_factory=dict, description="The same, only where `gpu` is not 0.")
+    gpu_tolerations: tuple[Toleration, ...] = Field((), description="The same, only where `gpu` is not 0.")
+    on_demand: Selector = Field(
+        default_factory=dict,
+        description="Labels that the node must have as well once a pod was pre-empted or evicted.",
+    )
+    priority_class: str | None = Field(None, description="PriorityClass; it must exist on the cluster.")
+    deadline_seconds: int = Field(3600, ge=60, description="Longest time from the pod's creation to its end.")
+    ttl_seconds: int = Field(86_400, ge=0, description="How long a finished Job and its logs stay.")
+    grace_seconds: int = Field(30, ge=0, le=3600, description="How long a step may work on once its pod is to go.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if self.max_memory and size(self.max_memory) < size(self.memory):
+            raise ValueError(f"max_memory {self.max_memory} is less than memory {self.memory}")
+        if self.shm and size(self.shm) >= size(self.memory):
+            raise ValueError(f"shm {self.shm} is part of memory {self.memory} and must be less")
+        return self
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels of the nodes that its pods may run on."""
+        return {**self.node_selector, **(self.gpu_node_selector if self.gpu else {})}
+
+    @property
+    def all_tolerations(self) -> tuple[Toleration, ...]:
+        return (*self.tolerations, *(self.gpu_tolerations if self.gpu else ()))
+
+    @property
+    def threads(self) -> int:
+        """Whole cores, at least one."""
+        return max(1, int(float(self.cpu[:-1]) / 1000 if self.cpu.endswith("m") else float(self.cpu)))
+
+    def memory_of_attempt(self, kills: int) -> str:
+        """Memory to ask for after this many OOM kills, in whole Mi."""
+        most = size(self.max_memory) if self.max_memory else 4 * size(self.memory)
+        asked = min(most, size(self.memory) * self.memory_growth**kills)
+        return self.memory if kills == 0 else f"{int(asked) // 2**20}Mi"
+
+
+PROFILES: Mapping[str, Profile] = {
+    # Checks, registration, aliases.
+    "small": Profile(cpu="500m", memory="1Gi"),
+    # Ingest, features, training set, scores, reports: bounded by the pieces they work in, not by the day.
+    "data": Profile(cpu="2", memory="4Gi", scratch="10Gi", deadline_seconds=3 * 3600),
+    "train-cpu": Profile(cpu="4", memory="16Gi", scratch="10Gi", deadline_seconds=12 * 3600, grace_seconds=120),
+    "train-gpu": Profile(
+        cpu="4",
+        memory="16Gi",
+        gpu=1,
+        shm="2Gi",
+        scratch="10Gi",
+        gpu_node_selector={"gpu-type": "a100"},
+        gpu_tolerations=(Toleration(key=GPU, operator="Exists", effect="NoSchedule"),),
+        deadline_seconds=12 * 3600,
+        grace_seconds=120,
+    ),
+}
+_STEP_PROFILES = {
+    "raw_loan_data": "data",
+    "loan_outcomes": "data",
+    "processed_features": "data",
+    "training_set": "data",
+    "xgboost_candidate": "train-gpu",
+    "catboost_candidate": "train-gpu",
+    "lightgbm_candidate": "train-cpu",
+    "trained_model": "data",
+    "registered_model": "small",
+    "deployed_model": "small",
+    "loan_scores": "data",
+    "drift_report": "data",
+    "performance_report": "data",
+    "shadow_report": "data",
+}
+"""The profile of each asset, unless CREDIT_STEP_PROFILES names another."""
+_POOLS = {"raw_loan_data": WAREHOUSE_POOL, "loan_outcomes": WAREHOUSE_POOL}
+
+
+def merged_profiles(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Profile]:
+    """The table with some fields replaced. Raises ValueError naming profile, field and what is right."""
+    unknown = sorted(set(overrides) - set(PROFILES))
+    if unknown:
+        raise ValueError(f"names unknown profiles {', '.join(unknown)}; known: {', '.join(PROFILES)}")
+    found = {}
+    for name, profile in PROFILES.items():
+        try:
+            found[name] = Profile.model_validate({**profile.model_dump(), **overrides.get(name, {})})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            known = f"; fields: {', '.join(Profile.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            where = f"{name}: {place}" if place else name
+            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}{known}") from error
+    return found
+
+
+def check_step_profiles(steps: Mapping[str, str]) -> None:
+    """Raises ValueError where an asset or a profile does not exist."""
+    from credit_assets.ml.variants import VARIANTS
+
+    assets = {*_STEP_PROFILES, *(f"{variant}_candidate" for variant in VARIANTS)}
+    unknown = sorted(set(steps) - assets)
+    if unknown:
+        raise ValueError(f"names unknown assets {', '.join(unknown)}; known: {', '.join(sorted(assets))}")
+    unknown = sorted(set(steps.values()) - set(PROFILES))
+    if unknown:
+        raise ValueError(f"names unknown profiles {', '.join(unknown)}; known: {', '.join(PROFILES)}")
+
+
+def profiles(settings: Settings) -> dict[str, Profile]:
+    """The profiles of this deployment: the table with CREDIT_PROFILES over it."""
+    return merged_profiles(settings.profiles) if settings.profiles else dict(PROFILES)
+
+
+def profile_name(settings: Settings, asset: str) -> str:
+    """The profile of an asset; a variant that nobody has listed trains on a CPU."""
+    return settings.step_profiles.get(asset) or _STEP_PROFILES.get(asset, "train-cpu")
+
+
+def pool(settings: Settings, asset: str) -> str | None:
+    """The pool whose slots this asset's steps share with those of all runs, on a cluster.
+
+    On one machine steps of a run take turns anyway, and claiming slots is not free.
+    """
+    if settings.executor != "k8s":
+        return None
+    if profiles(settings)[profile_name(settings, asset)].gpu:
+        return GPU_POOL
+    return _POOLS.get(asset)
+
+
+def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[str, Any]:
+    """The tag `dagster-k8s/config` of an asset: what its pod asks for, by its profile.
+
+    Job tags would not do: step pods ignore them, and they are lost on backfills and direct materialization.
+    """
+    name = profile_name(settings, asset)
+    profile = profiles(settings)[name]
+    labels = {f"{LABEL}asset": asset, f"{LABEL}profile": name}
+    if variant:
+        labels[f"{LABEL}variant"] = variant
+    if settings.cost_centre:
+        labels[f"{LABEL}cost-centre"] = settings.cost_centre
+    asked = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
+    if profile.gpu:
+        asked[GPU] = str(profile.gpu)
+    container: dict[str, Any] = {
+        "command": _UNSTOPPED,
+        "resources": {"requests": asked, "limits": dict(asked)},
+        "env": [{"name": name, "value": value} for name, value in _environment(settings, profile).items()],
+    }
+    pod: dict[str, Any] = {"termination_grace_period_seconds": profile.grace_seconds}
+    if profile.selector:
+        pod["node_selector"] = profile.selector
+    if profile.all_tolerations:
+        pod["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in profile.all_tolerations]
+    if profile.priority_class:
+        pod["priority_class_name"] = profile.priority_class
+    if profile.shm:
+        pod["volumes"] = [{"name": "shm", "empty_dir": {"medium": "Memory", "size_limit": profile.shm}}]
+        container["volume_mounts"] = [{"name": "shm", "mount_path": "/dev/shm"}]
+    return {
+        CONFIG_TAG: {
+            "container_config": container,
+            "pod_spec_config": pod,
+            "pod_template_spec_metadata": {"labels": labels},
+            "job_metadata": {"labels": labels},
+            "job_spec_config": {
+                # A pod that Kubernetes replaces finds its step started and ends at once; retries are Dagster's.
+                "backoff_limit": 0,
+                "active_deadline_seconds": profile.deadline_seconds,
+                "ttl_seconds_after_finished": profile.ttl_seconds,
+            },
+        }
+    }
+
+
+def _environment(settings: Settings, profile: Profile) -> dict[str, str]:
+    # A container sees all cores of its node, whatever its limit.
+    threads = str(settings.threads or profile.threads)
+    found = {"CREDIT_THREADS": threads, "OMP_NUM_THREADS": threads}
+    if profile.gpu and settings.device == "auto":
+        # A GPU that was paid for and cannot be used is an error, or a fallback that is noted; never a silent CPU.
+        found["CREDIT_DEVICE"] = "cuda"
+    return found
 
 
 def _in_process(settings: Settings) -> dg.ExecutorDefinition:
@@ -27,9 +279,9 @@ def _multiprocess(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def _k8s(settings: Settings) -> dg.ExecutorDefinition:
-    from dagster_k8s import k8s_job_executor
+    from credit_assets.step_jobs import step_job_executor
 
-    return k8s_job_executor.configured({"max_concurrent": settings.max_concurrent})
+    return step_job_executor(settings)
 
 
 EXECUTORS: dict[str, Callable[[Settings], dg.ExecutorDefinition]] = {
@@ -37,7 +289,13 @@ EXECUTORS: dict[str, Callable[[Settings], dg.ExecutorDefinition]] = {
     "multiprocess": _multiprocess,
     "k8s": _k8s,
 }
+"""The executor of each environment: a laptop, a machine with many cores, a cluster."""
 
 
 def executor(settings: Settings) -> dg.ExecutorDefinition:
     return EXECUTORS[settings.executor](settings)
+
+
+def label_value(text: str) -> str:
+    """Text as a Kubernetes label value: at most 63 characters, letters and digits at both ends."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:63].strip("._-")

@@ -189,6 +189,22 @@ class Settings(BaseSettings):
         le=732,
         description="Most days that one run of a backfill takes: ingestion, features, scores, reports.",
     )
+    profiles: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
+        default_factory=dict,
+        description='Resource profiles over the defaults, JSON: {"train-gpu": {"memory": "32Gi"}}.',
+    )
+    step_profiles: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description='Profiles of single assets, JSON: {"catboost_candidate": "train-cpu"}.',
+    )
+    cost_centre: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        description="Label of every pod of a step, for cost attribution.",
+    )
+    pending_minutes: int = Field(
+        60, ge=1, le=1440, description="How long the pod of a step may wait for a node before the step is given up."
+    )
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
     retry_delay_seconds: float = Field(
@@ -219,7 +235,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must list some of {', '.join(VARIANTS)}, each once; got {', '.join(value) or 'nothing'}")
         return value
 
-    @field_validator("variant_params", mode="before")
+    @field_validator("variant_params", "profiles", "step_profiles", mode="before")
     @classmethod
     def _json(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -239,6 +255,24 @@ class Settings(BaseSettings):
             raise ValueError(f"names unknown variants {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
         for variant, params in value.items():
             VARIANTS[variant].resolve(params)  # Raises ValueError naming the parameter and what it takes.
+        return value
+
+    @field_validator("profiles")
+    @classmethod
+    def _known_profiles(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if value:
+            from credit_assets.kubernetes import merged_profiles
+
+            merged_profiles(value)
+        return value
+
+    @field_validator("step_profiles")
+    @classmethod
+    def _profiles_of_known_assets(cls, value: dict[str, str]) -> dict[str, str]:
+        if value:
+            from credit_assets.kubernetes import check_step_profiles
+
+            check_step_profiles(value)
         return value
 
     @field_validator("timezone")

@@ -16,6 +16,7 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 
 from credit_assets.checks.gates import check_results
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.kubernetes import op_tags, pool
 from credit_assets.resources.io_managers import ByDay
 from credit_assets.resources.partition_files import Staged
 from credit_assets.settings import Settings
@@ -32,15 +33,25 @@ Table = Any
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def asset_options(settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str, io: str) -> dict[str, Any]:
-    """Arguments that every `@dg.asset` of the graph has in common."""
+def asset_options(
+    asset: str,
+    settings: Settings,
+    partitions: dg.PartitionsDefinition,
+    *kinds: str,
+    io: str,
+    variant: str | None = None,
+) -> dict[str, Any]:
+    """Arguments that every `@dg.asset` of the graph has in common, and what its step asks of a cluster."""
     return {
+        "name": asset,
         "group_name": GROUP,
         "owners": OWNERS,
         "kinds": set(kinds),
         "partitions_def": partitions,
         "io_manager_key": io,
         "retry_policy": retry_policy(settings),
+        "op_tags": op_tags(settings, asset, variant),
+        "pool": pool(settings, asset),
     }
 
 

@@ -28,7 +28,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         ins={"trained_model": dg.AssetIn()},
         description="The registration decision of the as-of date: registered or rejected, with every reason. The gates "
         "are judged again here from recorded evidence, whoever started the run.",
-        **asset_options(settings, partitions, "mlflow", io=RECORD),
+        **asset_options("registered_model", settings, partitions, "mlflow", io=RECORD),
     )
     @retry_transient_only
     def registered_model(
@@ -82,7 +82,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         ins={"registered_model": dg.AssetIn()},
         description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
         "back in as-of time.",
-        **asset_options(settings, partitions, "mlflow", io=RECORD),
+        **asset_options("deployed_model", settings, partitions, "mlflow", io=RECORD),
     )
     @retry_transient_only
     def deployed_model(

@@ -32,7 +32,7 @@ def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> lis
         description="Every feature and the score of the day's applications against the training data of the champion "
         f"in force: PSI, tests, missing values, new levels. A day of fewer than {settings.drift_min_rows} applications "
         f"is pooled with those before it, up to {settings.drift_window_days} days.",
-        **asset_options(settings, partitions, "json", io=RECORD),
+        **asset_options("drift_report", settings, partitions, "json", io=RECORD),
     )
     @retry_transient_only
     def drift_report(

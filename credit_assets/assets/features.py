@@ -23,7 +23,7 @@ def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
         metadata=column_schema(features(portfolio)),
-        **asset_options(settings, partitions, "parquet", io=PARQUET),
+        **asset_options("processed_features", settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def processed_features(

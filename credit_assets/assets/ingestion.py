@@ -31,7 +31,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
         metadata=column_schema(applications(portfolio)),
-        **asset_options(settings, partitions, "parquet", io=PARQUET),
+        **asset_options("raw_loan_data", settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def raw_loan_data(
@@ -51,7 +51,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
         backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         metadata=column_schema(outcomes(portfolio)),
-        **asset_options(settings, partitions, "parquet", io=PARQUET),
+        **asset_options("loan_outcomes", settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def loan_outcomes(

@@ -43,7 +43,7 @@ def performance_assets(settings: Settings, partitions: dg.PartitionsDefinition) 
         description=f"Scores as they were given against what became of the {settings.performance_cohort_days} days of "
         f"applications that matured last (default within {settings.window_days} days); the performance to expect of "
         "the newest applications, from their PDs alone; and the estimate of then against what was realised.",
-        **asset_options(settings, partitions, "json", io=RECORD),
+        **asset_options("performance_report", settings, partitions, "json", io=RECORD),
     )
     @retry_transient_only
     def performance_report(

@@ -46,7 +46,7 @@ def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
         "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
         "not fail with it.",
         metadata=column_schema(score_columns(portfolio)),
-        **asset_options(settings, partitions, "parquet", io=PARQUET),
+        **asset_options("loan_scores", settings, partitions, "parquet", io=PARQUET),
     )
     @retry_transient_only
     def loan_scores(

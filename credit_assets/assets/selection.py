@@ -21,7 +21,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
         ins={"training_set": dg.AssetIn(), **{name: dg.AssetIn() for name in candidates}},
         description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
         "in force, on rows that neither has seen, with a paired DeLong interval.",
-        **asset_options(settings, partitions, "mlflow", io=RECORD),
+        **asset_options("trained_model", settings, partitions, "mlflow", io=RECORD),
     )
     @retry_transient_only
     def trained_model(

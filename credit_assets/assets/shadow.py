@@ -52,7 +52,7 @@ def shadow_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> li
         description="The model on trial beside the champion, on the applications that both scored since the trial "
         f"began (its newest {LONGEST} days): correlation, PSI, who would be approved by one and not by the other, "
         "performance once matured, the two arms, and the decision. After a trial, its cohort as it matures.",
-        **asset_options(settings, partitions, "json", io=RECORD),
+        **asset_options("shadow_report", settings, partitions, "json", io=RECORD),
     )
     @retry_transient_only
     def shadow_report(

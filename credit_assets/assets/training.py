@@ -44,7 +44,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date.",
         metadata=column_schema(training(portfolio)),
-        **asset_options(settings, partitions, "pandas", "parquet", io=PARQUET),
+        **asset_options("training_set", settings, partitions, "pandas", "parquet", io=PARQUET),
     )
     @retry_transient_only
     def training_set(
@@ -105,11 +105,10 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
     learner = VARIANTS[variant]
 
     @dg.asset(
-        name=name,
         ins={"training_set": dg.AssetIn()},
         description=f"{learner.label} model of the as-of date: rounds chosen by early stopping, calibrated, logged to "
         "MLflow. Trained again only when data, code, parameters or seed have changed.",
-        **asset_options(settings, partitions, variant, "mlflow", io=RECORD),
+        **asset_options(name, settings, partitions, variant, "mlflow", io=RECORD, variant=variant),
     )
     @retry_transient_only
     def candidate(
