@@ -82,12 +82,16 @@ def test_nothing_outlives_a_killed_step(tmp_path: Path) -> None:
     wait_for(0)
 
 
-def test_a_process_left_behind_does_not_hold_the_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
+def test_a_process_left_behind_does_not_hold_the_step(tmp_path: Path, disposition: signal.Handlers) -> None:
     begun = time.monotonic()
     more = "import credit_assets.resources.compute_logs as c; c._LAST_LINES_SECONDS = 0.2; "
-    more += "subprocess.Popen(['sleep', '240'])"
-    subprocess.run(step(tmp_path, more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    assert time.monotonic() - begun < 200
+    more += "subprocess.Popen(['sleep', '100'])"
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # What a shell gives to a program that it starts in the background, and every program to its children.
+    started = {"preexec_fn": lambda: signal.signal(signal.SIGTERM, disposition)}
+    subprocess.run(step(tmp_path, more), check=True, **nowhere, **started)
+    assert time.monotonic() - begun < 90
 
 
 def test_the_embedded_instance_has_it_where_dagster_keeps_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,5 +85,7 @@ def _copied(stream: TextIO, path: str, tee: str) -> Iterator[None]:
         try:
             copier.wait(_LAST_LINES_SECONDS)
         except subprocess.TimeoutExpired:
-            copier.terminate()
+            # Not asked but killed: a process started in the background ignores what would ask, and so do its children.
+            # It keeps nothing back.
+            copier.kill()
             copier.wait()
