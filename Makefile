@@ -13,10 +13,10 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint bench lock clean
+.PHONY: help setup demo dev test lint bench e2e-k8s lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY) ## Install the locked dependencies into .venv
 
@@ -49,6 +49,9 @@ lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 
 bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/benchmarks.md (ONLY=names, QUICK=1)
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+
+e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster of KUBECONFIG (ONLY=scenarios)
+	@$(BIN)/python -m e2e $(ONLY)
 
 lock: ## Resolve the dependencies again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \

@@ -75,7 +75,7 @@ def test_every_step_has_a_profile_that_dagster_k8s_can_read() -> None:
 def test_a_misspelt_key_of_a_tag_is_seen_by_dagster_k8s() -> None:
     tag = op_tags(load_settings(), "loan_scores")["dagster-k8s/config"]
     tag["pod_spec_config"]["node_selecter"] = {}
-    with pytest.raises(Exception, match="V1PodSpec: .'node_selecter'"):
+    with pytest.raises(Exception, match=r"V1PodSpec: .'node_selecter'"):
         get_user_defined_k8s_config({"dagster-k8s/config": json.dumps(tag)})
 
 
