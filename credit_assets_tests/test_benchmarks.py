@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import backfill, caching, daily, data, detection, overhead
-from benchmarks.__main__ import BENCHMARKS, SECTIONS, main
+from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
 from credit_assets.build import build_definitions
@@ -209,12 +209,21 @@ def test_one_that_fails_is_shown_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_benchmarks(monkeypatch, daily=broken, load=drawing)
-    assert main(["daily", "load", "--quick", "--results", str(tmp_path)]) == 1
+    assert main(["daily", "load", "--results", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     for text in ("FAILED", "ValueError: no disk left", "by chance", "NOT MET", "at most 2 x", "1.50"):
         assert text in shown
     assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.json", "drawn.png", "load.json"]
+
+
+@pytest.mark.slow
+def test_quick_runs_are_processes_whose_failures_are_shown(tmp_path: Path) -> None:
+    failed, done = two_at_a_time(["no_such", "load"], tmp_path)
+    assert "unknown benchmark no_such" in failed.failed
+    assert not done.failed
+    assert done.quick
+    assert done.rows
 
 
 def test_parts_measured_on_different_occasions_are_one_result(
