@@ -1,0 +1,326 @@
+"""The Helm chart: renders, passes the API schemas of three Kubernetes versions, and keeps the rules of a cluster."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+import yaml
+
+from credit_assets.kubernetes import PROFILES, profiles
+from credit_assets.settings import load_settings
+from credit_assets_tests.test_step_jobs import schema_errors
+
+CHART = Path(__file__).resolve().parents[1] / "helm"
+LOCK = CHART.parent / "requirements.lock"
+SIZES = {"production": None, "kind": "values-kind.yaml", "gpu": "values-gpu.yaml"}
+INGRESS = {"ingress": {"enabled": True}, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+# Kinds of other projects, whose schemas are not Kubernetes' own.
+FOREIGN = {"ServiceMonitor"}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chart without the chart it depends on, which is not in the repository."""
+    place = tmp_path_factory.mktemp("chart") / "credit-assets"
+    shutil.copytree(CHART, place, ignore=shutil.ignore_patterns("charts"))
+    described = yaml.safe_load((place / "Chart.yaml").read_text())
+    described.pop("dependencies")
+    (place / "Chart.yaml").write_text(yaml.safe_dump(described))
+    return place
+
+
+def values(size: str, **more: Any) -> dict[str, Any]:
+    file = SIZES[size]
+    return {**(yaml.safe_load((CHART / file).read_text()) if file else {}), **more}
+
+
+def rendered(chart: Path, given: dict[str, Any]) -> list[dict[str, Any]]:
+    with helm.Chart.load(str(chart)) as loaded:
+        texts = loaded.render(given, name="credit", namespace="lending")
+    return [
+        manifest
+        for path, text in sorted(texts.items())
+        if path.endswith(".yaml")
+        for manifest in yaml.safe_load_all(text)
+        if manifest
+    ]
+
+
+def one(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    return found
+
+
+def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
+            yield f"{manifest['kind']} {manifest['metadata']['name']}", manifest["spec"]["template"]["spec"]
+
+
+SECRET_WORDS = ("password", "secret", "token", "key", "_url", "_uri")
+SERVERS = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
+    """What a platform team would send back: each as "where: what"."""
+    found = []
+    for where, spec in pod_specs(manifests):
+        pod = spec.get("securityContext") or {}
+        if pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"):
+            found.append(f"{where}: may run as root")
+        if (pod.get("seccompProfile") or {}).get("type") != "RuntimeDefault":
+            found.append(f"{where}: no seccomp profile")
+        if not spec.get("serviceAccountName") and spec.get("automountServiceAccountToken") is not False:
+            found.append(f"{where}: carries a token that it does not need")
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            place = f"{where}, {container['name']}"
+            security = container.get("securityContext") or {}
+            if security.get("readOnlyRootFilesystem") is not True:
+                found.append(f"{place}: writable root file system")
+            if security.get("allowPrivilegeEscalation") is not False:
+                found.append(f"{place}: may gain privileges")
+            if (security.get("capabilities") or {}).get("drop") != ["ALL"]:
+                found.append(f"{place}: keeps capabilities")
+            image = container["image"]
+            if ":" not in image.rsplit("/", 1)[-1] or image.endswith(":latest"):
+                found.append(f"{place}: image {image} without a fixed tag")
+            for side in ("requests", "limits"):
+                missing = {"cpu", "memory"} - set((container.get("resources") or {}).get(side) or {})
+                if missing:
+                    found.append(f"{place}: no {side} of {', '.join(sorted(missing))}")
+            for variable in container.get("env", []):
+                named = variable["name"].lower()
+                if "value" in variable and any(word in named for word in ("password", "secret", "token")):
+                    found.append(f"{place}: {variable['name']} in plain text")
+            if where.split()[0] in SERVERS and container in spec["containers"]:
+                found += [
+                    f"{place}: no {probe}" for probe in ("readinessProbe", "livenessProbe") if not container.get(probe)
+                ]
+    found += [f"Secret {m['metadata']['name']}: in the chart" for m in manifests if m["kind"] == "Secret"]
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("more", [{}, INGRESS], ids=["plain", "ingress"])
+def test_every_manifest_is_valid_and_keeps_the_rules(own: Path, size: str, more: dict[str, Any]) -> None:
+    manifests = rendered(own, values(size, **more))
+    errors = {f"{m['kind']} {m['metadata']['name']}": schema_errors(m) for m in manifests if m["kind"] not in FOREIGN}
+    assert {where: said for where, said in errors.items() if said} == {}
+    assert broken_rules(manifests) == []
+    names = [(m["kind"], m["metadata"]["name"]) for m in manifests]
+    assert len(names) == len(set(names))
+    assert all(m["metadata"]["labels"]["app.kubernetes.io/part-of"] == "credit-assets" for m in manifests)
+
+
+def test_the_rules_can_be_broken(own: Path) -> None:
+    manifests = rendered(own, values("production"))
+    bad = copy.deepcopy(one(manifests, "Deployment", "credit-assets-mlflow"))
+    spec = bad["spec"]["template"]["spec"]
+    spec["securityContext"] = {}
+    (container,) = spec["containers"]
+    container["image"] = "registry.example.org/credit-assets:latest"
+    container["securityContext"] = {}
+    container["resources"] = {"requests": {"cpu": "1"}}
+    container["env"].append({"name": "DB_PASSWORD", "value": "hunter2"})
+    del container["livenessProbe"]
+    secret = {"kind": "Secret", "metadata": {"name": "s"}}
+    assert [rule.split(": ", 1)[1] for rule in broken_rules([bad, secret])] == [
+        "may run as root",
+        "no seccomp profile",
+        "writable root file system",
+        "may gain privileges",
+        "keeps capabilities",
+        "image registry.example.org/credit-assets:latest without a fixed tag",
+        "no requests of memory",
+        "no limits of cpu, memory",
+        "DB_PASSWORD in plain text",
+        "no livenessProbe",
+        "in the chart",
+    ]
+
+
+def test_lint_finds_nothing(own: Path) -> None:
+    for size in SIZES:
+        report = helm.lint(str(own), values(size), strict=True)
+        assert [m for m in report["messages"] if m["severity"] > 1] == []
+        assert report["errors"] == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_settings_of_the_chart_load(own: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = one(rendered(own, values(size)), "ConfigMap", "credit-assets-settings")["data"]
+    for name, value in data.items():
+        if name.startswith(("CREDIT_", "MLFLOW_TRACKING")):
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.executor == "k8s"
+    assert settings.tracking_uri == "http://credit-assets-mlflow:5000"
+    found = profiles(settings)
+    if size == "kind":
+        assert found["train-gpu"].gpu == 0
+        assert found["train-gpu"].selector == {}
+    if size == "gpu":
+        assert found["train-gpu"].on_demand == {"credit-assets/capacity": "on-demand"}
+        assert settings.step_profiles == {"catboost_candidate": "train-cpu"}
+    made = {m["metadata"]["name"] for m in rendered(own, values(size)) if m["kind"] == "PriorityClass"}
+    assert {profile.priority_class for profile in found.values()} - {None} <= made
+
+
+def test_the_fields_of_a_profile_are_those_of_the_code() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for name in PROFILES:
+        assert set(schema["properties"]["profiles"]["properties"][name]["properties"]) == set(
+            type(PROFILES[name]).model_fields
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mlfow": {"enabled": False}}, "mlfow"),
+        ({"profiles": {"train-gpu": {"memroy": "8Gi"}}}, "memroy"),
+        ({"image": {"repository": "r", "tag": "latest", "pullPolicy": "Always"}}, "tag"),
+        ({"settings": {"CREDIT_WAREHOUSE_URL": "postgresql://u:p@h/db"}}, "CREDIT_WAREHOUSE_URL"),
+        ({"settings": {"credit_seed": "1"}}, "credit_seed"),
+        ({"pools": {"gpus": 2}}, "gpus"),
+        ({"database": {"sslmode": "maybe"}}, "sslmode"),
+        ({"ingress": {"authProxy": {"issuerUrl": "http://login"}}}, "issuerUrl"),
+    ],
+)
+def test_a_mistake_in_the_values_is_refused_by_name(own: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(helm.HelmValuesError, match=said):
+        rendered(own, given)
+
+
+def test_migrations_come_before_the_upgrade_and_after_their_instance(own: Path) -> None:
+    for size, hooks in {"production": "pre-install,pre-upgrade", "kind": "post-install,pre-upgrade"}.items():
+        manifests = rendered(own, values(size))
+        instance = one(manifests, "ConfigMap", "credit-assets-migrations")["metadata"]["annotations"]
+        job = one(manifests, "Job", "credit-assets-migrations")
+        annotations = job["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == instance["helm.sh/hook"] == hooks
+        assert int(instance["helm.sh/hook-weight"]) < int(annotations["helm.sh/hook-weight"])
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        commands = container["args"][0].splitlines()
+        assert commands[0] == "dagster instance migrate"
+        assert "dagster instance concurrency set gpu" in container["args"][0]
+        assert commands[-1] == 'mlflow db upgrade "$MLFLOW_BACKEND_STORE_URI"'
+
+
+def test_services_and_budgets_select_the_pods_that_they_mean(own: Path) -> None:
+    manifests = rendered(own, values("kind", **INGRESS))
+    pods = {
+        m["metadata"]["name"]: m["spec"]["template"]["metadata"]["labels"]
+        for m in manifests
+        if m["kind"] in ("Deployment", "StatefulSet")
+    }
+    for manifest in manifests:
+        if manifest["kind"] == "Service":
+            selector = manifest["spec"]["selector"].items()
+            assert [name for name, labels in pods.items() if selector <= labels.items()] == [
+                manifest["metadata"]["name"]
+            ]
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            selector = manifest["spec"]["selector"]["matchLabels"].items()
+            assert selector <= manifest["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> None:
+    manifests = rendered(own, values("production"))
+    rules = one(manifests, "Role", "credit-assets-dagster")["rules"]
+    granted = {(r, verb) for rule in rules for r in rule["resources"] for verb in rule["verbs"]}
+    # What dagster-k8s's client and credit_assets.step_jobs call.
+    needed = {
+        ("jobs", "create"), ("jobs", "get"), ("jobs", "list"), ("jobs", "delete"), ("jobs/status", "get"),
+        ("pods", "get"), ("pods", "list"), ("pods", "delete"), ("pods/log", "get"), ("events", "list"),
+    }  # fmt: skip
+    assert needed <= granted
+    assert {resource for resource, _ in granted} == {"jobs", "jobs/status", "pods", "pods/log", "pods/status", "events"}
+    assert not [m for m in manifests if m["kind"].startswith("Cluster")]
+
+
+def test_nothing_is_reached_from_outside_but_the_proxy(own: Path) -> None:
+    manifests = rendered(own, values("production", **INGRESS))
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    assert policies["credit-assets-default-deny"]["podSelector"] == {}
+    assert set(policies["credit-assets-default-deny"]["policyTypes"]) == {"Ingress", "Egress"}
+    outside = [name for name, spec in policies.items() if "namespaceSelector" in json.dumps(spec)]
+    assert outside == ["credit-assets-ingress"]
+    backends = {
+        path["backend"]["service"]["name"]
+        for rule in one(manifests, "Ingress", "credit-assets")["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    }
+    assert backends == {"credit-assets-proxy-dagster", "credit-assets-proxy-mlflow"}
+
+
+def test_the_dagster_chart_is_of_the_dagster_that_is_locked() -> None:
+    (dependency,) = yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]
+    assert f"dagster=={dependency['version']} " in LOCK.read_text()
+
+
+def test_image_and_database_stand_alike_in_both_places() -> None:
+    """A chart cannot hand its values on to one it depends on, so they stand twice."""
+    for size in ("production", "kind"):
+        file = SIZES[size]
+        merged = yaml.safe_load((CHART / "values.yaml").read_text())
+        if file:
+            merged = merge(merged, yaml.safe_load((CHART / file).read_text()))
+        dagster = merged["dagster"]
+        (code,) = dagster["dagster-user-deployments"]["deployments"]
+        for image in (dagster["dagsterWebserver"]["image"], dagster["dagsterDaemon"]["image"], code["image"]):
+            assert image == merged["image"]
+        database, theirs = merged["database"], dagster["postgresql"]
+        assert (database["host"], database["name"], database["user"], database["port"]) == (
+            theirs["postgresqlHost"],
+            theirs["postgresqlDatabase"],
+            theirs["postgresqlUsername"],
+            theirs["service"]["port"],
+        )
+        assert theirs["postgresqlParams"]["sslmode"] == database["sslmode"]
+        assert dagster["global"]["postgresqlSecretName"] == merged["secrets"]["postgresql"]
+        assert code["envSecrets"] == [{"name": merged["secrets"]["connections"]}]
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    found = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = merge(found[key], value) if both else value
+    return found
+
+
+def official_chart() -> Path | None:
+    given = os.environ.get("CREDIT_TEST_DAGSTER_CHART")
+    found = [Path(given)] if given else sorted((CHART / "charts").glob("dagster-*.tgz"))
+    return found[0] if found else None
+
+
+@pytest.mark.skipif(
+    official_chart() is None,
+    reason="the official Dagster chart is not here: run `helm dependency build helm`, or set CREDIT_TEST_DAGSTER_CHART",
+)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: str) -> None:
+    place = tmp_path / "credit-assets"
+    shutil.copytree(CHART, place)
+    archive = official_chart()
+    assert archive is not None
+    (place / "charts").mkdir(exist_ok=True)
+    (shutil.copytree if archive.is_dir() else shutil.copy)(archive, place / "charts" / archive.name)
+    manifests = rendered(place, values(size))
+    errors = {f"{m['kind']} {m['metadata']['name']}": schema_errors(m) for m in manifests}
+    assert {where: said for where, said in errors.items() if said} == {}
+    deployments = {m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"}
+    assert {"credit-assets-mlflow", "credit-assets-dagster-webserver", "credit-assets-dagster-daemon"} <= deployments
+    ours = yaml.safe_load(one(manifests, "ConfigMap", "credit-assets-dagster-instance")["data"]["dagster.yaml"])
+    assert ours["run_launcher"]["class"] == "K8sRunLauncher"
+    assert ours["run_launcher"]["config"]["service_account_name"] == "credit-assets-dagster"
