@@ -249,7 +249,7 @@ class StepJobs(K8sStepHandler):
             step_key = self._get_step_key(context)
             DagsterEvent.engine_event(
                 context.get_step_context(step_key),
-                f"The pod of step {step_key} waits: {words}. It is given up after "
+                f"The pod of step {step_key} waits: {words.rstrip('.')}. It is given up after "
                 f"{self.settings.pending_minutes} minutes (CREDIT_PENDING_MINUTES).",
                 EngineEventData(
                     metadata={

@@ -330,7 +330,7 @@ def test_a_pod_without_a_node_says_why_and_starts_when_one_comes(two: Run) -> No
     ]
     assert said.message == (
         "The pod of step model waits: no node fits (Unschedulable): 0/2 nodes are available: 2 Insufficient "
-        "nvidia.com/gpu.. It is given up after 1 minutes (CREDIT_PENDING_MINUTES)."
+        "nvidia.com/gpu. It is given up after 1 minutes (CREDIT_PENDING_MINUTES)."
     )
     asked = said.engine_event_data.metadata["asks for"].text
     assert "nvidia.com/gpu 1" in asked

@@ -1,0 +1,89 @@
+"""`make e2e-k8s`: the daily run, and what clusters do to pods, on the cluster that KUBECONFIG names.
+
+Exit codes: 0 all was shown, 1 something was not, 3 there is no cluster or something that the run needs is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from e2e.cluster import Cluster, FailedError, NotReadyError
+from e2e.installation import FIRST_DAY, Given, Installation
+from e2e.scenarios import SCENARIOS, Stage
+
+NOT_READY = 3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m e2e", description=__doc__.split("\n\n")[0])
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}; default: all, in this order")
+    parser.add_argument("--keep", action="store_true", help="leave the namespace on the cluster, for looking around")
+    parser.add_argument("--loaded", action="store_true", help="the loans and their features are there already")
+    asked = parser.parse_args()
+    unknown = sorted(set(asked.scenarios) - set(SCENARIOS))
+    if unknown:
+        parser.error(f"unknown scenarios {', '.join(unknown)}; known: {', '.join(SCENARIOS)}")
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begin:6.0f} s  {text}", flush=True)
+
+    try:
+        cluster = Cluster(os.environ.get("CREDIT_E2E_NAMESPACE") or "credit-assets-e2e")
+        given = Given.of_environment()
+        stage = _prepared(cluster, given, say, load=not asked.loaded)
+        failed = _show(stage, asked.scenarios or list(SCENARIOS))
+    except NotReadyError as error:
+        print(f"e2e: {error}", file=sys.stderr)
+        return NOT_READY
+    except FailedError as error:
+        print(f"e2e: the code location could not be set up: {error}", file=sys.stderr)
+        return 1
+    if not asked.keep:
+        cluster.delete_namespace()
+        say(f"namespace {cluster.namespace} deleted")
+    say(f"not shown: {', '.join(failed)}" if failed else "all shown")
+    return 1 if failed else 0
+
+
+def _prepared(cluster: Cluster, given: Given, say: Callable[[str], None], *, load: bool) -> Stage:
+    gpu = cluster.gpu_nodes(given.gpu_type)
+    others = [node.metadata.name for node in cluster.nodes() if node.metadata.name not in gpu]
+    if not gpu or not others:
+        raise NotReadyError(
+            f"the cluster needs a node labelled gpu-type={given.gpu_type} that offers nvidia.com/gpu (found: "
+            f"{', '.join(gpu) or 'none'}), and another one (found: {', '.join(others) or 'none'})"
+        )
+    say(f"Kubernetes {cluster.version}; GPU nodes {', '.join(gpu)}; others {', '.join(others)}")
+    installation = Installation(cluster, given)
+    installation.install()
+    say("code location installed")
+    stage = Stage(installation, given, say)
+    if load:
+        say(installation.load_history(FIRST_DAY + timedelta(len(SCENARIOS))))
+    return stage
+
+
+def _show(stage: Stage, names: list[str]) -> list[str]:
+    failed = []
+    for name in names:
+        stage.number = list(SCENARIOS).index(name)
+        stage.say(f"--- {name}: {SCENARIOS[name].__doc__}")
+        begin = time.monotonic()
+        try:
+            SCENARIOS[name](stage)
+        except FailedError as error:
+            failed.append(name)
+            stage.say(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {error}")
+        else:
+            stage.say(f"--- {name}: shown in {time.monotonic() - begin:.0f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

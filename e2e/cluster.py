@@ -1,0 +1,245 @@
+"""A Kubernetes cluster as the end-to-end run needs it: objects, commands in pods, nodes that are cordoned and drained.
+
+Belongs here: calls of the Kubernetes API. Does not belong here: what is installed (`installation`) and what is shown
+(`scenarios`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import kubernetes
+from kubernetes.client import ApiException
+from kubernetes.config import ConfigException
+from kubernetes.stream import stream
+
+GPU = "nvidia.com/gpu"
+GPU_LABEL = "gpu-type"
+T = TypeVar("T")
+
+
+class NotReadyError(RuntimeError):
+    """Something that the run needs is not there; the message says what."""
+
+
+class FailedError(AssertionError):
+    """The cluster did not do what it should; the message says what it did."""
+
+
+def wait_for(what: str, seconds: float, look: Callable[[], T | None], every: float = 1.0) -> T:
+    """What `look` finds, once it finds something. Raises FailedError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise FailedError(f"waited {seconds:.0f} s for {what} in vain")
+        time.sleep(every)
+
+
+class Cluster:
+    """The cluster that KUBECONFIG names. Raises NotReadyError where there is none."""
+
+    def __init__(self, namespace: str, context: str | None = None) -> None:
+        self.namespace = namespace
+        try:
+            kubernetes.config.load_kube_config(context=context)
+            self.version = kubernetes.client.VersionApi().get_code().git_version
+        except ConfigException as error:
+            raise NotReadyError(f"no cluster: {error}; point KUBECONFIG at one") from error
+        except Exception as error:
+            # The API's own errors, urllib3's and the operating system's have no base in common.
+            text = " ".join(str(error).split())[:300]
+            raise NotReadyError(f"the cluster of KUBECONFIG does not answer: {text}") from error
+        self.core, self.batch = kubernetes.client.CoreV1Api(), kubernetes.client.BatchV1Api()
+        self._dynamic: Any = None
+
+    # Objects
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Create an object, or replace the one of its name."""
+        from kubernetes.dynamic import DynamicClient
+
+        self._dynamic = self._dynamic or DynamicClient(kubernetes.client.ApiClient())
+        resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        where = {"namespace": self.namespace} if resource.namespaced else {}
+        try:
+            resource.create(body=manifest, **where)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+            resource.patch(
+                name=manifest["metadata"]["name"],
+                body=manifest,
+                content_type="application/merge-patch+json",
+                **where,
+            )
+
+    def delete_namespace(self) -> None:
+        """Delete everything that was installed, and wait until it is gone."""
+        if not self._namespace_exists():
+            return
+        self.core.delete_namespace(self.namespace)
+        wait_for(f"namespace {self.namespace} to go", 300, lambda: not self._namespace_exists())
+
+    def _namespace_exists(self) -> bool:
+        try:
+            self.core.read_namespace(self.namespace)
+            return True
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+
+    # Pods
+
+    def pods(self, selector: str) -> list[Any]:
+        return list(self.core.list_namespaced_pod(self.namespace, label_selector=selector).items)
+
+    def delete_pod(self, name: str, grace_seconds: int | None = None) -> None:
+        self.core.delete_namespaced_pod(name, self.namespace, grace_period_seconds=grace_seconds)
+
+    def events(self, pod: str) -> list[str]:
+        """Reasons and messages of what happened to a pod, oldest first."""
+        found = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={pod}").items
+        start = datetime.min.replace(tzinfo=UTC)
+        found.sort(key=lambda event: event.first_timestamp or event.event_time or start)
+        return [f"{event.reason}: {event.message}" for event in found]
+
+    def run(self, pod: str, command: Sequence[str], text: str = "", seconds: float = 900) -> str:
+        """The standard output of a command in a pod. Raises FailedError, with its last lines, where it fails."""
+        session = stream(
+            self.core.connect_get_namespaced_pod_exec,
+            pod,
+            self.namespace,
+            command=list(command),
+            stdin=bool(text),
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+        )
+        out, err = [], []
+        if text:
+            session.write_stdin(text)
+        deadline = time.monotonic() + seconds
+        try:
+            while session.is_open():
+                session.update(timeout=2)
+                out.append(session.read_stdout() if session.peek_stdout() else "")
+                err.append(session.read_stderr() if session.peek_stderr() else "")
+                if time.monotonic() > deadline:
+                    raise FailedError(f"{' '.join(command)[:100]} in pod {pod} took more than {seconds:.0f} s")
+            code = session.returncode
+        finally:
+            session.close()
+        if code:
+            tail = "\n".join("".join([*out, *err]).splitlines()[-15:])
+            raise FailedError(f"{' '.join(command)[:100]} in pod {pod} ended with exit code {code}:\n{tail}")
+        return "".join(out)
+
+    # Nodes
+
+    def nodes(self) -> list[Any]:
+        return list(self.core.list_node().items)
+
+    def gpu_nodes(self, kind: str) -> list[str]:
+        """Names of nodes that are labelled with this type of GPU and offer at least one."""
+        return [
+            node.metadata.name
+            for node in self.nodes()
+            if (node.metadata.labels or {}).get(GPU_LABEL) == kind and int((node.status.allocatable or {}).get(GPU, 0))
+        ]
+
+    def cordon(self, node: str, on: bool = True) -> None:
+        self.core.patch_node(node, {"spec": {"unschedulable": on}})
+
+    def drain(self, node: str, selector: str) -> list[str]:
+        """Cordon a node and evict the pods of this selector from it, as `kubectl drain` does. Returns their names."""
+        self.cordon(node)
+        names = [pod.metadata.name for pod in self.pods(selector) if pod.spec.node_name == node and _alive(pod)]
+        for name in names:
+            self._evict(name)
+        return names
+
+    def _evict(self, pod: str) -> None:
+        # The API answered to v1beta1 alone before 1.22, and to v1 alone from 1.25 on.
+        for version in ("policy/v1", "policy/v1beta1"):
+            body = {"apiVersion": version, "kind": "Eviction", "metadata": {"name": pod, "namespace": self.namespace}}
+            try:
+                self.core.create_namespaced_pod_eviction(pod, self.namespace, body, _preload_content=False)
+                return
+            except ApiException as error:
+                if version == "policy/v1beta1" or error.status not in (400, 404, 415):
+                    raise
+
+
+def _alive(pod: Any) -> bool:
+    return pod.status.phase not in ("Succeeded", "Failed") and pod.metadata.deletion_timestamp is None
+
+
+@dataclass
+class Seen:
+    """What was seen of a pod of a run while it was there."""
+
+    name: str
+    step: str
+    labels: dict[str, str]
+    node: str | None = None
+    phases: list[str] = field(default_factory=list)
+    ended: str = ""
+    memory: str = ""
+    selector: dict[str, str] = field(default_factory=dict)
+    gpus: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Watch:
+    """Remembers the step pods of a run: a pod that was deleted is not there to be asked any more."""
+
+    def __init__(self, cluster: Cluster, run_id: str) -> None:
+        self.cluster, self.selector = cluster, f"dagster/run-id={run_id},dagster/op"
+        self.seen: dict[str, Seen] = {}
+
+    def look(self) -> list[Any]:
+        """The step pods as they are now, oldest first."""
+        pods = sorted(self.cluster.pods(self.selector), key=lambda pod: pod.metadata.creation_timestamp)
+        for pod in pods:
+            labels = pod.metadata.labels
+            container = pod.spec.containers[0]
+            one = self.seen.setdefault(
+                pod.metadata.name,
+                Seen(
+                    pod.metadata.name,
+                    labels["dagster/op"],
+                    labels,
+                    memory=(container.resources.limits or {}).get("memory", ""),
+                    gpus=int((container.resources.limits or {}).get(GPU, 0)),
+                    selector=dict(pod.spec.node_selector or {}),
+                    since=pod.metadata.creation_timestamp,
+                ),
+            )
+            one.node = pod.spec.node_name or one.node
+            if not one.phases or one.phases[-1] != pod.status.phase:
+                one.phases.append(pod.status.phase)
+            for status in pod.status.container_statuses or []:
+                over = status.state and status.state.terminated
+                if over:
+                    one.ended, one.until = f"{over.reason} ({over.exit_code})", over.finished_at
+        return pods
+
+    def of(self, step: str) -> list[Seen]:
+        return [one for one in self.seen.values() if one.step == step]
+
+    def running(self, step: str) -> Any | None:
+        """The pod in which this step is at work; None while there is none."""
+        for pod in self.look():
+            if pod.metadata.labels["dagster/op"] == step and pod.status.phase == "Running" and _alive(pod):
+                return pod
+        return None

@@ -1,0 +1,89 @@
+"""What the end-to-end run asks from inside the cluster, where the event log and MLflow can be reached.
+
+Belongs here: questions whose answer is one line of JSON on standard output. Sent to a pod of the code location as it
+stands, so that it imports nothing of this folder; the image need not contain it.
+
+    python - run RUN_ID        the run's status and what its event log tells of steps
+    python - models DAY ...    registered versions and counted MLflow runs of candidates, by as-of date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+_TOLD = {
+    "STEP_START",
+    "STEP_SUCCESS",
+    "STEP_FAILURE",
+    "STEP_UP_FOR_RETRY",
+    "STEP_RESTARTED",
+    "ASSET_MATERIALIZATION",
+    "ENGINE_EVENT",
+    "RUN_FAILURE",
+    "STEP_WORKER_STARTING",
+}
+
+
+def run_record(run_id: str) -> dict[str, Any]:
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is None:
+            return {"status": None, "tags": {}, "events": []}
+        events = []
+        for entry in instance.all_logs(run_id):
+            event = entry.dagster_event
+            if event is None or event.event_type_value not in _TOLD:
+                continue
+            words, error = [event.message or ""], _error(event.event_specific_data)
+            while error is not None:
+                words.append(f"{error.cls_name}: {error.message}".strip())
+                error = error.cause
+            events.append(
+                {
+                    "at": entry.timestamp,
+                    "type": event.event_type_value,
+                    "step": event.step_key,
+                    "text": " | ".join(word.strip() for word in words if word.strip())[:2000],
+                }
+            )
+        return {"status": run.status.value, "tags": dict(run.tags), "events": events}
+
+
+def _error(data: Any) -> Any:
+    return getattr(data, "error", None)
+
+
+def models_record(days: list[str]) -> dict[str, Any]:
+    from credit_assets.resources.build import build_resources
+    from credit_assets.settings import load_settings
+
+    resources = build_resources(load_settings())
+    tracking = resources["tracking"]
+    tracking.prepare()
+    versions: dict[str, list[str]] = {day: [] for day in days}
+    for version in resources["registry"].versions():
+        if version.as_of.isoformat() in versions:
+            versions[version.as_of.isoformat()].append(str(version.version))
+    counted: dict[str, dict[str, int]] = {}
+    for day in days:
+        runs = tracking.client.search_runs(
+            [tracking.experiment_id],
+            f"tags.role = 'candidate' and tags.partition = '{day}' and attributes.status = 'FINISHED'",
+        )
+        counted[day] = {}
+        for run in runs:
+            if "superseded_by" not in run.data.tags:
+                asset = run.data.tags["asset"]
+                counted[day][asset] = counted[day].get(asset, 0) + 1
+    return {"versions": versions, "candidates": counted}
+
+
+if __name__ == "__main__":
+    question, *rest = sys.argv[1:]
+    answer = run_record(rest[0]) if question == "run" else models_record(rest)
+    # Marked, since libraries may print as well.
+    sys.stdout.write(f"\nANSWER {json.dumps(answer)}\n")
