@@ -53,9 +53,13 @@ bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/
 e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster of KUBECONFIG (ONLY=scenarios)
 	@$(BIN)/python -m e2e $(ONLY)
 
-lock: ## Resolve the dependencies again into requirements.lock
+lock: ## Resolve the dependencies again into requirements.lock, and what the image needs of them
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+		--extra cluster --extra s3 --extra gcs --extra dask --extra gpu --constraint requirements.lock \
+		--no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml \
+		--output-file requirements-image.lock
 
 clean: ## Remove .venv and the data of the demo
 	rm -rf $(VENV) $(CURDIR)/.credit_assets

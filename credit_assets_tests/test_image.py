@@ -1,0 +1,106 @@
+"""The image: what its Dockerfile promises, and that it holds what is locked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+LINES = [line.strip() for line in TEXT.splitlines() if line.strip() and not line.startswith("#")]
+INSTRUCTIONS = [line.split(maxsplit=1) for line in LINES]
+
+
+def stage(name: str) -> list[list[str]]:
+    """The instructions of a stage, without its FROM."""
+    found: list[list[str]] = []
+    inside = False
+    for instruction in INSTRUCTIONS:
+        if instruction[0] == "FROM":
+            inside = instruction[1].split()[-1] == name
+        elif inside:
+            found.append(instruction)
+    return found
+
+
+def lineage(name: str) -> list[str]:
+    """A stage and those it begins with, down to an image from outside."""
+    parents = {line.split()[-1]: line.split()[0] for word, line in INSTRUCTIONS if word == "FROM"}
+    found = [name]
+    while found[-1] in parents:
+        found.append(parents[found[-1]])
+    return found
+
+
+def pins(file: str) -> dict[str, set[str]]:
+    """Versions by package: the lock of all platforms has several of some."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(
+        r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", (ROOT / file).read_text("utf-8"), re.M
+    ):
+        found.setdefault(name.lower(), set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_a_target_is_small_pinned_and_not_root(target: str) -> None:
+    *stages, outside = lineage(target)
+    assert stages == [target, "base"]
+    assert outside == "python:${PYTHON}"
+    (version,) = [line.split("=")[1] for word, line in INSTRUCTIONS if word == "ARG"]
+    assert re.fullmatch(r"3\.11\.\d+-slim-[a-z]+", version), "a fixed tag"
+    words = [word for name in stages for word, _ in stage(name)]
+    assert "ADD" not in words
+    commands = " ".join(line for name in stages for word, line in stage(name) if word == "RUN")
+    assert not re.search(r"\b(gcc|g\+\+|build-essential|python3-dev|pip|uv)\b", commands), "no build tools"
+    (user,) = [line for word, line in stage("base") if word == "USER"]
+    assert user == "10001:10001"
+    (copied,) = [line for word, line in stage(target) if word == "COPY"]
+    assert copied.endswith("/opt/venv /opt/venv")
+
+
+def test_time_zones_and_openmp_are_there() -> None:
+    """pyarrow reads the system's time zones alone, and LightGBM links to libgomp."""
+    installed = next(line for word, line in stage("base") if word == "RUN")
+    assert {"tzdata", "libgomp1", "ca-certificates"} <= set(installed.split())
+
+
+def test_what_is_installed_is_locked_with_hashes_and_compiled() -> None:
+    commands = [line for word, line in stage("build") if word == "RUN"]
+    (locked,) = [line for line in commands if "requirements-image.lock" in line]
+    assert "--require-hashes" in locked
+    assert all("--compile-bytecode" in line for line in commands if "uv pip install" in line)
+
+
+def test_the_images_lock_is_a_part_of_the_lock() -> None:
+    whole, image = pins("requirements.lock"), pins("requirements-image.lock")
+    assert all(len(versions) == 1 for versions in image.values())
+    assert {name: versions for name, versions in image.items() if not versions <= whole.get(name, set())} == {}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    direct = {re.split(r"[\[>=<]", line)[0].lower() for line in project["dependencies"]}
+    extras = {
+        re.split(r"[\[>=<]", line)[0].lower()
+        for extra in ("cluster", "s3", "gcs", "dask", "gpu")
+        for line in project["optional-dependencies"][extra]
+    }
+    assert direct | extras <= set(image)
+    development = {re.split(r"[\[>=<]", line)[0].lower() for line in project["optional-dependencies"]["dev"]}
+    # psutil comes with Dask.
+    assert development & set(image) <= {"psutil"}
+
+
+def test_only_what_is_copied_reaches_the_build() -> None:
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {
+        source.rstrip("/").removeprefix("./")
+        for word, line in stage("build")
+        if word == "COPY"
+        for source in line.split()[:-1]
+    }
+    assert "*" in ignored
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in allowed)
