@@ -182,6 +182,9 @@ class Cluster:
         self.requests: list[str] = []
         self.rules: dict[str, list[Callable[[Pod], None]]] = {}
         self.alive: dict[str, dict[str, Any]] = {}
+        # What is answered beside Jobs and their pods: by "METHOD path" the body, or what makes it of the body sent.
+        self.answers: dict[str, Any] = {}
+        self.denied: dict[str, Any] = {}
         self._lock = threading.Lock()
         cluster = self
 
@@ -327,6 +330,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.requests.append(f"{self.command} {re.sub('/dagster-step-[^/]*', '/NAME', asked.path)}")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"kind": "Status", "status": "Failure", "reason": "Unauthorized", "code": 401})
+            return
+        if (denied := self.api.denied.get(f"{self.command} {asked.path}")) is not None:
+            self._answer(denied["code"], denied)
+            return
+        other = self.api.answers.get(f"{self.command} {asked.path}")
+        if other is not None:
+            self._answer(200 if self.command == "GET" else 201, other(body) if callable(other) else other)
             return
         jobs = re.fullmatch(r"/apis/batch/v1/namespaces/credit/jobs(?:/([^/]+))?(/status)?", asked.path)
         if jobs and self.command == "POST" and body is not None:

@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What a check saw."""
 
     value: str
@@ -79,7 +79,7 @@ def doctor(json: bool = False, console: Console | None = None) -> int:
 def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
     """All settings, then all checks. A check that takes longer than `limit_seconds` fails, and the next one begins."""
     findings = describe_settings(settings)
-    checks: list[tuple[str, str, Callable[[], _Seen], float]] = [
+    checks: list[tuple[str, str, Callable[[], Seen], float]] = [
         ("portfolio", "portfolio", lambda: check_portfolio(settings), 1),
         ("warehouse", "warehouse_url", lambda: check_warehouse(settings), 1),
         ("store", "store_uri", lambda: check_store(settings), 1),
@@ -90,6 +90,10 @@ def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> lis
         ("executor", "executor", lambda: check_executor(settings), 1),
         ("disk", "home", lambda: check_disk(settings), 1),
     ]
+    if settings.executor == "k8s":
+        from credit_assets.cli.cluster import cluster_checks
+
+        checks += cluster_checks(settings)
     for name, field, look, patience in checks:
         seen = _within(limit_seconds * patience, look)
         findings.append(
@@ -175,41 +179,41 @@ def describe_settings(settings: Settings) -> list[Finding]:
     return findings
 
 
-def check_portfolio(settings: Settings) -> _Seen:
+def check_portfolio(settings: Settings) -> Seen:
     try:
         portfolio = settings.portfolio_contract
     except SettingsError as error:
-        return _Seen("cannot be used", "fail", str(error))
-    return _Seen(f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days")
+        return Seen("cannot be used", "fail", str(error))
+    return Seen(f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days")
 
 
-def check_warehouse(settings: Settings) -> _Seen:
+def check_warehouse(settings: Settings) -> Seen:
     """Connects and asks for the first and last application date."""
     from credit_assets.resources.warehouse import open_warehouse
 
     load = "load loans: `credit-assets generate` or `credit-assets load lending-club FILE`"
     embedded = not settings.warehouse_url.get_secret_value()
     if embedded and not Path(settings.warehouse.removeprefix("duckdb:///")).exists():
-        return _Seen("no loans yet", "warn", load)
+        return Seen("no loans yet", "warn", load)
     try:
         warehouse = open_warehouse(settings.warehouse)
         warehouse.ping()
     except (PermanentError, TransientError) as error:
-        return _Seen("cannot be reached", "fail", str(error))
+        return Seen("cannot be reached", "fail", str(error))
     try:
         days = warehouse.date_range(settings.portfolio_contract)
     except PermanentError as error:
-        return _Seen("reached, but the loans cannot be read", "fail", f"{error}; or {load}")
+        return Seen("reached, but the loans cannot be read", "fail", f"{error}; or {load}")
     if days is None:
-        return _Seen("reached, no applications yet", "warn", load)
+        return Seen("reached, no applications yet", "warn", load)
     shown = f"applications from {days[0]} to {days[1]}"
     if days[0] < settings.start_date:
         advice = f"days before {settings.start_date} have no partition: set CREDIT_START_DATE={days[0]} to use them"
-        return _Seen(shown, "warn", advice)
-    return _Seen(shown)
+        return Seen(shown, "warn", advice)
+    return Seen(shown)
 
 
-def check_store(settings: Settings) -> _Seen:
+def check_store(settings: Settings) -> Seen:
     """Writes a small file aside, renames it, reads it back and removes it."""
     from credit_assets.resources.store import Store
 
@@ -223,43 +227,43 @@ def check_store(settings: Settings) -> _Seen:
             aside.write_bytes(content)
             aside.rename(probe)
             if probe.read_bytes() != content:
-                return _Seen("reads back something else than was written", "fail", advice)
+                return Seen("reads back something else than was written", "fail", advice)
         finally:
             for path in (aside, probe):
                 if path.exists():
                     path.unlink()
     except PermanentError as error:
-        return _Seen("cannot be opened", "fail", str(error))
+        return Seen("cannot be opened", "fail", str(error))
     except Exception as error:
-        return _Seen(f"cannot be written: {_said(error)}", "fail", advice)
-    return _Seen("written, renamed, read and removed a file")
+        return Seen(f"cannot be written: {_said(error)}", "fail", advice)
+    return Seen("written, renamed, read and removed a file")
 
 
-def check_tracking(settings: Settings, limit_seconds: float = LIMIT_SECONDS) -> _Seen:
+def check_tracking(settings: Settings, limit_seconds: float = LIMIT_SECONDS) -> Seen:
     """Asks the tracking server or store; an embedded store that does not exist yet is left for the first run."""
     from credit_assets.resources.claims import Claims
     from credit_assets.resources.tracking import Tracking
 
     uri = settings.tracking_uri
     if not settings.mlflow_tracking_uri.get_secret_value() and not Path(uri.removeprefix("sqlite:///")).exists():
-        return _Seen("embedded; made by the first training")
+        return Seen("embedded; made by the first training")
     advice = "start the MLflow server, or correct or unset MLFLOW_TRACKING_URI"
     if unreachable := _unreachable(uri, limit_seconds):
-        return _Seen(unreachable, "fail", advice)
+        return Seen(unreachable, "fail", advice)
     try:
         Tracking(uri, settings.experiment, Claims(settings.store)).ping()
     except (PermanentError, TransientError) as error:
-        return _Seen("cannot be used", "fail", str(error))
-    return _Seen(f"answers, experiment {settings.experiment}")
+        return Seen("cannot be used", "fail", str(error))
+    return Seen(f"answers, experiment {settings.experiment}")
 
 
-def check_instance(settings: Settings) -> _Seen:
+def check_instance(settings: Settings) -> Seen:
     """Loads the Dagster instance as every command does."""
     there = (settings.dagster_dir / CONFIG_FILE).exists()
     try:
         folder = ensure_instance(settings)
     except PermanentError as error:
-        return _Seen("no folder", "fail", str(error))
+        return Seen("no folder", "fail", str(error))
     config = folder / CONFIG_FILE
     import dagster as dg
 
@@ -268,39 +272,39 @@ def check_instance(settings: Settings) -> _Seen:
             sharded = instance.event_log_storage.is_run_sharded
             runs = instance.get_runs_count()
     except Exception as error:
-        return _Seen("the instance does not load", "fail", f"correct or delete {config}: {_said(error)}")
+        return Seen("the instance does not load", "fail", f"correct or delete {config}: {_said(error)}")
     shown = f"{runs} runs, {CONFIG_FILE} {'is there' if there else 'was written'}"
     if sharded:
-        return _Seen(
+        return Seen(
             f"{shown}, Dagster's default event log",
             "warn",
             f"runs over many days are slow with it: take event_log_storage from a fresh {CONFIG_FILE} (rename {config} "
             "and run doctor again), or use PostgreSQL",
         )
-    return _Seen(shown)
+    return Seen(shown)
 
 
-def check_alerts(settings: Settings) -> _Seen:
+def check_alerts(settings: Settings) -> Seen:
     """Parses the URLs; nothing is sent."""
     from credit_assets.resources.notifier import Notifier
 
     try:
         services = Notifier(settings.alert_targets).check()
     except PermanentError as error:
-        return _Seen("cannot be used", "fail", str(error))
+        return Seen("cannot be used", "fail", str(error))
     if not services:
-        return _Seen("none", "ok", "to be told of failed runs, set CREDIT_ALERT_URLS to Apprise URLs")
-    return _Seen(f"understood, not tried: {', '.join(services)}")
+        return Seen("none", "ok", "to be told of failed runs, set CREDIT_ALERT_URLS to Apprise URLs")
+    return Seen(f"understood, not tried: {', '.join(services)}")
 
 
-def check_executor(settings: Settings) -> _Seen:
+def check_executor(settings: Settings) -> Seen:
     threads = f"{settings.training_threads} thread{'s' if settings.training_threads > 1 else ''} each"
     if settings.executor == "in_process":
-        return _Seen(f"steps one after another in one process, {threads}")
+        return Seen(f"steps one after another in one process, {threads}")
     if settings.executor == "multiprocess":
-        return _Seen(f"up to {settings.max_concurrent} step processes on this machine, {threads}")
+        return Seen(f"up to {settings.max_concurrent} step processes on this machine, {threads}")
     if importlib.util.find_spec("dagster_k8s") is None:
-        return _Seen("dagster_k8s is not installed", "fail", "install dagster-k8s, or choose another CREDIT_EXECUTOR")
+        return Seen("dagster_k8s is not installed", "fail", "install dagster-k8s, or choose another CREDIT_EXECUTOR")
     local = [
         variable(field)
         for field, value in {
@@ -311,48 +315,48 @@ def check_executor(settings: Settings) -> _Seen:
         if value.startswith(("duckdb:", "sqlite:", "file:")) or "://" not in value
     ]
     if local:
-        return _Seen(
+        return Seen(
             "step pods would not share local files",
             "fail",
             f"pods do not see each other's files: set {', '.join(local)} to something that all of them reach",
         )
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return _Seen(
+        return Seen(
             "step pods, seen from outside a cluster",
             "warn",
             "runs must be launched where K8sRunLauncher is configured: deploy with the Helm chart, or configure it in "
             f"{CONFIG_FILE} with load_incluster_config: false and a kubeconfig_file",
         )
-    return _Seen("step pods, inside a cluster")
+    return Seen("step pods, inside a cluster")
 
 
-def check_disk(settings: Settings) -> _Seen:
+def check_disk(settings: Settings) -> Seen:
     folder = settings.home_dir
     while not folder.exists():
         folder = folder.parent
     usage = shutil.disk_usage(folder)
     status: Status = "fail" if usage.free < _FULL_DISK else "warn" if usage.free < _LOW_DISK else "ok"
     advice = f"free some space on the disk of {folder}, or set CREDIT_HOME to another" if status != "ok" else ""
-    return _Seen(f"{usage.free / _GIB:.1f} GiB free of {usage.total / _GIB:.1f}", status, advice)
+    return Seen(f"{usage.free / _GIB:.1f} GiB free of {usage.total / _GIB:.1f}", status, advice)
 
 
-def _within(seconds: float, look: Callable[[], _Seen]) -> _Seen:
+def _within(seconds: float, look: Callable[[], Seen]) -> Seen:
     """What `look` sees, or that it did not come back in time. It is left behind then: a daemon thread ends with us."""
-    seen: list[_Seen] = []
+    seen: list[Seen] = []
 
     def run() -> None:
         try:
             seen.append(look())
         except Exception as error:
             advice = "unexpected: please report it with the command's output"
-            seen.append(_Seen(f"{type(error).__name__}: {_said(error)}", "fail", advice))
+            seen.append(Seen(f"{type(error).__name__}: {_said(error)}", "fail", advice))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
     if seen:
         return seen[0]
-    return _Seen(f"no answer within {seconds:.0f} s", "fail", "check the address, the network and the firewall")
+    return Seen(f"no answer within {seconds:.0f} s", "fail", "check the address, the network and the firewall")
 
 
 def _unreachable(uri: str, seconds: float) -> str:

@@ -1,0 +1,215 @@
+"""What `credit-assets doctor` finds on a cluster: rights, nodes, priority classes, pools, and the instance.
+
+Belongs here: questions to the Kubernetes API with the rights of whoever asks, and one line of advice each. Does not
+belong here: what is the same on one machine (`credit_assets.cli.doctor`). Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from credit_assets.cli.doctor import Seen
+from credit_assets.kubernetes import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, profile_name, profiles, size
+from credit_assets.settings import Settings
+
+# What run launcher and executor do in their namespace: (verb, API group, resource, subresource).
+RIGHTS = (
+    ("create", "batch", "jobs", ""),
+    ("get", "batch", "jobs", ""),
+    ("get", "batch", "jobs", "status"),
+    ("list", "batch", "jobs", ""),
+    ("delete", "batch", "jobs", ""),
+    ("get", "", "pods", ""),
+    ("list", "", "pods", ""),
+    ("delete", "", "pods", ""),
+    ("get", "", "pods", "log"),
+    ("list", "", "events", ""),
+)
+_MAY_NOT_LOOK = "allow the service account to list them, or look yourself: kubectl get"
+
+
+def cluster_checks(settings: Settings) -> list[tuple[str, str, Callable[[], Seen], float]]:
+    """Name, setting, check and patience of each, as `diagnose` runs them."""
+    return [
+        ("cluster instance", "dagster_home", lambda: check_cluster_instance(settings), 3),
+        ("cluster rights", "executor", lambda: check_rights(settings), 3),
+        ("nodes", "profiles", lambda: check_nodes(settings), 3),
+        ("priority classes", "profiles", lambda: check_priority_classes(settings), 3),
+        ("pools", "dagster_home", lambda: check_pools(settings), 3),
+    ]
+
+
+def check_cluster_instance(settings: Settings) -> Seen:
+    """Whether runs become pods, and whether these share storage and keep their output."""
+    from dagster._core.instance import InstanceRef
+
+    reference = InstanceRef.from_dir(str(settings.dagster_dir))
+    launcher = reference.run_launcher_data
+    if launcher is None or launcher.class_name != "K8sRunLauncher":
+        return Seen(
+            f"runs are launched by {launcher.class_name if launcher else 'DefaultRunLauncher'}",
+            "fail",
+            "set run_launcher to dagster_k8s K8sRunLauncher in dagster.yaml, as credit_assets/cluster.dagster.yaml does",
+        )
+    storage = reference.event_storage_data.class_name
+    if "Postgres" not in storage:
+        return Seen(
+            f"events in {storage}, which pods do not share",
+            "fail",
+            "set storage: postgres in dagster.yaml (credit_assets/cluster.dagster.yaml shows how)",
+        )
+    logs = reference.compute_logs_data.class_name
+    if "Local" in logs or "Embedded" in logs:
+        return Seen(
+            f"output of steps by {logs}, lost with their pods",
+            "warn",
+            "set compute_logs in dagster.yaml to S3ComputeLogManager, or to NoOpComputeLogManager where the cluster "
+            "collects the logs of pods",
+        )
+    return Seen(f"runs by K8sRunLauncher, storage {storage}, output by {logs}")
+
+
+def check_rights(settings: Settings) -> Seen:
+    """Asks the API for each thing that launcher and executor do, with the rights of this process."""
+    from kubernetes import client
+
+    with _Launcher() as (api, namespace):
+        reviews = client.AuthorizationV1Api(api)
+        missing = []
+        for verb, group, resource, subresource in RIGHTS:
+            asked = client.V1ResourceAttributes(
+                namespace=namespace, verb=verb, group=group, resource=resource, subresource=subresource or None
+            )
+            spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=asked)
+            answer = reviews.create_self_subject_access_review(client.V1SelfSubjectAccessReview(spec=spec))
+            if not answer.status.allowed:
+                missing.append(f"{verb} {resource}{'/' if subresource else ''}{subresource}")
+    if missing:
+        return Seen(
+            f"in namespace {namespace} this service account may not {', '.join(missing)}",
+            "fail",
+            "bind it to a Role that allows this: the chart's is helm/templates/serviceaccounts.yaml",
+        )
+    return Seen(f"all {len(RIGHTS)} in namespace {namespace}")
+
+
+def check_nodes(settings: Settings) -> Seen:
+    """Whether each profile that is used fits a node: labels, taints, and what the node has in all."""
+    from kubernetes import client
+
+    with _Launcher() as (api, _):
+        try:
+            nodes = client.CoreV1Api(api).list_node().items
+        except client.ApiException as error:
+            return _not_allowed(error, "nodes", "nodes --show-labels")
+    used = {name: profile for name, profile in profiles(settings).items() if name in _used(settings)}
+    unfit = {}
+    for name, profile in used.items():
+        why = [misfit(profile, node) for node in nodes]
+        if all(why):
+            unfit[name] = "; ".join(sorted({reason for reason in why if reason})) or "there are no nodes"
+    if unfit:
+        return Seen(
+            ", ".join(f"{name} fits no node ({why})" for name, why in unfit.items()),
+            "warn",
+            "add such nodes (an autoscaler may do so when a pod waits), or change CREDIT_PROFILES; on a cluster "
+            'without GPUs: {"train-gpu": {"gpu": 0}}',
+        )
+    return Seen(f"{', '.join(used)} each fit one of {len(nodes)}")
+
+
+def misfit(profile: Profile, node: Any) -> str:
+    """Why a pod of the profile cannot run on a node (V1Node), however empty; empty where it can."""
+    labels = node.metadata.labels or {}
+    lacks = [f"{key}={value}" for key, value in profile.selector.items() if labels.get(key) != value]
+    if lacks:
+        return f"no label {', '.join(lacks)}"
+    if node.spec.unschedulable:
+        return "cordoned"
+    for taint in node.spec.taints or []:
+        if taint.effect in ("NoSchedule", "NoExecute") and not any(
+            _tolerates(toleration, taint) for toleration in profile.all_tolerations
+        ):
+            return f"taint {taint.key} is not tolerated"
+    from kubernetes.utils import parse_quantity
+
+    has: Mapping[str, str] = node.status.allocatable or {}
+    wants = {"cpu": profile.cpu, "memory": str(size(profile.memory))}
+    if profile.gpu:
+        wants[GPU] = str(profile.gpu)
+    short = [name for name, amount in wants.items() if parse_quantity(has.get(name, "0")) < parse_quantity(amount)]
+    return f"too little {', '.join(short)}" if short else ""
+
+
+def _tolerates(toleration: Toleration, taint: Any) -> bool:
+    if toleration.effect is not None and toleration.effect != taint.effect:
+        return False
+    if toleration.key is None:
+        return toleration.operator == "Exists"
+    return toleration.key == taint.key and (toleration.operator == "Exists" or toleration.value == taint.value)
+
+
+def check_priority_classes(settings: Settings) -> Seen:
+    """A pod that names one which does not exist is refused by the API."""
+    from kubernetes import client
+
+    wanted = {p.priority_class for n, p in profiles(settings).items() if n in _used(settings) and p.priority_class}
+    if not wanted:
+        return Seen("none are named")
+    with _Launcher() as (api, _):
+        try:
+            there = {one.metadata.name for one in client.SchedulingV1Api(api).list_priority_class().items}
+        except client.ApiException as error:
+            return _not_allowed(error, "priority classes", "priorityclasses")
+    if missing := sorted(wanted - there):
+        return Seen(
+            f"not there: {', '.join(missing)}",
+            "fail",
+            "make them (the chart does with priorityClasses.create), or take them out of CREDIT_PROFILES",
+        )
+    return Seen(", ".join(sorted(wanted)))
+
+
+def check_pools(settings: Settings) -> Seen:
+    """Pools without a limit of their own take the default, which is rarely the number of GPUs."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+    shown = ", ".join(f"{name} {limits.get(name, 'default')}" for name in (GPU_POOL, WAREHOUSE_POOL))
+    if missing := [name for name in (GPU_POOL, WAREHOUSE_POOL) if name not in limits]:
+        commands = "; ".join(f"dagster instance concurrency set {name} N" for name in missing)
+        return Seen(shown, "warn", f"say how many steps of all runs may hold one: {commands}")
+    return Seen(shown)
+
+
+def _used(settings: Settings) -> set[str]:
+    assets = [*(f"{variant}_candidate" for variant in settings.variants), "raw_loan_data", "registered_model"]
+    return {profile_name(settings, asset) for asset in assets}
+
+
+def _not_allowed(error: Any, what: str, command: str) -> Seen:
+    if error.status != 403:
+        raise error
+    return Seen(f"this service account may not list {what}", "warn", f"{_MAY_NOT_LOOK} {command}")
+
+
+class _Launcher:
+    """A client of the cluster that the instance's run launcher talks to, and the namespace of its Jobs."""
+
+    def __enter__(self) -> tuple[Any, str]:
+        import dagster as dg
+        import kubernetes
+        from dagster_k8s import K8sRunLauncher
+
+        self._instance = dg.DagsterInstance.get()
+        launcher = self._instance.run_launcher
+        if not isinstance(launcher, K8sRunLauncher):
+            raise RuntimeError("the instance has no K8sRunLauncher, which says how the cluster is reached")
+        self._client = kubernetes.client.ApiClient()
+        return self._client, str(launcher.job_namespace)
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        self._instance.dispose()
