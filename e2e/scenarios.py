@@ -207,6 +207,8 @@ def step_without_a_fitting_node(stage: Stage) -> None:
             every=5,
         )
         stage.say(f"event: {told}")
+        # Asking the event log took longer than the pod took to appear.
+        run.watch.look()
         (pod,) = run.watch.of("xgboost_candidate")
         reasons = [text for text in stage.cluster.events(pod.name) if text.startswith("FailedScheduling")]
         if not reasons:

@@ -50,7 +50,7 @@ def check_cluster_instance(settings: Settings) -> Seen:
         return Seen(
             f"runs are launched by {launcher.class_name if launcher else 'DefaultRunLauncher'}",
             "fail",
-            "set run_launcher to dagster_k8s K8sRunLauncher in dagster.yaml, as credit_assets/cluster.dagster.yaml does",
+            "set run_launcher in dagster.yaml to K8sRunLauncher, as credit_assets/cluster.dagster.yaml does",
         )
     storage = reference.event_storage_data.class_name
     if "Postgres" not in storage:
