@@ -1,0 +1,180 @@
+"""Everything as a cluster has it, on this machine: Dagster and MLflow on PostgreSQL, files, models and output in S3.
+
+One run after another is nothing new; here two run processes of one day are under way at once beside two code servers,
+and one more is killed in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import dagster as dg
+import pytest
+import yaml
+
+from credit_assets.automation.jobs import DAILY
+from credit_assets.cli.models import models_record
+from credit_assets.cli.replay import Replay
+from credit_assets.settings import load_settings
+from credit_assets_tests.mlflow_server import running
+from credit_assets_tests.synthetic import canonical_book
+from credit_assets_tests.test_executors import environment
+from credit_assets_tests.test_pipeline import SMALL, START, fast_forward, write_book
+
+pytest_plugins = ["credit_assets_tests.postgres", "credit_assets_tests.test_object_store"]
+
+FIRST, SECOND = date(2024, 3, 30), date(2024, 3, 31)
+PROGRAMS = Path(sys.executable).parent
+
+
+def database(server: str, name: str) -> str:
+    """A new database on a server that is reached by a socket; its address for SQLAlchemy."""
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    folder = parse_qs(urlsplit(server).query)["host"][0]
+    return f"postgresql+psycopg2://postgres@/{name}?host={folder}"
+
+
+@dataclass
+class Services:
+    home: Path
+    environment: dict[str, str]
+
+    def run(self, day: date) -> subprocess.Popen[str]:
+        """The daily job of a day, in a process of its own."""
+        command = [str(PROGRAMS / "dagster"), "job", "execute", "-m", "credit_assets.definitions", "-j", DAILY]
+        command += ["--tags", json.dumps({"dagster/partition": day.isoformat()})]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+@pytest.fixture
+def services(postgres_url: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    pytest.importorskip("dagster_postgres", reason="the cluster extra is not installed")
+    tracking, storage = database(postgres_url, "mlflow"), database(postgres_url, "dagster")
+    loans = database(postgres_url, "loans").replace("postgresql+psycopg2", "postgresql")
+    subprocess.run([str(PROGRAMS / "mlflow"), "db", "upgrade", tracking], check=True, capture_output=True)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "storage": {"postgres": {"postgres_url": storage}},
+                "compute_logs": {
+                    "module": "dagster_aws.s3.compute_log_manager",
+                    "class": "S3ComputeLogManager",
+                    "config": {"bucket": "lender", "prefix": "compute-logs", "local_dir": str(tmp_path / "logs")},
+                },
+                "telemetry": {"enabled": False},
+            }
+        )
+    )
+    values = {**SMALL, "variants": "lightgbm", "variant_params": {"lightgbm": {"num_leaves": 7}}, "retries": 2}
+    values |= {"retry_delay_seconds": 1, "home": tmp_path / "home", "dagster_home": home, "store_uri": bucket}
+    given = environment({**values, "warehouse_url": loans})
+    command = ["server", "--backend-store-uri", tracking, "--artifacts-destination", "s3://lender/mlflow"]
+    with running("mlflow", *command, "--workers", "2", folder=tmp_path) as uri:
+        for name, value in {**given, "MLFLOW_TRACKING_URI": uri}.items():
+            monkeypatch.setenv(name, value)
+        yield Services(home, dict(os.environ))
+
+
+def code_server(services: Services) -> tuple[subprocess.Popen[bytes], int]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = int(found.getsockname()[1])
+    command = [str(PROGRAMS / "dagster"), "api", "grpc", "-m", "credit_assets.definitions", "-p", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "-h", "127.0.0.1"], env=services.environment, **quiet), port
+
+
+def offered(port: int) -> str:
+    """What a code server offers, asked as the webserver asks."""
+    from dagster._grpc.client import DagsterGrpcClient
+
+    client = DagsterGrpcClient(port=port, host="127.0.0.1")
+    until = time.monotonic() + 60
+    while True:
+        try:
+            client.ping("")
+            break
+        except Exception:
+            assert time.monotonic() < until, "the code server does not answer"
+            time.sleep(0.3)
+    return str(client.list_repositories())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_the_pipeline_on_servers_with_several_processes_at_once(services: Services) -> None:
+    settings = load_settings()
+    write_book(settings, *fast_forward(canonical_book(6_000, START, SECOND, seed=7)))
+    with dg.DagsterInstance.get() as instance:
+        assert "Postgres" in type(instance.event_log_storage).__name__
+        Replay(settings, instance).run(START, SECOND, "none")
+        servers = [code_server(services) for _ in range(2)]
+        try:
+            # One is killed at work, and the same day is run again beside another run of it.
+            killed = services.run(FIRST)
+            wait_for_step(instance, "lightgbm_candidate", killed)
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            runs = [services.run(FIRST), services.run(FIRST)]
+            outputs = [process.communicate(timeout=300)[0] for process in runs]
+            assert [process.returncode for process in runs] == [0, 0], [text[-3000:] for text in outputs]
+            for server, port in servers:
+                assert server.poll() is None
+                assert "credit_assets" in offered(port)
+        finally:
+            for server, _ in servers:
+                server.kill()
+                server.wait()
+        one_model_and_its_records(settings, instance)
+
+
+def wait_for_step(instance: dg.DagsterInstance, step: str, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert process.poll() is None, "the run ended before it could be killed"
+        for run in instance.get_runs(limit=1):
+            stats = instance.get_run_step_stats(run.run_id, step_keys=[step])
+            if stats and stats[0].start_time and run.job_name == DAILY:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{step} did not start")
+
+
+def one_model_and_its_records(settings: Any, instance: dg.DagsterInstance) -> None:
+    import boto3
+
+    (version,) = models_record(settings)["versions"]
+    assert "champion" in version["aliases"]
+    day = FIRST.isoformat()
+    for asset in ("raw_loan_data", "training_set", "lightgbm_candidate", "registered_model", "loan_scores"):
+        assert day in instance.get_materialized_partitions(dg.AssetKey(asset))
+    checks = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey("training_set"), "leakage"), limit=10
+    )
+    assert {check.partition for check in checks} == {day}
+    listed = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket="lender")
+    keys = [one["Key"] for page in listed for one in page.get("Contents", [])]
+    assert f"credit/training_set/{day}.parquet" in keys
+    assert any(key.startswith("mlflow/") for key in keys)
+    output = [key for key in keys if key.startswith("compute-logs/") and key.endswith((".err", ".out"))]
+    assert output, "what steps print is in the bucket"
+    assert not [key for key in keys if ".tmp" in key], "nothing half-written stays"
