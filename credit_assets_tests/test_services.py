@@ -120,7 +120,7 @@ def offered(port: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_the_pipeline_on_servers_with_several_processes_at_once(services: Services) -> None:
     settings = load_settings()
     write_book(settings, *fast_forward(canonical_book(6_000, START, SECOND, seed=7)))
@@ -135,7 +135,7 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
             killed.send_signal(signal.SIGKILL)
             killed.wait()
             runs = [services.run(FIRST), services.run(FIRST)]
-            outputs = [process.communicate(timeout=300)[0] for process in runs]
+            outputs = [process.communicate(timeout=600)[0] for process in runs]
             assert [process.returncode for process in runs] == [0, 0], [text[-3000:] for text in outputs]
             for server, port in servers:
                 assert server.poll() is None
