@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import helm_python as helm
+import kubernetes_validate
 import pytest
 import yaml
+from dagster._core.instance.config import dagster_instance_config
 
+import credit_assets
 from credit_assets.kubernetes import PROFILES, profiles
 from credit_assets.settings import load_settings
 from credit_assets_tests.test_step_jobs import schema_errors
@@ -72,6 +76,16 @@ SERVERS = ("Deployment", "StatefulSet", "DaemonSet")
 def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
     """What a platform team would send back: each as "where: what"."""
     found = []
+    served = {
+        f"{m['kind']} {m['metadata']['name']}"
+        for m in manifests
+        if m["kind"] in SERVERS
+        and any(
+            s["spec"]["selector"].items() <= m["spec"]["template"]["metadata"]["labels"].items()
+            for s in manifests
+            if s["kind"] == "Service"
+        )
+    }
     for where, spec in pod_specs(manifests):
         pod = spec.get("securityContext") or {}
         if pod.get("runAsNonRoot") is not True or not pod.get("runAsUser"):
@@ -101,9 +115,9 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
                 if "value" in variable and any(word in named for word in ("password", "secret", "token")):
                     found.append(f"{place}: {variable['name']} in plain text")
             if where.split()[0] in SERVERS and container in spec["containers"]:
-                found += [
-                    f"{place}: no {probe}" for probe in ("readinessProbe", "livenessProbe") if not container.get(probe)
-                ]
+                # The daemon has no Service: nobody asks whether it is ready.
+                probes = ["livenessProbe", *(["readinessProbe"] if where in served else [])]
+                found += [f"{place}: no {probe}" for probe in probes if not container.get(probe)]
     found += [f"Secret {m['metadata']['name']}: in the chart" for m in manifests if m["kind"] == "Secret"]
     return found
 
@@ -288,6 +302,8 @@ def test_image_and_database_stand_alike_in_both_places() -> None:
         assert theirs["postgresqlParams"]["sslmode"] == database["sslmode"]
         assert dagster["global"]["postgresqlSecretName"] == merged["secrets"]["postgresql"]
         assert code["envSecrets"] == [{"name": merged["secrets"]["connections"]}]
+        pull = merged["imagePullSecrets"]
+        assert dagster["imagePullSecrets"] == dagster["dagster-user-deployments"]["imagePullSecrets"] == pull
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -299,28 +315,89 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def official_chart() -> Path | None:
-    given = os.environ.get("CREDIT_TEST_DAGSTER_CHART")
+    given = os.environ.get("DAGSTER_HELM_CHART")
     found = [Path(given)] if given else sorted((CHART / "charts").glob("dagster-*.tgz"))
     return found[0] if found else None
 
 
-@pytest.mark.skipif(
+def umbrella(folder: Path) -> Path:
+    """The chart with the official one in it, whose schema's references to Kubernetes' definitions on the network are
+    made local.
+    """
+    archive, place = official_chart(), folder / "credit-assets"
+    assert archive is not None
+    shutil.copytree(CHART, place, ignore=shutil.ignore_patterns("charts"))
+    charts = place / "charts"
+    shutil.unpack_archive(archive, charts)
+    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    local = min(folder.glob("*-local/_definitions.json"), key=lambda path: path.parent.name)
+    for schema in charts.rglob("values.schema.json"):
+        text = re.sub(r'https://[^"#]+/_definitions\.json#/definitions', f"{local.as_uri()}#/$defs", schema.read_text())
+        schema.write_text(text)
+    return place
+
+
+needs_official = pytest.mark.skipif(
     official_chart() is None,
-    reason="the official Dagster chart is not here: run `helm dependency build helm`, or set CREDIT_TEST_DAGSTER_CHART",
+    reason="the official Dagster chart is not here: run `helm dependency build helm`, or set DAGSTER_HELM_CHART",
 )
+
+
+@needs_official
 @pytest.mark.parametrize("size", SIZES)
 def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: str) -> None:
-    place = tmp_path / "credit-assets"
-    shutil.copytree(CHART, place)
-    archive = official_chart()
-    assert archive is not None
-    (place / "charts").mkdir(exist_ok=True)
-    (shutil.copytree if archive.is_dir() else shutil.copy)(archive, place / "charts" / archive.name)
-    manifests = rendered(place, values(size))
-    errors = {f"{m['kind']} {m['metadata']['name']}": schema_errors(m) for m in manifests}
+    manifests = rendered(umbrella(tmp_path), values(size, **INGRESS))
+    errors = {f"{m['kind']} {m['metadata']['name']}": schema_errors(m) for m in manifests if m["kind"] not in FOREIGN}
     assert {where: said for where, said in errors.items() if said} == {}
-    deployments = {m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"}
-    assert {"credit-assets-mlflow", "credit-assets-dagster-webserver", "credit-assets-dagster-daemon"} <= deployments
-    ours = yaml.safe_load(one(manifests, "ConfigMap", "credit-assets-dagster-instance")["data"]["dagster.yaml"])
-    assert ours["run_launcher"]["class"] == "K8sRunLauncher"
-    assert ours["run_launcher"]["config"]["service_account_name"] == "credit-assets-dagster"
+    assert broken_rules(manifests) == []
+    assert {m["metadata"]["name"] for m in manifests if m["kind"] == "Deployment"} == {
+        "credit-assets-mlflow",
+        "credit-assets-proxy-dagster",
+        "credit-assets-proxy-mlflow",
+        "credit-assets-dagster-credit-assets",
+        "credit-assets-dagster-daemon",
+        "credit-dagster-webserver",
+    }
+    # Rights of this chart alone, and no secret that it makes up.
+    assert [m["metadata"]["name"] for m in manifests if m["kind"] == "Role"] == ["credit-assets-dagster"]
+    assert not [m for m in manifests if m["kind"] == "Secret"]
+    services = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Service"}
+    proxy = one(manifests, "Deployment", "credit-assets-proxy-dagster")["spec"]["template"]["spec"]["containers"][0]
+    (port,) = services["credit-dagster-webserver"]["spec"]["ports"]
+    assert f"--upstream=http://credit-dagster-webserver:{port['port']}" in proxy["args"]
+    mounted = {
+        v["configMap"]["name"] for _, spec in pod_specs(manifests) for v in spec.get("volumes", []) if "configMap" in v
+    }
+    assert mounted <= {m["metadata"]["name"] for m in manifests if m["kind"] == "ConfigMap"}
+
+
+@needs_official
+def test_the_instance_of_the_umbrella_is_the_one_of_the_package(tmp_path: Path) -> None:
+    """What the Dagster chart makes of the values is what cluster.dagster.yaml says, and Dagster takes it."""
+    place = umbrella(tmp_path)
+    (text,) = one(rendered(place, values("production")), "ConfigMap", "credit-assets-dagster-instance")["data"].values()
+    (tmp_path / "dagster.yaml").write_text(text)
+    theirs, _ = dagster_instance_config(str(tmp_path))
+    ours = yaml.safe_load((Path(credit_assets.__file__).parent / "cluster.dagster.yaml").read_text())
+    for part in ("concurrency", "run_monitoring", "sensors", "schedules"):
+        assert ours[part].items() <= theirs[part].items(), part
+    assert theirs["retention"]["sensor"] == ours["retention"]["sensor"]
+    assert theirs["retention"]["schedule"] == ours["retention"]["schedule"]
+    assert theirs["run_retries"]["max_retries"] == ours["run_retries"]["max_retries"]
+    assert (
+        theirs["compute_logs"]["config"].items()
+        >= {key: value for key, value in ours["compute_logs"]["config"].items() if key != "bucket"}.items()
+    )
+    launcher, written = theirs["run_launcher"]["config"], ours["run_launcher"]["config"]
+    same = (
+        "env_config_maps",
+        "env_secrets",
+        "dagster_home",
+        "resources",
+        "security_context",
+        "volumes",
+        "volume_mounts",
+    )
+    assert {key: launcher[key] for key in same} == {key: written[key] for key in same}
+    assert launcher["service_account_name"] == "credit-assets-dagster"
+    assert launcher["instance_config_map"] == "credit-assets-dagster-instance"

@@ -15,6 +15,11 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
+{{/* The name that the Dagster chart gives its webserver's Deployment and Service. */}}
+{{- define "credit-assets.webserver" -}}
+{{ printf "%s-dagster-webserver" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
 {{- define "credit-assets.image" -}}
 {{ printf "%s:%s" .Values.image.repository .Values.image.tag }}
 {{- end -}}
