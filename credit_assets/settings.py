@@ -374,17 +374,31 @@ def settings_file() -> Path:
     return Path(home).expanduser().absolute() / SETTINGS_FILE
 
 
+def _service_links() -> set[str]:
+    """Variables by which Kubernetes tells every pod of the services of its namespace: a service credit-assets becomes
+    CREDIT_ASSETS_SERVICE_HOST, CREDIT_ASSETS_PORT_3030_TCP and more, all of them set by nobody.
+    """
+    host = "_SERVICE_HOST"
+    services = [re.escape(name.removesuffix(host)) for name in os.environ if name.endswith(host)]
+    if not services:
+        return set()
+    port = r"PORT(_\d+_[A-Z]+(_(ADDR|PORT|PROTO))?)?"
+    link = re.compile(rf"({'|'.join(services)})_(SERVICE_(HOST|PORT(_\w+)?)|{port})")
+    return {name for name in os.environ if link.fullmatch(name)}
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from `overrides`, the environment and `settings.env` in CREDIT_HOME, in this order.
 
     Raises SettingsError with one line that names each unknown variable and each bad value.
     """
     known = {variable(field) for field in Settings.model_fields}
+    ignored = known | _RESERVED | _service_links()
     # Names in lower case too: pydantic would read them, and nothing else would.
     unknown = {
         name: name
         for name in os.environ
-        if name not in known | _RESERVED and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
+        if name not in ignored and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
     }
     file = settings_file()
     if file.is_file():

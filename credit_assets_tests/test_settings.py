@@ -212,6 +212,37 @@ def test_all_unknown_variables_are_named_at_once_with_their_place(home: Path, mo
     assert str(file) in str(e.value)
 
 
+# As a pod of the chart has them, for the services credit-assets and credit-assets-mlflow.
+SERVICE_LINKS = {
+    "CREDIT_ASSETS_SERVICE_HOST": "10.96.0.1",
+    "CREDIT_ASSETS_SERVICE_PORT": "3030",
+    "CREDIT_ASSETS_SERVICE_PORT_GRPC": "3030",
+    "CREDIT_ASSETS_PORT": "tcp://10.96.0.1:3030",
+    "CREDIT_ASSETS_PORT_3030_TCP": "tcp://10.96.0.1:3030",
+    "CREDIT_ASSETS_PORT_3030_TCP_ADDR": "10.96.0.1",
+    "CREDIT_ASSETS_PORT_3030_TCP_PORT": "3030",
+    "CREDIT_ASSETS_PORT_3030_TCP_PROTO": "tcp",
+    "CREDIT_ASSETS_MLFLOW_SERVICE_HOST": "10.96.0.2",
+    "CREDIT_ASSETS_MLFLOW_SERVICE_PORT": "5000",
+    "CREDIT_ASSETS_MLFLOW_PORT_5000_TCP": "tcp://10.96.0.2:5000",
+}
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+    load_settings()
+    monkeypatch.setenv("CREDIT_ASSETS_PORTS", "1")
+    with pytest.raises(SettingsError, match="^unknown setting CREDIT_ASSETS_PORTS[: ]"):
+        load_settings()
+
+
+def test_a_name_that_only_looks_like_a_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDIT_ASSETS_PORT", "3030")
+    with pytest.raises(SettingsError, match="CREDIT_ASSETS_PORT"):
+        load_settings()
+
+
 def test_variables_of_others_and_of_the_tests_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDIT_TEST_DATA", "/somewhere")
     monkeypatch.setenv("CREDITCARD", "1")
