@@ -233,7 +233,7 @@ def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     load_settings()
     monkeypatch.setenv("CREDIT_ASSETS_PORTS", "1")
-    with pytest.raises(SettingsError, match="^unknown setting CREDIT_ASSETS_PORTS[: ]"):
+    with pytest.raises(SettingsError, match=r"^unknown setting CREDIT_ASSETS_PORTS[: ]"):
         load_settings()
 
 
