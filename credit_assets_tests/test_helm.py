@@ -258,7 +258,15 @@ def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> 
     }  # fmt: skip
     assert needed <= granted
     assert {resource for resource, _ in granted} == {"jobs", "jobs/status", "pods", "pods/log", "pods/status", "events"}
-    assert not [m for m in manifests if m["kind"].startswith("Cluster")]
+    (cluster,) = [m for m in manifests if m["kind"] == "ClusterRole"]
+    assert {(r, verb) for rule in cluster["rules"] for r in rule["resources"] for verb in rule["verbs"]} == {
+        ("nodes", "list"),
+        ("priorityclasses", "list"),
+    }
+    (binding,) = [m for m in manifests if m["kind"] == "ClusterRoleBinding"]
+    assert binding["roleRef"]["name"] == cluster["metadata"]["name"] == "credit-assets-lending"
+    without = rendered(own, values("production", serviceAccounts={"dagster": {"seesNodes": False}}))
+    assert not [m for m in without if m["kind"].startswith("Cluster")]
 
 
 def test_nothing_is_reached_from_outside_but_the_proxy(own: Path) -> None:
