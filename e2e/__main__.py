@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from e2e.cluster import Cluster, FailedError, NotReadyError
+from kubernetes.client import ApiException
+
+from e2e.cluster import Cluster, FailedError, NotReadyError, refusal
 from e2e.installation import FIRST_DAY, Given, Installation
 from e2e.scenarios import SCENARIOS, Stage
 
@@ -44,6 +46,9 @@ def main() -> int:
     except FailedError as error:
         print(f"e2e: the code location could not be set up: {error}", file=sys.stderr)
         return 1
+    except ApiException as error:
+        print(f"e2e: the code location could not be set up: {refusal(error)}", file=sys.stderr)
+        return NOT_READY if error.status in (401, 403) else 1
     if not asked.keep:
         cluster.delete_namespace()
         say(f"namespace {cluster.namespace} deleted")
@@ -77,9 +82,10 @@ def _show(stage: Stage, names: list[str]) -> list[str]:
         begin = time.monotonic()
         try:
             SCENARIOS[name](stage)
-        except FailedError as error:
+        except (FailedError, ApiException) as error:
             failed.append(name)
-            stage.say(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {error}")
+            why = refusal(error) if isinstance(error, ApiException) else str(error)
+            stage.say(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {why}")
         else:
             stage.say(f"--- {name}: shown in {time.monotonic() - begin:.0f} s")
     return failed

@@ -6,6 +6,7 @@ Belongs here: calls of the Kubernetes API. Does not belong here: what is install
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,15 @@ class NotReadyError(RuntimeError):
 
 class FailedError(AssertionError):
     """The cluster did not do what it should; the message says what it did."""
+
+
+def refusal(error: ApiException) -> str:
+    """What the Kubernetes API answered, in a line."""
+    try:
+        said = json.loads(error.body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        said = str(error.body or "").strip()[:300]
+    return f"the Kubernetes API answered {error.status} {error.reason}: {said}"
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], T | None], every: float = 1.0) -> T:
