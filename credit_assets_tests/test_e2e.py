@@ -117,6 +117,14 @@ def test_a_run_that_made_everything_once_is_whole(told: dict[str, Any]) -> None:
     run_of(whole(RETRAINED)).must_be_whole(RETRAINED)
 
 
+def test_what_a_lost_run_made_counts_with_what_the_next_one_makes(told: dict[str, Any]) -> None:
+    made = whole(RETRAINED)["events"]
+    lost = run_of({"status": "FAILURE", "events": made[:2]})
+    run_of({"status": "SUCCESS", "events": made[2:]}).must_be_whole(RETRAINED, before=lost)
+    with pytest.raises(FailedError, match="not materialized exactly once"):
+        run_of({"status": "SUCCESS", "events": made[1:]}).must_be_whole(RETRAINED, before=lost)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -4,6 +4,7 @@ Belongs here: questions whose answer is one line of JSON on standard output. Sen
 stands, so that it imports nothing of this folder; the image need not contain it.
 
     python - run RUN_ID        the run's status and what its event log tells of steps
+    python - again RUN_ID      the run that goes on with a lost one
     python - models DAY ...    registered versions and counted MLflow runs of candidates, by as-of date
 """
 
@@ -57,6 +58,14 @@ def _error(data: Any) -> Any:
     return getattr(data, "error", None)
 
 
+def again_record(run_id: str) -> dict[str, Any]:
+    from dagster import DagsterInstance, RunsFilter
+
+    with DagsterInstance.get() as instance:
+        found = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run_id}))
+        return {"run_id": found[0].run_id if found else None}
+
+
 def models_record(days: list[str]) -> dict[str, Any]:
     from credit_assets.resources.build import build_resources
     from credit_assets.settings import load_settings
@@ -84,6 +93,9 @@ def models_record(days: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     question, *rest = sys.argv[1:]
-    answer = run_record(rest[0]) if question == "run" else models_record(rest)
+    if question == "models":
+        answer = models_record(rest)
+    else:
+        answer = {"run": run_record, "again": again_record}[question](rest[0])
     # Marked, since libraries may print as well.
     sys.stdout.write(f"\nANSWER {json.dumps(answer)}\n")

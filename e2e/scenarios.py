@@ -30,31 +30,35 @@ ON_GPU = {"xgboost_candidate", "catboost_candidate"}
 class Run:
     """A run on the cluster: launched as the UI launches it, and watched by its pods and its event log."""
 
-    def __init__(
-        self, installation: Installation, job: str, day: date, say: Callable[[str], None], **profile: dict[str, Any]
-    ) -> None:
+    def __init__(self, installation: Installation, day: date, say: Callable[[str], None], run_id: str) -> None:
         self.installation, self.cluster, self.day, self.say = installation, installation.cluster, day, say
-        self.run_id = str(uuid.uuid4())
-        self.watch = Watch(self.cluster, self.run_id)
-        tags = {"dagster/partition": day.isoformat()}
+        self.run_id = run_id
+        self.watch = Watch(self.cluster, run_id)
+
+    def launch(self, job: str, **profile: dict[str, Any]) -> None:
+        """Start it; `profile`: fields over the resource profiles, by the profile's name."""
+        tags = {"dagster/partition": self.day.isoformat()}
         env: dict[str, str] = {}
         if profile:
             # Read twice: here for the steps' tags, which are part of the run, and in its pod for what retries ask for.
-            env["CREDIT_PROFILES"] = json.dumps(profiles(installation.given, **profile))
+            env["CREDIT_PROFILES"] = json.dumps(profiles(self.installation.given, **profile))
             variable = {"name": "CREDIT_PROFILES", "value": env["CREDIT_PROFILES"]}
             tags["dagster-k8s/config"] = json.dumps({"container_config": {"env": [variable]}})
-        installation.run(
+        self.installation.run(
             "dagster", "job", "launch", "-m", "credit_assets.definitions", "-j", job,
             "--run-id", self.run_id, "--tags", json.dumps(tags), env=env,
         )  # fmt: skip
-        self.say(f"run {self.run_id[:8]} of {job} for {day} launched")
+        self.say(f"run {self.run_id[:8]} of {job} for {self.day} launched")
 
     def record(self) -> dict[str, Any]:
         """Status, tags and events, from inside."""
         return _ask(self.installation, "run", self.run_id)
 
+    def run_pods(self) -> list[Any]:
+        return self.cluster.pods(f"dagster/run-id={self.run_id},!dagster/op")
+
     def run_pod_ended(self) -> bool:
-        pods = self.cluster.pods(f"dagster/run-id={self.run_id},!dagster/op")
+        pods = self.run_pods()
         return bool(pods) and all(pod.status.phase in ("Succeeded", "Failed") for pod in pods)
 
     def running(self, step: str, seconds: float = STEP_SECONDS) -> Any:
@@ -101,12 +105,26 @@ class Run:
                 raise FailedError(f"run {self.run_id} did not end within {seconds:.0f} s: {self._why()}")
             time.sleep(2)
 
-    def must_be_whole(self, assets: set[str]) -> dict[str, Any]:
-        """Wait for the end. Raises FailedError unless all assets were made once and the day has no model twice."""
+    def again(self) -> Run:
+        """The run that goes on with this one, which was lost."""
+        found = wait_for(
+            f"a run that goes on with {self.run_id[:8]}",
+            STEP_SECONDS,
+            lambda: _ask(self.installation, "again", self.run_id)["run_id"],
+            every=10,
+        )
+        self.say(f"run {self.run_id[:8]} ended: {self.record()['status']}: {self._why()}; run {found[:8]} goes on")
+        return Run(self.installation, self.day, self.say, found)
+
+    def must_be_whole(self, assets: set[str], before: Run | None = None) -> dict[str, Any]:
+        """Wait for the end. Raises FailedError unless all assets were made once, in this run or in the lost one
+        `before` it, and the day has no model twice.
+        """
         record = self.wait()
         if record["status"] != "SUCCESS":
             raise FailedError(f"the run ended as {record['status']}: {self._why(record)}")
-        made = [event["step"] for event in record["events"] if event["type"] == "ASSET_MATERIALIZATION"]
+        events = [*(before.record()["events"] if before else []), *record["events"]]
+        made = [event["step"] for event in events if event["type"] == "ASSET_MATERIALIZATION"]
         wrong = {asset: made.count(asset) for asset in assets | set(made) if made.count(asset) != 1}
         if wrong:
             raise FailedError(f"assets not materialized exactly once: {wrong}")
@@ -166,7 +184,9 @@ class Stage:
         return self.cluster.gpu_nodes(self.given.gpu_type)
 
     def launch(self, job: str, **profile: dict[str, Any]) -> Run:
-        return Run(self.installation, job, self.day, self.say, **profile)
+        run = Run(self.installation, self.day, self.say, str(uuid.uuid4()))
+        run.launch(job, **profile)
+        return run
 
 
 DAILY = {
@@ -275,6 +295,19 @@ def drained_node(stage: Stage) -> None:
         stage.say("catboost_candidate ended within its grace period")
 
 
+def lost_run_pod(stage: Stage) -> None:
+    """The pod of the run itself is deleted under a training: the run is given up, and another goes on from there."""
+    run = stage.launch("retrain_model")
+    run.running("lightgbm_candidate")
+    for pod in run.run_pods():
+        stage.cluster.delete_pod(pod.metadata.name, grace_seconds=0)
+        stage.say(f"deleted {pod.metadata.name}")
+    again = run.again()
+    again.must_be_whole(RETRAINED, before=run)
+    if "training_set" in {one.step for one in again.watch.seen.values()}:
+        raise FailedError("the run that went on made training_set again")
+
+
 def _tell_attempts(stage: Stage, run: Run, step: str) -> list[Any]:
     attempts = sorted(run.watch.of(step), key=lambda one: one.since)
     for one in attempts:
@@ -296,4 +329,5 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
     "deleted": deleted_pods,
     "out-of-memory": out_of_memory,
     "drained": drained_node,
+    "lost-run": lost_run_pod,
 }
