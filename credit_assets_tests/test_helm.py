@@ -269,6 +269,15 @@ def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> 
     assert not [m for m in without if m["kind"].startswith("Cluster")]
 
 
+def test_no_step_evicts_a_server_or_the_pod_of_its_own_run(own: Path) -> None:
+    """Those have no class, since the official chart gives them none, and so priority 0."""
+    classes = [m for m in rendered(own, values("production")) if m["kind"] == "PriorityClass"]
+    assert {m["metadata"]["name"]: m["preemptionPolicy"] for m in classes} == {
+        "credit-assets-training": "Never",
+        "credit-assets-serving": "Never",
+    }
+
+
 def test_nothing_is_reached_from_outside_but_the_proxy(own: Path) -> None:
     manifests = rendered(own, values("production", **INGRESS))
     policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
