@@ -113,7 +113,7 @@ class Run:
             lambda: _ask(self.installation, "again", self.run_id)["run_id"],
             every=10,
         )
-        self.say(f"run {self.run_id[:8]} ended: {self.record()['status']}: {self._why()}; run {found[:8]} goes on")
+        self.say(f"run {self.run_id[:8]} ended: {self.record()['status']}; run {found[:8]} goes on")
         return Run(self.installation, self.day, self.say, found)
 
     def must_be_whole(self, assets: set[str], before: Run | None = None) -> dict[str, Any]:
