@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from upath import UPath
 
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
@@ -23,8 +25,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket on a real S3 API server, reached as a lender's would be: through the AWS environment."""
     pytest.importorskip("s3fs", reason="the s3 extra is not installed")
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
+    # fsspec keeps file systems by their arguments, and the address is none: it would be the server of an earlier test.
+    s3fs.S3FileSystem.clear_instance_cache()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -35,9 +40,19 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
     }.items():
         monkeypatch.setenv(name, value)
+    # What the server holds belongs to the process, earlier tests included.
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
     boto3.client("s3").create_bucket(Bucket="lender")
     yield "s3://lender/credit"
     server.stop()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_test_reaches_the_server_of_its_own(bucket: str, number: int) -> None:
+    fs = UPath(bucket).fs
+    assert fs.ls("lender") == []
+    fs.pipe_file("lender/one", b"1")
+    assert fs.cat_file("lender/one") == b"1"
 
 
 @pytest.mark.slow
