@@ -22,6 +22,7 @@ from credit_assets.assets.training import candidate_asset, training_set_asset
 from credit_assets.automation.alerts import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
+from credit_assets.automation.lost_runs import lost_runs_sensor
 from credit_assets.automation.notices import notice_sensors
 from credit_assets.automation.triggers import external_trigger_spec, refresh_schedule, trigger_sensors
 from credit_assets.kubernetes import executor
@@ -39,6 +40,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
     if unknown:
         raise ValueError(f"no resource {', '.join(unknown)}; known: {', '.join(resources)}")
     partitions = daily_partitions(settings)
+    asset_jobs = jobs(settings, partitions)
     with warnings.catch_warnings():
         # Partitioned checks and backfill policies are marked so. The lock file pins the Dagster that they are tested
         # with, and every process that loads the code location would repeat the warning.
@@ -47,11 +49,12 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         return dg.Definitions(
             assets=[*assets(settings, partitions), *alias_specs(), external_trigger_spec(partitions)],
             resources={**resources, **overrides},
-            jobs=jobs(settings, partitions),
+            jobs=asset_jobs,
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
                 *trigger_sensors(settings, partitions),
                 deployment_sensor(),
+                lost_runs_sensor(asset_jobs),
                 *notice_sensors(settings),
                 *tracking_close_sensors(),
             ],

@@ -1,0 +1,76 @@
+"""The sensor that starts a lost run again where Dagster could not.
+
+Belongs here: runs whose own retry failed. Does not belong here: retries of runs, which Dagster's daemon does
+(`run_retries` of the instance), and of steps.
+
+The daemon asks the code server for the run that is to be retried, once. Where a node takes run and code server with it,
+that fails ("Failed to retry run"), the run is marked as not to be retried, and nobody comes back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
+
+from credit_assets.automation.alerts import WILL_RETRY_TAG
+
+LOST_RUNS_SENSOR = "lost_runs"
+# Of the new run: the one that it stands for, and how many were lost before it.
+LOST_RUN_TAG, LOST_BEFORE_TAG = "credit-assets/lost-run", "credit-assets/lost-before"
+MOST = 2
+_LOOKBACK = timedelta(days=1)
+# What Dagster's daemon writes into the run's log where its own retry failed.
+_FAILED_TO_RETRY = "Failed to retry run"
+_PARTITION = "dagster/partition"
+
+
+def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+    """Starts runs of these jobs again, for the same partition and with the same configuration, at most twice each."""
+    names = {job.name for job in jobs}
+
+    @dg.sensor(
+        name=LOST_RUNS_SENSOR,
+        jobs=list(jobs),
+        description="Starts a run again that was lost together with the code server, so that Dagster's own retry "
+        f"failed. At most {MOST} times.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+    )
+    def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        lost = list(_lost(context.instance, names))
+        if not lost:
+            return dg.SkipReason("no run was lost")
+        return dg.SensorResult(run_requests=[_again(run) for run in lost])
+
+    return lost_runs
+
+
+def _lost(instance: dg.DagsterInstance, names: set[str]) -> Iterator[dg.DagsterRun]:
+    since = datetime.now(UTC) - _LOOKBACK
+    wanted = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=since)
+    for run in instance.get_runs(wanted):
+        if run.job_name not in names or _PARTITION not in run.tags or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST:
+            continue
+        told = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+        if not any(entry.dagster_event and entry.dagster_event.message == _FAILED_TO_RETRY for entry in told):
+            continue
+        # Somebody else may have started it again by then.
+        if not instance.get_run_records(RunsFilter(tags={"dagster/parent_run_id": run.run_id}), limit=1):
+            yield run
+
+
+def _again(run: dg.DagsterRun) -> dg.RunRequest:
+    # Tags of Dagster's own tell of the lost run: its image, its end, its retries.
+    tags = {name: value for name, value in run.tags.items() if not name.startswith("dagster/")}
+    before = int(run.tags.get(LOST_BEFORE_TAG, 0))
+    return dg.RunRequest(
+        # One for each lost run, however often this looks.
+        run_key=run.run_id,
+        job_name=run.job_name,
+        partition_key=run.tags[_PARTITION],
+        run_config=run.run_config,
+        tags={**tags, LOST_RUN_TAG: run.run_id, LOST_BEFORE_TAG: str(before + 1)},
+    )
