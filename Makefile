@@ -39,7 +39,7 @@ dev: $(READY) ## Dagster UI and daemon (port 3000) and MLflow (port 5000) on wha
 
 test: $(READY) ## Lint, types, import rules and the whole test suite
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 	@$(BIN)/ruff check .
