@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,10 @@ def pytest_configure() -> None:
     """Forget the settings of the machine before any fixture runs, those of a module included: `make test` has the
     DAGSTER_HOME of the demo in its environment, and no test may write there.
     """
+    # A shell's background job ignores SIGINT. Dagster takes that over for SIGTERM, and every process that a test starts
+    # and ends would inherit it and stay.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name in _FOREIGN or (name.startswith("CREDIT_") and name != "CREDIT_TEST_DATA"):
             del os.environ[name]
