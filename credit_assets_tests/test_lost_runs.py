@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from credit_assets.automation.lost_runs import LOST_BEFORE_TAG, LOST_RUN_TAG, LO
 from credit_assets.build import build_definitions
 from credit_assets.instance import instance_of
 from credit_assets.settings import load_settings
+from credit_assets_tests.test_alerts import free_port
 
 DAY = "2025-01-31"
 LOCATION = "credit-assets"
@@ -38,9 +38,7 @@ def defs(tmp_path: Path) -> dg.Definitions:
 @pytest.fixture
 def nobody_listens() -> int:
     """A port of this machine on which no code server answers."""
-    with socket.socket() as one:
-        one.bind(("localhost", 0))
-        return int(one.getsockname()[1])
+    return free_port()
 
 
 def lost(instance: dg.DagsterInstance, defs: dg.Definitions, port: int, **tags: str) -> dg.DagsterRun:

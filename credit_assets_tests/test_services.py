@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from credit_assets.cli.replay import Replay
 from credit_assets.settings import load_settings
 from credit_assets_tests.mlflow_server import running
 from credit_assets_tests.synthetic import canonical_book
+from credit_assets_tests.test_alerts import free_port
 from credit_assets_tests.test_executors import environment
 from credit_assets_tests.test_pipeline import SMALL, START, fast_forward, write_book
 
@@ -95,9 +95,7 @@ def services(postgres_url: str, bucket: str, tmp_path: Path, monkeypatch: pytest
 
 
 def code_server(services: Services) -> tuple[subprocess.Popen[bytes], int]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
+    port = free_port()
     command = [str(PROGRAMS / "dagster"), "api", "grpc", "-m", "credit_assets.definitions", "-p", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([*command, "-h", "127.0.0.1"], env=services.environment, **quiet), port

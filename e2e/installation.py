@@ -312,12 +312,7 @@ class Installation:
         for pod in self.cluster.pods(f"app={NAME},version={_version(self.given)}"):
             status = next(iter(pod.status.container_statuses or []), None)
             waiting = status.state.waiting if status and status.state else None
-            if waiting and waiting.reason in (
-                "ErrImagePull",
-                "ImagePullBackOff",
-                "ErrImageNeverPull",
-                "InvalidImageName",
-            ):
+            if waiting and waiting.reason in _NO_IMAGE:
                 raise NotReadyError(f"the nodes cannot get {self.given.image}: {waiting.reason}: {waiting.message}")
             if status and status.restart_count > 2:
                 log = self.cluster.core.read_namespaced_pod_log(

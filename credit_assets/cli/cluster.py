@@ -103,7 +103,7 @@ def check_nodes(settings: Settings) -> Seen:
             nodes = client.CoreV1Api(api).list_node().items
         except client.ApiException as error:
             return _not_allowed(error, "nodes", "nodes --show-labels")
-    used = {name: profile for name, profile in profiles(settings).items() if name in _used(settings)}
+    used = _used(settings)
     unfit = {}
     for name, profile in used.items():
         why = [misfit(profile, node) for node in nodes]
@@ -154,7 +154,7 @@ def check_priority_classes(settings: Settings) -> Seen:
     """A pod that names one which does not exist is refused by the API."""
     from kubernetes import client
 
-    wanted = {p.priority_class for n, p in profiles(settings).items() if n in _used(settings) and p.priority_class}
+    wanted = {profile.priority_class for profile in _used(settings).values() if profile.priority_class}
     if not wanted:
         return Seen("none are named")
     with _Launcher() as (api, _):
@@ -184,9 +184,11 @@ def check_pools(settings: Settings) -> Seen:
     return Seen(shown)
 
 
-def _used(settings: Settings) -> set[str]:
+def _used(settings: Settings) -> dict[str, Profile]:
+    """The profiles that a step has, by name."""
     assets = [*(f"{variant}_candidate" for variant in settings.variants), "raw_loan_data", "registered_model"]
-    return {profile_name(settings, asset) for asset in assets}
+    names = {profile_name(settings, asset) for asset in assets}
+    return {name: profile for name, profile in profiles(settings).items() if name in names}
 
 
 def _not_allowed(error: Any, what: str, command: str) -> Seen:
