@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import socket
 import threading
 from collections.abc import Iterator
 from datetime import date
@@ -22,6 +21,7 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.gates import GateResult
 from credit_assets.resources.notifier import Notifier
 from credit_assets.settings import load_settings
+from credit_assets_tests.ports import free_port
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01")
 APPLICANT = "applicant-4711 Jane Doe"
@@ -44,12 +44,6 @@ class Closed:
 
     def close_run(self, dagster_run_id: str, status: str) -> None:
         self.calls.append((dagster_run_id, status))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from credit_assets.resources.claims import Claims
 from credit_assets.resources.tracking import Tracking
 from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings, load_settings, variable
+from credit_assets_tests.ports import free_port
 
 SECRET = "s3cr3tPassw0rd"
 # Generous where the answer is not the time: the machine that runs the tests may be busy.
@@ -56,12 +57,6 @@ def mute() -> Iterator[int]:
         server.bind(("127.0.0.1", 0))
         server.listen()
         yield server.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def checks(settings: Settings, limit: float = PATIENT) -> dict[str, Finding]:

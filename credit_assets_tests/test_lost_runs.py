@@ -18,7 +18,7 @@ from credit_assets.automation.lost_runs import LOST_BEFORE_TAG, LOST_RUN_TAG, LO
 from credit_assets.build import build_definitions
 from credit_assets.instance import instance_of
 from credit_assets.settings import load_settings
-from credit_assets_tests.test_alerts import free_port
+from credit_assets_tests.ports import free_port
 
 DAY = "2025-01-31"
 LOCATION = "credit-assets"

@@ -22,6 +22,7 @@ from aiosmtpd.controller import Controller
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.resources.notifier import Notifier
+from credit_assets_tests.ports import free_port
 
 SECRET = "s3cr3tT0ken"
 
@@ -49,12 +50,6 @@ class Inbox:
         self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         self.recipients.append(list(envelope.rcpt_tos))
         return "250 OK"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.settings import load_settings
 from credit_assets_tests.mlflow_server import running
+from credit_assets_tests.ports import free_port
 from credit_assets_tests.synthetic import canonical_book
-from credit_assets_tests.test_alerts import free_port
 from credit_assets_tests.test_executors import environment
 from credit_assets_tests.test_pipeline import SMALL, START, fast_forward, write_book
 
