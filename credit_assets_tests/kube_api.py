@@ -125,7 +125,7 @@ class Pod:
 
     def until_started(self) -> None:
         """Until its step has begun to work, by its own log."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 250
         while not re.search("STEP_(RE)?START", Path(self.log).read_text() if os.path.exists(self.log) else ""):
             assert time.monotonic() < until, "the step did not start"
             time.sleep(0.05)

@@ -57,7 +57,7 @@ def _race(where: dict[str, Any], processes: int, names: int) -> list[dict[int, s
     workers = [SPAWN.Process(target=_claim_all, args=(where, n, names, barrier, answers)) for n in range(processes)]
     for worker in workers:
         worker.start()
-    found = [answers.get(timeout=90) for _ in workers]
+    found = [answers.get(timeout=250) for _ in workers]
     for worker in workers:
         worker.join()
     return found

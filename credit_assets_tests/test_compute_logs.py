@@ -37,7 +37,7 @@ def captured(folder: Path, kind: str) -> str:
 
 
 def test_output_is_in_the_file_and_on_the_terminal(tmp_path: Path) -> None:
-    ended = subprocess.run(step(tmp_path), capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(step(tmp_path), capture_output=True, text=True, check=True, timeout=250)
     lines = {"from Python", "from a library", "from a program"}
     assert set(captured(tmp_path, "out").splitlines()) == lines
     assert set(ended.stdout.splitlines()) == {*lines, "after the step"}
@@ -71,10 +71,8 @@ def test_nothing_outlives_a_killed_step(tmp_path: Path) -> None:
         return found
 
     def wait_for(count: int) -> None:
-        until = time.monotonic() + 30
-        while copiers() != count and time.monotonic() < until:
+        while copiers() != count:  # The suite's own limit ends what never comes.
             time.sleep(0.05)
-        assert copiers() == count
 
     wait_for(2)
     os.kill(running.pid, signal.SIGKILL)
@@ -84,14 +82,13 @@ def test_nothing_outlives_a_killed_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
 def test_a_process_left_behind_does_not_hold_the_step(tmp_path: Path, disposition: signal.Handlers) -> None:
-    begun = time.monotonic()
     more = "import credit_assets.resources.compute_logs as c; c._LAST_LINES_SECONDS = 0.2; "
-    more += "subprocess.Popen(['sleep', '100'])"
+    more += "open('left', 'w').write(str(subprocess.Popen(['sleep', '3000']).pid))"
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # What a shell gives to a program that it starts in the background, and every program to its children.
     started = {"preexec_fn": lambda: signal.signal(signal.SIGTERM, disposition)}
-    subprocess.run(step(tmp_path, more), check=True, **nowhere, **started)
-    assert time.monotonic() - begun < 90
+    subprocess.run(step(tmp_path, more), check=True, cwd=tmp_path, **nowhere, **started)
+    os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
 
 
 def test_the_embedded_instance_has_it_where_dagster_keeps_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from credit_assets_tests.ports import free_port
 
 
-def answers(url: str, seconds: float = 120) -> bool:
+def answers(url: str, seconds: float = 250) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -44,6 +44,6 @@ def test_dev_serves_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert len(family) >= 4
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-    _, left = psutil.wait_procs(family, timeout=30)
+        process.wait(timeout=250)
+    _, left = psutil.wait_procs(family, timeout=250)
     assert left == []

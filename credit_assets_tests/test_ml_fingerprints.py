@@ -231,6 +231,50 @@ def test_a_version_may_be_narrowed_to_modules(package: Path) -> None:
         code_version("forest", package=package)
 
 
+_PARSES_IN_THREADS = """
+import ast, gc, sys, threading, time
+
+import credit_assets.ml.fingerprints as fingerprints
+
+# What Dask's callbacks do to every collection: another thread may run in its midst.
+gc.callbacks.append(lambda phase, info: time.sleep(0))
+gc.set_threshold(50)
+failures, stop = [], threading.Event()
+
+def foreign():
+    while not stop.is_set():
+        try:
+            ast.parse("x = [" + "1, " * 200 + "]")
+        except SystemError:
+            pass  # The interpreter's own fault, in somebody else's code.
+
+def ours():
+    try:
+        for _ in range(3):
+            fingerprints._code_text.cache_clear()
+            found.add(fingerprints.code_version())
+    except SystemError as error:
+        failures.append(error)
+
+found = set()
+others = [threading.Thread(target=foreign, daemon=True) for _ in range(2)]
+threads = [threading.Thread(target=ours) for _ in range(4)]
+for thread in (*others, *threads):
+    thread.start()
+for thread in threads:
+    thread.join()
+stop.set()
+for thread in others:
+    thread.join()
+assert not failures, failures
+assert len(found) == 1 and gc.isenabled()
+"""
+
+
+def test_threads_whose_collector_has_callbacks_get_the_same_version() -> None:
+    subprocess.run([sys.executable, "-c", _PARSES_IN_THREADS], check=True)
+
+
 # Records
 
 

@@ -106,7 +106,7 @@ def offered(port: int) -> str:
     from dagster._grpc.client import DagsterGrpcClient
 
     client = DagsterGrpcClient(port=port, host="127.0.0.1")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 250
     while True:
         try:
             client.ping("")
@@ -146,7 +146,7 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
 
 
 def wait_for_step(instance: dg.DagsterInstance, step: str, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 250
     while time.monotonic() < until:
         assert process.poll() is None, "the run ended before it could be killed"
         for run in instance.get_runs(limit=1):

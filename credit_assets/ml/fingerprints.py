@@ -7,9 +7,12 @@ they agree. No time, path, host or order of a dictionary enters any of them.
 from __future__ import annotations
 
 import ast
+import functools
+import gc
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +85,9 @@ def code_version(*modules: str, package: Path = PACKAGE) -> str:
     names = modules or tuple(name for name in found if name.split(".")[0] not in NOT_IN_THE_MODEL)
     digest = hashlib.sha256()
     for name in sorted(names):
-        tree = ast.parse(found[name].read_text("utf-8"))
-        digest.update(f"{name}\0{_code(tree)}\0".encode())
+        with _PARSING:
+            text = _code_text(found[name].read_text("utf-8"))
+        digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()
 
 
@@ -174,6 +178,26 @@ class _ColumnHash:
         self._lengths.update(np.diff(offsets).data)
         if data is not None:
             self._values.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+
+
+_PARSING = threading.Lock()
+
+
+@functools.cache
+def _code_text(source: str) -> str:
+    """What counts of a module's text, worked out once in a process for each text.
+
+    Call it under _PARSING. `ast.parse` of CPython 3.11 counts its depth for the whole interpreter: where the collector
+    runs a callback in its midst (Dask installs one) and another thread parses meanwhile, it raises "SystemError: AST
+    constructor recursion depth mismatch". So one thread parses at a time, and nothing is collected while it does.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _code(ast.parse(source))
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _code(node: Any) -> str:
