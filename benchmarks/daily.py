@@ -133,7 +133,7 @@ class Left:
     def of(cls, home: Home) -> Left:
         import pyarrow.parquet as pq
 
-        from credit_assets.ml.fingerprints import frame_hash
+        from credit_assets.ml.data.fingerprints import frame_hash
 
         store = home.path / "store"
 

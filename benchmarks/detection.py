@@ -28,12 +28,18 @@ import numpy as np
 
 from credit_assets.assets.drift import drift_records
 from credit_assets.loans.generator import Shift, generate_book
-from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, targets
-from credit_assets.ml.drift import DriftPolicy, measure_drift
-from credit_assets.ml.features import feature_table
-from credit_assets.ml.performance import observed_over_expected, realised
-from credit_assets.ml.training import TrainingConfig, train_candidate
-from credit_assets.ml.triggers import PerformancePolicy, TriggerPolicy, TriggerState, decide_drift, decide_performance
+from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
+from credit_assets.ml.data.features import feature_table
+from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
+from credit_assets.ml.evidence.performance import observed_over_expected, realised
+from credit_assets.ml.learners.training import TrainingConfig, train_candidate
+from credit_assets.ml.rules.triggers import (
+    PerformancePolicy,
+    TriggerPolicy,
+    TriggerState,
+    decide_drift,
+    decide_performance,
+)
 from credit_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 Both give a whole candidate (fit, calibration, evaluation, drift reference). The cluster is started before the clock and
 its workers have imported the library: a cluster is there when a lender trains on it. On one machine this shows what
 the distribution costs, not what it wins; two machines have twice the memory and cores. The out-of-time metrics of the
-two must agree within `credit_assets.ml.distributed.TOLERANCE`.
+two must agree within `credit_assets.ml.learners.dask.TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FULL, QUICK = (1_000_000, 100, 1), (50_000, 30, 1)
 def measure(quick: bool) -> list[Row]:
     """Wall and CPU time, peak memory of the largest process, and the difference of each metric."""
     from benchmarks.training import write_training_set
-    from credit_assets.ml.distributed import LEARNERS
+    from credit_assets.ml.learners.dask import LEARNERS
 
     rows, rounds, repeats = QUICK if quick else FULL
     found: list[Row] = []
@@ -41,7 +41,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _learner(learner: str, file: Path, rows: int, rounds: int, repeats: int) -> list[Row]:
-    from credit_assets.ml.distributed import TOLERANCE
+    from credit_assets.ml.learners.dask import TOLERANCE
 
     metrics: dict[str, list[dict[str, float]]] = {"dask": [], "alone": []}
 
@@ -82,16 +82,16 @@ def _learner(learner: str, file: Path, rows: int, rounds: int, repeats: int) -> 
 
 
 def _config(asked: dict[str, Any]) -> Any:
-    from credit_assets.ml.training import TrainingConfig
+    from credit_assets.ml.learners.training import TrainingConfig
 
     return TrainingConfig(threads=WORKERS, max_rounds=asked["rounds"], early_stopping_rounds=asked["rounds"])
 
 
 def alone(asked: dict[str, Any]) -> None:
     __import__(asked["learner"])
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.rows import Rows
-    from credit_assets.ml.training import train_candidate
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.data.rows import Rows
+    from credit_assets.ml.learners.training import train_candidate
 
     portfolio = load_portfolio()
     begun = time.perf_counter()
@@ -102,15 +102,15 @@ def alone(asked: dict[str, Any]) -> None:
 def dask(asked: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
-    from credit_assets.ml.distributed import Cluster, train_on_dask
-    from credit_assets.ml.portfolio import load_portfolio
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.learners.dask import Cluster, train_on_dask
 
     portfolio = load_portfolio()
     options = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**options) as running:
         with Client(running) as client:
             client.run(__import__, f"{asked['learner']}.dask")
-            client.run(__import__, "credit_assets.ml.training")
+            client.run(__import__, "credit_assets.ml.learners.training")
         begun = time.perf_counter()
         found = train_on_dask(
             Path(asked["file"]), asked["learner"], portfolio, _config(asked), Cluster(running.scheduler_address)

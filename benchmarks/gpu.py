@@ -40,7 +40,7 @@ COMMAND = "python -m benchmarks gpu"
 def measure(quick: bool) -> list[Row]:
     """Rates by learner and size on the GPU, or on the CPU alone where there is none."""
     from benchmarks.training import write_training_set
-    from credit_assets.ml.devices import visible_gpus
+    from credit_assets.ml.learners.devices import visible_gpus
 
     gpus, sizes, rounds = visible_gpus(), QUICK if quick else FULL, QUICK_ROUNDS if quick else ROUNDS
     if not gpus:
@@ -115,7 +115,7 @@ class _Learner:
         return rows
 
     def agreement(self, gpu: dict[str, Any], cpu: dict[str, Any]) -> list[Row]:
-        from credit_assets.ml.devices import TOLERANCE
+        from credit_assets.ml.learners.devices import TOLERANCE
 
         return [
             Row(
@@ -154,12 +154,12 @@ def main(asked: dict[str, Any]) -> None:
     import numpy as np
 
     from benchmarks.report import cores
-    from credit_assets.ml.devices import PeakGpuMemory
-    from credit_assets.ml.evaluation import evaluate
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.rows import Rows
-    from credit_assets.ml.training import splits
-    from credit_assets.ml.variants.encoding import levels_of
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.data.rows import Rows
+    from credit_assets.ml.evidence.evaluation import evaluate
+    from credit_assets.ml.learners.devices import PeakGpuMemory
+    from credit_assets.ml.learners.encoding import levels_of
+    from credit_assets.ml.learners.training import splits
 
     portfolio = load_portfolio()
     parts = splits(Rows.stored(asked["file"]), portfolio.feature_names)
@@ -199,7 +199,7 @@ def _warmed(learner: str, device: str) -> None:
     import numpy as np
     import pandas as pd
 
-    from credit_assets.ml.variants import VARIANTS
+    from credit_assets.ml.learners import VARIANTS
 
     x, y = np.random.default_rng(1).random((2000, 2)), np.arange(2000) % 2
     frame = pd.DataFrame(x, columns=["a", "b"])
@@ -210,8 +210,8 @@ def _warmed(learner: str, device: str) -> None:
 
 
 def _ours(job: dict[str, Any]) -> Any:
-    from credit_assets.ml.variants import VARIANTS
-    from credit_assets.ml.variants.encoding import encode
+    from credit_assets.ml.learners import VARIANTS
+    from credit_assets.ml.learners.encoding import encode
 
     learner = VARIANTS[job["learner"]]
     (train, y), (validation, y_val) = job["parts"]["train"], job["parts"]["validation"]
@@ -234,7 +234,7 @@ def _bare(job: dict[str, Any]) -> Any:
     """The library alone, as its guide to GPUs says: all columns in memory, then one call."""
     import pyarrow.parquet as pq
 
-    from credit_assets.ml.variants import VARIANTS
+    from credit_assets.ml.learners import VARIANTS
 
     names, levels = list(job["features"]), job["levels"]
     table = pq.read_table(job["file"], columns=[*names, "default", "split"], read_dictionary=list(levels))

@@ -145,7 +145,7 @@ def _draw_steps(name: str, parts: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    from credit_assets.instance import ensure_instance
+    from credit_assets.instance.home import ensure_instance
     from credit_assets.settings import load_settings
 
     ensure_instance(load_settings())

@@ -40,10 +40,11 @@ def main(day: date) -> None:
 def run_day(settings: Settings, day: date) -> None:
     import pyarrow as pa
 
-    from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, training_gates
-    from credit_assets.ml.contracts import check_applications, check_outcomes
-    from credit_assets.ml.features import feature_table
-    from credit_assets.resources.warehouse import open_warehouse
+    from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
+    from credit_assets.ml.data.contracts import check_applications, check_outcomes
+    from credit_assets.ml.data.features import feature_table
+    from credit_assets.ml.rules.training_gates import training_gates
+    from credit_assets.warehouse import open_warehouse
 
     portfolio, files = settings.portfolio_contract, Files(settings)
     warehouse = open_warehouse(settings.warehouse)
@@ -124,10 +125,10 @@ class Files:
 
 
 def _registry(settings: Settings) -> Any:
-    from credit_assets.resources.claims import Claims
-    from credit_assets.resources.registry import Registry
-    from credit_assets.resources.tracking import Tracking
+    from credit_assets.ledger.registry import Registry
     from credit_assets.settings import MODEL_NAME
+    from credit_assets.storage.claims import Claims
+    from credit_assets.tracking.runs import Tracking
 
     claims = Claims(settings.store)
     return Registry(Tracking(settings.tracking_uri, settings.experiment, claims), MODEL_NAME, claims)
@@ -135,8 +136,8 @@ def _registry(settings: Settings) -> Any:
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
-    from credit_assets.ml.decisions import RegistrationPolicy, Standing, decide_promotion, decide_registration
-    from credit_assets.ml.fingerprints import frame_hash
+    from credit_assets.ml.data.fingerprints import frame_hash
+    from credit_assets.ml.rules.decisions import RegistrationPolicy, Standing, decide_promotion, decide_registration
 
     registry = _registry(settings)
     tracking, client = registry.tracking, registry.tracking.client
@@ -232,10 +233,10 @@ def _candidate(
     settings: Settings, day: date, variant: str, training_set: pa.Table, data: str, tracking: Any, parent: str
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
-    from credit_assets.ml.fingerprints import code_version, fingerprint
-    from credit_assets.ml.scorer import ScoreScale
-    from credit_assets.ml.training import TrainingConfig, resolve_params, train_candidate
-    from credit_assets.resources.mlflow_run import CandidateRun
+    from credit_assets.ml.data.fingerprints import code_version, fingerprint
+    from credit_assets.ml.learners.scorer import ScoreScale
+    from credit_assets.ml.learners.training import TrainingConfig, resolve_params, train_candidate
+    from credit_assets.tracking.run import CandidateRun
 
     portfolio = settings.portfolio_contract
     scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
@@ -288,8 +289,8 @@ def _against_champion(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from credit_assets.ml.evaluation import compare, evaluate
-    from credit_assets.ml.scorer import CreditScorer
+    from credit_assets.ml.evidence.evaluation import compare, evaluate
+    from credit_assets.ml.learners.scorer import CreditScorer
 
     champion = registry.champion_at(day)
     if champion is None:
@@ -329,8 +330,8 @@ def _chunks(params: dict[str, Any], size: int) -> Any:
 def _score(settings: Settings, day: date, features: pa.Table, registry: Any, files: Files) -> None:
     import pyarrow as pa
 
-    from credit_assets.ml.schemas import scores_schema
-    from credit_assets.ml.scorer import CreditScorer
+    from credit_assets.ml.data.schemas import scores_schema
+    from credit_assets.ml.learners.scorer import CreditScorer
 
     champion, rows = registry.champion_at(day), features.num_rows
     scorer = CreditScorer.load(registry.download(champion))
@@ -355,10 +356,10 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     import numpy as np
     import pyarrow as pa
 
-    from credit_assets.ml.cohorts import CohortWindow, targets
-    from credit_assets.ml.drift import DriftPolicy, DriftReference, measure_drift
-    from credit_assets.ml.fingerprints import rounded
-    from credit_assets.ml.performance import by_version, estimate, realised, reconcile
+    from credit_assets.ml.data.cohorts import CohortWindow, targets
+    from credit_assets.ml.data.fingerprints import rounded
+    from credit_assets.ml.evidence.drift import DriftPolicy, DriftReference, measure_drift
+    from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
 
     portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
     begin = min(start for version in registry.versions() for start, _ in version.champion_periods)

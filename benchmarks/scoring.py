@@ -110,9 +110,9 @@ def _explained(learner: str, found: dict[str, float], scored: list[dict[str, flo
 
 def train(asked: dict[str, Any]) -> None:
     """A scorer with all its rounds."""
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.rows import Rows
-    from credit_assets.ml.training import TrainingConfig, train_candidate
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.data.rows import Rows
+    from credit_assets.ml.learners.training import TrainingConfig, train_candidate
 
     rounds = asked["rounds"]
     config = TrainingConfig(threads=asked["threads"], max_rounds=rounds, early_stopping_rounds=rounds)
@@ -122,7 +122,7 @@ def train(asked: dict[str, Any]) -> None:
 
 
 def ours(asked: dict[str, Any]) -> None:
-    from credit_assets.ml.scorer import CreditScorer
+    from credit_assets.ml.learners.scorer import CreditScorer
 
     # Texts as texts, which is how the pipeline has them.
     scorer, table = CreditScorer.load(asked["scorer"]), _features(asked, [])

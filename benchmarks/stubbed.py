@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
-from credit_assets import kubernetes
 from credit_assets.build import build_definitions
-from credit_assets.resources.io_managers import IN_PIECES, RecordIOManager
-from credit_assets.resources.partition_files import Partitions
-from credit_assets.resources.store import Store
+from credit_assets.cluster import op_tags as kubernetes
 from credit_assets.settings import load_settings
+from credit_assets.storage.io_managers import IN_PIECES, RecordIOManager
+from credit_assets.storage.partition_files import Partitions
+from credit_assets.storage.store import Store
 
 
 def stub(asset: dg.AssetsDefinition) -> Callable[..., Any]:

@@ -26,13 +26,13 @@ from rich.table import Table
 
 from benchmarks.report import Row
 from credit_assets.automation.triggers import EVENT_TAG, refresh_schedule, trigger_sensors
-from credit_assets.instance import instance_of
-from credit_assets.ml.triggers import TriggerState
+from credit_assets.instance.home import instance_of
+from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.partitions import daily_partitions
-from credit_assets.resources.build import build_resources
-from credit_assets.resources.claims import Claims
-from credit_assets.resources.store import Store
+from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 
 FEW, MANY = 100, 3_650
 TICKS = 40

@@ -59,8 +59,8 @@ def write_training_set(file: Path, rows: int, seed: int = 1) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.schemas import training_schema
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.data.schemas import training_schema
 
     portfolio = load_portfolio()
     schema, rng = training_schema(portfolio), np.random.default_rng(seed)
@@ -92,8 +92,8 @@ def write_training_set(file: Path, rows: int, seed: int = 1) -> None:
 
 def request(learner: str, file: Path, rows: int, threads: int, place: Path, side: str) -> dict[str, Any]:
     """What `benchmarks.learners` is told."""
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.variants import VARIANTS
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.learners import VARIANTS
 
     portfolio = load_portfolio()
     ends = [0]
@@ -191,11 +191,11 @@ def fit(asked: dict[str, Any]) -> None:
     """From the file to the fitted model, as `train_candidate` goes about it."""
     begun = time.perf_counter()
     __import__(asked["learner"])
-    from credit_assets.ml.portfolio import load_portfolio
-    from credit_assets.ml.rows import Rows
-    from credit_assets.ml.training import splits
-    from credit_assets.ml.variants import VARIANTS
-    from credit_assets.ml.variants.encoding import encode, levels_of
+    from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.data.rows import Rows
+    from credit_assets.ml.learners import VARIANTS
+    from credit_assets.ml.learners.encoding import encode, levels_of
+    from credit_assets.ml.learners.training import splits
 
     portfolio, learner = load_portfolio(), VARIANTS[asked["learner"]]
     imported = time.perf_counter() - begun

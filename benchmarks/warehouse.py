@@ -98,7 +98,7 @@ def _load(book: Path, url: str, table: str) -> None:
     import psycopg
     from adbc_driver_postgresql import dbapi
 
-    from credit_assets.resources.warehouse import open_warehouse
+    from credit_assets.warehouse import open_warehouse
 
     portfolio = _portfolio(table)
     open_warehouse(url).create_tables(portfolio)
@@ -151,7 +151,7 @@ def _row(server: str, stored: str, found: dict[str, list[float]], peer: str, nam
 
 
 def _portfolio(table: str) -> Any:
-    from credit_assets.ml.portfolio import load_portfolio
+    from credit_assets.ml.data.portfolio import load_portfolio
 
     return load_portfolio().model_copy(update={"applications_table": table})
 
@@ -165,7 +165,7 @@ def _query(asked: dict[str, Any], day: date) -> str:
 
 
 def ours(asked: dict[str, Any]) -> Callable[[date], Any]:
-    from credit_assets.resources.warehouse import open_warehouse
+    from credit_assets.warehouse import open_warehouse
 
     warehouse, portfolio = open_warehouse(asked["url"]), _portfolio(asked["table"])
     return lambda day: warehouse.read_applications(portfolio, day, day).read_all()

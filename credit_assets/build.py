@@ -19,15 +19,15 @@ from credit_assets.assets.scoring import scoring_assets
 from credit_assets.assets.selection import trained_model_asset
 from credit_assets.assets.shadow import shadow_assets
 from credit_assets.assets.training import candidate_asset, training_set_asset
-from credit_assets.automation.alerts import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.lost_runs import lost_runs_sensor
-from credit_assets.automation.notices import notice_sensors
 from credit_assets.automation.triggers import external_trigger_spec, refresh_schedule, trigger_sensors
-from credit_assets.kubernetes import executor
+from credit_assets.executors import executor
+from credit_assets.notify.follow import notice_sensors
+from credit_assets.notify.messages import tracking_close_sensors
 from credit_assets.partitions import daily_partitions
-from credit_assets.resources.build import build_resources
+from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
 

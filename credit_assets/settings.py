@@ -1,7 +1,7 @@
 """Every knob of the code location, typed, with its default and where its value came from.
 
 Belongs here: reading and validating the environment. Does not belong here: anything about columns or gates
-(`credit_assets.ml.portfolio`) and any connection (`credit_assets.resources`).
+(`credit_assets.ml.data.portfolio`) and any connection (`credit_assets.resources`).
 
 Order of precedence: environment, then `settings.env` in CREDIT_HOME (written by `credit-assets demo`, so that the
 UI and the command line that follow see what the demo used), then the default.
@@ -29,7 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from credit_assets.ml.portfolio import Portfolio, PortfolioError, load_portfolio
+from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
 
 MODEL_NAME = "credit-scorer"
 PREFIX = "CREDIT_"
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     @field_validator("variants")
     @classmethod
     def _known_variants(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        from credit_assets.ml.variants import VARIANTS
+        from credit_assets.ml.learners import VARIANTS
 
         unknown = sorted(set(value) - set(VARIANTS))
         if unknown or not value or len(set(value)) != len(value):
@@ -248,7 +248,7 @@ class Settings(BaseSettings):
     @field_validator("variant_params")
     @classmethod
     def _params_of_known_variants(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        from credit_assets.ml.variants import VARIANTS
+        from credit_assets.ml.learners import VARIANTS
 
         unknown = sorted(set(value) - set(VARIANTS))
         if unknown:
@@ -261,7 +261,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_profiles(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if value:
-            from credit_assets.kubernetes import merged_profiles
+            from credit_assets.profiles import merged_profiles
 
             merged_profiles(value)
         return value
@@ -270,7 +270,7 @@ class Settings(BaseSettings):
     @classmethod
     def _profiles_of_known_assets(cls, value: dict[str, str]) -> dict[str, str]:
         if value:
-            from credit_assets.kubernetes import check_step_profiles
+            from credit_assets.profiles import check_step_profiles
 
             check_step_profiles(value)
         return value

@@ -18,8 +18,8 @@ from credit_assets.assets import columns
 from credit_assets.automation.jobs import DAILY, INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
 from credit_assets.cli.replay import BACKFILLED
-from credit_assets.ml import schemas
-from credit_assets.ml.portfolio import load_portfolio
+from credit_assets.ml.data import schemas
+from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.settings import Settings, load_settings
 
 GRAPH = {
@@ -178,7 +178,7 @@ def test_the_columns_shown_are_those_that_are_written(asset: str, described: Any
 
 
 def test_the_fork_server_preloads_what_can_be_imported() -> None:
-    from credit_assets.kubernetes import PRELOAD
+    from credit_assets.executors import PRELOAD
 
     for module in PRELOAD:
         subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
@@ -226,7 +226,7 @@ def test_a_backfill_from_the_ui_takes_as_many_days_a_run_as_the_setting_says(
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster._daemon.backfill import execute_backfill_iteration
 
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))

@@ -18,9 +18,9 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 from kubernetes.client import ApiException
 
-from credit_assets.kubernetes import profiles as known_profiles
+from credit_assets.cluster.op_tags import profiles as known_profiles
 from credit_assets.settings import load_settings
-from credit_assets_tests.test_step_jobs import schema_errors
+from credit_assets_tests.cluster.test_step_jobs import schema_errors
 from e2e.__main__ import NOT_READY, _show
 from e2e.cluster import FailedError, NotReadyError, refusal
 from e2e.installation import NEEDED, Given, instance, manifests, profiles, settings

@@ -18,9 +18,10 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 import credit_assets
-from credit_assets.kubernetes import PROFILES, profiles
+from credit_assets.cluster.op_tags import profiles
+from credit_assets.profiles import PROFILES
 from credit_assets.settings import load_settings
-from credit_assets_tests.test_step_jobs import schema_errors
+from credit_assets_tests.cluster.test_step_jobs import schema_errors
 
 CHART = Path(__file__).resolve().parents[1] / "helm"
 LOCK = CHART.parent / "requirements.lock"
@@ -251,7 +252,7 @@ def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> 
     manifests = rendered(own, values("production"))
     rules = one(manifests, "Role", "credit-assets-dagster")["rules"]
     granted = {(r, verb) for rule in rules for r in rule["resources"] for verb in rule["verbs"]}
-    # What dagster-k8s's client and credit_assets.step_jobs call.
+    # What dagster-k8s's client and credit_assets.cluster.step_jobs call.
     needed = {
         ("jobs", "create"), ("jobs", "get"), ("jobs", "list"), ("jobs", "delete"), ("jobs/status", "get"),
         ("pods", "get"), ("pods", "list"), ("pods", "delete"), ("pods/log", "get"), ("events", "list"),

@@ -27,13 +27,13 @@ from credit_assets.automation.jobs import DAILY
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.settings import load_settings
-from credit_assets_tests.mlflow_server import running
-from credit_assets_tests.ports import free_port
-from credit_assets_tests.synthetic import canonical_book
+from credit_assets_tests.assets.test_pipeline import SMALL, START, fast_forward, write_book
+from credit_assets_tests.support.mlflow_server import running
+from credit_assets_tests.support.ports import free_port
+from credit_assets_tests.support.synthetic import canonical_book
 from credit_assets_tests.test_executors import environment
-from credit_assets_tests.test_pipeline import SMALL, START, fast_forward, write_book
 
-pytest_plugins = ["credit_assets_tests.postgres", "credit_assets_tests.test_object_store"]
+pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.storage.test_object_store"]
 
 FIRST, SECOND = date(2024, 3, 30), date(2024, 3, 31)
 PROGRAMS = Path(sys.executable).parent

@@ -67,7 +67,7 @@ def again_record(run_id: str) -> dict[str, Any]:
 
 
 def models_record(days: list[str]) -> dict[str, Any]:
-    from credit_assets.resources.build import build_resources
+    from credit_assets.resources import build_resources
     from credit_assets.settings import load_settings
 
     resources = build_resources(load_settings())

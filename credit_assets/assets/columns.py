@@ -1,6 +1,6 @@
 """Columns of the tables as the UI shows them: names and types, without importing Arrow when the definitions load.
 
-Belongs here: descriptions only. `credit_assets.ml.schemas` decides what is written; a test compares the two.
+Belongs here: descriptions only. `credit_assets.ml.data.schemas` decides what is written; a test compares the two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.ml.portfolio import Portfolio
+from credit_assets.ml.data.portfolio import Portfolio
 
 _TYPES = {
     "string": "string",

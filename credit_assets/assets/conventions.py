@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
-from credit_assets.checks.gates import check_results
+from credit_assets.checks import check_results
+from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import PermanentError, is_transient
-from credit_assets.kubernetes import op_tags, pool
-from credit_assets.resources.io_managers import ByDay
-from credit_assets.resources.partition_files import Staged
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import ByDay
+from credit_assets.storage.partition_files import Staged
 
 if TYPE_CHECKING:
-    from credit_assets.ml.gates import GateResult
+    from credit_assets.ml.data.gate_results import GateResult
 
 GROUP = "credit_scoring"
 OWNERS = ["team:credit-risk"]
@@ -105,7 +105,7 @@ def daily_result(
     The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
     """
-    from credit_assets.ml.fingerprints import fingerprint
+    from credit_assets.ml.data.fingerprints import fingerprint
 
     gates, metadata = gates or {}, metadata or {}
     hashes = {day.isoformat(): file.content_hash for day, file in staged.items()}

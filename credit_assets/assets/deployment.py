@@ -12,13 +12,13 @@ import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, asset_options, retry_transient_only
 from credit_assets.assets.selection import day_after
-from credit_assets.checks.gates import table_of_text
-from credit_assets.resources.claims import Claims
-from credit_assets.resources.deployment import SHADOW, Deployment, standing
-from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.retraining import REFRESH, triggers_of
-from credit_assets.resources.store import Store
+from credit_assets.checks import table_of_text
+from credit_assets.ledger.deployment import SHADOW, Deployment, standing
+from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.retraining import REFRESH, triggers_of
 from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
@@ -38,7 +38,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         registry: dg.ResourceParam[Registry],
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.decisions import RegistrationPolicy, decide_registration
+        from credit_assets.ml.rules.decisions import RegistrationPolicy, decide_registration
 
         asked_by = triggers_of(claims, date.fromisoformat(context.partition_key))
         policy = RegistrationPolicy(
@@ -91,7 +91,7 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         registry: dg.ResourceParam[Registry],
         deployment: dg.ResourceParam[Deployment],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.decisions import decide_promotion
+        from credit_assets.ml.rules.decisions import decide_promotion
 
         as_of = date.fromisoformat(context.partition_key)
         takes_over = day_after(as_of)

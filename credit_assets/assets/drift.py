@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
-from credit_assets.resources.io_managers import ByDay
-from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.store import Store
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import ByDay
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from credit_assets.ml.drift import DriftReference
+    from credit_assets.ml.evidence.drift import DriftReference
 
 
 def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -38,7 +38,7 @@ def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> lis
     def drift_report(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], registry: dg.ResourceParam[Registry]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.fingerprints import fingerprint
+        from credit_assets.ml.data.fingerprints import fingerprint
 
         days = days_of(context)
         records = drift_records(settings, days, store, registry)
@@ -58,7 +58,7 @@ def drift_records(
 
     Raises PermanentError naming partitions that are not there, ValueError where a model's drift reference is damaged.
     """
-    from credit_assets.ml.drift import DriftPolicy, measure_drift
+    from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
 
     policy = DriftPolicy(settings.drift_watch, settings.drift_shifted, settings.drift_alpha, settings.drift_min_rows)
     versions = registry.versions()
@@ -121,7 +121,7 @@ def feature_table(record: Mapping[str, Any]) -> str:
 
 def _references(champions: Sequence[Version], registry: Registry) -> dict[str, DriftReference]:
     """By version; without those that were registered before models kept one."""
-    from credit_assets.ml.drift import DriftReference
+    from credit_assets.ml.evidence.drift import DriftReference
 
     found = {}
     for champion in {one.version: one for one in champions}.values():

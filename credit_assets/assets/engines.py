@@ -1,7 +1,7 @@
 """Where a candidate is trained: in the step or on a Dask cluster, on the CPU or a GPU; and the record of it.
 
 Belongs here: putting the settings, the decision and the training together, with its log lines, tags and metadata. Does
-not belong here: the decision and the policy (`credit_assets.ml.devices`), the training itself (`ml.training`,
+not belong here: the decision and the policy (`credit_assets.ml.learners.devices`), the training itself (`ml.training`,
 `ml.distributed`), and when a finished model is used again (`assets.training`).
 """
 
@@ -16,10 +16,10 @@ import dagster as dg
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.training import Candidate, TrainingConfig
-    from credit_assets.ml.variants.learner import Device
-    from credit_assets.resources.mlflow_run import CandidateRun
+    from credit_assets.ml.learners.learner import Device
+    from credit_assets.ml.learners.training import Candidate, TrainingConfig
     from credit_assets.settings import Settings
+    from credit_assets.tracking.run import CandidateRun
 
 
 def train(
@@ -35,11 +35,11 @@ def train(
 
     Raises TransientError and PermanentError as `ml.devices` and `ml.distributed`, ValueError as `train_candidate`.
     """
-    from credit_assets.ml.devices import PeakGpuMemory, decide, run_on
-    from credit_assets.ml.distributed import LEARNERS, Cluster, one_node_note, train_on_dask
-    from credit_assets.ml.training import train_candidate
-    from credit_assets.ml.variants import VARIANTS
-    from credit_assets.resources.store import Store
+    from credit_assets.ml.learners import VARIANTS
+    from credit_assets.ml.learners.dask import LEARNERS, Cluster, one_node_note, train_on_dask
+    from credit_assets.ml.learners.devices import PeakGpuMemory, decide, run_on
+    from credit_assets.ml.learners.training import train_candidate
+    from credit_assets.storage.store import Store
 
     portfolio = settings.portfolio_contract
     on_cluster = bool(settings.dask_scheduler) and variant in LEARNERS

@@ -8,10 +8,10 @@ import dagster as dg
 
 from credit_assets.assets.columns import column_schema, features
 from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
-from credit_assets.resources.io_managers import IN_PIECES
-from credit_assets.resources.partition_files import Partitions, PartitionWriter
-from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import IN_PIECES
+from credit_assets.storage.partition_files import Partitions, PartitionWriter
+from credit_assets.storage.store import Store
 
 
 def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -29,8 +29,8 @@ def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
     def processed_features(
         context: dg.AssetExecutionContext, raw_loan_data: Partitions, store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.features import feature_table
-        from credit_assets.ml.schemas import features_schema
+        from credit_assets.ml.data.features import feature_table
+        from credit_assets.ml.data.schemas import features_schema
 
         schema = features_schema(portfolio)
         with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:

@@ -10,16 +10,16 @@ import dagster as dg
 
 from credit_assets.assets.columns import applications, column_schema, outcomes
 from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
-from credit_assets.checks.gates import APPLICATION_GATES, OUTCOME_GATES, gate_specs
-from credit_assets.resources.partition_files import PartitionWriter, in_pieces
-from credit_assets.resources.store import Store
-from credit_assets.resources.warehouse import Warehouse
+from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
 from credit_assets.settings import Settings
+from credit_assets.storage.partition_files import PartitionWriter, in_pieces
+from credit_assets.storage.store import Store
+from credit_assets.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.contracts import Contract
+    from credit_assets.ml.data.contracts import Contract
 
 
 def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -37,7 +37,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.contracts import ApplicationsContract
+        from credit_assets.ml.data.contracts import ApplicationsContract
 
         days = days_of(context)
         history = timedelta(days=portfolio.gates.volume_history_days)
@@ -57,7 +57,7 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.contracts import OutcomesContract
+        from credit_assets.ml.data.contracts import OutcomesContract
 
         days = days_of(context)
         contract = OutcomesContract(portfolio, days)

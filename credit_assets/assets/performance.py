@@ -12,10 +12,10 @@ import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
 from credit_assets.failures import PermanentError
-from credit_assets.resources.io_managers import ByDay
-from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.store import Store
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import ByDay
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -49,7 +49,7 @@ def performance_assets(settings: Settings, partitions: dg.PartitionsDefinition) 
     def performance_report(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], registry: dg.ResourceParam[Registry]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.fingerprints import fingerprint
+        from credit_assets.ml.data.fingerprints import fingerprint
 
         days = days_of(context)
         records = performance_records(settings, days, store, registry)
@@ -75,8 +75,8 @@ def performance_records(
 
     Raises PermanentError naming partitions that are not there.
     """
-    from credit_assets.ml.fingerprints import rounded
-    from credit_assets.ml.performance import by_version, estimate, realised, reconcile
+    from credit_assets.ml.data.fingerprints import rounded
+    from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
 
     key, start = settings.portfolio_contract.id_column, settings.start_date
     wait, cohort = timedelta(settings.window_days), timedelta(settings.performance_cohort_days - 1)
@@ -166,7 +166,7 @@ def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]]
     """Write the picture of the records up to `day`, over two performance windows: an estimate and what was realised of
     the same applications are one window apart, so half of the estimates are met by what came of them.
     """
-    from credit_assets.ml.plots import Point, performance_over_time, png
+    from credit_assets.ml.reports.figures import Point, performance_over_time, png
 
     span = 2 * settings.window_days
     step = -(-span // _PICTURED)
@@ -197,8 +197,8 @@ def _scored(settings: Settings, days: Sequence[date], begin: date | None, store:
     """
     import numpy as np
 
-    from credit_assets.ml.cohorts import CohortWindow, targets
-    from credit_assets.ml.schemas import scores_schema
+    from credit_assets.ml.data.cohorts import CohortWindow, targets
+    from credit_assets.ml.data.schemas import scores_schema
 
     portfolio, wait = settings.portfolio_contract, settings.window_days
     columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]

@@ -22,18 +22,18 @@ from credit_assets.assets.conventions import (
     retry_transient_only,
 )
 from credit_assets.failures import is_transient
-from credit_assets.resources.deployment import SHADOW
-from credit_assets.resources.io_managers import IN_PIECES
-from credit_assets.resources.partition_files import Partitions, PartitionWriter, split_by_day
-from credit_assets.resources.registry import Registry, Version
-from credit_assets.resources.store import Store
+from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import IN_PIECES
+from credit_assets.storage.partition_files import Partitions, PartitionWriter, split_by_day
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from credit_assets.ml.scorer import CreditScorer
+    from credit_assets.ml.learners.scorer import CreditScorer
 
 
 def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -55,7 +55,7 @@ def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> l
         registry: dg.ResourceParam[Registry],
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.schemas import scores_schema
+        from credit_assets.ml.data.schemas import scores_schema
 
         days, schema, day_column = days_of(context), scores_schema(portfolio), portfolio.date_column
         models = _Models(context, settings, registry, days)
@@ -122,7 +122,7 @@ class _Models:
         )
 
     def _score(self, features: pa.Table, version: Version) -> Scored:
-        from credit_assets.ml.scorer import CreditScorer
+        from credit_assets.ml.learners.scorer import CreditScorer
 
         if version.version not in self._scorers:
             self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
@@ -194,7 +194,7 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
     import numpy as np
     import pyarrow as pa
 
-    from credit_assets.ml.arms import CHALLENGER, CHAMPION, assign
+    from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION, assign
 
     rows = keys.num_rows
     if shadow is None:

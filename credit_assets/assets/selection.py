@@ -9,9 +9,9 @@ import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, Table, asset_options, retry_transient_only
 from credit_assets.failures import PermanentError
-from credit_assets.resources.registry import Registry
-from credit_assets.resources.tracking import Tracking
+from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
+from credit_assets.tracking.runs import Tracking
 
 
 def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -31,7 +31,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
         registry: dg.ResourceParam[Registry],
         **records: dict[str, Any],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.fingerprints import frame_hash
+        from credit_assets.ml.data.fingerprints import frame_hash
 
         as_of = date.fromisoformat(context.partition_key)
         trained = [record for record in records.values() if record["status"] == "trained"]
@@ -83,8 +83,8 @@ def compare_with_champion(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from credit_assets.ml.evaluation import compare, evaluate
-    from credit_assets.ml.scorer import CreditScorer
+    from credit_assets.ml.evidence.evaluation import compare, evaluate
+    from credit_assets.ml.learners.scorer import CreditScorer
 
     champion = registry.champion_at(as_of)
     if champion is None:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
-from credit_assets.checks.gates import table_of_text
-from credit_assets.resources.deployment import ACTOR, SHADOW
-from credit_assets.resources.io_managers import ByDay
-from credit_assets.resources.registry import Period, Registry, Version
-from credit_assets.resources.requests import Requests
-from credit_assets.resources.store import Store
+from credit_assets.checks import table_of_text
+from credit_assets.ledger.deployment import ACTOR, SHADOW
+from credit_assets.ledger.registry import Period, Registry, Version
+from credit_assets.ledger.requests import Requests
 from credit_assets.settings import Settings
+from credit_assets.storage.io_managers import ByDay
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from pandas import DataFrame
 
-    from credit_assets.ml.shadow import TrialPolicy
-    from credit_assets.resources.requests import Kind
+    from credit_assets.ledger.requests import Kind
+    from credit_assets.ml.evidence.shadow import TrialPolicy
 
 LONGEST = 366
 """Days of a trial that a report looks at, the newest: a trial that nobody ends must not cost more every day."""
@@ -61,7 +61,7 @@ def shadow_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> li
         registry: dg.ResourceParam[Registry],
         requests: dg.ResourceParam[Requests],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.fingerprints import fingerprint
+        from credit_assets.ml.data.fingerprints import fingerprint
 
         days = days_of(context)
         records = shadow_records(settings, days, store, registry)
@@ -82,7 +82,7 @@ def shadow_records(
 
     Raises PermanentError naming partitions that are not there.
     """
-    from credit_assets.ml.shadow import compare_arms, compare_scores, decide_trial, side_by_side
+    from credit_assets.ml.evidence.shadow import compare_arms, compare_scores, decide_trial, side_by_side
 
     key, applied = settings.portfolio_contract.id_column, settings.portfolio_contract.date_column
     policy, versions = trial_policy(settings), registry.versions()
@@ -134,7 +134,7 @@ def request_decisions(records: Mapping[str, Mapping[str, Any]], requests: Reques
 
     A trial that is decided in the middle of a range goes on in its later days: the alias has not moved yet.
     """
-    from credit_assets.ml.decisions import Decision, Reason
+    from credit_assets.ml.rules.decisions import Decision, Reason
 
     asked = set()
     for day, record in records.items():
@@ -152,7 +152,7 @@ def request_decisions(records: Mapping[str, Mapping[str, Any]], requests: Reques
 
 
 def trial_policy(settings: Settings) -> TrialPolicy:
-    from credit_assets.ml.shadow import TrialPolicy
+    from credit_assets.ml.evidence.shadow import TrialPolicy
 
     return TrialPolicy(
         promotion=settings.promotion,
@@ -204,8 +204,8 @@ def _scored(settings: Settings, looked_at: Sequence[tuple[Trial, date]], store: 
     """
     import numpy as np
 
-    from credit_assets.ml.cohorts import CohortWindow, targets
-    from credit_assets.ml.schemas import outcomes_schema, scores_schema
+    from credit_assets.ml.data.cohorts import CohortWindow, targets
+    from credit_assets.ml.data.schemas import outcomes_schema, scores_schema
 
     portfolio, window = settings.portfolio_contract, timedelta(settings.window_days)
 
@@ -242,7 +242,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of one day: few keys, since a range has many days."""
     if record["shadow"] is None:
         return {"decision": "none", "champion": record["champion"] or "none in force"}
-    from credit_assets.ml.decisions import Decision, Reason
+    from credit_assets.ml.rules.decisions import Decision, Reason
 
     return {
         "decision": record["decision"],

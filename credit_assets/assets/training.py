@@ -19,13 +19,13 @@ from credit_assets.assets.conventions import (
     daily_result,
     retry_transient_only,
 )
-from credit_assets.checks.gates import TRAINING_GATES, gate_specs
+from credit_assets.checks import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.partitions import known_outcomes, mature_cohorts
-from credit_assets.resources.partition_files import stage
-from credit_assets.resources.store import Store
-from credit_assets.resources.tracking import Tracking
 from credit_assets.settings import Settings
+from credit_assets.storage.partition_files import stage
+from credit_assets.storage.store import Store
+from credit_assets.tracking.runs import Tracking
 
 # Before any learner loads OpenMP: idle threads that spin cost a fit up to eight times its CPU once cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -55,7 +55,8 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
     ) -> dg.MaterializeResult[Any]:
         import pyarrow.compute as pc
 
-        from credit_assets.ml.cohorts import CohortWindow, assemble_training_set, join_findings, training_gates
+        from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, join_findings
+        from credit_assets.ml.rules.training_gates import training_gates
 
         as_of = date.fromisoformat(context.partition_key)
         window = CohortWindow(as_of, settings.window_days, settings.lookback_days)
@@ -99,7 +100,7 @@ def splits(table: Table) -> str:
 
 def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:
     """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.variants`."""
-    from credit_assets.ml.variants import VARIANTS
+    from credit_assets.ml.learners import VARIANTS
 
     name = f"{variant}_candidate"
     learner = VARIANTS[variant]
@@ -150,9 +151,9 @@ def train_or_reuse(
     context: dg.AssetExecutionContext, settings: Settings, variant: str, table: Table, tracking: Tracking
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
-    from credit_assets.ml.fingerprints import code_version, fingerprint, frame_hash
-    from credit_assets.ml.scorer import ScoreScale
-    from credit_assets.ml.training import TrainingConfig, resolve_params
+    from credit_assets.ml.data.fingerprints import code_version, fingerprint, frame_hash
+    from credit_assets.ml.learners.scorer import ScoreScale
+    from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 
     as_of, name = context.partition_key, f"{variant}_candidate"
     portfolio = settings.portfolio_contract

@@ -1,7 +1,7 @@
 """The sensor that does what requests ask and records every move of an alias.
 
 Belongs here: looking at the log of requests and at the log of moves on every tick. Does not belong here: what a request
-does and what a move is (`credit_assets.resources.deployment`).
+does and what a move is (`credit_assets.ledger.deployment`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import GROUP, OWNERS
 from credit_assets.failures import is_transient
-from credit_assets.resources.deployment import ALIASES, Deployment, alias_key, report_moves
+from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
 
 DEPLOYMENT_SENSOR = "deployment_requests"
 

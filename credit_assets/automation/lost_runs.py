@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from credit_assets.automation.alerts import WILL_RETRY_TAG
+from credit_assets.notify.messages import WILL_RETRY_TAG
 
 LOST_RUNS_SENSOR = "lost_runs"
 # Of the new run: the one that it stands for, and how many were lost before it.

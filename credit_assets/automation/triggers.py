@@ -1,7 +1,7 @@
 """Triggers: the sensors and the schedule that start a retraining for an as-of date.
 
 Belongs here: following reports and external events, starting one run for each, and what a tick says. Does not belong
-here: when a report is a reason to train (`credit_assets.ml.triggers`), and what the run decides (`assets`).
+here: when a report is a reason to train (`credit_assets.ml.rules.triggers`), and what the run decides (`assets`).
 
 An event is never lost and never acted on twice. A sensor's cursor holds how far it has read and what its rule
 remembers, and is stored by Dagster together with the run request of the tick. A tick that cannot do its work skips and
@@ -30,8 +30,10 @@ import dagster as dg
 from credit_assets.assets.conventions import GROUP, OWNERS
 from credit_assets.automation.jobs import RETRAIN
 from credit_assets.failures import PermanentError, is_transient
-from credit_assets.ml.decisions import Decision
-from credit_assets.ml.triggers import (
+from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.retraining import REFRESH, claim_retraining, retrainings
+from credit_assets.ml.rules.decisions import Decision
+from credit_assets.ml.rules.triggers import (
     PerformancePolicy,
     TriggerPolicy,
     TriggerState,
@@ -40,11 +42,9 @@ from credit_assets.ml.triggers import (
     decide_performance,
     decide_volume,
 )
-from credit_assets.resources.claims import Claims
-from credit_assets.resources.registry import Registry
-from credit_assets.resources.retraining import REFRESH, claim_retraining, retrainings
-from credit_assets.resources.store import Store
 from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 
 EXTERNAL = "external"
 EXTERNAL_ASSET = "external_trigger"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from credit_assets.cli.doctor import Seen
-from credit_assets.kubernetes import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, profile_name, profiles, size
+from credit_assets.cli.findings import Seen
+from credit_assets.cluster.op_tags import profile_name, profiles
+from credit_assets.profiles import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, size
 from credit_assets.settings import Settings
 
 # What run launcher and executor do in their namespace: (verb, API group, resource, subresource).

@@ -18,9 +18,9 @@ from credit_assets.cli.loans import generate_into_warehouse, load_lending_club_f
 from credit_assets.cli.models import models_record, print_models
 from credit_assets.cli.replay import OnProgress, Replay, ReplayReport, why
 from credit_assets.failures import PermanentError
-from credit_assets.instance import instance_of
-from credit_assets.resources.warehouse import open_warehouse
+from credit_assets.instance.home import instance_of
 from credit_assets.settings import PREFIX, Settings, load_settings, settings_file
+from credit_assets.warehouse import open_warehouse
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from credit_assets.failures import PermanentError
-from credit_assets.instance import ensure_instance
+from credit_assets.instance.home import ensure_instance
 from credit_assets.settings import Settings
 
 

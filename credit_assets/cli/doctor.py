@@ -14,49 +14,28 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from pydantic import SecretStr
 
+from credit_assets.cli.findings import Finding, Seen, Status
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.instance import CONFIG_FILE, ensure_instance
-from credit_assets.resources.warehouse import masked
+from credit_assets.instance.home import CONFIG_FILE, ensure_instance
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
+from credit_assets.warehouse import masked
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Status = Literal["ok", "warn", "fail"]
 
 LIMIT_SECONDS = 10.0
 _GIB = 2**30
 _LOW_DISK, _FULL_DISK = 5 * _GIB, 1 * _GIB
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One setting, or one thing that was tried. `source` is where a setting comes from, or which one decides."""
-
-    name: str
-    value: str
-    source: str
-    status: Status = "ok"
-    advice: str = ""
-    kind: Literal["setting", "check"] = "setting"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a check saw."""
-
-    value: str
-    status: Status = "ok"
-    advice: str = ""
 
 
 def doctor(json: bool = False, console: Console | None = None) -> int:
@@ -144,7 +123,7 @@ def render(findings: Sequence[Finding], console: Console) -> None:
 
 def describe_settings(settings: Settings) -> list[Finding]:
     """Each setting as it takes effect, secrets masked, and whether environment, settings file or default set it."""
-    from credit_assets.resources.notifier import Notifier
+    from credit_assets.notify.notifier import Notifier
 
     def alerts() -> str:
         try:
@@ -189,7 +168,7 @@ def check_portfolio(settings: Settings) -> Seen:
 
 def check_warehouse(settings: Settings) -> Seen:
     """Connects and asks for the first and last application date."""
-    from credit_assets.resources.warehouse import open_warehouse
+    from credit_assets.warehouse import open_warehouse
 
     load = "load loans: `credit-assets generate` or `credit-assets load lending-club FILE`"
     embedded = not settings.warehouse_url.get_secret_value()
@@ -215,7 +194,7 @@ def check_warehouse(settings: Settings) -> Seen:
 
 def check_store(settings: Settings) -> Seen:
     """Writes a small file aside, renames it, reads it back and removes it."""
-    from credit_assets.resources.store import Store
+    from credit_assets.storage.store import Store
 
     advice = f"make {masked(settings.store)} writable for this user, or set CREDIT_STORE_URI"
     content = uuid4().hex.encode()
@@ -241,8 +220,8 @@ def check_store(settings: Settings) -> Seen:
 
 def check_tracking(settings: Settings, limit_seconds: float = LIMIT_SECONDS) -> Seen:
     """Asks the tracking server or store; an embedded store that does not exist yet is left for the first run."""
-    from credit_assets.resources.claims import Claims
-    from credit_assets.resources.tracking import Tracking
+    from credit_assets.storage.claims import Claims
+    from credit_assets.tracking.runs import Tracking
 
     uri = settings.tracking_uri
     if not settings.mlflow_tracking_uri.get_secret_value() and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -286,7 +265,7 @@ def check_instance(settings: Settings) -> Seen:
 
 def check_alerts(settings: Settings) -> Seen:
     """Parses the URLs; nothing is sent."""
-    from credit_assets.resources.notifier import Notifier
+    from credit_assets.notify.notifier import Notifier
 
     try:
         services = Notifier(settings.alert_targets).check()

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.failures import PermanentError
-from credit_assets.resources.warehouse import open_warehouse
 from credit_assets.settings import Settings
+from credit_assets.warehouse import open_warehouse
 
 
 def load_lending_club_file(settings: Settings, file: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def replay(
     """Run the daily pipeline over a range of days; go on where an earlier replay stopped."""
     from credit_assets.cli.models import print_trainings
     from credit_assets.cli.replay import Replay
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
@@ -152,7 +152,7 @@ def backfill(
 ) -> None:
     """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing."""
     from credit_assets.cli.replay import BACKFILLED, Replay
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or BACKFILLED
     settings = load_settings()
@@ -168,7 +168,7 @@ def backfill(
 def status(json_: Json = False) -> None:
     """What is there: partitions of each asset, the model in force, the latest runs."""
     from credit_assets.cli.models import print_status, status_record
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance:
@@ -235,7 +235,7 @@ def rollback(
 
 def _ask(kind: Any, version: str | None, reason: str, by: str, effective: datetime | None, as_json: bool) -> None:
     from credit_assets.cli.models import ask
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance:
@@ -270,7 +270,7 @@ def trigger(
 ) -> None:
     """Ask for a retraining because of something seen outside. One retraining a day, whoever asks."""
     from credit_assets.cli.trigger import report_trigger
-    from credit_assets.instance import instance_of
+    from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance:

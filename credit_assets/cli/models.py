@@ -15,10 +15,10 @@ from credit_assets.assets.conventions import GROUP
 from credit_assets.build import build_definitions
 from credit_assets.cli.replay import ReplayReport, why
 from credit_assets.failures import PermanentError
-from credit_assets.resources.build import build_resources
-from credit_assets.resources.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
-from credit_assets.resources.registry import Registry
-from credit_assets.resources.requests import Kind
+from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
+from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.requests import Kind
+from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
 
 METRICS = ("auc", "gini", "ks", "brier", "ece")

@@ -18,11 +18,11 @@ import dagster as dg
 from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
-from credit_assets.resources.deployment import SHADOW, Deployment, report_moves
-from credit_assets.resources.registry import Registry
-from credit_assets.resources.store import Store
-from credit_assets.resources.tracking import Tracking
+from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
+from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
+from credit_assets.tracking.runs import Tracking
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _SCORED = ("loan_scores", "drift_report", "performance_report", "shadow_report")
@@ -321,7 +321,7 @@ def _range_tags(first: date, last: date) -> dict[str, str]:
 
 def why(reasons: Sequence[dict[str, Any]]) -> str:
     """One line from recorded reasons: those that stand against it, or all of them where none does."""
-    from credit_assets.ml.decisions import Decision, Reason
+    from credit_assets.ml.rules.decisions import Decision, Reason
 
     return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 

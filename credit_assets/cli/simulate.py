@@ -34,10 +34,10 @@ from pydantic import SecretStr
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
 from credit_assets.cli.replay import Replay, ReplayReport, TrainingOutcome, ranges, training_days
 from credit_assets.failures import PermanentError
-from credit_assets.instance import CONFIG_FILE, ensure_instance, instance_of
-from credit_assets.resources.deployment import ALIASES, SHADOW
-from credit_assets.resources.warehouse import open_warehouse
+from credit_assets.instance.home import CONFIG_FILE, ensure_instance, instance_of
+from credit_assets.ledger.deployment import ALIASES, SHADOW
 from credit_assets.settings import Settings, load_settings
+from credit_assets.warehouse import open_warehouse
 
 TRIGGER_SENSORS = ("drift_trigger", "performance_trigger", "volume_trigger")
 REFRESH_SCHEDULE = "monthly_refresh"
@@ -298,8 +298,8 @@ class Simulation:
         """
         if life.first_model is None:
             return []
-        from credit_assets.ml.cohorts import CohortWindow, targets
-        from credit_assets.ml.performance import realised
+        from credit_assets.ml.data.cohorts import CohortWindow, targets
+        from credit_assets.ml.evidence.performance import realised
 
         portfolio, store, window = self.settings.portfolio_contract, self.replay.store, self.settings.window_days
         first, last = life.first_model + timedelta(1), life.end

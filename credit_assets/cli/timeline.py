@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.cli.simulate import NEVER, TRIGGERED, Life
-from credit_assets.ml.plots import BLUE, GREEN, GREY, ORANGE, png
+from credit_assets.ml.reports.figures import BLUE, GREEN, GREY, ORANGE, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

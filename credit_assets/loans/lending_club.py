@@ -1,7 +1,7 @@
 """The public LendingClub files, read into the canonical columns of the packaged portfolio.
 
 Belongs here: the layouts of the published files and what they mean. Does not belong here: writing to a warehouse
-(`credit_assets.resources.warehouse`) and rules about plausible values (`credit_assets.ml.contracts`).
+(`credit_assets.warehouse`) and rules about plausible values (`credit_assets.ml.data.contracts`).
 
 What the files do not say is filled in by rule, and the report names it:
 

@@ -1,0 +1,150 @@
+"""Gate results as Dagster asset checks.
+
+Belongs here: specs and results only. What a gate looks at stands in `credit_assets.ml`; that a rejected partition is
+refused outside its own run is the store's doing.
+
+The checks are inline: they ride in the step of the asset they judge, so a gate costs no process or pod of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, DagsterEventType, generate_event_batch_id
+from dagster._core.events.log import EventLogEntry
+from dagster._record import replace
+
+if TYPE_CHECKING:
+    from credit_assets.ml.data.gate_results import GateResult
+
+APPLICATION_GATES = {
+    "schema": "Every column of the portfolio is there and has its type.",
+    "values": "Nulls, ranges and allowed values keep the column contract.",
+    "unique_ids": "No application stands in the day twice.",
+    "partition_date": "Every application bears the date of its partition.",
+    "volume": "The number of applications is in line with the recent days.",
+    "missing_share": "No column misses more values than its contract allows.",
+    "quarantined_share": "Few enough rows were set aside.",
+}
+OUTCOME_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
+TRAINING_GATES = {
+    "enough_outcomes": "Enough mature goods and bads to train and to test on.",
+    "target_rate": "The default rate of the mature cohorts is plausible.",
+    "leakage": "No feature knows the outcome.",
+    "missing_share": "No feature misses more values than its contract allows.",
+}
+_ROWS_SHOWN = 50
+
+
+def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    """One blocking check a gate and partition. A gate that fails as a warning is shown and does not block."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True, partitions_def=partitions)
+        for name, description in gates.items()
+    ]
+
+
+class _DayResult(dg.AssetCheckResult):
+    """The result of one partition, also in a step over a range of them, where Dagster would record it for none."""
+
+    partition: str
+
+    def to_asset_check_evaluation(self, step_context: Any) -> dg.AssetCheckEvaluation:
+        return replace(super().to_asset_check_evaluation(step_context), partition=self.partition)
+
+
+def check_results(
+    context: dg.AssetExecutionContext, gates_by_day: Mapping[date, Sequence[GateResult]]
+) -> list[dg.AssetCheckResult]:
+    """One result a gate for the step to return, after those of a step's other days have been recorded.
+
+    Returned is the first day that blocks, else the first that failed, else the last. A step may return one result a
+    check, while each of its partitions has one: all others go to the event log at once, in batches.
+    """
+    by_name: dict[str, list[tuple[date, GateResult]]] = {}
+    for day, gates in gates_by_day.items():
+        for gate in gates:
+            by_name.setdefault(gate.name, []).append((day, gate))
+    returned, recorded = [], []
+    for of_gate in by_name.values():
+        shown = min(of_gate, key=lambda item: (not item[1].blocks, item[1].passed))
+        if shown[1].passed:
+            shown = of_gate[-1]
+        returned.append(_result(*shown, one_of_many=len(gates_by_day) > 1))
+        recorded += [item for item in of_gate if item is not shown]
+    _record(context, recorded)
+    return returned
+
+
+def _record(context: dg.AssetExecutionContext, results: Sequence[tuple[date, GateResult]]) -> None:
+    """Store the results as the events that Dagster would make of them, past its logging: a line for each gate of each
+    day of a year would hide every other.
+    """
+    step = context.get_step_execution_context()
+    batch = generate_event_batch_id()
+    for number, (day, gate) in enumerate(results, 1):
+        result = _result(day, gate, one_of_many=True)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=context.asset_key,
+            check_name=gate.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+            blocking=True,
+            partition=day.isoformat(),
+        )
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=step.job_name,
+            step_handle=step.step.handle,
+            node_handle=step.step.node_handle,
+            step_kind_value=step.step.kind.value,
+            logging_tags=step.event_tags,
+            event_specific_data=evaluation,
+            message=f"Asset check '{gate.name}' of {day}: {gate.verdict}.",
+            pid=os.getpid(),
+        )
+        entry = EventLogEntry(
+            error_info=None,
+            level=logging.DEBUG,
+            user_message=event.message or "",
+            run_id=context.run_id,
+            timestamp=time.time(),
+            step_key=step.step.key,
+            job_name=step.job_name,
+            dagster_event=event,
+        )
+        context.instance.handle_new_event(
+            entry, batch_metadata=DagsterEventBatchMetadata(batch, number == len(results))
+        )
+
+
+def _result(day: date, gate: GateResult, *, one_of_many: bool) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"value": str(gate.value), "threshold": gate.threshold}
+    if gate.details:
+        rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
+        metadata["offending"] = table_of_text(rows, list(rows[0]))
+    result = _DayResult(
+        check_name=gate.name,
+        passed=gate.passed,
+        severity=dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR,
+        description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
+        metadata=metadata,
+    )
+    result.partition = day.isoformat()
+    return result
+
+
+def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """A table for the UI; what a row lacks is left empty."""
+    return dg.TableMetadataValue(
+        records=[dg.TableRecord({column: str(row.get(column, "")) for column in columns}) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
+    )

@@ -1,0 +1,99 @@
+"""What a step asks of a cluster (its resource profile, as op tags) and where steps run (the executor map).
+
+Belongs here: the table of profiles, the choice of a profile for each asset, pools, and the executor of each
+environment. Does not belong here: what a step does, and what happens to its pod (`credit_assets.cluster.step_jobs`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.profiles import _POOLS, _STEP_PROFILES, GPU, GPU_POOL, LABEL, PROFILES, Profile, merged_profiles
+
+if TYPE_CHECKING:
+    from credit_assets.settings import Settings
+
+CONFIG_TAG = "dagster-k8s/config"
+
+
+# A step that is told to stop would end as failed, and Dagster does not try it again. So it is not told: it works on
+# while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
+_UNSTOPPED = ["sh", "-c", 'trap "" TERM; "$@"; exit $?', "step"]
+
+
+def profiles(settings: Settings) -> dict[str, Profile]:
+    """The profiles of this deployment: the table with CREDIT_PROFILES over it."""
+    return merged_profiles(settings.profiles) if settings.profiles else dict(PROFILES)
+
+
+def profile_name(settings: Settings, asset: str) -> str:
+    """The profile of an asset; a variant that nobody has listed trains on a CPU."""
+    return settings.step_profiles.get(asset) or _STEP_PROFILES.get(asset, "train-cpu")
+
+
+def pool(settings: Settings, asset: str) -> str | None:
+    """The pool whose slots this asset's steps share with those of all runs, on a cluster.
+
+    On one machine steps of a run take turns anyway, and claiming slots is not free.
+    """
+    if settings.executor != "k8s":
+        return None
+    if profiles(settings)[profile_name(settings, asset)].gpu:
+        return GPU_POOL
+    return _POOLS.get(asset)
+
+
+def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[str, Any]:
+    """The tag `dagster-k8s/config` of an asset: what its pod asks for, by its profile.
+
+    Job tags would not do: step pods ignore them, and they are lost on backfills and direct materialization.
+    """
+    name = profile_name(settings, asset)
+    profile = profiles(settings)[name]
+    labels = {f"{LABEL}asset": asset, f"{LABEL}profile": name}
+    if variant:
+        labels[f"{LABEL}variant"] = variant
+    if settings.cost_centre:
+        labels[f"{LABEL}cost-centre"] = settings.cost_centre
+    asked = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
+    if profile.gpu:
+        asked[GPU] = str(profile.gpu)
+    container: dict[str, Any] = {
+        "command": _UNSTOPPED,
+        "resources": {"requests": asked, "limits": dict(asked)},
+        "env": [{"name": name, "value": value} for name, value in _environment(settings, profile).items()],
+    }
+    pod: dict[str, Any] = {"termination_grace_period_seconds": profile.grace_seconds}
+    if profile.selector:
+        pod["node_selector"] = profile.selector
+    if profile.all_tolerations:
+        pod["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in profile.all_tolerations]
+    if profile.priority_class:
+        pod["priority_class_name"] = profile.priority_class
+    if profile.shm:
+        pod["volumes"] = [{"name": "shm", "empty_dir": {"medium": "Memory", "size_limit": profile.shm}}]
+        container["volume_mounts"] = [{"name": "shm", "mount_path": "/dev/shm"}]
+    return {
+        CONFIG_TAG: {
+            "container_config": container,
+            "pod_spec_config": pod,
+            "pod_template_spec_metadata": {"labels": labels},
+            "job_metadata": {"labels": labels},
+            "job_spec_config": {
+                # A pod that Kubernetes replaces finds its step started and ends at once; retries are Dagster's.
+                "backoff_limit": 0,
+                "active_deadline_seconds": profile.deadline_seconds,
+                "ttl_seconds_after_finished": profile.ttl_seconds,
+            },
+        }
+    }
+
+
+def _environment(settings: Settings, profile: Profile) -> dict[str, str]:
+    # A container sees all cores of its node, whatever its limit.
+    threads = str(settings.threads or profile.threads)
+    found = {"CREDIT_THREADS": threads, "OMP_NUM_THREADS": threads}
+    if profile.gpu and settings.device == "auto":
+        # A GPU that was paid for and cannot be used is an error, or a fallback that is noted; never a silent CPU.
+        found["CREDIT_DEVICE"] = "cuda"
+    return found

@@ -1,0 +1,145 @@
+"""The Dagster instance of one machine: its folder and the dagster.yaml in it.
+
+Belongs here: what the command line, `doctor` and `make dev` all need before they open the instance. Does not belong
+here: the instance of a cluster, which the Helm chart configures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from credit_assets.failures import PermanentError
+from credit_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+CONFIG_FILE = "dagster.yaml"
+
+CONFIG = """\
+# Dagster instance of one machine, written once by credit-assets and yours from then on: it is never overwritten.
+# Delete it to get the defaults back. Every key: https://docs.dagster.io/deployment/oss/oss-instance-configuration
+# With several machines or many users, use PostgreSQL (dagster-postgres) instead of the storages below.
+
+# Events of all runs in one file (event_log.db in this folder), written in batches: about 40 times as fast as
+# Dagster's default for a run over many days. Runs and schedules keep Dagster's own SQLite files.
+# The folder is taken from DAGSTER_HOME, so that this folder can be moved.
+event_log_storage:
+  module: credit_assets.instance.event_log
+  class: EmbeddedEventLogStorage
+  config:
+    base_dir:
+      env: DAGSTER_HOME
+
+# What steps print is kept as files under storage/ in this folder, as by Dagster's default (LocalComputeLogManager),
+# which starts four processes for each step where this one starts two small ones.
+compute_logs:
+  module: credit_assets.instance.compute_logs
+  class: EmbeddedComputeLogManager
+  config:
+    dagster_home:
+      env: DAGSTER_HOME
+
+# Runs beyond the limit wait in the queue of the daemon. Two of them keep a laptop usable: each run trains up to
+# CREDIT_MAX_CONCURRENT models side by side already.
+concurrency:
+  runs:
+    max_concurrent_runs: 2
+  # Steps that name a pool take turns across all runs, one at a time where the pool has no limit of its own.
+  pools:
+    default_limit: 1
+    granularity: op
+
+# Runs whose process died are started again. A step that failed has had its own retries: the run is not repeated.
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+
+# A local run whose process was killed outright cannot report it. So: a run that does not start or cancel in time
+# fails, and none runs for longer than twelve hours. Pool slots of ended runs are given back after a minute.
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  cancel_timeout_seconds: 180
+  max_runtime_seconds: 43200
+  free_slots_after_run_end_seconds: 60
+  poll_interval_seconds: 60
+
+# Sensors side by side: a mail server that does not answer holds up the alert only.
+sensors:
+  use_threads: true
+  num_workers: 4
+
+# Days for which ticks are kept.
+retention:
+  schedule:
+    purge_after_days:
+      skipped: 30
+      success: 365
+      failure: 365
+      started: 30
+  sensor:
+    purge_after_days:
+      skipped: 3
+      success: 90
+      failure: 90
+      started: 30
+
+# Nothing is reported to anybody.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
+
+
+def ensure_instance(settings: Settings) -> Path:
+    """The Dagster folder of these settings, created with a dagster.yaml where it has none; returns it, absolute.
+
+    Sets DAGSTER_HOME for this process and those it starts. Raises PermanentError where the folder cannot be used.
+    """
+    folder = settings.dagster_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / CONFIG_FILE
+        if not config.exists():
+            _create(config)
+    except OSError as error:
+        raise PermanentError(
+            f"the Dagster folder {folder} cannot be used ({error.strerror or error}); "
+            "make it writable or set DAGSTER_HOME to another folder"
+        ) from error
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+@contextmanager
+def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The open instance of these settings, its folder made where it is not there."""
+    import dagster as dg
+
+    ensure_instance(settings)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _create(config: Path) -> None:
+    # Written aside, and never over a file that another process, or a person, put there meanwhile.
+    draft = config.with_name(f".{config.name}.{uuid4().hex}")
+    draft.write_text(CONFIG, encoding="utf-8")
+    try:
+        os.link(draft, config)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A file system without hard links.
+        with suppress(FileExistsError), config.open("x", encoding="utf-8") as file:
+            file.write(CONFIG)
+    finally:
+        draft.unlink()

@@ -1,0 +1,96 @@
+"""Requests: a numbered log of what people and finished trials ask of the deployment, and what came of each.
+
+Belongs here: writing a request once and reading what is pending. Does not belong here: what a request does
+(`credit_assets.ledger.deployment`) and when it is looked at (`credit_assets.automation.deployment`).
+
+Who asks needs the right to write into the store and none on the model registry. Entries are claims, so a request is
+never lost, changed or taken twice: number by number, each with at most one outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal, get_args
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.storage.claims import Claims
+
+Kind = Literal["promote", "approve", "rollback", "reject"]
+_LOG, _DONE = "requests/log", "requests/done"
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """One entry. `promote` is asked by a trial that passed or by hand, `approve` by a person for the model on trial,
+    `rollback` for a former champion, `reject` ends the trial of a version.
+    """
+
+    number: int
+    kind: Kind
+    version: str
+    by: str
+    reason: str
+    effective_from: date
+    identity: str
+    at: str
+
+
+class Requests:
+    """The log under `<store>/claims/requests`. Raises as `Claims` does."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+
+    def add(
+        self, kind: Kind, version: str, *, by: str, reason: str, effective_from: date, identity: str = ""
+    ) -> Request:
+        """Enter a request; the one that is there where its `identity` was entered before. No identity: always anew.
+
+        Raises PermanentError for an unknown kind, or where nobody or no reason is named.
+        """
+        if kind not in get_args(Kind):
+            raise PermanentError(f"unknown request {kind!r}; known: {', '.join(get_args(Kind))}")
+        if not reason.strip() or not by.strip():
+            raise PermanentError(f"{kind} needs who and why (--by, --reason): it is what a validator reads")
+        identity = identity or uuid.uuid4().hex
+        for _ in range(_ATTEMPTS):
+            entries = self.all()
+            for entry in entries:
+                if entry.identity == identity:
+                    return entry
+            number = entries[-1].number + 1 if entries else 1
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            reason = " ".join(reason.split())
+            request = Request(number, kind, version, by, reason, effective_from, identity, at)
+            text = json.dumps({**vars(request), "effective_from": effective_from.isoformat()}, sort_keys=True)
+            if self.claims.claim(f"{_LOG}/{number:06d}", text) == text:
+                return request
+        raise TransientError("requests are being entered by others all the time")
+
+    def all(self) -> list[Request]:
+        """Every request, oldest first."""
+        return [self._read(name) for name in self.claims.names(_LOG)]
+
+    def pending(self) -> list[Request]:
+        """Requests without an outcome, oldest first."""
+        done = set(self.claims.names(_DONE))
+        return [self._read(name) for name in self.claims.names(_LOG) if name not in done]
+
+    def finish(self, request: Request, outcome: str) -> str:
+        """Record what came of a request, one line; the outcome that is there where somebody was faster."""
+        return self.claims.claim(f"{_DONE}/{request.number:06d}", " ".join(outcome.split()))
+
+    def outcome(self, request: Request) -> str | None:
+        return self.claims.get(f"{_DONE}/{request.number:06d}")
+
+    def _read(self, name: str) -> Request:
+        text = self.claims.get(f"{_LOG}/{name}")
+        try:
+            record = json.loads(text or "")
+            return Request(**{**record, "effective_from": date.fromisoformat(record["effective_from"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise PermanentError(f"entry {name} of {_LOG} in the store is damaged ({error}); delete it") from error

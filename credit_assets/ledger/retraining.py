@@ -1,0 +1,41 @@
+"""Which retrainings were asked for, by which triggers, kept in the store so that a run of any origin knows it.
+
+Belongs here: the claims `retraining/<D>` (who started the retraining as of D) and `retraining-triggers/<D>/<trigger>`
+(everyone who asked for it). Does not belong here: when a trigger asks (`credit_assets.automation.triggers`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+from credit_assets.failures import PermanentError
+from credit_assets.storage.claims import Claims
+
+REFRESH = "refresh"
+
+
+def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reason: str) -> tuple[str, str]:
+    """Ask for the retraining as of a day; return the event and the reason of whoever starts it, the first that asked.
+
+    Raises PermanentError where the claim is damaged.
+    """
+    mine = json.dumps({"trigger": trigger, "event": event, "reason": reason}, sort_keys=True)
+    # First who asked, then who starts: whichever run it becomes, its gate finds everyone who asked before it.
+    claims.claim(f"retraining-triggers/{as_of}/{trigger}", event)
+    held = claims.claim(f"retraining/{as_of}", mine)
+    try:
+        holder = json.loads(held)
+        return holder["event"], holder["reason"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"the claim retraining/{as_of} in the store is damaged ({error}); delete it") from error
+
+
+def retrainings(claims: Claims) -> set[date]:
+    """The as-of dates for which any trigger started a retraining."""
+    return {date.fromisoformat(name) for name in claims.names("retraining")}
+
+
+def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
+    """The triggers that asked for the retraining as of this day, sorted. Empty for a daily or a manual run."""
+    return tuple(claims.names(f"retraining-triggers/{as_of.isoformat()}"))

@@ -1,0 +1,241 @@
+"""Fingerprints: when two things are the same, told by their content.
+
+Belongs here: hashes of data, of the code that makes a model, and of records. Does not belong here: what is done when
+they agree. No time, path, host or order of a dictionary enters any of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import gc
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+PACKAGE = Path(__file__).parents[1]
+DIGITS = 6
+NOT_IN_THE_MODEL = frozenset(
+    {
+        "reports.figures",
+        "evidence.arms",
+        "evidence.shadow",
+        "evidence.performance",
+        "rules.triggers",
+        "learners.devices",
+    }
+)
+"""Modules of this package that draw, watch or compare finished models, and change neither a model nor its evidence."""
+
+
+class ContentHash:
+    """SHA-256 of a table that comes in pieces, with the same result however it is cut; see `frame_hash`.
+
+    Raises ValueError where a piece has other columns than the first, TypeError for a nested column.
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._columns: dict[str, _ColumnHash] | None = None
+
+    def update(self, table: pa.Table) -> None:
+        """Add the rows of a piece."""
+        if self._columns is None:
+            self._columns = {field.name: _ColumnHash(field.name, field.type) for field in table.schema}
+        if list(self._columns) != table.column_names:
+            raise ValueError(f"a piece has the columns {', '.join(table.column_names)}, not {', '.join(self._columns)}")
+        for column, values in zip(self._columns.values(), table.columns, strict=True):
+            for chunk in values.chunks:
+                column.update(chunk)
+        self._rows += table.num_rows
+
+    def hexdigest(self) -> str:
+        """The hash of all pieces so far."""
+        digest = hashlib.sha256(f"{self._rows} rows".encode())
+        for name, column in (self._columns or {}).items():
+            digest.update(f"\0{name}\0{column.label}\0{column.nulls}\0".encode())
+            digest.update(column.digest())
+        return digest.hexdigest()
+
+
+def frame_hash(data: pd.DataFrame | pa.Table) -> str:
+    """SHA-256 (hex) of a table's content: names and types of columns in order, and all values in order of rows.
+
+    It does not depend on how the table is cut into chunks, on the index of a frame, or on what lies under a missing
+    value; NaN counts as missing, and text and dictionary-encoded text of any width as the same type. Another order of
+    rows or columns, another type, or one changed value gives another hash. Raises TypeError for a nested column.
+    """
+    import pyarrow as pa
+
+    content = ContentHash()
+    content.update(data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False))
+    return content.hexdigest()
+
+
+def code_version(*modules: str, package: Path = PACKAGE) -> str:
+    """SHA-256 (hex) of the code that makes a model: all of `credit_assets.ml` but NOT_IN_THE_MODEL.
+
+    Comments, docstrings and layout do not count, so that better words retrain nothing; a changed formula, constant or
+    rule does. `modules` (names below the package, such as "features" or "variants.xgboost") narrow it to these;
+    `package` is the folder that is read. Raises ValueError for a module that is not there.
+    """
+    found = {".".join(path.relative_to(package).with_suffix("").parts): path for path in sorted(package.rglob("*.py"))}
+    unknown = sorted(set(modules) - set(found))
+    if unknown:
+        raise ValueError(f"no module {', '.join(unknown)} in {package}")
+    names = modules or tuple(name for name in found if name not in NOT_IN_THE_MODEL)
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        with _PARSING:
+            text = _code_text(found[name].read_text("utf-8"))
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def rounded(value: Any) -> Any:
+    """The same with every float rounded to 6 digits, None for what is no number (NaN, infinite), at any depth.
+
+    For reports: the last bits of a sum depend on the machine, and equal reports shall have equal bytes.
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    if isinstance(value, float):  # numpy's float64 too
+        return round(float(value), DIGITS) if math.isfinite(value) else None
+    return value
+
+
+def fingerprint(**parts: Any) -> str:
+    """SHA-256 (hex) of named parts in canonical JSON: keys sorted at every level, no spaces, UTF-8.
+
+    1 and 1.0 differ, as they do in JSON; tuples are lists. Raises TypeError for a part without a JSON form and
+    ValueError for a number that is not finite.
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _ColumnHash:
+    """One column: where it is missing, and what it holds where it is not."""
+
+    def __init__(self, name: str, kind: pa.DataType) -> None:
+        import pyarrow as pa
+
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_nested(kind):
+            raise TypeError(f"column {name!r} of type {kind} has no hash: only flat columns have")
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        self.label = "text" if text else str(kind)
+        self.nulls = 0
+        self._rows = 0
+        self._missing = hashlib.sha256()
+        self._values = hashlib.sha256()
+        self._lengths = hashlib.sha256()
+
+    def digest(self) -> bytes:
+        return self._missing.digest() + self._lengths.digest() + self._values.digest()
+
+    def update(self, array: pa.Array) -> None:
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if self.label == "text":
+            array = array.cast(pa.large_string())
+        if pa.types.is_floating(array.type) and pc.is_nan(array).true_count:
+            # NaN comes in many bit patterns, and from a frame it is what missing was.
+            array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+        if array.null_count:
+            # Positions, not bits: those of a piece do not depend on where the piece before it ended.
+            missing = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)) + self._rows
+            self._missing.update(missing.astype(np.int64, copy=False).data)
+            self.nulls += array.null_count
+            self._rows += len(array)
+            array = array.drop_null()
+        else:
+            self._rows += len(array)
+        if self.label == "text":
+            self._text(array)
+        elif pa.types.is_primitive(array.type):
+            values = array.cast(pa.uint8()) if pa.types.is_boolean(array.type) else array
+            width, buffer = values.type.bit_width // 8, values.buffers()[1]
+            if buffer is not None:
+                self._values.update(memoryview(buffer)[values.offset * width : (values.offset + len(values)) * width])
+        else:
+            self._text(array.cast(pa.string()).cast(pa.large_string()))
+
+    def _text(self, array: pa.Array) -> None:
+        """Lengths and bytes apart: "ab", "c" and "a", "bc" must differ."""
+        import numpy as np
+
+        if not len(array):
+            return
+        _, offsets_buffer, data = array.buffers()
+        offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        self._lengths.update(np.diff(offsets).data)
+        if data is not None:
+            self._values.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+
+
+_PARSING = threading.Lock()
+
+
+@functools.cache
+def _code_text(source: str) -> str:
+    """What counts of a module's text, worked out once in a process for each text.
+
+    Call it under _PARSING. `ast.parse` of CPython 3.11 counts its depth for the whole interpreter: where the collector
+    runs a callback in its midst (Dask installs one) and another thread parses meanwhile, it raises "SystemError: AST
+    constructor recursion depth mismatch". So one thread parses at a time, and nothing is collected while it does.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _code(ast.parse(source))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _code(node: Any) -> str:
+    """A tree as text: node types and fields, without positions, docstrings and empty fields.
+
+    Not `ast.dump`: what it prints for empty fields, and which fields there are, changes between versions of Python.
+    """
+    if isinstance(node, ast.AST):
+        parts = []
+        for name, value in ast.iter_fields(node):
+            if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                value = _without_strings(value)
+            if name in ("type_comment", "kind", "type_ignores") or value is None or value == []:
+                continue
+            parts.append(f"{name}={_code(value)}")
+        return f"{type(node).__name__}({','.join(parts)})"
+    if isinstance(node, list):
+        return f"[{','.join(_code(item) for item in node)}]"
+    return repr(node)
+
+
+def _without_strings(body: Iterable[ast.stmt]) -> list[ast.stmt]:
+    """A body without statements that are only a string: docstrings, of attributes too."""
+    return [
+        statement
+        for statement in body
+        if not (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Constant)
+            and isinstance(statement.value.value, str)
+        )
+    ]

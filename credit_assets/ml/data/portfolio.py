@@ -1,0 +1,284 @@
+"""The portfolio file: what a lender's columns are and which rules they obey.
+
+Belongs here: the schema of the YAML file, its loading and its validation. Does not belong here: checking data
+against it (`contracts`), deriving features (`features`), or any setting of the machine the pipeline runs on
+(`credit_assets.settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
+Role = Literal["id", "date", "feature", "protected", "ignored"]
+Monotone = Literal[-1, 0, 1]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
+
+NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
+# Columns that the pipeline adds to the lender's own, downstream of the applications table.
+RESERVED_NAMES: frozenset[str] = frozenset({"default", "split", "quarantine_reason", "pd", "score", "model_version"})
+
+
+class PortfolioError(ValueError):
+    """The portfolio file cannot be used; the message says where and why."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Strict):
+    """One column of the applications table and the contract it must keep."""
+
+    name: Identifier
+    type: ColumnType
+    role: Role = "feature"
+    description: str = ""
+    unit: str = ""
+    nullable: bool = True
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    allowed: tuple[str, ...] | None = Field(default=None, min_length=1)
+    max_missing_share: float = Field(default=1.0, ge=0, le=1)
+    on_violation: Literal["quarantine", "reject"] = "quarantine"
+    monotone: Monotone = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(
+                f"column {self.name!r}: the pipeline itself adds a column of this name; let the warehouse show it "
+                f"under another one (reserved: {', '.join(sorted(RESERVED_NAMES))})"
+            )
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        if self.type not in NUMERIC_TYPES:
+            if self.minimum is not None or self.maximum is not None:
+                raise ValueError(f"column {self.name!r}: minimum and maximum need a numeric type, not {self.type!r}")
+            if self.monotone:
+                raise ValueError(f"column {self.name!r}: a monotone direction needs a numeric type, not {self.type!r}")
+        if self.allowed is not None and self.type not in ("string", "category"):
+            raise ValueError(f"column {self.name!r}: allowed values need type category or string, not {self.type!r}")
+        if self.role == "feature" and self.type in ("string", "date"):
+            raise ValueError(f"column {self.name!r}: a feature is numeric, boolean or category, not {self.type!r}")
+        if self.role in ("id", "date") and self.nullable:
+            raise ValueError(f"column {self.name!r}: role {self.role} needs `nullable: false`")
+        if self.monotone and self.role != "feature":
+            raise ValueError(f"column {self.name!r}: only a feature has a monotone direction, not role {self.role!r}")
+        return self
+
+
+class DerivedFeature(_Strict):
+    """A feature that a function of `credit_assets.ml.data.features` computes from columns.
+
+    `inputs` maps the function's parameter names to column names; a parameter left out reads the column of its
+    own name.
+    """
+
+    name: Identifier
+    function: str = ""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    monotone: Monotone = 0
+
+    @property
+    def function_name(self) -> str:
+        return self.function or self.name
+
+
+class OutcomeTable(_Strict):
+    """Names in the outcomes table: one row an application, on the day its outcome became known."""
+
+    table: Identifier = "loan_outcomes"
+    id: Identifier = "application_id"
+    date: Identifier = "outcome_date"
+    defaulted: Identifier = "defaulted"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> OutcomeTable:
+        if len({self.id, self.date, self.defaulted}) < 3:
+            raise ValueError("outcomes: id, date and defaulted must name three different columns")
+        return self
+
+
+class Gates(_Strict):
+    """Thresholds of the validation gates. Shares are between 0 and 1; counts are rows."""
+
+    max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
+    volume_history_days: int = Field(default=28, ge=1)
+    volume_max_ratio: float = Field(default=10.0, gt=1)
+    volume_min_expected: float = Field(default=50.0, ge=0)
+    target_rate_min: float = Field(default=0.002, ge=0, le=1)
+    target_rate_max: float = Field(default=0.5, ge=0, le=1)
+    min_goods: int = Field(default=200, ge=1)
+    min_bads: int = Field(default=40, ge=1)
+    min_test_bads: int = Field(default=10, ge=1)
+    max_single_feature_auc: float = Field(default=0.95, gt=0.5, le=1)
+    leakage_columns: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Gates:
+        if self.target_rate_min >= self.target_rate_max:
+            raise ValueError("gates: target_rate_min must lie below target_rate_max")
+        return self
+
+
+class Portfolio(_Strict):
+    """A lender's portfolio: tables, column contract, derived features, target window and gate thresholds."""
+
+    name: Identifier
+    description: str = ""
+    performance_window_days: int = Field(default=365, ge=1, le=3650)
+    applications_table: Identifier = "loan_applications"
+    outcomes: OutcomeTable = OutcomeTable()
+    columns: tuple[Column, ...]
+    derived: tuple[DerivedFeature, ...] = ()
+    gates: Gates = Gates()
+
+    @field_validator("columns")
+    @classmethod
+    def _has_roles(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        names = [column.name for column in columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"columns named twice: {', '.join(twice)}")
+        for role, wanted in (("id", ("string", "integer")), ("date", ("date",))):
+            found = [column for column in columns if column.role == role]
+            if len(found) != 1:
+                raise ValueError(f"exactly one column must have role {role!r}; found {len(found)}")
+            if found[0].type not in wanted:
+                raise ValueError(f"column {found[0].name!r} with role {role!r} must have type {' or '.join(wanted)}")
+        if not any(column.role == "feature" for column in columns):
+            raise ValueError("at least one column must have role 'feature'")
+        return columns
+
+    @model_validator(mode="after")
+    def _derived_resolve(self) -> Portfolio:
+        from credit_assets.ml.data.formulas import FUNCTIONS, parameters
+
+        features = {column.name: column for column in self.columns if column.role == "feature"}
+        seen = {column.name for column in self.columns}
+        for derived in self.derived:
+            if derived.name in seen:
+                raise ValueError(f"derived feature {derived.name!r} has the name of another column")
+            if derived.name in RESERVED_NAMES:
+                raise ValueError(f"derived feature {derived.name!r} has the name of a column that the pipeline adds")
+            seen.add(derived.name)
+            if derived.function_name not in FUNCTIONS:
+                raise ValueError(
+                    f"derived feature {derived.name!r}: no function {derived.function_name!r}; "
+                    f"known: {', '.join(sorted(FUNCTIONS))}"
+                )
+            wanted = parameters(derived.function_name)
+            unknown = sorted(set(derived.inputs) - set(wanted))
+            if unknown:
+                raise ValueError(
+                    f"derived feature {derived.name!r}: function {derived.function_name!r} has no input "
+                    f"{', '.join(unknown)}; it takes {', '.join(wanted)}"
+                )
+            for parameter in wanted:
+                source = derived.inputs.get(parameter, parameter)
+                if source not in features or features[source].type not in NUMERIC_TYPES:
+                    raise ValueError(
+                        f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
+                        "which is not a numeric feature column of this portfolio"
+                    )
+        return self
+
+    def _one(self, role: Role) -> Column:
+        return next(column for column in self.columns if column.role == role)
+
+    @property
+    def id_column(self) -> str:
+        return self._one("id").name
+
+    @property
+    def date_column(self) -> str:
+        return self._one("date").name
+
+    def column(self, name: str) -> Column:
+        """The column of that name. Raises KeyError where the portfolio has none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"portfolio {self.name!r} has no column {name!r}")
+
+    @property
+    def input_columns(self) -> tuple[Column, ...]:
+        """Feature columns as they come from the warehouse, in file order."""
+        return tuple(column for column in self.columns if column.role == "feature")
+
+    @property
+    def protected_columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.role == "protected")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """All model inputs: feature columns, then derived features, each in file order."""
+        return tuple(c.name for c in self.input_columns) + tuple(d.name for d in self.derived)
+
+    @property
+    def categorical_features(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.input_columns if column.type == "category")
+
+    @property
+    def monotone(self) -> dict[str, int]:
+        """Direction per numeric feature: +1 means that PD may only rise with it, -1 only fall, 0 free."""
+        directions: dict[str, int] = {c.name: c.monotone for c in self.input_columns if c.type != "category"}
+        directions.update({d.name: d.monotone for d in self.derived})
+        return directions
+
+
+# The same loader in C where PyYAML has it, several times as fast.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeys(_Loader):  # type: ignore[misc]
+    """YAML's last-one-wins on a key given twice would drop a rule without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def load_portfolio(path: str | Path | None = None) -> Portfolio:
+    """Read and validate a portfolio file; without a path, the packaged one.
+
+    Raises PortfolioError with the file, the place in it and what is wrong.
+    """
+    if path is None:
+        source = "the packaged portfolio"
+        text = resources.files("credit_assets.portfolios").joinpath("consumer_loans.yaml").read_text("utf-8")
+    else:
+        source = f"portfolio file {path}"
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PortfolioError(f"{source} cannot be read: {error}") from error
+    try:
+        content: Any = yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise PortfolioError(f"{source} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise PortfolioError(f"{source} must be a mapping with at least `name` and `columns`")
+    try:
+        return Portfolio.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        )
+        raise PortfolioError(f"{source}: {problems}") from error

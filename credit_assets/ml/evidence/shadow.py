@@ -1,0 +1,340 @@
+"""A trial: a model that scores beside the champion, what the two say of the same applications, and what follows.
+
+Belongs here: the comparison of two models' scores, of what became of them, and of the two arms where the model on trial
+decides about a share; the rule by which a trial ends. Does not belong here: who is in which arm (`arms`), which
+applications are looked at (`credit_assets.assets.shadow`), and moving an alias.
+
+Most of what a trial can show in its first month is not who is right, since no default has matured yet, but how much
+would change: whose applications would be decided otherwise, and whether anything looks broken. Outcomes come a
+performance window later, and are compared then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from credit_assets.ml.data.fingerprints import DIGITS, rounded
+from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION
+from credit_assets.ml.evidence.drift import psi
+from credit_assets.ml.evidence.evaluation import compare, evaluate
+from credit_assets.ml.evidence.intervals import difference_of_proportions, proportion, smallest_detectable_difference
+from credit_assets.ml.evidence.performance import observed_over_expected
+from credit_assets.ml.rules.decisions import Promotion, Reason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+TrialDecision = Literal["continue", "promote", "wait", "end"]
+SHADOW = "shadow"
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class TrialPolicy:
+    """What a trial must have seen, and limits that it must keep.
+
+    `days` since it began and `min_loans` applications that both models scored: before, nothing is decided.
+    `min_correlation`: least rank correlation of the two models' points. `max_psi`: largest PSI between distributions
+    of their points. It counts spread as well as level: models that early stopping left with more or fewer trees rank
+    alike and spread differently. On the LendingClub loans of 2010-2011, with two years of lookback, models trained a
+    quarter apart and learners of one day had rank correlations of 0.86 to 0.94 and PSIs of 0.16 to 1.23, so 0.25 ends
+    sound trials; at 90 days of lookback it was 0.42 to 0.88 and 0.14 to 4, and one model that said the same of all.
+    `max_pd_ratio`: mean PD of one model over that of the other, either way; 2 is a change of the expected loss for
+    which somebody has to plan.
+    `min_bads`: matured defaults from which on the two are compared by what became of the applications.
+    """
+
+    promotion: Promotion = "shadow"
+    days: int = 30
+    min_loans: int = 500
+    min_correlation: float = 0.6
+    max_psi: float = 2.0
+    max_pd_ratio: float = 2.0
+    min_bads: int = 50
+
+    def __post_init__(self) -> None:
+        if self.promotion not in get_args(Promotion):
+            raise ValueError(f"unknown promotion policy {self.promotion!r}; known: {', '.join(get_args(Promotion))}")
+        if min(self.days, self.min_loans) < 1 or self.min_bads < 2:
+            raise ValueError("a trial needs at least one day and one application, and two defaults to compare by")
+        if not (-1 <= self.min_correlation <= 1 and self.max_psi > 0 and self.max_pd_ratio > 1):
+            raise ValueError("limits of a trial: correlation in -1 .. 1, PSI above 0, ratio of mean PDs above 1")
+
+
+# The rows
+
+
+def side_by_side(scores: DataFrame, champion: str, shadow: str) -> DataFrame:
+    """Rows of `loan_scores` that both versions scored, whoever decided, with `champion_pd`, `champion_score`,
+    `shadow_pd` and `shadow_score` beside their own columns.
+    """
+    decides = (scores["model_version"] == champion) & (scores["other_version"] == shadow)
+    beside = (scores["model_version"] == shadow) & (scores["other_version"] == champion)
+    rows, decides = scores[decides | beside], decides[decides | beside]
+    return rows.assign(
+        champion_pd=rows["pd"].where(decides, rows["other_pd"]).astype("float64"),
+        champion_score=rows["score"].where(decides, rows["other_score"]).astype("float64"),
+        shadow_pd=rows["other_pd"].where(decides, rows["pd"]).astype("float64"),
+        shadow_score=rows["other_score"].where(decides, rows["score"]).astype("float64"),
+    )
+
+
+# What they say of the same applications
+
+
+def compare_scores(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
+    """Two models on the same applications, as a record: numbers rounded to 6 digits, None where undefined.
+
+    `frame`: rows of `side_by_side` with `default` (1, 0, or NaN where not matured). Keys:
+
+    - `rows`; `correlation`: `pearson` and `spearman` of the points; `mean_pd` of each.
+    - `psi` of the shadow's points against the champion's, over the deciles of the champion's.
+    - `swap` at `approval_rate`: `approved` is how many each model approves, those with the most points (ties as the
+      rows stand, for both models alike, so that equal models have no swap). `in` are approved by the shadow alone,
+      `out` by the champion alone; as many, since both approve equally many. With their shares of all applications, the
+      mean PDs of both models on them, and `bad_rate` once some have matured: of `in`, of `out`, and the difference in
+      less out with its interval. Below zero the shadow's choice is the better one.
+    - `matured`: rows, bads, the `Evaluation` of each and the `AucDifference`, shadow less champion, on the same rows;
+      the latter None, with `why`, where all are good or all bad. None where nothing has matured.
+    - `calibration` on the matured rows: `bad_rate` with its interval, and of each model the mean PD (`expected_rate`)
+      and `observed_over_expected` with its own. None where nothing has matured.
+
+    Raises ValueError where the approval rate is not between 0 and 1.
+    """
+    if not 0 < approval_rate < 1:
+        raise ValueError(f"the approval rate must lie between 0 and 1; got {approval_rate}")
+    rows, points = len(frame), frame[["champion_score", "shadow_score"]]
+    matured = frame[frame["default"].notna()]
+    record: dict[str, Any] = {
+        "rows": rows,
+        "correlation": {how: points.corr(method=how).iloc[0, 1] if rows else None for how in ("pearson", "spearman")},
+        "psi": _psi_between(*(points[name].to_numpy() for name in points)) if rows else None,
+        "approval_rate": approval_rate,
+        "swap": _swap(frame, approval_rate),
+        "mean_pd": _mean_pds(frame),
+        "matured": _matured(matured) if len(matured) else None,
+        "calibration": _calibration(matured) if len(matured) else None,
+    }
+    return dict(rounded(record))
+
+
+def _psi_between(champion: NDArray[np.float64], shadow: NDArray[np.float64]) -> float:
+    edges = np.unique(np.quantile(champion, np.arange(1, _BINS) / _BINS, method="inverted_cdf"))
+    counts = [
+        np.bincount(np.searchsorted(edges, points, side="left"), minlength=len(edges) + 1)
+        for points in (champion, shadow)
+    ]
+    return psi(*counts)
+
+
+def _swap(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
+    rows = len(frame)
+    approved = math.floor(approval_rate * rows + 0.5)
+
+    def approves(score: str) -> NDArray[np.bool_]:
+        best = np.argsort(-frame[score].to_numpy(), kind="stable")[:approved]
+        return np.isin(np.arange(rows), best)
+
+    by_champion, by_shadow = approves("champion_score"), approves("shadow_score")
+    sets = {"in": frame[by_shadow & ~by_champion], "out": frame[by_champion & ~by_shadow]}
+    matured = {name: one["default"].dropna() for name, one in sets.items()}
+    counts = [(int(matured[name].sum()), len(matured[name])) for name in ("in", "out")]
+    return {
+        "approved": approved,
+        **{name: len(one) for name, one in sets.items()},
+        **{f"{name}_share": len(one) / rows if rows else None for name, one in sets.items()},
+        "mean_pd": {name: _mean_pds(one) for name, one in sets.items()},
+        "bad_rate": {
+            **{name: proportion(*count) for name, count in zip(("in", "out"), counts, strict=True)},
+            "difference": difference_of_proportions(*counts[0], *counts[1]),
+        }
+        if any(n for _, n in counts)
+        else None,
+    }
+
+
+def _mean_pds(frame: DataFrame) -> dict[str, float | None]:
+    return {name: frame[f"{name}_pd"].mean() if len(frame) else None for name in (CHAMPION, SHADOW)}
+
+
+def _matured(frame: DataFrame) -> dict[str, Any]:
+    target, ours, theirs = frame["default"], frame["shadow_pd"], frame["champion_pd"]
+    record: dict[str, Any] = {"rows": len(frame), "bads": int(target.sum()), "why": None}
+    try:
+        found = (evaluate(target, theirs), evaluate(target, ours), compare(target, ours, theirs))
+    except ValueError as error:
+        return record | {CHAMPION: None, SHADOW: None, "difference": None, "why": str(error)}
+    champion, shadow, difference = (one.to_record() for one in found)
+    return record | {CHAMPION: champion, SHADOW: shadow, "difference": difference}
+
+
+def _calibration(frame: DataFrame) -> dict[str, Any]:
+    bads = int(frame["default"].sum())
+    record: dict[str, Any] = {"bad_rate": proportion(bads, len(frame))}
+    for name, mean in _mean_pds(frame).items():
+        ratio = observed_over_expected(bads, float(frame[f"{name}_pd"].sum()))
+        record[name] = {"expected_rate": mean, "observed_over_expected": asdict(ratio) if ratio else None}
+    return record
+
+
+# The arms
+
+
+def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
+    """What became of the applications that each model decided about, as a record; None where the shadow decided none.
+
+    `frame` has `arm`, `pd` of the model that decided, and `default` (1, 0, or NaN where not matured). For each arm
+    `applications`, `mean_pd`, `matured`, `bads`, `bad_rate` with its interval (Wilson) and `auc` with its own (DeLong);
+    `difference` of the bad rates, challenger less champion, with its interval (Newcombe);
+    `smallest_detectable_difference`: what a two-sided test at 5% would find in 80% of trials of this size. `enough` is
+    whether each arm has `min_bads` defaults, `why` the verdict in words. The arms are independent samples, so the
+    interval is wider than that of `compare_scores` on rows that both models scored: who wants to know which model ranks
+    better looks there, and here to see what happens to a book that the challenger decides about.
+    """
+    challenged = frame["arm"] == CHALLENGER
+    if not challenged.any():
+        return None
+    arms = {CHAMPION: _arm(frame[~challenged]), CHALLENGER: _arm(frame[challenged])}
+    ours, theirs = arms[CHALLENGER], arms[CHAMPION]
+    sizes = (ours["bads"], ours["matured"], theirs["bads"], theirs["matured"])
+    difference, smallest = difference_of_proportions(*sizes), smallest_detectable_difference(*sizes)
+    enough = min(ours["bads"], theirs["bads"]) >= min_bads
+    if difference is None or smallest is None:
+        why = "no application of one arm has matured: nothing can be said about defaults yet"
+    elif not enough:
+        why = (
+            f"too small to say anything: {ours['bads']} defaults in the challenger's arm and {theirs['bads']} in the "
+            f"champion's, where each needs {min_bads}; a difference of bad rates below {smallest:.1%} would go unseen"
+        )
+    else:
+        interval = f"{difference['value']:+.2%} (95% interval {difference['low']:+.2%} .. {difference['high']:+.2%})"
+        if difference["low"] > 0:
+            why = f"the challenger's arm has the higher bad rate: {interval}"
+        elif difference["high"] < 0:
+            why = f"the challenger's arm has the lower bad rate: {interval}"
+        else:
+            why = (
+                f"the difference of the bad rates may be chance: {interval}; "
+                f"arms of this size could show one of {smallest:.1%}"
+            )
+    return dict(
+        rounded(
+            {**arms, "difference": difference, "smallest_detectable_difference": smallest, "enough": enough, "why": why}
+        )
+    )
+
+
+def _arm(frame: DataFrame) -> dict[str, Any]:
+    matured = frame[frame["default"].notna()]
+    bads = int(matured["default"].sum())
+    auc = None
+    if 0 < bads < len(matured):
+        found = evaluate(matured["default"], matured["pd"])
+        auc = {"value": found.auc, "low": found.auc_ci_low, "high": found.auc_ci_high}
+    return {
+        "applications": len(frame),
+        "mean_pd": frame["pd"].mean() if len(frame) else None,
+        "matured": len(matured),
+        "bads": bads,
+        "bad_rate": proportion(bads, len(matured)),
+        "auc": auc,
+    }
+
+
+# The decision
+
+
+def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[TrialDecision, tuple[Reason, ...]]:
+    """What becomes of a trial, and every reason.
+
+    `evidence` has `days` (since the trial began) and the keys of `compare_scores`: a recorded report decides again the
+    same way. "continue" until `policy.days` and `policy.min_loans` are reached. Then "end" where a limit is broken,
+    among them the performance on matured applications: the 95% interval of the AUC difference lies below zero. With
+    fewer than `policy.min_bads` defaults it does not count. Where all limits are kept, "promote" under promotion by
+    shadow, else "wait" for a person. Raises ValueError where the evidence lacks a key.
+    """
+    missing = [name for name in ("days", "rows", "correlation", "psi", "mean_pd", "matured") if name not in evidence]
+    if missing:
+        raise ValueError(f"the evidence of the trial lacks {', '.join(missing)}")
+    progress = [
+        _reached("days", evidence["days"], policy.days, "days since the trial began"),
+        _reached("loans", evidence["rows"], policy.min_loans, "applications scored by both models"),
+    ]
+    limits = [
+        _correlation(evidence["correlation"]["spearman"], policy.min_correlation),
+        _psi_limit(evidence["psi"], policy.max_psi),
+        _pd_ratio(evidence["mean_pd"], policy.max_pd_ratio),
+        _performance(evidence["matured"], policy.min_bads),
+    ]
+    decision: TrialDecision
+    if not all(reason.passed for reason in progress):
+        decision = "continue"
+    elif not all(reason.passed for reason in limits):
+        decision = "end"
+    else:
+        decision = "promote" if policy.promotion == "shadow" else "wait"
+    return decision, (*progress, *limits)
+
+
+def _reached(rule: str, value: int, threshold: int, what: str) -> Reason:
+    enough = value >= threshold
+    text = f"{value:,} {what}, {threshold:,} needed" if not enough else f"{value:,} {what} (at least {threshold:,})"
+    return Reason(rule, enough, value, threshold, text)
+
+
+def _correlation(value: float | None, least: float) -> Reason:
+    if value is None:
+        text = "the rank correlation of the points cannot be told: a model gives all the same points, or few are scored"
+        return Reason("correlation", False, None, least, text)
+    kept = value >= least
+    text = f"rank correlation of the points {value:.3f} {'reaches' if kept else 'is below'} {least:g}"
+    return Reason("correlation", kept, value, least, text)
+
+
+def _psi_limit(value: float | None, most: float) -> Reason:
+    if value is None:
+        return Reason("psi", False, None, most, "no application was scored by both models, so there is no PSI")
+    kept = value <= most
+    return Reason(
+        "psi",
+        kept,
+        value,
+        most,
+        f"PSI between the models' points {value:.3f} {'is within' if kept else 'exceeds'} {most:g}",
+    )
+
+
+def _pd_ratio(means: Mapping[str, float | None], most: float) -> Reason:
+    champion, shadow = means[CHAMPION], means[SHADOW]
+    if not champion or not shadow:
+        return Reason("mean_pd", False, None, most, "the ratio of the mean PDs cannot be told")
+    ratio = round(shadow / champion, DIGITS)
+    kept = 1 / most <= ratio <= most
+    text = f"mean PD {shadow:.2%} against the champion's {champion:.2%}, ratio {ratio:.2f}, "
+    return Reason(
+        "mean_pd", kept, ratio, most, text + f"{'is within' if kept else 'outside'} {1 / most:.2g} .. {most:g}"
+    )
+
+
+def _performance(matured: Mapping[str, Any] | None, min_bads: int) -> Reason:
+    bads = matured["bads"] if matured else 0
+    if matured is None or matured["difference"] is None or bads < min_bads:
+        text = f"{bads} matured defaults, {min_bads} needed to judge by outcomes: judged by scores alone"
+        return Reason("performance", True, bads, min_bads, text)
+    found = matured["difference"]
+    kept = found["ci_high"] >= 0
+    return Reason(
+        "performance",
+        kept,
+        found["ci_high"],
+        0,
+        f"AUC {found['difference']:+.4f} over the champion on {matured['rows']:,} matured rows ({bads:,} bads), "
+        f"95% interval {found['ci_low']:+.4f} .. {found['ci_high']:+.4f} "
+        f"{'does not lie' if kept else 'lies'} below zero",
+    )

@@ -1,0 +1,21 @@
+"""The learners that compete for each as-of date: one entry of VARIANTS each, one module each.
+
+Belongs here: the list. Does not belong here: the interface that every learner keeps (`learner`), the encoding of its
+inputs (`encoding`), what one library needs (its own module), and what is the same for all learners (`training`).
+
+Adding a variant is one module with a subclass of `Variant`, and one entry below. Importing this package imports no
+learner and no pandas: each module reaches for its library when a model is fitted, saved, read or asked.
+"""
+
+from __future__ import annotations
+
+from credit_assets.ml.learners.catboost import CatBoostVariant
+from credit_assets.ml.learners.learner import Fitted, Parameter, Variant
+from credit_assets.ml.learners.lightgbm import LightGBMVariant
+from credit_assets.ml.learners.xgboost import XGBoostVariant
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant())
+}
+
+__all__ = ["VARIANTS", "Fitted", "Parameter", "Variant"]

@@ -1,0 +1,210 @@
+"""CatBoost, symmetric trees.
+
+Belongs here: what this library needs and nothing else does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from credit_assets.ml.learners.learner import Device, Fitted, Parameter, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from credit_assets.ml.learners.encoding import Encoded
+
+# The library has no missing value for categories.
+MISSING = "__missing__"
+_GPU_BORDERS = 255
+
+
+class CatBoostVariant(Variant):
+    """Categories are passed as text; missing is a text of its own. Missing numbers sort below all others.
+
+    Only symmetric trees can be monotone in this library, and only in numbers; its own tree growth is not settable
+    here for that reason.
+
+    On a GPU the library ignores monotone directions without a word, so a portfolio that has some is refused there. Nor
+    does it sample features (`rsm`) or make more than 255 borders: the default of rsm becomes 1 there, which is what the
+    record says, and values that were set are refused. Sums on a GPU come in no fixed order: equal inputs give nearly,
+    not exactly, equal models.
+    """
+
+    name = "catboost"
+    label = "CatBoost"
+    filename = "model.cbm"
+    distribution = "catboost"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "depth": Parameter("integer", minimum=1, maximum=16),
+        "learning_rate": Parameter("number", above=0, maximum=1),
+        "l2_leaf_reg": Parameter("number", minimum=0),
+        "random_strength": Parameter("number", minimum=0),
+        "subsample": Parameter("number", above=0, maximum=1),
+        "rsm": Parameter("number", above=0, maximum=1),
+        "border_count": Parameter("integer", minimum=1, maximum=65_535),
+        "one_hot_max_size": Parameter("integer", minimum=2, maximum=255),
+        "max_ctr_complexity": Parameter("integer", minimum=1, maximum=8),
+        "boosting_type": Parameter("choice", choices=("Plain", "Ordered")),
+        "leaf_estimation_iterations": Parameter("integer", minimum=1, maximum=100),
+        "model_size_reg": Parameter("number", minimum=0),
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "depth": 8,
+        "learning_rate": 0.03,
+        "l2_leaf_reg": 3.0,
+        "random_strength": 1.0,
+        "subsample": 0.8,
+        "rsm": 0.8,
+        "border_count": 128,
+        # A category of few levels is split by level. Statistics of the target by level, which the library computes for
+        # larger ones, take most of the time of a fit and win nothing on a dozen levels.
+        "one_hot_max_size": 16,
+        "max_ctr_complexity": 1,
+        "boosting_type": "Plain",
+        # One Newton step a leaf, with the constraints on, needs more than twice the rounds and time of ten.
+        "leaf_estimation_iterations": 10,
+    }
+
+    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+        if device == "cpu":
+            return resolved
+        if params.get("rsm", 1) != 1:
+            raise ValueError(
+                f"variant {self.name}: parameter 'rsm' must be 1 on a GPU, where the library samples no features; "
+                f"got {params['rsm']!r}: leave it out, or train on the CPU"
+            )
+        if resolved["border_count"] > _GPU_BORDERS:
+            raise ValueError(
+                f"variant {self.name}: parameter 'border_count' must be at most {_GPU_BORDERS} on a GPU; got "
+                f"{resolved['border_count']}"
+            )
+        return {**resolved, "rsm": 1.0}
+
+    def _fit(
+        self,
+        train: Encoded,
+        y: NDArray[np.float32],
+        validation: Encoded,
+        y_val: NDArray[np.float32],
+        *,
+        params: dict[str, Any],
+        directions: tuple[int, ...],
+        seed: int,
+        threads: int,
+        max_rounds: int,
+        early_stopping_rounds: int,
+        device: Device,
+    ) -> Fitted:
+        import catboost
+
+        if device == "cuda":
+            directed = [name for name, direction in zip(train.names, directions, strict=True) if direction]
+            if directed:
+                raise ValueError(
+                    f"variant {self.name}: the library keeps no monotone directions on a GPU, and there are some for "
+                    f"{', '.join(directed)}: train it on the CPU, or take the directions out of the portfolio file"
+                )
+        model = catboost.CatBoost(
+            {
+                **params,
+                "loss_function": "Logloss",
+                "eval_metric": "Logloss",
+                "iterations": max_rounds,
+                "od_type": "Iter",
+                "od_wait": early_stopping_rounds,
+                "use_best_model": True,
+                "bootstrap_type": "MVS",
+                **(
+                    {"monotone_constraints": list(directions), "task_type": "CPU"}
+                    if device == "cpu"
+                    else {"task_type": "GPU", "devices": "0"}
+                ),
+                "random_seed": seed,
+                "thread_count": threads,
+                "logging_level": "Silent",
+                # Otherwise it leaves a folder catboost_info wherever the process was started.
+                "allow_writing_files": False,
+            }
+        )
+        try:
+            model.fit(
+                _pool(train.batches(), train, len(train), threads, y),
+                eval_set=_pool(validation.batches(), validation, len(validation), threads, y_val),
+            )
+        except catboost.CatBoostError as error:
+            raise self.refused(error) from error
+        results = model.get_evals_result()
+        # Time of day and a random id of the training, which would make equal models differ in their bytes.
+        notes = model.get_metadata()
+        for key in ("train_finish_time", "model_guid"):
+            notes[key] = ""
+        return Fitted(
+            model=model,
+            best_rounds=int(model.tree_count_),
+            history={
+                "train-logloss": [float(v) for v in results["learn"]["Logloss"]],
+                "validation-logloss": [float(v) for v in results["validation"]["Logloss"]],
+            },
+        )
+
+    def save(self, model: Any, path: Path) -> None:
+        # By way of a folder of its own: the library writes next to nothing else, whatever the path's ending.
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / self.filename
+            model.save_model(str(written), format="cbm")
+            path.write_bytes(written.read_bytes())
+
+    def load(self, path: Path) -> Any:
+        import catboost
+
+        model = catboost.CatBoost()
+        try:
+            # From the file: given half a model as bytes, the library ends the process.
+            model.load_model(str(path), format="cbm")
+        except catboost.CatBoostError as error:
+            raise self.refused(error) from error
+        return model
+
+    def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        for batch in rows.batches():
+            pool = _pool([batch], rows, len(batch[0]), threads)
+            yield model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
+
+
+def _pool(
+    batches: Iterable[list[NDArray[Any]]],
+    rows: Encoded,
+    count: int,
+    threads: int,
+    label: NDArray[np.float32] | None = None,
+) -> Any:
+    """Batches of `rows`, `count` in all, in the form that the library reads fastest: columns of float32, with which it
+    computes, and categories as places among their levels."""
+    import catboost
+    import numpy as np
+    import pandas as pd
+
+    known = {name: fixed if MISSING in fixed else (*fixed, MISSING) for name, fixed in rows.levels.items()}
+    columns: dict[str, Any] = {name: np.empty(count, np.int32 if name in known else np.float32) for name in rows.names}
+    begin = 0
+    for batch in batches:
+        end = begin + len(batch[0])
+        with np.errstate(over="ignore"):
+            for (name, column), values in zip(columns.items(), batch, strict=True):
+                column[begin:end] = values
+                if name in known:
+                    column[begin:end][values < 0] = known[name].index(MISSING)
+        begin = end
+    for name, texts in known.items():
+        columns[name] = pd.Categorical.from_codes(columns[name], categories=pd.Index(texts, dtype=object))
+    return catboost.Pool(
+        pd.DataFrame(columns, copy=False),
+        label=None if label is None else label.astype(np.int32),
+        cat_features=list(known),
+        thread_count=threads,
+    )

@@ -1,0 +1,302 @@
+"""Which device a learner trains on, what happens when a GPU is not there or fails, and how much of its memory is used.
+
+Belongs here: looking for a GPU, the decision, the policy when it cannot be had, and the sampling of device memory. Does
+not belong here: what a learner does with a device (`variants`) and where the decision is recorded (the asset).
+
+Nothing of this is part of a model's identity: a GPU adds in another order than a CPU, and the metrics have to agree
+within TOLERANCE. The device that was used is recorded beside the model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from credit_assets.failures import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from credit_assets.ml.learners import Variant
+    from credit_assets.ml.learners.learner import Device
+
+_T = TypeVar("_T")
+
+TOLERANCE = {"auc": 0.005, "brier": 0.001, "logloss": 0.003}
+"""Largest difference of out-of-time metrics between a GPU and the CPU that `benchmarks.gpu` lets pass: other bins and
+draws, another order of sums."""
+
+_SAMPLE_SECONDS = 0.05
+_ABOUT_A_GPU = re.compile(r"cuda|gpu|nvml|nccl|cublas|thrust|device memory", re.I)
+# What another attempt may not meet again: memory that another process held, a device that was being reset.
+_MAY_PASS = re.compile(
+    r"out of memory|memory ?allocation|bad_alloc|not enough memory|launch fail|unavailable|busy", re.I
+)
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs that CUDA may use in this process (their names), and in words where was looked for them."""
+
+    names: tuple[str, ...]
+    looked: str
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a variant trains and why. `warning` is for the log; `fallback` says that a GPU was meant to be used and the
+    CPU stands in for it."""
+
+    device: Device
+    reason: str
+    warning: str | None = None
+    fallback: bool = False
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the training's record: the device, and what kept it from the GPU."""
+        return {"device": self.device, **({"device_fallback": self.reason} if self.fallback else {})}
+
+
+def visible_gpus(
+    environ: Mapping[str, str] = os.environ,
+    *,
+    nvml: Any = None,
+    listing: Callable[[], str | None] | None = None,
+    nodes: Path = Path("/dev"),
+) -> Gpus:
+    """The GPUs that are there, less those that CUDA_VISIBLE_DEVICES hides.
+
+    Asked in turn, until one answers: NVML (`nvml`: the module pynvml, of the package nvidia-ml-py), `nvidia-smi -L`
+    (`listing`), the device nodes /dev/nvidia0, ... No CUDA context is made: that takes seconds and device memory, and
+    a process that has one cannot fork.
+    """
+    looked = []
+    found: list[tuple[str, str]] | None = None
+    try:
+        found = _of_nvml(nvml if nvml is not None else _pynvml())
+        looked.append("NVML")
+    except ImportError:
+        looked.append("NVML (nvidia-ml-py is not installed)")
+    except Exception as error:  # NVMLError: no driver, no library, or a version that does not fit
+        looked.append(f"NVML ({error})")
+    if not found:
+        text = (listing or _nvidia_smi)()
+        looked.append("nvidia-smi" if text is not None else "nvidia-smi (not there or failing)")
+        found = re.findall(r"^GPU \d+: (.+?) \(UUID: (\S+?)\)", text or "", re.M) or found
+    if not found:
+        looked.append(f"{nodes}/nvidia0")
+        found = [(node.name, "") for node in sorted(nodes.glob("nvidia[0-9]*"))]
+    hidden = environ.get("CUDA_VISIBLE_DEVICES")
+    names = [found[place][0] for place in _visible([uuid for _, uuid in found], hidden)]
+    if hidden is not None:
+        looked.append(f"CUDA_VISIBLE_DEVICES={hidden!r}")
+    return Gpus(tuple(names), ", ".join(looked))
+
+
+def decide(
+    setting: Literal["auto", "cpu", "cuda"],
+    fallback: Literal["fail", "cpu"],
+    learner: Variant,
+    *,
+    monotone: Mapping[str, int],
+    params: Mapping[str, Any],
+    on_cluster: bool = False,
+    gpus: Gpus | None = None,
+    built_with_cuda: Callable[[], bool] | None = None,
+) -> Decision:
+    """Where a variant trains, by CREDIT_DEVICE (`setting`) and CREDIT_GPU_FALLBACK (`fallback`).
+
+    | setting | learner cannot use a GPU | GPU there | no GPU |
+    |---|---|---|---|
+    | cpu | CPU | CPU | CPU |
+    | auto | CPU | GPU | CPU |
+    | cuda | CPU, with a warning | GPU | fail: PermanentError; cpu: CPU with a warning and a tag |
+
+    What a library cannot do is no failure of a GPU: who asks for one wants it for the learners that can use it.
+    `params` are those that were set (not the defaults), `monotone` the portfolio's directions. `gpus` and
+    `built_with_cuda` are looked up where they are not given.
+    """
+    if setting == "cpu":
+        return Decision("cpu", "CREDIT_DEVICE is cpu")
+    cannot = _cannot(learner, monotone, params, on_cluster)
+    if cannot:
+        return Decision("cpu", cannot, f"CREDIT_DEVICE is cuda, but {cannot}" if setting == "cuda" else None)
+    gpus = visible_gpus() if gpus is None else gpus
+    missing = "" if gpus else f"no GPU is visible; looked at {gpus.looked}"
+    if gpus and learner.name == "xgboost" and not (built_with_cuda or _xgboost_has_cuda)():
+        missing = "the installed xgboost is built without CUDA"
+    if not missing:
+        return Decision("cuda", f"{gpus.names[0]}, found by {gpus.looked}")
+    if setting == "auto":
+        return Decision("cpu", missing)
+    if fallback == "fail":
+        raise PermanentError(
+            f"CREDIT_DEVICE is cuda, and {missing}; run {learner.label} where a GPU is, or set CREDIT_DEVICE=auto or "
+            "CREDIT_GPU_FALLBACK=cpu"
+        )
+    return Decision("cpu", missing, f"CREDIT_DEVICE is cuda, and {missing}: {learner.label} trains on the CPU", True)
+
+
+def run_on(
+    decision: Decision,
+    fallback: Literal["fail", "cpu"],
+    train: Callable[[Device], _T],
+    warn: Callable[[str], None] = lambda text: None,
+) -> tuple[_T, Decision]:
+    """`train` on the device that was decided on, and what was used in the end.
+
+    A GPU that fails in the middle (memory, driver, an option that the library has for the CPU only) follows the same
+    policy. "cpu": one attempt on the CPU at once, with a warning. "fail": TransientError where another attempt may find
+    the memory free or the device back, so that the retry policy has its say; else PermanentError. Every other
+    exception passes as it is.
+    """
+    if decision.warning:
+        warn(decision.warning)
+    try:
+        return train(decision.device), decision
+    except Exception as error:
+        if decision.device != "cuda" or not (_ABOUT_A_GPU.search(str(error)) or _MAY_PASS.search(str(error))):
+            raise
+        reason = f"the GPU failed in training: {' '.join(str(error).split())[:300]}"
+        if fallback == "fail":
+            kind = TransientError if _MAY_PASS.search(str(error)) else PermanentError
+            raise kind(f"{reason}; set CREDIT_GPU_FALLBACK=cpu to train on the CPU when that happens") from error
+    warn(f"{reason}: trained on the CPU instead")
+    return train("cpu"), replace(decision, device="cpu", reason=reason, fallback=True)
+
+
+def _cannot(learner: Variant, monotone: Mapping[str, int], params: Mapping[str, Any], on_cluster: bool) -> str:
+    """Why a learner has to train on the CPU whatever is there; empty where nothing is in the way."""
+    if learner.name == "lightgbm":
+        return "LightGBM trains on the CPU (its packages are built without CUDA)"
+    if learner.name == "catboost":
+        if any(monotone.values()):
+            return "CatBoost knows no monotone directions on a GPU, and the portfolio has some"
+        if params.get("rsm", 1) != 1:
+            return "CatBoost samples no features (rsm) on a GPU, and CREDIT_VARIANT_PARAMS sets it"
+        if params.get("border_count", 0) > 255:
+            return "CatBoost makes at most 255 borders on a GPU, and CREDIT_VARIANT_PARAMS sets more (border_count)"
+    if on_cluster and learner.name == "xgboost":
+        return "the workers of CREDIT_DASK_SCHEDULER train on the CPU"
+    return ""
+
+
+def _xgboost_has_cuda() -> bool:
+    import xgboost
+
+    return bool(xgboost.build_info().get("USE_CUDA"))
+
+
+def _pynvml() -> Any:
+    import pynvml  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    return pynvml
+
+
+def _of_nvml(nvml: Any) -> list[tuple[str, str]]:
+    """Name and UUID of each GPU."""
+    nvml.nvmlInit()
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(place) for place in range(nvml.nvmlDeviceGetCount())]
+        return [(_text(nvml.nvmlDeviceGetName(one)), _text(nvml.nvmlDeviceGetUUID(one))) for one in handles]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    # Bytes in releases of pynvml before 11.5.
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _nvidia_smi() -> str | None:
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _visible(uuids: Sequence[str], setting: str | None) -> list[int]:
+    """Places of the GPUs that CUDA_VISIBLE_DEVICES leaves: numbers or (beginnings of) UUIDs, up to the first that names
+    none, as CUDA reads it. An empty text hides all."""
+    if setting is None:
+        return list(range(len(uuids)))
+    places = []
+    for entry in setting.split(","):
+        one = entry.strip()
+        if one.isdigit():
+            named = [int(one)] if int(one) < len(uuids) else []
+        else:
+            named = [place for place, uuid in enumerate(uuids) if one and uuid.startswith(one)]
+        if len(named) != 1:
+            break
+        places += named
+    return places
+
+
+class PeakGpuMemory:
+    """Samples the device memory of this process while it is open; `bytes` is the largest sum over all GPUs seen.
+
+    `bytes` stays None where NVML is not there. In a container the driver may not know the process by its number; then
+    what all processes use beyond what they used at the start counts. Sampled every 50 ms: a shorter peak can be
+    missed. `nvml` is the module pynvml, looked up where it is not given.
+    """
+
+    def __init__(self, *, nvml: Any = None, pid: int | None = None, every: float = _SAMPLE_SECONDS) -> None:
+        self.bytes: int | None = None
+        self._nvml, self._pid, self._every = nvml, os.getpid() if pid is None else pid, every
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._handles: list[Any] = []
+        self._before = 0
+
+    def __enter__(self) -> PeakGpuMemory:
+        try:
+            nvml = self._nvml = self._nvml if self._nvml is not None else _pynvml()
+            nvml.nvmlInit()
+            self._handles = [nvml.nvmlDeviceGetHandleByIndex(place) for place in range(nvml.nvmlDeviceGetCount())]
+            self._before = self._used_by_all()
+        except Exception:  # no NVML, or one that does not answer: nothing is known, and training goes on
+            return self
+        if self._handles:
+            self._thread = threading.Thread(target=self._watch, name="gpu-memory", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._nvml.nvmlShutdown()
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                used = self._used()
+            except Exception:  # a device that was lost shows in training
+                return
+            self.bytes = max(self.bytes or 0, used)
+            if self._stop.wait(self._every):
+                return
+
+    def _used(self) -> int:
+        mine = [
+            process.usedGpuMemory
+            for handle in self._handles
+            for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            if process.pid == self._pid and process.usedGpuMemory is not None
+        ]
+        return int(sum(mine)) if mine else max(0, self._used_by_all() - self._before)
+
+    def _used_by_all(self) -> int:
+        return sum(int(self._nvml.nvmlDeviceGetMemoryInfo(handle).used) for handle in self._handles)

@@ -1,0 +1,261 @@
+"""What every learner is: a name, parameters with their bounds, and how to fit, save, read and ask a model.
+
+Belongs here: the interface, the checks that are the same for all, and their messages. Does not belong here: any
+library, and any default of one learner.
+
+Parameters are declared, not passed through. Two of the three libraries accept a misspelt name with a warning, one of
+them a learning rate of NaN, and one trains on the CPU when asked for a GPU that is not there: a lender would read a
+model's parameters in its record that never had an effect.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from credit_assets.ml.data.rows import Data
+    from credit_assets.ml.learners.encoding import Encoded
+
+Device = Literal["cpu", "cuda"]
+
+# Set by the pipeline for every learner alike, under all names that the libraries know them by.
+RESERVED: dict[str, str] = {
+    **dict.fromkeys(("seed", "random_state", "random_seed", "bagging_seed", "feature_fraction_seed"), "seed"),
+    **dict.fromkeys(("nthread", "n_jobs", "num_threads", "num_thread", "thread_count", "threads"), "threads"),
+    **dict.fromkeys(
+        ("n_estimators", "num_boost_round", "num_iterations", "num_round", "num_trees", "iterations"), "max_rounds"
+    ),
+    **dict.fromkeys(
+        ("early_stopping_rounds", "early_stopping_round", "od_wait", "od_type", "use_best_model"),
+        "early_stopping_rounds",
+    ),
+    **dict.fromkeys(("monotone_constraints", "monotonic_cst"), "the monotone directions of the portfolio"),
+    **dict.fromkeys(("objective", "loss_function", "metric", "eval_metric"), "the log loss of the target"),
+    **dict.fromkeys(("device", "device_type", "task_type", "devices", "gpu_id"), "device"),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What values a parameter takes: a kind, and bounds (inclusive unless `above` is set) or choices."""
+
+    kind: Literal["integer", "number", "boolean", "choice"]
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def wanted(self) -> str:
+        """In words, for a message: "an integer of at least 1 and at most 16"."""
+        if self.kind == "choice":
+            return f"one of {', '.join(self.choices)}"
+        if self.kind == "boolean":
+            return "true or false"
+        bounds = [
+            text
+            for text, bound in (
+                (f"above {self.above:g}" if self.above is not None else "", self.above),
+                (f"of at least {self.minimum:g}" if self.minimum is not None else "", self.minimum),
+                (f"at most {self.maximum:g}" if self.maximum is not None else "", self.maximum),
+            )
+            if bound is not None
+        ]
+        return " ".join(("an integer" if self.kind == "integer" else "a number", " and ".join(bounds))).strip()
+
+    def accepts(self, value: Any) -> bool:
+        if self.kind == "choice":
+            return value in self.choices
+        if self.kind == "boolean":
+            return isinstance(value, bool)
+        # True is an int in Python, and "6" is text from a settings file: neither was meant.
+        number = isinstance(value, int if self.kind == "integer" else (int, float)) and not isinstance(value, bool)
+        return (
+            number
+            and math.isfinite(value)
+            and (self.above is None or value > self.above)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, cut to its best rounds.
+
+    `history` holds the log loss after each round, beyond the best one to where training stopped: "train-logloss" and
+    "validation-logloss", lists of equal length.
+    """
+
+    model: Any
+    best_rounds: int
+    history: dict[str, list[float]]
+
+
+class Variant(ABC):
+    """One learner. Instances hold no state, so that one may be used from several threads."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    filename: ClassVar[str]
+    """Name of the native model file."""
+    distribution: ClassVar[str]
+    """Package whose version decides what a fit gives."""
+    parameters: ClassVar[Mapping[str, Parameter]]
+    defaults: ClassVar[Mapping[str, Any]]
+
+    def resolve(self, params: Mapping[str, Any], device: Device = "cpu") -> dict[str, Any]:
+        """The defaults with `params` over them, as they hold on `device`.
+
+        Raises ValueError naming the variant and the first bad parameter.
+        """
+        for key, value in params.items():
+            if key in RESERVED:
+                raise ValueError(f"variant {self.name}: parameter {key!r} is not free: it is set from {RESERVED[key]}")
+            if key not in self.parameters:
+                close = difflib.get_close_matches(key, self.parameters, n=1)
+                hint = f"did you mean {close[0]!r}? It takes" if close else "it takes"
+                raise ValueError(
+                    f"variant {self.name}: unknown parameter {key!r}; {hint} {', '.join(sorted(self.parameters))}"
+                )
+            if not self.parameters[key].accepts(value):
+                raise ValueError(
+                    f"variant {self.name}: parameter {key!r} must be {self.parameters[key].wanted()}; got {value!r}"
+                )
+        return self._on({**self.defaults, **params}, params, device)
+
+    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+        """The resolved parameters with what `device` has instead. Raises ValueError for what was set and it cannot."""
+        return resolved
+
+    def library(self) -> str:
+        """Name and version of the library, for instance "xgboost 3.2.0". Does not import it."""
+        return f"{self.distribution} {metadata.version(self.distribution)}"
+
+    def fit(
+        self,
+        train: Data,
+        y: ArrayLike,
+        validation: Data,
+        y_val: ArrayLike,
+        *,
+        params: Mapping[str, Any],
+        monotone: Mapping[str, int],
+        categorical: Mapping[str, tuple[str, ...]],
+        seed: int,
+        threads: int,
+        max_rounds: int,
+        early_stopping_rounds: int,
+        device: Device = "cpu",
+    ) -> Fitted:
+        """Fit on `train`, with as many rounds as give the smallest log loss on `validation`.
+
+        The columns of `train`, in order, are the model's features; `validation` has them too. Columns named in
+        `categorical` hold text or None and have the given levels, every other value counting as missing; all others
+        are numbers with NaN for missing. `monotone` maps features to +1 (the margin may only rise with it), -1 (only
+        fall) or 0; features that it leaves out are free. `y` and `y_val` are 0 or 1, 1 meaning default. `device` says
+        where the trees are grown; LightGBM grows them on the CPU always. Every model scores on the CPU.
+
+        Rows are read as often as the library needs them, so that no copy of them is held beside what it makes itself.
+        Equal inputs, seed, threads and library version give an equal model on the CPU.
+        Raises ValueError naming the variant: a parameter that is unknown or out of bounds, a target of one class, a
+        category with a direction, what the device cannot do, or whatever the library refuses.
+        """
+        import numpy as np
+
+        from credit_assets.ml.data.rows import Rows
+        from credit_assets.ml.learners.encoding import encode
+
+        resolved = self.resolve(params, device)
+        for option, value in (
+            ("threads", threads),
+            ("max_rounds", max_rounds),
+            ("early_stopping_rounds", early_stopping_rounds),
+        ):
+            if value < 1:
+                raise ValueError(f"variant {self.name}: {option} must be at least 1; got {value}")
+        directed = sorted(name for name in categorical if monotone.get(name))
+        if directed:
+            raise ValueError(f"variant {self.name}: a category has no monotone direction: {', '.join(directed)}")
+        rows, held_out = Rows.of(train), Rows.of(validation)
+        # 0 and 1 are exact in any type, and this is the one that the libraries keep.
+        target, target_val = np.asarray(y, dtype=np.float32), np.asarray(y_val, dtype=np.float32)
+        for what, values, count in (("train", target, len(rows)), ("validation", target_val, len(held_out))):
+            if len(values) != count:
+                raise ValueError(f"variant {self.name}: {count} {what} rows, but {len(values)} {what} targets")
+            bads = np.count_nonzero(values == 1)
+            if not (0 < bads < count and bads + np.count_nonzero(values == 0) == count):
+                raise ValueError(
+                    f"variant {self.name}: the {what} target must hold both goods (0) and bads (1) and nothing else"
+                )
+        features = rows.names
+        return self._fit(
+            encode(rows, features, categorical),
+            target,
+            encode(held_out, features, categorical),
+            target_val,
+            params=resolved,
+            directions=tuple(int(monotone.get(name, 0)) for name in features),
+            seed=seed,
+            threads=threads,
+            max_rounds=max_rounds,
+            early_stopping_rounds=early_stopping_rounds,
+            device=device,
+        )
+
+    @abstractmethod
+    def _fit(
+        self,
+        train: Encoded,
+        y: NDArray[np.float32],
+        validation: Encoded,
+        y_val: NDArray[np.float32],
+        *,
+        params: dict[str, Any],
+        directions: tuple[int, ...],
+        seed: int,
+        threads: int,
+        max_rounds: int,
+        early_stopping_rounds: int,
+        device: Device,
+    ) -> Fitted:
+        """Fit on rows as `encode` makes them; everything has been checked. Library errors become `refused`."""
+
+    @abstractmethod
+    def save(self, model: Any, path: Path) -> None:
+        """Write the model in the library's native format. Equal models give equal bytes."""
+
+    @abstractmethod
+    def load(self, path: Path) -> Any:
+        """Read what `save` wrote. Raises ValueError where the file is none of this library's."""
+
+    def predict_margin(self, model: Any, rows: Encoded, *, threads: int = 1) -> NDArray[np.float64]:
+        """Log-odds of default before calibration, one for each row of what `encode` makes (there may be none).
+
+        Raises ValueError for rows that are not encoded.
+        """
+        import numpy as np
+
+        from credit_assets.ml.learners.encoding import Encoded
+
+        if not isinstance(rows, Encoded):
+            raise ValueError(f"variant {self.name}: a {type(rows).__name__} is not encoded: pass it to encode first")
+        return np.concatenate([np.empty(0), *self._margins(model, rows, threads)], dtype=np.float64)
+
+    @abstractmethod
+    def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        """The margins of each batch."""
+
+    def refused(self, error: Exception) -> ValueError:
+        """The library's own error with the variant's name: its first line, the rest is the library's stack."""
+        text = " ".join(str(error).split("Stack trace")[0].split())
+        return ValueError(f"variant {self.name}: {self.distribution} refuses the data or parameters: {text[:500]}")

@@ -1,0 +1,168 @@
+"""LightGBM, leaf-wise trees on the CPU.
+
+Belongs here: what this library needs and nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from credit_assets.ml.learners.learner import Device, Fitted, Parameter, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from credit_assets.ml.learners.encoding import Encoded
+
+
+class LightGBMVariant(Variant):
+    """Categories are passed as positions of fixed levels and declared categorical; missing is NaN everywhere.
+
+    The library reads columns of Arrow, which for numbers are the caller's own, and keeps one byte a value. Its packages
+    are built without CUDA: it trains on the CPU whatever the device."""
+
+    name = "lightgbm"
+    label = "LightGBM"
+    filename = "model.txt"
+    distribution = "lightgbm"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "num_leaves": Parameter("integer", minimum=2, maximum=131_072),
+        "learning_rate": Parameter("number", above=0, maximum=1),
+        "max_depth": Parameter("integer", minimum=-1, maximum=64),
+        "min_data_in_leaf": Parameter("integer", minimum=1),
+        "min_sum_hessian_in_leaf": Parameter("number", minimum=0),
+        "min_gain_to_split": Parameter("number", minimum=0),
+        "bagging_fraction": Parameter("number", above=0, maximum=1),
+        "bagging_freq": Parameter("integer", minimum=0),
+        "feature_fraction": Parameter("number", above=0, maximum=1),
+        "feature_fraction_bynode": Parameter("number", above=0, maximum=1),
+        "lambda_l1": Parameter("number", minimum=0),
+        "lambda_l2": Parameter("number", minimum=0),
+        "path_smooth": Parameter("number", minimum=0),
+        "extra_trees": Parameter("boolean"),
+        "max_bin": Parameter("integer", minimum=2, maximum=65_535),
+        "min_data_in_bin": Parameter("integer", minimum=1),
+        "cat_l2": Parameter("number", minimum=0),
+        "cat_smooth": Parameter("number", minimum=0),
+        "max_cat_to_onehot": Parameter("integer", minimum=1),
+        "max_cat_threshold": Parameter("integer", minimum=1),
+        "min_data_per_group": Parameter("integer", minimum=1),
+        "monotone_constraints_method": Parameter("choice", choices=("basic", "intermediate", "advanced")),
+        "monotone_penalty": Parameter("number", minimum=0),
+    }
+    # "basic" bounds both sides of a split by their middle, which costs fit; "intermediate" costs little time.
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "num_leaves": 31,
+        "learning_rate": 0.05,
+        "min_data_in_leaf": 50,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "feature_fraction": 0.8,
+        "lambda_l2": 1.0,
+        "max_bin": 255,
+        "monotone_constraints_method": "intermediate",
+    }
+
+    def _fit(
+        self,
+        train: Encoded,
+        y: NDArray[np.float32],
+        validation: Encoded,
+        y_val: NDArray[np.float32],
+        *,
+        params: dict[str, Any],
+        directions: tuple[int, ...],
+        seed: int,
+        threads: int,
+        max_rounds: int,
+        early_stopping_rounds: int,
+        device: Device,
+    ) -> Fitted:
+        import lightgbm as lgb
+
+        settings = {
+            **params,
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "monotone_constraints": list(directions),
+            "seed": seed,
+            "num_threads": threads,
+            # Without these two the library times both layouts on the machine and takes the faster, and sums differ.
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+        history: dict[str, dict[str, list[float]]] = {}
+        try:
+            described = {
+                "feature_name": list(train.names),
+                "categorical_feature": [place for place, name in enumerate(train.names) if name in train.levels],
+                "params": settings,
+            }
+            # One after the other: each frees its columns once it has made bytes of them.
+            data = lgb.Dataset(_columns(train), label=y, **described).construct()
+            held_out = lgb.Dataset(_columns(validation), label=y_val, reference=data, **described).construct()
+            booster = lgb.train(
+                settings,
+                data,
+                num_boost_round=max_rounds,
+                valid_sets=[data, held_out],
+                valid_names=["train", "validation"],
+                callbacks=[
+                    lgb.early_stopping(early_stopping_rounds, verbose=False),
+                    lgb.record_evaluation(history),
+                ],
+            )
+        except lgb.basic.LightGBMError as error:
+            raise self.refused(error) from error
+        rounds = int(booster.best_iteration) or int(booster.current_iteration())
+        return Fitted(
+            # Read back from its text: the model in memory is then the one that is saved, cut to the best rounds.
+            model=lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds)),
+            best_rounds=rounds,
+            history={
+                f"{split}-logloss": [float(v) for v in values["binary_logloss"]] for split, values in history.items()
+            },
+        )
+
+    def save(self, model: Any, path: Path) -> None:
+        path.write_text(model.model_to_string(), encoding="utf-8", newline="\n")
+
+    def load(self, path: Path) -> Any:
+        import lightgbm as lgb
+
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.refused(error) from error
+        # Given other text, the library reads a model of no trees; given half a model, it ends the process.
+        if not text.startswith("tree\n") or "\nend of trees\n" not in text or "\nend of parameters\n" not in text:
+            raise ValueError(f"variant {self.name}: {path.name} holds no whole LightGBM model")
+        try:
+            return lgb.Booster(model_str=text)
+        except lgb.basic.LightGBMError as error:
+            raise self.refused(error) from error
+
+    def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        import numpy as np
+
+        # A matrix and not Arrow: the library predicts row by row.
+        for batch in rows.matrices(np.float64):
+            yield model.predict(batch, raw_score=True, num_threads=threads)
+
+
+def _columns(rows: Encoded) -> pa.Table:
+    """The encoded columns as Arrow: numbers with NaN for missing, places of levels with null."""
+    import pyarrow as pa
+
+    chunks: list[list[pa.Array]] = [[] for _ in rows.names]
+    for batch in rows.batches():
+        for into, name, column in zip(chunks, rows.names, batch, strict=True):
+            into.append(pa.array(column, mask=column < 0 if name in rows.levels else None))
+    types = [pa.int32() if name in rows.levels else pa.float64() for name in rows.names]
+    columns = [pa.chunked_array(parts, kind) for parts, kind in zip(chunks, types, strict=True)]
+    return pa.table(columns, names=list(rows.names))

@@ -1,0 +1,300 @@
+"""The scorer: everything that turns an application into a PD and points, saved without code.
+
+Belongs here: the saved form of a model and its use. Does not belong here: fitting (`training`) and judging
+(`evaluation`).
+
+A scorer is a folder of two files: the learner's native model file and `scorer.json`, which holds all else: features in
+order, levels of categories, how derived features are computed, calibration and scale. Nothing in it is unpickled, and
+any program with the learner's library can score from the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from credit_assets.ml.data.rows import Data, Rows, Values, numbers
+from credit_assets.ml.learners import VARIANTS
+from credit_assets.ml.learners.calibration import PlattCalibration, probability
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from pandas import DataFrame
+
+    from credit_assets.ml.data.portfolio import Portfolio
+
+FORMAT = 1
+SCORER_FILE = "scorer.json"
+_KEYS = frozenset(
+    {
+        "format", "variant", "library", "model_file", "model_sha256", "features", "inputs", "categories", "derived",
+        "monotone", "calibration", "scale",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """Points from log-odds: base + pdo / ln 2 * ln(odds of good / odds). More points mean less risk.
+
+    `odds` are the good:bad odds at `base` points and `pdo` the points that double the odds. With 600, 50 and 20,
+    an applicant at 50:1 (a PD of 1/51) has 600 points, at 100:1 (1/101) 620.
+    Source: N. Siddiqi, Credit Risk Scorecards, 2006, chapter 6.
+    """
+
+    base: float = 600.0
+    odds: float = 50.0
+    pdo: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.base) and 0 < self.odds < math.inf and 0 < self.pdo < math.inf):
+            raise ValueError(
+                f"a score scale needs a finite base, positive odds and positive points to double the odds; got base "
+                f"{self.base}, odds {self.odds}, pdo {self.pdo}"
+            )
+
+    def points(self, log_odds: ArrayLike) -> NDArray[np.float64]:
+        """Points for log-odds of default (of bad, natural logarithm), not rounded."""
+        return self.base - self.pdo / math.log(2) * (np.asarray(log_odds, dtype=np.float64) + math.log(self.odds))
+
+    def pd(self, points: ArrayLike) -> NDArray[np.float64]:
+        """The PD that these points stand for: the inverse of `points`."""
+        return probability(
+            (self.base - np.asarray(points, dtype=np.float64)) * math.log(2) / self.pdo - math.log(self.odds)
+        )
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A derived feature: `function` of `credit_assets.ml.data.formulas`, with the column that each input reads."""
+
+    name: str
+    function: str
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CreditScorer:
+    """A model that is ready to score.
+
+    `features` are the model's inputs in order; those in `categories` have the levels that the model was trained on;
+    those of `derived` are computed where a frame does not have them.
+    """
+
+    variant: str
+    model: Any = field(repr=False, compare=False)
+    features: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
+    derived: tuple[Derived, ...]
+    monotone: Mapping[str, int]
+    calibration: PlattCalibration
+    scale: ScoreScale
+    library: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that a frame must have: all features but the derived ones."""
+        computed = {derived.name for derived in self.derived}
+        return tuple(name for name in self.features if name not in computed)
+
+    def margin(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
+        """The learner's log-odds of default before calibration, one for each row. Raises ValueError as `score`."""
+        return np.concatenate([np.empty(0), *self._margins(Rows.of(data), threads)])
+
+    def pd(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
+        """Probability of default of each row, strictly between 0 and 1. Raises ValueError as `score`."""
+        margins = self._margins(Rows.of(data), threads)
+        return np.concatenate([np.empty(0), *(self.calibration.pd(margin) for margin in margins)])
+
+    def score(self, data: Data, *, threads: int = 1) -> DataFrame:
+        """PD and points of each row: float64 columns `pd` and `score`, with the index of a frame.
+
+        `data` is a frame, an Arrow table or `Rows`, and is read in batches. It has the columns `inputs`, in any order,
+        and may have others; features of `derived` that it has are used as they are. A number that is none counts as
+        missing, and so does a level that the model has not seen. No rows give an empty frame. Raises ValueError naming
+        columns that are missing.
+        """
+        from pandas import DataFrame
+
+        rows = Rows.of(data)
+        scores, begin = np.empty((2, len(rows))), 0
+        for margin in self._margins(rows, threads):
+            log_odds, end = self.calibration.log_odds(margin), begin + len(margin)
+            scores[0, begin:end], scores[1, begin:end] = probability(log_odds), self.scale.points(log_odds)
+            begin = end
+        index = data.index if isinstance(data, DataFrame) else None
+        return DataFrame({"pd": scores[0], "score": scores[1]}, index=index, copy=False)
+
+    def _margins(self, rows: Rows, threads: int) -> Iterator[NDArray[np.float64]]:
+        """`margin`, a batch at a time."""
+        from credit_assets.ml.learners.encoding import Encoded
+
+        missing = [name for name in self.inputs if name not in rows.names]
+        if missing:
+            raise ValueError(
+                f"the model needs the columns {', '.join(self.inputs)}; the frame lacks {', '.join(missing)}"
+            )
+        absent = [derived for derived in self.derived if derived.name not in rows.names]
+        sources = {source for derived in absent for source in derived.inputs.values()}
+        needed = dict.fromkeys([*(name for name in self.features if name in rows.names), *sources])
+        levels = {name: tuple(self.categories[name]) for name in self.features if name in self.categories}
+        for batch in rows.batches(list(needed)):
+            complete = Rows.of_columns({**batch, **_derive(absent, batch)})
+            encoded = Encoded(complete, self.features, levels)
+            yield VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model file and `scorer.json` into `folder`, which is made where it is absent.
+
+        `scorer.json` comes last and names the model file's hash, so that a save that was cut short, or a mixture of two
+        saves, is refused by `load`. Equal scorers give equal bytes.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        learner = VARIANTS[self.variant]
+        model_file = folder / learner.filename
+        aside = folder / f".{learner.filename}.part"
+        learner.save(self.model, aside)
+        os.replace(aside, model_file)
+        record = {
+            "format": FORMAT,
+            "variant": self.variant,
+            "library": self.library or learner.library(),
+            "model_file": learner.filename,
+            "model_sha256": hashlib.sha256(model_file.read_bytes()).hexdigest(),
+            "features": list(self.features),
+            "inputs": [
+                {"name": name, "type": "category" if name in self.categories else "number"} for name in self.inputs
+            ],
+            "categories": {name: list(levels) for name, levels in self.categories.items()},
+            "derived": [asdict(derived) for derived in self.derived],
+            "monotone": dict(self.monotone),
+            "calibration": self.calibration.to_record(),
+            "scale": asdict(self.scale),
+        }
+        aside = folder / f".{SCORER_FILE}.part"
+        aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(aside, folder / SCORER_FILE)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> CreditScorer:
+        """Read what `save` wrote. Reads `scorer.json` and the variant's own model file, and no other.
+
+        Raises ValueError naming the file where it is absent or unreadable, of an unknown format or variant, names
+        another model file than the variant's, or where the model file is not the one that was saved with it.
+        """
+        folder = Path(folder)
+        place = folder / SCORER_FILE
+        try:
+            record = json.loads(place.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{place} cannot be read as the record of a scorer: {error}") from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            found = record.get("format") if isinstance(record, dict) else None
+            raise ValueError(
+                f"{place} has format {found!r}; this version of credit_assets reads format {FORMAT}: use the version "
+                "that saved it, or train the model again"
+            )
+        if set(record) != _KEYS:
+            raise ValueError(
+                f"{place}: missing {sorted(_KEYS - set(record)) or 'nothing'}, "
+                f"unknown {sorted(set(record) - _KEYS) or 'nothing'}"
+            )
+        learner = VARIANTS.get(record["variant"])
+        if learner is None:
+            raise ValueError(f"{place}: unknown variant {record['variant']!r}; known: {', '.join(VARIANTS)}")
+        if record["model_file"] != learner.filename:
+            raise ValueError(
+                f"{place}: the model file of variant {learner.name} is {learner.filename}, not {record['model_file']!r}"
+            )
+        model_file = folder / learner.filename
+        try:
+            content = model_file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{model_file} cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != record["model_sha256"]:
+            raise ValueError(f"{model_file} is not the model that {SCORER_FILE} was saved with: its SHA-256 differs")
+        try:
+            return cls(
+                variant=learner.name,
+                model=learner.load(model_file),
+                features=tuple(record["features"]),
+                categories={name: tuple(levels) for name, levels in record["categories"].items()},
+                derived=_known(tuple(Derived(**derived) for derived in record["derived"])),
+                monotone={name: int(direction) for name, direction in record["monotone"].items()},
+                calibration=PlattCalibration.from_record(record["calibration"]),
+                scale=ScoreScale(**record["scale"]),
+                library=record["library"],
+            )
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{place}: {error}") from error
+
+
+def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
+    """The portfolio's derived features with every input spelt out, so that a scorer needs no portfolio file."""
+    from credit_assets.ml.data.formulas import parameters
+
+    return tuple(
+        Derived(
+            name=derived.name,
+            function=derived.function_name,
+            inputs={name: derived.inputs.get(name, name) for name in parameters(derived.function_name)},
+        )
+        for derived in portfolio.derived
+    )
+
+
+def _derive(absent: Sequence[Derived], batch: Mapping[str, Values]) -> dict[str, Values]:
+    from pandas import Series
+
+    from credit_assets.ml.data.formulas import FUNCTIONS
+
+    sources = {source for derived in absent for source in derived.inputs.values()}
+    given = {source: Series(numbers(batch[source]), copy=False) for source in sources}
+    return {
+        derived.name: FUNCTIONS[derived.function](
+            **{parameter: given[source] for parameter, source in derived.inputs.items()}
+        )
+        for derived in absent
+    }
+
+
+def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
+    from credit_assets.ml.data.formulas import FUNCTIONS, parameters
+
+    for one in derived:
+        if one.function not in FUNCTIONS or set(one.inputs) != set(parameters(one.function)):
+            raise ValueError(
+                f"derived feature {one.name!r}: this version of credit_assets has no function {one.function!r} of "
+                f"{', '.join(one.inputs)}"
+            )
+    return derived
+
+
+class ScoringModel:
+    """The scorer as MLflow serves it: a request's rows in, PD and points out."""
+
+    def __init__(self, scorer: CreditScorer) -> None:
+        self.scorer = scorer
+
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> DataFrame:
+        """`CreditScorer.score` of a frame, of an Arrow table, or of what a frame can be made from (a list of records).
+        No parameters."""
+        from pandas import DataFrame
+        from pyarrow import Table
+
+        data = model_input if isinstance(model_input, DataFrame | Table) else DataFrame(model_input)
+        return self.scorer.score(data)
+
+
+def _load_pyfunc(path: str) -> ScoringModel:
+    """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
+    return ScoringModel(CreditScorer.load(path))

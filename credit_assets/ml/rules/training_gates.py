@@ -1,0 +1,224 @@
+"""The gates of a training set: enough outcomes, a plausible target rate, no leakage, few enough missing values.
+
+Belongs here: what is held against what. Does not belong here: how the set is made (`ml.data.cohorts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from credit_assets.ml.data.contracts import missing_share_gates
+from credit_assets.ml.data.gate_results import GateResult, detail
+from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.data.rows import Data, Rows, Values, numbers, texts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+from credit_assets.ml.data.cohorts import SPLIT, TARGET, CohortWindow
+
+# A level seen less often is judged together with the other rare ones: its own default rate is noise, and enough noisy
+# levels rank any target.
+_RARE_LEVEL = 20
+
+
+# Fewer goods or bads rank well by luck; the gate on their numbers speaks before this one has to.
+_FEWEST_TO_RANK = 10
+
+
+def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
+    """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`; all block.
+
+    Thresholds are the portfolio's `gates`. `leakage` fails where a feature's name matches `leakage_columns` or is that
+    of an outcome column, where a column is there that is no feature (ignored or protected columns), or where one
+    feature alone ranks the target with an AUC above `max_single_feature_auc` in either direction. Raises ValueError
+    without target or split.
+    """
+    rows = Rows.of(training_set)
+    missing = sorted({TARGET, SPLIT} - set(rows.names))
+    if missing:
+        raise ValueError(f"not a training set: column {', '.join(missing)} is missing")
+    bad = numbers(rows.column(TARGET)) == 1
+    return (
+        _enough_outcomes(rows, bad, portfolio, window),
+        _target_rate(bad, portfolio, window),
+        _leakage(rows, bad, portfolio),
+        _missing_share(rows, portfolio),
+    )
+
+
+def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
+    limits = portfolio.gates
+    bads = int(bad.sum())
+    places, different = texts(rows.column(SPLIT))
+    in_test = [text == "test" for text in different]
+    found = {
+        "goods": (len(bad) - bads, limits.min_goods),
+        "bads": (bads, limits.min_bads),
+        "test bads": (sum(int(bad[places == n].sum()) for n, test in enumerate(in_test) if test), limits.min_test_bads),
+    }
+    short = {what: counts for what, counts in found.items() if counts[0] < counts[1]}
+    return GateResult(
+        name="enough_outcomes",
+        passed=not short,
+        severity="error",
+        value=", ".join(f"{count} {what}" for what, (count, _) in found.items()),
+        threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in found.items()),
+        description=f"The cohorts {window.first} .. {window.last} have enough goods and bads to train and test on."
+        if not short
+        else f"The cohorts {window.first} .. {window.last} have too few {' and '.join(short)}; take a longer lookback.",
+        details=tuple(detail(TARGET, f"{what}, fewer than {least}", count) for what, (count, least) in short.items()),
+    )
+
+
+def _target_rate(bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
+    low, high = portfolio.gates.target_rate_min, portfolio.gates.target_rate_max
+    rate = float(bad.mean()) if len(bad) else float("nan")
+    passed = low <= rate <= high
+    return GateResult(
+        name="target_rate",
+        passed=passed,
+        severity="error",
+        value=rate,
+        threshold=f"{low:g} .. {high:g}",
+        description=f"The rate of default within {window.window_days} days is plausible."
+        if passed
+        else f"The rate of default within {window.window_days} days is not plausible; see whether outcomes of the "
+        f"days up to {window.as_of} are loaded, and whether they mean what the portfolio file says.",
+        details=() if passed else (detail(TARGET, "rate outside the plausible range", int(bad.sum())),),
+    )
+
+
+def _leakage(training_set: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -> GateResult:
+    limit = portfolio.gates.max_single_feature_auc
+    rows, names = len(training_set), set(training_set.names)
+    allowed = {portfolio.id_column, portfolio.date_column, TARGET, SPLIT, *portfolio.feature_names}
+    details = []
+    for name in training_set.names:
+        if name not in allowed:
+            details.append(detail(name, "not a feature of the portfolio", rows))
+    patterns = (*portfolio.gates.leakage_columns, portfolio.outcomes.date, portfolio.outcomes.defaulted)
+    for name in portfolio.feature_names:
+        pattern = _matching(name, patterns)
+        if pattern:
+            details.append(detail(name, f"named like a leakage column ({pattern})", rows))
+    worst: float | None = None
+    for name in portfolio.feature_names:
+        auc = _single_feature_auc(training_set.column(name), bad) if name in names else None
+        if auc is not None:
+            worst = auc if worst is None else max(worst, auc)
+            if auc > limit:
+                details.append(detail(name, f"ranks the target alone with an AUC of {auc:.3f}", rows))
+    return GateResult(
+        name="leakage",
+        passed=not details,
+        severity="error",
+        value=worst,
+        threshold=f"no leakage column, single-feature AUC at most {limit:g}",
+        description="No feature knows the outcome."
+        if not details
+        else "Features know the outcome or must not be there; take them out of the portfolio's features.",
+        details=tuple(details),
+    )
+
+
+def _matching(name: str, patterns: Sequence[str]) -> str | None:
+    return next((pattern for pattern in patterns if fnmatchcase(name.lower(), pattern.lower())), None)
+
+
+def _single_feature_auc(values: Values, bad: NDArray[np.bool_]) -> float | None:
+    """AUC (area under the ROC curve) of one column as the score, in the better direction: 0.5 .. 1.
+
+    Missing values are ranked below and above all others in turn and the larger AUC is taken, since a value that is
+    only there for defaulted loans leaks by its absence. A category is scored by its own default rate, rare levels
+    pooled. None where goods or bads are too few to rank.
+
+    Mann-Whitney: U / (b g), with U the number of pairs of a bad and a good in which the bad ranks higher, ties half.
+    """
+    import numpy as np
+
+    bads = int(bad.sum())
+    goods = len(bad) - bads
+    if min(bads, goods) < _FEWEST_TO_RANK:
+        return None
+    if _is_text(values):
+        areas = [_pairs_of_levels(values, bad) / (bads * goods)]
+    else:
+        scores = numbers(values)
+        missing = np.isnan(scores)
+        known_bads, known_goods = np.sort(scores[bad & ~missing]), np.sort(scores[~bad & ~missing])
+        # Twice the number of pairs: counting both sides of the ties.
+        below = np.searchsorted(known_goods, known_bads, side="left").sum(dtype=np.int64)
+        not_above = np.searchsorted(known_goods, known_bads, side="right").sum(dtype=np.int64)
+        missing_bads, missing_goods = bads - len(known_bads), goods - len(known_goods)
+        among_known = (int(below) + int(not_above)) / 2 + missing_bads * missing_goods / 2
+        lowest, highest = len(known_bads) * missing_goods, missing_bads * len(known_goods)
+        areas = [(among_known + pairs) / (bads * goods) for pairs in (lowest, highest)]
+    return max(max(area, 1 - area) for area in areas)
+
+
+def _pairs_of_levels(values: Values, bad: NDArray[np.bool_]) -> float:
+    """U of a category whose score is the bad rate of its level; missing and rare levels are one."""
+    import numpy as np
+
+    places, different = texts(values)
+    rows = np.bincount(places, minlength=len(different))
+    bads = np.bincount(places[bad], minlength=len(different))
+    counted: dict[str, list[int]] = {}
+    for text, n, b in zip(different, rows.tolist(), bads.tolist(), strict=True):
+        level = counted.setdefault(text or "", [0, 0])
+        level[0] += n
+        level[1] += b
+    pooled = [0, 0]
+    levels = [pooled]
+    for text, level in counted.items():
+        if text and level[0] >= _RARE_LEVEL:
+            levels.append(level)
+        else:
+            pooled[0] += level[0]
+            pooled[1] += level[1]
+    by_rate: dict[float, list[int]] = {}
+    for n, b in levels:
+        if n:
+            same = by_rate.setdefault(b / n, [0, 0])
+            same[0] += n - b
+            same[1] += b
+    pairs, goods_below = 0.0, 0
+    for rate in sorted(by_rate):
+        goods, level_bads = by_rate[rate]
+        pairs += level_bads * goods_below + level_bads * goods / 2
+        goods_below += goods
+    return pairs
+
+
+def _is_text(values: Values) -> bool:
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(values, pd.Series):
+        return values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype)
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _missing_share(rows: Rows, portfolio: Portfolio) -> GateResult:
+    import numpy as np
+
+    limits = {
+        column.name: column.max_missing_share
+        for column in portfolio.input_columns
+        if column.max_missing_share < 1 and column.name in rows.names
+    }
+    counts = np.array([[_missing(rows.column(name)) for name in limits]], dtype=np.int64)
+    return missing_share_gates(limits, counts, np.array([len(rows)]))[0]
+
+
+def _missing(values: Values) -> int:
+    import pandas as pd
+    import pyarrow.compute as pc
+
+    if isinstance(values, pd.Series):
+        return int(values.isna().sum())
+    return int(pc.sum(pc.is_null(values, nan_is_null=True)).as_py() or 0)

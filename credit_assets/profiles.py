@@ -1,0 +1,203 @@
+"""What a step may ask of a machine: resource profiles, validated where they are read.
+
+Belongs here: the table of profiles and their rules. Does not belong here: which asset has which profile (`stages`) and
+how a profile becomes a pod (`cluster.op_tags`). Settings read this module, so it knows no settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    pass
+
+
+LABEL = "credit-assets/"
+
+
+GPU = "nvidia.com/gpu"
+
+
+GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
+
+
+Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
+
+
+Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
+
+
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+
+
+Selector = dict[str, LabelValue]
+
+
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def size(quantity: str) -> int:
+    """Bytes of a quantity such as "16Gi"."""
+    return int(quantity[:-2]) * _UNITS[quantity[-2:]]
+
+
+class _Strict(BaseModel):
+    # A misspelt field is refused where it is read, not by a cluster months later.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Toleration(_Strict):
+    """A taint that the pod may live with, in the words of the Kubernetes API."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Toleration:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("a toleration with a value needs operator Equal")
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("a toleration with operator Equal needs a key")
+        return self
+
+
+class Profile(_Strict):
+    """What the pod of a step asks for. Memory, CPU and disk are requests and limits alike: a step that was placed has
+    what it asked for, and none takes what it did not ask for.
+
+    Of a profile without GPU (`gpu` 0) the GPU's selector and tolerations are left out, so that it fits a cluster that
+    has none.
+    """
+
+    cpu: Cpu = Field(description='Cores: "4", "0.5" or "500m".')
+    memory: Bytes = Field(description='Memory: "16Gi", "512Mi".')
+    max_memory: Bytes | None = Field(None, description="Most memory that a retry asks for; empty: four times `memory`.")
+    memory_growth: float = Field(1.5, ge=1, le=4, description="By what a retry after an OOM kill multiplies `memory`.")
+    gpu: int = Field(0, ge=0, le=16, description="Devices nvidia.com/gpu.")
+    shm: Bytes | None = Field(None, description="Size of /dev/shm, counted as memory; empty: the runtime's 64Mi.")
+    scratch: Bytes = Field("2Gi", description="Disk for temporary files.")
+    node_selector: Selector = Field(default_factory=dict, description="Labels that the node must have.")
+    tolerations: tuple[Toleration, ...] = Field((), description="Taints of nodes that the pod may run on.")
+    gpu_node_selector: Selector = Field(default_factory=dict, description="The same, only where `gpu` is not 0.")
+    gpu_tolerations: tuple[Toleration, ...] = Field((), description="The same, only where `gpu` is not 0.")
+    on_demand: Selector = Field(
+        default_factory=dict,
+        description="Labels that the node must have as well once a pod was pre-empted or evicted.",
+    )
+    priority_class: str | None = Field(None, description="PriorityClass; it must exist on the cluster.")
+    deadline_seconds: int = Field(3600, ge=60, description="Longest time from the pod's creation to its end.")
+    ttl_seconds: int = Field(86_400, ge=0, description="How long a finished Job and its logs stay.")
+    grace_seconds: int = Field(30, ge=0, le=3600, description="How long a step may work on once its pod is to go.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if self.max_memory and size(self.max_memory) < size(self.memory):
+            raise ValueError(f"max_memory {self.max_memory} is less than memory {self.memory}")
+        if self.shm and size(self.shm) >= size(self.memory):
+            raise ValueError(f"shm {self.shm} is part of memory {self.memory} and must be less")
+        return self
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels of the nodes that its pods may run on."""
+        return {**self.node_selector, **(self.gpu_node_selector if self.gpu else {})}
+
+    @property
+    def all_tolerations(self) -> tuple[Toleration, ...]:
+        return (*self.tolerations, *(self.gpu_tolerations if self.gpu else ()))
+
+    @property
+    def threads(self) -> int:
+        """Whole cores, at least one."""
+        return max(1, int(float(self.cpu[:-1]) / 1000 if self.cpu.endswith("m") else float(self.cpu)))
+
+    def memory_of_attempt(self, kills: int) -> str:
+        """Memory to ask for after this many OOM kills, in whole Mi."""
+        most = size(self.max_memory) if self.max_memory else 4 * size(self.memory)
+        asked = min(most, size(self.memory) * self.memory_growth**kills)
+        return self.memory if kills == 0 else f"{int(asked) // 2**20}Mi"
+
+
+PROFILES: Mapping[str, Profile] = {
+    # Checks, registration, aliases.
+    "small": Profile(cpu="500m", memory="1Gi"),
+    # Ingest, features, training set, scores, reports: bounded by the pieces they work in, not by the day.
+    "data": Profile(cpu="2", memory="4Gi", scratch="10Gi", deadline_seconds=3 * 3600),
+    "train-cpu": Profile(cpu="4", memory="16Gi", scratch="10Gi", deadline_seconds=12 * 3600, grace_seconds=120),
+    "train-gpu": Profile(
+        cpu="4",
+        memory="16Gi",
+        gpu=1,
+        shm="2Gi",
+        scratch="10Gi",
+        gpu_node_selector={"gpu-type": "a100"},
+        gpu_tolerations=(Toleration(key=GPU, operator="Exists", effect="NoSchedule"),),
+        deadline_seconds=12 * 3600,
+        grace_seconds=120,
+    ),
+}
+
+
+_STEP_PROFILES = {
+    "raw_loan_data": "data",
+    "loan_outcomes": "data",
+    "processed_features": "data",
+    "training_set": "data",
+    "xgboost_candidate": "train-gpu",
+    "catboost_candidate": "train-gpu",
+    "lightgbm_candidate": "train-cpu",
+    "trained_model": "data",
+    "registered_model": "small",
+    "deployed_model": "small",
+    "loan_scores": "data",
+    "drift_report": "data",
+    "performance_report": "data",
+    "shadow_report": "data",
+}
+"""The profile of each asset, unless CREDIT_STEP_PROFILES names another."""
+
+
+_POOLS = {"raw_loan_data": WAREHOUSE_POOL, "loan_outcomes": WAREHOUSE_POOL}
+
+
+def merged_profiles(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Profile]:
+    """The table with some fields replaced. Raises ValueError naming profile, field and what is right."""
+    unknown = sorted(set(overrides) - set(PROFILES))
+    if unknown:
+        raise ValueError(f"names unknown profiles {', '.join(unknown)}; known: {', '.join(PROFILES)}")
+    found = {}
+    for name, profile in PROFILES.items():
+        try:
+            found[name] = Profile.model_validate({**profile.model_dump(), **overrides.get(name, {})})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            known = f"; fields: {', '.join(Profile.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            where = f"{name}: {place}" if place else name
+            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}{known}") from error
+    return found
+
+
+def check_step_profiles(steps: Mapping[str, str]) -> None:
+    """Raises ValueError where an asset or a profile does not exist."""
+    from credit_assets.ml.learners import VARIANTS
+
+    assets = {*_STEP_PROFILES, *(f"{variant}_candidate" for variant in VARIANTS)}
+    unknown = sorted(set(steps) - assets)
+    if unknown:
+        raise ValueError(f"names unknown assets {', '.join(unknown)}; known: {', '.join(sorted(assets))}")
+    unknown = sorted(set(steps.values()) - set(PROFILES))
+    if unknown:
+        raise ValueError(f"names unknown profiles {', '.join(unknown)}; known: {', '.join(PROFILES)}")
+
+
+def label_value(text: str) -> str:
+    """Text as a Kubernetes label value: at most 63 characters, letters and digits at both ends."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:63].strip("._-")

@@ -1,0 +1,299 @@
+"""Partitions larger than memory: written from a stream of tables, read as one.
+
+Belongs here: cutting a stream into one Parquet file a day, with its content hash, and reading many days in pieces of
+bounded size. Does not belong here: where files lie and how they are published (`store`).
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from credit_assets.failures import PermanentError
+from credit_assets.storage.store import GATES_KEY, Store, damaged, gates_of, refuse_missing, refuse_rejected
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from upath import UPath
+
+    from credit_assets.ml.data.fingerprints import ContentHash
+    from credit_assets.ml.data.gate_results import GateResult
+
+PIECE_ROWS = 250_000
+"""Rows of a piece: some 40 MB of a wide table, enough that the cost of a call does not show."""
+_ROW_GROUP = 262_144
+# What a writer holds before it writes: small days of a long range go to their files in one go, in parallel.
+_BUFFERED_BYTES = 128 * 2**20
+_AHEAD = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """A partition's file, whole and not yet to be seen: `Store.publish` makes it the partition.
+
+    Removed with this object where nobody published it, at the latest when the process ends.
+    """
+
+    aside: Path
+    rows: int
+    content_hash: str
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _remove, self.aside)
+
+
+class PartitionWriter:
+    """One staged file a day from a stream of tables whose rows are in order of days.
+
+    Holds at most some 300 MB, whatever the size of a day. A day's file has the same bytes however the stream was cut
+    and whichever other days it held. Days without rows get an empty file. Used as a context: what an error leaves is
+    removed.
+    """
+
+    def __init__(self, store: Store, asset: str, days: Sequence[date], schema: pa.Schema, day_column: str) -> None:
+        self._column = day_column
+        # One thread: compressing and hashing go on beside the work on the next rows, and never more than one flush.
+        self._aside = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._files = {day: _DayFile(store, store.path(asset, f"{day}.parquet"), schema) for day in days}
+
+    def __enter__(self) -> PartitionWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._aside.shutdown(wait=True)
+        for file in self._files.values():
+            file.abandon()
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows, which have the writer's schema. Rows of a day that is none of the writer's are left out."""
+        if not table.num_rows:
+            return
+        for day, rows in split_by_day(table, self._column, list(self._files)).items():
+            self._files[day].add(rows)
+        waiting = [file for file in self._files.values() if file.waiting]
+        if sum(file.bytes for file in waiting) > _BUFFERED_BYTES:
+            self._settle()
+            # The last day may go on with the next table.
+            taken = [(file, file.take(whole_groups_only=file is waiting[-1])) for file in waiting]
+            self._writing = self._aside.submit(_write_all, taken)
+
+    def _settle(self) -> None:
+        """Wait for the flush that is going on, and raise what it raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self, gates: Mapping[date, Sequence[GateResult]] | None = None) -> dict[date, Staged]:
+        """The staged files by day, each with the results of its gates in its footer."""
+        return self._close({day: (gates or {}).get(day, ()) for day in self._files})
+
+    def close_nonempty(self) -> dict[date, Staged]:
+        """The staged files of the days that have rows."""
+        return self._close({day: () for day, file in self._files.items() if file.rows})
+
+    def _close(self, gates: Mapping[date, Sequence[GateResult]]) -> dict[date, Staged]:
+        def finish(day: date) -> Staged:
+            return self._files[day].close(gates[day])
+
+        self._settle()
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return dict(zip(gates, pool.map(finish, gates), strict=True))
+
+
+class _DayFile:
+    """The file of one day while it is being made: rows that wait, and the writer once some do not."""
+
+    def __init__(self, store: Store, path: UPath, schema: pa.Schema) -> None:
+        self._store, self._path, self._schema = store, path, schema
+        self.waiting: list[pa.Table] = []
+        self.bytes = 0
+        self.rows = 0
+        self._aside: Path | None = None
+        self._writer: pa.parquet.ParquetWriter | None = None
+        self._content: ContentHash | None = None
+
+    def add(self, rows: pa.Table) -> None:
+        self.waiting.append(rows)
+        self.bytes += rows.nbytes
+        self.rows += rows.num_rows
+
+    def take(self, *, whole_groups_only: bool = False) -> pa.Table:
+        """What waits, to be written. Row groups begin every _ROW_GROUP rows of the day, whatever came at once."""
+        import pyarrow as pa
+
+        rows = pa.concat_tables(self.waiting) if self.waiting else self._schema.empty_table()
+        keep = rows.num_rows % _ROW_GROUP if whole_groups_only else 0
+        self.waiting = [rows.slice(rows.num_rows - keep).combine_chunks()] if keep else []
+        self.bytes = sum(table.nbytes for table in self.waiting)
+        return rows.slice(0, rows.num_rows - keep)
+
+    def close(self, gates: Sequence[GateResult]) -> Staged:
+        import json
+
+        if self.waiting or self._writer is None:
+            self.write(self.take())
+        assert self._writer is not None
+        assert self._aside is not None
+        assert self._content is not None
+        if gates:
+            recorded = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
+            self._writer.add_key_value_metadata({GATES_KEY: recorded})
+        self._writer.close()
+        aside, self._aside = self._aside, None
+        return Staged(aside, self.rows, self._content.hexdigest())
+
+    def abandon(self) -> None:
+        """Remove what was not closed."""
+        if self._aside is not None:
+            if self._writer is not None:
+                self._writer.close()
+            _remove(self._aside)
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows to the file, which begins with the first call."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from credit_assets.ml.data.fingerprints import ContentHash
+
+        if self._writer is None or self._content is None:
+            self._aside = self._store.aside(self._path)
+            # Numbers hardly repeat: looking for those that do took half the time of writing and of reading.
+            texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
+            self._writer = pq.ParquetWriter(
+                str(self._aside), self._schema, compression="zstd", use_dictionary=texts or False
+            )
+            self._content = ContentHash()
+        self._writer.write_table(rows, row_group_size=_ROW_GROUP)
+        self._content.update(rows)
+
+
+def _write_all(taken: Sequence[tuple[_DayFile, pa.Table]]) -> None:
+    for file, rows in taken:
+        if rows.num_rows:
+            file.write(rows)
+
+
+class Partitions:
+    """Partitions of an asset, to be read piece by piece in the order of their days."""
+
+    def __init__(self, store: Store, asset: str, days: Sequence[str]) -> None:
+        self.store, self.asset, self.days = store, asset, list(days)
+
+    def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
+        """Tables of `rows` rows, the last one of fewer; a piece may end within a day. Nothing for empty days.
+
+        Raises PermanentError naming the partitions that are missing, that a gate has rejected, that are damaged or
+        that were written with other columns than the first.
+        """
+        there = set(self.store.days(self.asset))
+        refuse_missing(self.asset, [day for day in self.days if day not in there], len(self.days))
+        return in_pieces(self._tables(), rows)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        schema = None
+        with ThreadPoolExecutor(min(_AHEAD, max(1, len(self.days)))) as pool:
+            ahead: deque[tuple[str, object]] = deque()
+            days = iter(self.days)
+            for day in days:
+                ahead.append((day, pool.submit(self._open, day)))
+                if len(ahead) >= _AHEAD:
+                    break
+            while ahead:
+                day, opened = ahead.popleft()
+                file = opened.result()  # type: ignore[attr-defined]
+                following = next(days, None)
+                if following is not None:
+                    ahead.append((following, pool.submit(self._open, following)))
+                refuse_rejected(self.asset, day, gates_of(file.metadata))
+                bare = file.schema_arrow.remove_metadata()
+                schema = schema or bare
+                if bare != schema:
+                    raise PermanentError(
+                        f"{self.asset} {day} has other columns than {self.days[0]}: the portfolio has changed since; "
+                        "materialize them again"
+                    )
+                yield from self._row_groups(file, day, pool)
+
+    def _open(self, day: str) -> pa.parquet.ParquetFile:
+        try:
+            return self.store.open_table(self.store.path(self.asset, f"{day}.parquet"))
+        except FileNotFoundError:
+            refuse_missing(self.asset, [day], len(self.days))
+            raise
+
+    def _row_groups(self, file: pa.parquet.ParquetFile, day: str, pool: ThreadPoolExecutor) -> Iterator[pa.Table]:
+        """The row groups of a file, the next one read while this one is worked on.
+
+        Not `iter_batches`, which reads all of them ahead and so holds the whole file.
+        """
+        import pyarrow as pa
+
+        try:
+            following = pool.submit(file.read_row_group, 0) if file.num_row_groups else None
+            for group in range(1, file.num_row_groups + 1):
+                table = following.result()
+                following = pool.submit(file.read_row_group, group) if group < file.num_row_groups else None
+                yield table.replace_schema_metadata(None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise damaged(self.store.path(self.asset, f"{day}.parquet"), error) from error
+
+
+def in_pieces(tables: Iterable[pa.Table], rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows, each of one chunk; the last one has the rest, of which there may be none.
+
+    Small tables are gathered and larger ones cut, so that what is done with a piece is done seldom and on little.
+    """
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    held = 0
+    for table in tables:
+        waiting.append(table)
+        held += table.num_rows
+        while held >= rows:
+            together = pa.concat_tables(waiting)
+            yield together.slice(0, rows).combine_chunks()
+            waiting, held = [together.slice(rows)], held - rows
+    if held:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def stage(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> Staged:
+    """The table as a staged file for `path`, with the results of its gates."""
+    file = _DayFile(store, path, table.schema.remove_metadata())
+    try:
+        file.add(table.replace_schema_metadata(None))
+        return file.close(gates)
+    finally:
+        file.abandon()
+
+
+def split_by_day(table: pa.Table, column: str, days: Sequence[date]) -> dict[date, pa.Table]:
+    """One table for each of `days` that has rows. `table` must be sorted by `column` (date32)."""
+    import numpy as np
+
+    values = table.column(column).to_numpy().astype("datetime64[D]")
+    edges = np.array([np.datetime64(day, "D") for day in days])
+    starts, ends = np.searchsorted(values, edges, "left"), np.searchsorted(values, edges, "right")
+    # Slices share their parent's buffers; writing and hashing read the slice only.
+    edges_of = zip(days, starts.tolist(), ends.tolist(), strict=True)
+    return {day: table.slice(first, last - first) for day, first, last in edges_of if last > first}
+
+
+def _remove(aside: Path) -> None:
+    with suppress(OSError):
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,247 @@
+"""The store: Parquet tables and JSON records of the assets, on a local path or any object store.
+
+Belongs here: paths, atomic writing, reading many partitions at once, and the refusal to hand out data that a gate has
+rejected. Does not belong here: partitions too large to be held (`partition_files`), what Dagster wants of it
+(`io_managers`), what the tables mean (`credit_assets.ml`) and which asset writes what.
+
+Layout: `<store>/<asset>/<partition>.parquet` or `.json`; quarantined rows in `<store>/quarantine/<asset>/`.
+
+Gate results travel in the footer of the Parquet file they judge, so that data and verdict appear in one atomic step
+and whoever loads a partition meets the verdict: a blocking check stops its own run only, this stops every other one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from upath import UPath
+
+    from credit_assets.ml.data.gate_results import GateResult
+    from credit_assets.storage.partition_files import Staged
+
+GATES_KEY = b"credit_assets.gates"
+_READERS = 8
+_SMALL_FILE = 64 * 2**20
+
+
+def canonical_json(record: Any) -> bytes:
+    """JSON with sorted keys and a final newline: equal records give equal bytes. NaN is refused."""
+    return (json.dumps(record, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+class Store:
+    """Files of the pipeline under one root (local path, s3://, gs://, ...)."""
+
+    def __init__(self, uri: str, **storage_options: Any) -> None:
+        self.uri = uri
+        self._options = storage_options
+
+    @property
+    def root(self) -> UPath:
+        from upath import UPath
+
+        try:
+            root = UPath(self.uri, **self._options)
+            return root.absolute() if is_local(root) else root
+        except (ValueError, ImportError) as error:
+            raise PermanentError(
+                f"CREDIT_STORE_URI {self.uri!r} cannot be opened: {error}; use a folder or a URL of an installed "
+                "filesystem (pip install 'credit-assets[s3]' or '[gcs]')"
+            ) from error
+
+    def path(self, *parts: str) -> UPath:
+        return self.root.joinpath(*parts)
+
+    # Writing: a reader sees the old file or the new one, never half of either.
+
+    def write_bytes(self, path: UPath, data: bytes) -> None:
+        """Write aside and rename on a local path; object stores publish an object only when it is complete.
+
+        A killed process leaves the old file or the new one. The disk is not waited for: a file that a power failure
+        leaves empty is found out when it is read, and its partition is materialized again.
+        """
+        if not is_local(path):
+            path.write_bytes(data)
+            return
+        aside = self.aside(path)
+        try:
+            aside.write_bytes(data)
+            self.publish(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def aside(self, path: UPath) -> Path:
+        """A local file name for what is to become `path`: in its folder, else in the machine's temporary one."""
+        name = f".{path.name}.{uuid.uuid4().hex}.tmp"
+        if not is_local(path):
+            return Path(tempfile.gettempdir()) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(str(path.with_name(name)))
+
+    def publish(self, aside: Path, path: UPath) -> None:
+        """Make a whole local file that was written aside the content of `path`."""
+        if is_local(path):
+            os.replace(aside, str(path))
+        else:
+            path.fs.put_file(str(aside), path.path)
+            aside.unlink()
+
+    def write_table(self, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
+        from credit_assets.storage.partition_files import stage
+
+        staged = stage(self, path, table, gates)
+        self.publish(staged.aside, path)
+
+    def write_record(self, path: UPath, record: Any) -> None:
+        self.write_bytes(path, canonical_json(record))
+
+    def remove(self, path: UPath) -> None:
+        path.unlink(missing_ok=True)
+
+    # Reading
+
+    def read_record(self, path: UPath) -> Any:
+        """One JSON record. Raises PermanentError where it is not there or damaged."""
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise PermanentError(f"{path}: no readable record ({error}); materialize its partition") from error
+
+    def open_table(self, path: UPath) -> pa.parquet.ParquetFile:
+        """One open Parquet file: a small one whole in memory, since one read is cheaper than several.
+
+        Raises FileNotFoundError, PermanentError where the file is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            if path.stat().st_size <= _SMALL_FILE:
+                return pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+            return pq.ParquetFile(str(path) if is_local(path) else path.open("rb"))
+        except pa.ArrowInvalid as error:
+            raise damaged(path, error) from error
+
+    def read_table(self, path: UPath) -> pa.Table:
+        """One Parquet file. Raises as `open_table`."""
+        import pyarrow as pa
+
+        file = self.open_table(path)
+        try:
+            return file.read().replace_schema_metadata(None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise damaged(path, error) from error
+
+    def read_partitions(self, asset: str, days: Sequence[str]) -> pa.Table:
+        """The partitions of an asset as one table, in the order of `days`.
+
+        Raises PermanentError naming the partitions that are missing, that a gate has rejected, or that were written
+        with other columns than the newest of them.
+        """
+        import pyarrow as pa
+
+        def read(day: str) -> pa.Table | None:
+            path = self.path(asset, f"{day}.parquet")
+            try:
+                file = self.open_table(path)
+                refuse_rejected(asset, day, gates_of(file.metadata))
+                return file.read().replace_schema_metadata(None)
+            except FileNotFoundError:
+                return None
+            except (pa.ArrowInvalid, OSError) as error:
+                raise damaged(path, error) from error
+
+        with ThreadPoolExecutor(min(_READERS, max(1, len(days)))) as pool:
+            tables = list(pool.map(read, days))
+        refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
+        found = [table for table in tables if table is not None]
+        others = [day for day, table in zip(days, found, strict=True) if table.schema != found[-1].schema]
+        if others:
+            raise PermanentError(
+                f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than {days[-1]}: the "
+                "portfolio has changed since; materialize them again"
+            )
+        return pa.concat_tables(found)
+
+    def gates(self, asset: str, day: str) -> list[GateResult]:
+        """The recorded gate results of one partition, read from the file's footer alone."""
+        import pyarrow.parquet as pq
+
+        with self.path(asset, f"{day}.parquet").open("rb") as file:
+            return gates_of(pq.read_metadata(file))
+
+    def row_count(self, asset: str, day: str) -> int:
+        """Rows of one partition, from the file's footer alone."""
+        import pyarrow.parquet as pq
+
+        with self.path(asset, f"{day}.parquet").open("rb") as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
+
+    def days(self, asset: str) -> list[str]:
+        """Partitions of an asset that are there, oldest first."""
+        folder = self.path(asset)
+        if not folder.exists():
+            return []
+        return sorted(p.stem for p in folder.iterdir() if p.suffix in (".parquet", ".json") and p.name[0] != ".")
+
+    def quarantine(self, asset: str, day: str, rows: Staged | None) -> UPath | None:
+        """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced.
+
+        Returns where they are, None where there are none.
+        """
+        path = self.path("quarantine", asset, f"{day}.parquet")
+        if rows is None:
+            self.remove(path)
+            return None
+        self.publish(rows.aside, path)
+        return path
+
+
+def damaged(path: UPath, error: Exception) -> PermanentError:
+    return PermanentError(f"{path} is not a Parquet file ({error}); materialize its partition again")
+
+
+def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:
+    """Gate results that the footer of a file of the store carries."""
+    from credit_assets.ml.data.gate_results import GateResult
+
+    recorded = (footer.metadata or {}).get(GATES_KEY)
+    return [GateResult.from_record(item) for item in json.loads(recorded)] if recorded else []
+
+
+def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
+    """Raise PermanentError where a gate has rejected the partition."""
+    rejected = [gate for gate in gates if gate.blocks]
+    if rejected:
+        reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}" for g in rejected)
+        raise PermanentError(
+            f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
+        )
+
+
+def refuse_missing(asset: str, missing: Sequence[str], of: int) -> None:
+    """Raise PermanentError naming the partitions that are not there, if any."""
+    if missing:
+        raise PermanentError(
+            f"{asset}: {len(missing)} of {of} partitions needed are not there ({range_of(missing)}); "
+            f"materialize them, for instance with `credit-assets replay --start {missing[0]} --end {missing[-1]}`"
+        )
+
+
+def is_local(path: UPath) -> bool:
+    return getattr(path, "protocol", "") in ("", "file", "local")
+
+
+def range_of(days: Sequence[str]) -> str:
+    return days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"

@@ -1,0 +1,207 @@
+"""A warehouse in one DuckDB file.
+
+Belongs here: opening the file, running statements on it, and sorting DuckDB's errors. Reads open the file read-only,
+so that any number of processes read at once; a write has the file alone.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.warehouse.base import (
+    Rows,
+    Session,
+    Source,
+    Stored,
+    Warehouse,
+    postgresql_dialect,
+    split_name,
+)
+from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+_PREFIX = "duckdb:///"
+
+
+class DuckDBWarehouse(Warehouse):
+    """`duckdb:///file` with the path after the third slash; a relative path is taken from the working directory."""
+
+    def __init__(self, url: str) -> None:
+        path = url[len(_PREFIX) :] if url.lower().startswith(_PREFIX) else ""
+        if not path or path.startswith(":memory:"):
+            raise PermanentError(
+                f"{url}: name a file, as in duckdb:////data/warehouse.duckdb; a database in memory is gone when the "
+                "step that filled it ends"
+            )
+        if "?" in path:
+            raise PermanentError(f"{url.split('?')[0]}: a DuckDB URL takes no options after `?`; leave them out")
+        self.path = Path(path).expanduser().absolute()
+        # Absolute from here on: a step process may stand in another folder.
+        super().__init__(f"{_PREFIX}{self.path}")
+
+    @contextmanager
+    def _session(self, *, write: bool = False) -> Iterator[Session]:
+        import duckdb
+
+        if write:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        elif not self.path.is_file():
+            raise PermanentError(
+                f"{self.describe()}: no such file; run `credit-assets generate` or `credit-assets load lending-club "
+                "FILE`, or set CREDIT_WAREHOUSE_URL"
+            )
+        connection = None
+        try:
+            # A writer may take the machine's memory: the index of a large table has to fit in.
+            config = {} if write else self._reading()
+            connection = duckdb.connect(str(self.path), read_only=not write, config=config)
+            # Days of timestamps with a time zone are days in UTC, wherever this runs.
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")  # it goes to stdout
+            connection.begin()
+            yield _DuckDBSession(connection)
+            connection.commit()
+        except duckdb.Error as error:
+            # Not chained: DuckDB quotes the values that it could not convert.
+            raise self._explained(error) from None
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _reading(self) -> dict[str, Any]:
+        """Bounds of a reading DuckDB; equal for all readers of one process, which share it."""
+        beside = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
+        # Made by DuckDB where a sort spills, and taken away again. Processes that shared one would be in conflict.
+        spill = beside / f"{self.path.name}.{_own(os.getpid())}.tmp"
+        return {**reading_duckdb(), "temp_directory": str(spill)}
+
+    def _explained(self, error: duckdb.Error) -> Exception:
+        import duckdb
+
+        text = str(error).splitlines()[0]
+        lowered = text.lower()
+        busy = "could not set lock" in lowered or "different configuration" in lowered
+        if busy or isinstance(error, duckdb.TransactionException):
+            return TransientError(
+                f"{self.describe()} is held by another process (DuckDB lets one write, or many read); try again, or "
+                "use PostgreSQL where several write"
+            )
+        if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
+            return PermanentError(
+                f"{self.describe()}: DuckDB could not convert a value ({type(error).__name__}); compare the types of "
+                "its columns with the portfolio"
+            )
+        if isinstance(error, duckdb.ConstraintException):
+            return PermanentError(f"{self.describe()}: a constraint of the table refused the rows; nothing was written")
+        return PermanentError(f"{self.describe()}: {text}")
+
+
+class _DuckDBSession(Session):
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def identifier(self, name: str) -> str:
+        from sqlalchemy.sql import quoted_name
+
+        return quoted_name(name, quote=True)
+
+    def stored_as(self, table: str) -> Mapping[str, Stored] | None:
+        import duckdb
+
+        quoted = ".".join('"' + part + '"' for part in split_name(table) if part)
+        try:
+            found = self._connection.execute(f"SELECT * FROM {quoted} LIMIT 0").description or []
+        except duckdb.CatalogException:
+            return None
+        return {name: _stored(str(kind)) for name, kind, *_ in found}
+
+    def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
+        return self._run(query).fetchall()
+
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+        if not self._stored_in_order(query.with_only_columns(*order), source.table):
+            query = query.order_by(*order)
+        return Rows(batch.columns for batch in self._reader(query))
+
+    def _reader(self, query: sa.Select[Any]) -> pa.RecordBatchReader:
+        text, values = _compiled(query)
+        # A relation streams; a result of execute() would be held whole.
+        return self._connection.sql(text, params=values).to_arrow_reader(BATCH_ROWS)
+
+    def _stored_in_order(self, keys: sa.Select[Any], table: str) -> bool:
+        """Whether the rows come in order by themselves, as DuckDB keeps the order in which a table was written.
+
+        To read two columns beforehand costs a fraction of reading all; to sort all costs several times as much. Rows
+        in no order are found out by the first batch.
+        """
+        if not self._is_table(table):
+            return False  # A view's rows come as its query makes them.
+        order = Ascending()
+        with self._reader(keys) as reader:
+            if not all(_compares_as_sorted(kind) for kind in reader.schema.types):
+                return False
+            return all(order.add(*batch.columns) for batch in reader)
+
+    def _is_table(self, name: str) -> bool:
+        schema, table = split_name(name)
+        found = self._connection.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND lower(schema_name) = lower(coalesce(?, current_schema())) AND lower(table_name) = lower(?)",
+            [schema, table],
+        ).fetchall()
+        return bool(found[0][0])
+
+    def change(self, statement: sa.Executable) -> int:
+        counted = self._run(statement).fetchone()
+        return int(counted[0]) if counted else 0
+
+    def create(self, table: sa.Table) -> None:
+        # Without the index by day: DuckDB skips blocks by their smallest and largest day.
+        from sqlalchemy.schema import CreateTable
+
+        self._connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=postgresql_dialect())))
+
+    def stage(self, name: str, rows: pa.Table) -> None:
+        self._connection.register(name, rows)
+
+    def _run(self, statement: sa.Executable) -> duckdb.DuckDBPyConnection:
+        return self._connection.execute(*_compiled(statement))
+
+
+def _compiled(statement: Any) -> tuple[str, list[Any]]:
+    compiled = statement.compile(dialect=postgresql_dialect())
+    return compiled.string, [compiled.params[name] for name in compiled.positiontup]
+
+
+def _compares_as_sorted(kind: pa.DataType) -> bool:
+    """Whether Arrow compares values as DuckDB sorts them; it does not with an ENUM, say."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
+
+
+@cache
+def _own(process: int) -> str:
+    """A name that no other process has, in whatever container."""
+    return uuid.uuid4().hex[:12]
+
+
+def _stored(kind: str) -> Stored:
+    kind = kind.upper()
+    if kind == "DATE":
+        return "date"
+    if kind.startswith("TIMESTAMP"):
+        return "timestamp"
+    return "text" if kind == "VARCHAR" else "other"

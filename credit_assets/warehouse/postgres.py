@@ -1,0 +1,137 @@
+"""Reading from PostgreSQL as Arrow: COPY in its binary form, by the ADBC driver.
+
+Belongs here: a connection of the ADBC driver that reads one query, which columns it can give, and its errors. Does not
+belong here: building queries (`base`), and all else that is asked of PostgreSQL, writing included (`sql`).
+
+The driver binds parameters only without COPY, and then holds the whole result; so the values of a query, days, are
+written into it by SQLAlchemy's own literals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError
+from credit_assets.warehouse.base import Source, postgresql_dialect
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+# Bytes of a batch as the server sends them: about 170,000 rows of the packaged portfolio's table.
+BATCH_BYTES = 32 * 2**20
+# Arguments of psycopg.connect that libpq does not know.
+_NOT_LIBPQ = {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
+
+
+def columns_to_cast(stored: Mapping[str, Any], schema: pa.Schema) -> set[str] | None:
+    """Columns that the server has to give as text; None where the driver cannot give all of `schema` truly.
+
+    `stored`: SQLAlchemy types by column. What is not known to come through (JSON, arrays, bytes, money, days and
+    numbers that are to be text) is left to psycopg, which gives Python values.
+    """
+    ways = {field.name: _way(stored[field.name], field.type) for field in schema}
+    if None in ways.values():
+        return None
+    return {name for name, way in ways.items() if way == "text"}
+
+
+def _way(stored: Any, wanted: pa.DataType) -> str | None:
+    import pyarrow as pa
+    import sqlalchemy as sa
+    from sqlalchemy.dialects.postgresql import CITEXT, DOMAIN
+
+    while isinstance(stored, DOMAIN):
+        stored = stored.data_type
+    text = isinstance(stored, sa.String | sa.Uuid)
+    if text and isinstance(stored, CITEXT | sa.Uuid):
+        return "text"
+    if pa.types.is_string(wanted):
+        return "as it is" if text or isinstance(stored, sa.Integer) else None
+    if pa.types.is_date32(wanted):
+        return "as it is" if text or isinstance(stored, sa.Date | sa.DateTime) else None
+    return "as it is" if text or isinstance(stored, sa.Boolean | sa.Integer | sa.Numeric | sa.Float) else None
+
+
+def open_stream(
+    arguments: Mapping[str, Any], query: sa.Select[Any], source: Source, as_text: set[str], until: ExitStack
+) -> Iterator[Sequence[pa.Array]]:
+    """Batches of the query's rows, one Arrow array a column of `source`, in no order.
+
+    `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `until`: closes the connection.
+    Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
+    while reading also PermanentError for a day that no calendar has.
+    """
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
+    from adbc_driver_postgresql import StatementOptions, dbapi
+
+    connection = until.enter_context(closing(dbapi.connect(conninfo(arguments))))
+    size = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
+    cursor = until.enter_context(closing(connection.cursor(adbc_stmt_kwargs=size)))
+    text = _text(query, as_text)
+
+    def arrays() -> Iterator[Sequence[pa.Array]]:
+        # Days of timestamps with a time zone are days in UTC, wherever this runs. LOCAL: a pooler in between would
+        # keep it for others.
+        cursor.execute("SET LOCAL TIME ZONE 'UTC'")
+        cursor.adbc_statement.set_sql_query(text)
+        stream, _ = cursor.adbc_statement.execute_query()
+        # Not the cursor's own reader: it loses what kind of error ends a stream.
+        with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
+            for batch in reader:
+                yield [_usual(a, field, source.table) for a, field in zip(batch.columns, source.schema, strict=True)]
+
+    return arrays()
+
+
+def conninfo(arguments: Mapping[str, Any]) -> str:
+    """What libpq needs to connect as psycopg.connect(**arguments) does."""
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**{name: value for name, value in arguments.items() if name not in _NOT_LIBPQ})
+
+
+def _text(query: sa.Select[Any], as_text: set[str]) -> str:
+    import sqlalchemy as sa
+
+    if as_text:
+        inner = query.subquery()
+        query = sa.select(*(sa.cast(c, sa.Text) if c.name in as_text else c for c in inner.c))
+    return query.compile(dialect=postgresql_dialect(), compile_kwargs={"literal_binds": True}).string
+
+
+def _usual(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
+    """The array as `fit` takes it, where the driver gives PostgreSQL's type in a form of its own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.ExtensionArray):  # NUMERIC, as text
+        array = array.storage
+        array = pc.if_else(pc.equal(array, "nan"), pa.scalar(None, array.type), array)
+        if not pa.types.is_floating(field.type):
+            # 3.00 is a whole number as a decimal, and not as text.
+            with suppress(pa.ArrowInvalid):
+                return pc.cast(array, pa.decimal128(38, 10))
+    elif pa.types.is_float32(array.type):
+        # By way of its text, as PostgreSQL shows it and psycopg reads it: 1.1, not 1.10000002384186.
+        return pc.cast(pc.cast(array, pa.string()), pa.float64())
+    elif pa.types.is_date32(array.type):
+        _refuse_days_of_no_calendar(array, f"column {field.name} of table {table}")
+    return array
+
+
+def _refuse_days_of_no_calendar(array: pa.Array, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # 'infinity' comes through as a day like others, and years before 1 as days that Python does not have.
+    ends = pc.min_max(pc.cast(array, pa.int32()))
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    epoch = date(1970, 1, 1).toordinal()
+    if first is not None and not (date.min.toordinal() <= first + epoch and last + epoch <= date.max.toordinal()):
+        raise PermanentError(
+            f"{name} holds days before year 1, after year 9999 or infinite ones: correct them, or store null"
+        )

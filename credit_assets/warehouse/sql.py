@@ -1,0 +1,294 @@
+"""A warehouse behind a SQLAlchemy URL: PostgreSQL first, SQLite and others by their dialects.
+
+Belongs here: engines, streaming with server-side cursors, fast loading, and sorting the drivers' errors. Does not
+belong here: reading PostgreSQL as Arrow (`postgres`). Tested with PostgreSQL and SQLite; reading needs no more than a
+dialect, writing needs temporary tables and UPDATE ... FROM.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.warehouse.base import Rows, Session, Source, Stored, Warehouse, split_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+_logger = logging.getLogger(__name__)
+
+# Rows held at a time as Python values: about 50 MB of a wide table.
+BATCH_ROWS = 50_000
+CONNECT_SECONDS = 10
+# Refusals of a connection that no retry mends. Drivers give them no class or code of their own.
+_REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "access denied",
+    "does not exist",
+    "unknown database",
+    "unable to open database file",
+    "certificate",
+    "invalid connection option",
+    "invalid port",
+)
+_MISSING = ("no such table", "no such column", "undefinedtable", "undefinedcolumn")
+
+
+class SqlWarehouse(Warehouse):
+    """Any SQLAlchemy URL. A plain `postgresql://` means psycopg 3."""
+
+    @contextmanager
+    def _session(self, *, write: bool = False) -> Iterator[Session]:
+        import sqlalchemy as sa
+
+        engine = self._engine(write=write)
+        connected = False
+        try:
+            with engine.connect() as connection, ExitStack() as until:
+                connected = True
+                if engine.dialect.name == "postgresql":
+                    # Days of timestamps with a time zone are days in UTC, wherever this runs.
+                    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+                yield _SqlSession(connection, until)
+                if not connection.closed:
+                    connection.commit()
+        except sa.exc.SQLAlchemyError as error:
+            # Not chained: drivers quote the values that they refuse.
+            raise self._explained(error, connected) from None
+        except Exception as error:
+            # Streaming and COPY reach the driver past SQLAlchemy's wrapping.
+            if not any(base.__module__.startswith(("psycopg", "adbc_")) for base in type(error).__mro__):
+                raise
+            raise self._driver_failed(error, connected) from None
+        finally:
+            engine.dispose()
+
+    def _engine(self, *, write: bool) -> sa.Engine:
+        import sqlalchemy as sa
+        from sqlalchemy.pool import NullPool
+
+        authority = re.match(r"[^:]+://([^/?#]*)", self._url)
+        if authority and authority[1].count("@") > 1:
+            raise PermanentError(
+                f"{self.describe()}: the URL has more than one @; write those of user name and password as %40"
+            )
+        try:
+            url = sa.make_url(self._url)
+            options: dict[str, Any] = {}
+            if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:
+                options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+            # No pool: a connection lives as long as one call, so processes and forks never share one.
+            engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, **options)
+        except sa.exc.NoSuchModuleError:
+            raise PermanentError(
+                f"{self.describe()}: SQLAlchemy knows no such dialect; correct CREDIT_WAREHOUSE_URL, or install the "
+                "package that brings the dialect"
+            ) from None
+        except ModuleNotFoundError as error:
+            raise PermanentError(
+                f"{self.describe()}: the driver {error.name} is not installed; install it, or name another driver in "
+                "CREDIT_WAREHOUSE_URL"
+            ) from None
+        except (sa.exc.ArgumentError, ValueError, TypeError):
+            raise PermanentError(
+                f"{self.describe()}: not a SQLAlchemy URL; correct CREDIT_WAREHOUSE_URL (write :, / and @ of the "
+                "password in percent form)"
+            ) from None
+        if engine.dialect.name == "sqlite":
+            self._check_file(url.database, write=write)
+        return engine
+
+    def _check_file(self, database: str | None, *, write: bool) -> None:
+        if not database or database == ":memory:":
+            raise PermanentError(f"{self.describe()}: name a file; a database in memory is gone when the call ends")
+        path = Path(database)
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not path.is_file():
+            # SQLite would make an empty file and report a missing table.
+            raise PermanentError(
+                f"{self.describe()}: no such file; run `credit-assets generate` or `credit-assets load lending-club "
+                "FILE`, or set CREDIT_WAREHOUSE_URL"
+            )
+
+    def _explained(self, error: sa.exc.SQLAlchemyError, connected: bool) -> Exception:
+        import sqlalchemy as sa
+
+        if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+            if error.connection_invalidated:
+                return TransientError(f"{self.describe()}: the connection was lost ({type(error.orig).__name__})")
+            return self._driver_failed(error.orig, connected)
+        return PermanentError(f"{self.describe()}: {type(error).__name__}: {self._shown(error)}")
+
+    def _driver_failed(self, error: BaseException, connected: bool) -> Exception:
+        classes = {base.__name__ for base in type(error).__mro__}
+        text = self._shown(error)
+        lowered = text.lower()
+        if not connected:
+            if "database is locked" not in lowered and any(part in lowered for part in _REFUSED):
+                return PermanentError(f"{self.describe()} refused the connection: {text}; correct CREDIT_WAREHOUSE_URL")
+            return TransientError(f"{self.describe()} is unreachable: {text}; is the server running?")
+        state = getattr(error, "sqlstate", None) or ""
+        if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
+            return PermanentError(
+                f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "
+                "with the portfolio; nothing was written"
+            )
+        gone = any(part in type(error).__name__.lower() or part in lowered for part in _MISSING)
+        if gone or state in ("42P01", "42703"):
+            return PermanentError(f"{self.describe()}: {text}; correct the portfolio, or run `credit-assets load`")
+        if {"OperationalError", "InterfaceError"} & classes:
+            return TransientError(f"{self.describe()}: {text}")
+        return PermanentError(f"{self.describe()}: {text}")
+
+    def _shown(self, error: BaseException) -> str:
+        """First line of the driver's message, without the password should the driver repeat it."""
+        import sqlalchemy as sa
+
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        password = sa.make_url(self._url).password
+        return lines[0].replace(str(password), "***") if password else lines[0]
+
+
+class _SqlSession(Session):
+    def __init__(self, connection: sa.Connection, until: ExitStack) -> None:
+        self._connection = connection
+        self._dialect = connection.dialect
+        self._until = until
+        self._types: dict[str, dict[str, Any]] = {}
+
+    def identifier(self, name: str) -> str:
+        from sqlalchemy.sql import quoted_name
+
+        # Dialects that fold plain names to upper case (Oracle, Snowflake) quote only what needs it.
+        return quoted_name(name, quote=None if self._dialect.requires_name_normalize else True)
+
+    def stored_as(self, table: str) -> Mapping[str, Stored] | None:
+        import sqlalchemy as sa
+
+        schema, name = split_name(table)
+        try:
+            found = sa.inspect(self._connection).get_columns(self.identifier(name), schema=schema)
+        except sa.exc.NoSuchTableError:
+            return None
+        self._types[table] = {column["name"]: column["type"] for column in found}
+        return {name: self._stored(kind) for name, kind in self._types[table].items()}
+
+    def _stored(self, kind: Any) -> Stored:
+        import sqlalchemy as sa
+
+        if isinstance(kind, sa.DateTime | sa.Date):
+            # SQLite has no such types: it holds ISO text.
+            if self._dialect.name == "sqlite":
+                return "text"
+            return "timestamp" if isinstance(kind, sa.DateTime) else "date"
+        return "text" if isinstance(kind, sa.String) else "other"
+
+    def sorted_text(self, column: Any, stored: Stored) -> Any:
+        import sqlalchemy as sa
+
+        if self._dialect.name != "postgresql":
+            return column
+        return sa.collate(column if stored == "text" else sa.cast(column, sa.Text), "C")
+
+    def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._connection.execute(query)]
+
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+        copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
+        if copied is not None:
+            return Rows(copied, ordered=False)
+        options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
+        result = self._connection.execution_options(**options).execute(query.order_by(*order))
+        return Rows(tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
+
+    def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
+        """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
+        import adbc_driver_manager
+
+        from credit_assets.warehouse.postgres import columns_to_cast, open_stream
+
+        as_text = columns_to_cast(self._types[source.table], source.schema)
+        if as_text is None:
+            return None
+        url = self._connection.engine.url
+        arguments = {"connect_timeout": CONNECT_SECONDS, **self._dialect.create_connect_args(url)[1]}
+        try:
+            rows = open_stream(arguments, query, source, as_text, self._until)
+        except adbc_driver_manager.Error as error:
+            # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
+            _logger.warning(
+                "reading %s row by row, which is slow: the Arrow driver could not connect (%s)",
+                source.table,
+                type(error).__name__,
+            )
+            return None
+        # Not needed beside the other one; left in its transaction, a server may take it for abandoned.
+        self._connection.close()
+        return rows
+
+    def change(self, statement: sa.Executable) -> int:
+        # Without the option an INSERT ... SELECT reports -1.
+        return int(self._connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount)
+
+    def create(self, table: sa.Table) -> None:
+        from sqlalchemy.schema import CreateIndex, CreateTable
+
+        existed = self.stored_as(table.name if table.schema is None else f"{table.schema}.{table.name}") is not None
+        self._connection.execute(CreateTable(table, if_not_exists=True))
+        if not existed:
+            for index in table.indexes:
+                self._connection.execute(CreateIndex(index, if_not_exists=True))
+
+    def lock(self, table: str) -> None:
+        if self._dialect.name == "postgresql":
+            preparer = self._dialect.identifier_preparer
+            quoted = ".".join(preparer.quote_identifier(part) for part in split_name(table) if part)
+            self._connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
+
+    def stage(self, name: str, rows: pa.Table) -> None:
+        import pyarrow as pa
+        import sqlalchemy as sa
+
+        kinds: dict[Any, Any] = {
+            pa.string(): sa.Text(),
+            pa.int64(): sa.BigInteger(),
+            pa.int8(): sa.SmallInteger(),
+            pa.float64(): sa.Double(),
+            pa.bool_(): sa.Boolean(),
+            pa.date32(): sa.Date(),
+        }
+        columns: list[Any] = [sa.Column(self.identifier(field.name), kinds[field.type]) for field in rows.schema]
+        table = sa.Table(
+            self.identifier(name), sa.MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DROP"
+        )
+        self._connection.execute(sa.schema.CreateTable(table))
+        if self._dialect.driver == "psycopg":
+            self._copy(table, rows)
+        else:
+            for batch in rows.to_batches(BATCH_ROWS):
+                self._connection.execute(sa.insert(table), batch.to_pylist())
+
+    def _copy(self, table: sa.Table, rows: pa.Table) -> None:
+        """Arrow to CSV to COPY: text quoted, nulls bare, which is how PostgreSQL's CSV tells '' from NULL."""
+        import pyarrow as pa
+        import pyarrow.csv
+
+        quoted = self._dialect.identifier_preparer.format_table(table)
+        driver = self._connection.connection.driver_connection
+        assert driver is not None
+        with driver.cursor() as cursor, cursor.copy(f"COPY {quoted} FROM STDIN (FORMAT csv)") as copy:
+            for batch in rows.to_batches(BATCH_ROWS):
+                buffer = pa.BufferOutputStream()
+                pyarrow.csv.write_csv(batch, buffer, pyarrow.csv.WriteOptions(include_header=False))
+                copy.write(buffer.getvalue().to_pybytes())
+        # Without statistics the joins that follow are planned for a handful of rows.
+        self._connection.exec_driver_sql(f"ANALYZE {quoted}")

@@ -1,0 +1,122 @@
+"""What a step over a range of days leaves in Dagster: a check result, metadata and a file for each day."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from credit_assets.assets.conventions import daily_result, days_of, retry_transient_only
+from credit_assets.checks import gate_specs
+from credit_assets.instance.home import instance_of
+from credit_assets.ml.data.gate_results import GateResult, detail
+from credit_assets.settings import load_settings
+from credit_assets.storage.io_managers import ParquetIOManager
+from credit_assets.storage.partition_files import stage
+from credit_assets.storage.store import Store
+
+DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
+GATES = {"values": "Values keep the contract.", "volume": "As many as usual."}
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+
+
+def graph(store: Store, faults: dict[str, str]) -> dg.AssetsDefinition:
+    """An asset of one row more each day; `faults` says on which day the gate `values` warns or blocks."""
+
+    @dg.asset(
+        partitions_def=DAYS,
+        io_manager_key="parquet",
+        check_specs=gate_specs("daily", GATES, DAYS),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    @retry_transient_only
+    def daily(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        staged, gates = {}, {}
+        for rows, day in enumerate(days_of(context), 1):
+            fault: Any = faults.get(day.isoformat())
+            values = GateResult(
+                "values", not fault, fault or "error", 7, "0 rows", "broken" if fault else "kept",
+                (detail("income", "below 0", 7),) if fault else (),
+            )  # fmt: skip
+            gates[day] = (values, GateResult("volume", True, "warn", rows, "at least 1", "in line"))
+            table = pa.table({"x": [float(n) for n in range(rows)]})
+            staged[day] = stage(store, store.path("daily", f"{day}.parquet"), table, gates[day])
+        return daily_result(context, staged, gates, {day: {"of": day.isoformat()} for day in staged})
+
+    return daily
+
+
+def run(tmp_path: Path, faults: dict[str, str], last: str) -> tuple[bool, dict[str, Any], dict[str, Any]]:
+    """Success; by check its result of each partition; and the metadata of each partition."""
+    store = Store(str(tmp_path / "store"))
+    settings = load_settings(home=tmp_path, dagster_home=tmp_path / "dagster")
+    with instance_of(settings) as instance:
+        tags = {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": last}
+        done = dg.materialize(
+            [graph(store, faults)],
+            resources={"parquet": ParquetIOManager(store)},
+            tags=tags,
+            instance=instance,
+            raise_on_error=False,
+        )
+        found: dict[str, Any] = {}
+        for name in GATES:
+            key = dg.AssetCheckKey(dg.AssetKey("daily"), name)
+            history = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+            assert len({record.partition for record in history}) == len(history)
+            found[name] = {record.partition: (record.status.value, record.evaluation) for record in history}
+        records = instance.fetch_materializations(dg.AssetKey("daily"), limit=100).records
+        metadata = {record.partition_key: record.asset_materialization.metadata for record in records}
+    return done.success, found, metadata
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+
+
+def test_every_day_of_a_range_has_its_own_results(tmp_path: Path) -> None:
+    success, found, metadata = run(tmp_path, {"2024-01-03": "warn"}, "2024-01-05")
+    assert success
+    days = [f"2024-01-0{n}" for n in range(1, 6)]
+    assert sorted(found["values"]) == sorted(found["volume"]) == sorted(metadata) == days
+    for n, day in enumerate(days, 1):
+        status, values = found["values"][day]
+        assert (status, values.partition) == ("FAILED" if n == 3 else "SUCCEEDED", day)
+        assert found["volume"][day][1].metadata["value"].value == str(n)
+        assert metadata[day]["dagster/row_count"].value == n
+        assert metadata[day]["of"].value == day
+    warned = found["values"]["2024-01-03"][1]
+    assert warned.severity == dg.AssetCheckSeverity.WARN
+    assert warned.description == "2024-01-03: broken"
+    assert warned.metadata["offending"].records[0].data == {"column": "income", "problem": "below 0", "count": "7"}
+
+
+def test_a_day_that_blocks_stops_the_run_and_leaves_the_others_verdicts(tmp_path: Path) -> None:
+    success, found, _ = run(
+        tmp_path, {"2024-01-02": "error", "2024-01-04": "error", "2024-01-01": "warn"}, "2024-01-05"
+    )
+    assert not success
+    assert {day: status for day, (status, _) in found["values"].items()} == {
+        "2024-01-01": "FAILED",
+        "2024-01-02": "FAILED",
+        "2024-01-03": "SUCCEEDED",
+        "2024-01-04": "FAILED",
+        "2024-01-05": "SUCCEEDED",
+    }
+    blocking = dg.AssetCheckSeverity.ERROR
+    failed = {day for day, (_, result) in found["values"].items() if not result.passed and result.severity == blocking}
+    assert failed == {"2024-01-02", "2024-01-04"}
+
+
+def test_a_single_day_has_a_result_of_its_partition(tmp_path: Path) -> None:
+    success, found, metadata = run(tmp_path, {}, "2024-01-01")
+    assert success
+    assert {name: list(results) for name, results in found.items()} == {name: ["2024-01-01"] for name in GATES}
+    assert metadata["2024-01-01"]["gates"].value == "2 passed"
+    assert found["values"]["2024-01-01"][1].description == "kept"
+    assert date.fromisoformat(metadata["2024-01-01"]["of"].value) == date(2024, 1, 1)

@@ -1,0 +1,250 @@
+"""The drift report of a day, with the real store, MLflow and Dagster instance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from credit_assets.assets.drift import drift_assets, drift_records, feature_table, points_of
+from credit_assets.failures import PermanentError
+from credit_assets.instance.home import instance_of
+from credit_assets.ml.evidence.drift import REFERENCE_FILE
+from credit_assets.partitions import daily_partitions
+from credit_assets.settings import load_settings
+from credit_assets.storage.store import Store
+from credit_assets_tests.assets.test_pipeline import SMALL, House, build_house, fast_forward, write_book
+from credit_assets_tests.support.synthetic import canonical_book
+
+pytestmark = pytest.mark.slow
+
+START, END, TRAINED = date(2024, 1, 1), date(2024, 4, 30), date(2024, 3, 31)
+# The day on which the applicants become other people.
+BREAK = date(2024, 4, 12)
+
+
+def shifted_book() -> tuple[Any, Any]:
+    """About 50 loans a day; from BREAK on three inquiries more, half the limits unknown and a purpose never seen."""
+    applications, outcomes = fast_forward(canonical_book(6_000, START, END, seed=7))
+    after = pd.to_datetime(applications["application_date"]) >= pd.Timestamp(BREAK)
+    applications.loc[after, "inquiries_6m"] += 3
+    applications.loc[after & (applications.index % 2 == 0), "credit_limit"] = None
+    applications.loc[after & (applications.index % 5 == 0), "purpose"] = "wedding"
+    return applications, outcomes
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    settings = load_settings(home=tmp_path_factory.mktemp("house"), variants="lightgbm", **SMALL)
+    write_book(settings, *shifted_book())
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DAGSTER_HOME", str(settings.dagster_dir))
+        with instance_of(settings) as instance:
+            house = build_house(settings, instance)
+            report = house.replay.run(START, END, "month-end", train_from=TRAINED)
+            assert [training.promoted for training in report.trainings][:1] == [True]
+            yield house
+
+
+def report(house: House, first: date, last: date | None = None, **overrides: Any) -> dict[str, Any]:
+    """Materialize the reports of first .. last in one run; the record of the last day."""
+    last = last or first
+    settings = house.settings.model_copy(update=overrides)
+    resources = house.replay.definitions.resources or {}
+    result = dg.materialize(
+        drift_assets(settings, daily_partitions(settings)),
+        instance=house.instance,
+        resources=dict(resources),
+        raise_on_error=False,
+        **(
+            {"partition_key": first.isoformat()}
+            if first == last
+            else {
+                "tags": {
+                    "dagster/asset_partition_range_start": first.isoformat(),
+                    "dagster/asset_partition_range_end": last.isoformat(),
+                }
+            }
+        ),
+    )
+    if not result.success:
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        data = failure.step_failure_data
+        assert data.user_failure_data is not None
+        raise PermanentError(str(data.user_failure_data.description))
+    store: Store = house.replay.store
+    return dict(store.read_record(store.path("drift_report", f"{last}.json")))
+
+
+def records(house: House, days: Sequence[date], store: Store | None = None, **overrides: Any) -> dict[str, Any]:
+    settings = house.settings.model_copy(update=overrides)
+    return drift_records(settings, days, store or house.replay.store, house.replay.registry)
+
+
+def test_before_the_shift_the_report_is_stable_and_pools_small_days(house: House) -> None:
+    record = report(house, BREAK - timedelta(1))
+    assert (record["verdict"], record["shifted"], record["watch"]) == ("stable", [], []), record["why"]
+    assert record["champion"] == "1"
+    assert 500 <= record["rows"] < 600
+    assert 8 <= record["days"] <= 13
+    assert record["to"] == "2024-04-11"
+    assert record["from"] == (date(2024, 4, 12) - timedelta(record["days"])).isoformat()
+    # The model scores from the first of April on; all eleven days are its own.
+    assert record["score_rows"] == record["rows"]
+    kinds = {one["name"]: (one["kind"], one["test"]) for one in record["features"]}
+    assert kinds["purpose"] == ("category", "chi2")
+    assert kinds["score"] == ("score", "ks")
+    assert set(kinds) == {*house.settings.portfolio_contract.feature_names, "score"}
+    assert set(record) == {
+        "day", "champion", "from", "to", "days", "rows", "score_rows", "verdict", "why", "shifted", "watch", "features",
+    }  # fmt: skip
+
+
+def test_after_the_shift_it_says_what_has_shifted(house: House) -> None:
+    record = report(house, date(2024, 4, 28))
+    assert record["verdict"] == "shifted"
+    assert {"inquiries_6m", "credit_limit", "purpose", "score"} <= set(record["shifted"])
+    assert not {"annual_income", "loan_amount", "debt_to_income"} & {*record["shifted"], *record["watch"]}
+    features = {one["name"]: one for one in record["features"]}
+    assert features["purpose"]["new_levels"] == ["wedding"]
+    assert features["purpose"]["new_level_share"] == pytest.approx(0.2, abs=0.05)
+    assert features["credit_limit"]["missing_share"] > 0.4 > features["credit_limit"]["missing_reference"]
+    assert "inquiries_6m" in record["why"]
+
+
+def test_the_shift_is_seen_within_days(house: House) -> None:
+    days = [BREAK + timedelta(n) for n in range(-6, 8)]
+    verdicts = [record["verdict"] for record in records(house, days).values()]
+    first = verdicts.index("shifted")
+    assert set(verdicts[:6]) == {"stable"}
+    assert days[first] <= BREAK + timedelta(4)
+    assert set(verdicts[first:]) == {"shifted"}
+
+
+def test_a_range_gives_what_its_days_give_and_the_same_again(house: House) -> None:
+    first, last = date(2024, 3, 28), date(2024, 4, 6)
+    folder = Path(house.settings.store) / "drift_report"
+
+    def contents() -> dict[str, bytes]:
+        days = [(first + timedelta(n)).isoformat() for n in range((last - first).days + 1)]
+        return {day: (folder / f"{day}.json").read_bytes() for day in days}
+
+    report(house, first, last)
+    in_one_run = contents()
+    for day in (first, date(2024, 4, 1), last):
+        report(house, day)
+    assert contents() == in_one_run
+    event = house.instance.get_event_records(
+        dg.EventRecordsFilter(
+            dg.DagsterEventType.ASSET_MATERIALIZATION, dg.AssetKey("drift_report"), asset_partitions=[last.isoformat()]
+        ),
+        limit=1,
+    )[0].asset_materialization
+    assert event is not None
+    assert event.metadata["verdict"].value == json.loads(in_one_run[last.isoformat()])["verdict"]
+    assert "| feature | verdict |" in str(event.metadata["features"].value)
+
+
+def test_without_a_champion_nothing_is_known(house: House) -> None:
+    record = report(house, date(2024, 3, 31))
+    assert (record["verdict"], record["champion"], record["features"]) == ("unknown", None, [])
+    assert "no champion is in force" in record["why"]
+    # The day after, features are judged on the days before the champion; its own scores are too few yet.
+    record = report(house, date(2024, 4, 1))
+    assert (record["verdict"], record["champion"]) == ("stable", "1")
+    assert 0 < record["score_rows"] < 100
+    assert record["features"][-1]["verdict"] == "unknown"
+
+
+def test_too_few_rows_in_the_window_are_unknown(house: House) -> None:
+    day = date(2024, 4, 28)
+    record = report(house, day, drift_min_rows=3000)
+    assert (record["verdict"], record["days"], record["from"]) == ("unknown", 30, "2024-03-30")
+    assert f"{record['rows']} rows, fewer than 3000" in record["why"]
+    # Never before the first partition: 120 days would begin in the year before.
+    record = records(house, [day], drift_min_rows=50_000, drift_window_days=180)[day.isoformat()]
+    assert (record["from"], record["verdict"]) == ("2024-01-01", "unknown")
+    report(house, day)
+
+
+class CountingStore(Store):
+    """A store that tells what was read."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.tables: list[tuple[str, str]] = []
+
+    def open_table(self, path: Any) -> Any:
+        self.tables.append((path.parent.name, path.stem))
+        return super().open_table(path)
+
+
+def test_each_partition_is_read_once_and_none_that_is_not_needed(house: House) -> None:
+    store = CountingStore(house.settings.store)
+    days = [date(2024, 4, 10) + timedelta(n) for n in range(10)]
+    found = records(house, days, store)
+    assert len(store.tables) == len(set(store.tables))
+    first = found["2024-04-10"]["from"]
+    assert {asset for asset, _ in store.tables} == {"processed_features", "loan_scores"}
+    assert min(day for _, day in store.tables) == first
+    store.tables.clear()
+    # A day that is large enough alone is all that is read.
+    records(house, days[-1:], store, drift_min_rows=20)
+    assert sorted(store.tables) == [("loan_scores", "2024-04-19"), ("processed_features", "2024-04-19")]
+
+
+def test_a_partition_that_is_missing_is_named(house: House) -> None:
+    path = house.replay.store.path("processed_features", "2024-04-15.parquet")
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        with pytest.raises(PermanentError, match=r"processed_features: 1 of \d+ partitions .* \(2024-04-15\)"):
+            report(house, date(2024, 4, 16))
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_model_without_a_reference_is_unknown_and_a_damaged_one_fails(house: House) -> None:
+    registry = house.replay.registry
+    place = registry.download(registry.version("1")) / REFERENCE_FILE
+    content = place.read_bytes()
+    try:
+        place.write_bytes(content[:200])
+        with pytest.raises(PermanentError, match=f"{REFERENCE_FILE} cannot be read as a drift reference"):
+            report(house, date(2024, 4, 9))
+        place.unlink()
+        record = report(house, date(2024, 4, 9))
+        assert (record["verdict"], record["champion"]) == ("unknown", "1")
+        assert "registered before models kept a drift reference" in record["why"]
+    finally:
+        place.write_bytes(content)
+    assert report(house, date(2024, 4, 9))["verdict"] == "stable"
+
+
+def test_scores_of_the_champion_beside_a_challenger_count_and_those_of_others_do_not() -> None:
+    scores = pd.DataFrame(
+        {
+            "score": [600.0, 610.0, 620.0, 630.0],
+            "model_version": ["1", "2", "2", "0"],
+            "other_score": [500.0, 510.0, None, None],
+            "other_version": ["2", "1", "3", None],
+        }
+    )
+    assert points_of(scores, "1").tolist() == [600.0, 510.0]
+    assert points_of(scores, "2").tolist() == [500.0, 610.0, 620.0]
+    assert points_of(scores.iloc[:0], "1").tolist() == []
+
+
+def test_the_table_has_the_largest_change_first(house: House) -> None:
+    record = records(house, [date(2024, 4, 28)])["2024-04-28"]
+    lines = feature_table(record).splitlines()
+    assert len(lines) == 2 + len(record["features"])
+    sizes = [float(line.split("|")[3]) for line in lines[2:]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert feature_table({"features": []}).count("\n") == 1

@@ -1,0 +1,447 @@
+"""The whole graph on a small book, with the real warehouse, store, MLflow and Dagster instance."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from credit_assets.cli.models import ask, models_record
+from credit_assets.cli.replay import BACKFILLED, Replay, failures, ranges, training_days
+from credit_assets.failures import PermanentError
+from credit_assets.instance.home import instance_of
+from credit_assets.ledger.deployment import ACTOR
+from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.data.schemas import applications_schema, outcomes_schema, to_table
+from credit_assets.ml.learners import VARIANTS
+from credit_assets.ml.learners.lightgbm import LightGBMVariant
+from credit_assets.settings import Settings, load_settings
+from credit_assets.warehouse import open_warehouse
+from credit_assets_tests.support.synthetic import canonical_book, give_me_some_credit_book
+
+START, END = date(2024, 1, 1), date(2024, 4, 30)
+# A window of 30 days and small trees: every stage runs as it does in production, in seconds.
+SMALL: dict[str, Any] = {
+    "start_date": START,
+    "performance_window_days": 30,
+    "lookback_days": 60,
+    "max_rounds": 60,
+    "early_stopping_rounds": 10,
+    "variant_params": {
+        "xgboost": {"learning_rate": 0.1, "max_depth": 3},
+        "lightgbm": {"num_leaves": 7},
+        "catboost": {"depth": 3, "learning_rate": 0.1},
+    },
+    "max_ece": 0.2,
+    "min_auc": 0.52,
+    "retries": 0,
+}
+
+
+@dataclass
+class House:
+    settings: Settings
+    instance: dg.DagsterInstance
+    replay: Replay
+
+    def train(self, day: date, **more: Any) -> Any:
+        return self.replay.run(day, day, "last", **more).trainings[0]
+
+    def hashes(self) -> dict[str, str]:
+        root = Path(self.settings.store)
+        return {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        }
+
+    def versions(self) -> list[str]:
+        return [version["version"] for version in models_record(self.settings)["versions"]]
+
+
+def write_book(settings: Settings, applications: Any, outcomes: Any) -> None:
+    portfolio = settings.portfolio_contract
+    warehouse = open_warehouse(settings.warehouse)
+    settings.home_dir.mkdir(parents=True, exist_ok=True)
+    warehouse.create_tables(portfolio)
+    warehouse.write(
+        portfolio,
+        to_table(applications, applications_schema(portfolio)),
+        to_table(outcomes, outcomes_schema(portfolio)),
+    )
+
+
+def fast_forward(book: tuple[Any, Any], portfolio: Any = None) -> tuple[Any, Any]:
+    """The book with outcomes that become known twelve times as fast, so that a window of 30 days stands for a year."""
+    import pandas as pd
+
+    contract = load_portfolio(portfolio)
+    applications, outcomes = book
+    names = contract.outcomes
+    applied = outcomes[names.id].map(applications.set_index(contract.id_column)[contract.date_column])
+    delay = (pd.to_datetime(outcomes[names.date]) - pd.to_datetime(applied)) // 12
+    known = (pd.to_datetime(applied) + delay).dt.normalize()
+    return applications, outcomes.assign(**{names.date: known})
+
+
+def build_house(settings: Settings, instance: dg.DagsterInstance) -> House:
+    return House(settings, instance, Replay(settings, instance))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A book of 6,000 loans, ingested, with one model trained as of 31 March."""
+    home = tmp_path_factory.mktemp("house")
+    settings = load_settings(home=home, **SMALL)
+    write_book(settings, *fast_forward(canonical_book(6_000, START, END, seed=7)))
+    before = os.environ.get("DAGSTER_HOME")
+    with instance_of(settings) as instance:
+        house = build_house(settings, instance)
+        house.report = house.replay.run(START, END, "none")  # type: ignore[attr-defined]
+        house.first = house.train(date(2024, 3, 31))  # type: ignore[attr-defined]
+        yield house
+    os.environ.pop("DAGSTER_HOME", None)
+    if before:
+        os.environ["DAGSTER_HOME"] = before
+
+
+@pytest.mark.slow
+def test_the_first_model_is_registered_promoted_and_scores_from_the_next_day(house: House) -> None:
+    first = house.first  # type: ignore[attr-defined]
+    assert (first.status, first.promoted, first.version) == ("registered", True, "1"), first.reason
+    assert 0.55 < first.metrics["auc"] < 0.95
+    house.replay.run(START, END, "none")
+    rows = {day: house.replay.store.row_count("loan_scores", day) for day in house.replay.store.days("loan_scores")}
+    assert rows["2024-03-31"] == 0
+    assert rows["2024-04-01"] > 0
+    scores = house.replay.store.read_partitions("loan_scores", ["2024-04-01"]).to_pandas()
+    assert scores["pd"].between(0, 1, inclusive="neither").all()
+    assert set(scores["model_version"]) == {"1"}
+    assert scores["pd"].corr(scores["score"], method="spearman") == pytest.approx(-1)
+
+
+@pytest.mark.slow
+def test_the_same_again_changes_nothing(house: House) -> None:
+    house.replay.run(START, END, "none")
+    files, versions = house.hashes(), house.versions()
+    report = house.replay.run(START, END, "none")
+    assert (report.ingested, report.scored, report.runs) == (0, 0, 0)
+    again = house.replay.run(date(2024, 3, 25), date(2024, 3, 31), "last", again=True)
+    assert again.runs > 0
+    assert again.trainings[0].promoted
+    assert house.hashes() == files
+    assert house.versions() == versions
+
+
+@pytest.mark.slow
+def test_a_later_model_needs_the_improvement_and_an_older_one_never_takes_the_alias(house: House) -> None:
+    later = rebuilt(house, min_improvement=0.5).train(date(2024, 4, 15))
+    assert later.status == "rejected"
+    assert "0.5" in later.reason
+    older = house.train(date(2024, 3, 20))
+    assert older.status == "registered"
+    assert not older.promoted
+    champion = next(v for v in models_record(house.settings)["versions"] if "champion" in v["aliases"])
+    assert champion["as_of"] == "2024-03-31"
+    record = house.replay.store.read_record(house.replay.store.path("trained_model", "2024-04-15.json"))
+    difference = record["champion"]["difference"]
+    assert difference["ci_low"] <= difference["difference"] <= difference["ci_high"]
+    assert record["champion"]["version"] == "1"
+
+
+@pytest.mark.slow
+def test_a_registered_version_carries_what_a_validator_needs(house: House) -> None:
+    registry = house.replay.definitions.resources["registry"]
+    version = registry.version("1")
+    for tag in ("variant", "test_from", "data_hash", "auc"):
+        assert version.tags[tag]
+    assert version.as_of == date(2024, 3, 31)
+    assert len(version.fingerprint) == 64
+
+
+@pytest.mark.slow
+def test_moves_by_hand_are_recorded_and_guarded(house: House) -> None:
+    settings, instance = house.settings, house.instance
+    move = {"by": "a validator", "effective_from": date(2024, 4, 20)}
+    if "2" not in house.versions():
+        house.train(date(2024, 3, 20))
+    with pytest.raises(PermanentError, match="--reason"):
+        ask(settings, instance, "promote", "1", reason=" ", **move)
+    with pytest.raises(PermanentError, match="name a person"):
+        ask(settings, instance, "promote", "1", reason="try", **{**move, "by": ACTOR})
+    with pytest.raises(PermanentError, match="older than the champion"):
+        ask(settings, instance, "promote", "2", reason="try", **move)
+    with pytest.raises(PermanentError, match="was never champion"):
+        ask(settings, instance, "rollback", "2", reason="try", **move)
+    with pytest.raises(PermanentError, match="no former champion"):
+        ask(settings, instance, "rollback", None, reason="try", **move)
+    with pytest.raises(PermanentError, match="no model is on trial"):
+        ask(settings, instance, "approve", None, reason="try", **move)
+    with pytest.raises(PermanentError, match="99"):
+        ask(settings, instance, "promote", "99", reason="try", **move)
+    record = ask(settings, instance, "promote", "1", reason="review of April", **move)
+    assert (record["move"], record["from"], record["to"]) == ("promote", "1", "1")
+    # The pipeline's own move of March, seen by Dagster once somebody looked; the request itself moved nothing.
+    event = instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
+    assert event is not None
+    metadata = event.asset_materialization.metadata
+    assert (metadata["number"].value, metadata["from"].value, metadata["to"].value) == (1, "none", "1")
+    assert metadata["by"].value == ACTOR
+
+
+@pytest.mark.slow
+def test_gates_and_data_versions_stand_in_the_event_log(house: House) -> None:
+    house.replay.run(date(2024, 3, 30), date(2024, 3, 30), "none", again=True)
+    event = house.instance.get_latest_materialization_event(dg.AssetKey("raw_loan_data"))
+    assert event is not None
+    materialization = event.asset_materialization
+    assert materialization is not None
+    assert materialization.partition == "2024-03-30"
+    assert materialization.tags["dagster/data_version"] == materialization.metadata["content_hash"].value
+    assert materialization.metadata["dagster/row_count"].value > 0
+
+
+@pytest.mark.slow
+def test_a_replay_asks_for_days_that_exist(house: House) -> None:
+    with pytest.raises(PermanentError, match="CREDIT_START_DATE"):
+        house.replay.run(date(2023, 12, 1), date(2024, 1, 5), "none")
+    with pytest.raises(PermanentError, match="lies after"):
+        house.replay.run(END, START, "none")
+
+
+# Houses of their own: what is done to them must not be met by the tests above.
+
+
+@pytest.fixture
+def own_house(tmp_path: Path) -> Iterator[Any]:
+    opened: list[Any] = []
+
+    def build(applications: Any, outcomes: Any, **overrides: Any) -> House:
+        settings = load_settings(home=tmp_path / "home", **{**SMALL, **overrides})
+        write_book(settings, applications, outcomes)
+        context = instance_of(settings)
+        opened.append(context)
+        return build_house(settings, context.__enter__())
+
+    yield build
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+def rebuilt(house: House, **overrides: Any) -> House:
+    """The same home with other settings, as after a new deployment."""
+    return build_house(load_settings(home=house.settings.home, **{**SMALL, **overrides}), house.instance)
+
+
+@pytest.mark.slow
+def test_a_replay_decides_trials_on_the_day_on_which_they_end(own_house: Any) -> None:
+    trial = {"shadow_days": 5, "shadow_min_loans": 50, "shadow_min_correlation": -1, "shadow_max_psi": 100}
+    house = own_house(
+        *fast_forward(canonical_book(4_000, START, END, seed=7)),
+        **trial,
+        promotion="shadow",
+        variants=("lightgbm",),
+        refresh_margin=0.49,
+    )
+    # A refresh with a wide margin passes whatever its AUC is.
+    for day in ("2024-04-15", "2024-04-30"):
+        house.replay.definitions.resources["claims"].claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
+    report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
+    assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
+    registry = house.replay.registry
+    assert registry.history("champion") == (
+        ("1", date(2024, 4, 1), date(2024, 4, 20)),
+        ("2", date(2024, 4, 21), None),
+    )
+    assert registry.history("shadow") == (
+        ("2", date(2024, 4, 16), date(2024, 4, 20)),
+        ("3", date(2024, 5, 1), None),
+    )
+    days = ["2024-04-15", "2024-04-20", "2024-04-21"]
+    scores = house.replay.store.read_partitions("loan_scores", days).to_pandas()
+    by_day = scores.groupby(scores["application_date"].astype(str))[["model_version", "other_version"]].agg(
+        lambda column: set(column)
+    )
+    assert by_day.to_dict("index") == {
+        "2024-04-15": {"model_version": {"1"}, "other_version": {None}},
+        "2024-04-20": {"model_version": {"1"}, "other_version": {"2"}},
+        "2024-04-21": {"model_version": {"2"}, "other_version": {None}},
+    }
+    moved = house.instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
+    assert moved.asset_materialization.metadata["reason"].value.startswith("promote: ")
+    files = house.hashes()
+    assert house.replay.run(START, END, "15", train_from=date(2024, 3, 31)).runs == 0
+    assert house.hashes() == files
+
+
+@pytest.mark.slow
+def test_a_rejected_day_stops_its_run_and_every_other_one(own_house: Any) -> None:
+    applications, outcomes = canonical_book(300, START, date(2024, 1, 10), seed=1)
+    day = applications["application_date"] == applications["application_date"].min()
+    # Above the share that a day may lose to quarantine.
+    applications.loc[day, "interest_rate"] = 900.0
+    house = own_house(applications, outcomes)
+    with pytest.raises(PermanentError, match="quarantined_share"):
+        house.replay.run(START, date(2024, 1, 5), "none")
+    result = house.replay.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=house.instance,
+        partition_key="2024-01-01",
+        asset_selection=[dg.AssetKey("processed_features")],
+        raise_on_error=False,
+    )
+    assert not result.success
+    ((gate, why),) = failures(result)
+    assert not gate
+    assert "raw_loan_data 2024-01-01 was rejected by its gate" in why
+    aside = house.replay.store.path("quarantine", "raw_loan_data", "2024-01-01.parquet")
+    assert aside.exists()
+
+
+@pytest.mark.slow
+def test_an_empty_day_is_a_valid_partition(own_house: Any) -> None:
+    applications, outcomes = canonical_book(200, START, date(2024, 1, 5), seed=1)
+    applications = applications[applications["application_date"] != applications["application_date"].min()]
+    house = own_house(applications, outcomes)
+    report = house.replay.run(START, date(2024, 1, 5), "none")
+    assert report.ingested == 5
+    assert house.replay.store.row_count("raw_loan_data", "2024-01-01") == 0
+    (volume,) = [g for g in house.replay.store.gates("raw_loan_data", "2024-01-01") if g.name == "volume"]
+    assert (volume.passed, volume.severity) == (False, "warn")
+
+
+@pytest.mark.slow
+def test_too_few_bads_block_the_training_and_say_so(own_house: Any) -> None:
+    house = own_house(*canonical_book(300, START, END, seed=3))
+    outcome = house.replay.run(START, date(2024, 4, 1), "last").trainings[0]
+    assert outcome.status == "blocked"
+    assert "enough_outcomes" in outcome.reason
+    assert house.versions() == []
+
+
+class BrokenVariant(LightGBMVariant):
+    """A learner whose library refuses the data."""
+
+    name = "broken"
+    label = "Broken"
+
+    def _fit(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.refused(RuntimeError("no split found"))
+
+
+@pytest.mark.slow
+def test_a_variant_that_fails_fails_the_run_with_its_name_or_lets_the_others_go_on(
+    own_house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = own_house(*fast_forward(canonical_book(6_000, START, END, seed=7)))
+    house.replay.run(START, date(2024, 3, 31), "none")
+    # Adding a variant is one entry; nothing else knows it.
+    monkeypatch.setitem(VARIANTS, "broken", BrokenVariant())
+    broken = rebuilt(house, variants="xgboost,broken")
+    with pytest.raises(PermanentError, match=r"broken_candidate: variant broken failed: .* no split found"):
+        broken.train(date(2024, 3, 31))
+    tolerant = rebuilt(house, variants="xgboost,broken", on_variant_failure="continue")
+    outcome = tolerant.train(date(2024, 3, 31))
+    assert outcome.status == "registered"
+    record = tolerant.replay.store.read_record(tolerant.replay.store.path("trained_model", "2024-03-31.json"))
+    assert record["failed_variants"] == ["broken"]
+
+
+@pytest.mark.slow
+def test_replaying_an_old_day_after_the_world_has_moved_on_gives_identical_bytes(own_house: Any) -> None:
+    as_of = date(2024, 3, 31)
+    applications, outcomes = fast_forward(canonical_book(6_000, START, END, seed=7))
+    import pandas as pd
+
+    known = outcomes[pd.to_datetime(outcomes["outcome_date"]).dt.date <= as_of]
+    before = applications[pd.to_datetime(applications["application_date"]).dt.date <= as_of]
+    house = own_house(before, known)
+    house.replay.run(START, as_of, "last")
+    name = "training_set/2024-03-31.parquet"
+    first = house.hashes()[name]
+    # Everything that became known later arrives, and the day is run again from the warehouse on.
+    write_book(house.settings, applications, outcomes)
+    house.replay.run(START, as_of, "last", again=True)
+    assert house.hashes()[name] == first
+    assert house.versions() == ["1"]
+
+
+@pytest.mark.slow
+def test_another_lender_needs_only_a_portfolio_file(tmp_path: Path, own_house: Any) -> None:
+    portfolio = Path(__file__).parents[1] / "data" / "give_me_some_credit.yaml"
+    house = own_house(
+        *fast_forward(give_me_some_credit_book(6_000, START, END, seed=5), portfolio), portfolio=portfolio
+    )
+    outcome = house.replay.run(START, date(2024, 3, 31), "last").trainings[0]
+    assert outcome.status == "registered", outcome.reason
+    features = house.replay.store.read_partitions("processed_features", ["2024-03-01"])
+    assert "MonthlyIncome" in features.column_names
+    assert not set(house.settings.portfolio_contract.protected_columns) & set(features.column_names)
+    assert isinstance(features, pa.Table)
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("none", []),
+        ("last", ["2024-04-05"]),
+        ("month-end", ["2024-02-29", "2024-03-31"]),
+        ("quarter-end", ["2024-03-31"]),
+        ("20", ["2024-02-25", "2024-03-16", "2024-04-05"]),
+    ],
+)
+def test_training_days(when: str, expected: list[str]) -> None:
+    assert [str(day) for day in training_days(date(2024, 2, 10), date(2024, 4, 5), when)] == expected
+
+
+@pytest.mark.parametrize("when", ["weekly", "0", "-3", ""])
+def test_training_days_refuse_what_they_do_not_know(when: str) -> None:
+    with pytest.raises(PermanentError, match="use none, last, every, month-end, quarter-end or a number"):
+        training_days(START, END, when)
+
+
+def test_ranges_split_at_gaps_and_at_the_longest() -> None:
+    days = [date(2024, 1, d) for d in (1, 2, 3, 4, 6, 7)]
+    assert [(a.day, b.day) for a, b in ranges(days, longest=3)] == [(1, 3), (4, 4), (6, 7)]
+    assert list(ranges([], longest=3)) == []
+
+
+def test_a_backfill_makes_what_is_missing_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    settings = load_settings(home=tmp_path / "home", **{**SMALL, "days_per_run": 4})
+    last = date(2024, 1, 10)
+    write_book(settings, *canonical_book(300, START, last, seed=3))
+    with instance_of(settings) as instance:
+        house = House(settings, instance, Replay(settings, instance))
+        for assets, why in (
+            (("training_set", "loan_scores"), "training_set cannot be made for a range .* processed_features"),
+            (("nothing",), "nothing cannot be made"),
+            ((), "no asset cannot be made"),
+        ):
+            with pytest.raises(PermanentError, match=why):
+                house.replay.backfill(START, last, assets)
+        assert not Path(settings.store).exists()
+        report = house.replay.backfill(START, date(2024, 1, 9))
+        assert (report.runs, report.ingested, report.scored) == (3, 9, 9)
+        assert {run.tags["dagster/asset_partition_range_end"] for run in instance.get_runs()} == {
+            "2024-01-04",
+            "2024-01-08",
+            "2024-01-09",
+        }
+        before = house.hashes()
+        assert {name.split("/")[0] for name in before if name.endswith(".parquet")} == {*BACKFILLED}
+        assert house.replay.backfill(START, last).runs == 1
+        assert house.replay.backfill(START, last).runs == 0
+        assert house.replay.backfill(START, last, ("raw_loan_data",), again=True).runs == 3
+        after = house.hashes()
+        assert {name: after[name] for name in before if name.endswith(".parquet")} == {
+            name: digest for name, digest in before.items() if name.endswith(".parquet")
+        }
+        assert house.versions() == []

@@ -1,0 +1,170 @@
+"""What doctor says on a cluster, asked over HTTPS of an endpoint that allows, denies, or is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from credit_assets.cli.cluster import RIGHTS, misfit
+from credit_assets.cli.doctor import diagnose
+from credit_assets.cli.findings import Finding
+from credit_assets.profiles import PROFILES, Profile, Toleration
+from credit_assets.settings import Settings, load_settings
+from credit_assets_tests.cluster.test_step_jobs import objects
+from credit_assets_tests.support.kube_api import Cluster
+
+GPU_NODE = {
+    "metadata": {"name": "gpu-0", "labels": {"gpu-type": "a100"}},
+    "spec": {"taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]},
+    "status": {"allocatable": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"}},
+}
+CPU_NODE = {
+    "metadata": {"name": "cpu-0", "labels": {}},
+    "spec": {},
+    "status": {"allocatable": {"cpu": "7900m", "memory": "33000000Ki"}},
+}
+REVIEWS = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+NODES = "GET /api/v1/nodes"
+CLASSES = "GET /apis/scheduling.k8s.io/v1/priorityclasses"
+
+
+@dataclass
+class Place:
+    cluster: Cluster
+    settings: Settings
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def deny(self, *resources: str) -> None:
+        def review(body: dict[str, Any]) -> dict[str, Any]:
+            wants = body["spec"]["resourceAttributes"]
+            self.asked.append((wants["verb"], wants["resource"]))
+            assert wants["namespace"] == "credit"
+            return {**body, "status": {"allowed": wants["resource"] not in resources}}
+
+        self.cluster.answers[REVIEWS] = review
+
+    def offer(self, *nodes: dict[str, Any]) -> None:
+        self.cluster.answers[NODES] = {"apiVersion": "v1", "kind": "NodeList", "metadata": {}, "items": list(nodes)}
+
+    def classes(self, *names: str) -> None:
+        items = [{"metadata": {"name": name}, "value": 1} for name in names]
+        self.cluster.answers[CLASSES] = {"kind": "PriorityClassList", "metadata": {}, "items": items}
+
+    def found(self, **values: Any) -> dict[str, Finding]:
+        settings = load_settings(home=self.settings.home, dagster_home=self.settings.dagster_home, **values)
+        return {one.name: one for one in diagnose(settings) if one.kind == "check"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    monkeypatch.setenv("CREDIT_EXECUTOR", "k8s")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with Cluster(tmp_path) as cluster:
+        config = {"run_launcher": cluster.instance_config(home), "telemetry": {"enabled": False}}
+        (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+        found = Place(cluster, load_settings(home=tmp_path / "home", dagster_home=home))
+        found.deny()
+        found.offer(GPU_NODE, CPU_NODE)
+        found.classes()
+        yield found
+
+
+def test_what_is_right_and_what_is_local(place: Place) -> None:
+    found = place.found()
+    assert found["cluster rights"].status == "ok"
+    assert found["cluster rights"].value == f"all {len(RIGHTS)} in namespace credit"
+    assert place.asked == [(verb, resource) for verb, _, resource, _ in RIGHTS]
+    assert found["nodes"].value == "small, data, train-cpu, train-gpu each fit one of 2"
+    assert found["priority classes"].value == "none are named"
+    # The instance of this test is in files, which pods would not share.
+    assert found["cluster instance"].status == "fail"
+    assert "which pods do not share" in found["cluster instance"].value
+    assert found["executor"].status == "fail"
+
+
+def test_what_may_not_be_done_is_named_with_what_mends_it(place: Place) -> None:
+    place.deny("jobs", "events")
+    rights = place.found()["cluster rights"]
+    assert rights.status == "fail"
+    assert "may not create jobs, get jobs, get jobs/status, list jobs, delete jobs, list events" in rights.value
+    assert "helm/templates/serviceaccounts.yaml" in rights.advice
+
+
+def test_a_cluster_without_gpus_says_which_setting_makes_it_fit(place: Place) -> None:
+    place.offer(CPU_NODE)
+    nodes = place.found()["nodes"]
+    assert nodes.status == "warn"
+    assert "train-gpu fits no node (no label gpu-type=a100)" in nodes.value
+    assert '{"train-gpu": {"gpu": 0}}' in nodes.advice
+    assert place.found(profiles={"train-gpu": {"gpu": 0}})["nodes"].status == "ok"
+
+
+def test_nodes_that_may_not_be_listed_are_no_failure(place: Place) -> None:
+    denied = {"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403}
+    place.cluster.denied = {NODES: denied, CLASSES: denied}
+    found = place.found(profiles={"small": {"priority_class": "credit-assets-serving"}})
+    assert (found["nodes"].status, found["priority classes"].status) == ("warn", "warn")
+    assert found["nodes"].value == "this service account may not list nodes"
+
+
+def test_a_priority_class_that_is_not_there_fails(place: Place) -> None:
+    place.classes("other")
+    values = {"profiles": {"small": {"priority_class": "credit-assets-serving"}}}
+    found = place.found(**values)["priority classes"]
+    assert (found.status, found.value) == ("fail", "not there: credit-assets-serving")
+    place.classes("credit-assets-serving")
+    assert place.found(**values)["priority classes"].status == "ok"
+
+
+def test_pools_without_a_limit_are_told_how_to_get_one(place: Place) -> None:
+    pools = place.found()["pools"]
+    assert (pools.status, pools.value) == ("warn", "gpu default, warehouse default")
+    assert "dagster instance concurrency set gpu N" in pools.advice
+    with dg.DagsterInstance.get() as instance:
+        instance.event_log_storage.set_concurrency_slots("gpu", 2)
+        instance.event_log_storage.set_concurrency_slots("warehouse", 4)
+    assert place.found()["pools"].value == "gpu 2, warehouse 4"
+
+
+def test_a_cluster_that_does_not_answer_fails_in_a_line(place: Place) -> None:
+    place.cluster.server.shutdown()
+    place.cluster.server.server_close()
+    found = place.found()
+    for name in ("cluster rights", "nodes"):
+        assert found[name].status == "fail"
+        assert "\n" not in found[name].value + found[name].advice
+
+
+def test_an_instance_without_the_launcher_fails(place: Place) -> None:
+    (Path(str(place.settings.dagster_dir)) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    found = place.found()["cluster instance"]
+    assert found.status == "fail"
+    assert "DefaultRunLauncher" in found.value
+    assert "K8sRunLauncher" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("profile", "node", "why"),
+    [
+        (PROFILES["train-gpu"], GPU_NODE, ""),
+        (PROFILES["small"], GPU_NODE, "taint nvidia.com/gpu is not tolerated"),
+        (PROFILES["train-gpu"], CPU_NODE, "no label gpu-type=a100"),
+        (Profile(cpu="16", memory="64Gi"), CPU_NODE, "too little cpu, memory"),
+        (PROFILES["small"], {**CPU_NODE, "spec": {"unschedulable": True}}, "cordoned"),
+        (
+            Profile(cpu="1", memory="1Gi", tolerations=(Toleration(key="nvidia.com/gpu", effect="NoExecute"),)),
+            GPU_NODE,
+            "taint nvidia.com/gpu is not tolerated",
+        ),
+    ],
+)
+def test_why_a_profile_does_not_fit_a_node(profile: Profile, node: dict[str, Any], why: str) -> None:
+    assert misfit(profile, objects("V1Node", node)) == why

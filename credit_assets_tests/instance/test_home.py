@@ -1,0 +1,125 @@
+"""The dagster.yaml of one machine: every key is known to Dagster and means what its comment says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
+
+from credit_assets.failures import PermanentError
+from credit_assets.instance.event_log import EmbeddedEventLogStorage
+from credit_assets.instance.home import CONFIG, CONFIG_FILE, ensure_instance
+from credit_assets.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _environment_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # ensure_instance sets it for good; setting it here first makes pytest put back what was there.
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
+
+
+def test_dagster_loads_the_instance_with_every_setting() -> None:
+    folder = ensure_instance(load_settings())
+    assert os.environ["DAGSTER_HOME"] == str(folder)
+    with dg.DagsterInstance.get() as instance:
+        assert isinstance(instance.event_log_storage, EmbeddedEventLogStorage)
+        assert Path(instance.event_log_storage.get_db_path()) == folder / "event_log.db"
+        assert isinstance(instance.run_storage, SqliteRunStorage)
+        assert isinstance(instance.schedule_storage, SqliteScheduleStorage)
+        assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        assert isinstance(instance.compute_log_manager, LocalComputeLogManager)
+        concurrency = instance.get_concurrency_config()
+        assert concurrency.run_queue_config is not None
+        assert concurrency.run_queue_config.max_concurrent_runs == 2
+        assert concurrency.pool_config.default_pool_limit == 1
+        assert instance.run_retries_enabled
+        assert instance.run_retries_max_retries == 2
+        assert instance.run_retries_retry_on_asset_or_op_failure is False
+        assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_max_runtime_seconds == 12 * 3600
+        assert instance.telemetry_enabled is False
+        assert instance.nux_enabled is False
+        # A pool that nobody gave a limit lets one step in at a time.
+        storage = instance.event_log_storage
+        storage.initialize_concurrency_limit_to_default("training")
+        assert storage.claim_concurrency_slot("training", "run1", "step").is_claimed
+        assert not storage.claim_concurrency_slot("training", "run2", "step").is_claimed
+        storage.free_concurrency_slots_for_run("run1")
+        assert storage.claim_concurrency_slot("training", "run2", "step").is_claimed
+
+
+def test_every_top_level_key_is_one_of_dagsters() -> None:
+    assert set(yaml.safe_load(CONFIG)) <= set(dagster_instance_config_schema())
+
+
+def test_ticks_are_kept_as_long_as_the_file_says() -> None:
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import TickStatus
+
+    ensure_instance(load_settings())
+    with dg.DagsterInstance.get() as instance:
+        sensors = instance.get_tick_retention_settings(InstigatorType.SENSOR)
+        schedules = instance.get_tick_retention_settings(InstigatorType.SCHEDULE)
+    assert sensors[TickStatus.SKIPPED] == 3
+    assert sensors[TickStatus.FAILURE] == 90
+    assert schedules[TickStatus.SUCCESS] == 365
+
+
+def test_a_file_that_is_there_is_never_touched() -> None:
+    folder = load_settings().dagster_dir
+    folder.mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text("telemetry: {enabled: true}\n")
+    before = (folder / CONFIG_FILE).stat().st_mtime_ns
+    ensure_instance(load_settings())
+    assert (folder / CONFIG_FILE).read_text() == "telemetry: {enabled: true}\n"
+    assert (folder / CONFIG_FILE).stat().st_mtime_ns == before
+
+
+def test_twice_and_at_once_leaves_one_file() -> None:
+    settings = load_settings()
+    threads = [threading.Thread(target=ensure_instance, args=(settings,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in ensure_instance(settings).iterdir()] == [CONFIG_FILE]
+    assert (settings.dagster_dir / CONFIG_FILE).read_text() == CONFIG
+
+
+def test_dagster_home_decides_the_folder_and_a_moved_folder_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "here"))
+    assert ensure_instance(load_settings()) == tmp_path / "here"
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("kept", ["one"])
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "there"))
+    ensure_instance(load_settings())
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_dynamic_partitions("kept") == ["one"]
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "file" / "dagster"))
+    with pytest.raises(PermanentError, match=r"file/dagster cannot be used .* set DAGSTER_HOME"):
+        ensure_instance(load_settings())
+
+
+def test_importing_it_leaves_dagster_out() -> None:
+    code = "import sys, credit_assets.instance.home\nassert 'dagster' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

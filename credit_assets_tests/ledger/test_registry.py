@@ -1,0 +1,481 @@
+"""Registered versions and aliases: found again, never twice, moved forwards and back, by one and by many at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from credit_assets.failures import PermanentError
+from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.ml.learners.training import TrainingConfig, train_candidate
+from credit_assets.storage.claims import Claims
+from credit_assets.tracking.runs import Tracking
+from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server, running
+from credit_assets_tests.support.synthetic import model_inputs
+
+pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
+
+MODEL = "credit-scorer"
+SPAWN = multiprocessing.get_context("spawn")
+Q1, Q2, Q3 = date(2024, 3, 31), date(2024, 6, 30), date(2024, 9, 30)
+
+
+@pytest.fixture
+def registry(tracking: Tracking) -> Registry:
+    return Registry(tracking, MODEL, tracking.claims)
+
+
+def register(registry: Registry, fingerprint: str, as_of: date = Q1, **tags: str) -> Version:
+    tracking = registry.tracking
+    run = tracking.parent_run("dagster-1", "job")
+    model = tracking.client.create_logged_model(tracking.experiment_id, name="model", source_run_id=run)
+    return registry.register(
+        f"models:/{model.model_id}", run_id=run, fingerprint=fingerprint, as_of=as_of, tags=tags, description="why"
+    )
+
+
+def move(registry: Registry, version: str, start: date, alias: str = "champion", **more: Any) -> Version:
+    return registry.move_alias(alias, version, effective_from=start, reason="better", by="someone", **more)
+
+
+def day_after(day: date) -> date:
+    return day + timedelta(days=1)
+
+
+def test_an_empty_registry_is_no_error(registry: Registry) -> None:
+    assert registry.versions() == []
+    assert registry.alias("champion") is None
+    assert registry.champion_at(Q1) is None
+    assert registry.moves("champion") == []
+    with pytest.raises(PermanentError, match="credit-scorer has no version 1; registered: none yet"):
+        registry.version("1")
+
+
+def test_a_version_carries_what_made_it(registry: Registry) -> None:
+    made = register(registry, "f1", variant="xgboost", auc="0.7")
+    assert made == registry.version("1") == registry.version(1)
+    assert registry.versions() == [made]
+    assert (made.version, made.as_of, made.fingerprint, made.variant, made.status) == (
+        "1",
+        Q1,
+        "f1",
+        "xgboost",
+        "registered",
+    )
+    assert made.tags["auc"] == "0.7"
+    assert made.source.startswith("models:/m-")
+    assert made.run_id == registry.tracking.parent_run("dagster-1", "job")
+    assert (made.description, made.aliases, made.champion_periods) == ("why", (), ())
+    assert registry.alias("champion") is None
+    with pytest.raises(PermanentError, match="has no version latest; registered: 1"):
+        registry.version("latest")
+
+
+def test_the_same_fingerprint_is_the_same_version(registry: Registry) -> None:
+    assert register(registry, "f1").version == register(registry, "f1").version == "1"
+    assert register(registry, "f2").version == "2"
+    assert [v.fingerprint for v in registry.versions()] == ["f1", "f2"]
+
+
+def test_a_version_is_found_again_where_the_store_is_new(registry: Registry, tmp_path: Path) -> None:
+    register(registry, "f1")
+    emptied = Registry(registry.tracking, MODEL, Claims(str(tmp_path / "new_store")))
+    assert register(emptied, "f1").version == "1"
+
+
+def test_a_version_deleted_by_hand_can_be_registered_again(registry: Registry) -> None:
+    register(registry, "f1")
+    registry.tracking.client.delete_model_version(MODEL, "1")
+    assert register(registry, "f1").version == "2"
+    assert register(registry, "f1").version == "2"
+
+
+def test_claims_about_a_deleted_model_do_not_bind_its_successor(registry: Registry) -> None:
+    move(registry, register(registry, "f1").version, day_after(Q1))
+    registry.tracking.client.delete_registered_model(MODEL)
+    assert registry.champion_at(Q2) is None
+    register(registry, "f0")
+    assert register(registry, "f1").version == "2"
+    assert registry.moves("champion") == []
+
+
+def test_what_was_registered_by_hand_is_left_alone(registry: Registry) -> None:
+    source = register(registry, "f1").source
+    with registry.tracking.fluent() as mlflow:
+        mlflow.MlflowClient().create_model_version(MODEL, source)
+    assert [v.version for v in registry.versions()] == ["1"]
+    with pytest.raises(PermanentError, match="version 2 of credit-scorer was registered by hand"):
+        registry.version("2")
+
+
+class ClaimedInBetween(Claims):
+    """Another process claims each version just before this one does, or this one is killed there."""
+
+    def __init__(self, store_uri: str, theirs: Callable[[], str] | None) -> None:
+        super().__init__(store_uri)
+        self.theirs = theirs
+
+    def claim(self, name: str, value: str) -> str:
+        if name.startswith("mlflow-versions/"):
+            if self.theirs is None:
+                raise MemoryError("killed here")
+            Claims(self.store_uri).claim(name, self.theirs())
+        return super().claim(name, value)
+
+
+def test_who_loses_the_claim_deletes_its_own_version(registry: Registry) -> None:
+    source, client = register(registry, "f0").source, registry.tracking.client
+
+    def create_theirs() -> str:
+        with registry.tracking.fluent():
+            made = client.create_model_version(MODEL, source, tags={"fingerprint": "f1", "as_of": Q1.isoformat()})
+        return str(made.version)
+
+    losing = Registry(registry.tracking, MODEL, ClaimedInBetween(registry.claims.store_uri, create_theirs))
+    assert register(losing, "f1").version == "3"
+    assert [v.version for v in registry.versions()] == ["1", "3"]
+
+
+def test_a_version_left_by_a_process_killed_before_its_claim_is_taken_up(registry: Registry) -> None:
+    dying = Registry(registry.tracking, MODEL, ClaimedInBetween(registry.claims.store_uri, None))
+    with pytest.raises(MemoryError):
+        register(dying, "f1")
+    assert register(registry, "f1").version == "1"
+    assert len(registry.versions()) == 1
+
+
+def test_champions_follow_each_other_without_gap_or_overlap(registry: Registry) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    assert move(registry, one.version, day_after(Q1)).aliases == ("champion",)
+    now = move(registry, two.version, day_after(Q2))
+    assert (now.version, now.status, now.champion_periods) == ("2", "champion", ((day_after(Q2), None),))
+    assert (now.tags["promoted_by"], now.tags["promotion_reason"]) == ("someone", "better")
+    former = registry.version("1")
+    assert (former.status, former.aliases) == ("archived", ())
+    assert former.champion_periods == ((day_after(Q1), Q2),)
+    assert former.tags["archived_for_version"] == "2"
+    champion = registry.alias("champion")
+    assert champion is not None
+    assert champion.version == "2"
+    by_day = {day: registry.champion_at(day) for day in (Q1, day_after(Q1), Q2, day_after(Q2), date(2030, 1, 1))}
+    assert [v.version if v else None for v in by_day.values()] == [None, "1", "1", "2", "2"]
+    # For many days the server is asked once.
+    assert registry.champion_at(Q2, [registry.version("2")]) is None
+
+
+def test_moving_again_changes_nothing(registry: Registry) -> None:
+    one = register(registry, "f1")
+    first = move(registry, one.version, day_after(Q1))
+    assert move(registry, one.version, day_after(Q1)) == first
+    assert move(registry, one.version, day_after(Q2)) == first
+    assert len(registry.moves("champion")) == 1
+
+
+def test_going_back_by_hand_and_who_did_what(registry: Registry) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    move(registry, one.version, date(2024, 4, 1))
+    move(registry, two.version, date(2024, 7, 1))
+    back = registry.move_alias("champion", one.version, effective_from=date(2024, 7, 10), reason="drift", by="ann")
+    assert back.champion_periods == ((date(2024, 4, 1), date(2024, 6, 30)), (date(2024, 7, 10), None))
+    assert registry.version("2").champion_periods == ((date(2024, 7, 1), date(2024, 7, 9)),)
+    assert registry.version("2").status == "archived"
+    assert [(m.number, m.version, m.by, m.reason) for m in registry.moves("champion")] == [
+        (1, "1", "someone", "better"),
+        (2, "2", "someone", "better"),
+        (3, "1", "ann", "drift"),
+    ]
+
+
+def test_a_move_from_an_earlier_day_takes_the_days_since(registry: Registry) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    move(registry, one.version, date(2024, 4, 1))
+    move(registry, two.version, date(2024, 7, 1))
+    # Back from the same day: as though the second had never been champion.
+    now = move(registry, one.version, date(2024, 7, 1))
+    assert now.champion_periods == ((date(2024, 4, 1), None),)
+    two = registry.version("2")
+    assert (two.champion_periods, two.status, two.tags["champion_periods"]) == ((), "archived", "[]")
+    # Earlier than its own start.
+    assert move(registry, one.version, date(2024, 1, 1)).champion_periods == ((date(2024, 1, 1), None),)
+
+
+def test_forward_only_never_turns_back_in_as_of_time(registry: Registry) -> None:
+    old, new, same = register(registry, "f1", Q1), register(registry, "f2", Q2), register(registry, "f3", Q2)
+    for alias in ("champion", "challenger"):
+        move(registry, new.version, day_after(Q2), alias, forward_only=True)
+        assert move(registry, old.version, day_after(Q1), alias, forward_only=True).version == new.version
+        assert move(registry, same.version, day_after(Q2), alias, forward_only=True).version == same.version
+    assert registry.version("1").champion_periods == ()
+    assert registry.version("3").aliases == ("challenger", "champion")
+    assert [m.version for m in registry.moves("challenger")] == ["2", "3"]
+
+
+def test_other_aliases_leave_the_champions_tags_alone(registry: Registry) -> None:
+    one = register(registry, "f1")
+    assert move(registry, one.version, Q1, "challenger").aliases == ("challenger",)
+    now = registry.version("1")
+    assert (now.status, now.champion_periods) == ("registered", ())
+
+
+class KilledAfterClaim(Registry):
+    def _show(self, name: str, folder: str, fallback: str) -> None:
+        raise MemoryError("killed here")
+
+
+def test_an_alias_is_taken_away_and_its_history_stays(registry: Registry) -> None:
+    first = register(registry, "a").version
+    move(registry, first, date(2024, 4, 1), alias="shadow")
+    other = register(registry, "b").version
+    registry.end_alias("shadow", other, effective_from=date(2024, 4, 20), reason="not its holder", by="me")
+    assert registry.alias("shadow").version == first
+    for _ in range(2):
+        registry.end_alias("shadow", first, effective_from=date(2024, 5, 1), reason="trial over", by="me")
+    assert registry.alias("shadow") is None
+    assert [(m.number, m.version, m.reason) for m in registry.moves("shadow", since=1)] == [(2, "", "trial over")]
+    assert registry.period_of("shadow", date(2024, 4, 30)) == (first, date(2024, 4, 1), date(2024, 4, 30))
+    assert registry.holder_at("shadow", date(2024, 4, 30)).version == first
+    assert registry.holder_at("shadow", date(2024, 5, 1)) is None
+    assert registry.period_of("shadow", date(2024, 3, 31)) is None
+    move(registry, other, date(2024, 6, 1), alias="shadow")
+    assert registry.holder_at("shadow", date(2024, 5, 15)) is None
+    assert registry.holder_at("shadow", date(2024, 6, 1)).version == other
+
+
+def test_a_mover_killed_after_its_claim_is_completed_by_the_next_call(registry: Registry) -> None:
+    one, two, three = (register(registry, f"f{n}", day) for n, day in enumerate((Q1, Q2, Q3)))
+    move(registry, one.version, day_after(Q1))
+    with pytest.raises(MemoryError):
+        move(KilledAfterClaim(registry.tracking, MODEL, registry.claims), two.version, day_after(Q2))
+    assert registry.alias("champion").version == "1"  # type: ignore[union-attr]
+    assert move(registry, two.version, day_after(Q2)).aliases == ("champion",)
+    assert registry.version("1").champion_periods == ((day_after(Q1), Q2),)
+    with pytest.raises(MemoryError):
+        move(KilledAfterClaim(registry.tracking, MODEL, registry.claims), one.version, day_after(Q3))
+    assert move(registry, three.version, day_after(Q3)).champion_periods == ((day_after(Q3), None),)
+    assert registry.version("2").champion_periods == ((day_after(Q2), Q3),)
+
+
+def test_history_goes_on_from_the_tags_where_the_store_is_new(registry: Registry, tmp_path: Path) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    move(registry, one.version, day_after(Q1))
+    emptied = Registry(registry.tracking, MODEL, Claims(str(tmp_path / "new_store")))
+    assert move(emptied, one.version, day_after(Q1)).champion_periods == ((day_after(Q1), None),)
+    move(emptied, two.version, day_after(Q2))
+    assert emptied.version("1").champion_periods == ((day_after(Q1), Q2),)
+
+
+def test_an_alias_set_by_hand_is_seen_and_put_right_by_the_next_move(registry: Registry) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    move(registry, one.version, day_after(Q1))
+    registry.tracking.client.set_registered_model_alias(MODEL, "champion", two.version)
+    assert registry.alias("champion").version == "2"  # type: ignore[union-attr]
+    assert move(registry, one.version, day_after(Q1)).aliases == ("champion",)
+
+
+def test_tags_broken_by_hand_are_named(registry: Registry) -> None:
+    register(registry, "f1")
+    registry.tracking.client.set_model_version_tag(MODEL, "1", "champion_periods", "yesterday")
+    with pytest.raises(PermanentError, match="version 1 of credit-scorer: its tags as_of or champion_periods"):
+        registry.versions()
+
+
+def test_many_pages_of_versions(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credit_assets.ledger.registry._PAGE", 2)
+    for n in range(5):
+        register(registry, f"f{n}")
+    assert [v.version for v in registry.versions()] == ["1", "2", "3", "4", "5"]
+
+
+def consistent(registry: Registry) -> None:
+    """What MLflow shows is the newest entry of the log, whatever happened on the way."""
+    versions, moves = {v.version: v for v in registry.versions()}, registry.moves("champion")
+    history = moves[-1].history
+    assert {v: versions[v].champion_periods for v in versions} == {
+        v: tuple((a, b) for w, a, b in history if w == v) for v in versions
+    }
+    assert [v for v in versions if "champion" in versions[v].aliases] == [moves[-1].version]
+    assert [v for v in versions if versions[v].status == "champion"] == [moves[-1].version]
+    for (_, _, last), (_, start, _) in pairwise(history):
+        assert last is not None
+        assert day_after(last) == start
+    assert [move.number for move in moves] == list(range(1, len(moves) + 1))
+
+
+def test_movers_at_once_leave_one_champion_and_no_gap(registry: Registry) -> None:
+    versions = [register(registry, f"f{n}", Q1 + timedelta(days=n)) for n in range(6)]
+
+    def mover(version: Version) -> str:
+        own = Registry(registry.tracking, MODEL, Claims(registry.claims.store_uri))
+        return move(own, version.version, day_after(version.as_of), forward_only=True).version
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(mover, versions)) <= {v.version for v in versions}
+    consistent(registry)
+    # Time went forwards, whoever came first: the newest as-of date holds it.
+    assert registry.alias("champion").version == "6"  # type: ignore[union-attr]
+    moved = [registry.version(m.version).as_of for m in registry.moves("champion")]
+    assert moved == sorted(moved)
+
+
+def _register_and_move(where: tuple[str, str], n: int, barrier: Any, answers: Any) -> None:
+    claims = Claims(where[1])
+    registry = Registry(Tracking(where[0], EXPERIMENT, claims), MODEL, claims)
+    registry.tracking.prepare()
+    barrier.wait()
+    shared = register(registry, "shared")
+    own = register(registry, f"own-{n}", Q1 + timedelta(days=n))
+    move(registry, own.version, day_after(own.as_of))
+    answers.put((shared.version, own.version))
+
+
+@pytest.mark.slow
+def test_processes_at_once_make_one_version_a_fingerprint(registry: Registry) -> None:
+    where = (registry.tracking.uri, registry.claims.store_uri)
+    barrier, answers = SPAWN.Barrier(3), SPAWN.Queue()
+    processes = [SPAWN.Process(target=_register_and_move, args=(where, n, barrier, answers)) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    found = [answers.get(timeout=250) for _ in processes]
+    assert len({shared for shared, _ in found}) == 1
+    assert len({own for _, own in found}) == 3
+    assert sorted(v.fingerprint for v in registry.versions()) == ["own-0", "own-1", "own-2", "shared"]
+    assert len(registry.moves("champion")) == 3
+    consistent(registry)
+
+
+# A trained model, all the way
+
+
+@pytest.fixture(scope="module")
+def training() -> tuple[pd.DataFrame, Any, dict[str, Any]]:
+    """A training set of made-up loans, the XGBoost candidate trained on it, and its record."""
+    portfolio = load_portfolio()
+    rng = np.random.default_rng(7)
+    rows = 900
+    frame = pd.DataFrame(
+        {
+            c.name: rng.choice(list(c.allowed or ("a", "b")), rows)
+            if c.type == "category"
+            else rng.integers(0, 9, rows) + np.float64(c.minimum or 0)
+            for c in portfolio.input_columns
+        }
+    )
+    frame.loc[::9, "inquiries_6m"] = np.nan
+    frame["application_id"] = [f"L{number:03d}" for number in range(rows)]
+    frame["application_date"] = pd.Timestamp(Q1)
+    frame = model_inputs(frame, portfolio)
+    frame["default"] = (rng.random(rows) < 0.1 + 0.05 * frame["interest_rate"]).astype("int8")
+    frame["split"] = np.repeat(["train", "validation", "test"], rows // 3)
+    config = TrainingConfig(max_rounds=20, early_stopping_rounds=5)
+    trained = train_candidate(frame, "xgboost", portfolio, config)
+    record = {
+        "variant": "xgboost",
+        "as_of": Q1.isoformat(),
+        "identity": {"data": "d" * 64, "seed": config.seed},
+        "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+    }
+    return frame, trained, record
+
+
+def log_and_promote(tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]]) -> tuple[Version, str]:
+    frame, trained, record = training
+    registry = Registry(tracking, MODEL, tracking.claims)
+    with tracking.candidate_run(
+        dagster_run_id="dagster-1", job_name="job", asset="xgboost_candidate", partition=Q1.isoformat(),
+        variant="xgboost", fingerprint="f1",
+    ) as run:  # fmt: skip
+        uri = tracking.log_candidate(run, trained, record, pa.Table.from_pandas(frame), load_portfolio())
+    version = registry.register(uri, run_id=run.run_id, fingerprint="f1", as_of=Q1, tags={"variant": "xgboost"})
+    return move(registry, version.version, day_after(Q1)), run.run_id
+
+
+def request(training: tuple[pd.DataFrame, Any, dict[str, Any]]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Two applications as JSON records: whole numbers as integers, a missing one as null."""
+    names = [c.name for c in load_portfolio().input_columns]
+    frame = training[0].loc[:1, names]
+    assert frame["inquiries_6m"].isna().tolist() == [True, False]
+    records = [
+        {k: None if v != v else int(v) if isinstance(v, float) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    return frame, records
+
+
+def test_everything_a_validator_looks_for_is_on_the_run(
+    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], tmp_path: Path
+) -> None:
+    version, run_id = log_and_promote(tracking, training)
+    frame, trained, record = training
+    run = tracking.client.get_run(run_id)
+    assert run.data.params["max_depth"] == "6"
+    assert run.data.params["best_rounds"] == str(trained.best_rounds)
+    assert run.data.metrics["test_auc"] == record["metrics"]["test"]["auc"]
+    assert len(tracking.client.get_metric_history(run_id, next(iter(trained.history)))) > 1
+    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["training_set"]
+    files = {f.path for f in tracking.client.list_artifacts(run_id)}
+    assert {"features.json", "figures"} <= files
+    figures = {f.path for f in tracking.client.list_artifacts(run_id, "figures")}
+    assert {f"figures/{name}.png" for name in ("roc", "calibration", "score_distribution", "gain")} <= figures
+    model = tracking.client.get_logged_model(version.source.removeprefix("models:/"))
+    assert "test_auc" in {metric.key for metric in model.metrics or []}
+
+    scorer = CreditScorer.load(Registry(tracking, MODEL, tracking.claims).download(version))
+    assert scorer.pd(frame).tolist() == trained.scorer.pd(frame).tolist()
+    # The example in the model is no row of the training set.
+    kept = json.loads(next((tmp_path / "mlflow").rglob("input_example.json")).read_text())
+    example = pd.DataFrame(kept["data"], columns=kept["columns"])
+    assert example.merge(frame, on=list(example.columns)).empty
+
+
+def test_the_champion_loads_as_a_pyfunc_from_a_server(
+    mlflow_server: Server, tmp_path: Path, training: tuple[pd.DataFrame, Any, dict[str, Any]]
+) -> None:
+    tracking = Tracking(mlflow_server.uri, EXPERIMENT, Claims(str(tmp_path / "store")), cache_dir=tmp_path / "cache")
+    version, _ = log_and_promote(tracking, training)
+    registry = Registry(tracking, MODEL, tracking.claims)
+    assert registry.alias("champion") == version
+    assert registry.alias("nobody") is None
+    assert registry.champion_at(Q2) == version
+    frame, _ = request(training)
+    with tracking.fluent() as mlflow:
+        served = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion").predict(frame)
+    expected = training[1].scorer.score(frame)
+    pd.testing.assert_frame_equal(served, expected)
+    assert CreditScorer.load(registry.download(version)).score(frame).equals(expected)
+    assert registry.version_link("1").value == f"{mlflow_server.uri}/#/models/{MODEL}/versions/1"
+    with pytest.raises(PermanentError, match="has no version 99; registered: 1"):
+        registry.version("99")
+
+
+@pytest.mark.slow
+def test_mlflow_models_serve_answers_with_pd_and_points(
+    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], tmp_path: Path
+) -> None:
+    log_and_promote(tracking, training)
+    frame, records = request(training)
+    command = ("models", "serve", "--env-manager", "local", "-m", f"models:/{MODEL}@champion")
+    hardened = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_TRACKING_URI": tracking.uri}
+    with running("mlflow", *command, folder=tmp_path, path="/ping", **hardened) as uri:
+        body = json.dumps({"dataframe_records": records}).encode()
+        asked = urllib.request.Request(f"{uri}/invocations", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=250) as reply:
+            answer = pd.DataFrame(json.load(reply)["predictions"])
+    expected = training[1].scorer.score(frame).reset_index(drop=True)
+    pd.testing.assert_frame_equal(answer[["pd", "score"]], expected)

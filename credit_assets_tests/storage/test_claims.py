@@ -1,0 +1,167 @@
+"""Claims on a local folder and on a real S3 API: many processes, one winner."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.storage.claims import Claims
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
+    import boto3
+    from moto.s3.responses import S3Response
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    # S3 judges If-None-Match and writes in one step; this server does it in two, in as many threads as it has callers.
+    one_step, put = threading.Lock(), S3Response.put_object
+
+    def put_object(self: Any) -> Any:
+        with one_step:
+            return put(self)
+
+    monkeypatch.setattr(S3Response, "put_object", put_object)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="store")
+    yield {"store_uri": "s3://store/root", "endpoint_url": endpoint}
+    server.stop()
+
+
+def _claim_all(where: dict[str, Any], who: int, names: int, barrier: Any, answers: Any) -> None:
+    claims = Claims(**where)
+    claims.get("warm/up")
+    barrier.wait(60)
+    # Neighbours meet at every name, and each has names where it is early.
+    order = [(n + 3 * who) % names for n in range(names)]
+    answers.put({n: claims.claim(f"race/{n}", f"worker-{who}") for n in order})
+
+
+def _race(where: dict[str, Any], processes: int, names: int) -> list[dict[int, str]]:
+    barrier, answers = SPAWN.Barrier(processes), SPAWN.Queue()
+    workers = [SPAWN.Process(target=_claim_all, args=(where, n, names, barrier, answers)) for n in range(processes)]
+    for worker in workers:
+        worker.start()
+    found = [answers.get(timeout=250) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return found
+
+
+def test_many_processes_agree_on_one_winner_locally(tmp_path: Path) -> None:
+    where = {"store_uri": str(tmp_path / "store")}
+    answers = _race(where, 6, 100)
+    assert all(answer == answers[0] for answer in answers)
+    assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
+    assert Claims(**where).names("race") == sorted(str(n) for n in range(100))
+    assert not [p for p in (tmp_path / "store" / "claims" / "race").iterdir() if p.name.startswith(".")]
+
+
+def test_many_processes_agree_on_one_winner_on_s3(s3: dict[str, Any]) -> None:
+    answers = _race(s3, 4, 25)
+    assert all(answer == answers[0] for answer in answers)
+    assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
+
+
+def test_a_claim_is_kept_and_listed_on_s3(s3: dict[str, Any]) -> None:
+    claims = Claims(**s3)
+    assert claims.names("moves") == []
+    assert claims.get("moves/1") is None
+    assert claims.claim("moves/1", "a") == "a"
+    assert claims.claim("moves/1", "b") == "a"
+    assert claims.names("moves") == ["1"]
+    # A listing that another process has made longer since is seen.
+    assert Claims(**s3).claim("moves/2", "c") == "c"
+    assert claims.names("moves") == ["1", "2"]
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    claims = Claims(str(tmp_path))
+    assert claims.claim("run/1", "a") == "a"
+    assert claims.claim("run/1", "b") == "a"
+    (tmp_path / "claims" / "run" / "2").write_bytes(b"")
+    with pytest.raises(PermanentError, match="stopped halfway; delete it"):
+        claims.get("run/2")
+
+
+def test_a_loser_discards_what_it_made_and_gets_the_winners(tmp_path: Path) -> None:
+    claims, discarded = Claims(str(tmp_path)), []
+
+    def create_while_another_claims() -> str:
+        Claims(str(tmp_path)).claim("run/x", "theirs")
+        return "mine"
+
+    got = claims.single("run/x", create=create_while_another_claims, alive=lambda _: True, discard=discarded.append)
+    assert (got, discarded) == ("theirs", ["mine"])
+
+
+def test_something_deleted_by_hand_is_succeeded_once(tmp_path: Path) -> None:
+    claims, made = Claims(str(tmp_path)), iter("abc")
+    gone = {"a"}
+
+    def single() -> str:
+        return claims.single(
+            "run/x", create=lambda: next(made), alive=lambda held: held not in gone, discard=lambda _: None
+        )
+
+    gone.clear()
+    assert single() == "a"
+    gone.add("a")
+    assert [single(), single()] == ["b", "b"]
+    assert claims.holders("run/x") == ["a", "b"]
+
+
+def test_nothing_is_made_while_the_claimed_one_lives(tmp_path: Path) -> None:
+    claims = Claims(str(tmp_path))
+    claims.claim("run/x", "there")
+
+    def fail() -> str:
+        raise AssertionError("created although claimed")
+
+    assert claims.single("run/x", create=fail, alive=lambda _: True, discard=lambda _: None) == "there"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/x", "a//b", "a b", ".hidden", "a/../b"])
+def test_names_stay_inside_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a claim"):
+        Claims(str(tmp_path)).claim(name, "v")
+
+
+def test_a_filesystem_that_cannot_create_exclusively_is_refused() -> None:
+    with pytest.raises(PermanentError, match="cannot create a file exclusively"):
+        Claims("ftp://host/x").claim("a", "b")
+
+
+def test_an_unreachable_store_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    claims = Claims("s3://store/x", endpoint_url="http://127.0.0.1:9", config_kwargs={"retries": {"max_attempts": 0}})
+    with pytest.raises(TransientError, match="cannot read the claim a"):
+        claims.get("a")
+
+
+def test_a_folder_that_cannot_be_written_is_permanent(tmp_path: Path) -> None:
+    (tmp_path / "claims").write_text("a file where the folder should be")
+    with pytest.raises(PermanentError, match="see that this process may read and write there"):
+        Claims(str(tmp_path)).claim("run/1", "a")
