@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint bench e2e-k8s lock clean
+.PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,9 +37,15 @@ demo: $(READY) ## Main job: load loans, train, register, promote, score (LOANS=f
 dev: $(READY) ## Dagster UI and daemon (port 3000) and MLflow (port 5000) on what the demo made
 	@$(BIN)/credit-assets dev
 
-test: $(READY) ## Lint, types, import rules and the whole test suite
+test: $(READY) ## Lint, types, import rules, and the tests that take minutes together
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
+
+test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(if $(MARK),-m $(MARK))
+
+canary: $(READY) ## The core of the tests on the newest release of every dependency
+	@$(BIN)/python .ci/canary.py
 
 lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 	@$(BIN)/ruff check .
@@ -62,4 +68,4 @@ lock: ## Resolve the dependencies again into requirements.lock, and what the ima
 		--output-file requirements-image.lock
 
 clean: ## Remove .venv and the data of the demo
-	rm -rf $(VENV) $(CURDIR)/.credit_assets
+	rm -rf $(VENV) .canary $(CURDIR)/.credit_assets
