@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Row
-from credit_assets.automation.triggers import EVENT_TAG, refresh_schedule, trigger_sensors
+from credit_assets.automation.triggers import refresh_schedule, trigger_sensors
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.partitions import daily_partitions
@@ -33,6 +33,7 @@ from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
+from credit_assets.tags import EVENT_TAG
 
 FEW, MANY = 100, 3_650
 TICKS = 40

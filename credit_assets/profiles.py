@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     pass
 
 
-LABEL = "credit-assets/"
-
-
 GPU = "nvidia.com/gpu"
 
 

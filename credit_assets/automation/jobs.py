@@ -12,6 +12,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import GROUP
 from credit_assets.settings import Settings
+from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
 
 DAILY = "credit_scoring_daily"
 INGEST = "ingest_loans"
@@ -19,7 +20,7 @@ RETRAIN = "retrain_model"
 SCORE = "score_loans"
 
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
-_RUN_TAGS = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"}
+_RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
 
 def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:

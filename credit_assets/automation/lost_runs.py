@@ -15,16 +15,20 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from credit_assets.notify.messages import WILL_RETRY_TAG
+from credit_assets.tags import (
+    DAGSTER_PARTITION_TAG,
+    DAGSTER_PREFIX,
+    LOST_BEFORE_TAG,
+    LOST_RUN_TAG,
+    PARENT_RUN_TAG,
+    WILL_RETRY_TAG,
+)
 
 LOST_RUNS_SENSOR = "lost_runs"
-# Of the new run: the one that it stands for, and how many were lost before it.
-LOST_RUN_TAG, LOST_BEFORE_TAG = "credit-assets/lost-run", "credit-assets/lost-before"
 MOST = 2
 _LOOKBACK = timedelta(days=1)
 # What Dagster's daemon writes into the run's log where its own retry failed.
 _FAILED_TO_RETRY = "Failed to retry run"
-_PARTITION = "dagster/partition"
 
 
 def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -52,25 +56,29 @@ def _lost(instance: dg.DagsterInstance, names: set[str]) -> Iterator[dg.DagsterR
     since = datetime.now(UTC) - _LOOKBACK
     wanted = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=since)
     for run in instance.get_runs(wanted):
-        if run.job_name not in names or _PARTITION not in run.tags or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST:
+        if (
+            run.job_name not in names
+            or DAGSTER_PARTITION_TAG not in run.tags
+            or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST
+        ):
             continue
         told = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
         if not any(entry.dagster_event and entry.dagster_event.message == _FAILED_TO_RETRY for entry in told):
             continue
         # Somebody else may have started it again by then.
-        if not instance.get_run_records(RunsFilter(tags={"dagster/parent_run_id": run.run_id}), limit=1):
+        if not instance.get_run_records(RunsFilter(tags={PARENT_RUN_TAG: run.run_id}), limit=1):
             yield run
 
 
 def _again(run: dg.DagsterRun) -> dg.RunRequest:
     # Tags of Dagster's own tell of the lost run: its image, its end, its retries.
-    tags = {name: value for name, value in run.tags.items() if not name.startswith("dagster/")}
+    tags = {name: value for name, value in run.tags.items() if not name.startswith(DAGSTER_PREFIX)}
     before = int(run.tags.get(LOST_BEFORE_TAG, 0))
     return dg.RunRequest(
         # One for each lost run, however often this looks.
         run_key=run.run_id,
         job_name=run.job_name,
-        partition_key=run.tags[_PARTITION],
+        partition_key=run.tags[DAGSTER_PARTITION_TAG],
         run_config=run.run_config,
         tags={**tags, LOST_RUN_TAG: run.run_id, LOST_BEFORE_TAG: str(before + 1)},
     )

@@ -45,11 +45,11 @@ from credit_assets.ml.rules.triggers import (
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
+from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG
 
 EXTERNAL = "external"
 EXTERNAL_ASSET = "external_trigger"
 KINDS = ("drift", "performance", "volume", "other")
-TRIGGER_TAG, EVENT_TAG, REASON_TAG = "credit/trigger", "credit/event", "credit/reason"
 REFRESH_DAYS = 7
 
 # Partitions that a retraining cannot do without on its as-of date.

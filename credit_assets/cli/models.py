@@ -20,6 +20,7 @@ from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.requests import Kind
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
+from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
 
 METRICS = ("auc", "gini", "ks", "brier", "ece")
 # A tick every 30 seconds, and what it does.
@@ -46,7 +47,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         {
             "run": run.run_id,
             "job": run.job_name,
-            "partition": run.tags.get("dagster/partition") or run.tags.get("dagster/asset_partition_range_end"),
+            "partition": run.tags.get(DAGSTER_PARTITION_TAG) or run.tags.get(RANGE_END_TAG),
             "status": run.status.value,
         }
         for run in instance.get_runs(limit=5)

@@ -22,6 +22,7 @@ from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
+from credit_assets.tags import range_tags
 from credit_assets.tracking.runs import Tracking
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -195,7 +196,7 @@ class Replay:
                 raise_on_error=False,
                 run_config=_QUIET,
                 asset_selection=keys,
-                tags=_range_tags(first, last),
+                tags=range_tags(first.isoformat(), last.isoformat()),
             )
             self._must(result, f"backfill {first} .. {last}")
             done += (last - first).days + 1
@@ -278,7 +279,7 @@ class Replay:
         }
 
     def _range(self, job: str, first: date, last: date, report: ReplayReport) -> dg.ExecuteInProcessResult:
-        return self._execute(job, report, tags=_range_tags(first, last))
+        return self._execute(job, report, tags=range_tags(first.isoformat(), last.isoformat()))
 
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
@@ -310,13 +311,6 @@ class Replay:
             registered["version"] is not None and deployed["shadow_after"] == registered["version"],
             why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
         )
-
-
-def _range_tags(first: date, last: date) -> dict[str, str]:
-    return {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
-    }
 
 
 def why(reasons: Sequence[dict[str, Any]]) -> str:

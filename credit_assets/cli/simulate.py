@@ -37,6 +37,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance, instance_of
 from credit_assets.ledger.deployment import ALIASES, SHADOW
 from credit_assets.settings import Settings, load_settings
+from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
 from credit_assets.warehouse import open_warehouse
 
 TRIGGER_SENSORS = ("drift_trigger", "performance_trigger", "volume_trigger")
@@ -222,7 +223,7 @@ class Simulation:
         if self.way == MONTHLY and day + timedelta(1) <= (day + timedelta(1)).replace(day=_REFRESH_DAYS):
             requests += [(REFRESH_SCHEDULE, request) for request in self._refresh(day)]
         for name, request in requests:
-            key = {"dagster/run_key": request.run_key or "", "credit/asked_by": name}
+            key = {RUN_KEY_TAG: request.run_key or "", REQUESTED_BY_TAG: name}
             if not self.instance.get_runs(filters=dg.RunsFilter(tags=key), limit=1):
                 yield request.with_replaced_attrs(tags={**request.tags, **key})
 
@@ -258,7 +259,7 @@ class Simulation:
 
     def _train(self, life: Life, request: dg.RunRequest) -> None:
         day = date.fromisoformat(str(request.partition_key))
-        trigger, reason = request.tags["credit/trigger"], request.tags["credit/reason"]
+        trigger, reason = request.tags[TRIGGER_TAG], request.tags[REASON_TAG]
         life.events.append(Event(day, "trigger", f"{trigger}: {reason}", {"trigger": trigger}))
         outcome = self.replay.train(day, self.report, tags=request.tags)
         life.trainings.append(outcome)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.profiles import _POOLS, _STEP_PROFILES, GPU, GPU_POOL, LABEL, PROFILES, Profile, merged_profiles
+from credit_assets.profiles import _POOLS, _STEP_PROFILES, GPU, GPU_POOL, PROFILES, Profile, merged_profiles
+from credit_assets.tags import ASSET_LABEL, COST_CENTRE_LABEL, POD_CONFIG_TAG, PROFILE_LABEL, VARIANT_LABEL
 
 if TYPE_CHECKING:
     from credit_assets.settings import Settings
-
-CONFIG_TAG = "dagster-k8s/config"
-
 
 # A step that is told to stop would end as failed, and Dagster does not try it again. So it is not told: it works on
 # while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
@@ -50,11 +48,11 @@ def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[
     """
     name = profile_name(settings, asset)
     profile = profiles(settings)[name]
-    labels = {f"{LABEL}asset": asset, f"{LABEL}profile": name}
+    labels = {ASSET_LABEL: asset, PROFILE_LABEL: name}
     if variant:
-        labels[f"{LABEL}variant"] = variant
+        labels[VARIANT_LABEL] = variant
     if settings.cost_centre:
-        labels[f"{LABEL}cost-centre"] = settings.cost_centre
+        labels[COST_CENTRE_LABEL] = settings.cost_centre
     asked = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
     if profile.gpu:
         asked[GPU] = str(profile.gpu)
@@ -74,7 +72,7 @@ def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[
         pod["volumes"] = [{"name": "shm", "empty_dir": {"medium": "Memory", "size_limit": profile.shm}}]
         container["volume_mounts"] = [{"name": "shm", "mount_path": "/dev/shm"}]
     return {
-        CONFIG_TAG: {
+        POD_CONFIG_TAG: {
             "container_config": container,
             "pod_spec_config": pod,
             "pod_template_spec_metadata": {"labels": labels},

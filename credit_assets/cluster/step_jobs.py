@@ -35,8 +35,16 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
 from credit_assets.cluster.op_tags import profile_name, profiles
 from credit_assets.failures import PermanentError
-from credit_assets.profiles import LABEL, Profile, label_value
+from credit_assets.profiles import Profile, label_value
 from credit_assets.settings import Settings
+from credit_assets.tags import (
+    ATTEMPT_LABEL,
+    PARTITION_LABEL,
+    PROFILE_LABEL,
+    RETRY_REASON_LABEL,
+    partition_of,
+    retry_tag,
+)
 
 # How often pods are looked at. A loss counts when it is seen twice: between the two looks the executor has read what
 # the step wrote last, so that one that ended by itself is never taken for lost.
@@ -143,12 +151,13 @@ class StepJobs(K8sStepHandler):
         """What this attempt asks for beyond the op tags: labels always, and what earlier losses call for."""
         step_key = self._get_step_key(context)
         attempt = self._attempt(context)
-        labels = {f"{LABEL}attempt": str(attempt), f"{LABEL}partition": partition_of(context.dagster_run.tags)}
+        partition = label_value(partition_of(context.dagster_run.tags, between="_"))
+        labels = {ATTEMPT_LABEL: str(attempt), PARTITION_LABEL: partition}
         pod: dict[str, Any] = {}
         container: dict[str, Any] = {}
         kinds = self._losses(context) if attempt > 1 else []
         if attempt > 1:
-            labels[f"{LABEL}retry-reason"] = str(kinds[-1]) if kinds else "failed"
+            labels[RETRY_REASON_LABEL] = str(kinds[-1]) if kinds else "failed"
         profile = self._profile(context, step_key)
         kills = kinds.count(Kind.OUT_OF_MEMORY)
         if profile and kills:
@@ -166,7 +175,7 @@ class StepJobs(K8sStepHandler):
 
     def _profile(self, context: StepHandlerContext, step_key: str) -> Profile | None:
         labels = _labels(context, step_key)
-        return self.profiles.get(labels.get(f"{LABEL}profile") or profile_name(self.settings, step_key))
+        return self.profiles.get(labels.get(PROFILE_LABEL) or profile_name(self.settings, step_key))
 
     def _attempt(self, context: StepHandlerContext) -> int:
         known = context.execute_step_args.known_state
@@ -196,7 +205,7 @@ class StepJobs(K8sStepHandler):
         kinds = self._losses(context)
         more = self._of_attempt(context)["container_config"].get("resources", {}).get("requests", {})
         words = [f"attempt {attempt}", str(kinds[-1]) if kinds else "failed", *(f"{k} {v}" for k, v in more.items())]
-        context.instance.add_run_tags(run.run_id, {f"{LABEL}retry/{step_key}": ", ".join(words)})
+        context.instance.add_run_tags(run.run_id, {retry_tag(step_key): ", ".join(words)})
         before = re.sub(r"-\d+$", "", self._get_k8s_step_job_name(context))
         name = before if attempt == 2 else f"{before}-{attempt - 2}"
         namespace = str(super()._get_container_context(context).namespace)
@@ -264,13 +273,6 @@ class StepJobs(K8sStepHandler):
 def _words(error: Any) -> str:
     """The messages of an error and of what caused it."""
     return "" if error is None else f"{error.message}\n{_words(error.cause)}"
-
-
-def partition_of(tags: Mapping[str, str]) -> str:
-    """The partition of a run, or the range of them, as a label value; empty for a run of none."""
-    first = tags.get("dagster/asset_partition_range_start")
-    last = tags.get("dagster/asset_partition_range_end")
-    return label_value(f"{first}_{last}" if first and last else tags.get("dagster/partition", ""))
 
 
 def _labels(context: StepHandlerContext, step_key: str) -> Mapping[str, str]:

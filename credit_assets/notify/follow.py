@@ -40,6 +40,7 @@ from credit_assets.notify.messages import (
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.watch import _watch
 from credit_assets.settings import Settings
+from credit_assets.tags import RETRY_NUMBER_TAG
 
 if TYPE_CHECKING:
     pass
@@ -62,7 +63,7 @@ def notice_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     def started(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
         run = _own_run(context, record) if record.event_log_entry.job_name == RETRAIN else None
         # Dagster starts a run anew whose worker was lost: still the same retraining.
-        return started_message(run, url) if run and "dagster/retry_number" not in run.tags else None
+        return started_message(run, url) if run and RETRY_NUMBER_TAG not in run.tags else None
 
     def ended(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
         run = _own_run(context, record)

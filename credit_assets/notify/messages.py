@@ -19,15 +19,14 @@ from urllib.parse import quote, urlencode
 import dagster as dg
 
 from credit_assets.automation.jobs import RETRAIN
-from credit_assets.automation.triggers import EVENT_TAG, REASON_TAG, TRIGGER_TAG
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
 from credit_assets.notify.notifier import Kind
+from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG, WILL_RETRY_TAG, partition_of
 from credit_assets.tracking.runs import Tracking
 
 if TYPE_CHECKING:
     pass
 
-WILL_RETRY_TAG = "dagster/will_retry"
 CHECK_FAILED = "DagsterAssetCheckFailedError"
 # A person has decided to read these words: they name columns, counts, settings and servers, never rows.
 _SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", CHECK_FAILED}
@@ -226,14 +225,6 @@ def _will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         current = instance.get_run_by_id(run.run_id)
         tags = current.tags if current else tags
     return tags.get(WILL_RETRY_TAG) == "true"
-
-
-def partition_of(tags: Any) -> str:
-    """The partition of a run, or its range as `first .. last`; empty where it has none."""
-    if key := tags.get("dagster/partition"):
-        return str(key)
-    start, end = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
-    return f"{start} .. {end}" if start and end else ""
 
 
 def _first_line(text: str) -> str:

@@ -14,10 +14,11 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 
-from credit_assets.automation.lost_runs import LOST_BEFORE_TAG, LOST_RUN_TAG, LOST_RUNS_SENSOR
+from credit_assets.automation.lost_runs import LOST_RUNS_SENSOR
 from credit_assets.build import build_definitions
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
+from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG
 from credit_assets_tests.support.ports import free_port
 
 DAY = "2025-01-31"

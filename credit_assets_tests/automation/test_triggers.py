@@ -14,7 +14,6 @@ import dagster as dg
 import pytest
 
 from credit_assets.automation.triggers import (
-    EVENT_TAG,
     refresh_schedule,
     trigger_sensors,
 )
@@ -27,6 +26,7 @@ from credit_assets.partitions import daily_partitions
 from credit_assets.settings import MODEL_NAME, Settings, load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
+from credit_assets.tags import EVENT_TAG
 from credit_assets.tracking.runs import Tracking
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]

@@ -27,7 +27,7 @@ from credit_assets.automation.jobs import DAILY
 from credit_assets.cli.replay import Replay
 from credit_assets.cluster import step_jobs
 from credit_assets.cluster.op_tags import op_tags
-from credit_assets.cluster.step_jobs import Kind, loss_of, partition_of, why_it_waits
+from credit_assets.cluster.step_jobs import Kind, loss_of, why_it_waits
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
@@ -448,10 +448,3 @@ def test_a_pod_that_cannot_start_says_why() -> None:
     creating = {"waiting": {"reason": "ContainerCreating"}}
     assert why_it_waits(a_pod("Pending", containerStatuses=[{**common, "state": creating}])) == ""
     assert why_it_waits(a_pod("Running", conditions=UNFIT)) == ""
-
-
-def test_the_partition_of_a_run_as_a_label() -> None:
-    span = {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-12-31"}
-    assert partition_of({"dagster/partition": "2024-01-05"}) == "2024-01-05"
-    assert partition_of(span) == "2024-01-01_2024-12-31"
-    assert partition_of({}) == ""
