@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 from credit_assets.build import build_definitions
-from credit_assets.cluster import op_tags as kubernetes
+from credit_assets.executors import PRELOAD
 from credit_assets.settings import load_settings
 from credit_assets.storage.io_managers import IN_PIECES, RecordIOManager
 from credit_assets.storage.partition_files import Partitions
@@ -49,7 +49,7 @@ class _Records(RecordIOManager):
 def definitions() -> dg.Definitions:
     """The definitions of the settings in force, stubbed."""
     # Steps in processes of their own begin where a step of the pipeline does: with their code location loaded.
-    kubernetes.PRELOAD[:] = [*kubernetes.PRELOAD, __name__]
+    PRELOAD.append(__name__)
     settings = load_settings()
     found = build_definitions(settings, parquet=_Records(Store(settings.store)))
     for asset in found.assets or ():

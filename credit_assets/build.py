@@ -6,19 +6,12 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.deployment import deployment_assets
-from credit_assets.assets.drift import drift_assets
-from credit_assets.assets.features import feature_assets
-from credit_assets.assets.ingestion import ingestion_assets
-from credit_assets.assets.performance import performance_assets
-from credit_assets.assets.scoring import scoring_assets
-from credit_assets.assets.selection import trained_model_asset
-from credit_assets.assets.shadow import shadow_assets
-from credit_assets.assets.training import candidate_asset, training_set_asset
+from credit_assets import stages
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.lost_runs import lost_runs_sensor
@@ -63,16 +56,10 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The asset graph, in the order of its stages."""
+    """The asset graph: what each module of the table defines, in its order."""
+    modules = dict.fromkeys(row.module for row in stages.assets(settings.variants))
     return [
-        *ingestion_assets(settings, partitions),
-        *feature_assets(settings, partitions),
-        training_set_asset(settings, partitions),
-        *(candidate_asset(settings, partitions, variant) for variant in settings.variants),
-        trained_model_asset(settings, partitions),
-        *deployment_assets(settings, partitions),
-        *scoring_assets(settings, partitions),
-        *drift_assets(settings, partitions),
-        *performance_assets(settings, partitions),
-        *shadow_assets(settings, partitions),
+        asset
+        for module in modules
+        for asset in import_module(f"credit_assets.assets.{module}").assets(settings, partitions)
     ]

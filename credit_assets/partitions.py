@@ -1,6 +1,7 @@
-"""Time slicing: the daily partitions and the window of mature cohorts that a training set reads.
+"""Time slicing: the daily partitions, and which days of another asset a day is made of.
 
-Belongs here: nothing but days. What happens in them stands in `credit_assets.assets`.
+Belongs here: nothing but days. Which asset reads which window stands in `credit_assets.stages`, what it does with it in
+`credit_assets.assets`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dagster as dg
 
 from credit_assets.settings import Settings
+from credit_assets.stages import Window
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
@@ -15,19 +17,24 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(settings.start_date.isoformat(), timezone=settings.timezone)
 
 
-def mature_cohorts(settings: Settings) -> dg.TimeWindowPartitionMapping:
-    """Application dates D-W-lookback+1 .. D-W: the cohorts that have matured by as-of date D."""
-    return dg.TimeWindowPartitionMapping(
-        start_offset=-(settings.window_days + settings.lookback_days - 1),
-        end_offset=-settings.window_days,
-        allow_nonexistent_upstream_partitions=True,
-    )
+def partition_mapping(settings: Settings, window: Window) -> dg.TimeWindowPartitionMapping | None:
+    """Which days of an upstream asset a day D reads; None where it is D alone.
 
-
-def known_outcomes(settings: Settings) -> dg.TimeWindowPartitionMapping:
-    """Outcome dates from the oldest cohort's first day to D: what was known by the end of D."""
+    mature_cohorts: application dates D-W-lookback+1 .. D-W, the cohorts that have matured by D.
+    known_outcomes: outcome dates from the oldest cohort's first day to D, what was known by the end of D.
+    drift: the days that a drift report pools at most.
+    performance: from the first of the cohorts that matured last to D.
+    """
+    oldest_cohort = -(settings.window_days + settings.lookback_days - 1)
+    offsets: dict[Window, tuple[int, int]] = {
+        "mature_cohorts": (oldest_cohort, -settings.window_days),
+        "known_outcomes": (oldest_cohort, 0),
+        "drift": (-(settings.drift_window_days - 1), 0),
+        "performance": (-(settings.window_days + settings.performance_cohort_days - 1), 0),
+    }
+    if window == "same_day":
+        return None
+    first, last = offsets[window]
     return dg.TimeWindowPartitionMapping(
-        start_offset=-(settings.window_days + settings.lookback_days - 1),
-        end_offset=0,
-        allow_nonexistent_upstream_partitions=True,
+        start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
     )

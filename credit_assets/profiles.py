@@ -8,32 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-if TYPE_CHECKING:
-    pass
-
-
 GPU = "nvidia.com/gpu"
-
-
 GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
 
 
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
-
-
 Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
-
-
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-
-
 Selector = dict[str, LabelValue]
-
-
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -54,7 +40,7 @@ class Toleration(_Strict):
     operator: Literal["Exists", "Equal"] = "Exists"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = Field(None, ge=0)
+    toleration_seconds: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Toleration:
@@ -75,23 +61,31 @@ class Profile(_Strict):
 
     cpu: Cpu = Field(description='Cores: "4", "0.5" or "500m".')
     memory: Bytes = Field(description='Memory: "16Gi", "512Mi".')
-    max_memory: Bytes | None = Field(None, description="Most memory that a retry asks for; empty: four times `memory`.")
-    memory_growth: float = Field(1.5, ge=1, le=4, description="By what a retry after an OOM kill multiplies `memory`.")
-    gpu: int = Field(0, ge=0, le=16, description="Devices nvidia.com/gpu.")
-    shm: Bytes | None = Field(None, description="Size of /dev/shm, counted as memory; empty: the runtime's 64Mi.")
-    scratch: Bytes = Field("2Gi", description="Disk for temporary files.")
+    max_memory: Bytes | None = Field(
+        default=None, description="Most memory that a retry asks for; empty: four times `memory`."
+    )
+    memory_growth: float = Field(
+        default=1.5, ge=1, le=4, description="By what a retry after an OOM kill multiplies `memory`."
+    )
+    gpu: int = Field(default=0, ge=0, le=16, description="Devices nvidia.com/gpu.")
+    shm: Bytes | None = Field(
+        default=None, description="Size of /dev/shm, counted as memory; empty: the runtime's 64Mi."
+    )
+    scratch: Bytes = Field(default="2Gi", description="Disk for temporary files.")
     node_selector: Selector = Field(default_factory=dict, description="Labels that the node must have.")
-    tolerations: tuple[Toleration, ...] = Field((), description="Taints of nodes that the pod may run on.")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that the pod may run on.")
     gpu_node_selector: Selector = Field(default_factory=dict, description="The same, only where `gpu` is not 0.")
-    gpu_tolerations: tuple[Toleration, ...] = Field((), description="The same, only where `gpu` is not 0.")
+    gpu_tolerations: tuple[Toleration, ...] = Field(default=(), description="The same, only where `gpu` is not 0.")
     on_demand: Selector = Field(
         default_factory=dict,
         description="Labels that the node must have as well once a pod was pre-empted or evicted.",
     )
-    priority_class: str | None = Field(None, description="PriorityClass; it must exist on the cluster.")
-    deadline_seconds: int = Field(3600, ge=60, description="Longest time from the pod's creation to its end.")
-    ttl_seconds: int = Field(86_400, ge=0, description="How long a finished Job and its logs stay.")
-    grace_seconds: int = Field(30, ge=0, le=3600, description="How long a step may work on once its pod is to go.")
+    priority_class: str | None = Field(default=None, description="PriorityClass; it must exist on the cluster.")
+    deadline_seconds: int = Field(default=3600, ge=60, description="Longest time from the pod's creation to its end.")
+    ttl_seconds: int = Field(default=86_400, ge=0, description="How long a finished Job and its logs stay.")
+    grace_seconds: int = Field(
+        default=30, ge=0, le=3600, description="How long a step may work on once its pod is to go."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Profile:
@@ -142,28 +136,6 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
-_STEP_PROFILES = {
-    "raw_loan_data": "data",
-    "loan_outcomes": "data",
-    "processed_features": "data",
-    "training_set": "data",
-    "xgboost_candidate": "train-gpu",
-    "catboost_candidate": "train-gpu",
-    "lightgbm_candidate": "train-cpu",
-    "trained_model": "data",
-    "registered_model": "small",
-    "deployed_model": "small",
-    "loan_scores": "data",
-    "drift_report": "data",
-    "performance_report": "data",
-    "shadow_report": "data",
-}
-"""The profile of each asset, unless CREDIT_STEP_PROFILES names another."""
-
-
-_POOLS = {"raw_loan_data": WAREHOUSE_POOL, "loan_outcomes": WAREHOUSE_POOL}
-
-
 def merged_profiles(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Profile]:
     """The table with some fields replaced. Raises ValueError naming profile, field and what is right."""
     unknown = sorted(set(overrides) - set(PROFILES))
@@ -180,19 +152,6 @@ def merged_profiles(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Pro
             where = f"{name}: {place}" if place else name
             raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}{known}") from error
     return found
-
-
-def check_step_profiles(steps: Mapping[str, str]) -> None:
-    """Raises ValueError where an asset or a profile does not exist."""
-    from credit_assets.ml.learners import VARIANTS
-
-    assets = {*_STEP_PROFILES, *(f"{variant}_candidate" for variant in VARIANTS)}
-    unknown = sorted(set(steps) - assets)
-    if unknown:
-        raise ValueError(f"names unknown assets {', '.join(unknown)}; known: {', '.join(sorted(assets))}")
-    unknown = sorted(set(steps.values()) - set(PROFILES))
-    if unknown:
-        raise ValueError(f"names unknown profiles {', '.join(unknown)}; known: {', '.join(PROFILES)}")
 
 
 def label_value(text: str) -> str:

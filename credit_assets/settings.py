@@ -270,7 +270,7 @@ class Settings(BaseSettings):
     @classmethod
     def _profiles_of_known_assets(cls, value: dict[str, str]) -> dict[str, str]:
         if value:
-            from credit_assets.profiles import check_step_profiles
+            from credit_assets.stages import check_step_profiles
 
             check_step_profiles(value)
         return value

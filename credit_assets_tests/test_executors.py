@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from credit_assets.automation.jobs import DAILY
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings, variable
+from credit_assets.stages import DAILY
 from credit_assets_tests.assets.test_pipeline import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import Server
 from credit_assets_tests.support.synthetic import canonical_book

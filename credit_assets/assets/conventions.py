@@ -1,4 +1,4 @@
-"""What every asset shares: group, owner, retry policy, sorted failures, and results that cover a range of days.
+"""What every asset shares: what its row of the table says, retry policy, sorted failures, and results of many days.
 
 Belongs here: nothing that knows a particular asset.
 """
@@ -17,42 +17,53 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
+from credit_assets.stages import asset as row_of
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.partition_files import Staged
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
 
-GROUP = "credit_scoring"
 OWNERS = ["team:credit-risk"]
-PARQUET, RECORD = "parquet", "record"
 # An Arrow table. Not named by its class: pyarrow is imported by the steps that touch a table, not by the definitions.
 Table = Any
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def asset_options(
-    asset: str,
-    settings: Settings,
-    partitions: dg.PartitionsDefinition,
-    *kinds: str,
-    io: str,
-    variant: str | None = None,
-) -> dict[str, Any]:
+def asset_options(asset: str, settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str) -> dict[str, Any]:
     """Arguments that every `@dg.asset` of the graph has in common, and what its step asks of a cluster."""
+    row = row_of(asset)
     return {
         "name": asset,
-        "group_name": GROUP,
+        "group_name": row.group,
         "owners": OWNERS,
         "kinds": set(kinds),
         "partitions_def": partitions,
-        "io_manager_key": io,
+        "io_manager_key": row.io,
+        "backfill_policy": dg.BackfillPolicy.multi_run(settings.days_per_run) if row.by_range else None,
         "retry_policy": retry_policy(settings),
-        "op_tags": op_tags(settings, asset, variant),
+        "op_tags": op_tags(settings, asset),
         "pool": pool(settings, asset),
     }
+
+
+def inputs(asset: str, settings: Settings, metadata: Mapping[str, Any] | None = None) -> dict[str, dg.AssetIn]:
+    """What the asset reads, loaded for it by the I/O managers."""
+    return {
+        name: dg.AssetIn(partition_mapping=partition_mapping(settings, window), metadata=metadata)
+        for name, window in row_of(asset, settings.variants).reads.items()
+    }
+
+
+def dependencies(asset: str, settings: Settings) -> list[dg.AssetDep]:
+    """What the asset reads, where it opens the files itself."""
+    return [
+        dg.AssetDep(name, partition_mapping=partition_mapping(settings, window))
+        for name, window in row_of(asset, settings.variants).reads.items()
+    ]
 
 
 def retry_policy(settings: Settings) -> dg.RetryPolicy:

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, retry_transient_only
+from credit_assets.assets.conventions import asset_options, inputs, retry_transient_only
 from credit_assets.assets.selection import day_after
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
@@ -23,12 +23,12 @@ from credit_assets.storage.store import Store
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
-def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
-        ins={"trained_model": dg.AssetIn()},
+        ins=inputs("registered_model", settings),
         description="The registration decision of the as-of date: registered or rejected, with every reason. The gates "
         "are judged again here from recorded evidence, whoever started the run.",
-        **asset_options("registered_model", settings, partitions, "mlflow", io=RECORD),
+        **asset_options("registered_model", settings, partitions, "mlflow"),
     )
     @retry_transient_only
     def registered_model(
@@ -79,10 +79,10 @@ def deployment_assets(settings: Settings, partitions: dg.PartitionsDefinition) -
         )
 
     @dg.asset(
-        ins={"registered_model": dg.AssetIn()},
+        ins=inputs("deployed_model", settings),
         description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
         "back in as-of time.",
-        **asset_options("deployed_model", settings, partitions, "mlflow", io=RECORD),
+        **asset_options("deployed_model", settings, partitions, "mlflow"),
     )
     @retry_transient_only
     def deployed_model(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
+from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import ByDay
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from credit_assets.ml.evidence.drift import DriftReference
 
 
-def drift_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    window = dg.TimeWindowPartitionMapping(
-        start_offset=-(settings.drift_window_days - 1), end_offset=0, allow_nonexistent_upstream_partitions=True
-    )
-
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
-        deps=[dg.AssetDep(name, partition_mapping=window) for name in ("processed_features", "loan_scores")],
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+        deps=dependencies("drift_report", settings),
         description="Every feature and the score of the day's applications against the training data of the champion "
         f"in force: PSI, tests, missing values, new levels. A day of fewer than {settings.drift_min_rows} applications "
         f"is pooled with those before it, up to {settings.drift_window_days} days.",
-        **asset_options("drift_report", settings, partitions, "json", io=RECORD),
+        **asset_options("drift_report", settings, partitions, "json"),
     )
     @retry_transient_only
     def drift_report(

@@ -7,23 +7,22 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema, features
-from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
+from credit_assets.assets.conventions import asset_options, daily_result, days_of, inputs, retry_transient_only
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
 from credit_assets.storage.store import Store
 
 
-def feature_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        ins={"raw_loan_data": dg.AssetIn(metadata=IN_PIECES)},
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+        ins=inputs("processed_features", settings, IN_PIECES),
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
         metadata=column_schema(features(portfolio)),
-        **asset_options("processed_features", settings, partitions, "parquet", io=PARQUET),
+        **asset_options("processed_features", settings, partitions, "parquet"),
     )
     @retry_transient_only
     def processed_features(

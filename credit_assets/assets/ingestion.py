@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.columns import applications, column_schema, outcomes
-from credit_assets.assets.conventions import PARQUET, asset_options, daily_result, days_of, retry_transient_only
+from credit_assets.assets.conventions import asset_options, daily_result, days_of, retry_transient_only
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import PartitionWriter, in_pieces
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.contracts import Contract
 
 
-def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
         check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
         metadata=column_schema(applications(portfolio)),
-        **asset_options("raw_loan_data", settings, partitions, "parquet", io=PARQUET),
+        **asset_options("raw_loan_data", settings, partitions, "parquet"),
     )
     @retry_transient_only
     def raw_loan_data(
@@ -48,10 +47,9 @@ def ingestion_assets(settings: Settings, partitions: dg.PartitionsDefinition) ->
 
     @dg.asset(
         check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         metadata=column_schema(outcomes(portfolio)),
-        **asset_options("loan_outcomes", settings, partitions, "parquet", io=PARQUET),
+        **asset_options("loan_outcomes", settings, partitions, "parquet"),
     )
     @retry_transient_only
     def loan_outcomes(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
+from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
@@ -29,21 +29,13 @@ _READERS = 8
 _DAY = timedelta(1)
 
 
-def performance_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    window = dg.TimeWindowPartitionMapping(
-        start_offset=-(settings.window_days + settings.performance_cohort_days - 1),
-        end_offset=0,
-        allow_nonexistent_upstream_partitions=True,
-    )
-    upstream = ("loan_scores", "loan_outcomes", "processed_features")
-
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
-        deps=[dg.AssetDep(name, partition_mapping=window) for name in upstream],
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+        deps=dependencies(NAME, settings),
         description=f"Scores as they were given against what became of the {settings.performance_cohort_days} days of "
         f"applications that matured last (default within {settings.window_days} days); the performance to expect of "
         "the newest applications, from their PDs alone; and the estimate of then against what was realised.",
-        **asset_options("performance_report", settings, partitions, "json", io=RECORD),
+        **asset_options(NAME, settings, partitions, "json"),
     )
     @retry_transient_only
     def performance_report(

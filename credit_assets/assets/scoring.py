@@ -14,11 +14,11 @@ import dagster as dg
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.columns import scores as score_columns
 from credit_assets.assets.conventions import (
-    PARQUET,
     Table,
     asset_options,
     daily_result,
     days_of,
+    inputs,
     retry_transient_only,
 )
 from credit_assets.failures import is_transient
@@ -36,17 +36,16 @@ if TYPE_CHECKING:
     from credit_assets.ml.learners.scorer import CreditScorer
 
 
-def scoring_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        ins={"processed_features": dg.AssetIn(metadata=IN_PIECES)},
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+        ins=inputs("loan_scores", settings, IN_PIECES),
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
         "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
         "not fail with it.",
         metadata=column_schema(score_columns(portfolio)),
-        **asset_options("loan_scores", settings, partitions, "parquet", io=PARQUET),
+        **asset_options("loan_scores", settings, partitions, "parquet"),
     )
     @retry_transient_only
     def loan_scores(

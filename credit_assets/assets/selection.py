@@ -7,21 +7,19 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, Table, asset_options, retry_transient_only
+from credit_assets.assets.conventions import Table, asset_options, inputs, retry_transient_only
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
 from credit_assets.tracking.runs import Tracking
 
 
-def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    candidates = [f"{variant}_candidate" for variant in settings.variants]
-
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
-        ins={"training_set": dg.AssetIn(), **{name: dg.AssetIn() for name in candidates}},
+        ins=inputs("trained_model", settings),
         description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
         "in force, on rows that neither has seen, with a paired DeLong interval.",
-        **asset_options("trained_model", settings, partitions, "mlflow", io=RECORD),
+        **asset_options("trained_model", settings, partitions, "mlflow"),
     )
     @retry_transient_only
     def trained_model(
@@ -64,7 +62,7 @@ def trained_model_asset(settings: Settings, partitions: dg.PartitionsDefinition)
             value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=describe(record)
         )
 
-    return trained_model
+    return [trained_model]
 
 
 def compare_with_champion(

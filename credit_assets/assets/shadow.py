@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import RECORD, asset_options, days_of, note_days, retry_transient_only
+from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.deployment import ACTOR, SHADOW
 from credit_assets.ledger.registry import Period, Registry, Version
@@ -45,14 +45,13 @@ class Trial:
     last: date
 
 
-def shadow_assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
-        deps=["loan_scores", "loan_outcomes"],
-        backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run),
+        deps=dependencies("shadow_report", settings),
         description="The model on trial beside the champion, on the applications that both scored since the trial "
         f"began (its newest {LONGEST} days): correlation, PSI, who would be approved by one and not by the other, "
         "performance once matured, the two arms, and the decision. After a trial, its cohort as it matures.",
-        **asset_options("shadow_report", settings, partitions, "json", io=RECORD),
+        **asset_options("shadow_report", settings, partitions, "json"),
     )
     @retry_transient_only
     def shadow_report(

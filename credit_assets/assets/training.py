@@ -9,19 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import stages
 from credit_assets.assets import engines
 from credit_assets.assets.columns import column_schema, training
-from credit_assets.assets.conventions import (
-    PARQUET,
-    RECORD,
-    Table,
-    asset_options,
-    daily_result,
-    retry_transient_only,
-)
+from credit_assets.assets.conventions import Table, asset_options, daily_result, inputs, retry_transient_only
 from credit_assets.checks import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
-from credit_assets.partitions import known_outcomes, mature_cohorts
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
@@ -31,20 +24,22 @@ from credit_assets.tracking.runs import Tracking
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    candidates = (candidate_asset(settings, partitions, variant) for variant in settings.variants)
+    return [training_set_asset(settings, partitions), *candidates]
+
+
 def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     portfolio = settings.portfolio_contract
 
     @dg.asset(
-        ins={
-            "processed_features": dg.AssetIn(partition_mapping=mature_cohorts(settings)),
-            "loan_outcomes": dg.AssetIn(partition_mapping=known_outcomes(settings)),
-        },
+        ins=inputs("training_set", settings),
         check_specs=gate_specs("training_set", TRAINING_GATES, partitions),
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date.",
         metadata=column_schema(training(portfolio)),
-        **asset_options("training_set", settings, partitions, "pandas", "parquet", io=PARQUET),
+        **asset_options("training_set", settings, partitions, "pandas", "parquet"),
     )
     @retry_transient_only
     def training_set(
@@ -99,17 +94,17 @@ def splits(table: Table) -> str:
 
 
 def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:
-    """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.variants`."""
+    """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.learners`."""
     from credit_assets.ml.learners import VARIANTS
 
-    name = f"{variant}_candidate"
+    name = stages.candidate(variant).name
     learner = VARIANTS[variant]
 
     @dg.asset(
-        ins={"training_set": dg.AssetIn()},
+        ins=inputs(name, settings),
         description=f"{learner.label} model of the as-of date: rounds chosen by early stopping, calibrated, logged to "
         "MLflow. Trained again only when data, code, parameters or seed have changed.",
-        **asset_options(name, settings, partitions, variant, "mlflow", io=RECORD, variant=variant),
+        **asset_options(name, settings, partitions, variant, "mlflow"),
     )
     @retry_transient_only
     def candidate(
@@ -155,7 +150,7 @@ def train_or_reuse(
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 
-    as_of, name = context.partition_key, f"{variant}_candidate"
+    as_of, name = context.partition_key, stages.candidate(variant).name
     portfolio = settings.portfolio_contract
     scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
     config = TrainingConfig(

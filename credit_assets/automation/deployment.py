@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from credit_assets.assets.conventions import GROUP, OWNERS
+from credit_assets.assets.conventions import OWNERS
 from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
+from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
 
@@ -20,7 +21,7 @@ def alias_specs() -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             alias_key(alias),
-            group_name=GROUP,
+            group_name=GOVERNANCE,
             owners=OWNERS,
             kinds={"mlflow"},
             deps=["deployed_model"],

@@ -1,6 +1,6 @@
 """Jobs and the daily schedule.
 
-Belongs here: which assets run together and when. Does not belong here: what they do.
+Belongs here: what starts together and when. Does not belong here: which assets a job makes (`credit_assets.stages`).
 """
 
 from __future__ import annotations
@@ -10,39 +10,35 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from credit_assets.assets.conventions import GROUP
+from credit_assets import stages
 from credit_assets.settings import Settings
+from credit_assets.stages import DAILY, INGEST, JOBS, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
-
-DAILY = "credit_scoring_daily"
-INGEST = "ingest_loans"
-RETRAIN = "retrain_model"
-SCORE = "score_loans"
 
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
 _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
 
 def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:
-    ingest = dg.AssetSelection.assets("raw_loan_data", "loan_outcomes", "processed_features")
-    score = dg.AssetSelection.assets("loan_scores", "drift_report", "performance_report", "shadow_report")
-    # What is materialized by others (external events, moves of aliases) is in the group and in no job.
-    group = dg.AssetSelection.groups(GROUP).materializable()
-    train = group - ingest - score
-    daily = (group, "The whole graph for one day: ingest, validate, train, decide, deploy, score, report.")
-    if settings.retraining == "triggered":
-        daily = (group - train, "Ingest, validate, score and report one day. Training waits for a trigger.")
-    parts = {
-        DAILY: daily,
-        INGEST: (ingest, "Applications, outcomes and features of a day, or of a range of days in one run."),
-        RETRAIN: (train, "Training set to deployment for one as-of date."),
-        SCORE: (score, "Scores and reports of a day, or of a range of days in one run."),
+    descriptions = {
+        DAILY: "The whole graph for one day: ingest, validate, train, decide, deploy, score, report.",
+        INGEST: "Applications, outcomes and features of a day, or of a range of days in one run.",
+        RETRAIN: "Training set to deployment for one as-of date.",
+        SCORE: "Scores and reports of a day, or of a range of days in one run.",
     }
+    made = dict(JOBS)
+    if settings.retraining == "triggered":
+        descriptions[DAILY] = "Ingest, validate, score and report one day. Training waits for a trigger."
+        made[DAILY] = tuple(stage for stage in made[DAILY] if stage not in made[RETRAIN])
     return [
         dg.define_asset_job(
-            name, selection=selection, description=description, partitions_def=partitions, run_tags=_RUN_TAGS
+            job,
+            selection=dg.AssetSelection.assets(*stages.names(*made[job], variants=settings.variants)),
+            description=description,
+            partitions_def=partitions,
+            run_tags=_RUN_TAGS,
         )
-        for name, (selection, description) in parts.items()
+        for job, description in descriptions.items()
     ]
 
 

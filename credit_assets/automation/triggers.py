@@ -27,8 +27,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from credit_assets.assets.conventions import GROUP, OWNERS
-from credit_assets.automation.jobs import RETRAIN
+from credit_assets import stages
+from credit_assets.assets.conventions import OWNERS
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH, claim_retraining, retrainings
@@ -43,6 +43,7 @@ from credit_assets.ml.rules.triggers import (
     decide_volume,
 )
 from credit_assets.settings import Settings
+from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG
@@ -52,8 +53,8 @@ EXTERNAL_ASSET = "external_trigger"
 KINDS = ("drift", "performance", "volume", "other")
 REFRESH_DAYS = 7
 
-# Partitions that a retraining cannot do without on its as-of date.
-_INPUTS = ("loan_outcomes", "processed_features")
+# What a retraining cannot do without on its as-of date.
+_INPUTS = sorted(stages.asset("training_set").reads)
 _EVENTS_A_TICK = 50
 _LONGEST_REASON = 300
 
@@ -123,7 +124,7 @@ def external_trigger_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     """The external asset by which others ask for a retraining: each materialization of it is one event."""
     return dg.AssetSpec(
         EXTERNAL_ASSET,
-        group_name=GROUP,
+        group_name=stages.GOVERNANCE,
         owners=OWNERS,
         partitions_def=partitions,
         description="Retrainings that others ask for. Report a materialization (GraphQL `reportRunlessAssetEvents`, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from credit_assets import stages
 from credit_assets.cli.findings import Seen
 from credit_assets.cluster.op_tags import profile_name, profiles
 from credit_assets.profiles import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, size
@@ -187,8 +188,7 @@ def check_pools(settings: Settings) -> Seen:
 
 def _used(settings: Settings) -> dict[str, Profile]:
     """The profiles that a step has, by name."""
-    assets = [*(f"{variant}_candidate" for variant in settings.variants), "raw_loan_data", "registered_model"]
-    names = {profile_name(settings, asset) for asset in assets}
+    names = {profile_name(settings, row.name) for row in stages.assets(settings.variants)}
     return {name: profile for name, profile in profiles(settings).items() if name in names}
 
 

@@ -11,8 +11,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from credit_assets.assets.conventions import GROUP
-from credit_assets.build import build_definitions
+from credit_assets import stages
 from credit_assets.cli.replay import ReplayReport, why
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
@@ -30,13 +29,10 @@ _HEARTBEAT_SECONDS = 90
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
     """Partitions by asset, champion, latest runs."""
-    graph = build_definitions(settings).resolve_asset_graph()
     assets = {}
-    for key in graph.toposorted_asset_keys:
-        if graph.get(key).group_name != GROUP or not graph.get(key).is_materializable:
-            continue
-        days = sorted(instance.get_materialized_partitions(key))
-        assets[key.to_user_string()] = {
+    for row in stages.assets(settings.variants):
+        days = sorted(instance.get_materialized_partitions(dg.AssetKey(row.name)))
+        assets[row.name] = {
             "partitions": len(days),
             "first": days[0] if days else None,
             "last": days[-1] if days else None,

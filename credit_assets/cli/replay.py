@@ -15,21 +15,23 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.automation.jobs import INGEST, RETRAIN, SCORE
+from credit_assets import stages
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
+from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
+from credit_assets.stages import INGEST, JOBS, RETRAIN, SCORE
 from credit_assets.storage.store import Store
 from credit_assets.tags import range_tags
 from credit_assets.tracking.runs import Tracking
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_SCORED = ("loan_scores", "drift_report", "performance_report", "shadow_report")
-BACKFILLED = ("raw_loan_data", "loan_outcomes", "processed_features", "loan_scores")
-_INGESTED = ("raw_loan_data", "loan_outcomes", "processed_features")
-_TRAINED = ("training_set", "trained_model", "registered_model", "deployed_model")
+_INGESTED, _SCORED = (stages.names(*JOBS[job]) for job in (INGEST, SCORE))
+# Without the candidates: another choice of variants makes no finished training unfinished.
+_TRAINED = stages.names(*JOBS[RETRAIN])
+BACKFILLED = stages.names("ingestion", "scoring")
 _GATE_ERROR = "DagsterAssetCheckFailedError"
 
 OnProgress = Callable[[str, int, int], None]
@@ -174,9 +176,8 @@ class Replay:
         What is neither among them nor there already is not made. Raises PermanentError where a run fails, and for an
         asset that is unknown or made one day at a time.
         """
-        graph = self.definitions.resolve_asset_graph()
         keys = [dg.AssetKey(asset) for asset in assets]
-        known = {key.path[-1] for key in graph.materializable_asset_keys if graph.get(key).backfill_policy}
+        known = {row.name for row in stages.assets(self.settings.variants) if row.by_range}
         unknown = sorted(set(assets) - known)
         if unknown or not assets:
             raise PermanentError(
@@ -243,7 +244,7 @@ class Replay:
     def _days(self, start: date, end: date) -> list[date]:
         if start > end:
             raise PermanentError(f"--start {start} lies after --end {end}")
-        partitions = self.definitions.resolve_asset_graph().get(dg.AssetKey("raw_loan_data")).partitions_def
+        partitions = daily_partitions(self.settings)
         known = {date.fromisoformat(key) for key in partitions.get_partition_keys()}
         days = _between(start, end)
         outside = [day for day in days if day not in known]

@@ -1,18 +1,17 @@
-"""What a step asks of a cluster (its resource profile, as op tags) and where steps run (the executor map).
+"""What a step asks of a cluster: its resource profile as op tags, and its pool.
 
-Belongs here: the table of profiles, the choice of a profile for each asset, pools, and the executor of each
-environment. Does not belong here: what a step does, and what happens to its pod (`credit_assets.cluster.step_jobs`).
+Belongs here: how a profile becomes a pod. Does not belong here: which asset has which profile (`credit_assets.stages`),
+what a profile is (`credit_assets.profiles`), and what happens to the pod (`credit_assets.cluster.step_jobs`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from credit_assets.profiles import _POOLS, _STEP_PROFILES, GPU, GPU_POOL, PROFILES, Profile, merged_profiles
+from credit_assets import stages
+from credit_assets.profiles import GPU, GPU_POOL, PROFILES, Profile, merged_profiles
+from credit_assets.settings import Settings
 from credit_assets.tags import ASSET_LABEL, COST_CENTRE_LABEL, POD_CONFIG_TAG, PROFILE_LABEL, VARIANT_LABEL
-
-if TYPE_CHECKING:
-    from credit_assets.settings import Settings
 
 # A step that is told to stop would end as failed, and Dagster does not try it again. So it is not told: it works on
 # while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
@@ -25,8 +24,8 @@ def profiles(settings: Settings) -> dict[str, Profile]:
 
 
 def profile_name(settings: Settings, asset: str) -> str:
-    """The profile of an asset; a variant that nobody has listed trains on a CPU."""
-    return settings.step_profiles.get(asset) or _STEP_PROFILES.get(asset, "train-cpu")
+    """The profile of an asset: the table's, unless CREDIT_STEP_PROFILES names another."""
+    return settings.step_profiles.get(asset) or stages.asset(asset).profile
 
 
 def pool(settings: Settings, asset: str) -> str | None:
@@ -38,10 +37,10 @@ def pool(settings: Settings, asset: str) -> str | None:
         return None
     if profiles(settings)[profile_name(settings, asset)].gpu:
         return GPU_POOL
-    return _POOLS.get(asset)
+    return stages.asset(asset).pool
 
 
-def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[str, Any]:
+def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
     """The tag `dagster-k8s/config` of an asset: what its pod asks for, by its profile.
 
     Job tags would not do: step pods ignore them, and they are lost on backfills and direct materialization.
@@ -49,7 +48,7 @@ def op_tags(settings: Settings, asset: str, variant: str | None = None) -> dict[
     name = profile_name(settings, asset)
     profile = profiles(settings)[name]
     labels = {ASSET_LABEL: asset, PROFILE_LABEL: name}
-    if variant:
+    if variant := stages.asset(asset).variant:
         labels[VARIANT_LABEL] = variant
     if settings.cost_centre:
         labels[COST_CENTRE_LABEL] = settings.cost_centre

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from credit_assets.automation.jobs import RETRAIN
 from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import ALIASES, alias_key
 from credit_assets.notify.delivery import _NOBODY, _TICK_SECONDS, Notice, _deliver, _here, _places, _services, _state
@@ -40,6 +39,7 @@ from credit_assets.notify.messages import (
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.watch import _watch
 from credit_assets.settings import Settings
+from credit_assets.stages import RETRAIN
 from credit_assets.tags import RETRY_NUMBER_TAG
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from urllib.parse import quote, urlencode
 
 import dagster as dg
 
-from credit_assets.automation.jobs import RETRAIN
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
 from credit_assets.notify.notifier import Kind
+from credit_assets.stages import RETRAIN
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG, WILL_RETRY_TAG, partition_of
 from credit_assets.tracking.runs import Tracking
 

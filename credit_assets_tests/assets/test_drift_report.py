@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from credit_assets.assets.drift import drift_assets, drift_records, feature_table, points_of
+from credit_assets.assets.drift import assets, drift_records, feature_table, points_of
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.evidence.drift import REFERENCE_FILE
@@ -58,7 +58,7 @@ def report(house: House, first: date, last: date | None = None, **overrides: Any
     settings = house.settings.model_copy(update=overrides)
     resources = house.replay.definitions.resources or {}
     result = dg.materialize(
-        drift_assets(settings, daily_partitions(settings)),
+        assets(settings, daily_partitions(settings)),
         instance=house.instance,
         resources=dict(resources),
         raise_on_error=False,

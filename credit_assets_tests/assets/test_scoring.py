@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets.scoring import Scored, decided, scoring_assets
-from credit_assets.assets.shadow import shadow_assets
+from credit_assets.assets import scoring, shadow
+from credit_assets.assets.scoring import Scored, decided
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.arms import assign
@@ -59,7 +59,7 @@ class TrialHouse:
         """Materialize `loan_scores` or `shadow_report` of a day, or of a range in one step."""
         settings = self.settings.model_copy(update=overrides)
         partitions = daily_partitions(settings)
-        assets = [*scoring_assets(settings, partitions), *shadow_assets(settings, partitions)]
+        assets = [*scoring.assets(settings, partitions), *shadow.assets(settings, partitions)]
         outside = dg.AssetSpec("processed_features", partitions_def=partitions).with_io_manager_key("parquet")
         # A range as a backfill hands it over; of a single day too, so that both go the same way.
         tags = {

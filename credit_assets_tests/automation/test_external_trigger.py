@@ -11,11 +11,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from credit_assets.automation.jobs import RETRAIN
 from credit_assets.build import build_definitions
 from credit_assets.instance.home import instance_of
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
+from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.mlflow_server import running
 

@@ -23,7 +23,6 @@ from dagster._core.events import DagsterEventType
 from kubernetes.client import V1Job, V1Pod
 from kubernetes.client.api_client import ApiClient
 
-from credit_assets.automation.jobs import DAILY
 from credit_assets.cli.replay import Replay
 from credit_assets.cluster import step_jobs
 from credit_assets.cluster.op_tags import op_tags
@@ -31,6 +30,7 @@ from credit_assets.cluster.step_jobs import Kind, loss_of, why_it_waits
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
+from credit_assets.stages import DAILY
 from credit_assets_tests.assets.test_pipeline import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support import two_steps
 from credit_assets_tests.support.kube_api import Cluster, Pod, run

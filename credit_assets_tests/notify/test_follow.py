@@ -33,7 +33,6 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import SerializableErrorInfo
 
 from credit_assets.assets.deployment import REASON_COLUMNS
-from credit_assets.automation.jobs import RETRAIN
 from credit_assets.checks import check_results, gate_specs, table_of_text
 from credit_assets.failures import TransientError
 from credit_assets.ledger.deployment import alias_key
@@ -42,6 +41,7 @@ from credit_assets.notify.follow import notice_sensors
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.watch import WATCH
 from credit_assets.settings import load_settings
+from credit_assets.stages import RETRAIN
 from credit_assets_tests.notify.test_messages import APPLICANT, DAYS, Inbox, Ticker, body, free_port
 
 DAY = "2024-03-05"

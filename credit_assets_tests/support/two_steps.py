@@ -34,7 +34,7 @@ def source(context: dg.AssetExecutionContext) -> None: ...
 @dg.asset(
     partitions_def=DAYS,
     deps=[source],
-    op_tags=op_tags(SETTINGS, "xgboost_candidate", "xgboost"),
+    op_tags=op_tags(SETTINGS, "xgboost_candidate"),
     retry_policy=dg.RetryPolicy(max_retries=2, delay=0.1),
 )
 @retry_transient_only

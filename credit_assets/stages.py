@@ -1,0 +1,151 @@
+"""The one table of assets: what each is called, where it stands, what its step needs, and which job makes it.
+
+Belongs here: one row for each asset that a run makes, as plain data. Does not belong here: what an asset does (its
+module in `credit_assets.assets`), and how a window becomes partitions (`credit_assets.partitions`). Settings read this
+module, so it knows no settings and imports no Dagster.
+
+Adding an asset is one row here and one function in the module that the row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from credit_assets.ml.learners import VARIANTS
+from credit_assets.profiles import PROFILES, WAREHOUSE_POOL
+
+Stage = Literal["ingestion", "training", "deployment", "scoring", "monitoring"]
+Window = Literal["same_day", "mature_cohorts", "known_outcomes", "drift", "performance"]
+"""Which days of another asset a day is made of."""
+
+CREDIT_SCORING, MONITORING, GOVERNANCE = "credit_scoring", "monitoring", "governance"
+"""Groups: raw data to deployed model and scores; reports; what is asked for and decided, by people or sensors."""
+PARQUET, RECORD = "parquet", "record"
+"""I/O managers: an Arrow table as Parquet, a record as JSON."""
+
+DAILY, INGEST, RETRAIN, SCORE = "credit_scoring_daily", "ingest_loans", "retrain_model", "score_loans"
+JOBS: Mapping[str, tuple[Stage, ...]] = {
+    DAILY: ("ingestion", "training", "deployment", "scoring", "monitoring"),
+    INGEST: ("ingestion",),
+    RETRAIN: ("training", "deployment"),
+    SCORE: ("scoring", "monitoring"),
+}
+"""The stages that each job makes."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A row: an asset that runs make, one partition a day."""
+
+    name: str
+    stage: Stage
+    module: str
+    """The module of `credit_assets.assets` that defines it."""
+    reads: Mapping[str, Window] = field(default_factory=dict)
+    group: str = CREDIT_SCORING
+    io: str = PARQUET
+    profile: str = "data"
+    """What its step may ask of a machine, unless CREDIT_STEP_PROFILES names another."""
+    pool: str | None = None
+    """The pool whose slots its steps share with those of all runs; a step on a GPU takes one of the GPU's pool."""
+    by_range: bool = False
+    """Whether one run may make many days of it."""
+    variant: str | None = None
+
+
+# Learners whose packages can grow trees on a GPU.
+_ON_GPU = ("xgboost", "catboost")
+
+
+def candidate(variant: str) -> Asset:
+    """The row of a variant's model."""
+    profile = "train-gpu" if variant in _ON_GPU else "train-cpu"
+    return Asset(
+        f"{variant}_candidate",
+        "training",
+        "training",
+        {"training_set": "same_day"},
+        io=RECORD,
+        profile=profile,
+        variant=variant,
+    )
+
+
+def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
+    """The table, in the order in which a day is made, with a candidate for each of the variants."""
+    candidates = [candidate(variant) for variant in variants]
+    return (
+        Asset("raw_loan_data", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
+        Asset("loan_outcomes", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
+        Asset("processed_features", "ingestion", "features", {"raw_loan_data": "same_day"}, by_range=True),
+        Asset(
+            "training_set",
+            "training",
+            "training",
+            {"processed_features": "mature_cohorts", "loan_outcomes": "known_outcomes"},
+        ),
+        *candidates,
+        Asset(
+            "trained_model",
+            "training",
+            "selection",
+            dict.fromkeys(["training_set", *(one.name for one in candidates)], "same_day"),
+            io=RECORD,
+        ),
+        Asset(
+            "registered_model", "deployment", "deployment", {"trained_model": "same_day"}, io=RECORD, profile="small"
+        ),
+        Asset(
+            "deployed_model", "deployment", "deployment", {"registered_model": "same_day"}, io=RECORD, profile="small"
+        ),
+        Asset("loan_scores", "scoring", "scoring", {"processed_features": "same_day"}, by_range=True),
+        Asset(
+            "drift_report",
+            "monitoring",
+            "drift",
+            {"processed_features": "drift", "loan_scores": "drift"},
+            group=MONITORING,
+            io=RECORD,
+            by_range=True,
+        ),
+        Asset(
+            "performance_report",
+            "monitoring",
+            "performance",
+            dict.fromkeys(["loan_scores", "loan_outcomes", "processed_features"], "performance"),
+            group=MONITORING,
+            io=RECORD,
+            by_range=True,
+        ),
+        Asset(
+            "shadow_report",
+            "monitoring",
+            "shadow",
+            dict.fromkeys(["loan_scores", "loan_outcomes"], "same_day"),
+            group=MONITORING,
+            io=RECORD,
+            by_range=True,
+        ),
+    )
+
+
+def asset(name: str, variants: Iterable[str] = tuple(VARIANTS)) -> Asset:
+    """The row of that name. Raises KeyError where there is none."""
+    return {row.name: row for row in assets(variants)}[name]
+
+
+def names(*stages: Stage, variants: Iterable[str] = ()) -> tuple[str, ...]:
+    """The assets of these stages, with the candidates of these variants."""
+    return tuple(row.name for row in assets(variants) if row.stage in stages)
+
+
+def check_step_profiles(steps: Mapping[str, str]) -> None:
+    """Raises ValueError where an asset or a profile does not exist."""
+    for what, chosen, known in (
+        ("assets", set(steps), sorted(row.name for row in assets(VARIANTS))),
+        ("profiles", set(steps.values()), PROFILES),
+    ):
+        if unknown := sorted(chosen.difference(known)):
+            raise ValueError(f"names unknown {what} {', '.join(unknown)}; known: {', '.join(known)}")

@@ -1,0 +1,76 @@
+"""The table of assets is what the definitions are made of, and nothing else knows better."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from credit_assets import stages
+from credit_assets.build import build_definitions
+from credit_assets.cluster.op_tags import profile_name
+from credit_assets.partitions import partition_mapping
+from credit_assets.profiles import PROFILES
+from credit_assets.settings import Settings, load_settings
+
+# As a machine and a cluster have it; one variant and all of them.
+SETTINGS = [load_settings(executor="k8s"), load_settings(variants="lightgbm")]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["cluster", "one variant"])
+def test_the_definitions_are_those_of_the_table(settings: Settings) -> None:
+    definitions, table = build_definitions(settings), stages.assets(settings.variants)
+    made = {
+        asset.key.to_user_string(): asset
+        for asset in definitions.assets or ()
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable
+    }
+    assert list(made) == sorted(made, key=[row.name for row in table].index)
+    assert set(made) == {row.name for row in table}
+    for row in table:
+        asset = made[row.name]
+        spec = next(iter(asset.specs))
+        assert spec.group_name == row.group
+        assert asset.get_io_manager_key_for_asset_key(asset.key) == row.io
+        assert (asset.backfill_policy is not None) == row.by_range
+        assert {key.to_user_string() for key in asset.dependency_keys} == set(row.reads)
+        for upstream, window in row.reads.items():
+            mapping = asset.get_partition_mapping(dg.AssetKey(upstream))
+            assert mapping == partition_mapping(settings, window)
+        on_gpu = settings.executor == "k8s" and profile_name(settings, row.name) == "train-gpu"
+        assert asset.op.pool == ("gpu" if on_gpu else row.pool if settings.executor == "k8s" else None)
+    for job, of in stages.JOBS.items():
+        nodes = {node.name for node in definitions.resolve_job_def(job).graph.nodes}
+        assert (
+            nodes
+            == {row.name for row in table if row.stage in of}
+            == set(stages.names(*of, variants=settings.variants))
+        )
+
+
+def test_what_runs_do_not_make_is_governance() -> None:
+    definitions, table = build_definitions(load_settings()), {row.name for row in stages.assets(stages.VARIANTS)}
+    graph = definitions.resolve_asset_graph()
+    others = [key for key in graph.get_all_asset_keys() if key.to_user_string() not in table]
+    assert others
+    assert {graph.get(key).group_name for key in others} == {stages.GOVERNANCE}
+
+
+def test_rows_are_read_in_the_order_in_which_they_are_made_and_have_profiles_that_exist() -> None:
+    before: set[str] = set()
+    for row in stages.assets(stages.VARIANTS):
+        assert set(row.reads) <= before
+        before.add(row.name)
+        assert row.profile in PROFILES
+
+
+def test_an_asset_that_is_none_is_refused() -> None:
+    with pytest.raises(KeyError, match="loan_score'"):
+        stages.asset("loan_score")
+
+
+def test_the_table_costs_nothing_to_read() -> None:
+    code = "import sys, credit_assets.stages; assert not {'dagster', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
