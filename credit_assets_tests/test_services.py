@@ -33,7 +33,7 @@ from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.synthetic import canonical_book
 from credit_assets_tests.test_executors import environment
 
-pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.storage.test_object_store"]
+pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.s3"]
 
 FIRST, SECOND = date(2024, 3, 30), date(2024, 3, 31)
 PROGRAMS = Path(sys.executable).parent

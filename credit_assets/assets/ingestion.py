@@ -12,7 +12,7 @@ from credit_assets.assets.columns import applications, column_schema, outcomes
 from credit_assets.assets.conventions import asset_options, daily_result, days_of, retry_transient_only
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
 from credit_assets.settings import Settings
-from credit_assets.storage.partition_files import PartitionWriter, in_pieces
+from credit_assets.storage.partition_files import PartitionWriter, in_pieces, quarantine
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
 
@@ -93,7 +93,7 @@ def ingest(
     metadata: dict[date, dict[str, Any]] = {}
     for day in days:
         found = set_aside.get(day)
-        path = store.quarantine(asset, day.isoformat(), found)
+        path = quarantine(store, asset, day.isoformat(), found)
         metadata[day] = {"quarantined_rows": found.rows if found else 0}
         if path is not None:
             metadata[day]["quarantine"] = dg.MetadataValue.path(str(path))

@@ -1,7 +1,7 @@
 """Claims: one name, one value, whoever asks first wins. A lock service made of files in the store.
 
 Belongs here: creating a small file exclusively, and the "create, then claim" built on it. Does not belong here: what is
-claimed (`tracking`, `registry`) and the data files of the pipeline (`store`).
+claimed (`credit_assets.tracking`, `credit_assets.ledger`) and the data files of the pipeline (`store`).
 
 MLflow has no unique key for a run or a model version, so that search-then-create makes two of them when two processes
 search at once. Files have: a local file system links a finished file to a name that must not exist, S3 takes
@@ -17,11 +17,12 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError, is_transient
+from credit_assets.storage.store import is_local, open_root
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -142,20 +143,16 @@ class Claims:
     def _path(self, name: str) -> Path | UPath:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot name a claim: letters, digits, _ . = - and / only")
-        from upath import UPath
-
-        try:
-            root = UPath(self.store_uri, **self._options)
-        except (ValueError, ImportError) as error:
-            raise PermanentError(f"CREDIT_STORE_URI {self.store_uri!r} cannot be opened: {error}") from error
-        if root.protocol in ("", "file", "local"):
-            return Path(str(root.absolute().path)) / "claims" / name
+        root = open_root(self.store_uri, self._options)
+        if is_local(root):
+            return Path(str(root.path)) / "claims" / name
         if root.protocol not in _EXCLUSIVE:
             raise PermanentError(
                 f"CREDIT_STORE_URI {self.store_uri!r}: {root.protocol} cannot create a file exclusively, which runs "
                 "side by side need; use a folder, s3:// or gs://"
             )
-        return root.joinpath("claims", name)
+        path: UPath = root.joinpath("claims", name)
+        return path
 
     def _failure(self, what: str, error: Exception | None) -> TransientError | PermanentError:
         text = f"{what} in {self.store_uri}: {error or 'the store did not settle on a value'}"
@@ -164,7 +161,7 @@ class Claims:
         return PermanentError(f"{text}; see that this process may read and write there")
 
 
-def _generations(name: str) -> Any:
+def _generations(name: str) -> Iterator[str]:
     yield name
     number = 1
     while True:

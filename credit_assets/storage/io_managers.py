@@ -6,6 +6,7 @@ Belongs here: what an asset hands over and what the next one gets. Does not belo
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.failures import PermanentError
-from credit_assets.storage.partition_files import Partitions, Staged
+from credit_assets.storage.partition_files import Partitions, Staged, write_table
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,56 +37,60 @@ def _permanent_is_not_retried() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-class _StoreIOManager(dg.UPathIOManager):
-    """Base of the two I/O managers: same paths, same atomic writes, ranges of partitions as well as one."""
+class _StoreIOManager(dg.IOManager):
+    """One file a partition, `<store>/<asset>/<partition>` and the extension; ranges of partitions as well as one.
+
+    Not Dagster's UPathIOManager: it refuses to write several partitions at once, which a backfill in a single run is
+    made of, opens its folder when it is built, and notes each file as an event.
+    """
+
+    extension: str
 
     def __init__(self, store: Store) -> None:
-        # Without the parent's: it wants the path at once, and paths import file systems, which the definitions never
-        # touch. That was a third of loading them.
         self.store = store
 
-    @property
-    def _base_path(self) -> UPath:
-        return self.store.root
+    @abstractmethod
+    def write(self, path: UPath, value: Any) -> None:
+        """Make the value of one partition the file at `path`."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write one partition, or each partition of a `ByDay`."""
-        # UPathIOManager refuses several partitions at once, which a backfill in a single run is made of.
-        if not isinstance(obj, ByDay):
-            if context.has_asset_partitions and len(context.asset_partition_keys) != 1:
-                raise PermanentError("a run over several partitions must return a value for each of them")
-            super().handle_output(context, obj)
-            return
-        if set(obj) != set(context.asset_partition_keys):
+        keys = context.asset_partition_keys
+        values = obj if isinstance(obj, ByDay) else {keys[0]: obj}
+        if set(values) != set(keys):
             raise PermanentError("a run over several partitions must return a value for each of them")
-        for partition, path in self._get_paths_for_partitions(context).items():
-            self.dump_to_path(context, obj[partition], path)
-        context.add_output_metadata({"folder": dg.MetadataValue.path(str(self._get_path_without_extension(context)))})
+        folder = self.store.path(_folder(context))
+        for key, value in values.items():
+            self.write(folder / (key + self.extension), value)
+        name, path = ("folder", folder) if isinstance(obj, ByDay) else ("path", folder / (keys[0] + self.extension))
+        context.add_output_metadata({name: dg.MetadataValue.path(str(path))})
+
+
+def _folder(context: dg.InputContext | dg.OutputContext) -> str:
+    """The asset's folder in the store."""
+    return "/".join(context.asset_key.path)
 
 
 class ParquetIOManager(_StoreIOManager):
     """Tables as Parquet, handed over as staged files or tables.
 
-    An asset gets one Arrow table of all partitions asked for, or `Partitions` where its input says IN_PIECES; None for
-    an empty window.
+    An asset gets one Arrow table of all partitions that it needs, or `Partitions` where its input says IN_PIECES; None
+    for an empty window.
     """
 
     extension = ".parquet"
 
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        if isinstance(obj, Staged):
-            self.store.publish(obj.aside, path)
+    def write(self, path: UPath, value: Any) -> None:
+        if isinstance(value, Staged):
+            self.store.publish(value.aside, path)
         else:
-            self.store.write_table(path, obj)
-
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        return self.store.read_table(path)
+            write_table(self.store, path, value)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        days = sorted(context.asset_partition_keys) if context.has_asset_partitions else []
+        days = sorted(context.asset_partition_keys)
         if not days:
             return None
-        asset = context.asset_key.path[-1]
+        asset = _folder(context)
         # The metadata of the input itself: that of the upstream asset is the same for all who read it.
         if (context.definition_metadata or {}).items() >= IN_PIECES.items():
             return Partitions(self.store, asset, days)
@@ -94,13 +99,15 @@ class ParquetIOManager(_StoreIOManager):
 
 
 class RecordIOManager(_StoreIOManager):
-    """Small records as JSON."""
+    """Small records as JSON. An asset gets the record of its partition, or those of several by partition key."""
 
     extension = ".json"
 
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        self.store.write_record(path, obj)
+    def write(self, path: UPath, value: Any) -> None:
+        self.store.write_record(path, value)
 
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
+    def load_input(self, context: dg.InputContext) -> Any:
+        keys, asset = context.asset_partition_keys, _folder(context)
         with _permanent_is_not_retried():
-            return self.store.read_record(path)
+            records = {key: self.store.read_record(self.store.path(asset, key + self.extension)) for key in keys}
+        return records[keys[0]] if len(keys) == 1 else records or None

@@ -1,22 +1,24 @@
-"""Partitions larger than memory: written from a stream of tables, read as one.
+"""Partitions as Parquet files, those larger than memory too: written from a stream of tables, read as one.
 
-Belongs here: cutting a stream into one Parquet file a day, with its content hash, and reading many days in pieces of
-bounded size. Does not belong here: where files lie and how they are published (`store`).
+Belongs here: writing a table, or cutting a stream into one file a day, with its content hash; rows set aside; and
+reading many days in pieces of bounded size. Does not belong here: where files lie and how they are published (`store`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.storage.store import GATES_KEY, Store, damaged, gates_of, refuse_missing, refuse_rejected
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.fingerprints import ContentHash
     from credit_assets.ml.data.gate_results import GateResult
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 PIECE_ROWS = 250_000
 """Rows of a piece: some 40 MB of a wide table, enough that the cost of a call does not show."""
@@ -141,8 +146,6 @@ class _DayFile:
         return rows.slice(0, rows.num_rows - keep)
 
     def close(self, gates: Sequence[GateResult]) -> Staged:
-        import json
-
         if self.waiting or self._writer is None:
             self.write(self.take())
         assert self._writer is not None
@@ -206,18 +209,7 @@ class Partitions:
     def _tables(self) -> Iterator[pa.Table]:
         schema = None
         with ThreadPoolExecutor(min(_AHEAD, max(1, len(self.days)))) as pool:
-            ahead: deque[tuple[str, object]] = deque()
-            days = iter(self.days)
-            for day in days:
-                ahead.append((day, pool.submit(self._open, day)))
-                if len(ahead) >= _AHEAD:
-                    break
-            while ahead:
-                day, opened = ahead.popleft()
-                file = opened.result()  # type: ignore[attr-defined]
-                following = next(days, None)
-                if following is not None:
-                    ahead.append((following, pool.submit(self._open, following)))
+            for day, file in zip(self.days, _read_ahead(pool, self._open, self.days, _AHEAD), strict=True):
                 refuse_rejected(self.asset, day, gates_of(file.metadata))
                 bare = file.schema_arrow.remove_metadata()
                 schema = schema or bare
@@ -243,13 +235,22 @@ class Partitions:
         import pyarrow as pa
 
         try:
-            following = pool.submit(file.read_row_group, 0) if file.num_row_groups else None
-            for group in range(1, file.num_row_groups + 1):
-                table = following.result()
-                following = pool.submit(file.read_row_group, group) if group < file.num_row_groups else None
+            for table in _read_ahead(pool, file.read_row_group, range(file.num_row_groups), 1):
                 yield table.replace_schema_metadata(None)
         except (pa.ArrowInvalid, OSError) as error:
             raise damaged(self.store.path(self.asset, f"{day}.parquet"), error) from error
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, read: Callable[[_Item], _Result], items: Iterable[_Item], count: int
+) -> Iterator[_Result]:
+    """`read` of each item, in order; up to `count` of them are begun before they are needed."""
+    waiting = iter(items)
+    begun = deque(pool.submit(read, item) for item in islice(waiting, count))
+    while begun:
+        result = begun.popleft().result()
+        begun.extend(pool.submit(read, item) for item in islice(waiting, 1))
+        yield result
 
 
 def in_pieces(tables: Iterable[pa.Table], rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
@@ -280,6 +281,25 @@ def stage(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult
         return file.close(gates)
     finally:
         file.abandon()
+
+
+def write_table(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
+    """Make the table, with the results of its gates, the file at `path`."""
+    staged = stage(store, path, table, gates)  # held until it is published: let go of, it is removed
+    store.publish(staged.aside, path)
+
+
+def quarantine(store: Store, asset: str, day: str, rows: Staged | None) -> UPath | None:
+    """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced.
+
+    Returns where they are, None where there are none.
+    """
+    path = store.path("quarantine", asset, f"{day}.parquet")
+    if rows is None:
+        store.remove(path)
+        return None
+    store.publish(rows.aside, path)
+    return path
 
 
 def split_by_day(table: pa.Table, column: str, days: Sequence[date]) -> dict[date, pa.Table]:

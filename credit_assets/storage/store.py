@@ -1,8 +1,8 @@
 """The store: Parquet tables and JSON records of the assets, on a local path or any object store.
 
 Belongs here: paths, atomic writing, reading many partitions at once, and the refusal to hand out data that a gate has
-rejected. Does not belong here: partitions too large to be held (`partition_files`), what Dagster wants of it
-(`io_managers`), what the tables mean (`credit_assets.ml`) and which asset writes what.
+rejected. Does not belong here: writing Parquet files (`partition_files`), names that are taken once (`claims`), what
+Dagster wants of the store (`io_managers`), what the tables mean (`credit_assets.ml`) and which asset writes what.
 
 Layout: `<store>/<asset>/<partition>.parquet` or `.json`; quarantined rows in `<store>/quarantine/<asset>/`.
 
@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from credit_assets.ml.data.gate_results import GateResult
-    from credit_assets.storage.partition_files import Staged
 
 GATES_KEY = b"credit_assets.gates"
 _READERS = 8
@@ -49,16 +48,7 @@ class Store:
 
     @property
     def root(self) -> UPath:
-        from upath import UPath
-
-        try:
-            root = UPath(self.uri, **self._options)
-            return root.absolute() if is_local(root) else root
-        except (ValueError, ImportError) as error:
-            raise PermanentError(
-                f"CREDIT_STORE_URI {self.uri!r} cannot be opened: {error}; use a folder or a URL of an installed "
-                "filesystem (pip install 'credit-assets[s3]' or '[gcs]')"
-            ) from error
+        return open_root(self.uri, self._options)
 
     def path(self, *parts: str) -> UPath:
         return self.root.joinpath(*parts)
@@ -96,12 +86,6 @@ class Store:
         else:
             path.fs.put_file(str(aside), path.path)
             aside.unlink()
-
-    def write_table(self, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
-        from credit_assets.storage.partition_files import stage
-
-        staged = stage(self, path, table, gates)
-        self.publish(staged.aside, path)
 
     def write_record(self, path: UPath, record: Any) -> None:
         self.write_bytes(path, canonical_json(record))
@@ -195,17 +179,19 @@ class Store:
             return []
         return sorted(p.stem for p in folder.iterdir() if p.suffix in (".parquet", ".json") and p.name[0] != ".")
 
-    def quarantine(self, asset: str, day: str, rows: Staged | None) -> UPath | None:
-        """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced.
 
-        Returns where they are, None where there are none.
-        """
-        path = self.path("quarantine", asset, f"{day}.parquet")
-        if rows is None:
-            self.remove(path)
-            return None
-        self.publish(rows.aside, path)
-        return path
+def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
+    """The folder of a store; a local one absolute. Raises PermanentError where no installed filesystem has the URI."""
+    from upath import UPath
+
+    try:
+        root: UPath = UPath(uri, **options)
+        return root.absolute() if is_local(root) else root
+    except (ValueError, ImportError) as error:
+        raise PermanentError(
+            f"CREDIT_STORE_URI {uri!r} cannot be opened: {error}; use a folder or a URL of an installed "
+            "filesystem (pip install 'credit-assets[s3]' or '[gcs]')"
+        ) from error
 
 
 def damaged(path: UPath, error: Exception) -> PermanentError:

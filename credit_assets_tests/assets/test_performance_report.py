@@ -21,6 +21,7 @@ from credit_assets.ledger.registry import Registry
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.performance import estimate, observed_over_expected
 from credit_assets.settings import load_settings
+from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.assets.test_pipeline import SMALL, House, build_house, fast_forward, write_book
 from credit_assets_tests.support.synthetic import canonical_book
@@ -239,7 +240,7 @@ def copied(book: Book, folder: Path, day: date) -> Store:
     for asset in ("loan_scores", "loan_outcomes", "processed_features"):
         for one in between(START, END if asset == "loan_outcomes" else day):
             table = book.store.read_table(book.store.path(asset, f"{one}.parquet"))
-            store.write_table(store.path(asset, f"{one}.parquet"), table)
+            write_table(store, store.path(asset, f"{one}.parquet"), table)
     before = day - timedelta(W)
     store.write_record(store.path("performance_report", f"{before}.json"), book.record(before))
     return store
@@ -258,8 +259,8 @@ def test_nothing_after_the_day_changes_its_record_and_an_outcome_of_the_day_does
     goods = rows.loc[rows["target"] == 0]
     table = store.read_table(path)
     more = pd.DataFrame({"application_id": goods["application_id"], "outcome_date": known, "defaulted": 1})
-    store.write_table(
-        path, pa.concat_tables([table, pa.Table.from_pandas(more, schema=table.schema, preserve_index=False)])
+    write_table(
+        store, path, pa.concat_tables([table, pa.Table.from_pandas(more, schema=table.schema, preserve_index=False)])
     )
     found = book.again([day], store)[str(day)]
     if later:
@@ -279,7 +280,7 @@ def test_an_id_that_comes_again_counts_once(book: Book, tmp_path: Path) -> None:
     table = store.read_table(path)
     repeated = store.read_table(store.path("loan_scores", "2024-04-10.parquet")).column("application_id")[0]
     ids = pa.array([repeated, *table.column("application_id")[1:]], table.schema.field("application_id").type)
-    store.write_table(path, table.set_column(0, "application_id", ids))
+    write_table(store, path, table.set_column(0, "application_id", ids))
     found = book.again([day], store)[str(day)]["realised"]
     assert found["rows"] == book.record(day)["realised"]["rows"] - 1
     assert found["unscored"] == 0

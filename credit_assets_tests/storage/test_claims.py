@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +12,13 @@ import pytest
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.storage.claims import Claims
 
+pytest_plugins = ["credit_assets_tests.support.s3"]
+
 SPAWN = multiprocessing.get_context("spawn")
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
-    import boto3
-    from moto.s3.responses import S3Response
-    from moto.server import ThreadedMotoServer
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # S3 judges If-None-Match and writes in one step; this server does it in two, in as many threads as it has callers.
-    one_step, put = threading.Lock(), S3Response.put_object
-
-    def put_object(self: Any) -> Any:
-        with one_step:
-            return put(self)
-
-    monkeypatch.setattr(S3Response, "put_object", put_object)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="store")
-    yield {"store_uri": "s3://store/root", "endpoint_url": endpoint}
-    server.stop()
-
-
-def _claim_all(where: dict[str, Any], who: int, names: int, barrier: Any, answers: Any) -> None:
-    claims = Claims(**where)
+def _claim_all(store_uri: str, who: int, names: int, barrier: Any, answers: Any) -> None:
+    claims = Claims(store_uri)
     claims.get("warm/up")
     barrier.wait(60)
     # Neighbours meet at every name, and each has names where it is early.
@@ -52,9 +26,9 @@ def _claim_all(where: dict[str, Any], who: int, names: int, barrier: Any, answer
     answers.put({n: claims.claim(f"race/{n}", f"worker-{who}") for n in order})
 
 
-def _race(where: dict[str, Any], processes: int, names: int) -> list[dict[int, str]]:
+def _race(store_uri: str, processes: int, names: int) -> list[dict[int, str]]:
     barrier, answers = SPAWN.Barrier(processes), SPAWN.Queue()
-    workers = [SPAWN.Process(target=_claim_all, args=(where, n, names, barrier, answers)) for n in range(processes)]
+    workers = [SPAWN.Process(target=_claim_all, args=(store_uri, n, names, barrier, answers)) for n in range(processes)]
     for worker in workers:
         worker.start()
     found = [answers.get(timeout=250) for _ in workers]
@@ -64,29 +38,29 @@ def _race(where: dict[str, Any], processes: int, names: int) -> list[dict[int, s
 
 
 def test_many_processes_agree_on_one_winner_locally(tmp_path: Path) -> None:
-    where = {"store_uri": str(tmp_path / "store")}
-    answers = _race(where, 6, 100)
+    store_uri = str(tmp_path / "store")
+    answers = _race(store_uri, 4, 60)
     assert all(answer == answers[0] for answer in answers)
     assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
-    assert Claims(**where).names("race") == sorted(str(n) for n in range(100))
+    assert Claims(store_uri).names("race") == sorted(str(n) for n in range(60))
     assert not [p for p in (tmp_path / "store" / "claims" / "race").iterdir() if p.name.startswith(".")]
 
 
-def test_many_processes_agree_on_one_winner_on_s3(s3: dict[str, Any]) -> None:
-    answers = _race(s3, 4, 25)
+def test_many_processes_agree_on_one_winner_on_s3(bucket: str) -> None:
+    answers = _race(bucket, 3, 20)
     assert all(answer == answers[0] for answer in answers)
     assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
 
 
-def test_a_claim_is_kept_and_listed_on_s3(s3: dict[str, Any]) -> None:
-    claims = Claims(**s3)
+def test_a_claim_is_kept_and_listed_on_s3(bucket: str) -> None:
+    claims = Claims(bucket)
     assert claims.names("moves") == []
     assert claims.get("moves/1") is None
     assert claims.claim("moves/1", "a") == "a"
     assert claims.claim("moves/1", "b") == "a"
     assert claims.names("moves") == ["1"]
     # A listing that another process has made longer since is seen.
-    assert Claims(**s3).claim("moves/2", "c") == "c"
+    assert Claims(bucket).claim("moves/2", "c") == "c"
     assert claims.names("moves") == ["1", "2"]
 
 

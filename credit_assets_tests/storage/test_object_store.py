@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from upath import UPath
@@ -17,38 +15,13 @@ from credit_assets.settings import load_settings
 from credit_assets_tests.assets.test_pipeline import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.synthetic import canonical_book
 
+pytest_plugins = ["credit_assets_tests.support.s3"]
+
 AS_OF = date(2024, 3, 31)
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on a real S3 API server, reached as a lender's would be: through the AWS environment."""
-    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
-    import boto3
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    # fsspec keeps file systems by their arguments, and the address is none: it would be the server of an earlier test.
-    s3fs.S3FileSystem.clear_instance_cache()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # What the server holds belongs to the process, earlier tests included.
-    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
-    boto3.client("s3").create_bucket(Bucket="lender")
-    yield "s3://lender/credit"
-    server.stop()
-
-
 @pytest.mark.parametrize("number", [1, 2])
-def test_each_test_reaches_the_server_of_its_own(bucket: str, number: int) -> None:
+def test_each_test_has_an_empty_bucket(bucket: str, number: int) -> None:
     fs = UPath(bucket).fs
     assert fs.ls("lender") == []
     fs.pipe_file("lender/one", b"1")

@@ -19,7 +19,15 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.data.fingerprints import frame_hash
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.storage import partition_files
-from credit_assets.storage.partition_files import Partitions, PartitionWriter, in_pieces, split_by_day, stage
+from credit_assets.storage.partition_files import (
+    Partitions,
+    PartitionWriter,
+    in_pieces,
+    quarantine,
+    split_by_day,
+    stage,
+    write_table,
+)
 from credit_assets.storage.store import Store
 
 FIRST = date(2024, 1, 1)
@@ -120,6 +128,15 @@ def test_a_staged_file_that_nobody_publishes_is_removed(store: Store) -> None:
     assert not aside.exists()
 
 
+def test_quarantine_is_replaced_and_removed_when_clean(store: Store) -> None:
+    rows = stage(store, store.path("quarantine", "raw", "2024-01-01.parquet"), book([2]))
+    path = quarantine(store, "raw", "2024-01-01", rows)
+    assert path is not None
+    assert store.read_table(path).num_rows == 2
+    assert quarantine(store, "raw", "2024-01-01", None) is None
+    assert not path.exists()
+
+
 def test_pieces_are_the_partitions_in_order(store: Store) -> None:
     table, of = book([5, 0, 12, 1]), days(4)
     write(store, "raw", table, of)
@@ -144,7 +161,7 @@ def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store)
     write(store, "raw", table, of)
 
     def replace(content: pa.Table, gates: Sequence[GateResult] = ()) -> None:
-        store.write_table(store.path("raw", f"{keys[1]}.parquet"), content, gates)
+        write_table(store, store.path("raw", f"{keys[1]}.parquet"), content, gates)
 
     def read() -> None:
         list(Partitions(store, "raw", keys).pieces())

@@ -1,0 +1,56 @@
+"""A real S3 API for tests: one server a session, empty for each test.
+
+Belongs here: the server and how a test reaches it. A test file that needs the fixtures names this module in its
+`pytest_plugins`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    pytest.importorskip("s3fs", reason="the s3 extra is not installed")
+    from moto.s3.responses import S3Response
+    from moto.server import ThreadedMotoServer
+
+    # S3 judges If-None-Match and writes in one step; this server does it in two, in as many threads as it has callers.
+    one_step, put = threading.Lock(), S3Response.put_object
+
+    def put_object(self: Any) -> Any:
+        with one_step:
+            return put(self)
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_object)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store in an empty bucket, reached as a lender's would be: through the AWS environment."""
+    import boto3
+    import s3fs
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_address,
+    }.items():
+        monkeypatch.setenv(name, value)
+    # fsspec keeps file systems, and what they have listed, by arguments that the address is none of.
+    s3fs.S3FileSystem.clear_instance_cache()
+    urlopen(Request(f"{s3_address}/moto-api/reset", method="POST")).close()
+    boto3.client("s3").create_bucket(Bucket="lender")
+    return "s3://lender/credit"
