@@ -360,9 +360,10 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     from credit_assets.ml.data.fingerprints import rounded
     from credit_assets.ml.evidence.drift import DriftPolicy, DriftReference, measure_drift
     from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
+    from credit_assets.ml.rules.periods import first_day_in_force
 
     portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
-    begin = min(start for version in registry.versions() for start, _ in version.champion_periods)
+    begin = first_day_in_force(registry.versions())
     policy = DriftPolicy(settings.drift_watch, settings.drift_shifted, settings.drift_alpha, settings.drift_min_rows)
     points = files.read_table("loan_scores", day)["score"].to_pandas()
     reference = DriftReference.load(registry.download(champion))

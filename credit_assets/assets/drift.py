@@ -11,6 +11,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.store import Store
@@ -63,7 +64,7 @@ def drift_records(
     counts: dict[date, int] = {}
     firsts = {day: _first_pooled(settings, day, store, counts) for day in measured}
     # Before the first champion nobody scored; those days need not even be there.
-    begin = min((start for version in versions for start, _ in version.champion_periods), default=date.max)
+    begin = first_day_in_force(versions) or date.max
     features = _reader(settings, store, "processed_features", firsts)
     scores = _reader(settings, store, "loan_scores", firsts, begin)
     records = {}

@@ -13,6 +13,7 @@ import dagster as dg
 from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.store import Store
@@ -74,7 +75,7 @@ def performance_records(
     wait, cohort = timedelta(settings.window_days), timedelta(settings.performance_cohort_days - 1)
     measure = partial(realised, min_bads=settings.performance_min_bads)
     versions = registry.versions()
-    begin = min((first for version in versions for first, _ in version.champion_periods), default=None)
+    begin = first_day_in_force(versions)
     scored, count = _scored(settings, days, begin, store), _counter(store)
     records: dict[str, dict[str, Any]] = {}
     for day in days:

@@ -12,8 +12,9 @@ import dagster as dg
 from credit_assets.assets.conventions import asset_options, days_of, dependencies, note_days, retry_transient_only
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.deployment import ACTOR, SHADOW
-from credit_assets.ledger.registry import Period, Registry, Version
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.requests import Requests
+from credit_assets.ml.rules.periods import Period, champion_history, period_on
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.store import Store
@@ -165,20 +166,11 @@ def trial_policy(settings: Settings) -> TrialPolicy:
 
 def trial_on(day: date, versions: Sequence[Version], periods: Sequence[Period]) -> Trial | None:
     """The trial that runs on a day, up to and with it; None without a champion and another model beside it."""
-    period = next((p for p in reversed(periods) if p.covers(day)), None)
-    in_force = [
-        (start, v.version)
-        for v in versions
-        for start, last in v.champion_periods
-        if Period(v.version, start, last).covers(day)
-    ]
-    if period is None or not in_force:
+    period, champion = period_on(day, periods), period_on(day, champion_history(versions))
+    if period is None or champion is None or champion.version == period.version:
         return None
-    champion_since, champion = max(in_force)
-    if champion == period.version:
-        return None
-    first = max(period.first, champion_since, day - timedelta(LONGEST - 1))
-    return Trial(champion, period.version, period.first, first, day)
+    first = max(period.first, champion.first, day - timedelta(LONGEST - 1))
+    return Trial(champion.version, period.version, period.first, first, day)
 
 
 def followed_up(day: date, settings: Settings, versions: Sequence[Version], periods: Sequence[Period]) -> Trial | None:

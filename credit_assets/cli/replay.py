@@ -20,6 +20,7 @@ from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
 from credit_assets.stages import INGEST, JOBS, RETRAIN, SCORE
@@ -267,7 +268,7 @@ class Replay:
     def _never_scored(self, days: Sequence[date]) -> set[date]:
         """Days scored before their champion was trained: empty, though a champion covers them now."""
         versions = self.registry.versions()
-        begin = min((start for v in versions for start, _ in v.champion_periods), default=None)
+        begin = first_day_in_force(versions)
         done = self._done("loan_scores") & self._done("processed_features")
         return {
             day

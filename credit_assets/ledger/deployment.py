@@ -21,6 +21,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import Request, Requests
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
+from credit_assets.ml.rules.periods import holder_now
 
 if TYPE_CHECKING:
     from credit_assets.ledger.registry import Move
@@ -142,7 +143,7 @@ class Deployment:
         """
         versions = {v.version: v for v in self.registry.versions()}
         newest = max((v.as_of for v in versions.values() if v.champion_periods), default=None)
-        trial = next((period for period in self.registry.history(SHADOW) if period.last is None), None)
+        trial = holder_now(self.registry.history(SHADOW))
         if trial is not None:
             holder = versions.get(trial.version)
             if holder is not None and (newest is None or holder.as_of > newest) and not holder.champion_periods:

@@ -19,11 +19,12 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.ml.rules.periods import Period, champion_history, ended, holder_now, moved, period_on
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking.runs import Tracking
 
@@ -54,17 +55,6 @@ class Version:
     """First and last day in force, both inclusive; None while it is in force."""
     tags: Mapping[str, str]
     description: str = ""
-
-
-class Period(NamedTuple):
-    """A version's time with an alias: first and last day, both inclusive; `last` is None while it lasts."""
-
-    version: str
-    first: date
-    last: date | None
-
-    def covers(self, day: date) -> bool:
-        return self.first <= day and (self.last is None or day <= self.last)
 
 
 class Move(NamedTuple):
@@ -185,14 +175,9 @@ class Registry:
 
     def champion_at(self, day: date, versions: Iterable[Version] | None = None) -> Version | None:
         """The version in force on `day`. `versions` saves asking the server again for many days."""
-        # Where a move is being written two periods cover the day for a moment; the later start is the move's.
-        covering = [
-            (start, int(v.version), v)
-            for v in (self.versions() if versions is None else versions)
-            for start, last in v.champion_periods
-            if start <= day and (last is None or day <= last)
-        ]
-        return max(covering, key=lambda item: item[:2])[2] if covering else None
+        known = {v.version: v for v in (self.versions() if versions is None else versions)}
+        period = period_on(day, champion_history(known.values()))
+        return known[period.version] if period else None
 
     def download(self, version: Version) -> Path:
         """Local folder of the version's own files (`scorer.json` and the native model file)."""
@@ -226,12 +211,12 @@ class Registry:
 
         def move(history: Sequence[Period], holder: Period | None) -> list[Period] | None:
             if holder is None:
-                return _moved(history, target.version, effective_from)
+                return moved(history, target.version, effective_from)
             stays = holder.version == target.version and holder.first <= effective_from
             if forward_only and holder.version != target.version:
                 there = {v.version: v for v in self.versions()}.get(holder.version)
                 stays = there is not None and there.as_of > target.as_of
-            return None if stays else _moved(history, target.version, effective_from)
+            return None if stays else moved(history, target.version, effective_from)
 
         holder = self._write_move(name, target.version, effective_from, reason, by, move)
         return self.version(holder)
@@ -245,7 +230,7 @@ class Registry:
         def end(history: Sequence[Period], holder: Period | None) -> list[Period] | None:
             if holder is None or holder.version != version:
                 return None
-            return _until(history, effective_from)
+            return ended(history, effective_from)
 
         self._write_move(name, "", effective_from, reason, by, end)
 
@@ -266,9 +251,9 @@ class Registry:
         for _ in range(_MOVES):
             newest = self._newest(folder)
             history = newest.history if newest else self._history_in_tags(name)
-            holder = next((period for period in history if period.last is None), None)
-            moved = after(history, holder)
-            if moved is None:
+            holder = holder_now(history)
+            changed = after(history, holder)
+            if changed is None:
                 held = holder.version if holder else ""
                 self._show(name, folder, held)
                 return held
@@ -281,7 +266,7 @@ class Registry:
                     "reason": reason,
                     "by": by,
                     "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "history": [[v, a.isoformat(), b.isoformat() if b else None] for v, a, b in moved],
+                    "history": [[v, a.isoformat(), b.isoformat() if b else None] for v, a, b in changed],
                 }
             )
             if self.claims.claim(f"{folder}/{number:06d}", entry) == entry:
@@ -296,7 +281,7 @@ class Registry:
 
     def period_of(self, name: str, day: date) -> Period | None:
         """The period in which a version holds the alias on `day`; None where none does. Costs the same for any day."""
-        return next((period for period in reversed(self.history(name)) if period.covers(day)), None)
+        return period_on(day, self.history(name))
 
     def holder_at(self, name: str, day: date) -> Version | None:
         """The version that holds the alias on `day`; None where none does."""
@@ -365,8 +350,7 @@ class Registry:
         """What MLflow knows where the store has no log: it was replaced since."""
         if name != CHAMPION:
             return ()
-        periods = [Period(v.version, a, b) for v in self.versions() for a, b in v.champion_periods]
-        return tuple(sorted(periods, key=lambda period: period.first))
+        return tuple(champion_history(self.versions()))
 
     # What MLflow holds
 
@@ -449,20 +433,6 @@ def _version(item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Versio
         tags=tags,
         description=item.description or "",
     )
-
-
-def _until(history: Sequence[Period], end: date) -> list[Period]:
-    """The days of the history before `end`."""
-    before = end - timedelta(days=1)
-    return [Period(v, a, before if b is None or b >= end else b) for v, a, b in history if a < end]
-
-
-def _moved(history: Sequence[Period], version: str, start: date) -> list[Period]:
-    """The history when `version` holds the alias from `start` on: earlier days stay, later ones are its own."""
-    kept = _until(history, start)
-    if kept and kept[-1].version == version and kept[-1].last == start - timedelta(days=1):
-        start = kept.pop().first
-    return [*kept, Period(version, start, None)]
 
 
 def _tags_after(move: Move, version: Version) -> dict[str, str]:

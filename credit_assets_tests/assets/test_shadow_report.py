@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 from credit_assets.assets.shadow import Trial, comparison_table, followed_up, request_decisions, trial_on, trial_policy
-from credit_assets.ledger.registry import Period, Version
+from credit_assets.ledger.registry import Version
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.evaluation import auc, compare
 from credit_assets.ml.evidence.intervals import difference_of_proportions
 from credit_assets.ml.evidence.shadow import decide_trial
 from credit_assets.ml.rules.decisions import Reason
+from credit_assets.ml.rules.periods import Period
 from credit_assets.settings import load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets_tests.assets.test_scoring import AS_OF, END, SETTINGS, TRIAL, TrialHouse, trial_house
