@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
+from credit_assets.ml.data.ordering import in_order
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Values, numbers
 from credit_assets.ml.data.schemas import features_schema, training_schema
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 TARGET, SPLIT = "default", "split"
 SPLITS = ("train", "validation", "test")
-# Rows that are compared at once to see whether they are sorted.
-_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -275,8 +274,7 @@ def _cohort_table(features: pa.Table, window: CohortWindow, portfolio: Portfolio
     )
     if not pc.all(inside, skip_nulls=False).as_py():
         table = table.filter(inside)
-    if not _is_sorted(table[day], table[key]):
-        table = table.sort_by([(day, "ascending"), (key, "ascending")])
+    table = in_order(table, (day, key))
     if pc.count_distinct(table[key], mode="all").as_py() == table.num_rows:
         return table, 0
     counted = table[key].value_counts()
@@ -300,21 +298,6 @@ def _nulls_for_not_finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if total is None or math.isfinite(total):
         return column
     return pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-
-
-def _is_sorted(major: pa.ChunkedArray, minor: pa.ChunkedArray) -> bool:
-    """Whether rows are in order of two columns without nulls."""
-    import pyarrow.compute as pc
-
-    rows = len(major)
-    for begin in range(0, max(rows - 1, 0), _AT_ONCE):
-        length = min(_AT_ONCE, rows - 1 - begin)
-        a, b = major.slice(begin, length), major.slice(begin + 1, length)
-        c, d = minor.slice(begin, length), minor.slice(begin + 1, length)
-        ordered = pc.or_(pc.less(a, b), pc.and_(pc.equal(a, b), pc.less_equal(c, d)))
-        if not pc.all(ordered, skip_nulls=False).as_py():
-            return False
-    return True
 
 
 def _known_defaults(outcomes: pd.DataFrame | pa.Table, window: CohortWindow, portfolio: Portfolio) -> pd.DataFrame:

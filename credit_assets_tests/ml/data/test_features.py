@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_assets.ml.data import features
 from credit_assets.ml.data.features import feature_table
-from credit_assets.ml.data.formulas import FUNCTIONS
+from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.data.schemas import applications_schema, features_schema, to_table
 from credit_assets.ml.data.values import as_categories, as_days, as_ids, as_numbers
@@ -73,7 +72,7 @@ amounts = st.floats(min_value=0, max_value=1e9, allow_nan=False)
 
 def call(name: str, **values: float) -> float:
     inputs = {**APPLICANT, **values}
-    return FUNCTIONS[name](*(pd.Series([inputs[p]], dtype="float64") for p in features.parameters(name))).iloc[0]
+    return FUNCTIONS[name](*(pd.Series([inputs[p]], dtype="float64") for p in parameters(name))).iloc[0]
 
 
 @pytest.fixture
@@ -88,10 +87,8 @@ def test_worked_number(name: str):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_missing_stays_missing_and_touches_no_other_row(name: str):
-    for absent in features.parameters(name):
-        columns = [
-            pd.Series([APPLICANT[p], np.nan if p == absent else APPLICANT[p]]) for p in features.parameters(name)
-        ]
+    for absent in parameters(name):
+        columns = [pd.Series([APPLICANT[p], np.nan if p == absent else APPLICANT[p]]) for p in parameters(name)]
         result = FUNCTIONS[name](*columns)
         assert result.iloc[0] == pytest.approx(WORKED[name])
         assert np.isnan(result.iloc[1])
@@ -99,7 +96,7 @@ def test_missing_stays_missing_and_touches_no_other_row(name: str):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_inputs_are_left_as_they_were(name: str):
-    columns = [pd.Series([APPLICANT[p], np.nan, 0.0]) for p in features.parameters(name)]
+    columns = [pd.Series([APPLICANT[p], np.nan, 0.0]) for p in parameters(name)]
     before = [column.copy() for column in columns]
     FUNCTIONS[name](*columns)
     for column, copy in zip(columns, before, strict=True):
@@ -172,7 +169,7 @@ def one_by_one(table: pa.Table, portfolio: Portfolio) -> list[dict[str, object]]
     derived = {
         feature.name: (
             feature.function_name,
-            [feature.inputs.get(p, p) for p in features.parameters(feature.function_name)],
+            [feature.inputs.get(p, p) for p in parameters(feature.function_name)],
         )
         for feature in portfolio.derived
     }
