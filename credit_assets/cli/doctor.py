@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from pydantic import SecretStr
@@ -25,8 +25,8 @@ from pydantic import SecretStr
 from credit_assets.cli.findings import Finding, Seen, Status
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance
+from credit_assets.masking import HIDDEN, Secrets, masked_url
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
-from credit_assets.warehouse import masked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +57,7 @@ def doctor(json: bool = False, console: Console | None = None) -> int:
 
 def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
     """All settings, then all checks. A check that takes longer than `limit_seconds` fails, and the next one begins."""
-    findings = describe_settings(settings)
+    findings, secrets = describe_settings(settings), _secrets(settings)
     checks: list[tuple[str, str, Callable[[], Seen], float]] = [
         ("portfolio", "portfolio", lambda: check_portfolio(settings), 1),
         ("warehouse", "warehouse_url", lambda: check_warehouse(settings), 1),
@@ -78,10 +78,10 @@ def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> lis
         findings.append(
             Finding(
                 name,
-                _scrubbed(seen.value, settings),
+                secrets.hide(seen.value),
                 variable(field),
                 seen.status,
-                _scrubbed(" ".join(seen.advice.split()), settings),
+                secrets.hide(" ".join(seen.advice.split())),
                 "check",
             )
         )
@@ -129,23 +129,23 @@ def describe_settings(settings: Settings) -> list[Finding]:
         try:
             return ", ".join(Notifier(settings.alert_targets).describe())
         except PermanentError:
-            return "****"
+            return HIDDEN
 
     effective: dict[str, Callable[[], Any]] = {
         "home": lambda: settings.home_dir,
-        "warehouse_url": lambda: masked(settings.warehouse),
-        "store_uri": lambda: masked(settings.store),
+        "warehouse_url": lambda: masked_url(settings.warehouse),
+        "store_uri": lambda: masked_url(settings.store),
         "portfolio": lambda: settings.portfolio or "the packaged one",
         "performance_window_days": lambda: settings.window_days,
         "variants": lambda: ", ".join(settings.variants),
         "variant_params": lambda: json_.dumps(settings.variant_params, sort_keys=True),
         "threads": lambda: settings.threads or f"{settings.training_threads} (cores / variants side by side)",
         "alert_urls": lambda: alerts() or "none",
-        "dagster_url": lambda: masked(settings.dagster_url),
-        "mlflow_tracking_uri": lambda: masked(settings.tracking_uri),
+        "dagster_url": lambda: masked_url(settings.dagster_url),
+        "mlflow_tracking_uri": lambda: masked_url(settings.tracking_uri),
         "dagster_home": lambda: settings.dagster_dir,
     }
-    sources = setting_sources()
+    sources, secrets = setting_sources(), _secrets(settings)
     findings = []
     for field in Settings.model_fields:
         try:
@@ -153,8 +153,8 @@ def describe_settings(settings: Settings) -> list[Finding]:
         except SettingsError:
             value = "unknown: the portfolio cannot be used"
         # A secret without a masked form of its own is not shown at all.
-        shown = "****" if isinstance(value, SecretStr) else str(value)
-        findings.append(Finding(variable(field), _scrubbed(shown, settings), sources[field]))
+        shown = HIDDEN if isinstance(value, SecretStr) else str(value)
+        findings.append(Finding(variable(field), secrets.hide(shown), sources[field]))
     return findings
 
 
@@ -196,7 +196,7 @@ def check_store(settings: Settings) -> Seen:
     """Writes a small file aside, renames it, reads it back and removes it."""
     from credit_assets.storage.store import Store
 
-    advice = f"make {masked(settings.store)} writable for this user, or set CREDIT_STORE_URI"
+    advice = f"make {masked_url(settings.store)} writable for this user, or set CREDIT_STORE_URI"
     content = uuid4().hex.encode()
     try:
         root = Store(settings.store).root
@@ -356,18 +356,13 @@ def _said(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _scrubbed(text: str, settings: Settings) -> str:
-    """The text without any password of the settings, whichever library wrote it there."""
-    passwords: set[str] = set()
-    for field in Settings.model_fields:
-        value = getattr(settings, field)
-        if isinstance(value, SecretStr) and (raw := value.get_secret_value()):
-            if masked(raw) != raw:
-                text = text.replace(raw, masked(raw))
-            for url in settings.alert_targets if field == "alert_urls" else (raw,):
-                password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-                passwords |= {password, unquote(password)}
-    # A password of a letter or two is left to the masks above: replacing it everywhere would garble the text.
-    for password in sorted((p for p in passwords if len(p) > 3), key=len, reverse=True):
-        text = text.replace(password, "***")
-    return text
+def _secrets(settings: Settings) -> Secrets:
+    """All secrets of the settings: whatever library has a password in its message, no finding shows it."""
+    given = {
+        name: value
+        for name in Settings.model_fields
+        # A default stands in the documentation.
+        if isinstance(value := getattr(settings, name), SecretStr) and value != Settings.model_fields[name].default
+    }
+    given.pop("alert_urls", None)
+    return Secrets([*given.values(), *settings.alert_targets])

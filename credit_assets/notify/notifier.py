@@ -14,9 +14,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.masking import Secrets, masked_service
 
 Kind = Literal["info", "success", "warning", "failure"]
 
@@ -24,8 +24,6 @@ _KINDS: tuple[Kind, ...] = ("info", "success", "warning", "failure")
 _SERVICES = "https://appriseit.com/services/"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _RECIPIENTS = re.compile(r"(mailtos?://.*[?&]to=)([^&]*)(.*)", re.IGNORECASE)
-# The host of these is a host; elsewhere (slack://TOKEN/...) it is part of the secret.
-_SHOW_HOST = {"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"}
 
 
 class Notifier:
@@ -60,7 +58,7 @@ class Notifier:
 
     def describe(self) -> tuple[str, ...]:
         """The services, each by its scheme (and host where that is none of the secrets)."""
-        return tuple(_masked(url) for url in self._urls)
+        return tuple(masked_service(url) for url in self._urls)
 
     def check(self) -> tuple[str, ...]:
         """Parse every URL without sending; returns the services. Raises PermanentError naming each bad one."""
@@ -107,11 +105,11 @@ class Notifier:
                     for scheme in plugin[key] or ()
                 }
                 why = "is incomplete" if known else "has a scheme that Apprise does not know"
-                bad.append(f"{number} of {len(self._urls)}, {_masked(url)}, {why}")
+                bad.append(f"{number} of {len(self._urls)}, {masked_service(url)}, {why}")
             else:
                 if "cto=" not in url:
                     service.socket_connect_timeout = self._connect_seconds
-                services.append((_masked(url), service))
+                services.append((masked_service(url), service))
         if bad:
             raise PermanentError(f"alert URL {'; '.join(bad)}; correct CREDIT_ALERT_URLS, see {_SERVICES}")
         return services
@@ -132,9 +130,7 @@ class Notifier:
         except Exception as error:
             said.lines.append(f"{type(error).__name__}: {error}")
         answer = " ".join(said.lines[-1].split()) if said.lines else "it gave no reason"
-        for secret in _secrets(url):
-            answer = answer.replace(secret, "****")
-        return answer.rstrip(".")
+        return Secrets(services=[url]).hide(answer).rstrip(".")
 
 
 class _Lines(logging.Handler):
@@ -151,24 +147,6 @@ class _Lines(logging.Handler):
 def _scheme(url: str) -> str:
     found = _SCHEME.match(url)
     return found.group(1).lower() if found else ""
-
-
-def _masked(url: str) -> str:
-    scheme = _scheme(url)
-    if scheme not in _SHOW_HOST:
-        return f"{scheme}://****"
-    # Not `urlsplit(...).port`: it raises on a port that is no number.
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    return f"{scheme}://{host}"
-
-
-def _secrets(url: str) -> list[str]:
-    """Every part of a URL that may be secret, longest first."""
-    rest = url.split("://", 1)[1]
-    if _scheme(url) in _SHOW_HOST:
-        rest = rest.replace(urlsplit(url).netloc.rpartition("@")[2], "", 1)
-    parts = {part for text in (rest, unquote(rest)) for part in re.split(r"[/:?&=@#,+\s]", text)}
-    return sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
 
 
 def _silence_apprise() -> None:

@@ -5,16 +5,8 @@ Belongs here: reading errors. Does not belong here: calling MLflow (`tracking`).
 
 from __future__ import annotations
 
-import re
-from urllib.parse import unquote, urlsplit
-
 from credit_assets.failures import is_transient
-
-
-def masked(url: str) -> str:
-    """The URL without its password (also where the password stands as a query parameter)."""
-    url = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", url)
-    return re.sub(r"([?&](?:password|token|secret)=)[^&\s]+", r"\1***", url, flags=re.IGNORECASE)
+from credit_assets.masking import masked_url
 
 
 def is_foreign(error: Exception) -> bool:
@@ -50,15 +42,7 @@ def is_transient_here(error: Exception) -> bool:
 def advice(error: Exception, uri: str) -> str:
     text, code = str(error).lower(), getattr(error, "error_code", None)
     if "out-of-date database schema" in text:
-        return f"; run `mlflow db upgrade {masked(uri)}` after a backup"
+        return f"; run `mlflow db upgrade {masked_url(uri)}` after a backup"
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"):
         return "; see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return ""
-
-
-def secrets(uri: str) -> list[str]:
-    parts = urlsplit(uri)
-    userinfo = parts.netloc.rpartition("@")[0]
-    found = [userinfo.partition(":")[2]] if ":" in userinfo else []
-    found += re.findall(r"[?&](?:password|token|secret)=([^&\s]+)", uri, flags=re.IGNORECASE)
-    return [secret for given in found for secret in {given, unquote(given)} if secret]

@@ -44,8 +44,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.masking import Secrets, masked_url
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.failures import advice, is_collision, is_foreign, is_transient_here, masked, secrets
+from credit_assets.tracking.failures import advice, is_collision, is_foreign, is_transient_here
 from credit_assets.tracking.run import (
     CandidateRun,
     FinishedRun,
@@ -125,7 +126,7 @@ class Tracking:
 
     def describe(self) -> str:
         """URI with the password masked, and experiment: for people and logs."""
-        return f"{masked(self.uri)}, experiment {self.experiment}"
+        return f"{masked_url(self.uri)}, experiment {self.experiment}"
 
     def __repr__(self) -> str:
         return f"Tracking({self.describe()})"
@@ -193,15 +194,14 @@ class Tracking:
         except Exception as error:
             if not is_foreign(error):
                 raise
-            text = masked(str(getattr(error, "message", None) or error))
-            for secret in secrets(self.uri):
-                text = text.replace(secret, "***")
-            text = f"MLflow at {masked(self.uri)} {doing}: {text}"
+            secrets = Secrets([self.uri])
+            text = secrets.hide(str(getattr(error, "message", None) or error))
+            text = f"MLflow at {masked_url(self.uri)} {doing}: {text}"
             failure = (
                 TransientError(text) if is_transient_here(error) else PermanentError(f"{text}{advice(error, self.uri)}")
             )
             # The original's text may carry the password, and Dagster records causes.
-            cause = None if secrets(self.uri) else error
+            cause = None if secrets else error
         if failure is not None:
             raise failure from cause
 
@@ -254,7 +254,7 @@ class Tracking:
             yield
         else:
             raise PermanentError(
-                f"MLFLOW_TRACKING_URI {masked(self.uri)!r} is neither a database nor a server: use "
+                f"MLFLOW_TRACKING_URI {masked_url(self.uri)!r} is neither a database nor a server: use "
                 "sqlite:////path/mlflow.db, postgresql://... or http(s)://server"
             )
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 
 from credit_assets.failures import PermanentError
-from credit_assets.warehouse.base import TableCounts, Warehouse, WriteReport, masked
+from credit_assets.warehouse.base import TableCounts, Warehouse, WriteReport
 
-__all__ = ["TableCounts", "Warehouse", "WriteReport", "masked", "open_warehouse"]
+__all__ = ["TableCounts", "Warehouse", "WriteReport", "open_warehouse"]
 
 
 def open_warehouse(url: str) -> Warehouse:

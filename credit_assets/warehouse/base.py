@@ -7,7 +7,6 @@ connections, drivers and their errors (`duckdb_file`, `sql`).
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from credit_assets.failures import PermanentError
+from credit_assets.masking import masked_url
 from credit_assets.ml.data.portfolio import Portfolio
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Warehouse(ABC):
 
     def describe(self) -> str:
         """The URL, with password and other secrets masked."""
-        return masked(self._url)
+        return masked_url(self._url)
 
     @abstractmethod
     def _session(self, *, write: bool = False) -> AbstractContextManager[Session]:
@@ -309,17 +309,6 @@ class Warehouse(ABC):
         _refuse_misfits(Counter({source.day: bad}), source, f"in {self.describe()}")
         day: date = array[0].as_py()
         return day
-
-
-def masked(url: str) -> str:
-    """A URL fit to be shown: password and query values that look secret replaced by `***`.
-
-    >>> masked("postgresql://risk:s3cret@db/loans?sslmode=require&sslpassword=x")
-    'postgresql://risk:***@db/loans?sslmode=require&sslpassword=***'
-    """
-    secret = r"[^=&]*(?:password|passwd|pwd|secret|token|key|credential)[^=&]*"
-    shown = re.sub(r"://([^:/?@]*):.*@", r"://\1:***@", url)
-    return re.sub(rf"(?i)([?&]{secret}=)[^&]*", r"\1***", shown)
 
 
 def split_name(table: str) -> tuple[str | None, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.masking import Secrets
 from credit_assets.warehouse.base import Rows, Session, Source, Stored, Warehouse, split_name
 
 if TYPE_CHECKING:
@@ -150,12 +151,9 @@ class SqlWarehouse(Warehouse):
         return PermanentError(f"{self.describe()}: {text}")
 
     def _shown(self, error: BaseException) -> str:
-        """First line of the driver's message, without the password should the driver repeat it."""
-        import sqlalchemy as sa
-
+        """First line of the driver's message, without the secrets of the URL should the driver repeat them."""
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        password = sa.make_url(self._url).password
-        return lines[0].replace(str(password), "***") if password else lines[0]
+        return Secrets([self._url]).hide(lines[0])
 
 
 class _SqlSession(Session):

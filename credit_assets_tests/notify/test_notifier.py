@@ -185,7 +185,7 @@ def test_secrets_stay_out_of_everything_shown() -> None:
     notifier = Notifier(
         (f"mailto://user:{SECRET}@relay.example.org:25?to={SECRET}@example.org", f"slack://{SECRET}/a/b")
     )
-    assert notifier.describe() == ("mailto://relay.example.org:25", "slack://****")
+    assert notifier.describe() == ("mailto://relay.example.org:25", "slack://***")
     assert SECRET not in repr(notifier)
 
 

@@ -25,7 +25,6 @@ from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import run as run_module
 from credit_assets.tracking import runs as tracking_module
-from credit_assets.tracking.failures import masked
 from credit_assets.tracking.run import application_signature, example_application, pinned
 from credit_assets.tracking.runs import Tracking
 from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server, constant_scorer
@@ -396,21 +395,6 @@ def test_a_call_is_tried_again_where_sqlite_did_not_wait_for_the_lock(tracking: 
 def test_a_programming_error_is_not_dressed_up(tracking: Tracking) -> None:
     with pytest.raises(TypeError):
         tracking.call("cannot log", len, 1)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://u:p@h/db", "postgresql://u:***@h/db"),
-        ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
-        ("https://:token@h", "https://:***@h"),
-        ("postgresql://h/db?user=u&password=p&x=1", "postgresql://h/db?user=u&password=***&x=1"),
-        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
-        ("http://h:5000/x@y", "http://h:5000/x@y"),
-    ],
-)
-def test_masking(url: str, shown: str) -> None:
-    assert masked(url) == shown
 
 
 # Many processes

@@ -1,0 +1,201 @@
+"""The one place that hides secrets: passwords and tokens in URLs, connection strings and any text that quotes them.
+
+Belongs here: what a secret looks like, and what is shown in its place. Does not belong here: which settings are secret
+(`credit_assets.settings`) and where a text goes.
+
+`masked` knows secrets by their form, so it is for texts of any origin; `Secrets` also knows some by their value, and
+finds those that a library has cut out, decoded or quoted again. Where a URL can be read in two ways, more is hidden: a
+password may hold every character that also ends one (`@`, `/`, `:`, `?`), and a host that is hidden costs less than a
+password that is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+HIDDEN = "***"
+_LONGEST_SCHEME = 60
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# Looked for from the `://` backwards: a long word costs one look, and a scheme is found whatever stands before it.
+_SCHEME_BEFORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*$")
+_WEB = {"http", "https", "ws", "wss"}
+# Services of Apprise with an address as any other; elsewhere (slack://TOKEN/...) the host is part of the secret.
+_ADDRESSES = {"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"}
+# Here `name:digits/` is a host with its port. SQLAlchemy reads `host:5432/db?mail=a@b` as a password up to the `@`.
+_FILES = {"s3", "gs", "gcs", "az", "abfs", "abfss", "adl", "hdfs", "ftp", "sftp", "file", "mlflow-artifacts"}
+_WITH_PORT = _WEB | _ADDRESSES | _FILES
+_HOST_AND_PORT = re.compile(r"(?:[^:/?#@\s]+|\[[0-9A-Fa-f:.]*\])(?::\d{1,5})?(?=[/?#]|$)")
+_USER_AND_PASSWORD = re.compile(r"([^:/]*):(.*)@", re.DOTALL)
+_TOKEN_AS_USER = re.compile(r"[^:/?#@]+@")
+
+# Names whose value is a secret wherever it stands, and those whose value is one in the query of a URL.
+_NAME = r"[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|api_?key|access_?key|account_?key)[\w.-]*"
+_QUERY_NAME = rf"(?:{_NAME}|(?!sslkey=)[\w.-]*key|pass|(?:[\w.-]*[-_.])?(?:sig|signature|auth))"
+_IN_QUERY = re.compile(rf"([?&#]{_QUERY_NAME}=)([^&\s]+)", re.IGNORECASE)
+_IN_QUOTES = r"""'(?:\\.|[^'\\\n])*'?|"(?:\\.|[^"\\\n])*"?"""
+# `password=...` of libpq and ODBC, and `"password": "..."` of JSON and of Python.
+_ASSIGNED = re.compile(rf"(?<![?&#\w.-])({_NAME}[ \t]*=(?!=)[ \t]*)(?:{_IN_QUOTES}|\{{[^}}\n]*\}}|\S+)", re.IGNORECASE)
+_ENTRY = re.compile(rf"""((["']){_NAME}\2\s*:\s*)(?:{_IN_QUOTES})""", re.IGNORECASE)
+
+# The services that are used most: in a text their whole URL is hidden. Of all others the settings know the secrets.
+_TOKENS = {
+    *("apprise", "apprises", "discord", "gchat", "gotify", "gotifys", "ifttt", "matrix", "matrixs", "mmost", "mmosts"),
+    *("msteams", "ntfy", "ntfys", "opsgenie", "pagerduty", "pover", "pushover", "rocket", "rockets", "signal"),
+    *("slack", "splunk", "teams", "tgram", "twilio", "webex", "workflow", "workflows", "wxteams"),
+}
+# Options of Apprise that say how to send, not to whom or as whom.
+_OPTIONS = {"cto", "rto", "emojis", "format", "mode", "overflow", "retry", "smtp", "tz", "verify", "wait"}
+# Shorter secrets are hidden where they stand alone only: "a" is in every word.
+_SHORT = 3
+
+
+def masked(text: str) -> str:
+    """The text without the secrets that can be told by their form.
+
+    >>> masked("cannot open postgresql://risk:a@b/c@db/loans?sslmode=require&sslpassword=x")
+    'cannot open postgresql://risk:***@db/loans?sslmode=require&sslpassword=***'
+    """
+    parts, done = [], 0
+    while (mark := text.find("://", done)) >= 0:
+        begin, before = mark + 3, _SCHEME_BEFORE.search(text[max(done, mark - _LONGEST_SCHEME) : mark])
+        scheme = before[0] if before else ""
+        shown, length = _credentials(scheme.lower(), text[begin : _end_of_url(text, mark - len(scheme), begin)])
+        parts += [text[done:begin], shown]
+        done = begin + length
+    return _without_values("".join([*parts, text[done:]]))
+
+
+def masked_url(url: str) -> str:
+    """As `masked`, for what is known to be one URL: its password may hold blanks and quotes, too."""
+    match = _SCHEME.match(url)
+    if match is None:
+        return masked(url)
+    shown, length = _credentials(match[1].lower(), url[match.end() :])
+    rest = re.sub(rf"([?&#]{_QUERY_NAME}=)[^&]+", rf"\1{HIDDEN}", url[match.end() + length :], flags=re.IGNORECASE)
+    return match[0] + shown + rest
+
+
+def masked_service(url: str) -> str:
+    """An Apprise URL as its scheme, and its host and port where they are none of the secrets.
+
+    >>> masked_service("mailto://user:secret@relay:25?to=risk@example.org"), masked_service("slack://token/a/b")
+    ('mailto://relay:25', 'slack://***')
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return HIDDEN
+    scheme, rest = match[1].lower(), url[match.end() :]
+    return f"{scheme}://{_parts_of_service(rest)[1] if scheme in _ADDRESSES else HIDDEN}"
+
+
+class Secrets:
+    """Secrets that are known by their value. Has no text of its own: it is never shown."""
+
+    def __init__(self, values: Iterable[str | SecretStr] = (), services: Iterable[str] = ()) -> None:
+        """`values`: URLs with secrets in them, or secrets; `services`: Apprise URLs, of which nearly all is secret."""
+        found: set[str] = set()
+        for value in values:
+            raw = value if isinstance(value, str) else value.get_secret_value()
+            found |= set(_secrets_of_url(raw)) if _SCHEME.match(raw) else {raw}
+        for url in services:
+            found |= set(_secrets_of_service(url))
+        written = {form for secret in found for form in _forms(secret) if form and form != HIDDEN}
+        self._known = tuple(sorted(written, key=lambda form: (-len(form), form)))
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def hide(self, text: str) -> str:
+        """The text without these secrets and without those that `masked` finds."""
+        for secret in self._known:
+            if len(secret) > _SHORT:
+                text = text.replace(secret, HIDDEN)
+            else:
+                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", lambda _: HIDDEN, text)
+        return masked(text)
+
+
+def _credentials(scheme: str, rest: str) -> tuple[str, int]:
+    """What is shown of the credentials at the beginning of what follows `://`, and how long they are."""
+    if scheme in _TOKENS:
+        return HIDDEN, len(rest)
+    if scheme in _WITH_PORT and _HOST_AND_PORT.match(rest):
+        return "", 0
+    match = _USER_AND_PASSWORD.match(rest)
+    # In an address of the web, what comes after the first of these is no user any more.
+    if match and not (scheme in _WEB and re.search("[?#]", match[1])):
+        return f"{match[1]}:{HIDDEN}@", match.end()
+    if scheme in _WEB and (token := _TOKEN_AS_USER.match(rest)):
+        return f"{HIDDEN}@", token.end()
+    return "", 0
+
+
+def _end_of_url(text: str, start: int, begin: int) -> int:
+    """Where a URL in a text ends at the latest: at the next blank, or at one after the quote that it began with."""
+    mark = text[start - 1 : start] if start else ""
+    quoted = rf"(?:\\.|[^{mark}\\\n])*" if mark and mark in "\"'`" else ""
+    match = re.compile(rf"{quoted}\S*").match(text, begin)
+    return match.end() if match else begin
+
+
+def _without_values(text: str) -> str:
+    text = _IN_QUERY.sub(rf"\1{HIDDEN}", text)
+    text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    return _ENTRY.sub(rf"\1\2{HIDDEN}\2", text)
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    scheme, _, rest = url.partition("://")
+    _, length = _credentials(scheme.lower(), rest)
+    if length:
+        user, colon, password = rest[:length].removesuffix("@").partition(":")
+        yield password if colon else user
+    for _, value in re.findall(rf"([?&#]{_QUERY_NAME}=)([^&]+)", rest, flags=re.IGNORECASE):
+        yield value
+
+
+def _secrets_of_service(url: str) -> Iterator[str]:
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        yield url
+        return
+    credentials, host, further = _parts_of_service(rest)
+    user, _, password = credentials.partition(":")
+    yield password
+    path, _, query = further.partition("?")
+    for text in (user, password, path, "" if scheme.lower() in _ADDRESSES else host):
+        yield from _words(text)
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name.lower() not in _OPTIONS:
+            yield from _words(value)
+
+
+def _parts_of_service(rest: str) -> tuple[str, str, str]:
+    """Credentials, host with port, and what follows them, of what comes after `://` of an Apprise URL."""
+    # Apprise cuts the query off first, and that nearly always holds the @ of a recipient.
+    address, _, _ = rest.partition("?")
+    _, length = _credentials("mailto", address if "@" in address else rest)
+    host = re.split("[/?#]", rest[length:], maxsplit=1)[0]
+    user, _, shown = host.rpartition("@")
+    return rest[: length - 1] if length else user, shown, rest[length + len(host) :]
+
+
+def _words(text: str) -> Iterator[str]:
+    for form in (text, unquote(text)):
+        yield from re.split(r"[/:?&=@#,+\s]+", form)
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as libraries write it: as it is, decoded, encoded again, inside a Python or a JSON string."""
+    plain = {secret, unquote(secret), unquote_plus(secret)}
+    encoded = {quote(one, safe=safe) for one in plain for safe in ("/", "", " +")} | set(map(quote_plus, plain))
+    return plain | encoded | {form[1:-1] for one in plain for form in (repr(one), json.dumps(one), ascii(one))}
