@@ -8,17 +8,13 @@ The checks are inline: they ride in the step of the asset they judge, so a gate 
 
 from __future__ import annotations
 
-import logging
-import os
-import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, DagsterEventType, generate_event_batch_id
-from dagster._core.events.log import EventLogEntry
-from dagster._record import replace
+
+from credit_assets.instance.dagster_internals import PartitionCheckResult, record_check_results
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
@@ -50,15 +46,6 @@ def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDe
     ]
 
 
-class _DayResult(dg.AssetCheckResult):
-    """The result of one partition, also in a step over a range of them, where Dagster would record it for none."""
-
-    partition: str
-
-    def to_asset_check_evaluation(self, step_context: Any) -> dg.AssetCheckEvaluation:
-        return replace(super().to_asset_check_evaluation(step_context), partition=self.partition)
-
-
 def check_results(
     context: dg.AssetExecutionContext, gates_by_day: Mapping[date, Sequence[GateResult]]
 ) -> list[dg.AssetCheckResult]:
@@ -78,60 +65,30 @@ def check_results(
             shown = of_gate[-1]
         returned.append(_result(*shown, one_of_many=len(gates_by_day) > 1))
         recorded += [item for item in of_gate if item is not shown]
-    _record(context, recorded)
+    record_check_results(context, [_evaluation(context.asset_key, *item) for item in recorded])
     return returned
 
 
-def _record(context: dg.AssetExecutionContext, results: Sequence[tuple[date, GateResult]]) -> None:
-    """Store the results as the events that Dagster would make of them, past its logging: a line for each gate of each
-    day of a year would hide every other.
-    """
-    step = context.get_step_execution_context()
-    batch = generate_event_batch_id()
-    for number, (day, gate) in enumerate(results, 1):
-        result = _result(day, gate, one_of_many=True)
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=context.asset_key,
-            check_name=gate.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
-            blocking=True,
-            partition=day.isoformat(),
-        )
-        event = DagsterEvent(
-            event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
-            job_name=step.job_name,
-            step_handle=step.step.handle,
-            node_handle=step.step.node_handle,
-            step_kind_value=step.step.kind.value,
-            logging_tags=step.event_tags,
-            event_specific_data=evaluation,
-            message=f"Asset check '{gate.name}' of {day}: {gate.verdict}.",
-            pid=os.getpid(),
-        )
-        entry = EventLogEntry(
-            error_info=None,
-            level=logging.DEBUG,
-            user_message=event.message or "",
-            run_id=context.run_id,
-            timestamp=time.time(),
-            step_key=step.step.key,
-            job_name=step.job_name,
-            dagster_event=event,
-        )
-        context.instance.handle_new_event(
-            entry, batch_metadata=DagsterEventBatchMetadata(batch, number == len(results))
-        )
+def _evaluation(asset_key: dg.AssetKey, day: date, gate: GateResult) -> dg.AssetCheckEvaluation:
+    result = _result(day, gate, one_of_many=True)
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key,
+        check_name=gate.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=True,
+        partition=result.partition,
+    )
 
 
-def _result(day: date, gate: GateResult, *, one_of_many: bool) -> dg.AssetCheckResult:
+def _result(day: date, gate: GateResult, *, one_of_many: bool) -> PartitionCheckResult:
     metadata: dict[str, Any] = {"value": str(gate.value), "threshold": gate.threshold}
     if gate.details:
         rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
         metadata["offending"] = table_of_text(rows, list(rows[0]))
-    result = _DayResult(
+    result = PartitionCheckResult(
         check_name=gate.name,
         passed=gate.passed,
         severity=dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR,

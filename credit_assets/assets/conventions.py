@@ -12,7 +12,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
-from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
@@ -144,19 +143,9 @@ def daily_result(
 
 
 def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Metadata of each day's materialization.
-
-    What `context.add_asset_metadata` does for one partition, for all at once: it copies what is there at each call,
-    which for a year took longer than the work.
-    """
-    step = context.get_step_execution_context()
-    noted = {
-        AssetMetadataHandle(asset_key=context.asset_key, partition_key=day): dict(values)
-        for day, values in metadata.items()
-    }
-    step._metadata_accumulator = OutputMetadataAccumulator(
-        per_output_metadata={**step._metadata_accumulator.per_output_metadata, **noted}
-    )
+    """Metadata of each day's materialization."""
+    for day, values in metadata.items():
+        context.add_asset_metadata(values, partition_key=day)
 
 
 def gates_in_words(gates: Sequence[GateResult]) -> str:

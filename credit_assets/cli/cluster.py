@@ -44,7 +44,7 @@ def cluster_checks(settings: Settings) -> list[tuple[str, str, Callable[[], Seen
 
 def check_cluster_instance(settings: Settings) -> Seen:
     """Whether runs become pods, and whether these share storage and keep their output."""
-    from dagster._core.instance import InstanceRef
+    from credit_assets.instance.dagster_internals import InstanceRef
 
     reference = InstanceRef.from_dir(str(settings.dagster_dir))
     launcher = reference.run_launcher_data

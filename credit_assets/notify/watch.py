@@ -34,7 +34,7 @@ from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick
+    from credit_assets.instance.dagster_internals import InstigatorState, InstigatorTick
 from credit_assets.notify.messages import _title
 
 WATCH = "sensor_watch"
@@ -120,7 +120,7 @@ def _look(
     context: dg.SensorEvaluationContext, dagster_url: str, known: Mapping[str, _Trouble], awake: float, now: float
 ) -> tuple[dict[str, _Trouble], set[str]]:
     """Who is in trouble, and who is switched on. A few ticks of each are read, however many there are."""
-    from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+    from credit_assets.instance.dagster_internals import InstigatorStatus, TickStatus
 
     finished = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
     RUNNING, DECLARED = InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE

@@ -1,0 +1,83 @@
+"""The door to Dagster's insides: every private or undocumented name of dagster and dagster-k8s that this package uses.
+
+Belongs here: the names, what public API lacks each, and the shortest function around one where that keeps callers free
+of it. Does not belong here: what is done with them. No other module imports from `dagster._*`, nor what dagster-k8s
+does not document. docs/decisions/0017-doors.md weighs each use.
+
+The names are looked up when they are first imported from here: some bring SQLAlchemy or the Kubernetes client with
+them, which the definitions must not load.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from dagster._core.instance import InstanceRef as InstanceRef
+    from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
+    from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
+    from dagster._core.scheduler.instigation import InstigatorTick as InstigatorTick
+    from dagster._core.scheduler.instigation import TickStatus as TickStatus
+
+# Module: its names that are given on. The imports above are the same for the type checker; a test compares them.
+_NAMES = {
+    # Which classes an instance is made of, without opening it; state and ticks of sensors and schedules, which
+    # `DagsterInstance` returns and no public name describes.
+    "dagster._core.instance": ("InstanceRef",),
+    "dagster._core.scheduler.instigation": ("InstigatorState", "InstigatorStatus", "InstigatorTick", "TickStatus"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return found
+
+
+class PartitionCheckResult(dg.AssetCheckResult):
+    """The result of a check for one partition, also from a step over many.
+
+    Lacking: `AssetCheckResult` has no partition. Dagster takes the step's, and none where the step has many.
+    """
+
+    partition: str
+
+    def to_asset_check_evaluation(self, step_context: Any) -> dg.AssetCheckEvaluation:
+        from dagster._record import replace
+
+        return replace(super().to_asset_check_evaluation(step_context), partition=self.partition)
+
+
+def record_check_results(context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckEvaluation]) -> None:
+    """Store check results as the events that Dagster would make of them: in one batch and past its logging.
+
+    Lacking: a step may return one result a check, while a step over many partitions has one for each of them; and what
+    it returns is stored event by event, with a line of log each, which for a year would hide every other line.
+    """
+    from dagster._core.events import DagsterEventBatchMetadata, generate_event_batch_id
+
+    step = context.get_step_execution_context()
+    batch: str = generate_event_batch_id()  # type: ignore[no-untyped-call]
+    for number, result in enumerate(results, 1):
+        event = dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=step.job_name,
+            step_handle=step.step.handle,
+            node_handle=step.step.node_handle,
+            step_kind_value=step.step.kind.value,
+            logging_tags=step.event_tags,
+            event_specific_data=result,
+            message=f"Asset check '{result.check_name}' of {result.partition}: "
+            f"{'passed' if result.passed else 'did not pass'}.",
+            pid=os.getpid(),
+        )
+        last = DagsterEventBatchMetadata(batch, number == len(results))
+        context.instance.report_dagster_event(event, context.run_id, logging.DEBUG, last)
