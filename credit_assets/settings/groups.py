@@ -1,0 +1,367 @@
+"""Every knob, in groups: its type, its bounds, its default, and what it is for.
+
+Belongs here: the fields, and the rules that hold among the fields of one group. Does not belong here: where values come
+from (`credit_assets.settings`), and anything about columns or gates (`credit_assets.ml.data.portfolio`). A new knob is
+one field of the group that it belongs to, and one line in the README's table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
+from credit_assets.ml.learners import VARIANTS
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a bad value; the message names it and says what would be right."""
+
+
+def _from_json(value: Any) -> Any:
+    """Text as the JSON that it is, anything else as it is. Raises ValueError where it is no JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not valid JSON: {error}") from error
+
+
+# NoDecode: the settings' own reading of JSON has a message that names no setting.
+Json = (NoDecode, BeforeValidator(_from_json))
+
+
+class Places(BaseModel):
+    """Where things are: loans, files, models, events. What is embedded stands in `home`."""
+
+    home: Path = Field(
+        Path(".credit_assets"), description="Folder of everything embedded: warehouse, store, MLflow, Dagster."
+    )
+    warehouse_url: SecretStr = Field(
+        SecretStr(""), description="Where the loans are: duckdb:///file or any SQLAlchemy URL."
+    )
+    store_uri: str = Field("", description="Where Parquet files and records go: folder, s3://, gs://, ...")
+    mlflow_tracking_uri: SecretStr = Field(
+        SecretStr(""), validation_alias="MLFLOW_TRACKING_URI", description="MLflow tracking and registry server."
+    )
+    experiment: str = Field("credit_scoring", min_length=1, description="MLflow experiment.")
+    dagster_home: Path | None = Field(
+        None, validation_alias="DAGSTER_HOME", description="Folder of the Dagster instance."
+    )
+
+    @cached_property
+    def home_dir(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @cached_property
+    def warehouse(self) -> str:
+        return self.warehouse_url.get_secret_value() or f"duckdb:///{self.home_dir / 'warehouse.duckdb'}"
+
+    @cached_property
+    def store(self) -> str:
+        return self.store_uri or str(self.home_dir / "store")
+
+    @cached_property
+    def tracking_uri(self) -> str:
+        return self.mlflow_tracking_uri.get_secret_value() or f"sqlite:///{self.home_dir / 'mlflow' / 'mlflow.db'}"
+
+    @cached_property
+    def dagster_dir(self) -> Path:
+        return (self.dagster_home or self.home_dir / "dagster").expanduser().absolute()
+
+
+class Book(BaseModel):
+    """Whose loans, which days, and how the mature ones are cut into training, validation and test."""
+
+    portfolio: Path | None = Field(None, description="Portfolio file (YAML); empty: the packaged one.")
+    start_date: date = Field(date(2024, 1, 1), description="First daily partition.")
+    timezone: str = Field("UTC", description="Time zone of partitions and schedules.")
+    performance_window_days: int | None = Field(
+        None, ge=1, le=3650, description="Days after application in which a default counts; empty: the portfolio's."
+    )
+    lookback_days: int = Field(90, ge=1, le=7300, description="Days of mature cohorts that a training set spans.")
+    test_share: float = Field(0.25, gt=0, lt=1, description="Newest share of the training set, the out-of-time test.")
+    validation_share: float = Field(
+        0.2, gt=0, lt=1, description="Share before the test that stops training early and calibrates."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone (for instance Europe/Berlin)") from error
+        return value
+
+    @model_validator(mode="after")
+    def _shares_leave_rows_to_train_on(self) -> Self:
+        if self.test_share + self.validation_share >= 0.9:
+            raise ValueError("CREDIT_TEST_SHARE and CREDIT_VALIDATION_SHARE together must stay below 0.9")
+        return self
+
+    @cached_property
+    def portfolio_contract(self) -> Portfolio:
+        """The loaded portfolio. Raises SettingsError where its file cannot be used."""
+        try:
+            return load_portfolio(self.portfolio.expanduser() if self.portfolio else None)
+        except PortfolioError as error:
+            raise SettingsError(f"CREDIT_PORTFOLIO: {error}") from error
+
+    @cached_property
+    def window_days(self) -> int:
+        """Performance window W in days."""
+        return self.performance_window_days or self.portfolio_contract.performance_window_days
+
+
+class Training(BaseModel):
+    """How the variants are trained, and on what."""
+
+    variants: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("xgboost", "lightgbm", "catboost"), description="Variants to train, comma separated."
+    )
+    variant_params: Annotated[dict[str, dict[str, Any]], *Json] = Field(
+        default_factory=dict, description='Parameters over the defaults, JSON: {"xgboost": {"max_depth": 4}}.'
+    )
+    on_variant_failure: Literal["fail", "continue"] = Field(
+        "fail", description="A variant that fails after its retries: fail the run, or let the others go on."
+    )
+    max_rounds: int = Field(2000, ge=1, le=100_000, description="Most boosting rounds of any variant.")
+    early_stopping_rounds: int = Field(50, ge=1, description="Rounds without improvement before training stops.")
+    seed: int = Field(20071, ge=0, lt=2**31, description="Seed of every random choice.")
+    threads: int = Field(0, ge=0, description="Threads of one training step; 0: the cores shared by the variants.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where XGBoost and CatBoost train; auto: on a GPU where CUDA is visible."
+    )
+    gpu_fallback: Literal["fail", "cpu"] = Field(
+        "fail",
+        description="When a GPU is wanted and cannot be used: fail, or train on the CPU with a warning and a tag.",
+    )
+    dask_scheduler: str = Field(
+        "", description="Dask scheduler on whose workers XGBoost and LightGBM train; empty: in the step itself."
+    )
+    reuse_days: int | None = Field(
+        None,
+        ge=0,
+        le=3650,
+        description="Days for which unchanged data, code and parameters reuse a trained model; empty: for ever.",
+    )
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("variants")
+    @classmethod
+    def _known_variants(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(VARIANTS))
+        if unknown or not value or len(set(value)) != len(value):
+            raise ValueError(f"must list some of {', '.join(VARIANTS)}, each once; got {', '.join(value) or 'nothing'}")
+        return value
+
+    @field_validator("variant_params")
+    @classmethod
+    def _params_of_known_variants(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        unknown = sorted(set(value) - set(VARIANTS))
+        if unknown:
+            raise ValueError(f"names unknown variants {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+        for variant, params in value.items():
+            VARIANTS[variant].resolve(params)  # Raises ValueError naming the parameter and what it takes.
+        return value
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _scheduler(cls, value: str) -> str:
+        if value and not re.match(r"[a-z]+://[^/\s]+:\d+$", value):
+            raise ValueError("must be an address as Dask prints it, for instance tcp://scheduler:8786")
+        return value
+
+
+class Quality(BaseModel):
+    """What a model must reach to be registered, and the scale of its points."""
+
+    min_improvement: float = Field(
+        0.005, ge=0, lt=1, description="Out-of-time AUC by which a candidate must beat the champion."
+    )
+    min_auc: float = Field(0.55, ge=0.5, lt=1, description="Floor of the out-of-time AUC.")
+    max_auc: float = Field(0.95, gt=0.5, le=1, description="Out-of-time AUC above which leakage is suspected.")
+    max_ece: float = Field(0.05, gt=0, le=1, description="Largest expected calibration error (deciles).")
+    score_base: float = Field(600.0, allow_inf_nan=False, description="Points at the base odds.")
+    score_odds: float = Field(
+        50.0, gt=0, allow_inf_nan=False, description="Good:bad odds at which the score is the base."
+    )
+    score_pdo: float = Field(20.0, gt=0, allow_inf_nan=False, description="Points that double the odds.")
+
+    @model_validator(mode="after")
+    def _floor_below_ceiling(self) -> Self:
+        if self.min_auc >= self.max_auc:
+            raise ValueError("CREDIT_MIN_AUC must lie below CREDIT_MAX_AUC")
+        return self
+
+
+class Deployment(BaseModel):
+    """How a registered model comes into force, and its trial beside the champion."""
+
+    promotion: Literal["immediate", "shadow", "manual"] = Field(
+        "immediate",
+        description="How a registered model becomes champion: at once, after a trial as shadow, or by approval.",
+    )
+    shadow_days: int = Field(30, ge=1, le=366, description="Days that a model scores beside the champion on trial.")
+    shadow_min_loans: int = Field(500, ge=1, description="Applications that a trial must have seen.")
+    shadow_min_correlation: float = Field(
+        0.6, ge=-1, le=1, description="Least rank correlation of the two models' scores."
+    )
+    shadow_max_psi: float = Field(2.0, gt=0, le=100, description="Largest PSI between the two models' scores.")
+    approval_rate: float = Field(
+        0.8, gt=0, lt=1, description="Share of applications approved, at which reports count the swap set."
+    )
+    challenger_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of applications that the model on trial decides about."
+    )
+    assignment_key: SecretStr = Field(
+        SecretStr("credit-scorer"),
+        min_length=1,
+        description="Key of the hash that assigns applications to arms.",
+    )
+
+    @model_validator(mode="after")
+    def _arms_need_a_trial(self) -> Self:
+        if self.challenger_share and self.promotion == "immediate":
+            raise ValueError("CREDIT_CHALLENGER_SHARE needs a model on trial: set CREDIT_PROMOTION to shadow or manual")
+        return self
+
+
+class Monitoring(BaseModel):
+    """What the reports on drift and performance look at, and when they speak."""
+
+    drift_window_days: int = Field(30, ge=1, le=366, description="Most days that a drift report pools.")
+    drift_min_rows: int = Field(500, ge=50, description="Applications that a drift report needs for a verdict.")
+    drift_watch: float = Field(0.10, gt=0, le=100, description="PSI from which a feature is watched.")
+    drift_shifted: float = Field(0.25, gt=0, le=100, description="PSI from which a feature has shifted.")
+    drift_alpha: float = Field(
+        0.01, gt=0, lt=1, description="Chance of a false verdict that a drift report accepts, over all features."
+    )
+    performance_cohort_days: int = Field(
+        90, ge=1, le=366, description="Days of applications that a performance report measures on."
+    )
+    performance_min_bads: int = Field(50, ge=2, description="Defaults that a verdict on performance needs.")
+    performance_floor: float = Field(0.55, ge=0.5, lt=1, description="AUC below which the champion is retrained.")
+    performance_margin: float = Field(
+        0.05, gt=0, lt=0.5, description="Loss of AUC against the champion's registered value that retrains it."
+    )
+
+    @model_validator(mode="after")
+    def _watched_before_shifted(self) -> Self:
+        if self.drift_watch >= self.drift_shifted:
+            raise ValueError("CREDIT_DRIFT_WATCH must lie below CREDIT_DRIFT_SHIFTED")
+        return self
+
+
+class Retraining(BaseModel):
+    """What starts a training."""
+
+    retraining: Literal["daily", "triggered"] = Field(
+        "daily", description="When models are trained: by every daily run, or when a trigger asks for it."
+    )
+    drift_trigger_days: int = Field(3, ge=1, le=60, description="Shifted days that start a retraining.")
+    drift_trigger_window: int = Field(5, ge=1, le=60, description="Days among which they are counted.")
+    volume_trigger_share: float = Field(
+        1.0, gt=0, le=100, description="Newly matured loans that retrain, as a share of the champion's training rows."
+    )
+    cooldown_days: int = Field(30, ge=0, le=3650, description="Days without a trigger after any retraining.")
+    repeat_days: int = Field(
+        90, ge=1, le=3650, description="Days after which a trigger whose condition lasts fires again."
+    )
+    refresh: Literal["monthly", "none"] = Field("monthly", description="Regulatory refresh by the calendar.")
+    refresh_margin: float = Field(
+        0.03, gt=0, lt=0.5, description="AUC by which a refreshed model may at most be worse (non-inferiority)."
+    )
+
+    @model_validator(mode="after")
+    def _counted_within_their_window(self) -> Self:
+        if self.drift_trigger_days > self.drift_trigger_window:
+            raise ValueError("CREDIT_DRIFT_TRIGGER_DAYS cannot exceed CREDIT_DRIFT_TRIGGER_WINDOW")
+        return self
+
+
+class Execution(BaseModel):
+    """Where steps run, what they may ask of a machine, and how often they are tried."""
+
+    executor: Literal["in_process", "multiprocess", "k8s"] = Field(
+        "in_process", description="Where steps run: one process for a run, one for each step, one pod for each step."
+    )
+    days_per_run: int = Field(
+        366,
+        ge=1,
+        le=732,
+        description="Most days that one run of a backfill takes: ingestion, features, scores, reports.",
+    )
+    profiles: Annotated[dict[str, dict[str, Any]], *Json] = Field(
+        default_factory=dict,
+        description='Resource profiles over the defaults, JSON: {"train-gpu": {"memory": "32Gi"}}.',
+    )
+    step_profiles: Annotated[dict[str, str], *Json] = Field(
+        default_factory=dict,
+        description='Profiles of single assets, JSON: {"catboost_candidate": "train-cpu"}.',
+    )
+    cost_centre: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        description="Label of every pod of a step, for cost attribution.",
+    )
+    pending_minutes: int = Field(
+        60, ge=1, le=1440, description="How long the pod of a step may wait for a node before the step is given up."
+    )
+    max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
+    retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
+    retry_delay_seconds: float = Field(
+        30.0, ge=0, allow_inf_nan=False, description="Delay before the first retry; doubles, with jitter."
+    )
+
+    @field_validator("profiles")
+    @classmethod
+    def _known_profiles(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if value:
+            from credit_assets.profiles import merged_profiles
+
+            merged_profiles(value)
+        return value
+
+    @field_validator("step_profiles")
+    @classmethod
+    def _profiles_of_known_assets(cls, value: dict[str, str]) -> dict[str, str]:
+        if value:
+            from credit_assets.stages import check_step_profiles
+
+            check_step_profiles(value)
+        return value
+
+
+class Alerts(BaseModel):
+    """Who hears of what happened, and where the links lead."""
+
+    alert_urls: SecretStr = Field(SecretStr(""), description="Apprise URLs for alerts, separated by spaces or commas.")
+    dagster_url: str = Field("http://localhost:3000", description="Where people reach the Dagster UI, for links.")
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if not re.match(r"https?://[^/\s]", value):
+            raise ValueError("must start with http:// or https:// and a host")
+        return value
+
+    @cached_property
+    def alert_targets(self) -> tuple[str, ...]:
+        # A comma within a URL belongs to it: mailto://relay?to=a@example.org,b@example.org.
+        parts = re.split(r"\s+|,(?=\s*[A-Za-z][\w+.-]*://)", self.alert_urls.get_secret_value())
+        return tuple(part.strip(",") for part in parts if part.strip(","))
