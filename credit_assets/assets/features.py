@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.columns import column_schema, features
+from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import asset_options, daily_result, days_of, inputs, retry_transient_only
+from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
@@ -21,7 +22,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         ins=inputs("processed_features", settings, IN_PIECES),
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
-        metadata=column_schema(features(portfolio)),
+        metadata=column_schema(features_fields(portfolio)),
         **asset_options("processed_features", settings, partitions, "parquet"),
     )
     @retry_transient_only

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.columns import applications, column_schema, outcomes
+from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import asset_options, daily_result, days_of, retry_transient_only
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
+from credit_assets.ml.data.schemas import applications_fields, outcomes_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import PartitionWriter, in_pieces, quarantine
 from credit_assets.storage.store import Store
@@ -29,7 +30,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
-        metadata=column_schema(applications(portfolio)),
+        metadata=column_schema(applications_fields(portfolio)),
         **asset_options("raw_loan_data", settings, partitions, "parquet"),
     )
     @retry_transient_only
@@ -48,7 +49,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     @dg.asset(
         check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
-        metadata=column_schema(outcomes(portfolio)),
+        metadata=column_schema(outcomes_fields(portfolio)),
         **asset_options("loan_outcomes", settings, partitions, "parquet"),
     )
     @retry_transient_only

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.columns import scores as score_columns
 from credit_assets.assets.conventions import (
     Table,
     asset_options,
@@ -24,6 +23,7 @@ from credit_assets.assets.conventions import (
 from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.data.schemas import scores_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter, split_by_day
@@ -44,7 +44,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
         "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
         "not fail with it.",
-        metadata=column_schema(score_columns(portfolio)),
+        metadata=column_schema(scores_fields(portfolio)),
         **asset_options("loan_scores", settings, partitions, "parquet"),
     )
     @retry_transient_only

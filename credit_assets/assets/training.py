@@ -11,10 +11,11 @@ import dagster as dg
 
 from credit_assets import stages
 from credit_assets.assets import engines
-from credit_assets.assets.columns import column_schema, training
+from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, asset_options, daily_result, inputs, retry_transient_only
 from credit_assets.checks import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.ml.data.schemas import training_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
@@ -38,7 +39,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date.",
-        metadata=column_schema(training(portfolio)),
+        metadata=column_schema(training_fields(portfolio)),
         **asset_options("training_set", settings, partitions, "pandas", "parquet"),
     )
     @retry_transient_only

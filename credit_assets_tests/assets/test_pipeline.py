@@ -20,7 +20,8 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.data.schemas import applications_schema, outcomes_schema, to_table
+from credit_assets.ml.data.schemas import applications_schema, outcomes_schema
+from credit_assets.ml.data.values import as_table
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
 from credit_assets.settings import Settings, load_settings
@@ -74,8 +75,8 @@ def write_book(settings: Settings, applications: Any, outcomes: Any) -> None:
     warehouse.create_tables(portfolio)
     warehouse.write(
         portfolio,
-        to_table(applications, applications_schema(portfolio)),
-        to_table(outcomes, outcomes_schema(portfolio)),
+        as_table(applications, applications_schema(portfolio)),
+        as_table(outcomes, outcomes_schema(portfolio)),
     )
 
 

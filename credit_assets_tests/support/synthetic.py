@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import applications_schema, to_table
+from credit_assets.ml.data.schemas import applications_schema
+from credit_assets.ml.data.values import as_table
 
 GIVE_ME_SOME_CREDIT = Path(__file__).parents[1] / "data" / "give_me_some_credit.yaml"
 
@@ -114,7 +115,7 @@ def give_me_some_credit_book(
 def model_inputs(applications: pd.DataFrame, portfolio: Portfolio) -> pd.DataFrame:
     """The features of a frame of applications as the frame that training and scoring read from the store."""
     schema = pa.schema([field for field in applications_schema(portfolio) if field.name in applications])
-    return feature_table(to_table(applications, schema), portfolio).to_pandas(date_as_object=False)
+    return feature_table(as_table(applications, schema), portfolio).to_pandas(date_as_object=False)
 
 
 def _dates(rng: np.random.Generator, rows: int, start: date, end: date) -> np.ndarray:

@@ -71,7 +71,7 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
     key, day = portfolio.id_column, portfolio.date_column
     types = applications_schema(portfolio)
     names = [key, day, *(column.name for column in portfolio.input_columns)]
-    table = values.table(applications, pa.schema([types.field(name) for name in names]))
+    table = values.as_table(applications, pa.schema([types.field(name) for name in names]), "applications")
     for name in (key, day):
         if table[name].null_count:
             raise ValueError(f"column {name!r} is missing in {table[name].null_count} rows")

@@ -1,48 +1,114 @@
-"""Arrow schemas of the tables between the stages, from the portfolio, and the way a frame takes one on.
+"""The tables between the stages: their columns by name and type, from the portfolio, and how each type is stored.
 
-Belongs here: names and storage types. Does not belong here: rules about values (`contracts`).
+Belongs here: names and storage types, for Arrow, for SQL and for people. Does not belong here: rules about values
+(`contracts`) and reading values as a type (`values`).
+
+A table is first of all a list of fields, which costs nothing: the definitions show it without importing Arrow.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from credit_assets.ml.data.portfolio import ColumnType, Portfolio
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 REASON = "quarantine_reason"
 
+StoredType: TypeAlias = Literal[ColumnType, "flag"]
+"""The types of a portfolio file, and "flag": 0 or 1 in the columns that the pipeline makes."""
+Fields: TypeAlias = tuple[tuple[str, StoredType], ...]
 
-def arrow_type(kind: ColumnType) -> pa.DataType:
+
+@dataclass(frozen=True)
+class Storage:
+    """How a type is stored: `arrow` is Arrow's name of it, which the UI shows too, and `sql` SQLAlchemy's."""
+
+    arrow: str
+    sql: str
+
+
+_TEXT = Storage("string", "Text")
+STORAGE: Mapping[StoredType, Storage] = {
+    "string": _TEXT,
+    "category": _TEXT,
+    "integer": Storage("int64", "BigInteger"),
+    "float": Storage("double", "Double"),
+    "boolean": Storage("bool", "Boolean"),
+    "date": Storage("date32[day]", "Date"),
+    "flag": Storage("int8", "SmallInteger"),
+}
+SQL_TYPES: Mapping[str, str] = {storage.arrow: storage.sql for storage in STORAGE.values()}
+"""SQLAlchemy's name of a type by Arrow's, which is the text of an Arrow type."""
+
+
+def arrow_schema(fields: Iterable[tuple[str, StoredType]]) -> pa.Schema:
+    """The fields in Arrow.
+
+    >>> arrow_schema([("id", "integer"), ("day", "date")])
+    id: int64
+    day: date32[day]
+    """
     import pyarrow as pa
 
-    return {
-        "string": pa.string(),
-        "category": pa.string(),
-        "integer": pa.int64(),
-        "float": pa.float64(),
-        "boolean": pa.bool_(),
-        "date": pa.date32(),
-    }[kind]
+    return pa.schema([(name, pa.type_for_alias(STORAGE[kind].arrow)) for name, kind in fields])
+
+
+def applications_fields(portfolio: Portfolio) -> Fields:
+    """`raw_loan_data`: all columns of the portfolio, in file order."""
+    return tuple((column.name, column.type) for column in portfolio.columns)
+
+
+def outcomes_fields(portfolio: Portfolio) -> Fields:
+    """`loan_outcomes`: id, outcome date, defaulted (0 or 1)."""
+    names = portfolio.outcomes
+    return (names.id, portfolio.column(portfolio.id_column).type), (names.date, "date"), (names.defaulted, "flag")
+
+
+def features_fields(portfolio: Portfolio) -> Fields:
+    """`processed_features`: id, date, then the model inputs; numbers as floats, categories as text."""
+    categories = set(portfolio.categorical_features)
+    inputs: Fields = tuple((name, "category" if name in categories else "float") for name in portfolio.feature_names)
+    return *_keys(portfolio), *inputs
+
+
+def training_fields(portfolio: Portfolio) -> Fields:
+    """`training_set`: those of `processed_features`, the target `default` and the `split`."""
+    return *features_fields(portfolio), ("default", "flag"), ("split", "category")
+
+
+def scores_fields(portfolio: Portfolio) -> Fields:
+    """`loan_scores`: id, date; PD (probability), score (points) and version of the model that decides about the
+    application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the model that scored it
+    besides without deciding, null where there was none.
+    """
+    deciding: Fields = ("pd", "float"), ("score", "float"), ("model_version", "string"), ("arm", "category")
+    other: Fields = ("other_pd", "float"), ("other_score", "float"), ("other_version", "string")
+    return *_keys(portfolio), *deciding, *other
 
 
 def applications_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `raw_loan_data`: all of the portfolio's, in file order."""
-    import pyarrow as pa
-
-    return pa.schema([pa.field(column.name, arrow_type(column.type)) for column in portfolio.columns])
+    return arrow_schema(applications_fields(portfolio))
 
 
 def outcomes_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `loan_outcomes`: id, outcome date, defaulted (0 or 1)."""
-    import pyarrow as pa
+    return arrow_schema(outcomes_fields(portfolio))
 
-    names = portfolio.outcomes
-    key = arrow_type(portfolio.column(portfolio.id_column).type)
-    return pa.schema([(names.id, key), (names.date, pa.date32()), (names.defaulted, pa.int8())])
+
+def features_schema(portfolio: Portfolio) -> pa.Schema:
+    return arrow_schema(features_fields(portfolio))
+
+
+def training_schema(portfolio: Portfolio) -> pa.Schema:
+    return arrow_schema(training_fields(portfolio))
+
+
+def scores_schema(portfolio: Portfolio) -> pa.Schema:
+    return arrow_schema(scores_fields(portfolio))
 
 
 def quarantine_schema(schema: pa.Schema, date_column: str) -> pa.Schema:
@@ -53,53 +119,5 @@ def quarantine_schema(schema: pa.Schema, date_column: str) -> pa.Schema:
     return pa.schema([*fields, pa.field(REASON, pa.string())])
 
 
-def features_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `processed_features`: id, date, then the model inputs; numbers as float64, categories as text."""
-    import pyarrow as pa
-
-    categories = set(portfolio.categorical_features)
-    fields = [
-        (portfolio.id_column, arrow_type(portfolio.column(portfolio.id_column).type)),
-        (portfolio.date_column, pa.date32()),
-    ]
-    fields += [(name, pa.string() if name in categories else pa.float64()) for name in portfolio.feature_names]
-    return pa.schema(fields)
-
-
-def to_table(frame: pd.DataFrame, schema: pa.Schema, *, sort_by: tuple[str, ...] = ()) -> pa.Table:
-    """The columns of `schema` from `frame`, in that order and type, rows sorted by `sort_by`.
-
-    Missing values of any kind become nulls, so that equal data give equal bytes whatever they came through.
-    Raises pyarrow.ArrowInvalid where a value does not fit its type; contracts have refused those before.
-    """
-    import pyarrow as pa
-
-    if sort_by:
-        frame = frame.sort_values(list(sort_by), kind="stable")
-    arrays = []
-    for field in schema:
-        column = frame[field.name]
-        if pa.types.is_date32(field.type) and column.dtype.kind == "M":
-            column = column.to_numpy().astype("datetime64[D]")
-        arrays.append(pa.array(column, type=field.type, from_pandas=True))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def training_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `training_set`: those of `processed_features`, the target `default` and the `split`."""
-    import pyarrow as pa
-
-    return features_schema(portfolio).append(pa.field("default", pa.int8())).append(pa.field("split", pa.string()))
-
-
-def scores_schema(portfolio: Portfolio) -> pa.Schema:
-    """Columns of `loan_scores`: id, date; PD (probability), score (points) and version of the model that decides about
-    the application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the model that scored it
-    beside without deciding, null where there was none.
-    """
-    import pyarrow as pa
-
-    key, day = list(features_schema(portfolio))[:2]
-    fields = [("pd", pa.float64()), ("score", pa.float64()), ("model_version", pa.string()), ("arm", pa.string())]
-    fields += [("other_pd", pa.float64()), ("other_score", pa.float64()), ("other_version", pa.string())]
-    return pa.schema([key, day, *fields])
+def _keys(portfolio: Portfolio) -> Fields:
+    return (portfolio.id_column, portfolio.column(portfolio.id_column).type), (portfolio.date_column, "date")

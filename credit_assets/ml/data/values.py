@@ -4,12 +4,12 @@ Belongs here: what a value is read as, on Arrow columns, and the ways from panda
 here: which values a column may have (`contracts`), and the published forms of one file (`credit_assets.loans`: its
 percent signs and months are taken off before a number or a day is read here).
 
-    column(given)        Array, Series, numpy array or sequence as an Arrow column; mixed objects as their texts
+    as_column(given)        Array, Series, numpy array or sequence as an Arrow column; mixed objects as their texts
     read(given, type)    a column as an Arrow type: `values`, `misfits` (rows that hold something else) and their count
     finite(column)       floats with null for what is not finite
     numbers(column)      float64 for numpy: NaN for what is missing, infinite or no number
     texts(column)        categories for numpy: places among the different texts
-    table(data, schema)  a table or a frame as a table of exactly this schema; misfits raise ValueError
+    as_table(data, schema)  a table or a frame as a table of exactly this schema; misfits raise ValueError
 
 The rules. Missing are null, NaN, NaT, and blank text where anything but text is wanted. A number is a finite decimal
 number, with exponent or without, or infinite where floats say so: "1e3" and " 12 " are, "1,000", "nan" and "0x10" are
@@ -72,7 +72,7 @@ def read(given: Given, type_: pa.DataType) -> Reading:
     Parameters
     ----------
     given
-        The values, in anything that `column` takes.
+        The values, in anything that `as_column` takes.
     type_
         The type wanted.
 
@@ -104,7 +104,7 @@ def read(given: Given, type_: pa.DataType) -> Reading:
     return Reading(result.values, nested if result.misfits is None else nested | result.misfits)
 
 
-def column(given: Given) -> pa.ChunkedArray:
+def as_column(given: Given) -> pa.ChunkedArray:
     """Values as an Arrow column. Objects of several kinds become their texts, from which `read` makes what they were.
 
     Raises TypeError for nested values (lists, mappings).
@@ -117,24 +117,25 @@ def column(given: Given) -> pa.ChunkedArray:
     return values
 
 
-def table(data: pa.Table | pd.DataFrame, schema: pa.Schema) -> pa.Table:
+def as_table(data: pa.Table | pd.DataFrame, schema: pa.Schema, name: str = "given") -> pa.Table:
     """The columns of `schema` from a table or frame, in its order and types, with null for what is not finite.
 
-    Raises ValueError naming columns that are missing, or one that holds values of another type.
+    `name` says in messages which table it is. Raises ValueError naming columns that are missing, or one that holds
+    values of another type.
     """
     import pyarrow as pa
 
-    given = data.column_names if isinstance(data, pa.Table) else [str(name) for name in data.columns]
+    given = data.column_names if isinstance(data, pa.Table) else list(map(str, data.columns))
     missing = sorted(set(schema.names) - set(given))
     if missing:
-        raise ValueError(f"the table lacks the columns {', '.join(missing)}; it has {', '.join(given)}")
+        raise ValueError(f"the {name} table lacks the columns {', '.join(missing)}; it has {', '.join(given)}")
     columns = []
     for field in schema:
-        values = column(data[field.name])
+        values = as_column(data[field.name])
         reading = read(values, field.type)
         if reading.misfits is not None:
             raise ValueError(
-                f"column {field.name!r} is {values.type} and cannot be read as {field.type}: "
+                f"column {field.name!r} of the {name} table is {values.type} and cannot be read as {field.type}: "
                 f"{reading.misfit_count} of its {len(values)} values do not fit"
             )
         columns.append(finite(reading.values))
@@ -189,7 +190,7 @@ def texts(given: Given) -> tuple[NDArray[np.int32], list[str | None]]:
     import numpy as np
     import pyarrow as pa
 
-    values = column(given)
+    values = as_column(given)
     if not len(values):
         return np.empty(0, dtype=np.int32), [None]
     if not pa.types.is_dictionary(values.type):

@@ -1,4 +1,4 @@
-"""Cohorts: the window, the target at its borders, point-in-time correctness, the split by time, and the gates."""
+"""Cohorts: the window, the target at its borders, point-in-time correctness, and the split by time."""
 
 from __future__ import annotations
 
@@ -14,89 +14,36 @@ from hypothesis import strategies as st
 
 from credit_assets.ml.data import cohorts
 from credit_assets.ml.data.cohorts import CohortWindow, JoinFindings
-from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.data.schemas import to_table, training_schema
-from credit_assets.ml.rules import training_gates as training_gate_rules
+from credit_assets.ml.data.schemas import training_schema
+from credit_assets.ml.data.values import as_table
 from credit_assets_tests.support.synthetic import (
     GIVE_ME_SOME_CREDIT,
     canonical_book,
     give_me_some_credit_book,
     model_inputs,
 )
-
-AS_OF = date(2015, 12, 31)
-W, LOOKBACK = 30, 20
-WINDOW = CohortWindow(AS_OF, W, LOOKBACK)
-
-TINY = Portfolio.model_validate(
-    {
-        "name": "tiny",
-        "columns": [
-            {"name": "id", "type": "string", "role": "id", "nullable": False},
-            {"name": "day", "type": "date", "role": "date", "nullable": False},
-            {"name": "amount", "type": "float", "max_missing_share": 0.1},
-            {"name": "kind", "type": "category"},
-            {"name": "gender", "type": "category", "role": "protected"},
-            {"name": "branch", "type": "category", "role": "ignored"},
-        ],
-        "outcomes": {"id": "id", "date": "known", "defaulted": "bad"},
-        "gates": {
-            "min_goods": 20,
-            "min_bads": 10,
-            "min_test_bads": 3,
-            "target_rate_min": 0.01,
-            "target_rate_max": 0.6,
-            "leakage_columns": ["recoveries", "total_rec_*"],
-        },
-    }
-)
-
-
-def features(*rows: tuple[str, date]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "id": [row[0] for row in rows],
-            "day": np.array([row[1] for row in rows], dtype="datetime64[ms]"),
-            "amount": [float(number) for number in range(len(rows))],
-            "kind": ["a"] * len(rows),
-        }
-    )
-
-
-def outcomes(*rows: tuple[str, date, int]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "id": pd.Series([row[0] for row in rows], dtype=object),
-            "known": np.array([row[1] for row in rows], dtype="datetime64[ms]"),
-            "bad": np.array([row[2] for row in rows], dtype=np.int8),
-        }
-    )
-
-
-def days(count: int, first: date = WINDOW.first) -> list[date]:
-    return [first + timedelta(days=number) for number in range(count)]
-
+from credit_assets_tests.support.tiny import AS_OF, LOOKBACK, TINY, WINDOW, W, days, features, outcomes
 
 # What follows is asked of frames and of the same rows as Arrow tables: every test here holds for both.
 
 
-def as_table(frame: pd.DataFrame) -> pa.Table:
+def arrow(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def assemble_training_set(
     inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio, **shares: float
 ) -> pd.DataFrame:
-    frame = cohorts.assemble_training_set(inputs, known, window, portfolio, **shares)
-    table = cohorts.assemble_training_set(as_table(inputs), as_table(known), window, portfolio, **shares)
-    assert table.equals(to_table(frame, training_schema(portfolio)))
-    return frame
+    table = cohorts.assemble_training_set(arrow(inputs), arrow(known), window, portfolio, **shares)
+    assert table.equals(cohorts.assemble_training_set(inputs, known, window, portfolio, **shares))
+    assert table.schema.equals(training_schema(portfolio))
+    return table.to_pandas(date_as_object=False)
 
 
 def targets(inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio) -> np.ndarray:
     found = cohorts.targets(inputs, known, window, portfolio)
-    np.testing.assert_array_equal(cohorts.targets(as_table(inputs), as_table(known), window, portfolio), found)
+    np.testing.assert_array_equal(cohorts.targets(arrow(inputs), arrow(known), window, portfolio), found)
     return found
 
 
@@ -104,14 +51,8 @@ def join_findings(
     inputs: pd.DataFrame, known: pd.DataFrame, window: CohortWindow, portfolio: Portfolio
 ) -> JoinFindings:
     found = cohorts.join_findings(inputs, known, window, portfolio)
-    assert cohorts.join_findings(as_table(inputs), as_table(known), window, portfolio) == found
+    assert cohorts.join_findings(arrow(inputs), arrow(known), window, portfolio) == found
     return found
-
-
-def training_gates(frame: pd.DataFrame, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
-    gates = training_gate_rules.training_gates(frame, portfolio, window)
-    assert repr(training_gate_rules.training_gates(as_table(frame), portfolio, window)) == repr(gates)
-    return gates
 
 
 def assemble(
@@ -125,7 +66,7 @@ def assemble(
 def as_bytes(frame: pd.DataFrame, portfolio: Portfolio = TINY) -> bytes:
     """The training set as it is stored, uncompressed: equal bytes are equal data, types and order."""
     sink = pa.BufferOutputStream()
-    table = to_table(frame, training_schema(portfolio))
+    table = as_table(frame, training_schema(portfolio))
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return sink.getvalue().to_pybytes()
@@ -158,11 +99,11 @@ def test_what_is_wrong_with_a_table_is_said():
     shares = {"test_share": 0.25, "validation_share": 0.25}
 
     def of(frame: pd.DataFrame) -> pa.Table:
-        return cohorts.assemble_training_set(as_table(frame), as_table(outcomes()), WINDOW, TINY, **shares)
+        return cohorts.assemble_training_set(arrow(frame), arrow(outcomes()), WINDOW, TINY, **shares)
 
-    with pytest.raises(ValueError, match="the features lack the columns amount, kind"):
+    with pytest.raises(ValueError, match="the features table lacks the columns amount, kind"):
         of(inputs[["id", "day"]])
-    with pytest.raises(ValueError, match="column 'amount' of the features is string, not double"):
+    with pytest.raises(ValueError, match="'amount' of the features table is string and cannot be read as double"):
         of(inputs.assign(amount="much"))
     with pytest.raises(ValueError, match="no application between"):
         of(inputs.iloc[:0])
@@ -465,9 +406,9 @@ def test_shares_that_leave_nothing_to_train_on(shares: tuple[float, float]):
 
 def test_missing_columns_are_named():
     book = features(*((f"a{n}", day) for n, day in enumerate(days(LOOKBACK))))
-    with pytest.raises(ValueError, match="features lack the columns kind"):
+    with pytest.raises(ValueError, match="features table lacks the columns kind"):
         assemble(book.drop(columns="kind"), outcomes())
-    with pytest.raises(ValueError, match="outcomes lack the columns known, bad"):
+    with pytest.raises(ValueError, match="outcomes table lacks the columns bad, known"):
         assemble(book, outcomes().drop(columns=["known", "bad"]))
 
 
@@ -477,150 +418,3 @@ def test_columns_order_and_types():
     assert list(result.columns) == ["id", "day", "amount", "kind", "default", "split"]
     assert result["day"].is_monotonic_increasing
     assert result.index.tolist() == list(range(LOOKBACK))
-
-
-# Gates on the training set
-
-
-def training_set(bads: int = 40, rows: int = 200, **columns: object) -> pd.DataFrame:
-    """`rows` applications, every fifth day one, bads spread evenly, features that know nothing."""
-    target = np.zeros(rows, dtype=np.int8)
-    target[np.linspace(0, rows - 1, bads).astype(int)] = 1
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "id": [f"a{n}" for n in range(rows)],
-            "day": np.repeat(np.array(days(20), dtype="datetime64[ms]"), rows // 20),
-            "amount": rng.normal(size=rows),
-            "kind": rng.choice(np.array(["a", "b"], dtype=object), rows),
-            "default": target,
-            "split": np.repeat(
-                np.array(["train", "validation", "test"], dtype=object), [rows * 6 // 10, rows // 5, rows // 5]
-            ),
-        }
-    )
-    return frame.assign(**columns)
-
-
-def gate(frame: pd.DataFrame, name: str, portfolio: Portfolio = TINY) -> GateResult:
-    gates = training_gates(frame, portfolio, WINDOW)
-    assert [g.name for g in gates] == ["enough_outcomes", "target_rate", "leakage", "missing_share"]
-    return {g.name: g for g in gates}[name]
-
-
-def test_a_sound_training_set_passes():
-    assert all(g.passed for g in training_gates(training_set(), TINY, WINDOW))
-
-
-@pytest.mark.parametrize(("bads", "passed"), [(10, False), (15, True)])
-def test_enough_outcomes(bads: int, passed: bool):
-    frame = training_set(bads)
-    result = gate(frame, "enough_outcomes")
-    test_bads = int(frame.loc[frame["split"] == "test", "default"].sum())
-    assert result.passed == passed == (test_bads >= 3)
-    assert result.value == f"{200 - bads} goods, {bads} bads, {test_bads} test bads"
-    assert passed or result.details == (
-        {"column": "default", "problem": "test bads, fewer than 3", "count": test_bads},
-    )
-
-
-def test_too_few_goods_and_bads_are_both_told():
-    result = gate(training_set(bads=5, rows=20), "enough_outcomes")
-    assert result.blocks
-    assert {d["problem"].split(",")[0] for d in result.details} == {"goods", "bads", "test bads"}
-
-
-@pytest.mark.parametrize(("bads", "passed"), [(0, False), (1, False), (2, True), (120, True), (121, False)])
-def test_target_rate_at_its_borders(bads: int, passed: bool):
-    result = gate(training_set(bads), "target_rate")
-    assert result.passed == passed
-    assert result.value == pytest.approx(bads / 200)
-
-
-def test_features_named_like_leakage_are_refused():
-    base = TINY.model_dump()
-    base["columns"] = [*base["columns"], {"name": "Total_Rec_Int", "type": "float"}, {"name": "known", "type": "float"}]
-    portfolio = Portfolio.model_validate(base)
-    result = gate(training_set(Total_Rec_Int=0.0, known=0.0), "leakage", portfolio)
-    assert [d["column"] for d in result.details] == ["Total_Rec_Int", "known"]
-    assert result.blocks
-
-
-@pytest.mark.parametrize("column", ["gender", "branch", "recoveries", "bad"])
-def test_columns_that_are_no_features_are_refused(column: str):
-    result = gate(training_set(**{column: "x"}), "leakage")
-    assert result.blocks
-    assert result.details == ({"column": column, "problem": "not a feature of the portfolio", "count": 200},)
-
-
-def leaks() -> dict[str, pd.Series]:
-    bad = training_set()["default"]
-    noise = np.random.default_rng(1).normal(size=200)
-    return {
-        "high": bad * 5 + noise * 0.5,
-        "low": noise * 0.5 - bad * 5,
-        # Present for defaulted loans alone: the values know nothing, their absence everything.
-        "absence": pd.Series(noise).where(bad == 1),
-        "presence": pd.Series(noise).where(bad == 0),
-    }
-
-
-@pytest.mark.parametrize("leak", ["high", "low", "absence", "presence"])
-def test_a_feature_that_knows_the_outcome_is_found(leak: str):
-    base = TINY.model_dump()
-    base["columns"][2]["max_missing_share"] = 1.0
-    result = gate(training_set(amount=leaks()[leak]), "leakage", Portfolio.model_validate(base))
-    assert result.blocks
-    assert result.value > 0.95
-    assert [d["column"] for d in result.details] == ["amount"]
-
-
-def test_a_category_that_knows_the_outcome_is_found():
-    status = np.where(training_set()["default"] == 1, "Charged Off", "Fully Paid").astype(object)
-    assert [d["column"] for d in gate(training_set(kind=status), "leakage").details] == ["kind"]
-
-
-def test_a_level_for_every_loan_is_noise_and_no_leak():
-    names = pd.Series([f"employer {n}" for n in range(200)], dtype=object)
-    assert gate(training_set(kind=names), "leakage").passed
-
-
-def test_single_feature_auc_is_the_share_of_pairs_ranked_right():
-    frame = training_set()
-    bad = frame.loc[frame["default"] == 1, "amount"].to_numpy()[:, None]
-    good = frame.loc[frame["default"] == 0, "amount"].to_numpy()[None, :]
-    area = ((bad > good) + 0.5 * (bad == good)).mean()
-    frame["kind"] = "a"
-    assert gate(frame, "leakage").value == pytest.approx(max(area, 1 - area))
-
-
-def test_missing_share_names_the_column():
-    frame = training_set()
-    frame.loc[:59, "amount"] = np.nan
-    result = gate(frame, "missing_share")
-    assert result.blocks
-    assert result.value == pytest.approx(0.3)
-    assert result.details == ({"column": "amount", "problem": "missing, at most 0.1 of the rows", "count": 60},)
-
-
-def test_gates_refuse_what_is_no_training_set():
-    with pytest.raises(ValueError, match="column default, split is missing"):
-        training_gates(features(("a", AS_OF)), TINY, WINDOW)
-
-
-@pytest.mark.parametrize("lender", ["canonical", "give_me_some_credit"])
-def test_whole_way_from_applications_to_a_training_set_that_passes(lender: str):
-    if lender == "canonical":
-        portfolio, book = load_portfolio(), canonical_book
-    else:
-        portfolio, book = load_portfolio(GIVE_ME_SOME_CREDIT), give_me_some_credit_book
-    applications, known = book(4_000, date(2014, 1, 1), date(2014, 6, 30), seed=7)
-    window = CohortWindow(
-        date(2014, 6, 30) + timedelta(days=portfolio.performance_window_days), portfolio.performance_window_days, 120
-    )
-    result = assemble(model_inputs(applications, portfolio), known, window, portfolio)
-    gates = training_gates(result, portfolio, window)
-    assert all(g.passed for g in gates), [g.line() for g in gates]
-    assert 0.03 < result["default"].mean() < 0.10
-    leak = next(g for g in gates if g.name == "leakage")
-    assert 0.55 < leak.value < 0.85

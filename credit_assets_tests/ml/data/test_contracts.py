@@ -26,7 +26,8 @@ from credit_assets.ml.data.contracts import (
 )
 from credit_assets.ml.data.gate_results import GateResult, worst
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.data.schemas import REASON, applications_schema, outcomes_schema, quarantine_schema, to_table
+from credit_assets.ml.data.schemas import REASON, applications_schema, outcomes_schema, quarantine_schema
+from credit_assets.ml.data.values import as_table
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 DAY = date(2015, 3, 2)
@@ -92,7 +93,7 @@ def test_sound_days_pass_every_gate(portfolio: Portfolio, day: pd.DataFrame):
 
 def test_kept_rows_fit_the_stored_schema_and_lose_nothing(portfolio: Portfolio, day: pd.DataFrame):
     day.loc[4, ["purpose", "annual_income"]] = [None, np.nan]
-    assert check(day, portfolio).kept.equals(to_table(day, applications_schema(portfolio)))
+    assert check(day, portfolio).kept.equals(as_table(day, applications_schema(portfolio)))
 
 
 @pytest.mark.parametrize("broken", ["extra", "order", "index"])
@@ -282,7 +283,7 @@ def test_long_integer_ids_keep_every_digit():
 
 def test_arrow_backed_and_nullable_columns_read_the_same(portfolio: Portfolio, day: pd.DataFrame):
     day.loc[3, ["purpose", "inquiries_6m", "annual_income"]] = [None, np.nan, np.nan]
-    table = to_table(day, applications_schema(portfolio))
+    table = as_table(day, applications_schema(portfolio))
     expected = check(day, portfolio).kept
     for frame in (
         table.to_pandas(),
@@ -589,14 +590,14 @@ def test_a_table_is_judged_like_a_frame_of_the_same_values(data: st.DataObject):
 
 def test_a_sound_table_comes_back_as_it_is(portfolio: Portfolio, day: pd.DataFrame):
     day.loc[4, ["purpose", "annual_income"]] = [None, np.nan]
-    table = to_table(day, applications_schema(portfolio))
+    table = as_table(day, applications_schema(portfolio))
     checked = ApplicationsContract(portfolio, [DAY], {}).check(table)
     assert checked.kept is table
     assert checked.quarantined.equals(quarantine_schema(table.schema, "application_date").empty_table())
 
 
 def test_columns_of_other_arrow_types_are_read_too(portfolio: Portfolio, day: pd.DataFrame):
-    table = to_table(day, applications_schema(portfolio))
+    table = as_table(day, applications_schema(portfolio))
     other = table.set_column(6, "loan_amount", table["loan_amount"].cast(pa.decimal128(20, 2)))
     other = other.set_column(8, "term_months", table["term_months"].cast(pa.int16()))
     other = other.set_column(9, "purpose", table["purpose"].dictionary_encode())
@@ -605,7 +606,7 @@ def test_columns_of_other_arrow_types_are_read_too(portfolio: Portfolio, day: pd
 
 
 def test_a_copy_beyond_the_border_of_a_chunk_is_quarantined():
-    table = to_table(
+    table = as_table(
         rows(amount=[1.0, 2.0, 2.0, 2.0, 3.0]).assign(id=["p", "q", "q", "q", "r"]), applications_schema(LONE)
     )
     contract = ApplicationsContract(LONE, [DAY], {})
@@ -616,7 +617,7 @@ def test_a_copy_beyond_the_border_of_a_chunk_is_quarantined():
 
 
 def test_a_contradiction_beyond_the_border_of_a_chunk_rejects_the_day():
-    table = to_table(
+    table = as_table(
         rows(amount=[1.0, 2.0, 2.0, 9.0, 3.0]).assign(id=["p", "q", "q", "q", "r"]), applications_schema(LONE)
     )
     contract = ApplicationsContract(LONE, [DAY], {})
@@ -632,7 +633,7 @@ def test_a_contradiction_beyond_the_border_of_a_chunk_rejects_the_day():
 def test_a_contradiction_from_the_chunk_before_touches_no_other_id():
     given = rows(amount=[1.0, 2.0, 3.0, 4.0, 4.0]).assign(id=["p", "p", "p", "q", "q"])
     contract = ApplicationsContract(LONE, [DAY], {})
-    parts = in_chunks(contract, to_table(given, applications_schema(LONE)), [2])
+    parts = in_chunks(contract, as_table(given, applications_schema(LONE)), [2])
     assert parts.kept["id"].to_pylist() == ["q"]
     ids = {gate.name: gate for gate in contract.gates()[DAY]}["unique_ids"]
     assert [row["count"] for row in ids.details] == [1, 3]
@@ -641,7 +642,7 @@ def test_a_contradiction_from_the_chunk_before_touches_no_other_id():
 def test_a_day_that_goes_on_keeps_no_unreadable_value():
     """Two values without a readable one look like a bad column, until the next chunk brings readable ones."""
     amounts = [np.inf, np.inf, *np.arange(98.0)]
-    table = to_table(rows(amount=amounts).assign(id=[f"i{n:02d}" for n in range(100)]), applications_schema(LONE))
+    table = as_table(rows(amount=amounts).assign(id=[f"i{n:02d}" for n in range(100)]), applications_schema(LONE))
     table = table.set_column(2, "amount", pa.array(amounts))
     contract = ApplicationsContract(LONE, [DAY], {})
     parts = in_chunks(contract, table, [2])
@@ -694,7 +695,7 @@ def test_outcomes_come_in_chunks_too(portfolio: Portfolio):
 
 def test_a_quarter_of_a_million_sound_rows_of_a_year_take_a_fraction_of_a_second(portfolio: Portfolio):
     days = [DAY + timedelta(days=number) for number in range(366)]
-    table = to_table(canonical_book(250_000, days[0], days[-1], seed=1)[0], applications_schema(portfolio))
+    table = as_table(canonical_book(250_000, days[0], days[-1], seed=1)[0], applications_schema(portfolio))
     recent = dict.fromkeys(days, 700)
     started = time.process_time()
     contract = ApplicationsContract(portfolio, days, recent)

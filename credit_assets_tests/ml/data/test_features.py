@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.data.schemas import applications_schema, features_schema, to_table
-from credit_assets.ml.data.values import as_categories, as_days, as_ids, as_numbers
+from credit_assets.ml.data.schemas import applications_schema, features_schema
+from credit_assets.ml.data.values import as_categories, as_days, as_ids, as_numbers, as_table
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 # One applicant: 60,000 a year, 15,000 debt, 4,500 of 10,000 used, asks for 12,000 at 12 percent over 36 months.
@@ -156,7 +156,7 @@ def test_every_function_says_what_it_computes():
 
 
 def table_of(frame: pd.DataFrame, portfolio: Portfolio) -> pa.Table:
-    return to_table(frame, applications_schema(portfolio))
+    return as_table(frame, applications_schema(portfolio))
 
 
 @pytest.fixture
@@ -264,7 +264,9 @@ def test_columns_of_other_types_are_cast_or_refused(portfolio: Portfolio, book: 
         other = other.set_column(at, name, other[name].cast(kind))
     assert feature_table(other, portfolio).equals(feature_table(table, portfolio))
     words = table.set_column(2, "annual_income", pa.array(["a lot"] * len(book)))
-    with pytest.raises(ValueError, match="'annual_income' is string and cannot be read as double"):
+    with pytest.raises(
+        ValueError, match="'annual_income' of the applications table is string and cannot be read as double"
+    ):
         feature_table(words, portfolio)
 
 
