@@ -91,7 +91,7 @@ def alone(asked: dict[str, Any]) -> None:
     __import__(asked["learner"])
     from credit_assets.ml.data.portfolio import load_portfolio
     from credit_assets.ml.data.rows import Rows
-    from credit_assets.ml.learners.training import train_candidate
+    from credit_assets.ml.learners.candidates import train_candidate
 
     portfolio = load_portfolio()
     begun = time.perf_counter()
@@ -103,7 +103,8 @@ def dask(asked: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
     from credit_assets.ml.data.portfolio import load_portfolio
-    from credit_assets.ml.learners.dask import Cluster, train_on_dask
+    from credit_assets.ml.learners.dask import train_on_dask
+    from credit_assets.ml.learners.dask_cluster import Cluster
 
     portfolio = load_portfolio()
     options = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}

@@ -168,7 +168,7 @@ def main(asked: dict[str, Any]) -> None:
     job = {
         **asked,
         "parts": parts,
-        "levels": levels_of(parts["train"][0].batches(categorical), categorical),
+        "levels": levels_of(parts["train"].rows.batches(categorical), categorical),
         "monotone": {} if free else dict(portfolio.monotone),
         "features": portfolio.feature_names,
         "threads": cores(),
@@ -200,26 +200,24 @@ def _warmed(learner: str, device: str) -> None:
     import pandas as pd
 
     from credit_assets.ml.learners import VARIANTS
+    from credit_assets.ml.learners.learner import FitConfig, Sample
 
     x, y = np.random.default_rng(1).random((2000, 2)), np.arange(2000) % 2
     frame = pd.DataFrame(x, columns=["a", "b"])
-    VARIANTS[learner].fit(
-        frame, y, frame, y, params={}, monotone={}, categorical={}, seed=1, threads=1, max_rounds=2,
-        early_stopping_rounds=2, device=device,
-    )  # fmt: skip
+    config = FitConfig(seed=1, max_rounds=2, early_stopping_rounds=2, device=device)
+    VARIANTS[learner].fit(Sample(frame, y), Sample(frame, y), monotone={}, categorical={}, config=config)
 
 
 def _ours(job: dict[str, Any]) -> Any:
     from credit_assets.ml.learners import VARIANTS
     from credit_assets.ml.learners.encoding import encode
+    from credit_assets.ml.learners.learner import FitConfig
 
-    learner = VARIANTS[job["learner"]]
-    (train, y), (validation, y_val) = job["parts"]["train"], job["parts"]["validation"]
+    learner, parts = VARIANTS[job["learner"]], job["parts"]
+    config = FitConfig(_params(job), SEED, job["threads"], job["rounds"], job["rounds"], job["device"])
     fitted = learner.fit(
-        train, y, validation, y_val, params=_params(job), monotone=job["monotone"], categorical=job["levels"],
-        seed=SEED, threads=job["threads"], max_rounds=job["rounds"], early_stopping_rounds=job["rounds"],
-        device=job["device"],
-    )  # fmt: skip
+        parts["train"], parts["validation"], monotone=job["monotone"], categorical=job["levels"], config=config
+    )
     return lambda rows: learner.predict_margin(
         fitted.model, encode(rows, job["features"], job["levels"]), threads=job["threads"]
     )

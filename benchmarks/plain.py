@@ -234,8 +234,9 @@ def _candidate(
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
     from credit_assets.ml.data.fingerprints import code_version, fingerprint
+    from credit_assets.ml.learners.candidates import train_candidate
     from credit_assets.ml.learners.scorer import ScoreScale
-    from credit_assets.ml.learners.training import TrainingConfig, resolve_params, train_candidate
+    from credit_assets.ml.learners.training import TrainingConfig, resolve_params
     from credit_assets.tracking.run import CandidateRun
 
     portfolio = settings.portfolio_contract

@@ -112,7 +112,8 @@ def train(asked: dict[str, Any]) -> None:
     """A scorer with all its rounds."""
     from credit_assets.ml.data.portfolio import load_portfolio
     from credit_assets.ml.data.rows import Rows
-    from credit_assets.ml.learners.training import TrainingConfig, train_candidate
+    from credit_assets.ml.learners.candidates import train_candidate
+    from credit_assets.ml.learners.training import TrainingConfig
 
     rounds = asked["rounds"]
     config = TrainingConfig(threads=asked["threads"], max_rounds=rounds, early_stopping_rounds=rounds)

@@ -195,27 +195,18 @@ def fit(asked: dict[str, Any]) -> None:
     from credit_assets.ml.data.rows import Rows
     from credit_assets.ml.learners import VARIANTS
     from credit_assets.ml.learners.encoding import encode, levels_of
+    from credit_assets.ml.learners.learner import FitConfig
     from credit_assets.ml.learners.training import splits
 
     portfolio, learner = load_portfolio(), VARIANTS[asked["learner"]]
     imported = time.perf_counter() - begun
     begun, cpu = time.perf_counter(), time.process_time()
     parts = splits(Rows.stored(asked["file"]), portfolio.feature_names)
-    (train, y), (validation, y_val) = parts["train"], parts["validation"]
     categorical = portfolio.categorical_features
-    levels = levels_of(train.batches(categorical), categorical)
+    levels = levels_of(parts["train"].rows.batches(categorical), categorical)
+    config = FitConfig({}, asked["seed"], asked["threads"], asked["rounds"], asked["rounds"])
     fitted = learner.fit(
-        train,
-        y,
-        validation,
-        y_val,
-        params={},
-        monotone=portfolio.monotone,
-        categorical=levels,
-        seed=asked["seed"],
-        threads=asked["threads"],
-        max_rounds=asked["rounds"],
-        early_stopping_rounds=asked["rounds"],
+        parts["train"], parts["validation"], monotone=portfolio.monotone, categorical=levels, config=config
     )
     figures = {"import": imported, "wall": time.perf_counter() - begun, "cpu": time.process_time() - cpu}
     Path(asked["figures"]).write_text(json.dumps(figures), encoding="utf-8")
@@ -224,7 +215,8 @@ def fit(asked: dict[str, Any]) -> None:
 
     import numpy as np
 
-    rows = parts["test"][0].part(np.arange(len(parts["test"][0])) < asked["predicted"])
+    rows = parts["test"].rows
+    rows = rows.part(np.arange(len(rows)) < asked["predicted"])
     encoded = encode(rows, portfolio.feature_names, levels)
     np.save(asked["predictions"], learner.predict_margin(fitted.model, encoded, threads=asked["threads"]))
 

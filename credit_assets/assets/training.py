@@ -190,7 +190,7 @@ def train_or_reuse(
         ended_after=expired,
         log=context.log,
     ) as run:
-        trained, where = engines.train(context.log, run, settings, variant, as_of, config, table)
+        trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
         record = {
             "status": "trained",
             "variant": variant,

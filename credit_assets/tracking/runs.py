@@ -482,7 +482,7 @@ class Tracking:
     def log_candidate(
         self, run: CandidateRun, trained: Any, record: Mapping[str, Any], table: pa.Table, portfolio: Portfolio
     ) -> str:
-        """All that a validator looks for on the run of a candidate (`credit_assets.ml.learners.training.Candidate`).
+        """All that a validator looks for on the run of a candidate (`credit_assets.ml.learners.candidates.Candidate`).
 
         Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the
         model with its drift reference, signature and an input example that is no applicant's. Returns the model's URI.

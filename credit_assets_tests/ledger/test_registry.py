@@ -20,8 +20,9 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
-from credit_assets.ml.learners.training import TrainingConfig, train_candidate
+from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking.runs import Tracking
 from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server, running

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import Device, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import Device, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ class CatBoostVariant(Variant):
         "leaf_estimation_iterations": 10,
     }
 
-    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device, /) -> dict[str, Any]:
         if device == "cpu":
             return resolved
         if params.get("rsm", 1) != 1:
@@ -85,25 +85,21 @@ class CatBoostVariant(Variant):
             )
         return {**resolved, "rsm": 1.0}
 
-    def _fit(
-        self,
-        train: Encoded,
-        y: NDArray[np.float32],
-        validation: Encoded,
-        y_val: NDArray[np.float32],
-        *,
-        params: dict[str, Any],
-        directions: tuple[int, ...],
-        seed: int,
-        threads: int,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        device: Device,
-    ) -> Fitted:
+    def gpu_obstacle(self, params: Mapping[str, Any], monotone: Mapping[str, int], /) -> str:
+        if any(monotone.values()):
+            return "CatBoost knows no monotone directions on a GPU, and the portfolio has some"
+        if params.get("rsm", 1) != 1:
+            return "CatBoost samples no features (rsm) on a GPU, and CREDIT_VARIANT_PARAMS sets it"
+        if params.get("border_count", 0) > _GPU_BORDERS:
+            return "CatBoost makes at most 255 borders on a GPU, and CREDIT_VARIANT_PARAMS sets more (border_count)"
+        return ""
+
+    def _fit(self, inputs: FitInputs) -> Fitted:
         import catboost
 
-        if device == "cuda":
-            directed = [name for name, direction in zip(train.names, directions, strict=True) if direction]
+        config, train, validation = inputs.config, inputs.train, inputs.validation
+        if config.device == "cuda":
+            directed = [name for name, direction in zip(train.names, inputs.directions, strict=True) if direction]
             if directed:
                 raise ValueError(
                     f"variant {self.name}: the library keeps no monotone directions on a GPU, and there are some for "
@@ -111,21 +107,21 @@ class CatBoostVariant(Variant):
                 )
         model = catboost.CatBoost(
             {
-                **params,
+                **inputs.params,
                 "loss_function": "Logloss",
                 "eval_metric": "Logloss",
-                "iterations": max_rounds,
+                "iterations": config.max_rounds,
                 "od_type": "Iter",
-                "od_wait": early_stopping_rounds,
+                "od_wait": config.early_stopping_rounds,
                 "use_best_model": True,
                 "bootstrap_type": "MVS",
                 **(
-                    {"monotone_constraints": list(directions), "task_type": "CPU"}
-                    if device == "cpu"
+                    {"monotone_constraints": list(inputs.directions), "task_type": "CPU"}
+                    if config.device == "cpu"
                     else {"task_type": "GPU", "devices": "0"}
                 ),
-                "random_seed": seed,
-                "thread_count": threads,
+                "random_seed": config.seed,
+                "thread_count": config.threads,
                 "logging_level": "Silent",
                 # Otherwise it leaves a folder catboost_info wherever the process was started.
                 "allow_writing_files": False,
@@ -133,8 +129,8 @@ class CatBoostVariant(Variant):
         )
         try:
             model.fit(
-                _pool(train.batches(), train, len(train), threads, y),
-                eval_set=_pool(validation.batches(), validation, len(validation), threads, y_val),
+                _pool(train.batches(), train, len(train), config.threads, inputs.y),
+                eval_set=_pool(validation.batches(), validation, len(validation), config.threads, inputs.y_val),
             )
         except catboost.CatBoostError as error:
             raise self.refused(error) from error

@@ -101,43 +101,82 @@ def visible_gpus(
     return Gpus(tuple(names), ", ".join(looked))
 
 
+@dataclass(frozen=True)
+class DevicePolicy:
+    """CREDIT_DEVICE (`device`), and CREDIT_GPU_FALLBACK: what happens when a GPU that is wanted cannot be had."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    fallback: Literal["fail", "cpu"]
+
+
 def decide(
-    setting: Literal["auto", "cpu", "cuda"],
-    fallback: Literal["fail", "cpu"],
+    policy: DevicePolicy,
     learner: Variant,
     *,
     monotone: Mapping[str, int],
     params: Mapping[str, Any],
     on_cluster: bool = False,
     gpus: Gpus | None = None,
-    built_with_cuda: Callable[[], bool] | None = None,
 ) -> Decision:
-    """Where a variant trains, by CREDIT_DEVICE (`setting`) and CREDIT_GPU_FALLBACK (`fallback`).
+    """Where a variant trains.
 
-    | setting | learner cannot use a GPU | GPU there | no GPU |
+    | device | learner cannot use a GPU | GPU there | no GPU |
     |---|---|---|---|
     | cpu | CPU | CPU | CPU |
     | auto | CPU | GPU | CPU |
     | cuda | CPU, with a warning | GPU | fail: PermanentError; cpu: CPU with a warning and a tag |
 
     What a library cannot do is no failure of a GPU: who asks for one wants it for the learners that can use it.
-    `params` are those that were set (not the defaults), `monotone` the portfolio's directions. `gpus` and
-    `built_with_cuda` are looked up where they are not given.
+
+    Parameters
+    ----------
+    policy
+        What the settings want.
+    learner
+        The variant.
+    monotone
+        The portfolio's directions.
+    params
+        Those that were set, without the defaults.
+    on_cluster
+        Whether it trains on the workers of a Dask cluster.
+    gpus
+        Those that are there; looked up where they are not given.
+
+    Returns
+    -------
+    Decision
+        The device with the reason for it.
+
+    Raises
+    ------
+    PermanentError
+        Where a GPU is wanted, none is there, and the policy lets nothing stand in for it.
+
+    Examples
+    --------
+    >>> from credit_assets.ml.learners import VARIANTS
+    >>> from credit_assets.ml.learners.devices import DevicePolicy, decide
+    >>> decide(DevicePolicy("cuda", "fail"), VARIANTS["lightgbm"], monotone={}, params={}).device
+    'cpu'
     """
-    if setting == "cpu":
+    if policy.device == "cpu":
         return Decision("cpu", "CREDIT_DEVICE is cpu")
-    cannot = _cannot(learner, monotone, params, on_cluster)
-    if cannot:
-        return Decision("cpu", cannot, f"CREDIT_DEVICE is cuda, but {cannot}" if setting == "cuda" else None)
+    obstacle = learner.gpu_obstacle(params, monotone)
+    if on_cluster and not obstacle:
+        obstacle = "the workers of CREDIT_DASK_SCHEDULER train on the CPU"
+    if obstacle:
+        warning = f"CREDIT_DEVICE is cuda, but {obstacle}" if policy.device == "cuda" else None
+        return Decision("cpu", obstacle, warning)
     gpus = visible_gpus() if gpus is None else gpus
     missing = "" if gpus else f"no GPU is visible; looked at {gpus.looked}"
-    if gpus and learner.name == "xgboost" and not (built_with_cuda or _xgboost_has_cuda)():
-        missing = "the installed xgboost is built without CUDA"
+    if gpus and not learner.built_for_cuda():
+        missing = f"the installed {learner.distribution} is built without CUDA"
     if not missing:
         return Decision("cuda", f"{gpus.names[0]}, found by {gpus.looked}")
-    if setting == "auto":
+    if policy.device == "auto":
         return Decision("cpu", missing)
-    if fallback == "fail":
+    if policy.fallback == "fail":
         raise PermanentError(
             f"CREDIT_DEVICE is cuda, and {missing}; run {learner.label} where a GPU is, or set CREDIT_DEVICE=auto or "
             "CREDIT_GPU_FALLBACK=cpu"
@@ -149,7 +188,7 @@ def run_on(
     decision: Decision,
     fallback: Literal["fail", "cpu"],
     train: Callable[[Device], _T],
-    warn: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], object],
 ) -> tuple[_T, Decision]:
     """`train` on the device that was decided on, and what was used in the end.
 
@@ -163,36 +202,24 @@ def run_on(
     try:
         return train(decision.device), decision
     except Exception as error:
-        if decision.device != "cuda" or not (_ABOUT_A_GPU.search(str(error)) or _MAY_PASS.search(str(error))):
+        failure = _gpu_failure(error) if decision.device == "cuda" else None
+        if failure is None:
             raise
         reason = f"the GPU failed in training: {' '.join(str(error).split())[:300]}"
         if fallback == "fail":
-            kind = TransientError if _MAY_PASS.search(str(error)) else PermanentError
-            raise kind(f"{reason}; set CREDIT_GPU_FALLBACK=cpu to train on the CPU when that happens") from error
+            raise failure(f"{reason}; set CREDIT_GPU_FALLBACK=cpu to train on the CPU when that happens") from error
     warn(f"{reason}: trained on the CPU instead")
     return train("cpu"), replace(decision, device="cpu", reason=reason, fallback=True)
 
 
-def _cannot(learner: Variant, monotone: Mapping[str, int], params: Mapping[str, Any], on_cluster: bool) -> str:
-    """Why a learner has to train on the CPU whatever is there; empty where nothing is in the way."""
-    if learner.name == "lightgbm":
-        return "LightGBM trains on the CPU (its packages are built without CUDA)"
-    if learner.name == "catboost":
-        if any(monotone.values()):
-            return "CatBoost knows no monotone directions on a GPU, and the portfolio has some"
-        if params.get("rsm", 1) != 1:
-            return "CatBoost samples no features (rsm) on a GPU, and CREDIT_VARIANT_PARAMS sets it"
-        if params.get("border_count", 0) > 255:
-            return "CatBoost makes at most 255 borders on a GPU, and CREDIT_VARIANT_PARAMS sets more (border_count)"
-    if on_cluster and learner.name == "xgboost":
-        return "the workers of CREDIT_DASK_SCHEDULER train on the CPU"
-    return ""
+def _gpu_failure(error: Exception) -> type[TransientError | PermanentError] | None:
+    """The kind of failure that an error of a library is, where the GPU is at fault.
 
-
-def _xgboost_has_cuda() -> bool:
-    import xgboost
-
-    return bool(xgboost.build_info().get("USE_CUDA"))
+    XGBoost and CatBoost raise one class for everything and give no code: their words decide, and only here.
+    """
+    if _MAY_PASS.search(str(error)):
+        return TransientError
+    return PermanentError if _ABOUT_A_GPU.search(str(error)) else None
 
 
 def _pynvml() -> Any:

@@ -14,10 +14,10 @@ import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +89,43 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """How a learner is fitted, whichever it is.
+
+    `params` go over the variant's defaults. `max_rounds` bounds the boosting rounds and `early_stopping_rounds` is how
+    many may pass without a smaller validation loss. `threads` changes speed and not, to the precision of sums, the
+    model. `device` is where the trees are grown: it takes what the learner can do there, and adds up otherwise.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 20071
+    threads: int = 1
+    max_rounds: int = 2000
+    early_stopping_rounds: int = 50
+    device: Device = "cpu"
+
+
+class Sample(NamedTuple):
+    """Rows with their outcomes, which are 0 or 1, 1 meaning default."""
+
+    rows: Data
+    target: ArrayLike
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """What a library is given to fit, checked: encoded rows, resolved parameters, a direction for each feature."""
+
+    train: Encoded
+    y: NDArray[np.float32]
+    validation: Encoded
+    y_val: NDArray[np.float32]
+    params: Mapping[str, Any]
+    directions: tuple[int, ...]
+    config: FitConfig
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A fitted model, cut to its best rounds.
 
@@ -133,9 +170,20 @@ class Variant(ABC):
                 )
         return self._on({**self.defaults, **params}, params, device)
 
-    def _on(self, resolved: dict[str, Any], params: Mapping[str, Any], device: Device) -> dict[str, Any]:
-        """The resolved parameters with what `device` has instead. Raises ValueError for what was set and it cannot."""
+    def _on(self, resolved: dict[str, Any], _given: Mapping[str, Any], _device: Device, /) -> dict[str, Any]:
+        """The resolved parameters with what the device has instead. Raises ValueError for what it cannot."""
         return resolved
+
+    def gpu_obstacle(self, _given: Mapping[str, Any], _monotone: Mapping[str, int], /) -> str:
+        """Why this learner has to train on the CPU whatever is there; empty where nothing is in the way.
+
+        Takes the parameters that were set, without the defaults, and the monotone directions.
+        """
+        return ""
+
+    def built_for_cuda(self) -> bool:
+        """Whether the installed library can use a GPU at all."""
+        return True
 
     def library(self) -> str:
         """Name and version of the library, for instance "xgboost 3.2.0". Does not import it."""
@@ -143,92 +191,82 @@ class Variant(ABC):
 
     def fit(
         self,
-        train: Data,
-        y: ArrayLike,
-        validation: Data,
-        y_val: ArrayLike,
+        train: Sample,
+        validation: Sample,
         *,
-        params: Mapping[str, Any],
         monotone: Mapping[str, int],
         categorical: Mapping[str, tuple[str, ...]],
-        seed: int,
-        threads: int,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        device: Device = "cpu",
+        config: FitConfig,
     ) -> Fitted:
         """Fit on `train`, with as many rounds as give the smallest log loss on `validation`.
 
-        The columns of `train`, in order, are the model's features; `validation` has them too. Columns named in
-        `categorical` hold text or None and have the given levels, every other value counting as missing; all others
-        are numbers with NaN for missing. `monotone` maps features to +1 (the margin may only rise with it), -1 (only
-        fall) or 0; features that it leaves out are free. `y` and `y_val` are 0 or 1, 1 meaning default. `device` says
-        where the trees are grown; LightGBM grows them on the CPU always. Every model scores on the CPU.
-
         Rows are read as often as the library needs them, so that no copy of them is held beside what it makes itself.
         Equal inputs, seed, threads and library version give an equal model on the CPU.
-        Raises ValueError naming the variant: a parameter that is unknown or out of bounds, a target of one class, a
-        category with a direction, what the device cannot do, or whatever the library refuses.
-        """
-        import numpy as np
 
+        Parameters
+        ----------
+        train, validation
+            The columns of the train rows, in order, are the model's features; the validation rows have them too.
+        monotone
+            +1 where the margin may only rise with a feature, -1 where it may only fall, 0 or absent where it is free.
+        categorical
+            The levels of the columns that hold text or None, every other value counting as missing; all other columns
+            are numbers with NaN for missing.
+        config
+            `device` says where the trees are grown; LightGBM grows them on the CPU always. Every model scores there.
+
+        Returns
+        -------
+        Fitted
+            The model, cut to its best rounds, and the loss after each round.
+
+        Raises
+        ------
+        ValueError
+            Naming the variant: a parameter that is unknown or out of bounds, a target of one class, a category with a
+            direction, what the device cannot do, or whatever the library refuses.
+        """
         from credit_assets.ml.data.rows import Rows
         from credit_assets.ml.learners.encoding import encode
 
-        resolved = self.resolve(params, device)
-        for option, value in (
-            ("threads", threads),
-            ("max_rounds", max_rounds),
-            ("early_stopping_rounds", early_stopping_rounds),
-        ):
-            if value < 1:
-                raise ValueError(f"variant {self.name}: {option} must be at least 1; got {value}")
+        resolved = self.resolve(config.params, config.device)
+        for option in ("threads", "max_rounds", "early_stopping_rounds"):
+            if getattr(config, option) < 1:
+                raise ValueError(f"variant {self.name}: {option} must be at least 1; got {getattr(config, option)}")
         directed = sorted(name for name in categorical if monotone.get(name))
         if directed:
             raise ValueError(f"variant {self.name}: a category has no monotone direction: {', '.join(directed)}")
-        rows, held_out = Rows.of(train), Rows.of(validation)
-        # 0 and 1 are exact in any type, and this is the one that the libraries keep.
-        target, target_val = np.asarray(y, dtype=np.float32), np.asarray(y_val, dtype=np.float32)
-        for what, values, count in (("train", target, len(rows)), ("validation", target_val, len(held_out))):
-            if len(values) != count:
-                raise ValueError(f"variant {self.name}: {count} {what} rows, but {len(values)} {what} targets")
-            bads = np.count_nonzero(values == 1)
-            if not (0 < bads < count and bads + np.count_nonzero(values == 0) == count):
-                raise ValueError(
-                    f"variant {self.name}: the {what} target must hold both goods (0) and bads (1) and nothing else"
-                )
+        rows, held_out = Rows.of(train.rows), Rows.of(validation.rows)
         features = rows.names
         return self._fit(
-            encode(rows, features, categorical),
-            target,
-            encode(held_out, features, categorical),
-            target_val,
-            params=resolved,
-            directions=tuple(int(monotone.get(name, 0)) for name in features),
-            seed=seed,
-            threads=threads,
-            max_rounds=max_rounds,
-            early_stopping_rounds=early_stopping_rounds,
-            device=device,
+            FitInputs(
+                train=encode(rows, features, categorical),
+                y=self._target("train", train.target, len(rows)),
+                validation=encode(held_out, features, categorical),
+                y_val=self._target("validation", validation.target, len(held_out)),
+                params=resolved,
+                directions=tuple(int(monotone.get(name, 0)) for name in features),
+                config=config,
+            )
         )
 
+    def _target(self, what: str, target: ArrayLike, rows: int) -> NDArray[np.float32]:
+        import numpy as np
+
+        # 0 and 1 are exact in any type, and this is the one that the libraries keep.
+        values = np.asarray(target, dtype=np.float32)
+        if len(values) != rows:
+            raise ValueError(f"variant {self.name}: {rows} {what} rows, but {len(values)} {what} targets")
+        bads = np.count_nonzero(values == 1)
+        if not (0 < bads < rows and bads + np.count_nonzero(values == 0) == rows):
+            raise ValueError(
+                f"variant {self.name}: the {what} target must hold both goods (0) and bads (1) and nothing else"
+            )
+        return values
+
     @abstractmethod
-    def _fit(
-        self,
-        train: Encoded,
-        y: NDArray[np.float32],
-        validation: Encoded,
-        y_val: NDArray[np.float32],
-        *,
-        params: dict[str, Any],
-        directions: tuple[int, ...],
-        seed: int,
-        threads: int,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        device: Device,
-    ) -> Fitted:
-        """Fit on rows as `encode` makes them; everything has been checked. Library errors become `refused`."""
+    def _fit(self, inputs: FitInputs) -> Fitted:
+        """Fit; everything has been checked. Errors of the library become `refused`."""
 
     @abstractmethod
     def save(self, model: Any, path: Path) -> None:

@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import Device, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from credit_assets.ml.learners.encoding import Encoded
+
+
+REPEATABLE: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+"""Without the first two the library times both layouts on the machine and takes the faster, and sums differ."""
 
 
 class LightGBMVariant(Variant):
@@ -67,34 +70,21 @@ class LightGBMVariant(Variant):
         "monotone_constraints_method": "intermediate",
     }
 
-    def _fit(
-        self,
-        train: Encoded,
-        y: NDArray[np.float32],
-        validation: Encoded,
-        y_val: NDArray[np.float32],
-        *,
-        params: dict[str, Any],
-        directions: tuple[int, ...],
-        seed: int,
-        threads: int,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        device: Device,
-    ) -> Fitted:
+    def gpu_obstacle(self, _given: Mapping[str, Any], _monotone: Mapping[str, int], /) -> str:
+        return "LightGBM trains on the CPU (its packages are built without CUDA)"
+
+    def _fit(self, inputs: FitInputs) -> Fitted:
         import lightgbm as lgb
 
+        config, train = inputs.config, inputs.train
         settings = {
-            **params,
+            **inputs.params,
             "objective": "binary",
             "metric": "binary_logloss",
-            "monotone_constraints": list(directions),
-            "seed": seed,
-            "num_threads": threads,
-            # Without these two the library times both layouts on the machine and takes the faster, and sums differ.
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
+            "monotone_constraints": list(inputs.directions),
+            "seed": config.seed,
+            "num_threads": config.threads,
+            **REPEATABLE,
         }
         history: dict[str, dict[str, list[float]]] = {}
         try:
@@ -104,25 +94,27 @@ class LightGBMVariant(Variant):
                 "params": settings,
             }
             # One after the other: each frees its columns once it has made bytes of them.
-            data = lgb.Dataset(_columns(train), label=y, **described).construct()
-            held_out = lgb.Dataset(_columns(validation), label=y_val, reference=data, **described).construct()
+            data = lgb.Dataset(_columns(train), label=inputs.y, **described).construct()
+            held_out = lgb.Dataset(
+                _columns(inputs.validation), label=inputs.y_val, reference=data, **described
+            ).construct()
             booster = lgb.train(
                 settings,
                 data,
-                num_boost_round=max_rounds,
+                num_boost_round=config.max_rounds,
                 valid_sets=[data, held_out],
                 valid_names=["train", "validation"],
                 callbacks=[
-                    lgb.early_stopping(early_stopping_rounds, verbose=False),
+                    lgb.early_stopping(config.early_stopping_rounds, verbose=False),
                     lgb.record_evaluation(history),
                 ],
             )
         except lgb.basic.LightGBMError as error:
             raise self.refused(error) from error
-        rounds = int(booster.best_iteration) or int(booster.current_iteration())
+        rounds, text = text_of_best(booster)
         return Fitted(
             # Read back from its text: the model in memory is then the one that is saved, cut to the best rounds.
-            model=lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds)),
+            model=lgb.Booster(model_str=text),
             best_rounds=rounds,
             history={
                 f"{split}-logloss": [float(v) for v in values["binary_logloss"]] for split, values in history.items()
@@ -153,6 +145,12 @@ class LightGBMVariant(Variant):
         # A matrix and not Arrow: the library predicts row by row.
         for batch in rows.matrices(np.float64):
             yield model.predict(batch, raw_score=True, num_threads=threads)
+
+
+def text_of_best(booster: Any) -> tuple[int, str]:
+    """The best round, or the last where none was the best, and the model's text up to it."""
+    rounds = int(booster.best_iteration) or int(booster.current_iteration())
+    return rounds, booster.model_to_string(num_iteration=rounds)
 
 
 def _columns(rows: Encoded) -> pa.Table:

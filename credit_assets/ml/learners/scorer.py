@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.ml.data.rows import Data, Rows, Values, numbers
+from credit_assets.ml.data.rows import Data, Rows, Values
+from credit_assets.ml.data.values import numbers
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration, probability
 
@@ -277,24 +278,3 @@ def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
                 f"{', '.join(one.inputs)}"
             )
     return derived
-
-
-class ScoringModel:
-    """The scorer as MLflow serves it: a request's rows in, PD and points out."""
-
-    def __init__(self, scorer: CreditScorer) -> None:
-        self.scorer = scorer
-
-    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> DataFrame:
-        """`CreditScorer.score` of a frame, of an Arrow table, or of what a frame can be made from (a list of records).
-        No parameters."""
-        from pandas import DataFrame
-        from pyarrow import Table
-
-        data = model_input if isinstance(model_input, DataFrame | Table) else DataFrame(model_input)
-        return self.scorer.score(data)
-
-
-def _load_pyfunc(path: str) -> ScoringModel:
-    """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
-    return ScoringModel(CreditScorer.load(path))

@@ -6,11 +6,11 @@ Belongs here: what this library needs and nothing else does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import Device, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import FitConfig, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,60 +62,33 @@ class XGBoostVariant(Variant):
         "max_bin": 256,
     }
 
-    def _fit(
-        self,
-        train: Encoded,
-        y: NDArray[np.float32],
-        validation: Encoded,
-        y_val: NDArray[np.float32],
-        *,
-        params: dict[str, Any],
-        directions: tuple[int, ...],
-        seed: int,
-        threads: int,
-        max_rounds: int,
-        early_stopping_rounds: int,
-        device: Device,
-    ) -> Fitted:
+    def built_for_cuda(self) -> bool:
+        import xgboost
+
+        return bool(xgboost.build_info().get("USE_CUDA"))
+
+    def _fit(self, inputs: FitInputs) -> Fitted:
         import xgboost as xgb
 
+        config, max_bin = inputs.config, inputs.params["max_bin"]
         history: dict[str, dict[str, list[float]]] = {}
         try:
             with xgb.config_context(verbosity=0):
-                data = _quantiles(train, y, params["max_bin"], threads)
-                held_out = _quantiles(validation, y_val, params["max_bin"], threads, data)
+                data = _quantiles(inputs.train, inputs.y, max_bin, config.threads)
+                held_out = _quantiles(inputs.validation, inputs.y_val, max_bin, config.threads, data)
                 booster = xgb.train(
-                    {
-                        **params,
-                        "objective": "binary:logistic",
-                        "eval_metric": "logloss",
-                        "tree_method": "hist",
-                        "device": device,
-                        "monotone_constraints": f"({','.join(map(str, directions))})",
-                        "seed": seed,
-                        "nthread": threads,
-                    },
+                    {**booster_params(inputs.params, inputs.directions, config), "nthread": config.threads},
                     data,
-                    num_boost_round=max_rounds,
+                    num_boost_round=config.max_rounds,
                     evals=[(data, "train"), (held_out, "validation")],
                     evals_result=history,
-                    early_stopping_rounds=early_stopping_rounds,
+                    early_stopping_rounds=config.early_stopping_rounds,
                     verbose_eval=False,
-                    callbacks=[] if device == "cpu" else [_refuse_other_device()],
+                    callbacks=[] if config.device == "cpu" else [_refuse_other_device()],
                 )
-                rounds = int(booster.best_iteration) + 1
-                best = booster[:rounds]
+                return cut_to_best(booster, history)
         except xgb.core.XGBoostError as error:
             raise self.refused(error) from error
-        # Whoever loads it scores on the CPU, wherever it was trained.
-        best.set_param({"device": "cpu"})
-        # Notes of the training, of no use to the scorer, and the same are in `Fitted`.
-        best.set_attr(best_iteration=None, best_score=None)
-        return Fitted(
-            model=best,
-            best_rounds=rounds,
-            history={f"{split}-logloss": [float(v) for v in values["logloss"]] for split, values in history.items()},
-        )
 
     def save(self, model: Any, path: Path) -> None:
         # From memory, since the library chooses the format by the file's ending.
@@ -141,6 +114,34 @@ class XGBoostVariant(Variant):
         model.set_param({"nthread": threads})
         for batch in rows.matrices(np.float32):
             yield model.inplace_predict(batch, predict_type="margin")
+
+
+def booster_params(params: Mapping[str, Any], directions: Sequence[int], config: FitConfig) -> dict[str, Any]:
+    """What the library is told besides the rows, wherever it trains: in this process or on a cluster."""
+    return {
+        **params,
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "tree_method": "hist",
+        "device": config.device,
+        "monotone_constraints": f"({','.join(map(str, directions))})",
+        "seed": config.seed,
+    }
+
+
+def cut_to_best(booster: Any, history: Mapping[str, Mapping[str, Sequence[float]]]) -> Fitted:
+    """The trained model up to its best round."""
+    rounds = int(booster.best_iteration) + 1
+    best = booster[:rounds]
+    # Whoever loads it scores on the CPU, wherever it was trained.
+    best.set_param({"device": "cpu"})
+    # Notes of the training, of no use to the scorer, and the same are in `Fitted`.
+    best.set_attr(best_iteration=None, best_score=None)
+    return Fitted(
+        model=best,
+        best_rounds=rounds,
+        history={f"{split}-logloss": [float(v) for v in values["logloss"]] for split, values in history.items()},
+    )
 
 
 def _quantiles(rows: Encoded, label: NDArray[np.float32], max_bin: int, threads: int, reference: Any = None) -> Any:

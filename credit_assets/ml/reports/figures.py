@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-    from credit_assets.ml.learners.training import Candidate
+    from credit_assets.ml.learners.candidates import Candidate
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 _INK, _RULE = "#222222", "#DDDDDD"

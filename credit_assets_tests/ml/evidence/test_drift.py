@@ -24,8 +24,8 @@ from credit_assets.ml.evidence.drift import (
     psi,
     shares_p_value,
 )
+from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
-from credit_assets.ml.learners.training import train_candidate
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, quick_config, training_set
 from credit_assets_tests.support.synthetic import model_inputs
 

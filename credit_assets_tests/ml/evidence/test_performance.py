@@ -24,7 +24,8 @@ from credit_assets.ml.evidence.performance import (
     reconcile,
 )
 from credit_assets.ml.learners.calibration import probability
-from credit_assets.ml.learners.training import TrainingConfig, train_candidate
+from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.synthetic import model_inputs
 
 # Realised

@@ -22,18 +22,17 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError, is_transient
 from credit_assets.ml.learners import VARIANTS
+from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.dask import (
     LEARNERS,
     TOLERANCE,
-    Cluster,
     DaskTraining,
-    _footer,
-    _Plan,
-    _read,
     one_node_note,
     train_on_dask,
 )
-from credit_assets.ml.learners.training import Candidate, TrainingConfig, train_candidate
+from credit_assets.ml.learners.dask_cluster import Cluster
+from credit_assets.ml.learners.dask_shares import Plan, footer, read
+from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, quick_config, training_set
 
 ROWS = 6000
@@ -163,24 +162,24 @@ def test_directions_hold_in_a_model_of_the_cluster(pairs: dict[str, Pair]) -> No
 @pytest.mark.parametrize("group", [200, 1500, ROWS])
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_every_row_is_read_by_one_worker(frame: pd.DataFrame, tmp_path: Path, group: int, workers: int) -> None:
-    plan = _Plan.of(written(frame, tmp_path / "set.parquet", group), PORTFOLIO, workers)
+    plan = Plan.of(written(frame, tmp_path / "set.parquet", group), PORTFOLIO, workers)
     for split in ("train", "validation", "test"):
         wanted = frame[frame["split"] == split].reset_index(drop=True)
         shares = [plan.share(split, worker) for worker in range(workers)]
-        parts = [_read(plan, share, FEATURES) for share in shares]
+        parts = [read(plan, share) for share in shares]
         assert [share.rows for share in shares] == [len(positions) for _, positions in parts]
         assert max(share.rows for share in shares) - min(share.rows for share in shares) <= max(
             group if group < 1000 else 1, 1
         )
         positions = np.concatenate([positions for _, positions in parts])
         np.testing.assert_array_equal(np.sort(positions), np.arange(len(wanted)))
-        together = pa.concat_tables([table for table, _ in parts]).to_pandas()
+        together = pa.concat_tables([table.select(FEATURES) for table, _ in parts]).to_pandas()
         together.index = pd.Index(positions)
         pd.testing.assert_frame_equal(together.sort_index(), wanted[list(FEATURES)], check_dtype=False)
 
 
 def test_a_worker_skips_the_row_groups_of_others_where_there_are_many(frame: pd.DataFrame, tmp_path: Path) -> None:
-    plan = _Plan.of(written(frame, tmp_path / "set.parquet", 200), PORTFOLIO, 2)
+    plan = Plan.of(written(frame, tmp_path / "set.parquet", 200), PORTFOLIO, 2)
     first, second = (set(plan.share("train", worker).groups) for worker in (0, 1))
     assert not first & second
     # In turn: each worker sees early and late loans.
@@ -201,17 +200,17 @@ def test_a_set_that_cannot_be_trained_on_is_refused_as_in_one_process(
 ) -> None:
     changed = change(frame)
     with pytest.raises(ValueError, match=message):
-        _Plan.of(written(changed, tmp_path / "set.parquet"), PORTFOLIO, 2)
+        Plan.of(written(changed, tmp_path / "set.parquet"), PORTFOLIO, 2)
     with pytest.raises(ValueError, match=message):
         train_candidate(changed, "xgboost", PORTFOLIO, quick_config("xgboost"))
 
 
 def test_a_file_that_is_written_again_meanwhile_is_noticed(frame: pd.DataFrame, tmp_path: Path) -> None:
-    plan = _Plan.of(written(frame, tmp_path / "set.parquet"), PORTFOLIO, 1)
+    plan = Plan.of(written(frame, tmp_path / "set.parquet"), PORTFOLIO, 1)
     written(frame.assign(debt=frame["debt"] + 1), tmp_path / "set.parquet")
     with pytest.raises(TransientError, match="written again"):
-        _read(plan, plan.share("train", 0), FEATURES)
-    assert _footer(tmp_path / "set.parquet") != plan.footer
+        read(plan, plan.share("train", 0))
+    assert footer(tmp_path / "set.parquet") != plan.footer
 
 
 def test_catboost_says_that_it_trains_on_one_node(path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.devices import Decision, Gpus, PeakGpuMemory, decide, run_on, visible_gpus
+from credit_assets.ml.learners.devices import Decision, DevicePolicy, Gpus, PeakGpuMemory, decide, run_on, visible_gpus
 
 TWO = [("NVIDIA H200", "GPU-aaaa-1"), ("NVIDIA A100", "GPU-bbbb-2")]
 GPU, NONE = Gpus(("NVIDIA H200",), "NVML"), Gpus((), "NVML (driver not loaded), nvidia-smi, /dev/nvidia0")
@@ -102,8 +102,11 @@ def test_nvidia_smi_and_device_nodes_answer_where_nvml_does_not(tmp_path: Path) 
 
 
 def decided(variant: str, setting: Any, fallback: Any = "fail", *, gpus: Gpus = GPU, cuda: bool = True, **more: Any):  # type: ignore[no-untyped-def]
-    given = {"monotone": {}, "params": {}, **more}
-    return decide(setting, fallback, VARIANTS[variant], gpus=gpus, built_with_cuda=lambda: cuda, **given)
+    class Learner(type(VARIANTS[variant])):  # type: ignore[misc]
+        def built_for_cuda(self) -> bool:
+            return cuda or variant == "catboost"
+
+    return decide(DevicePolicy(setting, fallback), Learner(), gpus=gpus, **{"monotone": {}, "params": {}, **more})
 
 
 @pytest.mark.parametrize("variant", ["xgboost", "catboost"])
@@ -180,7 +183,7 @@ def test_a_gpu_that_runs_out_of_memory_follows_the_policy() -> None:
     assert "out of memory" in decision.tags()["device_fallback"]
     assert len(warnings) == 1
     with pytest.raises(TransientError, match="CREDIT_GPU_FALLBACK=cpu") as raised:
-        run_on(CUDA, "fail", failing(error))
+        run_on(CUDA, "fail", failing(error), warnings.append)
     assert raised.value.__cause__ is error
 
 
@@ -197,19 +200,19 @@ def test_the_real_error_of_a_catboost_without_gpu_follows_the_policy() -> None:
         model.fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
         return kind
 
-    assert run_on(CUDA, "cpu", train)[0] == "CPU"
+    assert run_on(CUDA, "cpu", train, print)[0] == "CPU"
     assert tried == ["cuda", "cpu"]
     with pytest.raises(PermanentError, match="the GPU failed in training"):
-        run_on(CUDA, "fail", train)
+        run_on(CUDA, "fail", train, print)
 
 
 def test_bad_data_is_no_failure_of_the_gpu() -> None:
     error = ValueError("variant xgboost: the train target must hold both goods (0) and bads (1) and nothing else")
     for fallback in ("fail", "cpu"):
         with pytest.raises(ValueError, match="the train target"):
-            run_on(CUDA, fallback, failing(error))  # type: ignore[arg-type]
+            run_on(CUDA, fallback, failing(error), print)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="CUDA"):
-        run_on(Decision("cpu", "set"), "cpu", lambda device: (_ for _ in ()).throw(ValueError("CUDA")))
+        run_on(Decision("cpu", "set"), "cpu", lambda device: (_ for _ in ()).throw(ValueError("CUDA")), print)
 
 
 def test_peak_memory_is_that_of_this_process_and_of_all_where_it_is_unknown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from credit_assets.ml.evidence.evaluation import auc
 from credit_assets.ml.learners import VARIANTS, Fitted, Parameter
 from credit_assets.ml.learners.devices import visible_gpus
 from credit_assets.ml.learners.encoding import encode, levels, matrix
+from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, QUICK, training_set
 
 ALL = pytest.mark.parametrize("name", list(VARIANTS))
@@ -28,19 +30,15 @@ def parts() -> dict[str, pd.DataFrame]:
 
 
 def fit(name: str, parts: dict[str, pd.DataFrame], **changes: Any) -> Fitted:
-    train, validation = parts["train"], parts["validation"]
-    options: dict[str, Any] = {
-        "params": QUICK[name],
-        "monotone": PORTFOLIO.monotone,
-        "categorical": LEVELS,
-        "seed": 7,
-        "threads": 1,
-        "max_rounds": 60,
-        "early_stopping_rounds": 10,
-        **changes,
-    }
-    columns = list(FEATURES)
-    return VARIANTS[name].fit(train[columns], train["default"], validation[columns], validation["default"], **options)
+    train, validation = (sample(parts[split], FEATURES) for split in ("train", "validation"))
+    rows = {"monotone": PORTFOLIO.monotone, "categorical": LEVELS}
+    rows |= {option: changes.pop(option) for option in list(rows) if option in changes}
+    options = {"params": QUICK[name], "seed": 7, "max_rounds": 60, "early_stopping_rounds": 10, **changes}
+    return VARIANTS[name].fit(train, validation, config=FitConfig(**options), **rows)
+
+
+def sample(frame: pd.DataFrame, columns: Sequence[str]) -> Sample:
+    return Sample(frame[list(columns)], frame["default"])
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +256,9 @@ def test_columns_without_any_value_are_no_obstacle(name: str, parts: dict[str, p
 def test_a_portfolio_without_categories(name: str, parts: dict[str, pd.DataFrame]) -> None:
     numbers = {split: frame.drop(columns=["purpose", "region"]) for split, frame in parts.items()}
     columns = [feature for feature in FEATURES if feature not in LEVELS]
-    train, validation = numbers["train"], numbers["validation"]
-    found = VARIANTS[name].fit(
-        train[columns], train["default"], validation[columns], validation["default"], params=QUICK[name],
-        monotone={}, categorical={}, seed=1, threads=1, max_rounds=20, early_stopping_rounds=5,
-    )  # fmt: skip
+    train, validation = (sample(numbers[split], columns) for split in ("train", "validation"))
+    config = FitConfig(QUICK[name], seed=1, max_rounds=20, early_stopping_rounds=5)
+    found = VARIANTS[name].fit(train, validation, monotone={}, categorical={}, config=config)
     assert VARIANTS[name].predict_margin(found.model, encode(numbers["test"], columns, {})).std() > 0
 
 
@@ -386,12 +382,10 @@ def test_targets_that_cannot_be_learnt_are_refused(name: str, parts: dict[str, p
             fit(name, {**parts, split: parts[split].assign(default=0)})
         with pytest.raises(ValueError, match=rf"variant {name}: the {split} target must hold both goods"):
             fit(name, {**parts, split: parts[split].iloc[:0]})
-    train, validation = parts["train"][list(FEATURES)], parts["validation"][list(FEATURES)]
+    train, validation = (sample(parts[split], FEATURES) for split in ("train", "validation"))
+    short = train._replace(target=[0, 1])
     with pytest.raises(ValueError, match="train rows, but 2 train targets"):
-        VARIANTS[name].fit(
-            train, [0, 1], validation, parts["validation"]["default"], params={}, monotone={}, categorical=LEVELS,
-            seed=1, threads=1, max_rounds=1, early_stopping_rounds=1,
-        )  # fmt: skip
+        VARIANTS[name].fit(short, validation, monotone={}, categorical=LEVELS, config=FitConfig(max_rounds=1))
 
 
 def test_what_the_library_refuses_names_the_variant(parts: dict[str, pd.DataFrame]) -> None:

@@ -18,8 +18,9 @@ import pytest
 from credit_assets.ml.data import rows as rows_module
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration
-from credit_assets.ml.learners.scorer import SCORER_FILE, CreditScorer, ScoreScale, _load_pyfunc
-from credit_assets.ml.learners.training import Candidate, train_candidate
+from credit_assets.ml.learners.candidates import Candidate, train_candidate
+from credit_assets.ml.learners.scorer import SCORER_FILE, CreditScorer, ScoreScale
+from credit_assets.ml.scorer import ScoringModel
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, applications, quick_config, training_set
 from credit_assets_tests.support.synthetic import model_inputs
 
@@ -309,7 +310,7 @@ def test_nothing_is_unpickled(saved: Path) -> None:
 
 
 def test_the_hook_gives_pd_and_points(saved: Path) -> None:
-    model = _load_pyfunc(str(saved))
+    model = ScoringModel(CreditScorer.load(saved))
     raw = applications(5, seed=3)[RAW]
     expected = CreditScorer.load(saved).score(raw)
     assert model.predict(raw).equals(expected)

@@ -18,7 +18,8 @@ from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.evidence.evaluation import auc, evaluate
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import probability
-from credit_assets.ml.learners.training import Candidate, TrainingConfig, resolve_params, train_candidate
+from credit_assets.ml.learners.candidates import Candidate, train_candidate
+from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 from credit_assets_tests.support.modelling import PORTFOLIO, applications, quick_config, training_set
 
 ALL = pytest.mark.parametrize("name", list(VARIANTS))

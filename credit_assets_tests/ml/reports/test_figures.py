@@ -14,8 +14,8 @@ import pytest
 
 from credit_assets.ml.evidence.evaluation import auc, evaluate
 from credit_assets.ml.learners.calibration import probability
+from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import ScoreScale
-from credit_assets.ml.learners.training import train_candidate
 from credit_assets.ml.reports.figures import (
     Point,
     calibration,

@@ -1,0 +1,154 @@
+"""Candidates: a trained model with the evidence for it.
+
+Belongs here: what is measured on a finished model's own training set: metrics, predictions and the drift reference.
+Does not belong here: how the model is made (`training`) and what is done with the candidate (`rules.decisions`).
+
+The model's identity does not hash this module: EVIDENCE stands for it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from credit_assets.ml.data.cohorts import SPLITS
+from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.evidence.drift import DriftReference
+from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
+from credit_assets.ml.learners.learner import Sample
+from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.ml.learners.training import Trained, TrainingConfig, resolve_params, splits, train, variant_named
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from credit_assets.ml.data.portfolio import Portfolio
+
+EVIDENCE = 1
+"""Counts the forms of a candidate's evidence. It belongs to a candidate's identity, so that one with evidence of
+another form is not used again. Raise it where a measure, a bin or a field of `Evaluation` or `DriftReference` changes.
+"""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of the rows of one split and what became of them: targets (0 or 1), PDs and points."""
+
+    target: NDArray[np.int8]
+    pd: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model and the evidence for it.
+
+    `history` is the log loss after each round ("train-logloss", "validation-logloss"), `params` what `resolve_params`
+    gives, `metrics` and `predictions` are by split; those of "test" are out of time and the only ones to judge by.
+    `reference` is what later applications are held against to see drift.
+    """
+
+    scorer: CreditScorer
+    best_rounds: int
+    history: dict[str, list[float]]
+    params: dict[str, Any]
+    metrics: dict[str, Evaluation]
+    predictions: dict[str, Predictions] = field(repr=False)
+    reference: DriftReference = field(repr=False)
+
+    @property
+    def variant(self) -> str:
+        return self.scorer.variant
+
+
+def train_candidate(training_set: Data, variant_name: str, portfolio: Portfolio, config: TrainingConfig) -> Candidate:
+    """Train a variant in this process, on a training set as `cohorts.assemble_training_set` makes it.
+
+    Deterministic for equal rows, config and library.
+
+    Parameters
+    ----------
+    training_set
+        The portfolio's features (derived ones included), `default` (0 or 1) and `split` ("train", "validation",
+        "test"): a frame, an Arrow table, or `Rows.stored` of a Parquet file, which is read as often as it is needed and
+        takes the least memory. The same rows give the same model in all three.
+    variant_name
+        One of VARIANTS.
+    portfolio
+        Names the features, their levels and directions.
+    config
+        How it is trained.
+
+    Returns
+    -------
+    Candidate
+        The model with its metrics, predictions and drift reference.
+
+    Raises
+    ------
+    ValueError
+        Naming what is wrong: a missing column, a split without rows or with one outcome only, an unknown variant, a bad
+        parameter, what the device cannot do.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from credit_assets.ml.data.portfolio import Column, Portfolio
+    >>> from credit_assets.ml.learners.candidates import train_candidate
+    >>> from credit_assets.ml.learners.training import TrainingConfig
+    >>> key = Column(name="id", type="string", role="id", nullable=False)
+    >>> day = Column(name="day", type="date", role="date", nullable=False)
+    >>> portfolio = Portfolio(name="small", columns=(key, day, Column(name="income", type="float", monotone=-1)))
+    >>> rng = np.random.default_rng(1)
+    >>> income = rng.lognormal(10, 1, 900)
+    >>> default = (rng.random(900) < 1 / (1 + income / 10_000)).astype("int8")
+    >>> split = np.repeat(["train", "validation", "test"], 300)
+    >>> rows = pd.DataFrame({"income": income, "default": default, "split": split})
+    >>> train_candidate(rows, "lightgbm", portfolio, TrainingConfig(max_rounds=20)).metrics["test"].auc > 0.6
+    True
+    """
+    learner, params = variant_named(variant_name), resolve_params(variant_name, config)
+    features, rows = portfolio.feature_names, Rows.of(training_set)
+    parts = splits(rows, features)
+    trained = train(learner, parts, portfolio, config)
+    predictions = {split: predict(trained.scorer, part, config.threads) for split, part in parts.items()}
+    reference = DriftReference.of(rows, features, portfolio.categorical_features, unseen_points(predictions))
+    return judged(trained, params, predictions, reference)
+
+
+def predict(scorer: CreditScorer, sample: Sample, threads: int = 1) -> Predictions:
+    """What the model says of these rows, beside what became of them."""
+    scores = scorer.score(sample.rows, threads=threads)
+    return Predictions(
+        target=np.asarray(sample.target).astype(np.int8), pd=scores["pd"].to_numpy(), score=scores["score"].to_numpy()
+    )
+
+
+def unseen_points(predictions: Mapping[str, Predictions]) -> NDArray[np.float64]:
+    """Points of the rows that the trees were not fitted on: those of the train rows lie further apart."""
+    return np.concatenate([predictions["validation"].score, predictions["test"].score])
+
+
+def judged(
+    trained: Trained, params: dict[str, Any], predictions: dict[str, Predictions], reference: DriftReference
+) -> Candidate:
+    """The trained model with its evidence. Raises ValueError naming a split that has no metrics."""
+    return Candidate(
+        scorer=trained.scorer,
+        best_rounds=trained.best_rounds,
+        history=trained.history,
+        params=params,
+        metrics={split: _evaluated(split, predictions[split]) for split in SPLITS},
+        predictions=predictions,
+        reference=reference,
+    )
+
+
+def _evaluated(split: str, predictions: Predictions) -> Evaluation:
+    try:
+        return evaluate(predictions.target, predictions.pd)
+    except ValueError as error:
+        raise ValueError(f"split {split}: {error}") from error
