@@ -1,8 +1,9 @@
 """The warehouse: where a lender's applications and outcomes are read from and written to.
 
-Belongs here: opening a warehouse by its URL. `base` holds what every warehouse does and the one way a query is built,
-`duckdb_file` and `sql` how each kind connects, `postgres` how PostgreSQL is read as Arrow, `ordering` how rows in no
-order are sorted, `arrow_columns` how values take on the portfolio's types. Does not belong here: rules about values
+Belongs here: opening a warehouse by its URL. `base` holds what every warehouse does, `queries` and `writing` the SQL of
+it, `source` the two tables, `session` what each kind of warehouse fills in: `duckdb_file` and `sql`, with `postgres`
+where PostgreSQL is read as Arrow and `driver_internals` for what drivers do not document. `ordering` sorts rows that
+come in no order. Does not belong here: what a value is read as (`credit_assets.ml.data.values`), rules about values
 (`credit_assets.ml.data.contracts`) and reading of files (`credit_assets.loans`).
 
 Nothing heavy is imported before the first connection: the code location holds a warehouse that it never opens.
@@ -13,7 +14,8 @@ from __future__ import annotations
 import re
 
 from credit_assets.failures import PermanentError
-from credit_assets.warehouse.base import TableCounts, Warehouse, WriteReport
+from credit_assets.warehouse.base import Warehouse
+from credit_assets.warehouse.writing import TableCounts, WriteReport
 
 __all__ = ["TableCounts", "Warehouse", "WriteReport", "open_warehouse"]
 

@@ -16,16 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.warehouse.base import (
-    Rows,
-    Session,
-    Source,
-    Stored,
-    Warehouse,
-    postgresql_dialect,
-    split_name,
-)
+from credit_assets.warehouse.base import FILL, Warehouse
+from credit_assets.warehouse.driver_internals import Trouble, duckdb_trouble, postgresql_dialect
 from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
+from credit_assets.warehouse.session import ResultStream, Session, Stored
+from credit_assets.warehouse.source import Source, split_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,10 +53,7 @@ class DuckDBWarehouse(Warehouse):
         if write:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         elif not self.path.is_file():
-            raise PermanentError(
-                f"{self.describe()}: no such file; run `credit-assets generate` or `credit-assets load lending-club "
-                "FILE`, or set CREDIT_WAREHOUSE_URL"
-            )
+            raise PermanentError(f"{self.describe()}: no such file; {FILL}, or set CREDIT_WAREHOUSE_URL")
         connection = None
         try:
             # A writer may take the machine's memory: the index of a large table has to fit in.
@@ -82,30 +74,28 @@ class DuckDBWarehouse(Warehouse):
 
     def _reading(self) -> dict[str, Any]:
         """Bounds of a reading DuckDB; equal for all readers of one process, which share it."""
-        beside = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
+        folder = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
         # Made by DuckDB where a sort spills, and taken away again. Processes that shared one would be in conflict.
-        spill = beside / f"{self.path.name}.{_own(os.getpid())}.tmp"
+        spill = folder / f"{self.path.name}.{_name_of_process(os.getpid())}.tmp"
         return {**reading_duckdb(), "temp_directory": str(spill)}
 
     def _explained(self, error: duckdb.Error) -> Exception:
-        import duckdb
-
-        text = str(error).splitlines()[0]
-        lowered = text.lower()
-        busy = "could not set lock" in lowered or "different configuration" in lowered
-        if busy or isinstance(error, duckdb.TransactionException):
-            return TransientError(
-                f"{self.describe()} is held by another process (DuckDB lets one write, or many read); try again, or "
-                "use PostgreSQL where several write"
-            )
-        if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
-            return PermanentError(
-                f"{self.describe()}: DuckDB could not convert a value ({type(error).__name__}); compare the types of "
-                "its columns with the portfolio"
-            )
-        if isinstance(error, duckdb.ConstraintException):
-            return PermanentError(f"{self.describe()}: a constraint of the table refused the rows; nothing was written")
-        return PermanentError(f"{self.describe()}: {text}")
+        match duckdb_trouble(error):
+            case Trouble.HELD:
+                return TransientError(
+                    f"{self.describe()} is held by another process (DuckDB lets one write, or many read); try again, "
+                    "or use PostgreSQL where several write"
+                )
+            case Trouble.VALUE:
+                return PermanentError(
+                    f"{self.describe()}: DuckDB could not convert a value ({type(error).__name__}); compare the types "
+                    "of its columns with the portfolio"
+                )
+            case Trouble.CONSTRAINT:
+                return PermanentError(
+                    f"{self.describe()}: a constraint of the table refused the rows; nothing was written"
+                )
+        return PermanentError(f"{self.describe()}: {str(error).splitlines()[0]}")
 
 
 class _DuckDBSession(Session):
@@ -130,10 +120,10 @@ class _DuckDBSession(Session):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()
 
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
         if not self._stored_in_order(query.with_only_columns(*order), source.table):
             query = query.order_by(*order)
-        return Rows(batch.columns for batch in self._reader(query))
+        return ResultStream(batch.columns for batch in self._reader(query))
 
     def _reader(self, query: sa.Select[Any]) -> pa.RecordBatchReader:
         text, values = _compiled(query)
@@ -193,9 +183,9 @@ def _compares_as_sorted(kind: pa.DataType) -> bool:
 
 
 @cache
-def _own(process: int) -> str:
+def _name_of_process(process: int) -> str:
     """A name that no other process has, in whatever container."""
-    return uuid.uuid4().hex[:12]
+    return f"{process}-{uuid.uuid4().hex[:12]}"
 
 
 def _stored(kind: str) -> Stored:

@@ -1,7 +1,7 @@
 """Rows put in order on this side, in bounded memory.
 
-Belongs here: sorting a stream of Arrow batches, and the test whether one is sorted. Does not belong here: which
-columns order a table (`base`).
+Belongs here: sorting a stream of Arrow batches, and the test whether one is sorted. Does not belong here: order within
+one table (`credit_assets.ml.data.ordering`), and which columns order a warehouse's (`base`).
 
 A server that sorts wide rows for one reader pays about as much as for reading them; Arrow, which holds them by column,
 pays a quarter of it, and nothing where they come in order, as rows that were stored in order mostly do.
@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.ordering import is_sorted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,35 +38,24 @@ def reading_duckdb() -> dict[str, Any]:
 
 
 class Ascending:
-    """Whether batches come in order, told by two keys: no row before its predecessor by (first, second).
+    """Whether batches come in order by two keys: no row before its predecessor by (first, second).
 
     Text compares by its bytes. A null in a key counts as out of order: where nulls stand is the sorter's to say.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[pa.Array, pa.Array] | None = None
+        self._last: pa.Table | None = None
 
     def add(self, first: pa.Array, second: pa.Array) -> bool:
         """Whether these keys, which follow those added before, are in order."""
         import pyarrow as pa
 
-        if first.null_count or second.null_count:
-            return False
-        if not len(first):
-            return True
-        whole = _ascending(first[:-1], first[1:], second[:-1], second[1:])
-        if self._last is not None:
-            whole = whole and _ascending(self._last[0], first[:1], self._last[1], second[:1])
-        # Copied: a slice would hold its batch in memory.
-        self._last = pa.concat_arrays([first[-1:]]), pa.concat_arrays([second[-1:]])
-        return whole
-
-
-def _ascending(first: pa.Array, first_after: pa.Array, second: pa.Array, second_after: pa.Array) -> bool:
-    import pyarrow.compute as pc
-
-    tied = pc.and_(pc.equal(first, first_after), pc.less_equal(second, second_after))
-    return pc.all(pc.or_(pc.less(first, first_after), tied)).as_py() is not False
+        rows = pa.table({"first": first, "second": second})
+        followed = rows if self._last is None else pa.concat_tables([self._last, rows])
+        if rows.num_rows:
+            # Copied: a slice would hold its batch in memory.
+            self._last = pa.table({name: pa.concat_arrays(rows[name][-1:].chunks) for name in rows.column_names})
+        return is_sorted(followed, followed.column_names)
 
 
 def in_order(batches: Generator[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str]) -> Iterator[pa.RecordBatch]:

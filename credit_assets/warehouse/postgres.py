@@ -1,7 +1,7 @@
 """Reading from PostgreSQL as Arrow: COPY in its binary form, by the ADBC driver.
 
 Belongs here: a connection of the ADBC driver that reads one query, which columns it can give, and its errors. Does not
-belong here: building queries (`base`), and all else that is asked of PostgreSQL, writing included (`sql`).
+belong here: building queries (`queries`), and all else that PostgreSQL does, writing included (`sql`).
 
 The driver binds parameters only without COPY, and then holds the whole result; so the values of a query, days, are
 written into it by SQLAlchemy's own literals.
@@ -15,7 +15,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
-from credit_assets.warehouse.base import Source, postgresql_dialect
+from credit_assets.warehouse.driver_internals import adbc_batches, postgresql_dialect
+from credit_assets.warehouse.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +66,6 @@ def open_stream(
     Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
     while reading also PermanentError for a day that no calendar has.
     """
-    from adbc_driver_manager._reader import AdbcRecordBatchReader
     from adbc_driver_postgresql import StatementOptions, dbapi
 
     connection = until.enter_context(closing(dbapi.connect(conninfo(arguments))))
@@ -77,11 +77,8 @@ def open_stream(
         # Days of timestamps with a time zone are days in UTC, wherever this runs. LOCAL: a pooler in between would
         # keep it for others.
         cursor.execute("SET LOCAL TIME ZONE 'UTC'")
-        cursor.adbc_statement.set_sql_query(text)
-        stream, _ = cursor.adbc_statement.execute_query()
-        # Not the cursor's own reader: it loses what kind of error ends a stream.
-        with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
-            for batch in reader:
+        with closing(adbc_batches(cursor, text)) as batches:
+            for batch in batches:
                 yield [_usual(a, field, source.table) for a, field in zip(batch.columns, source.schema, strict=True)]
 
     return arrays()

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import Secrets
-from credit_assets.warehouse.base import Rows, Session, Source, Stored, Warehouse, split_name
+from credit_assets.warehouse.base import FILL, Warehouse
+from credit_assets.warehouse.driver_internals import Trouble, is_of_sql_driver, sql_trouble
+from credit_assets.warehouse.queries import sql_type
+from credit_assets.warehouse.session import ResultStream, Session, Stored
+from credit_assets.warehouse.source import Source, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,20 +31,6 @@ _logger = logging.getLogger(__name__)
 # Rows held at a time as Python values: about 50 MB of a wide table.
 BATCH_ROWS = 50_000
 CONNECT_SECONDS = 10
-# Refusals of a connection that no retry mends. Drivers give them no class or code of their own.
-_REFUSED = (
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "access denied",
-    "does not exist",
-    "unknown database",
-    "unable to open database file",
-    "certificate",
-    "invalid connection option",
-    "invalid port",
-)
-_MISSING = ("no such table", "no such column", "undefinedtable", "undefinedcolumn")
 
 
 class SqlWarehouse(Warehouse):
@@ -66,7 +56,7 @@ class SqlWarehouse(Warehouse):
             raise self._explained(error, connected) from None
         except Exception as error:
             # Streaming and COPY reach the driver past SQLAlchemy's wrapping.
-            if not any(base.__module__.startswith(("psycopg", "adbc_")) for base in type(error).__mro__):
+            if not is_of_sql_driver(error):
                 raise
             raise self._driver_failed(error, connected) from None
         finally:
@@ -115,10 +105,7 @@ class SqlWarehouse(Warehouse):
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.is_file():
             # SQLite would make an empty file and report a missing table.
-            raise PermanentError(
-                f"{self.describe()}: no such file; run `credit-assets generate` or `credit-assets load lending-club "
-                "FILE`, or set CREDIT_WAREHOUSE_URL"
-            )
+            raise PermanentError(f"{self.describe()}: no such file; {FILL}, or set CREDIT_WAREHOUSE_URL")
 
     def _explained(self, error: sa.exc.SQLAlchemyError, connected: bool) -> Exception:
         import sqlalchemy as sa
@@ -130,25 +117,24 @@ class SqlWarehouse(Warehouse):
         return PermanentError(f"{self.describe()}: {type(error).__name__}: {self._shown(error)}")
 
     def _driver_failed(self, error: BaseException, connected: bool) -> Exception:
-        classes = {base.__name__ for base in type(error).__mro__}
-        text = self._shown(error)
-        lowered = text.lower()
-        if not connected:
-            if "database is locked" not in lowered and any(part in lowered for part in _REFUSED):
-                return PermanentError(f"{self.describe()} refused the connection: {text}; correct CREDIT_WAREHOUSE_URL")
-            return TransientError(f"{self.describe()} is unreachable: {text}; is the server running?")
-        state = getattr(error, "sqlstate", None) or ""
-        if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
-            return PermanentError(
-                f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "
-                "with the portfolio; nothing was written"
-            )
-        gone = any(part in type(error).__name__.lower() or part in lowered for part in _MISSING)
-        if gone or state in ("42P01", "42703"):
-            return PermanentError(f"{self.describe()}: {text}; correct the portfolio, or run `credit-assets load`")
-        if {"OperationalError", "InterfaceError"} & classes:
-            return TransientError(f"{self.describe()}: {text}")
-        return PermanentError(f"{self.describe()}: {text}")
+        text = f"{self.describe()}: {self._shown(error)}"
+        match sql_trouble(error, connected=connected):
+            case Trouble.REFUSED:
+                return PermanentError(
+                    f"{self.describe()} refused the connection: {self._shown(error)}; correct CREDIT_WAREHOUSE_URL"
+                )
+            case Trouble.UNREACHABLE:
+                return TransientError(f"{self.describe()} is unreachable: {self._shown(error)}; is the server running?")
+            case Trouble.VALUE:
+                return PermanentError(
+                    f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "
+                    "with the portfolio; nothing was written"
+                )
+            case Trouble.MISSING:
+                return PermanentError(f"{text}; correct the portfolio, or run `credit-assets load`")
+            case Trouble.PASSING:
+                return TransientError(text)
+        return PermanentError(text)
 
     def _shown(self, error: BaseException) -> str:
         """First line of the driver's message, without the secrets of the URL should the driver repeat them."""
@@ -190,23 +176,21 @@ class _SqlSession(Session):
             return "timestamp" if isinstance(kind, sa.DateTime) else "date"
         return "text" if isinstance(kind, sa.String) else "other"
 
-    def sorted_text(self, column: Any, stored: Stored) -> Any:
+    def sorted_text(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         import sqlalchemy as sa
 
-        if self._dialect.name != "postgresql":
-            return column
-        return sa.collate(column if stored == "text" else sa.cast(column, sa.Text), "C")
+        return sa.collate(column, "C") if self._dialect.name == "postgresql" else column
 
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._connection.execute(query)]
 
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> Rows:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
         copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
         if copied is not None:
-            return Rows(copied, ordered=False)
+            return ResultStream(copied, ordered=False)
         options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
         result = self._connection.execution_options(**options).execute(query.order_by(*order))
-        return Rows(tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
+        return ResultStream(tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
 
     def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
         """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
@@ -253,18 +237,9 @@ class _SqlSession(Session):
             self._connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
 
     def stage(self, name: str, rows: pa.Table) -> None:
-        import pyarrow as pa
         import sqlalchemy as sa
 
-        kinds: dict[Any, Any] = {
-            pa.string(): sa.Text(),
-            pa.int64(): sa.BigInteger(),
-            pa.int8(): sa.SmallInteger(),
-            pa.float64(): sa.Double(),
-            pa.bool_(): sa.Boolean(),
-            pa.date32(): sa.Date(),
-        }
-        columns: list[Any] = [sa.Column(self.identifier(field.name), kinds[field.type]) for field in rows.schema]
+        columns = [sa.Column(self.identifier(field.name), sql_type(field.type)) for field in rows.schema]
         table = sa.Table(
             self.identifier(name), sa.MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DROP"
         )

@@ -1,0 +1,65 @@
+"""The two tables of a portfolio, as a warehouse has to hold them.
+
+Belongs here: their names, columns and types, and the refusal of values of other types. Does not belong here: SQL
+(`queries`) and rules about values (`credit_assets.ml.data.contracts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from credit_assets.failures import PermanentError
+from credit_assets.ml.data.portfolio import Portfolio
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the two tables as the portfolio describes it."""
+
+    table: str
+    id: str
+    day: str
+    schema: pa.Schema
+    required: tuple[str, ...]
+    portfolio: str
+
+    @classmethod
+    def applications(cls, portfolio: Portfolio) -> Source:
+        from credit_assets.ml.data.schemas import applications_schema
+
+        required = tuple(column.name for column in portfolio.columns if not column.nullable)
+        schema = applications_schema(portfolio)
+        key, day = portfolio.id_column, portfolio.date_column
+        return cls(portfolio.applications_table, key, day, schema, required, portfolio.name)
+
+    @classmethod
+    def outcomes(cls, portfolio: Portfolio) -> Source:
+        from credit_assets.ml.data.schemas import outcomes_schema
+
+        names = portfolio.outcomes
+        required = (names.id, names.date, names.defaulted)
+        return cls(names.table, names.id, names.date, outcomes_schema(portfolio), required, portfolio.name)
+
+    def refuse_misfits(self, misfits: Mapping[str, int], where: str) -> None:
+        """Raise PermanentError where there are values, counted by column, that are not of their column's type."""
+        named = [
+            f"{name} ({count:,} rows are not {self.schema.field(name).type})"
+            for name, count in misfits.items()
+            if count
+        ]
+        if named:
+            raise PermanentError(
+                f"table {self.table} {where}: values do not fit the type of their column: {', '.join(named)}; correct "
+                f"the data, or the column's type in portfolio {self.portfolio}"
+            )
+
+
+def split_name(table: str) -> tuple[str | None, str]:
+    """Schema and table of `schema.table`."""
+    schema, _, name = table.rpartition(".")
+    return schema or None, name

@@ -1,0 +1,92 @@
+"""Rows into a warehouse's table: new ids inserted, changed ones updated, equal ones left.
+
+Belongs here: the checks before anything is written, and the statements that write. Does not belong here: reading
+(`base`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from credit_assets.failures import PermanentError
+from credit_assets.warehouse.queries import table_clause
+from credit_assets.warehouse.session import Session
+from credit_assets.warehouse.source import Source, split_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows of one write."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    applications: TableCounts
+    outcomes: TableCounts
+
+    def to_record(self) -> dict[str, int]:
+        """Flat counts: `applications_inserted`, ..., `outcomes_unchanged`."""
+        return {f"{table}_{key}": count for table, row in asdict(self).items() for key, count in row.items()}
+
+
+def checked(source: Source, rows: pa.Table) -> pa.Table:
+    """The rows with exactly the columns and types of the source."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from credit_assets.ml.data.values import read
+
+    missing = [name for name in source.schema.names if name not in rows.column_names]
+    if missing:
+        raise PermanentError(
+            f"the rows for table {source.table} lack {', '.join(missing)}, which portfolio {source.portfolio} "
+            "names: load them from a file that has them, or use a portfolio without them"
+        )
+    readings = {field.name: read(rows[field.name], field.type) for field in source.schema}
+    source.refuse_misfits({name: reading.misfit_count for name, reading in readings.items()}, "to be written")
+    table = pa.Table.from_arrays([reading.values for reading in readings.values()], schema=source.schema)
+    for name in source.required:
+        if table[name].null_count:
+            raise PermanentError(
+                f"{table[name].null_count:,} rows for table {source.table} have no {name}: nothing was written"
+            )
+    twice = table.num_rows - pc.count_distinct(table[source.id]).as_py()
+    if twice:
+        raise PermanentError(
+            f"{twice:,} rows for table {source.table} repeat an {source.id}: nothing was written; keep one row an id"
+        )
+    return table
+
+
+def upsert(session: Session, source: Source, rows: pa.Table | None) -> TableCounts:
+    import sqlalchemy as sa
+
+    if rows is None or rows.num_rows == 0:
+        return TableCounts()
+    name = "incoming_" + split_name(source.table)[1]
+    session.stage(name, rows)
+    incoming = table_clause(session, name, rows.column_names)
+    target = table_clause(session, source.table, rows.column_names)
+    names = [session.identifier(n) for n in rows.column_names]
+    key = session.identifier(source.id)
+    rest = [n for n in names if n != key]
+    same = target.c[key] == incoming.c[key]
+    updated = session.change(
+        sa.update(target)
+        .values({target.c[n]: incoming.c[n] for n in rest})
+        .where(same, sa.or_(*(target.c[n].is_distinct_from(incoming.c[n]) for n in rest)))
+    )
+    inserted = session.change(
+        sa.insert(target).from_select(
+            names, sa.select(*(incoming.c[n] for n in names)).where(~sa.exists().where(same).correlate(incoming))
+        )
+    )
+    return TableCounts(inserted, updated, rows.num_rows - inserted - updated)

@@ -1,0 +1,106 @@
+"""Writing, on DuckDB, SQLite and a real PostgreSQL: all or nothing, each row once, and what is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from credit_assets.failures import PermanentError
+from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.warehouse import TableCounts, Warehouse, open_warehouse
+from credit_assets_tests.support.warehouses import DAY, applications, execute, outcomes
+
+pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
+
+
+def test_write_inserts_updates_and_leaves(filled: Warehouse, portfolio: Portfolio) -> None:
+    first = applications(portfolio, 30)
+    again = filled.write(portfolio, first, outcomes(portfolio, 10))
+    assert (again.applications, again.outcomes) == (TableCounts(0, 0, 30), TableCounts(0, 0, 10))
+
+    # 25 stay as they are; in five, one value becomes null and another stops being null; five are new.
+    new = applications(portfolio, 35).sort_by("application_id").slice(30)
+    kept = first.sort_by("application_id")
+    changed = kept.slice(25)
+    for name, values in (("annual_income", [None] * 5), ("employment_years", [2.0] * 5)):
+        changed = changed.set_column(changed.column_names.index(name), name, pa.array(values, pa.float64()))
+    wanted = pa.concat_tables([kept.slice(0, 25), changed, new])
+    report = filled.write(portfolio, wanted, None)
+    assert report.applications == TableCounts(inserted=5, updated=5, unchanged=25)
+    assert report.to_record()["outcomes_unchanged"] == 0
+    assert filled.read_applications(portfolio, DAY, DAY + timedelta(days=9)).read_all().equals(wanted)
+
+
+def test_columns_outside_the_portfolio_are_left_alone(filled: Warehouse, portfolio: Portfolio) -> None:
+    execute(
+        filled,
+        "ALTER TABLE loan_applications ADD COLUMN note VARCHAR(20)",
+        "UPDATE loan_applications SET note = 'by hand'",
+    )
+    rich = applications(portfolio, 30, annual_income=[1.0] * 30).append_column("more", pa.array([1] * 30))
+    assert filled.write(portfolio, rich, None).applications == TableCounts(0, 30, 0)
+    counted = portfolio.model_copy(
+        update={"columns": (*portfolio.columns, portfolio.column("state").model_copy(update={"name": "note"}))}
+    )
+    assert set(filled.read_applications(counted, DAY, DAY).read_all()["note"].to_pylist()) == {"by hand"}
+
+
+def test_write_is_one_transaction(filled: Warehouse, portfolio: Portfolio) -> None:
+    execute(filled, "DROP TABLE loan_outcomes", "CREATE TABLE loan_outcomes (application_id VARCHAR(9), "
+            "outcome_date DATE, defaulted INTEGER CHECK (defaulted < 1))")  # fmt: skip
+    with pytest.raises(PermanentError):
+        filled.write(portfolio, applications(portfolio, 40), outcomes(portfolio, 10))
+    assert filled.read_applications(portfolio, DAY, date(2025, 1, 1)).read_all().num_rows == 30
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"application_id": ["A1", "A1"]}, "1 rows .* repeat an application_id"),
+        ({"application_id": ["A1", None]}, "1 rows .* have no application_id"),
+        ({"loan_amount": [None, None]}, "2 rows .* have no loan_amount"),
+    ],
+)
+def test_write_refuses_bad_rows(
+    empty: Warehouse, portfolio: Portfolio, columns: dict[str, list[Any]], message: str
+) -> None:
+    empty.create_tables(portfolio)
+    with pytest.raises(PermanentError, match=message):
+        empty.write(portfolio, applications(portfolio, 2, **columns), None)
+    assert empty.date_range(portfolio) is None
+
+
+def test_write_names_columns_that_are_lacking_or_misfit(empty: Warehouse, portfolio: Portfolio) -> None:
+    empty.create_tables(portfolio)
+    rows = applications(portfolio, 3)
+    with pytest.raises(PermanentError, match=r"lack annual_income, purpose, which portfolio consumer_loans"):
+        empty.write(portfolio, rows.drop_columns(["annual_income", "purpose"]), None)
+    odd = rows.set_column(2, "annual_income", pa.array(["1", "secret-value", "2"]))
+    with pytest.raises(PermanentError, match=r"annual_income \(1 rows are not double\)") as refused:
+        empty.write(portfolio, odd, None)
+    assert "secret-value" not in str(refused.value)
+
+
+def test_two_writers_of_the_same_ids(postgres_database: str, portfolio: Portfolio) -> None:
+    """The second waits for the first, then finds its rows: no duplicate key, no lost row."""
+    warehouse = open_warehouse(postgres_database)
+    warehouse.create_tables(portfolio)
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    process = context.Process(target=_write_rows, args=(warehouse, portfolio, started))
+    process.start()
+    assert started.wait(60)
+    _write_rows(warehouse, portfolio, started)
+    process.join()
+    assert process.exitcode == 0
+    assert sum(warehouse.daily_counts(portfolio, DAY, date(2034, 1, 1)).values()) == 1_000
+
+
+def _write_rows(warehouse: Warehouse, portfolio: Portfolio, started: Any) -> None:
+    started.set()
+    for _ in range(3):
+        warehouse.write(portfolio, applications(portfolio, 1_000), outcomes(portfolio, 1_000))
