@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    Given: TypeAlias = pa.Table | pd.DataFrame
+    TableLike: TypeAlias = pa.Table | pd.DataFrame
 
 TARGET, SPLIT = "default", "split"
 SPLITS = ("train", "validation", "test")
@@ -79,8 +79,8 @@ class JoinFindings:
 
 
 def assemble_training_set(
-    features: Given,
-    outcomes: Given,
+    features: TableLike,
+    outcomes: TableLike,
     window: CohortWindow,
     portfolio: Portfolio,
     *,
@@ -137,7 +137,9 @@ def assemble_training_set(
     return pa.Table.from_arrays([*cohort.columns, pa.array(target), split], schema=training_schema(portfolio))
 
 
-def targets(applications: Given, outcomes: Given, window: CohortWindow, portfolio: Portfolio) -> NDArray[np.int8]:
+def targets(
+    applications: TableLike, outcomes: TableLike, window: CohortWindow, portfolio: Portfolio
+) -> NDArray[np.int8]:
     """The target of each application, in the order of its rows: 1 iff a default became known from the application date
     up to and with day `window_days` after it.
 
@@ -175,7 +177,7 @@ def targets(applications: Given, outcomes: Given, window: CohortWindow, portfoli
     return target
 
 
-def join_findings(features: Given, outcomes: Given, window: CohortWindow, portfolio: Portfolio) -> JoinFindings:
+def join_findings(features: TableLike, outcomes: TableLike, window: CohortWindow, portfolio: Portfolio) -> JoinFindings:
     """Count what `assemble_training_set` passes over on the same inputs. Raises ValueError as it does."""
     import pyarrow.compute as pc
 
@@ -190,7 +192,7 @@ def join_findings(features: Given, outcomes: Given, window: CohortWindow, portfo
     )
 
 
-def _cohort(features: Given, window: CohortWindow, portfolio: Portfolio) -> tuple[pa.Table, int]:
+def _cohort(features: TableLike, window: CohortWindow, portfolio: Portfolio) -> tuple[pa.Table, int]:
     """Applications of the window, each id once, in order, and the number of repeats left out."""
     import numpy as np
     import pyarrow as pa
@@ -232,7 +234,7 @@ def _repeats(copies: pd.DataFrame, portfolio: Portfolio, window: CohortWindow) -
     return np.concatenate([copies.index[exact], rest.index[later]]), int(later.sum())
 
 
-def _keys(applications: Given, portfolio: Portfolio) -> pa.Table:
+def _keys(applications: TableLike, portfolio: Portfolio) -> pa.Table:
     import pyarrow as pa
 
     return as_table(applications, pa.schema(list(features_schema(portfolio))[:2]), "applications")
@@ -248,7 +250,7 @@ def _inside(table: pa.Table, window: CohortWindow, portfolio: Portfolio) -> pa.C
     return pc.fill_null(inside, False)
 
 
-def _known_defaults(outcomes: Given, window: CohortWindow, portfolio: Portfolio) -> pa.Table:
+def _known_defaults(outcomes: TableLike, window: CohortWindow, portfolio: Portfolio) -> pa.Table:
     """Id and day (`known`) of every default that was known by the end of the as-of date."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-Given: TypeAlias = Union["pa.Array", "pa.ChunkedArray", "pd.Series[Any]", "NDArray[Any]", Sequence[Any]]
+Values: TypeAlias = Union["pa.Array", "pa.ChunkedArray", "pd.Series[Any]", "NDArray[Any]", Sequence[Any]]
+"""The values of a column, in anything that `as_column` takes."""
 
 _NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 _TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
@@ -66,7 +67,7 @@ class Reading:
         return self.values.chunk(0) if self.values.num_chunks == 1 else self.values.combine_chunks()
 
 
-def read(given: Given, type_: pa.DataType) -> Reading:
+def read(given: Values, type_: pa.DataType) -> Reading:
     """A column as an Arrow type: string, a kind of integer, float64, bool or date32. The module's head has the rules.
 
     Parameters
@@ -104,7 +105,7 @@ def read(given: Given, type_: pa.DataType) -> Reading:
     return Reading(result.values, nested if result.misfits is None else nested | result.misfits)
 
 
-def as_column(given: Given) -> pa.ChunkedArray:
+def as_column(given: Values) -> pa.ChunkedArray:
     """Values as an Arrow column. Objects of several kinds become their texts, from which `read` makes what they were.
 
     Raises TypeError for nested values (lists, mappings).
@@ -163,7 +164,7 @@ def finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
 
 
-def numbers(given: Given) -> NDArray[np.float64]:
+def numbers(given: Values) -> NDArray[np.float64]:
     """The column as float64, NaN for what is missing, infinite or no number.
 
     A view of the column where it is float64 in one piece and nothing is missing. Do not write into it.
@@ -181,7 +182,7 @@ def numbers(given: Given) -> NDArray[np.float64]:
     return np.where(infinite, np.nan, result) if infinite.any() else result
 
 
-def texts(given: Given) -> tuple[NDArray[np.int32], list[str | None]]:
+def texts(given: Values) -> tuple[NDArray[np.int32], list[str | None]]:
     """The column as text, as (places, different): the text of row i is different[places[i]].
 
     The last of `different` is None, which stands for missing; others may be None as well, and a text may stand there
@@ -309,7 +310,7 @@ def _day(text: str) -> date | None:
 # From objects to values of one kind
 
 
-def _column(given: Given, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask | None]:
+def _column(given: Values, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask | None]:
     """The values as an Arrow column from which the type can be read, and which of them, null there, are nested."""
     import pyarrow as pa
 

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from credit_assets.ml.data.cohorts import SPLIT, TARGET, CohortWindow
 from credit_assets.ml.data.contracts import missing_share_gates
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.rows import Data, Rows, Values, numbers, texts
+from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.values import numbers, texts
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
-from credit_assets.ml.data.cohorts import SPLIT, TARGET, CohortWindow
+
+_Key = TypeVar("_Key")
 
 # A level seen less often is judged together with the other rare ones: its own default rate is noise, and enough noisy
 # levels rank any target.
 _RARE_LEVEL = 20
-
-
 # Fewer goods or bads rank well by luck; the gate on their numbers speaks before this one has to.
 _FEWEST_TO_RANK = 10
 
@@ -31,10 +33,23 @@ _FEWEST_TO_RANK = 10
 def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
     """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`; all block.
 
-    Thresholds are the portfolio's `gates`. `leakage` fails where a feature's name matches `leakage_columns` or is that
-    of an outcome column, where a column is there that is no feature (ignored or protected columns), or where one
-    feature alone ranks the target with an AUC above `max_single_feature_auc` in either direction. Raises ValueError
-    without target or split.
+    `leakage` fails where a feature's name matches `leakage_columns` or is that of an outcome column, where a column is
+    there that is no feature (ignored or protected columns), or where one feature alone ranks the target with an AUC
+    above `max_single_feature_auc` in either direction.
+
+    Parameters
+    ----------
+    training_set
+        As from `assemble_training_set`: a frame, a table or `Rows`.
+    portfolio
+        Whose `gates` are the thresholds.
+    window
+        The cohorts it was made of, for the messages.
+
+    Raises
+    ------
+    ValueError
+        Without target or split.
     """
     rows = Rows.of(training_set)
     missing = sorted({TARGET, SPLIT} - set(rows.names))
@@ -92,30 +107,24 @@ def _target_rate(bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWin
 
 
 def _leakage(training_set: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -> GateResult:
-    limit = portfolio.gates.max_single_feature_auc
-    rows, names = len(training_set), set(training_set.names)
-    allowed = {portfolio.id_column, portfolio.date_column, TARGET, SPLIT, *portfolio.feature_names}
-    details = []
-    for name in training_set.names:
-        if name not in allowed:
-            details.append(detail(name, "not a feature of the portfolio", rows))
-    patterns = (*portfolio.gates.leakage_columns, portfolio.outcomes.date, portfolio.outcomes.defaulted)
-    for name in portfolio.feature_names:
-        pattern = _matching(name, patterns)
-        if pattern:
-            details.append(detail(name, f"named like a leakage column ({pattern})", rows))
-    worst: float | None = None
-    for name in portfolio.feature_names:
-        auc = _single_feature_auc(training_set.column(name), bad) if name in names else None
-        if auc is not None:
-            worst = auc if worst is None else max(worst, auc)
-            if auc > limit:
-                details.append(detail(name, f"ranks the target alone with an AUC of {auc:.3f}", rows))
+    limit, names = portfolio.gates.max_single_feature_auc, set(training_set.names)
+    areas = {
+        name: _single_feature_auc(training_set.column(name), bad) for name in portfolio.feature_names if name in names
+    }
+    ranked = {name: auc for name, auc in areas.items() if auc is not None}
+    details = [
+        *_columns_out_of_place(training_set, portfolio),
+        *(
+            detail(name, f"ranks the target alone with an AUC of {auc:.3f}", len(training_set))
+            for name, auc in ranked.items()
+            if auc > limit
+        ),
+    ]
     return GateResult(
         name="leakage",
         passed=not details,
         severity="error",
-        value=worst,
+        value=max(ranked.values(), default=None),
         threshold=f"no leakage column, single-feature AUC at most {limit:g}",
         description="No feature knows the outcome."
         if not details
@@ -124,11 +133,27 @@ def _leakage(training_set: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -
     )
 
 
+def _columns_out_of_place(training_set: Rows, portfolio: Portfolio) -> list[dict[str, Any]]:
+    """Details of columns that are no features, and of features with the name of what is known only afterwards."""
+    rows = len(training_set)
+    allowed = {portfolio.id_column, portfolio.date_column, TARGET, SPLIT, *portfolio.feature_names}
+    patterns = (*portfolio.gates.leakage_columns, portfolio.outcomes.date, portfolio.outcomes.defaulted)
+    matching = {name: _matching(name, patterns) for name in portfolio.feature_names}
+    return [
+        *(detail(name, "not a feature of the portfolio", rows) for name in training_set.names if name not in allowed),
+        *(
+            detail(name, f"named like a leakage column ({pattern})", rows)
+            for name, pattern in matching.items()
+            if pattern
+        ),
+    ]
+
+
 def _matching(name: str, patterns: Sequence[str]) -> str | None:
     return next((pattern for pattern in patterns if fnmatchcase(name.lower(), pattern.lower())), None)
 
 
-def _single_feature_auc(values: Values, bad: NDArray[np.bool_]) -> float | None:
+def _single_feature_auc(values: pa.ChunkedArray, bad: NDArray[np.bool_]) -> float | None:
     """AUC (area under the ROC curve) of one column as the score, in the better direction: 0.5 .. 1.
 
     Missing values are ranked below and above all others in turn and the larger AUC is taken, since a value that is
@@ -159,66 +184,51 @@ def _single_feature_auc(values: Values, bad: NDArray[np.bool_]) -> float | None:
     return max(max(area, 1 - area) for area in areas)
 
 
-def _pairs_of_levels(values: Values, bad: NDArray[np.bool_]) -> float:
+def _pairs_of_levels(values: pa.ChunkedArray, bad: NDArray[np.bool_]) -> float:
     """U of a category whose score is the bad rate of its level; missing and rare levels are one."""
     import numpy as np
 
     places, different = texts(values)
     rows = np.bincount(places, minlength=len(different))
     bads = np.bincount(places[bad], minlength=len(different))
-    counted: dict[str, list[int]] = {}
+    by_text: dict[str, list[int]] = {}
     for text, n, b in zip(different, rows.tolist(), bads.tolist(), strict=True):
-        level = counted.setdefault(text or "", [0, 0])
-        level[0] += n
-        level[1] += b
-    pooled = [0, 0]
-    levels = [pooled]
-    for text, level in counted.items():
-        if text and level[0] >= _RARE_LEVEL:
-            levels.append(level)
-        else:
-            pooled[0] += level[0]
-            pooled[1] += level[1]
+        _add(by_text, text or "", n, b)
+    by_level: dict[str, list[int]] = {}
+    for text, (n, b) in by_text.items():
+        _add(by_level, text if n >= _RARE_LEVEL else "", n, b)
     by_rate: dict[float, list[int]] = {}
-    for n, b in levels:
+    for n, b in by_level.values():
         if n:
-            same = by_rate.setdefault(b / n, [0, 0])
-            same[0] += n - b
-            same[1] += b
+            _add(by_rate, b / n, n - b, b)
     pairs, goods_below = 0.0, 0
-    for rate in sorted(by_rate):
-        goods, level_bads = by_rate[rate]
+    for _, (goods, level_bads) in sorted(by_rate.items()):
         pairs += level_bads * goods_below + level_bads * goods / 2
         goods_below += goods
     return pairs
 
 
-def _is_text(values: Values) -> bool:
-    import pandas as pd
+def _add(counts: dict[_Key, list[int]], key: _Key, first: int, second: int) -> None:
+    both = counts.setdefault(key, [0, 0])
+    both[0] += first
+    both[1] += second
+
+
+def _is_text(values: pa.ChunkedArray) -> bool:
     import pyarrow as pa
 
-    if isinstance(values, pd.Series):
-        return values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _missing_share(rows: Rows, portfolio: Portfolio) -> GateResult:
     import numpy as np
+    import pyarrow.compute as pc
 
     limits = {
         column.name: column.max_missing_share
         for column in portfolio.input_columns
         if column.max_missing_share < 1 and column.name in rows.names
     }
-    counts = np.array([[_missing(rows.column(name)) for name in limits]], dtype=np.int64)
-    return missing_share_gates(limits, counts, np.array([len(rows)]))[0]
-
-
-def _missing(values: Values) -> int:
-    import pandas as pd
-    import pyarrow.compute as pc
-
-    if isinstance(values, pd.Series):
-        return int(values.isna().sum())
-    return int(pc.sum(pc.is_null(values, nan_is_null=True)).as_py() or 0)
+    missing = [pc.sum(pc.is_null(rows.column(name), nan_is_null=True)).as_py() or 0 for name in limits]
+    return missing_share_gates(limits, np.array([missing], dtype=np.int64), np.array([len(rows)]))[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.data.schemas import applications_schema, features_schema
-from credit_assets.ml.data.values import as_categories, as_days, as_ids, as_numbers, as_table
+from credit_assets.ml.data.values import as_table
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 # One applicant: 60,000 a year, 15,000 debt, 4,500 of 10,000 used, asks for 12,000 at 12 percent over 36 months.
@@ -307,70 +306,6 @@ def test_real_loans_have_the_features_of_their_columns(real_loans_dir: Path, por
     loans = read_lending_club(real_loans_dir / "lending_club_2007_2011.parquet").applications
     some = loans.take(pa.array(np.random.default_rng(0).choice(loans.num_rows, 500, replace=False)))
     assert feature_table(some, portfolio).to_pylist() == one_by_one(some, portfolio)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (pd.Series([Decimal("1.5"), None], dtype=object), [1.5, np.nan]),
-        (pd.Series(["1", " 2 ", "x", "", "inf", None], dtype=object), [1, 2, np.nan, np.nan, np.nan, np.nan]),
-        (pd.Series([True, False, None], dtype=object), [1, 0, np.nan]),
-        (pd.Series([True, None], dtype="boolean"), [1, np.nan]),
-        (pd.Series([7, None], dtype="Int64"), [7, np.nan]),
-        (pd.Series([7, None], dtype="int64[pyarrow]"), [7, np.nan]),
-        (pd.Series([1.0, np.inf, -np.inf]), [1, np.nan, np.nan]),
-        (pd.Series([], dtype=object), []),
-    ],
-)
-def test_as_numbers(values: pd.Series, expected: list[float]):
-    result = as_numbers(values)
-    assert result.dtype == "float64"
-    np.testing.assert_array_equal(result, expected)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (pd.Series(["a", None, np.nan, pd.NA], dtype=object), ["a", None, None, None]),
-        (pd.Series(["a", None], dtype="category"), ["a", None]),
-        (pd.Series(["a", None], dtype="string"), ["a", None]),
-        # An integer column with gaps arrives as float; its levels must be those of a day without gaps.
-        (pd.Series([3.0, np.nan]), ["3", None]),
-        (pd.Series([3, 4]), ["3", "4"]),
-        (pd.Series([True, None], dtype=object), ["True", None]),
-    ],
-)
-def test_as_categories(values: pd.Series, expected: list[str | None]):
-    assert as_categories(values).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([date(2015, 1, 2), None], ["2015-01-02", "NaT"]),
-        ([date(9999, 12, 31), date(1, 1, 1)], ["9999-12-31", "0001-01-01"]),
-        ([datetime(2015, 1, 2, 13, 5), date(2015, 1, 3)], ["2015-01-02", "2015-01-03"]),
-        (["2015-01-02", "2015-01-02T23:59:00Z", " 20150103 "], ["2015-01-02", "2015-01-02", "2015-01-03"]),
-        # Day or month first: not ours to guess.
-        (["01/02/2015", "soon", ""], ["NaT", "NaT", "NaT"]),
-        ([20150102, 3], ["NaT", "NaT"]),
-        (pd.to_datetime(["2015-01-02 13:00", None]), ["2015-01-02", "NaT"]),
-        ([datetime(2015, 1, 2, 23, tzinfo=UTC)], ["2015-01-02"]),
-        (pd.to_datetime(["2015-01-02 23:00+05:00"]), ["2015-01-02"]),
-    ],
-)
-def test_as_days(values: list, expected: list[str]):
-    result = as_days(pd.Series(values))
-    assert result.dtype == "datetime64[ms]"
-    np.testing.assert_array_equal(result.to_numpy().astype("datetime64[D]").astype(str), expected)
-
-
-def test_as_ids_keeps_long_numbers():
-    long = 2**53 + 1
-    assert as_ids(pd.Series([str(long), "7"], dtype=object), "integer").tolist() == [long, 7]
-    assert as_ids(pd.Series([long, 7]), "integer").tolist() == [long, 7]
-    assert as_ids(pd.Series(["12.0", "7"], dtype=object), "integer").tolist() == [12, 7]
-    assert as_ids(pd.Series([7, 8]), "string").tolist() == ["7", "8"]
 
 
 def test_loading_the_portfolio_imports_neither_pandas_nor_numpy():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +14,8 @@ import pytest
 from upath import UPath
 
 from credit_assets.ml.data import rows as rows_module
-from credit_assets.ml.data.rows import Rows, numbers, texts
-from credit_assets.ml.data.values import as_categories, as_numbers
+from credit_assets.ml.data.rows import Rows
+from credit_assets.ml.data.values import numbers, texts
 
 TEN = pd.DataFrame({"n": np.arange(10.0), "c": [*"abcdefghi", None], "flag": [True, False] * 5})
 
@@ -85,75 +83,6 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(pa.ArrowInvalid):
         Rows.stored(tmp_path / "text.parquet")
-
-
-def test_numbers_without_gaps_are_views() -> None:
-    memory = np.arange(5.0)
-    column = pa.chunked_array([pa.array(memory)])
-    assert np.shares_memory(numbers(column), memory)
-    assert np.shares_memory(numbers(pd.Series(memory, copy=False)), memory)
-
-
-NUMBERS: list[Any] = [
-    [1.5, None, 3.0],
-    [1.0, float("inf"), float("nan")],
-    [1, 2, None],
-    [1, 2**53 + 1],
-    [True, False, None],
-    ["1", "2.5", "none", None],
-    [Decimal("0.1"), Decimal("2.30"), None],
-    [None, None],
-    [],
-]
-
-
-@pytest.mark.parametrize("given", NUMBERS, ids=repr)
-def test_numbers_are_those_of_a_frame(given: list[Any]) -> None:
-    expected = as_numbers(pd.Series(given, dtype=object)).to_numpy()
-    np.testing.assert_array_equal(numbers(pd.Series(given, dtype=object)), expected)
-    arrow = pa.chunked_array([pa.array(given)])
-    np.testing.assert_array_equal(numbers(arrow), expected)
-    halves = pa.chunked_array([pa.array(given)[:1], pa.array(given)[1:]])
-    np.testing.assert_array_equal(numbers(halves), expected)
-    if not pa.types.is_null(arrow.type):
-        np.testing.assert_array_equal(numbers(arrow.dictionary_encode()), expected)
-
-
-CATEGORIES: list[Any] = [
-    ["b", None, "a", "b", ""],
-    [3.0, None, 1.0, 2.5, float("nan")],
-    [3, 1, None],
-    [True, None, False],
-    [None, None],
-    [],
-]
-
-
-@pytest.mark.parametrize("given", CATEGORIES, ids=repr)
-def test_texts_are_those_of_a_frame(given: list[Any]) -> None:
-    expected = as_categories(pd.Series(given, dtype=object)).tolist()
-
-    def read(column: Any) -> list[str | None]:
-        places, different = texts(column)
-        assert different[-1] is None
-        return [different[place] for place in places]
-
-    arrow = pa.chunked_array([pa.array(given)])
-    assert read(pd.Series(given, dtype=object)) == expected
-    assert read(arrow) == expected
-    assert read(pa.chunked_array([pa.array(given)[:2], pa.array(given)[2:]])) == expected
-    assert read(pd.Series(given, dtype=object).astype("category")) == expected
-    if not pa.types.is_null(arrow.type):
-        assert read(arrow.dictionary_encode()) == expected
-        # Chunks with dictionaries of their own.
-        parts = [pa.array(given)[:2].dictionary_encode(), pa.array(given)[2:].dictionary_encode()]
-        assert read(pa.chunked_array(parts)) == expected
-
-
-def test_texts_of_mixed_objects() -> None:
-    given = pd.Series([1, "1", 2.0, None, "x", Decimal("1.50")], dtype=object)
-    places, different = texts(given)
-    assert [different[place] for place in places] == as_categories(given).tolist()
 
 
 def test_importing_costs_no_pandas() -> None:

@@ -166,6 +166,59 @@ def test_texts(values: pd.Series, expected: list[str | None]):
     assert [different[place] for place in places] == expected
 
 
+NUMBERS: list[Any] = [
+    [1.5, None, 3.0],
+    [1.0, float("inf"), float("nan")],
+    [1, 2, None],
+    [1, 2**53 + 1],
+    [True, False, None],
+    ["1", "2.5", "none", None],
+    [Decimal("0.1"), Decimal("2.30"), None],
+    [None, None],
+    [],
+]
+
+
+@pytest.mark.parametrize("values", NUMBERS, ids=repr)
+def test_numbers_are_those_of_a_frame(values: list[Any]):
+    expected = numbers(pd.Series(values, dtype=object))
+    arrow = pa.chunked_array([pa.array(values)])
+    np.testing.assert_array_equal(numbers(arrow), expected)
+    halves = pa.chunked_array([pa.array(values)[:1], pa.array(values)[1:]])
+    np.testing.assert_array_equal(numbers(halves), expected)
+    if not pa.types.is_null(arrow.type):
+        np.testing.assert_array_equal(numbers(arrow.dictionary_encode()), expected)
+
+
+CATEGORIES: list[Any] = [
+    ["b", None, "a", "b", ""],
+    [3.0, None, 1.0, 2.5, float("nan")],
+    [3, 1, None],
+    [True, None, False],
+    [None, None],
+    [],
+]
+
+
+@pytest.mark.parametrize("values", CATEGORIES, ids=repr)
+def test_texts_are_those_of_a_frame(values: list[Any]):
+    def read(column: Any) -> list[str | None]:
+        places, different = texts(column)
+        assert different[-1] is None
+        return [different[place] for place in places]
+
+    expected = read(pd.Series(values, dtype=object))
+    arrow = pa.chunked_array([pa.array(values)])
+    assert read(arrow) == expected
+    assert read(pa.chunked_array([pa.array(values)[:2], pa.array(values)[2:]])) == expected
+    assert read(pd.Series(values, dtype=object).astype("category")) == expected
+    if not pa.types.is_null(arrow.type):
+        assert read(arrow.dictionary_encode()) == expected
+        # Chunks with dictionaries of their own.
+        parts = [pa.array(values)[:2].dictionary_encode(), pa.array(values)[2:].dictionary_encode()]
+        assert read(pa.chunked_array(parts)) == expected
+
+
 def test_nested_values_are_no_column():
     for values in ([[1]], [{"a": 1}, "x"], pd.Series([[1], "x"])):
         with pytest.raises(TypeError, match="lists or mappings"):
