@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credit_assets.settings.groups import (
     Alerts,
@@ -66,17 +61,6 @@ class Settings(Alerts, Execution, Retraining, Monitoring, Deployment, Quality, T
         hide_input_in_errors=True,
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, DotEnvSettingsSource(settings_cls, env_file=settings_file())
-
     @property
     def training_threads(self) -> int:
         """Threads of one training step: set, or the cores divided among the variants that run side by side."""
@@ -118,7 +102,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     _refuse_unknown()
     try:
-        settings = Settings(**overrides)
+        settings = Settings(**{"_env_file": settings_file(), **overrides})
     except ValidationError as error:
         raise SettingsError("; ".join(_problem(item) for item in error.errors())) from error
     settings.portfolio_contract  # noqa: B018 - a portfolio that cannot be used is a bad setting too
