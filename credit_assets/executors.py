@@ -1,18 +1,20 @@
 """Where steps run: one map from the setting CREDIT_EXECUTOR to Dagster's executor.
 
-Belongs here: the map. Does not belong here: what happens to the pod of a step (`cluster.step_jobs`).
+Belongs here: the map, and whether this machine can do what it says. Does not belong here: what happens to the pod of a
+step (`cluster.step_jobs`).
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from credit_assets.settings import Settings
-
+from credit_assets.health import Health
+from credit_assets.instance.home import CONFIG_FILE
+from credit_assets.settings import Settings, variable
 
 # Imported once by the fork server, then shared by all steps. A module that fails to import here fails silently.
 PRELOAD = ["credit_assets.preload"]
@@ -45,3 +47,37 @@ EXECUTORS: dict[str, Callable[[Settings], dg.ExecutorDefinition]] = {
 
 def executor(settings: Settings) -> dg.ExecutorDefinition:
     return EXECUTORS[settings.executor](settings)
+
+
+def health(settings: Settings) -> Health:
+    """Where steps would run, and whether what they share can be reached from there."""
+    threads = f"{settings.training_threads} thread{'s' if settings.training_threads > 1 else ''} each"
+    if settings.executor == "in_process":
+        return Health(f"steps one after another in one process, {threads}")
+    if settings.executor == "multiprocess":
+        return Health(f"up to {settings.max_concurrent} step processes on this machine, {threads}")
+    if importlib.util.find_spec("dagster_k8s") is None:
+        return Health("dagster_k8s is not installed", "fail", "install dagster-k8s, or choose another CREDIT_EXECUTOR")
+    local = [
+        variable(field)
+        for field, value in {
+            "warehouse_url": settings.warehouse,
+            "store_uri": settings.store,
+            "mlflow_tracking_uri": settings.tracking_uri,
+        }.items()
+        if value.startswith(("duckdb:", "sqlite:", "file:")) or "://" not in value
+    ]
+    if local:
+        return Health(
+            "step pods would not share local files",
+            "fail",
+            f"pods do not see each other's files: set {', '.join(local)} to something that all of them reach",
+        )
+    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return Health(
+            "step pods, seen from outside a cluster",
+            "warn",
+            "runs must be launched where K8sRunLauncher is configured: deploy with the Helm chart, or configure it in "
+            f"{CONFIG_FILE} with load_incluster_config: false and a kubeconfig_file",
+        )
+    return Health("step pods, inside a cluster")

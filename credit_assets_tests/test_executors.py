@@ -15,6 +15,7 @@ import pytest
 
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
+from credit_assets.executors import health
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings, variable
 from credit_assets.stages import DAILY
@@ -78,3 +79,21 @@ def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
         assert len({child.data.tags["asset"] for child in children}) == len(children)
     counting = [r for r in found if r.data.tags["role"] == "candidate" and "superseded_by" not in r.data.tags]
     assert sorted(run.data.tags["variant"] for run in counting) == ["lightgbm", "xgboost"]
+
+
+def test_kubernetes_needs_things_that_pods_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    local = health(load_settings(executor="k8s"))
+    assert local.status == "fail"
+    assert "CREDIT_WAREHOUSE_URL, CREDIT_STORE_URI, MLFLOW_TRACKING_URI" in local.advice
+    shared: dict[str, Any] = {
+        "executor": "k8s",
+        "warehouse_url": "postgresql://h/db",
+        "store_uri": "s3://bucket/credit",
+        "mlflow_tracking_uri": "http://mlflow:5000",
+    }
+    outside = health(load_settings(**shared))
+    assert outside.status == "warn"
+    assert "K8sRunLauncher" in outside.advice
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert health(load_settings(**shared)).status == "ok"

@@ -35,6 +35,8 @@ from credit_assets.settings.groups import (
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+__all__ = ["Settings", "SettingsError", "load_settings", "setting_sources", "settings_file", "variable"]
+
 MODEL_NAME = "credit-scorer"
 PREFIX = "CREDIT_"
 # Names other programs own; everything else carries the prefix.

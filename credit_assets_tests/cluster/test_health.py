@@ -11,9 +11,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from credit_assets.cli.cluster import RIGHTS, misfit
-from credit_assets.cli.doctor import diagnose
-from credit_assets.cli.findings import Finding
+from credit_assets.cli.doctor import Finding, diagnose
+from credit_assets.cluster.health import RIGHTS, misfit
 from credit_assets.profiles import PROFILES, Profile, Toleration
 from credit_assets.settings import Settings, load_settings
 from credit_assets_tests.cluster.test_step_jobs import objects

@@ -1,17 +1,17 @@
-"""What `credit-assets doctor` finds on a cluster: rights, nodes, priority classes, pools, and the instance.
+"""Whether a cluster does what runs and steps ask of it: rights, nodes, priority classes, pools, and the instance.
 
 Belongs here: questions to the Kubernetes API with the rights of whoever asks, and one line of advice each. Does not
-belong here: what is the same on one machine (`credit_assets.cli.doctor`). Nothing is changed.
+belong here: what is the same on one machine (`health` of the other wings). Nothing is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from credit_assets import stages
-from credit_assets.cli.findings import Seen
 from credit_assets.cluster.op_tags import profile_name, profiles
+from credit_assets.health import Check, Health
 from credit_assets.profiles import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, size
 from credit_assets.settings import Settings
 
@@ -31,48 +31,49 @@ RIGHTS = (
 _MAY_NOT_LOOK = "allow the service account to list them, or look yourself: kubectl get"
 
 
-def cluster_checks(settings: Settings) -> list[tuple[str, str, Callable[[], Seen], float]]:
-    """Name, setting, check and patience of each, as `diagnose` runs them."""
+def checks(settings: Settings) -> list[Check]:
+    """What `diagnose` looks at on a cluster, beside what it looks at anywhere."""
     return [
-        ("cluster instance", "dagster_home", lambda: check_cluster_instance(settings), 3),
-        ("cluster rights", "executor", lambda: check_rights(settings), 3),
-        ("nodes", "profiles", lambda: check_nodes(settings), 3),
-        ("priority classes", "profiles", lambda: check_priority_classes(settings), 3),
-        ("pools", "dagster_home", lambda: check_pools(settings), 3),
+        Check("cluster instance", "dagster_home", lambda: check_instance(settings), 3),
+        Check("cluster rights", "executor", check_rights, 3),
+        Check("nodes", "profiles", lambda: check_nodes(settings), 3),
+        Check("priority classes", "profiles", lambda: check_priority_classes(settings), 3),
+        Check("pools", "dagster_home", check_pools, 3),
     ]
 
 
-def check_cluster_instance(settings: Settings) -> Seen:
+def check_instance(settings: Settings) -> Health:
     """Whether runs become pods, and whether these share storage and keep their output."""
     from credit_assets.instance.dagster_internals import InstanceRef
 
     reference = InstanceRef.from_dir(str(settings.dagster_dir))
     launcher = reference.run_launcher_data
     if launcher is None or launcher.class_name != "K8sRunLauncher":
-        return Seen(
+        return Health(
             f"runs are launched by {launcher.class_name if launcher else 'DefaultRunLauncher'}",
             "fail",
             "set run_launcher in dagster.yaml to K8sRunLauncher, as credit_assets/cluster.dagster.yaml does",
         )
-    storage = reference.event_storage_data.class_name
+    events = reference.event_storage_data
+    storage = events.class_name if events else "no storage"
     if "Postgres" not in storage:
-        return Seen(
+        return Health(
             f"events in {storage}, which pods do not share",
             "fail",
             "set storage: postgres in dagster.yaml (credit_assets/cluster.dagster.yaml shows how)",
         )
     logs = reference.compute_logs_data.class_name
     if "Local" in logs or "Embedded" in logs:
-        return Seen(
+        return Health(
             f"output of steps by {logs}, lost with their pods",
             "warn",
             "set compute_logs in dagster.yaml to S3ComputeLogManager, or to NoOpComputeLogManager where the cluster "
             "collects the logs of pods",
         )
-    return Seen(f"runs by K8sRunLauncher, storage {storage}, output by {logs}")
+    return Health(f"runs by K8sRunLauncher, storage {storage}, output by {logs}")
 
 
-def check_rights(settings: Settings) -> Seen:
+def check_rights() -> Health:
     """Asks the API for each thing that launcher and executor do, with the rights of this process."""
     from kubernetes import client
 
@@ -88,15 +89,15 @@ def check_rights(settings: Settings) -> Seen:
             if not answer.status.allowed:
                 missing.append(f"{verb} {resource}{'/' if subresource else ''}{subresource}")
     if missing:
-        return Seen(
+        return Health(
             f"in namespace {namespace} this service account may not {', '.join(missing)}",
             "fail",
             "bind it to a Role that allows this: the chart's is helm/templates/serviceaccounts.yaml",
         )
-    return Seen(f"all {len(RIGHTS)} in namespace {namespace}")
+    return Health(f"all {len(RIGHTS)} in namespace {namespace}")
 
 
-def check_nodes(settings: Settings) -> Seen:
+def check_nodes(settings: Settings) -> Health:
     """Whether each profile that is used fits a node: labels, taints, and what the node has in all."""
     from kubernetes import client
 
@@ -112,13 +113,13 @@ def check_nodes(settings: Settings) -> Seen:
         if all(why):
             unfit[name] = "; ".join(sorted({reason for reason in why if reason})) or "there are no nodes"
     if unfit:
-        return Seen(
+        return Health(
             ", ".join(f"{name} fits no node ({why})" for name, why in unfit.items()),
             "warn",
             "add such nodes (an autoscaler may do so when a pod waits), or change CREDIT_PROFILES; on a cluster "
             'without GPUs: {"train-gpu": {"gpu": 0}}',
         )
-    return Seen(f"{', '.join(used)} each fit one of {len(nodes)}")
+    return Health(f"{', '.join(used)} each fit one of {len(nodes)}")
 
 
 def misfit(profile: Profile, node: Any) -> str:
@@ -152,28 +153,28 @@ def _tolerates(toleration: Toleration, taint: Any) -> bool:
     return toleration.key == taint.key and (toleration.operator == "Exists" or toleration.value == taint.value)
 
 
-def check_priority_classes(settings: Settings) -> Seen:
+def check_priority_classes(settings: Settings) -> Health:
     """A pod that names one which does not exist is refused by the API."""
     from kubernetes import client
 
     wanted = {profile.priority_class for profile in _used(settings).values() if profile.priority_class}
     if not wanted:
-        return Seen("none are named")
+        return Health("none are named")
     with _Launcher() as (api, _):
         try:
             there = {one.metadata.name for one in client.SchedulingV1Api(api).list_priority_class().items}
         except client.ApiException as error:
             return _not_allowed(error, "priority classes", "priorityclasses")
     if missing := sorted(wanted - there):
-        return Seen(
+        return Health(
             f"not there: {', '.join(missing)}",
             "fail",
             "make them (the chart does with priorityClasses.create), or take them out of CREDIT_PROFILES",
         )
-    return Seen(", ".join(sorted(wanted)))
+    return Health(", ".join(sorted(wanted)))
 
 
-def check_pools(settings: Settings) -> Seen:
+def check_pools() -> Health:
     """Pools without a limit of their own take the default, which is rarely the number of GPUs."""
     import dagster as dg
 
@@ -182,8 +183,8 @@ def check_pools(settings: Settings) -> Seen:
     shown = ", ".join(f"{name} {limits.get(name, 'default')}" for name in (GPU_POOL, WAREHOUSE_POOL))
     if missing := [name for name in (GPU_POOL, WAREHOUSE_POOL) if name not in limits]:
         commands = "; ".join(f"dagster instance concurrency set {name} N" for name in missing)
-        return Seen(shown, "warn", f"say how many steps of all runs may hold one: {commands}")
-    return Seen(shown)
+        return Health(shown, "warn", f"say how many steps of all runs may hold one: {commands}")
+    return Health(shown)
 
 
 def _used(settings: Settings) -> dict[str, Profile]:
@@ -192,10 +193,10 @@ def _used(settings: Settings) -> dict[str, Profile]:
     return {name: profile for name, profile in profiles(settings).items() if name in names}
 
 
-def _not_allowed(error: Any, what: str, command: str) -> Seen:
+def _not_allowed(error: Any, what: str, command: str) -> Health:
     if error.status != 403:
         raise error
-    return Seen(f"this service account may not list {what}", "warn", f"{_MAY_NOT_LOOK} {command}")
+    return Health(f"this service account may not list {what}", "warn", f"{_MAY_NOT_LOOK} {command}")
 
 
 class _Launcher:

@@ -1,0 +1,35 @@
+"""Whether the Dagster instance of this machine loads, and with which event log."""
+
+from __future__ import annotations
+
+from credit_assets.failures import PermanentError
+from credit_assets.health import Health, first_line
+from credit_assets.instance.home import CONFIG_FILE, ensure_instance
+from credit_assets.settings import Settings
+
+
+def health(settings: Settings) -> Health:
+    """Loads the Dagster instance as every command does."""
+    there = (settings.dagster_dir / CONFIG_FILE).exists()
+    try:
+        folder = ensure_instance(settings)
+    except PermanentError as error:
+        return Health("no folder", "fail", str(error))
+    config = folder / CONFIG_FILE
+    import dagster as dg
+
+    try:
+        with dg.DagsterInstance.get() as instance:
+            sharded = instance.event_log_storage.is_run_sharded
+            runs = instance.get_runs_count()
+    except Exception as error:
+        return Health("the instance does not load", "fail", f"correct or delete {config}: {first_line(error)}")
+    shown = f"{runs} runs, {CONFIG_FILE} {'is there' if there else 'was written'}"
+    if sharded:
+        return Health(
+            f"{shown}, Dagster's default event log",
+            "warn",
+            f"runs over many days are slow with it: take event_log_storage from a fresh {CONFIG_FILE} (rename {config} "
+            "and run doctor again), or use PostgreSQL",
+        )
+    return Health(shown)

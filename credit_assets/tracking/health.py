@@ -1,0 +1,43 @@
+"""Whether the tracking server or store answers. Nothing is made."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.health import Health, first_line
+from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
+from credit_assets.tracking.runs import Tracking
+
+
+def health(settings: Settings, limit_seconds: float) -> Health:
+    """Asks the tracking server or store; an embedded store that does not exist yet is left for the first run."""
+    uri = settings.tracking_uri
+    if not settings.mlflow_tracking_uri.get_secret_value() and not Path(uri.removeprefix("sqlite:///")).exists():
+        return Health("embedded; made by the first training")
+    advice = "start the MLflow server, or correct or unset MLFLOW_TRACKING_URI"
+    if unreachable := _unreachable(uri, limit_seconds):
+        return Health(unreachable, "fail", advice)
+    try:
+        Tracking(uri, settings.experiment, Claims(settings.store)).ping()
+    except (PermanentError, TransientError) as error:
+        return Health("cannot be used", "fail", str(error))
+    return Health(f"answers, experiment {settings.experiment}")
+
+
+def _unreachable(uri: str, seconds: float) -> str:
+    """Why the server of an http(s) URI cannot be reached; nothing where it can, or where a proxy stands between."""
+    parts = urlsplit(uri)
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
+    if parts.scheme not in ("http", "https") or proxied:
+        return ""
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=seconds).close()
+    except (OSError, ValueError) as error:
+        return f"cannot be reached: {first_line(error)}"
+    return ""

@@ -1,0 +1,35 @@
+"""Whether the warehouse can be reached and holds loans. Nothing is written."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.health import Health
+from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.warehouse import open_warehouse
+
+_LOAD = "load loans: `credit-assets generate` or `credit-assets load lending-club FILE`"
+
+
+def health(url: str, portfolio: Portfolio, start_date: date, *, embedded: bool) -> Health:
+    """Connects and asks for the first and last application date; of an embedded one, whether it is there at all."""
+    if embedded and not Path(url.removeprefix("duckdb:///")).exists():
+        return Health("no loans yet", "warn", _LOAD)
+    try:
+        warehouse = open_warehouse(url)
+        warehouse.ping()
+    except (PermanentError, TransientError) as error:
+        return Health("cannot be reached", "fail", str(error))
+    try:
+        days = warehouse.date_range(portfolio)
+    except PermanentError as error:
+        return Health("reached, but the loans cannot be read", "fail", f"{error}; or {_LOAD}")
+    if days is None:
+        return Health("reached, no applications yet", "warn", _LOAD)
+    shown = f"applications from {days[0]} to {days[1]}"
+    if days[0] < start_date:
+        advice = f"days before {start_date} have no partition: set CREDIT_START_DATE={days[0]} to use them"
+        return Health(shown, "warn", advice)
+    return Health(shown)

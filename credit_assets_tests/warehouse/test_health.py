@@ -1,0 +1,51 @@
+"""What is said of a warehouse with loans, without loans, without tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import date
+from pathlib import Path
+
+from credit_assets.health import Health
+from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.warehouse import open_warehouse
+from credit_assets.warehouse.health import health
+
+PORTFOLIO = load_portfolio()
+
+
+def health_of(url: str, start_date: date = date(2024, 1, 1)) -> Health:
+    return health(url, PORTFOLIO, start_date, embedded=False)
+
+
+def with_loans(path: Path, *days: str) -> str:
+    """An SQLite warehouse with one application a day."""
+    url = f"sqlite:///{path}"
+    open_warehouse(url).create_tables(PORTFOLIO)
+    with sqlite3.connect(path) as connection:
+        for number, day in enumerate(days):
+            connection.execute(
+                "INSERT INTO loan_applications (application_id, application_date, loan_amount, term_months) "
+                "VALUES (?, ?, 1000, 36)",
+                (str(number), day),
+            )
+    return url
+
+
+def test_the_warehouse_shows_its_days(tmp_path: Path) -> None:
+    url = with_loans(tmp_path / "loans.db", "2024-02-01", "2024-03-09")
+    found = health_of(url)
+    assert (found.status, found.value) == ("ok", "applications from 2024-02-01 to 2024-03-09")
+    late = health_of(url, date(2024, 2, 15))
+    assert late.status == "warn"
+    assert "CREDIT_START_DATE=2024-02-01" in late.advice
+
+
+def test_a_warehouse_without_rows_or_without_tables(tmp_path: Path) -> None:
+    empty = health_of(with_loans(tmp_path / "loans.db"))
+    assert (empty.status, empty.value) == ("warn", "reached, no applications yet")
+    sqlite3.connect(tmp_path / "bare.db").close()
+    bare = health_of(f"sqlite:///{tmp_path / 'bare.db'}")
+    assert bare.status == "fail"
+    assert "loan_applications" in bare.advice
+    assert "credit-assets generate" in bare.advice
