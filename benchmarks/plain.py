@@ -234,7 +234,7 @@ def _candidate(
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
     from credit_assets.ml.data.fingerprints import code_version, fingerprint
-    from credit_assets.ml.learners.candidates import train_candidate
+    from credit_assets.ml.learners.candidates import EVIDENCE, train_candidate
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig, resolve_params
     from credit_assets.tracking.run import CandidateRun
@@ -254,6 +254,7 @@ def _candidate(
         "as_of": day.isoformat(),
         "data": data,
         "code": code_version(),
+        "evidence": EVIDENCE,
         "params": resolve_params(variant, config),
         "seed": settings.seed,
         "scale": [scale.base, scale.odds, scale.pdo],

@@ -148,6 +148,7 @@ def train_or_reuse(
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
     from credit_assets.ml.data.fingerprints import code_version, fingerprint, frame_hash
+    from credit_assets.ml.learners.candidates import EVIDENCE
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 
@@ -168,6 +169,7 @@ def train_or_reuse(
         "as_of": as_of,
         "data": data,
         "code": code,
+        "evidence": EVIDENCE,
         "params": resolve_params(variant, config),
         "seed": settings.seed,
         "scale": [scale.base, scale.odds, scale.pdo],

@@ -5,13 +5,16 @@ The true PD of every row is known (`risk`), so that tests can hold a model again
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
+from credit_assets.ml.learners import VARIANTS, Fitted
 from credit_assets.ml.learners.calibration import probability
+from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.synthetic import model_inputs
 
@@ -37,6 +40,7 @@ PORTFOLIO = Portfolio(
     ),
 )
 FEATURES = PORTFOLIO.feature_names
+LEVELS = {"purpose": ("car", "holiday", "small_business"), "region": ("east", "north", "south", "west")}
 
 # Trees small enough that a fit takes a fraction of a second.
 QUICK: dict[str, dict[str, Any]] = {
@@ -84,3 +88,15 @@ def training_set(rows: int = 3000, seed: int = 1) -> pd.DataFrame:
     outcome = np.random.default_rng(seed + 1000).random(rows) < probability(raw["truth"])
     parts = np.repeat(["train", "validation", "test"], [int(rows * 0.55), int(rows * 0.2), rows - int(rows * 0.75)])
     return frame.assign(default=outcome.astype(np.int8), split=parts.astype(object))
+
+
+def fit(name: str, parts: dict[str, pd.DataFrame], **changes: Any) -> Fitted:
+    train, validation = (sample(parts[split], FEATURES) for split in ("train", "validation"))
+    rows = {"monotone": PORTFOLIO.monotone, "categorical": LEVELS}
+    rows |= {option: changes.pop(option) for option in list(rows) if option in changes}
+    options = {"params": QUICK[name], "seed": 7, "max_rounds": 60, "early_stopping_rounds": 10, **changes}
+    return VARIANTS[name].fit(train, validation, config=FitConfig(**options), **rows)
+
+
+def sample(frame: pd.DataFrame, columns: Sequence[str]) -> Sample:
+    return Sample(frame[list(columns)], frame["default"])

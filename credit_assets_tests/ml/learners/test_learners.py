@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,16 @@ from credit_assets.ml.evidence.evaluation import auc
 from credit_assets.ml.learners import VARIANTS, Fitted, Parameter
 from credit_assets.ml.learners.devices import visible_gpus
 from credit_assets.ml.learners.encoding import encode, levels, matrix
-from credit_assets.ml.learners.learner import FitConfig, Sample
-from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, QUICK, training_set
+from credit_assets.ml.learners.learner import FitConfig
+from credit_assets_tests.support.modelling import FEATURES, LEVELS, QUICK, fit, sample, training_set
 
 ALL = pytest.mark.parametrize("name", list(VARIANTS))
-LEVELS = {"purpose": ("car", "holiday", "small_business"), "region": ("east", "north", "south", "west")}
 
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, pd.DataFrame]:
     frame = training_set()
     return {split: frame[frame["split"] == split] for split in ("train", "validation", "test")}
-
-
-def fit(name: str, parts: dict[str, pd.DataFrame], **changes: Any) -> Fitted:
-    train, validation = (sample(parts[split], FEATURES) for split in ("train", "validation"))
-    rows = {"monotone": PORTFOLIO.monotone, "categorical": LEVELS}
-    rows |= {option: changes.pop(option) for option in list(rows) if option in changes}
-    options = {"params": QUICK[name], "seed": 7, "max_rounds": 60, "early_stopping_rounds": 10, **changes}
-    return VARIANTS[name].fit(train, validation, config=FitConfig(**options), **rows)
-
-
-def sample(frame: pd.DataFrame, columns: Sequence[str]) -> Sample:
-    return Sample(frame[list(columns)], frame["default"])
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +161,7 @@ def test_a_file_of_something_else_is_refused(name: str, fitted: dict[str, Fitted
 @ALL
 def test_no_console_output_and_no_files(name: str, tmp_path: Path) -> None:
     code = (
-        "from credit_assets_tests.ml.learners.test_learners import fit; "
-        "from credit_assets_tests.support.modelling import training_set; f = training_set(800); "
+        "from credit_assets_tests.support.modelling import fit, training_set; f = training_set(800); "
         f"fit({name!r}, {{s: f[f['split'] == s] for s in ('train', 'validation', 'test')}})"
     )
     root = str(Path(__file__).resolve().parents[3])

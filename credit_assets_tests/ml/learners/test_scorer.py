@@ -20,7 +20,6 @@ from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration
 from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.scorer import SCORER_FILE, CreditScorer, ScoreScale
-from credit_assets.ml.scorer import ScoringModel
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, applications, quick_config, training_set
 from credit_assets_tests.support.synthetic import model_inputs
 
@@ -304,30 +303,6 @@ def test_nothing_is_unpickled(saved: Path) -> None:
     (saved / "model.txt").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ValueError, match="SHA-256 differs"):
         CreditScorer.load(saved)
-
-
-# MLflow's hook
-
-
-def test_the_hook_gives_pd_and_points(saved: Path) -> None:
-    model = ScoringModel(CreditScorer.load(saved))
-    raw = applications(5, seed=3)[RAW]
-    expected = CreditScorer.load(saved).score(raw)
-    assert model.predict(raw).equals(expected)
-    assert model.predict(raw, params={}).equals(expected)
-    assert model.predict(raw.to_dict("records")).equals(expected)
-
-
-def test_mlflow_serves_the_folder_without_code_in_it(saved: Path, tmp_path: Path) -> None:
-    import mlflow.pyfunc
-
-    mlflow.pyfunc.save_model(
-        tmp_path / "model", loader_module="credit_assets.ml.scorer", data_path=str(saved), pip_requirements=["pandas"]
-    )
-    assert not list((tmp_path / "model").rglob("*.pkl"))
-    raw = applications(5, seed=3)[RAW]
-    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(raw)
-    assert found.equals(CreditScorer.load(saved).score(raw))
 
 
 def test_scoring_imports_one_learner_only(saved: Path) -> None:
