@@ -63,7 +63,7 @@ def check_instance(settings: Settings) -> Health:
             "set storage: postgres in dagster.yaml (credit_assets/cluster.dagster.yaml shows how)",
         )
     logs = reference.compute_logs_data.class_name
-    if "Local" in logs or "Embedded" in logs:
+    if "Local" in logs:
         return Health(
             f"output of steps by {logs}, lost with their pods",
             "warn",

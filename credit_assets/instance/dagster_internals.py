@@ -19,11 +19,21 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
+    from dagster._core.event_api import EventLogCursor as EventLogCursor
+    from dagster._core.events import ASSET_CHECK_EVENTS as ASSET_CHECK_EVENTS
+    from dagster._core.events import ASSET_EVENTS as ASSET_EVENTS
     from dagster._core.instance import InstanceRef as InstanceRef
     from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
     from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
     from dagster._core.scheduler.instigation import InstigatorTick as InstigatorTick
     from dagster._core.scheduler.instigation import TickStatus as TickStatus
+    from dagster._core.storage.asset_check_execution_record import (
+        AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
+    )
+    from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage as ConsolidatedSqliteEventLogStorage
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
+    from dagster._serdes import ConfigurableClassData as ConfigurableClassData
 
 # Module: its names that are given on. The imports above are the same for the type checker; a test compares them.
 _NAMES = {
@@ -31,6 +41,14 @@ _NAMES = {
     # `DagsterInstance` returns and no public name describes.
     "dagster._core.instance": ("InstanceRef",),
     "dagster._core.scheduler.instigation": ("InstigatorState", "InstigatorStatus", "InstigatorTick", "TickStatus"),
+    # Storing events of an embedded instance in batches: `dagster.yaml` may name a class of one's own, and no public
+    # name says how to write one. The parent, its tables, and what of an event goes into which.
+    "dagster._core.storage.event_log": ("ConsolidatedSqliteEventLogStorage",),
+    "dagster._core.storage.event_log.schema": ("AssetCheckExecutionsTable", "SqlEventLogStorageTable"),
+    "dagster._core.storage.asset_check_execution_record": ("AssetCheckExecutionRecordStatus",),
+    "dagster._core.events": ("ASSET_CHECK_EVENTS", "ASSET_EVENTS"),
+    "dagster._core.event_api": ("EventLogCursor",),
+    "dagster._serdes": ("ConfigurableClassData",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -1,14 +1,16 @@
 """The Dagster instance of one machine: its folder and the dagster.yaml in it.
 
-Belongs here: what the command line, `doctor` and `make dev` all need before they open the instance. Does not belong
-here: the instance of a cluster, which the Helm chart configures.
+Belongs here: what the command line, `doctor` and `make dev` all need before they open the instance, and the repair of
+what earlier versions wrote. Does not belong here: the instance of a cluster, which the Helm chart configures.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "dagster.yaml"
 
 CONFIG = """\
-# Dagster instance of one machine, written once by credit-assets and yours from then on: it is never overwritten.
+# Dagster instance of one machine, written by credit-assets. Change it and it is yours: it is never overwritten then.
 # Delete it to get the defaults back. Every key: https://docs.dagster.io/deployment/oss/oss-instance-configuration
 # With several machines or many users, use PostgreSQL (dagster-postgres) instead of the storages below.
 
@@ -34,15 +36,6 @@ event_log_storage:
   class: EmbeddedEventLogStorage
   config:
     base_dir:
-      env: DAGSTER_HOME
-
-# What steps print is kept as files under storage/ in this folder, as by Dagster's default (LocalComputeLogManager),
-# which starts four processes for each step where this one starts two small ones.
-compute_logs:
-  module: credit_assets.instance.compute_logs
-  class: EmbeddedComputeLogManager
-  config:
-    dagster_home:
       env: DAGSTER_HOME
 
 # Runs beyond the limit wait in the queue of the daemon. Two of them keep a laptop usable: each run trains up to
@@ -98,11 +91,26 @@ nux:
   enabled: false
 """
 
+# What earlier versions wrote, by its SHA-256. A file that is still that is written anew.
+_EARLIER = {
+    "94d5ffc58429dd65d5b6c012acba93dace595d5adc9c2e3a5d3dbb0ec5c4c010",
+    "1637ae1a47cae5b3a796fbbef1052ea6bb62b371bc3447b6992d8477c6da4e79",
+    "bc6a24ee079c9448391e47157be68a378425cae4c39d8a909be3bf046e78d52e",
+}
+# Classes that they name and that are elsewhere or no more, with what to do about them in a file that was changed.
+_GONE = {
+    "credit_assets.resources.event_log": "write credit_assets.instance.event_log in its place",
+    "credit_assets.resources.compute_logs": "take out the section compute_logs: Dagster's default does the same",
+    "credit_assets.instance.compute_logs": "take out the section compute_logs: Dagster's default does the same",
+}
+
 
 def ensure_instance(settings: Settings) -> Path:
     """The Dagster folder of these settings, created with a dagster.yaml where it has none; returns it, absolute.
 
-    Sets DAGSTER_HOME for this process and those it starts. Raises PermanentError where the folder cannot be used.
+    Sets DAGSTER_HOME for this process and those it starts. A dagster.yaml that an earlier version wrote is written
+    anew. Raises PermanentError where the folder cannot be used, or where a dagster.yaml that somebody changed names
+    what is no more.
     """
     folder = settings.dagster_dir
     try:
@@ -110,6 +118,8 @@ def ensure_instance(settings: Settings) -> Path:
         config = folder / CONFIG_FILE
         if not config.exists():
             _create(config)
+        else:
+            _repair(config)
     except OSError as error:
         raise PermanentError(
             f"the Dagster folder {folder} cannot be used ({error.strerror or error}); "
@@ -129,10 +139,25 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _create(config: Path) -> None:
-    # Written aside, and never over a file that another process, or a person, put there meanwhile.
+def _repair(config: Path) -> None:
+    text = config.read_text("utf-8")
+    if sha256(text.encode()).hexdigest() in _EARLIER:
+        os.replace(_draft(config), config)
+        return
+    for gone, advice in _GONE.items():
+        if re.search(rf"^[^#\n]*\b{re.escape(gone)}\b", text, re.MULTILINE):
+            raise PermanentError(f"{config} names {gone}, which is no more: {advice}")
+
+
+def _draft(config: Path) -> Path:
     draft = config.with_name(f".{config.name}.{uuid4().hex}")
     draft.write_text(CONFIG, encoding="utf-8")
+    return draft
+
+
+def _create(config: Path) -> None:
+    # Written aside, and never over a file that another process, or a person, put there meanwhile.
+    draft = _draft(config)
     try:
         os.link(draft, config)
     except FileExistsError:

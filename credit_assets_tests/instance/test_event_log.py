@@ -221,7 +221,7 @@ def test_a_real_run_is_batched_and_reads_back(tmp_path: Path) -> None:
     with house(EmbeddedEventLogStorage, tmp_path / "home") as instance:
         assert os.environ[BATCH_VARIABLE] == "1000"
         commits: list[int] = []
-        sqlalchemy_event.listen(instance.event_log_storage._engine, "commit", lambda _: commits.append(1))
+        sqlalchemy_event.listen(instance.event_log_storage.engine, "commit", lambda _: commits.append(1))
         result = run_range(instance, 20)
         assert not result.success
         stored = instance.event_log_storage.get_records_for_run(result.run_id).records
@@ -281,8 +281,8 @@ class FirstBatchFails(EmbeddedEventLogStorage):
 
     batches = 0
 
-    def _store_asset_rows(self, connection: Any, events: Sequence[tuple[EventLogEntry, int]]) -> None:
-        super()._store_asset_rows(connection, events)
+    def _store_check_events(self, connection: Any, events: Sequence[tuple[EventLogEntry, int, str]]) -> None:
+        super()._store_check_events(connection, events)
         type(self).batches += 1
         if type(self).batches == 1:
             raise OSError("disk went away for a moment")
@@ -384,7 +384,7 @@ def test_readers_do_not_wait_for_a_writer(storage: EmbeddedEventLogStorage) -> N
     def read() -> None:
         found.append(len(storage.get_records_for_run("r").records))
 
-    with storage._writing():
+    with storage.writing():
         storage.store_event(materialization("r", "loans", "2024-01-02"))
         reader = threading.Thread(target=read)
         reader.start()
@@ -451,16 +451,16 @@ def test_watchers_learn_what_another_process_stores(storage: EmbeddedEventLogSto
     assert len(seen) == 3
 
 
-def test_a_watcher_ends_itself_with_a_final_status_and_the_thread_goes(storage: EmbeddedEventLogStorage) -> None:
+def test_the_thread_of_the_watchers_goes_with_the_last_of_them(storage: EmbeddedEventLogStorage) -> None:
     seen: list[str | None] = []
 
-    def callback(event: EventLogEntry, position: str) -> dg.DagsterRunStatus:
+    def callback(event: EventLogEntry, position: str) -> None:
         seen.append(event.get_dagster_event().partition)
-        return dg.DagsterRunStatus.SUCCESS
+        storage.end_watch("r", callback)
 
     storage.watch("r", None, callback)
     storage.store_event_batch([materialization("r", "loans", "1"), materialization("r", "loans", "2")])
-    until(lambda: storage._watch_thread is None)
+    until(lambda: storage._run_watchers.thread is None)
     assert seen == ["1"]
     # And it can be watched again.
     storage.watch("r", None, callback)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import dagster as dg
@@ -18,6 +19,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 
 from credit_assets.failures import PermanentError
+from credit_assets.instance import home
 from credit_assets.instance.event_log import EmbeddedEventLogStorage
 from credit_assets.instance.home import CONFIG, CONFIG_FILE, ensure_instance
 from credit_assets.settings import load_settings
@@ -85,6 +87,52 @@ def test_a_file_that_is_there_is_never_touched() -> None:
     ensure_instance(load_settings())
     assert (folder / CONFIG_FILE).read_text() == "telemetry: {enabled: true}\n"
     assert (folder / CONFIG_FILE).stat().st_mtime_ns == before
+
+
+@pytest.fixture(params=[0, 1], ids=["with compute_logs", "without"])
+def earlier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a version of before wrote."""
+    logs = """compute_logs:
+  module: credit_assets.resources.compute_logs
+  class: EmbeddedComputeLogManager
+"""
+    text = CONFIG.replace("credit_assets.instance.", "credit_assets.resources.") + ("" if request.param else logs)
+    monkeypatch.setattr(home, "_EARLIER", {sha256(text.encode()).hexdigest()})
+    return text
+
+
+def test_a_file_of_an_earlier_version_is_written_anew(earlier: str) -> None:
+    folder = load_settings().dagster_dir
+    folder.mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text(earlier)
+    ensure_instance(load_settings())
+    assert (folder / CONFIG_FILE).read_text() == CONFIG
+    assert [path.name for path in folder.iterdir()] == [CONFIG_FILE]
+
+
+def test_a_changed_file_of_an_earlier_version_is_left_and_what_to_change_is_told(earlier: str) -> None:
+    folder = load_settings().dagster_dir
+    folder.mkdir(parents=True)
+    changed = earlier.replace("max_concurrent_runs: 2", "max_concurrent_runs: 3")
+    (folder / CONFIG_FILE).write_text(changed)
+    with pytest.raises(PermanentError, match=r"dagster.yaml names .*event_log.* write credit_assets.instance.event"):
+        ensure_instance(load_settings())
+    assert (folder / CONFIG_FILE).read_text() == changed
+    moved = changed.replace("credit_assets.resources.event_log", "credit_assets.instance.event_log")
+    (folder / CONFIG_FILE).write_text(moved)
+    if "compute_logs:" in moved:
+        with pytest.raises(PermanentError, match="take out the section compute_logs"):
+            ensure_instance(load_settings())
+    else:
+        ensure_instance(load_settings())
+    assert (folder / CONFIG_FILE).read_text() == moved
+
+
+def test_what_was_written_before_is_known_and_what_is_written_now_is_not() -> None:
+    digest = sha256(CONFIG.encode()).hexdigest()
+    assert digest not in home._EARLIER
+    # Whoever changes CONFIG adds the digest of what it was to home._EARLIER, and writes the new one here.
+    assert digest == "0aac217de88335a6280b60488760c7ccc7a4afdaafe3163d62f1030430867200"
 
 
 def test_twice_and_at_once_leaves_one_file() -> None:
