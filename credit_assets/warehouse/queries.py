@@ -1,8 +1,8 @@
 """The SQL of all warehouses, in SQLAlchemy Core: values are bound, identifiers come from the validated portfolio and
 are quoted.
 
-Belongs here: tables, their columns and conditions as expressions, and the types of new tables. Does not belong here:
-running them (`session`), and what a dialect or driver needs for itself (`duckdb_file`, `sql`).
+Belongs here: tables, their columns and conditions as expressions. Does not belong here: running them (`session`), what
+a dialect or driver needs for itself (`duckdb_file`, `sql`), and which type is which (`credit_assets.ml.data.schemas`).
 """
 
 from __future__ import annotations
@@ -96,15 +96,10 @@ def new_table(session: Session, source: Source) -> sa.Table:
 
 
 def sql_type(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
-    import pyarrow as pa
+    """The type of a column that is `kind` in Arrow."""
     import sqlalchemy as sa
 
-    types: dict[Any, sa.types.TypeEngine[Any]] = {
-        pa.string(): sa.Text(),
-        pa.int64(): sa.BigInteger(),
-        pa.int8(): sa.SmallInteger(),
-        pa.float64(): sa.Double(),
-        pa.bool_(): sa.Boolean(),
-        pa.date32(): sa.Date(),
-    }
-    return types[kind]
+    from credit_assets.ml.data.schemas import SQL_TYPES
+
+    found: sa.types.TypeEngine[Any] = getattr(sa, SQL_TYPES[str(kind)])()
+    return found
