@@ -12,13 +12,14 @@ from typing import Any
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.lost_runs import lost_runs_sensor
 from credit_assets.automation.triggers import external_trigger_spec, refresh_schedule, trigger_sensors
 from credit_assets.executors import executor
-from credit_assets.notify.follow import notice_sensors
-from credit_assets.notify.messages import tracking_close_sensors
+from credit_assets.notify.follow import event_sensors
+from credit_assets.notify.watch import watch_sensor
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -48,7 +49,8 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 *trigger_sensors(settings, partitions),
                 deployment_sensor(),
                 lost_runs_sensor(asset_jobs),
-                *notice_sensors(settings),
+                *event_sensors(settings),
+                watch_sensor(settings),
                 *tracking_close_sensors(),
             ],
             executor=executor(settings),

@@ -11,6 +11,7 @@ import dagster as dg
 from credit_assets.assets.conventions import OWNERS
 from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
+from credit_assets.notify.ticks import Unreachable
 from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
@@ -50,7 +51,7 @@ def deployment_sensor() -> dg.SensorDefinition:
             if not is_transient(error):
                 raise
             # Requests and moves stay in their logs; the next tick finds them.
-            return dg.SkipReason(f"cannot reach the store or MLflow: {error}")
+            return dg.SkipReason(str(Unreachable("the store or MLflow", str(error))))
         said = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
         said += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
         return dg.SkipReason("; ".join(said) or "no request and no move")

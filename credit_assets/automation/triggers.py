@@ -42,6 +42,7 @@ from credit_assets.ml.rules.triggers import (
     decide_performance,
     decide_volume,
 )
+from credit_assets.notify.ticks import Unreachable
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
@@ -425,7 +426,7 @@ def _reaching(what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, PermanentError) or not (is_transient(error) or isinstance(error, OSError)):
             raise
-        raise _NotNow(f"cannot reach {what}: {_one_line(str(error))}") from error
+        raise _NotNow(str(Unreachable(what, _one_line(str(error))))) from error
 
 
 def _events_after(instance: dg.DagsterInstance, asset: str, position: int) -> Sequence[dg.EventLogRecord]:

@@ -36,6 +36,7 @@ from credit_assets.cli.replay import Replay, ReplayReport, TrainingOutcome, rang
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance, instance_of
 from credit_assets.ledger.deployment import ALIASES, SHADOW
+from credit_assets.notify.ticks import Unreachable
 from credit_assets.settings import Settings, load_settings
 from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
 from credit_assets.warehouse import open_warehouse
@@ -236,8 +237,8 @@ class Simulation:
             sensor_name=name,
         ) as context:
             found = self.repository.get_sensor_def(name).evaluate_tick(context)
-        if found.skip_message and found.skip_message.startswith("cannot reach"):
-            raise PermanentError(f"{name}: {found.skip_message}")
+        if unreachable := Unreachable.of(found.skip_message):
+            raise PermanentError(f"{name}: cannot reach {unreachable.service}: {unreachable.why}")
         if found.cursor is not None:
             self.cursors[name] = found.cursor
         return list(found.run_requests or [])

@@ -19,7 +19,7 @@ import dagster as dg
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
-from credit_assets.ledger.requests import Request, Requests
+from credit_assets.ledger.requests import ROLLBACK, Request, Requests, kind_of
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
 from credit_assets.ml.rules.periods import holder_now
 
@@ -76,7 +76,7 @@ class Deployment:
         """The version that a request is about. Raises PermanentError where the request cannot be met."""
         registry = self.registry
         target, champion = registry.version(version), registry.alias(CHAMPION)
-        if kind == "rollback":
+        if kind == ROLLBACK:
             if not target.champion_periods:
                 raise PermanentError(f"version {version} was never champion: use `credit-assets promote {version}`")
             if champion and champion.version == target.version:
@@ -112,7 +112,7 @@ class Deployment:
                 self.settle_trial(request.effective_from, reason=f"version {request.version} is in force")
                 return "done"
             return f"refused: {error}"
-        start, said = request.effective_from, f"{request.kind}: {request.reason}"
+        start, said = request.effective_from, request.recorded_reason
         if request.kind == "reject":
             self._end_trial(target.version, start, said, request.by)
         else:
@@ -227,6 +227,7 @@ def _move_metadata(alias: str, log: str, move: Move, former: Move | None, regist
         "to": move.version or "none",
         "by": move.by,
         "reason": move.reason,
+        **({"kind": kind} if (kind := kind_of(move.reason)) else {}),
         "effective_from": move.effective_from.isoformat(),
         "at": move.at,
         "log": log,

@@ -19,6 +19,7 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.storage.claims import Claims
 
 Kind = Literal["promote", "approve", "rollback", "reject"]
+ROLLBACK: Kind = "rollback"
 _LOG, _DONE = "requests/log", "requests/done"
 _ATTEMPTS = 100
 
@@ -37,6 +38,16 @@ class Request:
     effective_from: date
     identity: str
     at: str
+
+    @property
+    def recorded_reason(self) -> str:
+        """The reason as the moves that follow from this request record it."""
+        return f"{self.kind}: {self.reason}"
+
+
+def kind_of(recorded_reason: str) -> Kind | None:
+    """The kind of the request behind a move, None where no request asked for it."""
+    return next((kind for kind in get_args(Kind) if recorded_reason.startswith(f"{kind}: ")), None)
 
 
 class Requests:

@@ -1,7 +1,14 @@
 """Delivery: each message to each alert service once, in order, from where that service stands.
 
-Belongs here: places (how far a service has been told) and sending. Does not belong here: what a message says
-(`messages`), which events there are messages of (`follow`), and how one service is spoken to (`notifier`).
+Belongs here: places (how far a service has been served), sending, and what every sensor that sends has in common. Does
+not belong here: what a message says (`messages`, `alerts`), which events there are messages of (`follow`, `watch`),
+and how one service is spoken to (`notifier`).
+
+No message is lost. A run status sensor of Dagster passes a run by when its function raises, so an alert that nobody
+takes would be gone. The sensors here keep in their cursor how far each service has been served, in a row of events that
+outlives the tick. A service that does not answer is tried again at the next tick and holds up no other one. A message
+is sent twice only where the process is killed after sending and before Dagster stores the cursor. A service that is
+added is served from then on; one that takes the place of another (a corrected URL) gets what that one has missed.
 """
 
 from __future__ import annotations
@@ -12,45 +19,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import dagster as dg
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.notify.messages import (
-    Message,
-)
+from credit_assets.notify.messages import Message
 from credit_assets.notify.notifier import Notifier
-
-if TYPE_CHECKING:
-    pass
+from credit_assets.notify.ticks import Unreachable
 
 # A tick has a minute before Dagster gives it up, and the last message may take ten seconds.
 _TICK_SECONDS = 30.0
-
-
 # Also what keeps a URL with several targets, of which one refuses for ever, from filling the others' inbox.
 _LONGEST_PAUSE_SECONDS = 600.0
 
 
-_NOBODY = "CREDIT_ALERT_URLS is empty, so nobody is told"
-
-
 class Notice(NamedTuple):
-    """An event at its place in a row of events, and what there is to tell of it."""
+    """An event at its place in a row of events, and the message of it, if there is one."""
 
     position: int
     message: Message | None
 
 
-def _here(context: dg.SensorEvaluationContext) -> tuple[str | None, str | None]:
-    """Names of the code location and repository that the sensor belongs to; None outside of any."""
-    location = context.code_location_origin
-    return location.location_name if location else None, context.repository_name
-
-
-class _Place(NamedTuple):
-    """How far a service has been told; how often it has refused the next message, and when it is asked again."""
+class Place(NamedTuple):
+    """How far a service has been served; how often it has refused the next message, and when it is tried again."""
 
     position: int
     refused: int = 0
@@ -58,16 +50,102 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Delivery:
-    places: dict[str, _Place]
+class Delivery:
+    """What came of one tick: where each service stands now, titles of what was sent, and what went wrong."""
+
+    places: dict[str, Place]
     sent: tuple[str, ...]
     problems: tuple[str, ...]
 
     def summary(self) -> str:
         if self.problems:
-            why = "; ".join(self.problems)
-            return f"cannot reach {len(self.problems)} of {len(self.places)} alert services, will try again: {why}"
+            service = f"{len(self.problems)} of {len(self.places)} alert services"
+            return str(Unreachable(service, "; ".join(self.problems)))
         return f"told: {'; '.join(self.sent)}" if self.sent else "nothing new"
+
+
+class Tick(NamedTuple):
+    """What a sensor that sends has to work with."""
+
+    context: dg.SensorEvaluationContext
+    services: Mapping[str, Notifier]
+    state: Mapping[str, Any]
+    deadline: float
+
+
+def sending_sensor(
+    name: str, description: str, seconds: int, work: Callable[[Tick], tuple[dict[str, Any], str]]
+) -> dg.SensorDefinition:
+    """A sensor that sends messages and starts no run. `work` returns what the cursor keeps, and what the tick says."""
+
+    @dg.sensor(
+        name=name,
+        description=description,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=seconds,
+    )
+    def sensor(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
+        services = _services(notifier)
+        if not services:
+            context.update_cursor("{}")
+            return dg.SkipReason("CREDIT_ALERT_URLS is empty, so nobody is told")
+        state, summary = work(Tick(context, services, _state(context.cursor), time.monotonic() + _TICK_SECONDS))
+        context.update_cursor(json.dumps(state, sort_keys=True))
+        return dg.SkipReason(summary)
+
+    return sensor
+
+
+def places(known: Mapping[str, Sequence[Any]] | None, services: Iterable[str], newest: int) -> dict[str, Place]:
+    """Where each service stands. One that is new goes on where the last of those that are gone stood."""
+    before, names = {name: Place(*place) for name, place in (known or {}).items()}, set(services)
+    start = min((place.position for name, place in before.items() if name not in names), default=newest)
+    # Not beyond the newest: an event log that was wiped counts from the beginning again.
+    return {
+        name: place._replace(position=min(place.position, newest))
+        for name in services
+        for place in [before.get(name, Place(start))]
+    }
+
+
+def deliver(tick: Tick, at: Mapping[str, Place], after: Callable[[int], Sequence[Notice]]) -> Delivery:
+    """Send each service, in order, what it has not got, up to the first message that it does not take."""
+    # Services stand at the same place nearly always; an event is put into words once.
+    waiting = {position: after(position) for position in sorted({place.position for place in at.values()})}
+
+    def serve(name: str) -> tuple[Place, list[str], str]:
+        return _serve(name, tick.services[name], at[name], waiting[at[name].position], tick.deadline)
+
+    with ThreadPoolExecutor(len(tick.services)) as pool:
+        answers = dict(zip(tick.services, pool.map(serve, tick.services), strict=True))
+    return Delivery(
+        {name: place for name, (place, _, _) in answers.items()},
+        tuple(dict.fromkeys(title for _, sent, _ in answers.values() for title in sent)),
+        tuple(problem for _, _, problem in answers.values() if problem),
+    )
+
+
+def _serve(
+    name: str, service: Notifier, place: Place, notices: Sequence[Notice], deadline: float
+) -> tuple[Place, list[str], str]:
+    """Where a service stands after these, titles of what it took, and why it took no more."""
+    sent: list[str] = []
+    now = time.time()
+    for position, message in notices:
+        if message is not None:
+            if now < place.not_before:
+                return place, sent, f"{name} is asked again after {utc(place.not_before)}"
+            # Never before the first one: what takes long to put into words would take as long again.
+            if sent and time.monotonic() > deadline:
+                break
+            try:
+                service.send(message.title, message.body, message.kind)
+            except (TransientError, PermanentError) as error:
+                pause = min(_LONGEST_PAUSE_SECONDS, 30.0 * (2 ** min(place.refused, 10) - 1))
+                return place._replace(refused=place.refused + 1, not_before=now + pause), sent, str(error)
+            sent.append(message.title)
+        place = Place(position)
+    return place, sent, ""
 
 
 def _services(notifier: Notifier) -> dict[str, Notifier]:
@@ -83,65 +161,21 @@ def _services(notifier: Notifier) -> dict[str, Notifier]:
     return services
 
 
-def _places(known: Mapping[str, Sequence[Any]] | None, services: Iterable[str], newest: int) -> dict[str, _Place]:
-    """Where each service stands. One that is new goes on where the last of those that are gone stood."""
-    places, names = {name: _Place(*place) for name, place in (known or {}).items()}, set(services)
-    start = min((place.position for name, place in places.items() if name not in names), default=newest)
-    # Not beyond the newest: an event log that was wiped counts from the beginning again.
-    return {
-        name: place._replace(position=min(place.position, newest))
-        for name in services
-        for place in [places.get(name, _Place(start))]
-    }
-
-
-def _deliver(
-    services: Mapping[str, Notifier],
-    places: Mapping[str, _Place],
-    after: Callable[[int], Sequence[Notice]],
-    deadline: float,
-) -> _Delivery:
-    """Send each service, in order, what it has not been told, up to the first message that it does not take."""
-    # Services stand at the same place nearly always; an event is put into words once.
-    waiting = {position: after(position) for position in sorted({place.position for place in places.values()})}
-    now = time.time()
-
-    def tell(name: str) -> tuple[_Place, list[str], str]:
-        place = places[name]
-        sent: list[str] = []
-        for notice in waiting[place.position]:
-            if notice.message is not None:
-                if now < place.not_before:
-                    return place, sent, f"{name} is asked again after {_at(place.not_before)}"
-                # Never before the first one: what takes long to put into words would take as long again.
-                if sent and time.monotonic() > deadline:
-                    break
-                try:
-                    services[name].send(notice.message.title, notice.message.body, notice.message.kind)
-                except (TransientError, PermanentError) as error:
-                    pause = min(_LONGEST_PAUSE_SECONDS, 30.0 * (2 ** min(place.refused, 10) - 1))
-                    return place._replace(refused=place.refused + 1, not_before=now + pause), sent, str(error)
-                sent.append(notice.message.title)
-            place = _Place(notice.position)
-        return place, sent, ""
-
-    with ThreadPoolExecutor(len(services)) as pool:
-        answers = dict(zip(services, pool.map(tell, services), strict=True))
-    return _Delivery(
-        {name: place for name, (place, _, _) in answers.items()},
-        tuple(dict.fromkeys(title for _, sent, _ in answers.values() for title in sent)),
-        tuple(problem for _, _, problem in answers.values() if problem),
-    )
-
-
-def _state(context: dg.SensorEvaluationContext) -> dict[str, Any]:
+def _state(cursor: str | None) -> dict[str, Any]:
     """What the cursor holds; nothing where it is another sensor's of the same name."""
     try:
-        state = json.loads(context.cursor or "{}")
+        state = json.loads(cursor or "{}")
     except ValueError:
         return {}
     return state if isinstance(state, dict) else {}
 
 
-def _at(seconds: float) -> str:
+def own_repository(context: dg.SensorEvaluationContext) -> tuple[str | None, str | None]:
+    """Names of the code location and repository that the sensor belongs to; None outside of any."""
+    location = context.code_location_origin
+    return location.location_name if location else None, context.repository_name
+
+
+def utc(seconds: float) -> str:
+    """A moment (seconds of the epoch) for people."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

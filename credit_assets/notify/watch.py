@@ -1,62 +1,42 @@
-"""The watch: what stands still (sensors, schedules, the daemon) and who is told of it.
+"""The watch: sensors and schedules that stand still, and who is told of it.
 
-Belongs here: the sensor that looks at the others. Does not belong here: messages of single events (`follow`).
+Belongs here: when a sensor or schedule is in trouble, and the sensor that looks at the others. Does not belong here:
+messages of single events (`follow`), and how a message comes to every service (`delivery`).
+
+It cannot see that nothing ticks at all, itself included: that needs somebody outside who looks at the daemon (its
+health in the Dagster UI, a liveness probe). It says so afterwards.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import dagster as dg
 
-from credit_assets.notify.delivery import (
-    _NOBODY,
-    _TICK_SECONDS,
-    Notice,
-    _at,
-    _deliver,
-    _here,
-    _places,
-    _services,
-    _state,
-)
-from credit_assets.notify.messages import (
-    Message,
-    one_line,
-    step_problem,
-)
-from credit_assets.notify.notifier import Notifier
+from credit_assets.notify.alerts import step_problem
+from credit_assets.notify.delivery import Notice, Tick, deliver, own_repository, places, sending_sensor, utc
+from credit_assets.notify.messages import Message, one_line
+from credit_assets.notify.ticks import Unreachable
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
     from credit_assets.instance.dagster_internals import InstigatorState, InstigatorTick
-from credit_assets.notify.messages import _title
 
 WATCH = "sensor_watch"
-
-
 _UNSENT_KEPT = 50
-
-
+# So many ticks in a row are a trouble; a schedule that fails once has missed its hour.
 _STREAK = 3
-
-
 _SILENT_SECONDS = 600.0
-
-
 _GAP_SECONDS = 300.0
-
-
 _DOWN_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class _Trouble:
+class Trouble:
     """A sensor or schedule that does not do its work: since when (seconds of the epoch) and how it shows."""
 
     kind: str
@@ -65,108 +45,119 @@ class _Trouble:
     page: str
 
 
-def _watch(settings: Settings) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=WATCH,
-        description=f"Sends one message to CREDIT_ALERT_URLS when another sensor has failed or could not reach a "
-        f"service {_STREAK} times in a row, has not ticked for long, or when a schedule has failed; one when it works "
-        "again. It cannot tell that no sensor ticks at all: watch the daemon from outside.",
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=60,
-    )
-    def sensor_watch(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
-        services = _services(notifier)
-        if not services:
-            context.update_cursor("{}")
-            return dg.SkipReason(_NOBODY)
-        deadline = time.monotonic() + _TICK_SECONDS
-        state, now = _state(context), time.time()
+@dataclass(frozen=True)
+class _Watched:
+    """A sensor or schedule that is switched on, with its newest finished ticks, newest first."""
+
+    name: str
+    kind: str
+    ticks: Sequence[InstigatorTick]
+    needed: int
+    """So many failed ticks in a row are a trouble."""
+    last_tick: float
+    silent_seconds: float | None
+    """So long without a tick is a trouble; None where nothing says when it has to tick."""
+    page: str
+
+
+def watch_sensor(settings: Settings) -> dg.SensorDefinition:
+    """One message for what came into trouble in a tick, one for what came out of it."""
+
+    def watch(tick: Tick) -> tuple[dict[str, Any], str]:
+        state, now = tick.state, time.time()
         seen, number = float(state.get("seen", now)), int(state.get("number", 0))
         # What stood still together with this sensor gets its time to start.
         awake = float(state.get("awake", now)) if now - seen < _GAP_SECONDS else now
-        known = {name: _Trouble(**trouble) for name, trouble in state.get("troubles", {}).items()}
-        troubles, running = _look(context, settings.dagster_url, known, awake, now)
+        known = {name: Trouble(**trouble) for name, trouble in state.get("troubles", {}).items()}
+        watched = list(_watched(tick.context, settings.dagster_url, now))
+        troubles = {one.name: trouble for one in watched if (trouble := _trouble(one, known.get(one.name), awake, now))}
         messages = [
             *([_gap_message(seen, now)] if now - seen > _DOWN_SECONDS else []),
-            *_trouble_messages(known, troubles, running),
+            *_trouble_messages(known, troubles, {one.name for one in watched}),
         ]
-        places = _places(state.get("at"), services, number)
         unsent = [Notice(position, Message(**message)) for position, message in state.get("unsent", [])]
         unsent += [Notice(number + n, message) for n, message in enumerate(messages, 1)]
-        delivery = _deliver(
-            services, places, lambda position: [notice for notice in unsent if notice.position > position], deadline
+        delivery = deliver(
+            tick,
+            places(state.get("at"), tick.services, number),
+            lambda position: [notice for notice in unsent if notice.position > position],
         )
-        told = min(place.position for place in delivery.places.values())
-        left = [notice for notice in unsent if notice.position > told][-_UNSENT_KEPT:]
-        context.update_cursor(
-            json.dumps(
-                {
-                    "at": delivery.places,
-                    "number": number + len(messages),
-                    "unsent": [(notice.position, vars(notice.message)) for notice in left],
-                    "troubles": {name: vars(trouble) for name, trouble in troubles.items()},
-                    "seen": now,
-                    "awake": awake,
-                },
-                sort_keys=True,
-            )
-        )
-        return dg.SkipReason(f"{len(running)} watched, {len(troubles)} in trouble; {delivery.summary()}")
+        served = min(place.position for place in delivery.places.values())
+        left = [notice for notice in unsent if notice.position > served][-_UNSENT_KEPT:]
+        kept = {
+            "at": delivery.places,
+            "number": number + len(messages),
+            "unsent": [(notice.position, vars(notice.message)) for notice in left],
+            "troubles": {name: vars(trouble) for name, trouble in troubles.items()},
+            "seen": now,
+            "awake": awake,
+        }
+        return kept, f"{len(watched)} watched, {len(troubles)} in trouble; {delivery.summary()}"
 
-    return sensor_watch
+    return sending_sensor(
+        WATCH,
+        f"Sends one message to CREDIT_ALERT_URLS when another sensor has failed or could not reach a "
+        f"service {_STREAK} times in a row, has not ticked for long, or when a schedule has failed; one when it works "
+        "again. It cannot tell that no sensor ticks at all: watch the daemon from outside.",
+        60,
+        watch,
+    )
 
 
-def _look(
-    context: dg.SensorEvaluationContext, dagster_url: str, known: Mapping[str, _Trouble], awake: float, now: float
-) -> tuple[dict[str, _Trouble], set[str]]:
-    """Who is in trouble, and who is switched on. A few ticks of each are read, however many there are."""
-    from credit_assets.instance.dagster_internals import InstigatorStatus, TickStatus
+def _watched(context: dg.SensorEvaluationContext, dagster_url: str, now: float) -> Iterator[_Watched]:
+    """All others that are switched on. A few ticks of each are read, however many there are."""
+    from credit_assets.instance.dagster_internals import TickStatus
 
     finished = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
-    RUNNING, DECLARED = InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE
+
+    def newest(state: InstigatorState, since: float, limit: int) -> Sequence[InstigatorTick]:
+        return context.instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, after=since, limit=limit, statuses=finished
+        )
+
     repository = context.repository_def
     assert repository is not None
     # States outlive the code that made them: only what the code still defines is looked at.
-    every: list[Any] = [*repository.sensor_defs, *repository.schedule_defs]
-    defined = {one.name: one for one in every}
-    troubles: dict[str, _Trouble] = {}
-    running: set[str] = set()
+    every: list[dg.SensorDefinition | dg.ScheduleDefinition] = [*repository.sensor_defs, *repository.schedule_defs]
+    defined = {one.name: one for one in every if one.name != WATCH}
     for state in context.instance.all_instigator_state():
         place, definition = state.repository_selector, defined.get(state.instigator_name)
+        mine = (place.location_name, place.repository_name) == own_repository(context)
         data: Any = state.instigator_data
-        if (
-            definition is None
-            or data is None
-            or definition.name == WATCH
-            or (place.location_name, place.repository_name) != _here(context)
-            or not (
-                state.status is RUNNING or (state.status is DECLARED and definition.default_status.value == "RUNNING")
-            )
-        ):
+        if definition is None or data is None or not mine or not _is_on(state, definition):
             continue
-        name, kind = definition.name, state.instigator_type.value.lower()
-        running.add(name)
-        if kind == "sensor":
+        page = _page(dagster_url, state)
+        if isinstance(definition, dg.SensorDefinition):
             interval = definition.minimum_interval_seconds or 30
             # Ticks of the time before it was switched off and on again do not count. Those of days are not asked for:
             # Dagster sorts all that it is asked for before it takes the newest.
-            needed, since = _STREAK, max(data.last_sensor_start_timestamp or 0.0, now - max(3600.0, 10.0 * interval))
+            since = max(data.last_sensor_start_timestamp or 0.0, now - max(3600.0, 10.0 * interval))
+            last, silent = data.last_tick_start_timestamp or 0.0, max(_SILENT_SECONDS, 10.0 * interval)
+            yield _Watched(definition.name, "sensor", newest(state, since, _STREAK), _STREAK, last, silent, page)
         else:
-            # A schedule that fails once has missed its hour.
-            needed, since = 1, data.start_timestamp or 0.0
-        ticks = context.instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, after=since, limit=needed, statuses=finished
-        )
-        shown = _streak(ticks, needed)
-        if shown is None and kind == "sensor":
-            last = max(data.last_tick_start_timestamp or 0.0, awake)
-            if now - last > max(_SILENT_SECONDS, 10 * interval):
-                shown = last, "is switched on and does not tick"
-        if name in known and (shown or (ticks and _complaint(ticks[0]))):
-            troubles[name] = known[name]
-        elif shown:
-            troubles[name] = _Trouble(kind, *shown, _page(dagster_url, state, kind))
-    return troubles, running
+            ticks = newest(state, data.start_timestamp or 0.0, 1)
+            yield _Watched(definition.name, "schedule", ticks, 1, 0.0, None, page)
+
+
+def _is_on(state: InstigatorState, definition: dg.SensorDefinition | dg.ScheduleDefinition) -> bool:
+    from credit_assets.instance.dagster_internals import InstigatorStatus
+
+    declared = {dg.DefaultSensorStatus.RUNNING, dg.DefaultScheduleStatus.RUNNING}
+    if state.status is InstigatorStatus.DECLARED_IN_CODE:
+        return definition.default_status in declared
+    return state.status is InstigatorStatus.RUNNING
+
+
+def _trouble(watched: _Watched, known: Trouble | None, awake: float, now: float) -> Trouble | None:
+    """What is wrong with one; a trouble that is known lasts until a tick is well."""
+    wrong = _streak(watched.ticks, watched.needed)
+    if wrong is None and watched.silent_seconds is not None:
+        last = max(watched.last_tick, awake)
+        if now - last > watched.silent_seconds:
+            wrong = last, "is switched on and does not tick"
+    if known and (wrong or (watched.ticks and _complaint(watched.ticks[0]))):
+        return known
+    return Trouble(watched.kind, *wrong, watched.page) if wrong else None
 
 
 def _streak(ticks: Sequence[InstigatorTick], needed: int) -> tuple[float, str] | None:
@@ -180,15 +171,18 @@ def _streak(ticks: Sequence[InstigatorTick], needed: int) -> tuple[float, str] |
 
 def _complaint(tick: InstigatorTick) -> str:
     """What was wrong with a tick, without any word of a foreign error; empty where nothing was."""
-    if tick.status.value == "FAILURE":
+    from credit_assets.instance.dagster_internals import TickStatus
+
+    if tick.status is TickStatus.FAILURE:
         problem = step_problem("", tick.error)
         return f"failed: {problem.line or f'{problem.error} (its message stands in the tick only)'}"
-    said = tick.skip_reason or ""
-    # What comes after the colon is what a service or its library answered.
-    return one_line(said.partition(":")[0]) if said.startswith("cannot reach") else ""
+    unreachable = Unreachable.of(tick.skip_reason)
+    # Not why: that is what a service or its library answered.
+    return f"cannot reach {one_line(unreachable.service)}" if unreachable else ""
 
 
-def _page(dagster_url: str, state: InstigatorState, kind: str) -> str:
+def _page(dagster_url: str, state: InstigatorState) -> str:
+    kind = state.instigator_type.value.lower()
     place = state.repository_selector
     location = quote(place.location_name, safe="")
     # Dagster's UI leaves out the name that it gives to the only repository of a code location.
@@ -196,9 +190,7 @@ def _page(dagster_url: str, state: InstigatorState, kind: str) -> str:
     return f"{dagster_url.rstrip('/')}/locations/{folder}/{kind}s/{quote(state.instigator_name, safe='')}"
 
 
-def _trouble_messages(
-    before: Mapping[str, _Trouble], after: Mapping[str, _Trouble], running: set[str]
-) -> list[Message]:
+def _trouble_messages(before: Mapping[str, Trouble], after: Mapping[str, Trouble], running: set[str]) -> list[Message]:
     """One message for all that came into trouble in this tick (a server that is away takes several along), one for all
     that came out of it. Who was switched off meanwhile is not mentioned: somebody did that.
     """
@@ -206,29 +198,24 @@ def _trouble_messages(
     well = {name: trouble for name, trouble in before.items() if name not in after and name in running}
     messages = []
     if new:
-        lines = [f"- {name} {t.what}, since {_at(t.since)}\n  {t.page}" for name, t in sorted(new.items())]
+        lines = [f"- {name} {t.what}, since {utc(t.since)}\n  {t.page}" for name, t in sorted(new.items())]
         hint = "Do: see the last ticks on its page; `credit-assets doctor` says which service does not answer."
-        messages.append(Message(_title(f"{_names(new)} in trouble"), "\n".join([*lines, hint]), "failure"))
+        messages.append(Message.of(f"{_names(new)} in trouble", [*lines, hint], "failure"))
     if well:
-        lines = [f"- {name}: in trouble since {_at(t.since)}\n  {t.page}" for name, t in sorted(well.items())]
-        messages.append(
-            Message(
-                _title(f"{_names(well)} {'works' if len(well) == 1 else 'work'} again"), "\n".join(lines), "success"
-            )
-        )
+        lines = [f"- {name}: in trouble since {utc(t.since)}\n  {t.page}" for name, t in sorted(well.items())]
+        messages.append(Message.of(f"{_names(well)} {'works' if len(well) == 1 else 'work'} again", lines, "success"))
     return messages
 
 
 def _gap_message(last: float, now: float) -> Message:
-    return Message(
-        _title("sensors were not watched"),
-        f"{WATCH} did not tick from {_at(last)} to {_at(now)}: the Dagster daemon was down or the code location did "
-        "not load. What happened meanwhile is told now; the triggers go on where they stood.",
-        "warning",
+    line = (
+        f"{WATCH} did not tick from {utc(last)} to {utc(now)}: the Dagster daemon was down or the code location did "
+        "not load. What happened meanwhile is told now; the triggers go on where they stood."
     )
+    return Message.of("sensors were not watched", [line], "warning")
 
 
-def _names(troubles: Mapping[str, _Trouble]) -> str:
+def _names(troubles: Mapping[str, Trouble]) -> str:
     kinds = {trouble.kind for trouble in troubles.values()}
     if len(troubles) == 1:
         return f"{kinds.pop()} {next(iter(troubles))}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import json
 import logging
 import pickle
@@ -12,75 +10,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.notify.notifier import Notifier
+from credit_assets_tests.support.mail import Relay, mail_url, text_of
 from credit_assets_tests.support.ports import free_port
 
 SECRET = "s3cr3tT0ken"
 
 
-class Inbox:
-    """Accepts mail for example.org; refuses the first `busy` messages with a temporary error."""
-
-    def __init__(self, busy: int = 0) -> None:
-        self.messages: list[EmailMessage] = []
-        self.recipients: list[list[str]] = []
-        self.busy = busy
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: Any, session: Any, envelope: Any, address: str, options: Any
-    ) -> str:
-        if not address.endswith("@example.org"):
-            return "550 no such user here"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        if self.busy:
-            self.busy -= 1
-            return "451 try again later"
-        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        self.recipients.append(list(envelope.rcpt_tos))
-        return "250 OK"
-
-
 @pytest.fixture
-def inbox() -> Iterator[tuple[Inbox, int]]:
-    handler = Inbox()
-    server = Controller(handler, hostname="127.0.0.1", port=free_port())
-    server.start()
-    yield handler, server.port
-    server.stop()
+def relay() -> Iterator[Relay]:
+    with Relay(refuses=lambda address: not address.endswith("@example.org")) as relay:
+        yield relay
 
 
-def mail(port: int, to: str = "risk@example.org") -> str:
-    return f"mailto://127.0.0.1:{port}?from=credit@example.org&to={to}"
-
-
-def text(message: EmailMessage) -> str:
-    part = message.get_body(("plain",))
-    assert part is not None
-    return part.get_content()
-
-
-def test_mail_arrives_without_tls_and_without_login(inbox: tuple[Inbox, int]) -> None:
-    received, port = inbox
-    notifier = Notifier((mail(port, "risk@example.org,ops@example.org"),))
+def test_mail_arrives_without_tls_and_without_login(relay: Relay) -> None:
+    notifier = Notifier((relay.url("risk@example.org,ops@example.org"),))
     assert notifier.send("Run failed", "Step xgboost_candidate:\ntoo few outcomes\nZürich", "failure") is True
-    assert sorted(to for tos in received.recipients for to in tos) == ["ops@example.org", "risk@example.org"]
-    message = received.messages[0]
+    assert sorted(to for tos in relay.inbox.recipients for to in tos) == ["ops@example.org", "risk@example.org"]
+    message = relay.inbox.messages[0]
     assert "Run failed" in message["Subject"]
     assert "credit@example.org" in message["From"]
     assert message.get_content_type() == "text/plain"
-    assert "Step xgboost_candidate:\ntoo few outcomes" in text(message).replace("\r\n", "\n")
-    assert "Zürich" in text(message)
+    assert "Step xgboost_candidate:\ntoo few outcomes" in text_of(message).replace("\r\n", "\n")
+    assert "Zürich" in text_of(message)
 
 
 def test_without_urls_nothing_is_sent_and_the_return_says_so() -> None:
@@ -93,35 +51,32 @@ def test_without_urls_nothing_is_sent_and_the_return_says_so() -> None:
 def test_a_server_that_is_down_is_named() -> None:
     port = free_port()
     with pytest.raises(TransientError, match=rf"1 of 1 .*mailto://127\.0\.0\.1:{port} .*onnection") as caught:
-        Notifier((mail(port),), attempts=1).send("title", "body", "failure")
+        Notifier((mail_url(port),), attempts=1).send("title", "body", "failure")
     assert "doctor" in str(caught.value)
 
 
-def test_a_refused_recipient_is_a_failure_and_the_other_services_have_the_message(inbox: tuple[Inbox, int]) -> None:
-    received, port = inbox
-    notifier = Notifier((mail(port, "nobody@elsewhere.net"), mail(port)), attempts=1)
+def test_a_refused_recipient_is_a_failure_and_the_other_services_have_the_message(relay: Relay) -> None:
+    notifier = Notifier((relay.url("nobody@elsewhere.net"), relay.url()), attempts=1)
     with pytest.raises(TransientError, match="1 of 2") as caught:
         notifier.send("title", "body", "warning")
-    assert received.recipients == [["risk@example.org"]]
+    assert relay.inbox.recipients == [["risk@example.org"]]
     assert "elsewhere" not in str(caught.value)
 
 
-def test_a_server_that_is_busy_is_tried_again_and_nobody_gets_it_twice(inbox: tuple[Inbox, int]) -> None:
-    received, port = inbox
-    received.busy = 1
-    assert Notifier((mail(port, "risk@example.org,ops@example.org"),)).send("title", "body", "info") is True
-    assert sorted(to for tos in received.recipients for to in tos) == ["ops@example.org", "risk@example.org"]
+def test_a_server_that_is_busy_is_tried_again_and_nobody_gets_it_twice(relay: Relay) -> None:
+    relay.inbox.busy = 1
+    assert Notifier((relay.url("risk@example.org,ops@example.org"),)).send("title", "body", "info") is True
+    assert sorted(to for tos in relay.inbox.recipients for to in tos) == ["ops@example.org", "risk@example.org"]
 
 
-def test_a_server_that_never_answers_does_not_hold_up_the_sender(inbox: tuple[Inbox, int]) -> None:
-    received, port = inbox
+def test_a_server_that_never_answers_does_not_hold_up_the_sender(relay: Relay) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        notifier = Notifier((mail(mute.getsockname()[1]), mail(port)), attempts=1, connect_seconds=1)
+        notifier = Notifier((mail_url(mute.getsockname()[1]), relay.url()), attempts=1, connect_seconds=1)
         with pytest.raises(TransientError, match="1 of 2"):
             notifier.send("title", "body", "failure")
-    assert len(received.messages) == 1
+    assert len(relay.inbox.messages) == 1
 
 
 def test_a_webhook_gets_the_message_and_its_refusal_shows_no_secret() -> None:
@@ -164,7 +119,7 @@ def test_a_webhook_gets_the_message_and_its_refusal_shows_no_secret() -> None:
 def test_a_bad_url_is_named_by_scheme_only(
     url: str, shown: str, why: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    notifier = Notifier((mail(25), url))
+    notifier = Notifier((mail_url(25), url))
     for attempt in (notifier.check, lambda: notifier.send("title", "body", "info")):
         with caplog.at_level(logging.DEBUG), pytest.raises(PermanentError, match="2 of 2") as caught:
             attempt()
@@ -189,10 +144,9 @@ def test_secrets_stay_out_of_everything_shown() -> None:
     assert SECRET not in repr(notifier)
 
 
-def test_a_check_sends_nothing(inbox: tuple[Inbox, int]) -> None:
-    received, port = inbox
-    assert Notifier((mail(port),)).check() == (f"mailto://127.0.0.1:{port}",)
-    assert received.messages == []
+def test_a_check_sends_nothing(relay: Relay) -> None:
+    assert Notifier((relay.url(),)).check() == (f"mailto://127.0.0.1:{relay.port}",)
+    assert relay.inbox.messages == []
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -201,7 +155,7 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 def test_it_travels_to_another_process() -> None:
-    notifier = pickle.loads(pickle.dumps(Notifier((mail(25),))))
+    notifier = pickle.loads(pickle.dumps(Notifier((mail_url(25),))))
     assert notifier.describe() == ("mailto://127.0.0.1:25",)
 
 

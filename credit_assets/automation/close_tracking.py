@@ -1,0 +1,39 @@
+"""Sensors that close in MLflow what a Dagster run left open.
+
+Belongs here: when a run has ended. Does not belong here: how MLflow runs are ended (`credit_assets.tracking`).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from credit_assets.tracking.runs import Tracking
+
+
+def tracking_close_sensors() -> list[dg.SensorDefinition]:
+    """One sensor per final status: each ends the MLflow runs that a Dagster run has left open.
+
+    They look at every run of the instance, since `credit-assets replay` starts runs that belong to no code location.
+    A run without an MLflow run costs one look.
+    """
+    return [
+        _tracking_close_sensor(status)
+        for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    ]
+
+
+def _tracking_close_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=status,
+        name=f"close_tracking_{status.value.lower()}",
+        description=f"Ends the MLflow runs of Dagster runs that ended as {status.value}.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        monitor_all_code_locations=True,
+    )
+    def close_tracking(context: dg.RunStatusSensorContext, tracking: dg.ResourceParam[Tracking]) -> None:
+        tracking.close_run(context.dagster_run.run_id, status.value)
+
+    return close_tracking
+
+
