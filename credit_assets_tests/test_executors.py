@@ -19,7 +19,7 @@ from credit_assets.executors import health
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings, variable
 from credit_assets.stages import DAILY
-from credit_assets_tests.assets.test_pipeline import END, SMALL, START, fast_forward, write_book
+from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import Server
 from credit_assets_tests.support.synthetic import canonical_book
 

@@ -14,24 +14,20 @@ import pytest
 
 from credit_assets.assets.drift import assets, drift_records, feature_table, points_of
 from credit_assets.failures import PermanentError
-from credit_assets.instance.home import instance_of
 from credit_assets.ml.evidence.drift import REFERENCE_FILE
 from credit_assets.partitions import daily_partitions
-from credit_assets.settings import load_settings
 from credit_assets.storage.store import Store
-from credit_assets_tests.assets.test_pipeline import SMALL, House, build_house, fast_forward, write_book
-from credit_assets_tests.support.synthetic import canonical_book
+from credit_assets_tests.support.houses import END, START, House, book, copied_home, open_house, write_book
 
 pytestmark = pytest.mark.slow
 
-START, END, TRAINED = date(2024, 1, 1), date(2024, 4, 30), date(2024, 3, 31)
 # The day on which the applicants become other people.
 BREAK = date(2024, 4, 12)
 
 
 def shifted_book() -> tuple[Any, Any]:
-    """About 50 loans a day; from BREAK on three inquiries more, half the limits unknown and a purpose never seen."""
-    applications, outcomes = fast_forward(canonical_book(6_000, START, END, seed=7))
+    """From BREAK on three inquiries more, half the limits unknown and a purpose never seen."""
+    applications, outcomes = book()
     after = pd.to_datetime(applications["application_date"]) >= pd.Timestamp(BREAK)
     applications.loc[after, "inquiries_6m"] += 3
     applications.loc[after & (applications.index % 2 == 0), "credit_limit"] = None
@@ -40,16 +36,12 @@ def shifted_book() -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    settings = load_settings(home=tmp_path_factory.mktemp("house"), variants="lightgbm", **SMALL)
-    write_book(settings, *shifted_book())
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DAGSTER_HOME", str(settings.dagster_dir))
-        with instance_of(settings) as instance:
-            house = build_house(settings, instance)
-            report = house.replay.run(START, END, "month-end", train_from=TRAINED)
-            assert [training.promoted for training in report.trainings][:1] == [True]
-            yield house
+def house(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with open_house(copied_home(trained_home, tmp_path_factory.mktemp("drift"))) as house:
+        write_book(house.settings, *shifted_book())
+        house.replay.backfill(BREAK, END, ("raw_loan_data", "processed_features"), again=True)
+        house.replay.backfill(START, END, ("loan_scores",))
+        yield house
 
 
 def report(house: House, first: date, last: date | None = None, **overrides: Any) -> dict[str, Any]:

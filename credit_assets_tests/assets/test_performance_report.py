@@ -16,17 +16,14 @@ import pytest
 
 from credit_assets.assets.performance import draw, measures_table, performance_records, summary
 from credit_assets.failures import PermanentError
-from credit_assets.instance.home import instance_of
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.performance import estimate, observed_over_expected
-from credit_assets.settings import load_settings
 from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
-from credit_assets_tests.assets.test_pipeline import SMALL, House, build_house, fast_forward, write_book
-from credit_assets_tests.support.synthetic import canonical_book
+from credit_assets_tests.support.houses import LAST as END
+from credit_assets_tests.support.houses import START, House, copied_home, open_house
 
-START, END = date(2024, 1, 1), date(2024, 6, 30)
 FIRST, SECOND = date(2024, 3, 16), date(2024, 5, 11)
 """First days of the two champions."""
 W, C, MIN_BADS = 30, 20, 10
@@ -87,28 +84,20 @@ def between(first: date, last: date) -> list[date]:
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
-    """8,000 loans; version 1 in force from 16 March, version 2 from 11 May, scored and reported to the end of June."""
-    patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp("performance")
-    patch.setenv("DAGSTER_HOME", str(home / "dagster"))
-    settings = load_settings(
-        home=home, **SMALL, variants="lightgbm", performance_cohort_days=C, performance_min_bads=MIN_BADS
-    )
-    write_book(settings, *fast_forward(canonical_book(8_000, START, END, seed=7)))
-    with instance_of(settings) as instance:
-        house = build_house(settings, instance)
-        first = house.replay.run(START, FIRST - timedelta(1), "last").trainings[0]
+def book(ingested_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Book]:
+    """Version 1 in force from 16 March, version 2 from 11 May, scored and reported to the end of June."""
+    home = copied_home(ingested_home, tmp_path_factory.mktemp("performance"))
+    with open_house(home, variants="lightgbm", performance_cohort_days=C, performance_min_bads=MIN_BADS) as house:
+        first = house.train(FIRST - timedelta(1))
         assert (first.status, first.promoted, first.version) == ("registered", True, "1"), first.reason
         # As of an older day: registered, and no champion by itself.
         assert house.train(date(2024, 3, 10)).version == "2"
         registry = house.replay.registry
         registry.move_alias("champion", "2", effective_from=SECOND, reason="try", by="a validator")
-        house.replay.run(START, END, "none")
+        house.replay.backfill(START, END, ("loan_scores",), again=True)
         found = Book(house, house.replay.store, registry)
         found.materialize(START, END)
         yield found
-    patch.undo()
 
 
 def by_hand(book: Book, day: date) -> pd.DataFrame:

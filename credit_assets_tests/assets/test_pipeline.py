@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,108 +13,35 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.cli.models import ask, models_record
-from credit_assets.cli.replay import BACKFILLED, Replay, failures, ranges, training_days
+from credit_assets.cli.replay import BACKFILLED, failures, ranges, training_days
 from credit_assets.failures import PermanentError
-from credit_assets.instance.home import instance_of
 from credit_assets.ledger.deployment import ACTOR
-from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.data.schemas import applications_schema, outcomes_schema
-from credit_assets.ml.data.values import as_table
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
-from credit_assets.settings import Settings, load_settings
-from credit_assets.warehouse import open_warehouse
-from credit_assets_tests.support.synthetic import canonical_book, give_me_some_credit_book
-
-START, END = date(2024, 1, 1), date(2024, 4, 30)
-# A window of 30 days and small trees: every stage runs as it does in production, in seconds.
-SMALL: dict[str, Any] = {
-    "start_date": START,
-    "performance_window_days": 30,
-    "lookback_days": 60,
-    "max_rounds": 60,
-    "early_stopping_rounds": 10,
-    "variant_params": {
-        "xgboost": {"learning_rate": 0.1, "max_depth": 3},
-        "lightgbm": {"num_leaves": 7},
-        "catboost": {"depth": 3, "learning_rate": 0.1},
-    },
-    "max_ece": 0.2,
-    "min_auc": 0.52,
-    "retries": 0,
-}
-
-
-@dataclass
-class House:
-    settings: Settings
-    instance: dg.DagsterInstance
-    replay: Replay
-
-    def train(self, day: date, **more: Any) -> Any:
-        return self.replay.run(day, day, "last", **more).trainings[0]
-
-    def hashes(self) -> dict[str, str]:
-        root = Path(self.settings.store)
-        return {
-            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*"))
-            if path.is_file()
-        }
-
-    def versions(self) -> list[str]:
-        return [version["version"] for version in models_record(self.settings)["versions"]]
-
-
-def write_book(settings: Settings, applications: Any, outcomes: Any) -> None:
-    portfolio = settings.portfolio_contract
-    warehouse = open_warehouse(settings.warehouse)
-    settings.home_dir.mkdir(parents=True, exist_ok=True)
-    warehouse.create_tables(portfolio)
-    warehouse.write(
-        portfolio,
-        as_table(applications, applications_schema(portfolio)),
-        as_table(outcomes, outcomes_schema(portfolio)),
-    )
-
-
-def fast_forward(book: tuple[Any, Any], portfolio: Any = None) -> tuple[Any, Any]:
-    """The book with outcomes that become known twelve times as fast, so that a window of 30 days stands for a year."""
-    import pandas as pd
-
-    contract = load_portfolio(portfolio)
-    applications, outcomes = book
-    names = contract.outcomes
-    applied = outcomes[names.id].map(applications.set_index(contract.id_column)[contract.date_column])
-    delay = (pd.to_datetime(outcomes[names.date]) - pd.to_datetime(applied)) // 12
-    known = (pd.to_datetime(applied) + delay).dt.normalize()
-    return applications, outcomes.assign(**{names.date: known})
-
-
-def build_house(settings: Settings, instance: dg.DagsterInstance) -> House:
-    return House(settings, instance, Replay(settings, instance))
+from credit_assets.settings import load_settings
+from credit_assets_tests.support.houses import (
+    END,
+    SMALL,
+    START,
+    TRAINED,
+    House,
+    copied_home,
+    fast_forward,
+    open_house,
+    write_book,
+)
+from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A book of 6,000 loans, ingested, with one model trained as of 31 March."""
-    home = tmp_path_factory.mktemp("house")
-    settings = load_settings(home=home, **SMALL)
-    write_book(settings, *fast_forward(canonical_book(6_000, START, END, seed=7)))
-    before = os.environ.get("DAGSTER_HOME")
-    with instance_of(settings) as instance:
-        house = build_house(settings, instance)
-        house.report = house.replay.run(START, END, "none")  # type: ignore[attr-defined]
-        house.first = house.train(date(2024, 3, 31))  # type: ignore[attr-defined]
+def house(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with open_house(copied_home(trained_home, tmp_path_factory.mktemp("house"))) as house:
         yield house
-    os.environ.pop("DAGSTER_HOME", None)
-    if before:
-        os.environ["DAGSTER_HOME"] = before
 
 
 @pytest.mark.slow
 def test_the_first_model_is_registered_promoted_and_scores_from_the_next_day(house: House) -> None:
-    first = house.first  # type: ignore[attr-defined]
+    first = house.train(TRAINED)
     assert (first.status, first.promoted, first.version) == ("registered", True, "1"), first.reason
     assert 0.55 < first.metrics["auc"] < 0.95
     house.replay.run(START, END, "none")
@@ -144,7 +69,7 @@ def test_the_same_again_changes_nothing(house: House) -> None:
 
 @pytest.mark.slow
 def test_a_later_model_needs_the_improvement_and_an_older_one_never_takes_the_alias(house: House) -> None:
-    later = rebuilt(house, min_improvement=0.5).train(date(2024, 4, 15))
+    later = house.rebuilt(min_improvement=0.5).train(date(2024, 4, 15))
     assert later.status == "rejected"
     assert "0.5" in later.reason
     older = house.train(date(2024, 3, 20))
@@ -223,64 +148,50 @@ def test_a_replay_asks_for_days_that_exist(house: House) -> None:
 
 @pytest.fixture
 def own_house(tmp_path: Path) -> Iterator[Any]:
-    opened: list[Any] = []
+    """Opens a house of these loans."""
+    with ExitStack() as stack:
 
-    def build(applications: Any, outcomes: Any, **overrides: Any) -> House:
-        settings = load_settings(home=tmp_path / "home", **{**SMALL, **overrides})
-        write_book(settings, applications, outcomes)
-        context = instance_of(settings)
-        opened.append(context)
-        return build_house(settings, context.__enter__())
+        def build(applications: Any, outcomes: Any, **overrides: Any) -> House:
+            write_book(load_settings(home=tmp_path / "own", **{**SMALL, **overrides}), applications, outcomes)
+            return stack.enter_context(open_house(tmp_path / "own", **overrides))
 
-    yield build
-    for context in opened:
-        context.__exit__(None, None, None)
-
-
-def rebuilt(house: House, **overrides: Any) -> House:
-    """The same home with other settings, as after a new deployment."""
-    return build_house(load_settings(home=house.settings.home, **{**SMALL, **overrides}), house.instance)
+        yield build
 
 
 @pytest.mark.slow
-def test_a_replay_decides_trials_on_the_day_on_which_they_end(own_house: Any) -> None:
+def test_a_replay_decides_trials_on_the_day_on_which_they_end(ingested_home: Path, tmp_path: Path) -> None:
     trial = {"shadow_days": 5, "shadow_min_loans": 50, "shadow_min_correlation": -1, "shadow_max_psi": 100}
-    house = own_house(
-        *fast_forward(canonical_book(4_000, START, END, seed=7)),
-        **trial,
-        promotion="shadow",
-        variants=("lightgbm",),
-        refresh_margin=0.49,
-    )
-    # A refresh with a wide margin passes whatever its AUC is.
-    for day in ("2024-04-15", "2024-04-30"):
-        house.replay.definitions.resources["claims"].claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
-    report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
-    assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
-    registry = house.replay.registry
-    assert registry.history("champion") == (
-        ("1", date(2024, 4, 1), date(2024, 4, 20)),
-        ("2", date(2024, 4, 21), None),
-    )
-    assert registry.history("shadow") == (
-        ("2", date(2024, 4, 16), date(2024, 4, 20)),
-        ("3", date(2024, 5, 1), None),
-    )
-    days = ["2024-04-15", "2024-04-20", "2024-04-21"]
-    scores = house.replay.store.read_partitions("loan_scores", days).to_pandas()
-    by_day = scores.groupby(scores["application_date"].astype(str))[["model_version", "other_version"]].agg(
-        lambda column: set(column)
-    )
-    assert by_day.to_dict("index") == {
-        "2024-04-15": {"model_version": {"1"}, "other_version": {None}},
-        "2024-04-20": {"model_version": {"1"}, "other_version": {"2"}},
-        "2024-04-21": {"model_version": {"2"}, "other_version": {None}},
-    }
-    moved = house.instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
-    assert moved.asset_materialization.metadata["reason"].value.startswith("promote: ")
-    files = house.hashes()
-    assert house.replay.run(START, END, "15", train_from=date(2024, 3, 31)).runs == 0
-    assert house.hashes() == files
+    more = {**trial, "promotion": "shadow", "variants": ("lightgbm",), "refresh_margin": 0.49}
+    with open_house(copied_home(ingested_home, tmp_path / "own"), **more) as house:
+        # A refresh with a wide margin passes whatever its AUC is.
+        for day in ("2024-04-15", "2024-04-30"):
+            house.replay.definitions.resources["claims"].claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
+        report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
+        assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
+        registry = house.replay.registry
+        assert registry.history("champion") == (
+            ("1", date(2024, 4, 1), date(2024, 4, 20)),
+            ("2", date(2024, 4, 21), None),
+        )
+        assert registry.history("shadow") == (
+            ("2", date(2024, 4, 16), date(2024, 4, 20)),
+            ("3", date(2024, 5, 1), None),
+        )
+        days = ["2024-04-15", "2024-04-20", "2024-04-21"]
+        scores = house.replay.store.read_partitions("loan_scores", days).to_pandas()
+        by_day = scores.groupby(scores["application_date"].astype(str))[["model_version", "other_version"]].agg(
+            lambda column: set(column)
+        )
+        assert by_day.to_dict("index") == {
+            "2024-04-15": {"model_version": {"1"}, "other_version": {None}},
+            "2024-04-20": {"model_version": {"1"}, "other_version": {"2"}},
+            "2024-04-21": {"model_version": {"2"}, "other_version": {None}},
+        }
+        moved = house.instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))
+        assert moved.asset_materialization.metadata["reason"].value.startswith("promote: ")
+        files = house.hashes()
+        assert house.replay.run(START, END, "15", train_from=date(2024, 3, 31)).runs == 0
+        assert house.hashes() == files
 
 
 @pytest.mark.slow
@@ -339,19 +250,18 @@ class BrokenVariant(LightGBMVariant):
 
 @pytest.mark.slow
 def test_a_variant_that_fails_fails_the_run_with_its_name_or_lets_the_others_go_on(
-    own_house: Any, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = own_house(*fast_forward(canonical_book(6_000, START, END, seed=7)))
-    house.replay.run(START, date(2024, 3, 31), "none")
+    day = date(2024, 3, 28)
     # Adding a variant is one entry; nothing else knows it.
     monkeypatch.setitem(VARIANTS, "broken", BrokenVariant())
-    broken = rebuilt(house, variants="xgboost,broken")
+    broken = house.rebuilt(variants="xgboost,broken")
     with pytest.raises(PermanentError, match=r"broken_candidate: variant broken failed: .* no split found"):
-        broken.train(date(2024, 3, 31))
-    tolerant = rebuilt(house, variants="xgboost,broken", on_variant_failure="continue")
-    outcome = tolerant.train(date(2024, 3, 31))
+        broken.train(day)
+    tolerant = house.rebuilt(variants="xgboost,broken", on_variant_failure="continue")
+    outcome = tolerant.train(day)
     assert outcome.status == "registered"
-    record = tolerant.replay.store.read_record(tolerant.replay.store.path("trained_model", "2024-03-31.json"))
+    record = tolerant.replay.store.read_record(tolerant.replay.store.path("trained_model", f"{day}.json"))
     assert record["failed_variants"] == ["broken"]
 
 
@@ -375,8 +285,8 @@ def test_replaying_an_old_day_after_the_world_has_moved_on_gives_identical_bytes
 
 
 @pytest.mark.slow
-def test_another_lender_needs_only_a_portfolio_file(tmp_path: Path, own_house: Any) -> None:
-    portfolio = Path(__file__).parents[1] / "data" / "give_me_some_credit.yaml"
+def test_another_lender_needs_only_a_portfolio_file(own_house: Any) -> None:
+    portfolio = GIVE_ME_SOME_CREDIT
     house = own_house(
         *fast_forward(give_me_some_credit_book(6_000, START, END, seed=5), portfolio), portfolio=portfolio
     )
@@ -414,35 +324,31 @@ def test_ranges_split_at_gaps_and_at_the_longest() -> None:
     assert list(ranges([], longest=3)) == []
 
 
-def test_a_backfill_makes_what_is_missing_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
-    settings = load_settings(home=tmp_path / "home", **{**SMALL, "days_per_run": 4})
+def test_a_backfill_makes_what_is_missing_and_trains_nothing(own_house: Any) -> None:
     last = date(2024, 1, 10)
-    write_book(settings, *canonical_book(300, START, last, seed=3))
-    with instance_of(settings) as instance:
-        house = House(settings, instance, Replay(settings, instance))
-        for assets, why in (
-            (("training_set", "loan_scores"), "training_set cannot be made for a range .* processed_features"),
-            (("nothing",), "nothing cannot be made"),
-            ((), "no asset cannot be made"),
-        ):
-            with pytest.raises(PermanentError, match=why):
-                house.replay.backfill(START, last, assets)
-        assert not Path(settings.store).exists()
-        report = house.replay.backfill(START, date(2024, 1, 9))
-        assert (report.runs, report.ingested, report.scored) == (3, 9, 9)
-        assert {run.tags["dagster/asset_partition_range_end"] for run in instance.get_runs()} == {
-            "2024-01-04",
-            "2024-01-08",
-            "2024-01-09",
-        }
-        before = house.hashes()
-        assert {name.split("/")[0] for name in before if name.endswith(".parquet")} == {*BACKFILLED}
-        assert house.replay.backfill(START, last).runs == 1
-        assert house.replay.backfill(START, last).runs == 0
-        assert house.replay.backfill(START, last, ("raw_loan_data",), again=True).runs == 3
-        after = house.hashes()
-        assert {name: after[name] for name in before if name.endswith(".parquet")} == {
-            name: digest for name, digest in before.items() if name.endswith(".parquet")
-        }
-        assert house.versions() == []
+    house = own_house(*canonical_book(300, START, last, seed=3), days_per_run=4)
+    for assets, why in (
+        (("training_set", "loan_scores"), "training_set cannot be made for a range .* processed_features"),
+        (("nothing",), "nothing cannot be made"),
+        ((), "no asset cannot be made"),
+    ):
+        with pytest.raises(PermanentError, match=why):
+            house.replay.backfill(START, last, assets)
+    assert not Path(house.settings.store).exists()
+    report = house.replay.backfill(START, date(2024, 1, 9))
+    assert (report.runs, report.ingested, report.scored) == (3, 9, 9)
+    assert {run.tags["dagster/asset_partition_range_end"] for run in house.instance.get_runs()} == {
+        "2024-01-04",
+        "2024-01-08",
+        "2024-01-09",
+    }
+    before = house.hashes()
+    assert {name.split("/")[0] for name in before if name.endswith(".parquet")} == {*BACKFILLED}
+    assert house.replay.backfill(START, last).runs == 1
+    assert house.replay.backfill(START, last).runs == 0
+    assert house.replay.backfill(START, last, ("raw_loan_data",), again=True).runs == 3
+    after = house.hashes()
+    assert {name: after[name] for name in before if name.endswith(".parquet")} == {
+        name: digest for name, digest in before.items() if name.endswith(".parquet")
+    }
+    assert house.versions() == []

@@ -2,128 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets import scoring, shadow
 from credit_assets.assets.scoring import Scored, decided
-from credit_assets.instance.home import instance_of
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.arms import assign
 from credit_assets.ml.learners.scorer import CreditScorer
-from credit_assets.partitions import daily_partitions
-from credit_assets.resources import build_resources
-from credit_assets.settings import Settings, load_settings
-from credit_assets_tests.assets.test_pipeline import SMALL, build_house, fast_forward, write_book
+from credit_assets_tests.support.houses import TRAINED, TRIAL, TrialHouse, copied_home, open_trial
+from credit_assets_tests.support.houses import TRIAL_END as END
 from credit_assets_tests.support.modelling import PORTFOLIO
-from credit_assets_tests.support.synthetic import canonical_book
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
-START, END = date(2024, 1, 1), date(2024, 5, 25)
-AS_OF, TRIAL = date(2024, 3, 31), date(2024, 4, 3)
-SETTINGS: dict[str, Any] = {
-    **SMALL,
-    "variants": "xgboost,lightgbm",
-    "promotion": "shadow",
-    "challenger_share": 0.3,
-    "shadow_days": 20,
-    "shadow_min_loans": 300,
-    "performance_min_bads": 10,
-    "performance_cohort_days": 20,
-}
-
-
-@dataclass
-class TrialHouse:
-    """Ingested loans; version 1, champion of 31 March; version 2, the other candidate of that day, on trial."""
-
-    settings: Settings
-    instance: dg.DagsterInstance
-    resources: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.resources = build_resources(self.settings)
-
-    def run(self, asset: str, first: date, last: date | None = None, **overrides: Any) -> dg.ExecuteInProcessResult:
-        """Materialize `loan_scores` or `shadow_report` of a day, or of a range in one step."""
-        settings = self.settings.model_copy(update=overrides)
-        partitions = daily_partitions(settings)
-        assets = [*scoring.assets(settings, partitions), *shadow.assets(settings, partitions)]
-        outside = dg.AssetSpec("processed_features", partitions_def=partitions).with_io_manager_key("parquet")
-        # A range as a backfill hands it over; of a single day too, so that both go the same way.
-        tags = {
-            "dagster/asset_partition_range_start": first.isoformat(),
-            "dagster/asset_partition_range_end": (last or first).isoformat(),
-        }
-        return dg.materialize(
-            [outside, *assets],
-            selection=[asset],
-            resources=self.resources,
-            instance=self.instance,
-            tags=tags,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-
-    def scores(self, first: date, last: date | None = None) -> pd.DataFrame:
-        return self.read("loan_scores", first, last)
-
-    def read(self, asset: str, first: date, last: date | None = None) -> pd.DataFrame:
-        days = [str(day.date()) for day in pd.date_range(first, last or first)]
-        return self.resources["store"].read_partitions(asset, days).to_pandas(date_as_object=False)
-
-    def bytes_of(self, asset: str) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(Path(self.settings.store, asset).iterdir())}
-
-    def metadata(self, asset: str, day: date) -> dict[str, Any]:
-        (event,) = self.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[day.isoformat()]), limit=1
-        ).records
-        assert event.asset_materialization is not None
-        return {key: value.value for key, value in event.asset_materialization.metadata.items()}
-
-
-def trial_house(home: Path) -> Iterator[TrialHouse]:
-    settings = load_settings(home=home, **SETTINGS)
-    write_book(settings, *fast_forward(canonical_book(7_000, START, END, seed=7)))
-    before = os.environ.get("DAGSTER_HOME")
-    with instance_of(settings) as instance:
-        built = build_house(settings, instance)
-        built.replay.run(START, END, "none")
-        outcome = built.train(AS_OF)
-        assert outcome.promoted, outcome.reason
-        house = TrialHouse(settings, instance)
-        registry, store = house.resources["registry"], house.resources["store"]
-        (other,) = {"xgboost", "lightgbm"} - {outcome.variant}
-        candidate = store.read_record(store.path(f"{other}_candidate", f"{AS_OF}.json"))
-        registry.register(
-            candidate["model_uri"],
-            run_id=candidate["run_id"],
-            fingerprint=candidate["fingerprint"],
-            as_of=date(2024, 4, 2),
-            tags={"variant": other},
-        )
-        registry.move_alias("shadow", "2", effective_from=TRIAL, reason="on trial", by="a test")
-        house.run("loan_scores", START, END)
-        yield house
-    os.environ.pop("DAGSTER_HOME", None)
-    if before:
-        os.environ["DAGSTER_HOME"] = before
-
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
-    yield from trial_house(tmp_path_factory.mktemp("scoring"))
+def house(trial_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
+    with open_trial(copied_home(trial_home, tmp_path_factory.mktemp("scoring"))) as house:
+        yield house
 
 
 # Without a house
@@ -176,7 +77,7 @@ def test_an_empty_day_has_no_arms() -> None:
 @pytest.mark.slow
 def test_both_models_score_the_same_applications_from_the_first_day_of_the_trial_on(house: TrialHouse) -> None:
     before, after = house.scores(date(2024, 4, 1), date(2024, 4, 2)), house.scores(TRIAL, END)
-    assert house.scores(AS_OF).empty
+    assert house.scores(TRAINED).empty
     assert set(before["model_version"]) == {"1"}
     assert before["other_version"].isna().all()
     features = house.read("processed_features", TRIAL, END)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,15 @@ from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.periods import Period
 from credit_assets.settings import load_settings
 from credit_assets.storage.claims import Claims
-from credit_assets_tests.assets.test_scoring import AS_OF, END, SETTINGS, TRIAL, TrialHouse, trial_house
+from credit_assets_tests.support.houses import (
+    TRAINED,
+    TRIAL,
+    TRIAL_SETTINGS,
+    TrialHouse,
+    copied_home,
+    open_trial,
+)
+from credit_assets_tests.support.houses import TRIAL_END as END
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -32,8 +41,8 @@ MAY = date(2024, 5, 20)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
-    for house in trial_house(tmp_path_factory.mktemp("shadow")):
+def house(trial_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
+    with open_trial(copied_home(trial_home, tmp_path_factory.mktemp("shadow"))) as house:
         house.run("shadow_report", date(2024, 3, 25), MAY)
         yield house
 
@@ -60,7 +69,7 @@ def sides(house: TrialHouse, first: date, last: date) -> pd.DataFrame:
 
 
 def version(number: str, *periods: tuple[date, date | None]) -> Version:
-    return Version(number, AS_OF, number, "xgboost", "", "", "", None, (), periods, {})  # type: ignore[arg-type]
+    return Version(number, TRAINED, number, "xgboost", "", "", "", None, (), periods, {})  # type: ignore[arg-type]
 
 
 D = date(2024, 1, 1)
@@ -118,10 +127,10 @@ def test_a_trial_is_two_models_and_days(on: int, expected: tuple[str, str, int, 
 )
 def test_a_former_trial_is_followed_as_it_matures(on: int, expected: tuple[int, int] | None) -> None:
     versions, periods = [version("1", (day(0), None))], [Period("2", day(10), day(20))]
-    found = followed_up(day(on), load_settings(**SETTINGS), versions, periods)
+    found = followed_up(day(on), load_settings(**TRIAL_SETTINGS), versions, periods)
     assert (found and (found.first, found.last)) == (expected and (day(expected[0]), day(expected[1])))
     running = [Period("2", day(10), None)]
-    assert followed_up(day(on), load_settings(**SETTINGS), versions, running) is None
+    assert followed_up(day(on), load_settings(**TRIAL_SETTINGS), versions, running) is None
 
 
 # Requests

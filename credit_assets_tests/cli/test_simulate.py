@@ -17,7 +17,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.settings import load_settings
 from credit_assets.storage.store import Store
-from credit_assets_tests.assets.test_pipeline import fast_forward, write_book
+from credit_assets_tests.support.houses import fast_forward, write_book
 
 BREAK = date(2024, 4, 12)
 START, END = date(2024, 3, 1), date(2024, 5, 12)

@@ -31,8 +31,8 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY
-from credit_assets_tests.assets.test_pipeline import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support import two_steps
+from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.kube_api import Cluster, Pod, run
 from credit_assets_tests.support.synthetic import canonical_book
 from credit_assets_tests.test_executors import environment

@@ -12,7 +12,7 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
-from credit_assets_tests.assets.test_pipeline import SMALL, START, fast_forward, write_book
+from credit_assets_tests.support.houses import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.synthetic import canonical_book
 
 pytest_plugins = ["credit_assets_tests.support.s3"]
