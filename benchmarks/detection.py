@@ -1,8 +1,8 @@
 """How soon a sudden shift is noticed, and how often nothing is taken for one: on generated books with a known day.
 
 Belongs here: the books, the days after the break, and the tables. Does not belong here: any rule. Reports come from
-`assets.drift.drift_records` (pooling, PSI, tests), decisions from `ml.triggers`, models from `train_candidate`,
-all with the settings in force; store and registry are stood in for by tables in memory that hold what the files would.
+`assets.drift.drift_records` (pooling, PSI, tests), decisions from `ml.triggers`, models from `ml.training`, all with
+the settings in force; store and registry are stood in for by tables in memory that hold what the files would.
 
 How a book becomes many breaks. A loan of the generator depends on its day, its number and the seed alone. So the book
 whose shift begins on day d is the book without shift before d and the book that is shifted throughout from d on, row
@@ -31,7 +31,8 @@ from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
-from credit_assets.ml.evidence.performance import observed_over_expected, realised
+from credit_assets.ml.evidence.intervals import observed_over_expected
+from credit_assets.ml.evidence.performance import realised
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets.ml.rules.triggers import (

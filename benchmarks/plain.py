@@ -360,7 +360,8 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
 
     from credit_assets.ml.data.cohorts import CohortWindow, targets
     from credit_assets.ml.data.fingerprints import rounded
-    from credit_assets.ml.evidence.drift import DriftPolicy, DriftReference, measure_drift
+    from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
+    from credit_assets.ml.evidence.drift_reference import DriftReference
     from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
     from credit_assets.ml.rules.periods import first_day_in_force
 

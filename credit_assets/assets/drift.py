@@ -19,7 +19,7 @@ from credit_assets.storage.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from credit_assets.ml.evidence.drift import DriftReference
+    from credit_assets.ml.evidence.drift_reference import DriftReference
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -117,7 +117,7 @@ def feature_table(record: Mapping[str, Any]) -> str:
 
 def _references(champions: Sequence[Version], registry: Registry) -> dict[str, DriftReference]:
     """By version; without those that were registered before models kept one."""
-    from credit_assets.ml.evidence.drift import DriftReference
+    from credit_assets.ml.evidence.drift_reference import DriftReference
 
     found = {}
     for champion in {one.version: one for one in champions}.values():

@@ -14,7 +14,7 @@ import pytest
 
 from credit_assets.assets.drift import assets, drift_records, feature_table, points_of
 from credit_assets.failures import PermanentError
-from credit_assets.ml.evidence.drift import REFERENCE_FILE
+from credit_assets.ml.evidence.drift_reference import REFERENCE_FILE
 from credit_assets.partitions import daily_partitions
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import END, START, House, book, copied_home, open_house, write_book

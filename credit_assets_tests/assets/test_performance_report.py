@@ -18,7 +18,8 @@ from credit_assets.assets.performance import draw, measures_table, performance_r
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.evidence.evaluation import evaluate
-from credit_assets.ml.evidence.performance import estimate, observed_over_expected
+from credit_assets.ml.evidence.intervals import observed_over_expected
+from credit_assets.ml.evidence.performance import estimate
 from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END

@@ -205,7 +205,9 @@ def test_the_arms_are_compared_by_who_decided(house: TrialHouse) -> None:
         assert arms[arm]["mean_pd"] == pytest.approx(mine["pd"].mean(), abs=1e-6)
         assert arms[arm]["auc"]["value"] == pytest.approx(auc(known["default"], known["pd"]), abs=1e-6)
         counts += [int(known["default"].sum()), len(known)]
-    assert arms["difference"] == rounded(difference_of_proportions(*counts))
+    difference = difference_of_proportions(*counts)
+    assert difference is not None
+    assert arms["difference"] == rounded(difference.to_record())
     assert arms["enough"] == (min(counts[0], counts[2]) >= 10)
     early = report(house, date(2024, 4, 12))["arms"]
     assert early["challenger"]["applications"] > 0

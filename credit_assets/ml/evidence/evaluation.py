@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from statistics import NormalDist
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from credit_assets.ml.data.records import require_keys
+from credit_assets.ml.evidence.intervals import Z_POWER, Z
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 DECILES = 10
-CONFIDENCE = 0.95
-POWER = 0.80
-
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-_Z_POWER = NormalDist().inv_cdf(POWER)
 _SMALLEST_PD = 1e-15
 
 
@@ -78,7 +75,7 @@ class Evaluation:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Evaluation:
         """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
-        _same_keys(cls, record)
+        require_keys(f"not the record of an {cls.__name__}", record, cls.__dataclass_fields__)
         return cls(**{**record, "lift": tuple(Decile(**decile) for decile in record["lift"])})
 
 
@@ -106,7 +103,7 @@ class AucDifference:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> AucDifference:
         """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
-        _same_keys(cls, record)
+        require_keys(f"not the record of an {cls.__name__}", record, cls.__dataclass_fields__)
         return cls(**record)
 
 
@@ -124,8 +121,8 @@ def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
         rows=len(target),
         bads=int(target.sum()),
         auc=value,
-        auc_ci_low=max(0.0, value - _Z * error),
-        auc_ci_high=min(1.0, value + _Z * error),
+        auc_ci_low=max(0.0, value - Z * error),
+        auc_ci_high=min(1.0, value + Z * error),
         gini=2 * value - 1,
         ks=ks(target, p),
         brier=brier(target, p),
@@ -250,11 +247,11 @@ def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> Au
         p_value = 1.0 if difference == 0 else 0.0
     return AucDifference(
         difference=difference,
-        ci_low=max(-1.0, difference - _Z * error),
-        ci_high=min(1.0, difference + _Z * error),
+        ci_low=max(-1.0, difference - Z * error),
+        ci_high=min(1.0, difference + Z * error),
         p_value=p_value,
         standard_error=error,
-        smallest_detectable_difference=min(1.0, (_Z + _Z_POWER) * error),
+        smallest_detectable_difference=min(1.0, (Z + Z_POWER) * error),
         rows=len(target),
         bads=int(target.sum()),
     )
@@ -325,12 +322,3 @@ def _by_decile(
         [np.bincount(decile, weights=w, minlength=DECILES) for w in weights], dtype=np.float64
     )
     return rows, bads, expected
-
-
-def _same_keys(cls: type[Any], record: Mapping[str, Any]) -> None:
-    names = {field.name for field in fields(cls)}
-    if set(record) != names:
-        raise ValueError(
-            f"not the record of an {cls.__name__}: missing {sorted(names - set(record)) or 'nothing'}, "
-            f"unknown {sorted(set(record) - names) or 'nothing'}"
-        )

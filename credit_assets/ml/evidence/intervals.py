@@ -1,28 +1,40 @@
-"""Intervals of proportions and of their differences, and what a sample could show.
+"""Intervals of rates, their differences and ratios, and what a sample could show.
 
-Belongs here: Wilson's and Newcombe's intervals, power. Does not belong here: intervals of an AUC (`evaluation`).
+Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe and Garwood.
+Does not belong here: intervals of an AUC (`evaluation`) and of an estimate (`performance`), which come from their own
+standard errors.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
-from credit_assets.ml.evidence.evaluation import CONFIDENCE, POWER
-
-if TYPE_CHECKING:
-    pass
-
-
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-
-
-_Z_POWER = NormalDist().inv_cdf(POWER)
+CONFIDENCE = 0.95
+POWER = 0.80
+TAIL = (1 - CONFIDENCE) / 2
+"""What each end of a two-sided interval leaves out."""
+Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""Standard errors from the value to either end of its interval: 1.96."""
+Z_POWER = NormalDist().inv_cdf(POWER)
+"""Standard errors that a difference must lie beyond that end to be found with this power: 0.84."""
 
 
-def proportion(count: int, rows: int) -> dict[str, float] | None:
-    """A share with its 95% interval (`value`, `low`, `high`) by the score test; None of no rows.
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_record(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def proportion(count: int, rows: int) -> Interval | None:
+    """A share with its 95% interval by the score test; None of no rows.
 
     (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n): sound for few rows and rare events, unlike
     p +- 2 standard errors. 10 of 100 give 0.0552 .. 0.1744, none of 100 gives 0 .. 0.0370.
@@ -30,13 +42,13 @@ def proportion(count: int, rows: int) -> dict[str, float] | None:
     """
     if not rows:
         return None
-    p, z2 = count / rows, _Z**2 / rows
-    middle, half = p + z2 / 2, _Z * math.sqrt(p * (1 - p) / rows + z2 / (4 * rows))
+    p, z2 = count / rows, Z**2 / rows
+    middle, half = p + z2 / 2, Z * math.sqrt(p * (1 - p) / rows + z2 / (4 * rows))
     low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
-    return {"value": p, "low": 0.0 if not count else low, "high": 1.0 if count == rows else high}
+    return Interval(p, 0.0 if not count else low, 1.0 if count == rows else high)
 
 
-def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) -> dict[str, float] | None:
+def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) -> Interval | None:
     """The first share less the second, of independent rows, with its 95% interval; None where a side has no rows.
 
     Method 10 of Newcombe, from the Wilson interval of each. 56 of 70 less 48 of 80 give 0.2 (0.0524 .. 0.3339).
@@ -45,12 +57,29 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) 
     one, two = proportion(count, rows), proportion(count_2, rows_2)
     if one is None or two is None:
         return None
-    value = one["value"] - two["value"]
-    return {
-        "value": value,
-        "low": value - math.hypot(one["value"] - one["low"], two["high"] - two["value"]),
-        "high": value + math.hypot(one["high"] - one["value"], two["value"] - two["low"]),
-    }
+    value = one.value - two.value
+    return Interval(
+        value,
+        value - math.hypot(one.value - one.low, two.high - two.value),
+        value + math.hypot(one.high - one.value, two.value - two.low),
+    )
+
+
+def observed_over_expected(bads: int, expected: float) -> Interval | None:
+    """Bads over the sum of PDs, with the exact Poisson interval; None where nothing was expected.
+
+    1 is right, above 1 means that risk is understated. With O bads and E expected, the interval is
+    chi2(0.025; 2 O) / 2 E .. chi2(0.975; 2 O + 2) / 2 E, its lower end 0 at O = 0 (F. Garwood, Biometrika 28, 1936).
+    60 bads where 50 were expected are 1.20 (0.916 .. 1.545); none are 0 (0 .. 0.074). Somewhat too wide, since the
+    number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow where defaults come together.
+    """
+    from scipy.special import gammaincinv
+
+    if expected <= 0:
+        return None
+    # chi2(a; 2 k) / 2 is the quantile a of a gamma distribution of shape k.
+    low = float(gammaincinv(bads, TAIL)) if bads else 0.0
+    return Interval(bads / expected, low / expected, float(gammaincinv(bads + 1, 1 - TAIL)) / expected)
 
 
 def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: int) -> float | None:
@@ -63,4 +92,4 @@ def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: 
     if not rows or not rows_2:
         return None
     p = (count + count_2 + 1) / (rows + rows_2 + 2)
-    return min(1.0, (_Z + _Z_POWER) * math.sqrt(p * (1 - p) * (1 / rows + 1 / rows_2)))
+    return min(1.0, (Z + Z_POWER) * math.sqrt(p * (1 - p) * (1 / rows + 1 / rows_2)))

@@ -24,27 +24,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from credit_assets.ml.evidence.evaluation import CONFIDENCE, Evaluation, evaluate
+from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
+from credit_assets.ml.evidence.intervals import TAIL, Interval, Z, observed_over_expected
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 _DRAWS, _GROUPS, _SEED = 200, 300, 20071
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Realised:
     rows: int
     bads: int
     evaluation: Evaluation | None
-    observed_over_expected: Ratio | None
+    observed_over_expected: Interval | None
     why: str | None
 
     def to_record(self) -> dict[str, Any]:
@@ -111,24 +101,6 @@ def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
         return Realised(rows, bads, None, ratio, f"all {rows} applications are {kind}: ranking cannot be measured")
     few = f"{bads} of the {min_bads} bads that a verdict needs" if bads < min_bads else None
     return Realised(rows, bads, evaluate(target, p), ratio, few)
-
-
-def observed_over_expected(bads: int, expected: float) -> Ratio | None:
-    """Bads over the sum of PDs, with the exact Poisson interval; None where nothing was expected.
-
-    1 is right, above 1 means that risk is understated. With O bads and E expected, the interval is
-    chi2(0.025; 2 O) / 2 E .. chi2(0.975; 2 O + 2) / 2 E, its lower end 0 at O = 0 (F. Garwood, Biometrika 28, 1936).
-    60 bads where 50 were expected are 1.20 (0.916 .. 1.545); none are 0 (0 .. 0.074). Somewhat too wide, since the
-    number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow where defaults come together.
-    """
-    from scipy.special import gammaincinv
-
-    if expected <= 0:
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    # chi2(a; 2 k) / 2 is the quantile a of a gamma distribution of shape k.
-    low = float(gammaincinv(bads, tail)) if bads else 0.0
-    return Ratio(bads / expected, low / expected, float(gammaincinv(bads + 1, 1 - tail)) / expected)
 
 
 def estimate(pd: ArrayLike) -> Estimated:
@@ -237,9 +209,9 @@ def _ks(bads_to: NDArray[np.float64], last: NDArray[np.int64]) -> dict[str, floa
         return {}
     bads, goods, all_bads = bads[both].cumsum(axis=1), (size - bads[both]).cumsum(axis=1), all_bads[both]
     found = np.abs(goods / (rows - all_bads) - bads / all_bads).max(axis=1)
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(found, [TAIL, 1 - TAIL])
     return {"ks": float(found.mean()), "ks_low": float(low), "ks_high": float(high)}
 
 
 def _within(name: str, value: float, error: float) -> dict[str, float]:
-    return {f"{name}_low": max(0.0, value - _Z * error), f"{name}_high": min(1.0, value + _Z * error)}
+    return {f"{name}_low": max(0.0, value - Z * error), f"{name}_high": min(1.0, value + Z * error)}

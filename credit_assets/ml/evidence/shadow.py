@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from credit_assets.ml.data.fingerprints import DIGITS, rounded
 from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION
-from credit_assets.ml.evidence.drift import psi
 from credit_assets.ml.evidence.evaluation import compare, evaluate
-from credit_assets.ml.evidence.intervals import difference_of_proportions, proportion, smallest_detectable_difference
-from credit_assets.ml.evidence.performance import observed_over_expected
+from credit_assets.ml.evidence.intervals import (
+    Interval,
+    difference_of_proportions,
+    observed_over_expected,
+    proportion,
+    smallest_detectable_difference,
+)
+from credit_assets.ml.evidence.two_samples import psi
 from credit_assets.ml.rules.decisions import Promotion, Reason
 
 if TYPE_CHECKING:
@@ -151,8 +156,8 @@ def _swap(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
         **{f"{name}_share": len(one) / rows if rows else None for name, one in sets.items()},
         "mean_pd": {name: _mean_pds(one) for name, one in sets.items()},
         "bad_rate": {
-            **{name: proportion(*count) for name, count in zip(("in", "out"), counts, strict=True)},
-            "difference": difference_of_proportions(*counts[0], *counts[1]),
+            **{name: _record(proportion(*count)) for name, count in zip(("in", "out"), counts, strict=True)},
+            "difference": _record(difference_of_proportions(*counts[0], *counts[1])),
         }
         if any(n for _, n in counts)
         else None,
@@ -176,10 +181,10 @@ def _matured(frame: DataFrame) -> dict[str, Any]:
 
 def _calibration(frame: DataFrame) -> dict[str, Any]:
     bads = int(frame["default"].sum())
-    record: dict[str, Any] = {"bad_rate": proportion(bads, len(frame))}
+    record: dict[str, Any] = {"bad_rate": _record(proportion(bads, len(frame)))}
     for name, mean in _mean_pds(frame).items():
         ratio = observed_over_expected(bads, float(frame[f"{name}_pd"].sum()))
-        record[name] = {"expected_rate": mean, "observed_over_expected": asdict(ratio) if ratio else None}
+        record[name] = {"expected_rate": mean, "observed_over_expected": _record(ratio)}
     return record
 
 
@@ -213,10 +218,10 @@ def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
             f"champion's, where each needs {min_bads}; a difference of bad rates below {smallest:.1%} would go unseen"
         )
     else:
-        interval = f"{difference['value']:+.2%} (95% interval {difference['low']:+.2%} .. {difference['high']:+.2%})"
-        if difference["low"] > 0:
+        interval = f"{difference.value:+.2%} (95% interval {difference.low:+.2%} .. {difference.high:+.2%})"
+        if difference.low > 0:
             why = f"the challenger's arm has the higher bad rate: {interval}"
-        elif difference["high"] < 0:
+        elif difference.high < 0:
             why = f"the challenger's arm has the lower bad rate: {interval}"
         else:
             why = (
@@ -225,7 +230,13 @@ def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
             )
     return dict(
         rounded(
-            {**arms, "difference": difference, "smallest_detectable_difference": smallest, "enough": enough, "why": why}
+            {
+                **arms,
+                "difference": _record(difference),
+                "smallest_detectable_difference": smallest,
+                "enough": enough,
+                "why": why,
+            }
         )
     )
 
@@ -242,9 +253,13 @@ def _arm(frame: DataFrame) -> dict[str, Any]:
         "mean_pd": frame["pd"].mean() if len(frame) else None,
         "matured": len(matured),
         "bads": bads,
-        "bad_rate": proportion(bads, len(matured)),
+        "bad_rate": _record(proportion(bads, len(matured))),
         "auc": auc,
     }
+
+
+def _record(interval: Interval | None) -> dict[str, float] | None:
+    return interval.to_record() if interval else None
 
 
 # The decision

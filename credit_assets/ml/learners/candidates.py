@@ -16,7 +16,7 @@ import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLITS
 from credit_assets.ml.data.rows import Data, Rows
-from credit_assets.ml.evidence.drift import DriftReference
+from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
 from credit_assets.ml.learners.learner import Sample
 from credit_assets.ml.learners.scorer import CreditScorer

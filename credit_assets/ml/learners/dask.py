@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from credit_assets.ml.data.portfolio import Portfolio
-    from credit_assets.ml.evidence.drift import CategoryReference, NumericReference
+    from credit_assets.ml.evidence.drift_reference import FeatureReference
     from credit_assets.ml.learners.scorer import CreditScorer
 
 LEARNERS = tuple(FITS)
@@ -154,7 +154,7 @@ class _Training:
     config: TrainingConfig
 
     def candidate(self, silent_seconds: int) -> Candidate:
-        from credit_assets.ml.evidence.drift import SCORE, DriftReference, NumericReference
+        from credit_assets.ml.evidence.drift_reference import SCORE, DriftReference, NumericReference
 
         plan, workers, config = self.plan, self.workers, self.config
         fitted, levels = fit_on_workers(workers, plan, self.learner, self.portfolio.monotone, config, silent_seconds)
@@ -180,16 +180,12 @@ def _sample(table: pa.Table) -> Sample:
 # What runs on the workers.
 
 
-def _reference(plan: Plan, name: str) -> NumericReference | CategoryReference:
+def _reference(plan: Plan, name: str) -> FeatureReference:
     """The drift reference of one feature, from all rows of the training set."""
     from credit_assets.ml.data.rows import Rows
-    from credit_assets.ml.data.values import numbers
-    from credit_assets.ml.evidence.drift import CategoryReference, NumericReference
+    from credit_assets.ml.evidence.drift_reference import feature_reference
 
-    values = Rows.stored(plan.path).column(name)
-    return (
-        CategoryReference.of(name, values) if name in plan.categorical else NumericReference.of(name, numbers(values))
-    )
+    return feature_reference(Rows.stored(plan.path), name, plan.categorical)
 
 
 def _scored(plan: Plan, share: Share, scorer: CreditScorer) -> tuple[NDArray[np.int64], Predictions]:

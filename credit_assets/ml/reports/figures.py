@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate, roc_curve
+from credit_assets.ml.evidence.intervals import proportion
 
 if TYPE_CHECKING:
     from datetime import date
@@ -76,7 +77,8 @@ def calibration(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     figure, (axes,) = _figure("Calibration by decile of PD", _subtitle(label, found), width=5.6, height=5.6)
     expected = np.array([decile.mean_pd for decile in found.lift])
     observed = np.array([decile.bad_rate for decile in found.lift])
-    low, high = np.array([wilson(decile.bads, decile.rows) for decile in found.lift]).T
+    rates = [rate for decile in found.lift if (rate := proportion(decile.bads, decile.rows))]
+    low, high = np.array([(rate.low, rate.high) for rate in rates]).T
     top = float(max(expected.max(), high.max())) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1.2, label="PD equals bad rate")
     axes.errorbar(
@@ -200,15 +202,6 @@ def gain_curve(target: NDArray[np.float64], pd: NDArray[np.float64]) -> tuple[ND
     _, inverse, counts = np.unique(-pd, return_inverse=True, return_counts=True)
     bads = np.bincount(inverse, weights=target, minlength=len(counts))
     return np.r_[0.0, counts.cumsum() / len(target)], np.r_[0.0, bads.cumsum() / target.sum()]
-
-
-def wilson(bads: int, rows: int) -> tuple[float, float]:
-    """95% confidence interval of a rate (E. B. Wilson, JASA 22, 1927): 5 of 100 gives 0.0215 .. 0.1118."""
-    z = 1.959963984540054
-    rate, spread = bads / rows, z * z / rows
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z * ((rate * (1 - rate) / rows + spread / (4 * rows)) ** 0.5) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:

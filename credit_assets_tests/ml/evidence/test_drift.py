@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,211 +12,25 @@ import pytest
 
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.evidence.drift import (
-    REFERENCE_FILE,
     DriftPolicy,
-    DriftReference,
     FeatureDrift,
-    NumericReference,
-    chi_squared,
-    ks_p_value,
     measure_drift,
-    psi,
-    shares_p_value,
 )
-from credit_assets.ml.learners.candidates import train_candidate
-from credit_assets.ml.learners.scorer import CreditScorer
-from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, quick_config, training_set
+from credit_assets.ml.evidence.drift_reference import DriftReference
+from credit_assets_tests.support.drifting import CATEGORIES, NUMBERS, book, points, reference
 from credit_assets_tests.support.synthetic import model_inputs
 
 POLICY = DriftPolicy()
-NUMBERS, CATEGORIES = ("income", "rate", "count", "term"), ("purpose",)
 
 
-def book(rows: int, seed: int, **shift: float) -> pd.DataFrame:
-    """Loans of one distribution; `shift` moves it."""
-    rng = np.random.default_rng(seed)
-    purpose = rng.choice(np.array(["car", "home", "moving", "other"], dtype=object), rows, p=[0.5, 0.3, 0.19, 0.01])
-    purpose[rng.random(rows) < shift.get("new", 0)] = "space travel"
-    income = rng.lognormal(11 + shift.get("income", 0), 0.5, rows)
-    income[rng.random(rows) < 0.05 + shift.get("missing", 0)] = np.nan
-    return pd.DataFrame(
-        {
-            "income": income,
-            "rate": rng.normal(12, 3, rows),
-            "count": rng.poisson(1 + shift.get("count", 0), rows).astype(float),
-            "term": np.where(rng.random(rows) < shift.get("term", 0), 60.0, 36.0),
-            "purpose": purpose,
-        }
-    )
-
-
-def points(rows: int, seed: int, shift: float = 0) -> Any:
-    return np.random.default_rng(seed + 5000).normal(600 + shift, 20, rows)
-
-
-@pytest.fixture(scope="module")
-def reference() -> DriftReference:
-    return DriftReference.of(book(3000, 1), (*NUMBERS, *CATEGORIES), CATEGORIES, points(1300, 1))
+@pytest.fixture(scope="module", name="reference")
+def _reference() -> DriftReference:
+    return reference()
 
 
 def found(reference: DriftReference, frame: pd.DataFrame, score: Any = None, **policy: Any) -> dict[str, FeatureDrift]:
     findings = measure_drift(reference, frame, score, DriftPolicy(**policy))
     return {one.name: one for one in findings.features}
-
-
-# Formulas
-
-
-@pytest.mark.parametrize(
-    ("expected", "actual", "value"),
-    [
-        ([50, 30, 20], [50, 30, 20], 0.0),
-        ([50, 30, 20], [500, 300, 200], 0.0),
-        ([50, 30, 20], [30, 30, 40], 0.2 * np.log(5 / 3) + 0.2 * np.log(2)),
-        ([50, 50, 0], [50, 50, 0], 0.0),
-        ([100, 0], [90, 10], 0.1 * np.log(100 / 90) + 0.095 * np.log(0.1 / 0.005)),
-        # Half a row of a million would be 5e-7.
-        ([1_000_000, 0], [900_000, 100_000], 0.1 * np.log(10 / 9) + 0.0999 * np.log(0.1 / 1e-4)),
-    ],
-)
-def test_known_psi(expected: list[int], actual: list[int], value: float) -> None:
-    assert psi(expected, actual) == pytest.approx(value)
-
-
-def test_psi_needs_rows() -> None:
-    with pytest.raises(ValueError, match="rows on both sides"):
-        psi([1, 2], [0, 0])
-
-
-def test_psi_without_a_shift_is_about_bins_over_rows() -> None:
-    rng = np.random.default_rng(0)
-    shares = np.full(12, 1 / 12)
-    values = [psi(rng.multinomial(1000, shares), rng.multinomial(500, shares)) for _ in range(400)]
-    assert np.mean(values) == pytest.approx(11 * (1 / 1000 + 1 / 500), rel=0.1)
-
-
-def test_tests_agree_with_scipy() -> None:
-    from scipy import stats
-
-    assert ks_p_value(0.1, 500, 500) == pytest.approx(0.0124, abs=1e-4)
-    rng = np.random.default_rng(3)
-    a, b = rng.normal(size=800), rng.normal(0.12, 1, size=600)
-    exact = stats.ks_2samp(a, b, method="exact")
-    assert ks_p_value(exact.statistic, 800, 600) == pytest.approx(exact.pvalue, rel=0.1)
-    assert ks_p_value(0.0, 10, 10) == 1.0
-    tested = chi_squared([50, 30, 20], [30, 30, 40])
-    assert tested == pytest.approx((11.6667, 0.00293), rel=1e-3)
-    table = stats.chi2_contingency([[990, 10], [485, 15]], correction=True)
-    assert shares_p_value(10, 1000, 15, 500) == pytest.approx(table.pvalue)
-    assert table.statistic == pytest.approx(6.96, abs=0.005)
-
-
-@pytest.mark.parametrize(
-    ("counts", "other"), [([100], [50]), ([100, 3], [50, 0]), ([0, 0], [5, 5]), ([100, 0], [60, 0])]
-)
-def test_where_nothing_can_differ_there_is_no_chi_squared(counts: list[int], other: list[int]) -> None:
-    # 100, 3 against 50, 0: the rare level stands alone, with 1 expected row.
-    tested = chi_squared(counts, other)
-    assert tested is None or tested[1] > 0.1
-    assert shares_p_value(0, 10, 0, 10) is None
-    assert shares_p_value(10, 10, 5, 5) is None
-
-
-# The reference
-
-
-def test_bins_and_grid_are_quantiles_with_ties_merged() -> None:
-    one = NumericReference.of("x", np.array([*range(100), np.nan, np.inf], dtype=float))
-    assert one.edges == (9, 19, 29, 39, 49, 59, 69, 79, 89, 99)
-    assert (one.grid[0], one.grid[-1], one.rows, one.missing) == (0, 99, 100, 2)
-    ties = NumericReference.of("x", np.repeat([0.0, 1.0, 7.0], [55, 30, 15]))
-    assert (ties.edges, ties.grid, ties.cumulative) == ((0, 1, 7), (0, 1, 7), (55, 85, 100))
-    nothing = NumericReference.of("x", np.array([np.nan, np.nan]))
-    assert (nothing.edges, nothing.rows, nothing.missing) == ((), 0, 2)
-
-
-def test_a_record_restores_an_equal_reference(reference: DriftReference, tmp_path: Path) -> None:
-    assert DriftReference.from_record(json.loads(json.dumps(reference.to_record()))) == reference
-    reference.save(tmp_path)
-    assert DriftReference.load(tmp_path) == reference
-    first = (tmp_path / REFERENCE_FILE).read_bytes()
-    reference.save(tmp_path)
-    assert (tmp_path / REFERENCE_FILE).read_bytes() == first
-
-
-def numeric(**changes: Any) -> dict[str, Any]:
-    return {"name": "x", "missing": 0, "grid": [1.0, 2.0], "cumulative": [1, 3], "edges": [2.0], **changes}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda r: {**r, "format": 2}, "format 2"),
-        (lambda r: ["not", "a", "record"], "format None"),
-        (lambda r: {key: r[key] for key in ("format", "score")}, r"missing \['features'\]"),
-        (lambda r: {**r, "more": 1}, r"unknown \['more'\]"),
-        (lambda r: {**r, "features": [{**numeric(), "kind": "text"}]}, "'x': unknown kind 'text'"),
-        (lambda r: {**r, "features": [{"kind": "numeric", "name": "x"}]}, r"'x': missing \['cumulative'"),
-        (lambda r: {**r, "features": [{**numeric(), "kind": "numeric"}] * 2}, "twice"),
-        (lambda r: {**r, "features": [{**numeric(name="score"), "kind": "numeric"}]}, "name of the score"),
-        (lambda r: {**r, "score": numeric(grid=[2.0, 1.0])}, "grid must rise"),
-        (lambda r: {**r, "score": numeric(cumulative=[3, 1])}, "must not fall"),
-        (lambda r: {**r, "score": numeric(missing=-1)}, "not be negative"),
-        (lambda r: {**r, "score": numeric(edges=[1.0])}, "end with its last"),
-        (lambda r: {**r, "score": numeric(edges=[1.5, 2.0])}, "values of the grid"),
-        (lambda r: {**r, "score": numeric(grid=[1.0])}, "equally long"),
-        (
-            lambda r: {
-                **r,
-                "features": [{"kind": "category", "name": "c", "missing": 0, "levels": ["b", "a"], "counts": [1, 1]}],
-            },
-            "sorted and distinct",
-        ),
-    ],
-)
-def test_a_damaged_record_is_refused(spoil: Any, message: str, reference: DriftReference, tmp_path: Path) -> None:
-    (tmp_path / REFERENCE_FILE).write_text(json.dumps(spoil(reference.to_record())))
-    with pytest.raises(ValueError, match=f"{REFERENCE_FILE} cannot be read as a drift reference: .*{message}"):
-        DriftReference.load(tmp_path)
-
-
-def test_a_model_without_a_reference_says_what_brings_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="registered before models kept a drift reference; the next one"):
-        DriftReference.load(tmp_path)
-    (tmp_path / REFERENCE_FILE).write_text("{")
-    with pytest.raises(ValueError, match="cannot be read as a drift reference"):
-        DriftReference.load(tmp_path)
-
-
-def test_what_a_reference_cannot_be_made_of() -> None:
-    with pytest.raises(ValueError, match="lacks the features debt, size"):
-        DriftReference.of(book(10, 1), ("income", "debt", "size"), (), [1.0])
-    with pytest.raises(ValueError, match="needs rows and scores"):
-        DriftReference.of(book(10, 1), ("income",), (), [])
-    with pytest.raises(ValueError, match="needs rows and scores"):
-        DriftReference.of(book(0, 1), ("income",), (), [1.0])
-
-
-def test_training_keeps_the_reference_and_the_scorer_does_not_mind_it(tmp_path: Path) -> None:
-    frame = training_set(1200)
-    candidate = train_candidate(frame, "lightgbm", PORTFOLIO, quick_config("lightgbm"))
-    kept = candidate.reference
-    assert tuple(one.name for one in kept.features) == FEATURES
-    assert {one.rows + one.missing for one in kept.features} == {len(frame)}
-    outside_the_fit = frame["split"] != "train"
-    assert kept.score.rows == outside_the_fit.sum()
-    assert (
-        kept.score
-        == DriftReference.of(
-            frame, FEATURES, ("purpose", "region"), candidate.scorer.score(frame[outside_the_fit])["score"]
-        ).score
-    )
-    candidate.scorer.save(tmp_path)
-    kept.save(tmp_path)
-    assert DriftReference.load(tmp_path) == kept
-    assert CreditScorer.load(tmp_path).features == candidate.scorer.features
-    score = candidate.scorer.score(frame)["score"]
-    assert measure_drift(kept, frame, score, POLICY).verdict == "stable"
 
 
 # Findings
@@ -391,17 +204,10 @@ def test_a_shift_of_half_a_standard_deviation_is_found_in_500_rows() -> None:
     assert sum("income" in one.names("shifted") for one in verdicts) >= 45
 
 
-def test_a_million_rows_take_a_second_or_two(reference: DriftReference) -> None:
-    frame, score = book(1_000_000, 2), points(1_000_000, 2)
-    start = time.process_time()
-    findings = measure_drift(reference, frame, score, POLICY)
-    assert time.process_time() - start < 4
-    assert findings.verdict == "stable"
-    small, few = frame[:1000], score[:1000]
-    start = time.process_time()
-    for _ in range(10):
-        measure_drift(reference, small, few, POLICY)
-    assert (time.process_time() - start) / 10 < 0.05
+def test_many_rows_without_a_shift_are_stable(reference: DriftReference) -> None:
+    """Significant they may be: with so many rows everything is."""
+    frame, score = book(300_000, 2), points(300_000, 2)
+    assert measure_drift(reference, frame, score, POLICY).verdict == "stable"
 
 
 # The real loans

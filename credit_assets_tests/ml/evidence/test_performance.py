@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
 
 from credit_assets.loans.lending_club import read_lending_club
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.evidence.evaluation import Evaluation, auc, evaluate, ks
+from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import (
-    Ratio,
     by_version,
     estimate,
-    observed_over_expected,
     realised,
     reconcile,
 )
@@ -65,22 +63,6 @@ def test_a_cohort_that_cannot_be_judged_says_why(
 def test_unusable_rows_are_refused(y: list[float], p: list[float]):
     with pytest.raises(ValueError, match=r"PDs are missing|every target|cannot convert"):
         realised(y, p)
-
-
-def test_observed_over_expected_of_the_docstring():
-    found = observed_over_expected(60, 50)
-    assert found is not None
-    assert (found.value, round(found.low, 3), round(found.high, 3)) == (1.2, 0.916, 1.545)
-    assert observed_over_expected(0, 50) == Ratio(0.0, 0.0, pytest.approx(-np.log(0.025) / 50))
-    assert observed_over_expected(0, 0) is None
-
-
-@pytest.mark.parametrize("bads", [1, 2, 10, 350])
-def test_the_ends_of_the_interval_are_where_the_count_becomes_improbable(bads: int):
-    found = observed_over_expected(bads, 8.0)
-    assert found is not None
-    assert poisson.sf(bads - 1, found.low * 8.0) == pytest.approx(0.025)
-    assert poisson.cdf(bads, found.high * 8.0) == pytest.approx(0.025)
 
 
 # Estimated

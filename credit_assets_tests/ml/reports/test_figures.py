@@ -26,7 +26,6 @@ from credit_assets.ml.reports.figures import (
     png,
     roc,
     score_distribution,
-    wilson,
 )
 from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
 
@@ -120,14 +119,6 @@ def test_the_distributions_have_an_area_of_one(book: tuple[np.ndarray, np.ndarra
     for patch in draw("score_distribution", book).axes[0].patches:
         x, y = patch.get_path().vertices.T
         assert abs(np.sum((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2)) == pytest.approx(1, abs=1e-6)
-
-
-def test_wilson() -> None:
-    from scipy.stats import binomtest
-
-    for bads, rows in ((5, 100), (0, 50), (50, 50), (1, 3)):
-        expected = binomtest(bads, rows).proportion_ci(0.95, method="wilson")
-        assert wilson(bads, rows) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 @ALL
