@@ -1,8 +1,8 @@
 """How soon a sudden shift is noticed, and how often nothing is taken for one: on generated books with a known day.
 
 Belongs here: the books, the days after the break, and the tables. Does not belong here: any rule. Reports come from
-`assets.drift.drift_records` (pooling, PSI, tests), decisions from `ml.triggers`, models from `ml.training`, all with
-the settings in force; store and registry are stood in for by tables in memory that hold what the files would.
+`ml.reports.drift` (pooling, PSI, tests), decisions from `ml.rules.triggers`, models from `ml.learners`, all with
+the settings in force; tables in memory stand in for the files.
 
 How a book becomes many breaks. A loan of the generator depends on its day, its number and the seed alone. So the book
 whose shift begins on day d is the book without shift before d and the book that is shifted throughout from d on, row
@@ -14,29 +14,29 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.assets.drift import drift_records
+from credit_assets.assets.policies import drift_policy, performance_trigger_policy
 from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.data.features import feature_table
-from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
+from credit_assets.ml.evidence.drift import measure_drift
 from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import realised
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.training import TrainingConfig
+from credit_assets.ml.reports.drift import Pooling as Pooled
+from credit_assets.ml.reports.drift import drift_reports
+from credit_assets.ml.rules.periods import Period
 from credit_assets.ml.rules.triggers import (
-    PerformancePolicy,
     TriggerPolicy,
     TriggerState,
     decide_drift,
@@ -208,18 +208,17 @@ def _measure(
     """One book: its days without shift where `calm`, and what follows breaks of these kinds and sizes."""
     found = Found(settings)
     others = [one for one in POOLING if one != found.pooling] if size.loans in plan.pooling else []
-    with tempfile.TemporaryDirectory() as folder:
-        book = Book(settings, size, seed, Path(folder))
-        if calm:
-            found.calm = [book.calm(pooling) for pooling in (found.pooling, *others)]
-            if any(kind == CONCEPT for kind, _ in plan.shifts):
-                found.outcomes += book.outcomes(0.0, book.without)
-        for kind, value in shifts:
-            shifted = book.applications(Shift(START, **{kind: value}))
-            for pooling in (found.pooling, *(others if (kind, value) == POOLING_SHIFT else ())):
-                found.breaks += book.breaks(kind, value, shifted, pooling)
-            if kind == CONCEPT:
-                found.outcomes += book.outcomes(value, shifted)
+    book = Book(settings, size, seed)
+    if calm:
+        found.calm = [book.calm(pooling) for pooling in (found.pooling, *others)]
+        if any(kind == CONCEPT for kind, _ in plan.shifts):
+            found.outcomes += book.outcomes(0.0, book.without)
+    for kind, value in shifts:
+        shifted = book.applications(Shift(START, **{kind: value}))
+        for pooling in (found.pooling, *(others if (kind, value) == POOLING_SHIFT else ())):
+            found.breaks += book.breaks(kind, value, shifted, pooling)
+        if kind == CONCEPT:
+            found.outcomes += book.outcomes(value, shifted)
     return found
 
 
@@ -248,7 +247,7 @@ class Applications:
 class Book:
     """The book without shift of one seed, the model trained on its first settled cohorts, and the days that follow."""
 
-    def __init__(self, settings: Settings, size: Size, seed: int, folder: Path) -> None:
+    def __init__(self, settings: Settings, size: Size, seed: int) -> None:
         self.settings, self.size, self.seed = settings, size, seed
         self.rules = sorted({*RULES, (settings.drift_trigger_days, settings.drift_trigger_window)})
         portfolio, wait, lookback = settings.portfolio_contract, settings.window_days, settings.lookback_days
@@ -269,8 +268,7 @@ class Book:
             seed=settings.seed, max_rounds=settings.max_rounds, early_stopping_rounds=settings.early_stopping_rounds
         )
         self.model = train_candidate(training, "lightgbm", portfolio, config)
-        self.model.reference.save(folder)
-        self.registry = _Registry(window.as_of, folder)
+        self.champion = Period(VERSION, self.in_force, None)
         self.without = self._scored(frame, outcomes)
 
     def applications(self, shift: Shift | None) -> Applications:
@@ -285,7 +283,7 @@ class Book:
         triggers = {rule: _Trigger(self.settings, rule) for rule in self.rules}
         fired = dict.fromkeys(self.rules, 0)
         verdicts = []
-        for report in self._reports(_Store(self.without), self.first, days, pooling, chunk=days):
+        for report in self._reports(_Tables(self.without), self.first, days, pooling, chunk=days):
             verdicts.append(report["verdict"])
             for rule, trigger in triggers.items():
                 fired[rule] += trigger.fires(report)
@@ -299,7 +297,7 @@ class Book:
         """Every break is followed until all rules have fired, HORIZON days at most."""
         everything = shifted.table("processed_features", self.first, self.last).to_pandas(date_as_object=False)
         points = shifted.table("loan_scores", self.first, self.last)["score"].to_numpy()
-        whole = measure_drift(self.model.reference, everything, points, DriftPolicy()).features
+        whole = measure_drift(self.model.reference, everything, points, drift_policy(self.settings)).features
         psi = max(one.psi or 0.0 for one in whole)
         found = []
         for number in range(self.size.breaks):
@@ -307,7 +305,7 @@ class Book:
             triggers = {rule: _Trigger(self.settings, rule) for rule in self.rules}
             first: int | None = None
             fired: dict[Rule, int | None] = dict.fromkeys(self.rules)
-            for n, report in enumerate(self._reports(_Store(self.without, shifted, at), at, HORIZON, pooling)):
+            for n, report in enumerate(self._reports(_Tables(self.without, shifted, at), at, HORIZON, pooling)):
                 if report["verdict"] == "shifted" and first is None:
                     first = n
                 for rule, trigger in triggers.items():
@@ -325,15 +323,7 @@ class Book:
         """
         settings, wait = self.settings, timedelta(self.settings.window_days)
         reach = timedelta(settings.performance_cohort_days - 1)
-        policy = PerformancePolicy(
-            days=settings.drift_trigger_days,
-            window=settings.drift_trigger_window,
-            cooldown_days=settings.cooldown_days,
-            repeat_days=settings.repeat_days,
-            floor=settings.performance_floor,
-            margin=settings.performance_margin,
-            min_bads=settings.performance_min_bads,
-        )
+        policy = performance_trigger_policy(settings)
         registered = {"auc": self.model.metrics["test"].auc}
         usual, broken = self.without.target, shifted.target
         if usual is None or broken is None:
@@ -377,14 +367,14 @@ class Book:
         return found
 
     def _reports(
-        self, store: _Store, first: date, days: int, pooling: Pooling, chunk: int = _CHUNK
+        self, tables: _Tables, first: date, days: int, pooling: Pooling, chunk: int = _CHUNK
     ) -> Iterator[Mapping[str, Any]]:
-        settings = self.settings.model_copy(
-            update={"drift_min_rows": pooling[0], "drift_window_days": pooling[1], "start_date": self.in_force}
-        )
+        policy = replace(drift_policy(self.settings), min_rows=pooling[0])
+        pooled = Pooled(self.in_force, pooling[1], self.settings.portfolio_contract.date_column)
+        references = {VERSION: self.model.reference}
         for begin in range(0, days, chunk):
             wanted = [first + timedelta(n) for n in range(begin, min(begin + chunk, days))]
-            yield from drift_records(settings, wanted, store, self.registry).values()  # type: ignore[arg-type]
+            yield from drift_reports(wanted, [self.champion], references, tables, pooled, policy).values()
 
     def _read(self, shift: Shift | None, also: CohortWindow | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Model inputs of the days in force, and of a training window; defaults up to when the last window closes."""
@@ -432,19 +422,16 @@ class Book:
         )
 
 
-class _Store:
+class _Tables:
     """What a drift report reads, from memory: applications as `before` up to the day `at`, as `after` from then on."""
 
     def __init__(self, before: Applications, after: Applications | None = None, at: date = date.max) -> None:
         self._before, self._after, self._at = before, after or before, at
 
-    def row_count(self, asset: str, partition: str) -> int:
-        return int(self.read_partitions(asset, [partition]).num_rows)
-
-    def read_partitions(self, asset: str, partitions: Sequence[str]) -> pa.Table:
+    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
         import pyarrow as pa
 
-        first, last = date.fromisoformat(partitions[0]), date.fromisoformat(partitions[-1])
+        first, last = days[0], days[-1]
         parts = []
         if first < self._at:
             parts.append(self._before.table(asset, first, min(last, self._at - _DAY)))
@@ -452,28 +439,11 @@ class _Store:
             parts.append(self._after.table(asset, max(first, self._at), last))
         return pa.concat_tables(parts)
 
+    def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
+        return {day: int(self.table(asset, [day]).num_rows) for day in days}
 
-class _Registry:
-    """One champion, in force from the day after its training on."""
-
-    def __init__(self, as_of: date, folder: Path) -> None:
-        self._champion, self._folder = _Champion(VERSION, as_of, ((as_of + _DAY, None),)), folder
-
-    def versions(self) -> list[_Champion]:
-        return [self._champion]
-
-    def champion_at(self, day: date, versions: object = None) -> _Champion | None:
-        return self._champion if day > self._champion.as_of else None
-
-    def download(self, version: _Champion) -> Path:
-        return self._folder
-
-
-@dataclass(frozen=True)
-class _Champion:
-    version: str
-    as_of: date
-    champion_periods: tuple[tuple[date, date | None], ...]
+    def record(self, asset: str, day: date) -> dict[str, Any] | None:
+        return None
 
 
 class _Trigger:

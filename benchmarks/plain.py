@@ -136,8 +136,9 @@ def _registry(settings: Settings) -> Any:
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
+    from credit_assets.assets.policies import registration_policy
     from credit_assets.ml.data.fingerprints import frame_hash
-    from credit_assets.ml.rules.decisions import RegistrationPolicy, Standing, decide_promotion, decide_registration
+    from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
 
     registry = _registry(settings)
     tracking, client = registry.tracking, registry.tracking.client
@@ -168,13 +169,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     }
     files.write_record("trained_model", day, trained)
 
-    policy = RegistrationPolicy(
-        min_improvement=settings.min_improvement,
-        min_auc=settings.min_auc,
-        max_auc=settings.max_auc,
-        max_ece=settings.max_ece,
-        non_inferiority_margin=None,
-    )
+    policy = registration_policy(settings, refresh=False)
     decision = decide_registration(trained["evaluation"], trained["champion"], list(gates), policy)
     registered: dict[str, Any] = {
         "as_of": day.isoformat(),
@@ -358,16 +353,17 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     import numpy as np
     import pyarrow as pa
 
+    from credit_assets.assets.policies import drift_policy
     from credit_assets.ml.data.cohorts import CohortWindow, targets
     from credit_assets.ml.data.fingerprints import rounded
-    from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
+    from credit_assets.ml.evidence.drift import measure_drift
     from credit_assets.ml.evidence.drift_reference import DriftReference
     from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
     from credit_assets.ml.rules.periods import first_day_in_force
 
     portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
     begin = first_day_in_force(registry.versions())
-    policy = DriftPolicy(settings.drift_watch, settings.drift_shifted, settings.drift_alpha, settings.drift_min_rows)
+    policy = drift_policy(settings)
     points = files.read_table("loan_scores", day)["score"].to_pandas()
     reference = DriftReference.load(registry.download(champion))
     found = measure_drift(reference, features.to_pandas(date_as_object=False), points, policy).to_record()

@@ -131,9 +131,11 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
     )
 
 
-def asset(name: str, variants: Iterable[str] = tuple(VARIANTS)) -> Asset:
-    """The row of that name. Raises KeyError where there is none."""
-    return {row.name: row for row in assets(variants)}[name]
+def asset(name: str, variants: Iterable[str] | None = None) -> Asset:
+    """The row of that name, with the candidates of these variants, of all where none are given. Raises KeyError where
+    there is none.
+    """
+    return {row.name: row for row in assets(VARIANTS if variants is None else variants)}[name]
 
 
 def names(*stages: Stage, variants: Iterable[str] = ()) -> tuple[str, ...]:

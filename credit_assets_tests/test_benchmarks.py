@@ -29,10 +29,10 @@ SIZE = detection.Size(60, (3,), 30 / 365, breaks=1)
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> detection.Book:
+def book() -> detection.Book:
     # A short window and few rounds: what is proven here does not depend on a good model.
     settings = load_settings(start_date=detection.START, performance_window_days=180, max_rounds=20)
-    return detection.Book(settings, SIZE, SIZE.seeds[0], tmp_path_factory.mktemp("model"))
+    return detection.Book(settings, SIZE, SIZE.seeds[0])
 
 
 def found_in(book: detection.Book, kind: str, value: float) -> detection.Break:

@@ -142,6 +142,18 @@ def daily_result(
     )
 
 
+def records_result(
+    context: dg.AssetExecutionContext,
+    records: Mapping[str, Mapping[str, Any]],
+    metadata: Mapping[str, Mapping[str, Any]],
+) -> dg.MaterializeResult[Any]:
+    """One record a day, by ISO day, as the result of a step, with the metadata of each day."""
+    from credit_assets.ml.data.fingerprints import fingerprint
+
+    note_days(context, metadata)
+    return dg.MaterializeResult(value=ByDay(records), data_version=dg.DataVersion(fingerprint(**records)))
+
+
 def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
     """Metadata of each day's materialization."""
     for day, values in metadata.items():

@@ -5,13 +5,13 @@ Both records are written on every run, whatever the decision, and are the same h
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from credit_assets.assets.conventions import asset_options, inputs, retry_transient_only
-from credit_assets.assets.selection import day_after
+from credit_assets.assets.policies import registration_policy
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.registry import Registry, Version
@@ -38,21 +38,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         registry: dg.ResourceParam[Registry],
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.rules.decisions import RegistrationPolicy, decide_registration
+        from credit_assets.ml.rules.decisions import decide_registration
 
-        asked_by = triggers_of(claims, date.fromisoformat(context.partition_key))
-        policy = RegistrationPolicy(
-            min_improvement=settings.min_improvement,
-            min_auc=settings.min_auc,
-            max_auc=settings.max_auc,
-            max_ece=settings.max_ece,
-            non_inferiority_margin=settings.refresh_margin if REFRESH in asked_by else None,
-        )
+        triggers = triggers_of(claims, date.fromisoformat(context.partition_key))
         decision = decide_registration(
             trained_model["evaluation"],
             trained_model["champion"],
             store.gates("training_set", context.partition_key),
-            policy,
+            registration_policy(settings, refresh=REFRESH in triggers),
         )
         record: dict[str, Any] = {
             "as_of": context.partition_key,
@@ -60,7 +53,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "variant": trained_model["variant"],
             "fingerprint": trained_model["fingerprint"],
             "version": None,
-            "triggers": list(asked_by),
+            "triggers": list(triggers),
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:
@@ -94,7 +87,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.rules.decisions import decide_promotion
 
         as_of = date.fromisoformat(context.partition_key)
-        takes_over = day_after(as_of)
+        takes_over = as_of + timedelta(days=1)
         version = registered_model["version"]
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.

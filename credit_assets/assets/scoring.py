@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.schemas import scores_fields
+from credit_assets.ml.rules.periods import period_on
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter, split_by_day
@@ -31,8 +31,8 @@ from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
+    from credit_assets.ml.evidence.scores import Scored
     from credit_assets.ml.learners.scorer import CreditScorer
 
 
@@ -55,10 +55,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.schemas import scores_schema
+        from credit_assets.ml.evidence.scores import DayOfScores
 
         days, schema, day_column = days_of(context), scores_schema(portfolio), portfolio.date_column
         models = _Models(context, settings, registry, days)
-        seen: dict[date, _Seen] = defaultdict(_Seen)
+        seen: dict[date, DayOfScores] = defaultdict(DayOfScores)
         with PartitionWriter(store, "loan_scores", days, schema, day_column) as files:
             for piece in processed_features.pieces():
                 for of_models in _runs_of(models, split_by_day(piece, day_column, days)):
@@ -75,7 +76,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 f"{len(unscored)} days ({unscored[0]} .. {unscored[-1]}) have no champion in force and so no scores; "
                 "a model scores from the day after its as-of date"
             )
-        metadata = {day: models.describe(day) | seen[day].describe(settings.challenger_share) for day in days}
+        metadata = {day: models.describe(day) | seen[day].summary(settings.challenger_share) for day in days}
         return daily_result(context, staged, None, metadata)
 
     return [loan_scores]
@@ -90,7 +91,8 @@ class _Models:
         self._context, self._settings, self._registry = context, settings, registry
         versions, trials = registry.versions(), registry.history(SHADOW)
         self._champions = {day: registry.champion_at(day, versions) for day in days}
-        self._trials = {day: next((p.version for p in reversed(trials) if p.covers(day)), None) for day in days}
+        periods = {day: period_on(day, trials) for day in days}
+        self._trials = {day: period.version if period else None for day, period in periods.items()}
         self._scorers: dict[str, CreditScorer] = {}
         self._silent: set[date] = set()
 
@@ -105,6 +107,8 @@ class _Models:
     def score(self, schema: pa.Schema, tables: Sequence[tuple[date, Table]]) -> pa.Table | None:
         """Scores of days that have the same models, in the order of their rows; None without a champion."""
         import pyarrow as pa
+
+        from credit_assets.ml.evidence.scores import decided
 
         first = tables[0][0]
         champion, trial = self._champions[first], self.on_trial(first)
@@ -121,6 +125,7 @@ class _Models:
         )
 
     def _score(self, features: pa.Table, version: Version) -> Scored:
+        from credit_assets.ml.evidence.scores import Scored
         from credit_assets.ml.learners.scorer import CreditScorer
 
         if version.version not in self._scorers:
@@ -150,78 +155,6 @@ class _Models:
             "champion": champion.version,
             "shadow": f"{trial}, which could not score" if day in self._silent else trial,
         }
-
-
-@dataclass
-class _Seen:
-    """What was scored of a day, over all its pieces."""
-
-    rows: int = 0
-    pd_sum: float = 0.0
-    by_challenger: int = 0
-    shadowed: bool = field(default=False)
-
-    def add(self, scores: pa.Table) -> None:
-        import pyarrow.compute as pc
-
-        self.rows += scores.num_rows
-        self.pd_sum += pc.sum(scores["pd"]).as_py()
-        self.by_challenger += pc.sum(pc.equal(scores["arm"], "challenger")).as_py()
-        self.shadowed = self.shadowed or scores["other_pd"].null_count < scores.num_rows
-
-    def describe(self, share: float) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if self.shadowed and share:
-            found = {"challenger_share": share, "decided_by_challenger": self.by_challenger}
-        return {**found, **({"mean_pd": self.pd_sum / self.rows} if self.rows else {})}
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What one version said of some applications: PDs and points, in the order of their rows."""
-
-    version: str
-    pd: NDArray[Any]
-    score: NDArray[Any]
-
-
-def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: float, key: str) -> pa.Table:
-    """A table of `scores_schema`: the columns of `keys` (id and date, in this order) and the scores of its rows.
-
-    `shadow` decides about `share` of them, chosen by `arms.assign`; the champion about all where there is no shadow.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION, assign
-
-    rows = keys.num_rows
-    if shadow is None:
-        columns = {
-            "pd": pa.array(champion.pd),
-            "score": pa.array(champion.score),
-            "model_version": pa.repeat(pa.scalar(champion.version), rows),
-            "arm": pa.repeat(pa.scalar(CHAMPION), rows),
-            "other_pd": pa.nulls(rows, pa.float64()),
-            "other_score": pa.nulls(rows, pa.float64()),
-            "other_version": pa.nulls(rows, pa.string()),
-        }
-    else:
-        challenged = assign(keys.column(0).to_pylist(), share, key, salt=shadow.version)
-
-        def of(theirs: Any, ours: Any) -> pa.Array:
-            return pa.array(np.where(challenged, theirs, ours))
-
-        columns = {
-            "pd": of(shadow.pd, champion.pd),
-            "score": of(shadow.score, champion.score),
-            "model_version": of(shadow.version, champion.version),
-            "arm": of(CHALLENGER, CHAMPION),
-            "other_pd": of(champion.pd, shadow.pd),
-            "other_score": of(champion.score, shadow.score),
-            "other_version": of(champion.version, shadow.version),
-        }
-    return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **columns})
 
 
 def _runs_of(models: _Models, tables: dict[date, Table]) -> Iterator[list[tuple[date, Table]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -49,9 +48,8 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         loan_outcomes: Table,
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
-        import pyarrow.compute as pc
-
         from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, join_findings
+        from credit_assets.ml.reports.training import splits_table, summary
         from credit_assets.ml.rules.training_gates import training_gates
 
         as_of = date.fromisoformat(context.partition_key)
@@ -70,28 +68,12 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
             validation_share=settings.validation_share,
         )
         gates = training_gates(table, portfolio, window)
-        metadata = {
-            "cohorts": f"{window.first} .. {window.last}",
-            **asdict(join_findings(processed_features, loan_outcomes, window, portfolio)),
-            "default_rate": pc.mean(table["default"]).as_py(),
-            "splits": dg.MetadataValue.md(splits(table)),
-        }
+        findings = join_findings(processed_features, loan_outcomes, window, portfolio)
+        metadata = {**summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))}
         staged = stage(store, store.path("training_set", f"{as_of}.parquet"), table, gates)
         return daily_result(context, {as_of: staged}, {as_of: gates}, {as_of: metadata})
 
     return training_set
-
-
-def splits(table: Table) -> str:
-    """Loans and defaults of each split of a training set, in markdown."""
-    counts = table.group_by("split").aggregate([("default", "count"), ("default", "sum")])
-    found = {row["split"]: (row["default_count"], row["default_sum"]) for row in counts.to_pylist()}
-    lines = [
-        f"| {split} | {found[split][0]:,} | {found[split][1]:,} | {found[split][1] / found[split][0]:.2%} |"
-        for split in ("train", "validation", "test")
-        if split in found
-    ]
-    return "\n".join(["| split | loans | bads | default rate |", "|---|---:|---:|---:|", *lines])
 
 
 def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:

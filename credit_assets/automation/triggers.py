@@ -28,16 +28,15 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.assets import policies
 from credit_assets.assets.conventions import OWNERS
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH, claim_retraining, retrainings
 from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.triggers import (
-    PerformancePolicy,
     TriggerPolicy,
     TriggerState,
-    VolumePolicy,
     decide_drift,
     decide_performance,
     decide_volume,
@@ -83,28 +82,19 @@ class _Rule:
 
 def trigger_sensors(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.SensorDefinition]:
     """Sensors of drift, performance, volume and external events."""
-    again = {"cooldown_days": settings.cooldown_days, "repeat_days": settings.repeat_days}
-    days = {"days": settings.drift_trigger_days, "window": settings.drift_trigger_window}
     of_days = f"on {settings.drift_trigger_days} of {settings.drift_trigger_window} days"
-    performance = PerformancePolicy(
-        **days,
-        **again,
-        floor=settings.performance_floor,
-        margin=settings.performance_margin,
-        min_bads=settings.performance_min_bads,
-    )
     rules = [
         _Rule(
             "drift",
             "drift_report",
-            TriggerPolicy(**days, **again),
+            policies.drift_trigger_policy(settings),
             decide_drift,
             f"the drift report says `shifted` {of_days}",
         ),
         _Rule(
             "performance",
             "performance_report",
-            performance,
+            policies.performance_trigger_policy(settings),
             decide_performance,
             f"the champion's AUC, realised or estimated, is clearly below {settings.performance_floor:g} or below its "
             f"registered value by {settings.performance_margin:g} {of_days}",
@@ -112,7 +102,7 @@ def trigger_sensors(settings: Settings, partitions: dg.PartitionsDefinition) -> 
         _Rule(
             "volume",
             "performance_report",
-            VolumePolicy(**again, share=settings.volume_trigger_share),
+            policies.volume_trigger_policy(settings),
             lambda reports, *rest, **named: decide_volume(reports[-1], *rest, **named),
             f"as many loans have matured since the champion's training as {settings.volume_trigger_share:.0%} of the "
             "rows that it was trained on",

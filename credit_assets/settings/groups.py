@@ -196,6 +196,9 @@ class Quality(BaseModel):
     min_auc: float = Field(0.55, ge=0.5, lt=1, description="Floor of the out-of-time AUC.")
     max_auc: float = Field(0.95, gt=0.5, le=1, description="Out-of-time AUC above which leakage is suspected.")
     max_ece: float = Field(0.05, gt=0, le=1, description="Largest expected calibration error (deciles).")
+    require_significance: bool = Field(
+        False, description="Whether the 95% interval of the improvement over the champion must lie above zero too."
+    )
     score_base: float = Field(600.0, allow_inf_nan=False, description="Points at the base odds.")
     score_odds: float = Field(
         50.0, gt=0, allow_inf_nan=False, description="Good:bad odds at which the score is the base."
@@ -222,6 +225,9 @@ class Deployment(BaseModel):
         0.6, ge=-1, le=1, description="Least rank correlation of the two models' scores."
     )
     shadow_max_psi: float = Field(2.0, gt=0, le=100, description="Largest PSI between the two models' scores.")
+    shadow_max_pd_ratio: float = Field(
+        2.0, gt=1, le=100, description="Largest ratio between the two models' mean PDs, either way."
+    )
     approval_rate: float = Field(
         0.8, gt=0, lt=1, description="Share of applications approved, at which reports count the swap set."
     )

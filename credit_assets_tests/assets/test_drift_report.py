@@ -12,9 +12,10 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from credit_assets.assets.drift import assets, drift_records, feature_table, points_of
+from credit_assets.assets.drift import assets, drift_records
 from credit_assets.failures import PermanentError
 from credit_assets.ml.evidence.drift_reference import REFERENCE_FILE
+from credit_assets.ml.reports.drift import feature_table
 from credit_assets.partitions import daily_partitions
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import END, START, House, book, copied_home, open_house, write_book
@@ -217,20 +218,6 @@ def test_a_model_without_a_reference_is_unknown_and_a_damaged_one_fails(house: H
     finally:
         place.write_bytes(content)
     assert report(house, date(2024, 4, 9))["verdict"] == "stable"
-
-
-def test_scores_of_the_champion_beside_a_challenger_count_and_those_of_others_do_not() -> None:
-    scores = pd.DataFrame(
-        {
-            "score": [600.0, 610.0, 620.0, 630.0],
-            "model_version": ["1", "2", "2", "0"],
-            "other_score": [500.0, 510.0, None, None],
-            "other_version": ["2", "1", "3", None],
-        }
-    )
-    assert points_of(scores, "1").tolist() == [600.0, 510.0]
-    assert points_of(scores, "2").tolist() == [500.0, 610.0, 620.0]
-    assert points_of(scores.iloc[:0], "1").tolist() == []
 
 
 def test_the_table_has_the_largest_change_first(house: House) -> None:

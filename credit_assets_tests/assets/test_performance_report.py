@@ -14,12 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets.performance import draw, measures_table, performance_records, summary
+from credit_assets.assets.performance import performance_records
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import estimate
+from credit_assets.ml.reports.performance import Cohorts, picture
 from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END
@@ -333,46 +334,14 @@ def test_the_last_day_of_a_range_has_the_picture(book: Book) -> None:
 
 
 @pytest.mark.slow
-def test_a_picture_reads_no_more_records_than_it_shows(book: Book, tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
-    asked: list[str] = []
+def test_a_picture_reads_no_more_records_than_it_shows(book: Book) -> None:
+    read: list[date] = []
 
-    class Asked(dict[str, Any]):
-        def get(self, day: str, default: Any = None) -> Any:
-            asked.append(day)
-            return book.record(END)
+    def record_of(day: date) -> dict[str, Any]:
+        read.append(day)
+        return book.record(END)
 
-    year = book.house.settings.model_copy(update={"start_date": date(2000, 1, 1)})
-    year.__dict__.update(window_days=365)
-    path = draw(year, END, Asked(), store)
-    assert path is not None
-    assert len(asked) == 105
-    assert (asked[0], asked[-1]) == (str(END - timedelta(728)), str(END))
-    assert draw(year, date(1999, 1, 1), {}, store) is None
-
-
-@pytest.mark.parametrize("ratio", [None, {"value": 0.0, "low": 0.0, "high": 0.7}])
-def test_what_people_read_of_a_cohort_that_could_not_be_measured(ratio: dict[str, float] | None) -> None:
-    nothing = estimate([]).to_record()
-    record = {
-        "champion": None,
-        "registered": None,
-        "realised": {
-            "from": "2024-01-01",
-            "to": "2024-01-02",
-            "rows": 3,
-            "bads": 0,
-            "evaluation": None,
-            "observed_over_expected": ratio,
-            "why": "all 3 applications are good",
-        },
-        "estimated": {"from": None, "to": None, **nothing},
-        "reconciled": None,
-        "newly_matured": None,
-    }
-    found = summary(record)
-    assert found["champion"] == "none in force"
-    assert found["realised, but"] == "all 3 applications are good"
-    assert ("realised" in found) == (ratio is not None)
-    assert found["estimated, but"] == "no application was scored"
-    assert measures_table(record).count("\n") == 7
+    assert picture(END, Cohorts(date(2000, 1, 1), 365, C), record_of) is not None
+    assert len(read) == 105
+    assert (read[0], read[-1]) == (END - timedelta(728), END)
+    assert picture(date(1999, 1, 1), Cohorts(date(2000, 1, 1), 365, C), record_of) is None

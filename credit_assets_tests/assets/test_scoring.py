@@ -7,16 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from credit_assets.assets.scoring import Scored, decided
-from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.arms import assign
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets_tests.support.houses import TRAINED, TRIAL, TrialHouse, copied_home, open_trial
 from credit_assets_tests.support.houses import TRIAL_END as END
-from credit_assets_tests.support.modelling import PORTFOLIO
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -25,53 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 def house(trial_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialHouse]:
     with open_trial(copied_home(trial_home, tmp_path_factory.mktemp("scoring"))) as house:
         yield house
-
-
-# Without a house
-
-
-def scored(rows: int) -> tuple[pa.Table, Scored, Scored]:
-    keys = pa.table(
-        {"loan_id": [f"L{n}" for n in range(rows)], "applied_on": pa.array([date(2024, 1, 1)] * rows, pa.date32())},
-        schema=pa.schema([("loan_id", pa.string()), ("applied_on", pa.date32())]),
-    )
-    return (
-        keys,
-        Scored("1", np.full(rows, 0.1), np.full(rows, 600.0)),
-        Scored("2", np.full(rows, 0.2), np.full(rows, 580.0)),
-    )
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
-def test_who_decides_stands_first_and_the_other_beside(share: float) -> None:
-    keys, champion, shadow = scored(400)
-    found = decided(keys, champion, shadow, share=share, key="k").cast(scores_schema(PORTFOLIO)).to_pandas()
-    challenged = assign(keys["loan_id"].to_pylist(), share, "k", "2")
-    assert (found["arm"] == "challenger").tolist() == challenged.tolist()
-    for arm, own, other in (("champion", champion, shadow), ("challenger", shadow, champion)):
-        rows = found[found["arm"] == arm]
-        for name in ("pd", "score", "version"):
-            assert (rows["model_version" if name == "version" else name] == np.unique(getattr(own, name))[0]).all()
-            assert (rows[f"other_{name}"] == np.unique(getattr(other, name))[0]).all()
-    assert found["loan_id"].tolist() == keys["loan_id"].to_pylist()
-
-
-@pytest.mark.parametrize("rows", [0, 3])
-def test_without_a_shadow_the_champion_decides_alone(rows: int) -> None:
-    keys, champion, _ = scored(rows)
-    found = decided(keys, champion, None, share=0.5, key="k")
-    assert found.schema == scores_schema(PORTFOLIO)
-    assert found.num_rows == rows
-    assert found["arm"].to_pylist() == ["champion"] * rows
-    assert all(found[name].null_count == rows for name in ("other_pd", "other_score", "other_version"))
-
-
-def test_an_empty_day_has_no_arms() -> None:
-    keys, champion, shadow = scored(0)
-    assert decided(keys, champion, shadow, share=0.5, key="k").cast(scores_schema(PORTFOLIO)).num_rows == 0
-
-
-# In the house
 
 
 @pytest.mark.slow

@@ -12,21 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.assets.shadow import Trial, comparison_table, followed_up, request_decisions, trial_on, trial_policy
-from credit_assets.ledger.registry import Version
+from credit_assets.assets.policies import trial_policy
+from credit_assets.assets.shadow import request_decisions
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.evaluation import auc, compare
 from credit_assets.ml.evidence.intervals import difference_of_proportions
-from credit_assets.ml.evidence.shadow import decide_trial
+from credit_assets.ml.reports.shadow import comparison_table
 from credit_assets.ml.rules.decisions import Reason
-from credit_assets.ml.rules.periods import Period
-from credit_assets.settings import load_settings
+from credit_assets.ml.rules.trials import decide_trial
 from credit_assets.storage.claims import Claims
 from credit_assets_tests.support.houses import (
-    TRAINED,
     TRIAL,
-    TRIAL_SETTINGS,
     TrialHouse,
     copied_home,
     open_trial,
@@ -65,77 +62,6 @@ def sides(house: TrialHouse, first: date, last: date) -> pd.DataFrame:
     return scores.assign(default=((known - scores["application_date"]).dt.days.between(0, 30)).astype(float))
 
 
-# Which trial
-
-
-def version(number: str, *periods: tuple[date, date | None]) -> Version:
-    return Version(number, TRAINED, number, "xgboost", "", "", "", None, (), periods, {})  # type: ignore[arg-type]
-
-
-D = date(2024, 1, 1)
-
-
-def day(number: int) -> date:
-    return D + timedelta(number)
-
-
-@pytest.mark.parametrize(
-    ("on", "expected"),
-    [
-        (9, None),  # Before the trial.
-        (10, ("1", "2", 10, 10)),
-        (15, ("1", "2", 10, 15)),
-        (20, ("1", "2", 10, 20)),
-        (21, None),  # Between two trials.
-        (35, ("1", "3", 30, 35)),
-        (45, ("4", "3", 40, 45)),  # Another champion since day 40: the comparison begins anew.
-        (60, None),  # The model on trial has become champion.
-        (500, ("3", "5", 135, 500)),  # The newest 366 days of it.
-        (700, None),  # No champion.
-    ],
-)
-def test_a_trial_is_two_models_and_days(on: int, expected: tuple[str, str, int, int] | None) -> None:
-    versions = [
-        version("1", (day(0), day(39))),
-        version("4", (day(40), day(49))),
-        version("3", (day(50), day(650))),
-    ]
-    periods = [
-        Period("2", day(10), day(20)),
-        Period("3", day(30), day(69)),
-        Period("5", day(70), None),
-    ]
-    found = trial_on(day(on), versions, periods)
-    if expected is None:
-        assert found is None
-    else:
-        champion, shadow, first, last = expected
-        since = next(period.first for period in periods if period.version == shadow)
-        assert found == Trial(champion, shadow, since, day(first), day(last))
-
-
-@pytest.mark.parametrize(
-    ("on", "expected"),
-    [
-        (39, None),  # None of it has matured.
-        (40, (10, 10)),
-        (45, (10, 15)),
-        (60, (10, 20)),  # Stays, complete, for as long as a performance report looks back.
-        (69, (10, 20)),
-        (70, None),
-    ],
-)
-def test_a_former_trial_is_followed_as_it_matures(on: int, expected: tuple[int, int] | None) -> None:
-    versions, periods = [version("1", (day(0), None))], [Period("2", day(10), day(20))]
-    found = followed_up(day(on), load_settings(**TRIAL_SETTINGS), versions, periods)
-    assert (found and (found.first, found.last)) == (expected and (day(expected[0]), day(expected[1])))
-    running = [Period("2", day(10), None)]
-    assert followed_up(day(on), load_settings(**TRIAL_SETTINGS), versions, running) is None
-
-
-# Requests
-
-
 def test_a_decision_is_asked_for_once(tmp_path: Any) -> None:
     requests = Requests(Claims(str(tmp_path)))
     reasons = [Reason("psi", True, 0.1, 0.25, "PSI is small").to_record()]
@@ -150,9 +76,6 @@ def test_a_decision_is_asked_for_once(tmp_path: Any) -> None:
     other = {**trial, "since": "2024-06-01", "decision": "end"}
     request_decisions({"2024-06-30": other, "2024-07-01": {**other, "decision": "wait"}}, requests)
     assert [one.kind for one in requests.all()] == ["promote", "reject"]
-
-
-# In the house
 
 
 @pytest.mark.slow

@@ -98,6 +98,8 @@ def open_house(home: Path, **overrides: Any) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DAGSTER_HOME", str(settings.dagster_dir))
         with instance_of(settings) as instance:
+            # Opened where it is first asked for, with DAGSTER_HOME, which no test leaves in the environment.
+            assert instance.compute_log_manager
             yield build_house(settings, instance)
 
 

@@ -43,10 +43,10 @@ class DriftPolicy:
     `min_rows` rows nothing is said.
     """
 
-    watch: float = 0.10
-    shifted: float = 0.25
-    alpha: float = 0.01
-    min_rows: int = 500
+    watch: float
+    shifted: float
+    alpha: float
+    min_rows: int
 
     def __post_init__(self) -> None:
         if not (0 < self.watch < self.shifted < math.inf and 0 < self.alpha < 1 and self.min_rows >= 1):

@@ -85,12 +85,12 @@ class RegistrationPolicy:
     interval and so cannot show it, which is what separates this from "not shown to be worse".
     """
 
-    min_improvement: float = 0.005
-    min_auc: float = 0.55
-    max_auc: float = 0.95
-    max_ece: float = 0.05
-    require_significance: bool = False
-    non_inferiority_margin: float | None = None
+    min_improvement: float
+    min_auc: float
+    max_auc: float
+    max_ece: float
+    require_significance: bool
+    non_inferiority_margin: float | None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_improvement < 1:

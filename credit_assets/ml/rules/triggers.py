@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
@@ -35,10 +35,10 @@ _NAMED = 5
 class TriggerPolicy:
     """`days` (k) of the last `window` (n) days; `cooldown_days` and `repeat_days` as the module says."""
 
-    days: int = 3
-    window: int = 5
-    cooldown_days: int = 30
-    repeat_days: int = 90
+    days: int
+    window: int
+    cooldown_days: int
+    repeat_days: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.days <= self.window:
@@ -56,9 +56,9 @@ class PerformancePolicy(TriggerPolicy):
     value that retrains it. `min_bads`: defaults, seen or expected, below which an AUC says nothing.
     """
 
-    floor: float = 0.55
-    margin: float = 0.05
-    min_bads: int = 50
+    floor: float
+    margin: float
+    min_bads: int
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class VolumePolicy(TriggerPolicy):
     enough, since a count of matured loans does not come and go.
     """
 
-    days: int = 1
-    window: int = 1
-    share: float = 1.0
+    days: int = field(default=1, init=False)
+    window: int = field(default=1, init=False)
+    share: float
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import pytest
 
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.evidence.drift import (
-    DriftPolicy,
     FeatureDrift,
     measure_drift,
 )
 from credit_assets.ml.evidence.drift_reference import DriftReference
+from credit_assets_tests.support import policies
 from credit_assets_tests.support.drifting import CATEGORIES, NUMBERS, book, points, reference
 from credit_assets_tests.support.synthetic import model_inputs
 
-POLICY = DriftPolicy()
+POLICY = policies.drift()
 
 
 @pytest.fixture(scope="module", name="reference")
@@ -29,7 +29,7 @@ def _reference() -> DriftReference:
 
 
 def found(reference: DriftReference, frame: pd.DataFrame, score: Any = None, **policy: Any) -> dict[str, FeatureDrift]:
-    findings = measure_drift(reference, frame, score, DriftPolicy(**policy))
+    findings = measure_drift(reference, frame, score, policies.drift(**policy))
     return {one.name: one for one in findings.features}
 
 
@@ -173,7 +173,7 @@ def test_a_record_is_json_with_rounded_numbers(reference: DriftReference) -> Non
 )
 def test_a_policy_that_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="drift policy"):
-        DriftPolicy(**bad)
+        policies.drift(**bad)
 
 
 def test_a_frame_without_a_feature_is_refused(reference: DriftReference) -> None:
@@ -190,7 +190,7 @@ def test_without_a_shift_hardly_any_report_alarms_where_psi_alone_would() -> Non
     alarms, large = 0, 0
     for seed in range(300):
         rows = (60, 200, 600)[seed % 3]
-        findings = measure_drift(trained, book(rows, seed + 100), points(rows, seed), DriftPolicy(min_rows=50))
+        findings = measure_drift(trained, book(rows, seed + 100), points(rows, seed), policies.drift(min_rows=50))
         alarms += findings.verdict != "stable"
         large += any(one.psi is not None and one.psi >= POLICY.watch for one in findings.features)
     assert large > 100

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
+from credit_assets.ml.evidence.drift import measure_drift
 from credit_assets.ml.evidence.drift_reference import REFERENCE_FILE, DriftReference, NumericReference
-from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets_tests.support import policies
 from credit_assets_tests.support.drifting import book, reference
 from credit_assets_tests.support.modelling import FEATURES, PORTFOLIO, quick_config, training_set
 
@@ -113,4 +114,4 @@ def test_training_keeps_the_reference_and_the_scorer_does_not_mind_it(tmp_path: 
     assert DriftReference.load(tmp_path) == kept
     assert CreditScorer.load(tmp_path).features == candidate.scorer.features
     score = candidate.scorer.score(frame)["score"]
-    assert measure_drift(kept, frame, score, DriftPolicy()).verdict == "stable"
+    assert measure_drift(kept, frame, score, policies.drift()).verdict == "stable"

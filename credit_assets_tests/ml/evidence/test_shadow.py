@@ -12,10 +12,11 @@ import pytest
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.evaluation import Evaluation, auc, compare
 from credit_assets.ml.evidence.intervals import Interval, difference_of_proportions, proportion
-from credit_assets.ml.evidence.shadow import TrialPolicy, compare_arms, compare_scores, decide_trial, side_by_side
+from credit_assets.ml.evidence.shadow import compare_arms, compare_scores
 from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.scorer import ScoreScale
-from credit_assets.ml.rules.decisions import Reason
+from credit_assets.ml.rules.trials import decide_trial
+from credit_assets_tests.support import policies
 
 SCALE = ScoreScale()
 
@@ -38,28 +39,6 @@ def book(rows: int, seed: int = 1, *, noise: float = 0.5) -> tuple[np.ndarray, n
     rng = np.random.default_rng(seed)
     truth = rng.normal(-2.5, 1.0, rows)
     return truth, truth + rng.normal(0, noise, rows), rng.random(rows) < probability(truth)
-
-
-# The rows
-
-
-def test_sides_are_told_apart_whoever_decides() -> None:
-    scores = pd.DataFrame(
-        [
-            ("a", 0.1, 600.0, "1", "champion", 0.2, 580.0, "2"),
-            ("b", 0.3, 570.0, "2", "challenger", 0.4, 560.0, "1"),
-            ("c", 0.5, 550.0, "1", "champion", None, None, None),
-            ("d", 0.5, 550.0, "1", "champion", 0.1, 600.0, "3"),
-            ("e", 0.5, 550.0, "0", "champion", 0.1, 600.0, "2"),
-        ],
-        columns=["id", "pd", "score", "model_version", "arm", "other_pd", "other_score", "other_version"],
-    )
-    rows = side_by_side(scores, "1", "2")
-    assert rows["id"].tolist() == ["a", "b"]
-    assert rows[["champion_pd", "champion_score"]].to_numpy().tolist() == [[0.1, 600], [0.4, 560]]
-    assert rows[["shadow_pd", "shadow_score"]].to_numpy().tolist() == [[0.2, 580], [0.3, 570]]
-    assert side_by_side(scores, "1", "9").empty
-    assert side_by_side(scores.head(0), "1", "2").empty
 
 
 # What they say of the same applications
@@ -226,103 +205,15 @@ def test_without_a_challenger_there_are_no_arms() -> None:
     assert compare_arms(frame_of([], []), 50) is None
 
 
-# The decision
-
-
-def evidence(**changes: Any) -> dict[str, Any]:
-    """A trial that keeps every limit, with nothing matured."""
-    return {
-        "days": 30,
-        "rows": 500,
-        "correlation": {"pearson": 0.9, "spearman": 0.9},
-        "psi": 0.05,
-        "mean_pd": {"champion": 0.05, "shadow": 0.06},
-        "matured": None,
-        **changes,
-    }
-
-
-def matured(low: float, high: float, bads: int = 50) -> dict[str, Any]:
-    difference = {"difference": (low + high) / 2, "ci_low": low, "ci_high": high}
-    return {"rows": 1_000, "bads": bads, "difference": difference, "why": None}
-
-
-@pytest.mark.parametrize(
-    ("changes", "decision", "against"),
-    [
-        ({}, "promote", []),
-        ({"days": 29}, "continue", ["days"]),
-        ({"rows": 499}, "continue", ["loans"]),
-        # A limit that is broken early may be small numbers: it ends nothing before the trial has run.
-        ({"days": 3, "rows": 10, "psi": 3.0}, "continue", ["days", "loans", "psi"]),
-        ({"correlation": {"spearman": 0.6}}, "promote", []),
-        ({"correlation": {"spearman": 0.599999}}, "end", ["correlation"]),
-        ({"correlation": {"spearman": None}}, "end", ["correlation"]),
-        ({"psi": 2.0}, "promote", []),
-        ({"psi": 2.000001}, "end", ["psi"]),
-        ({"psi": None}, "end", ["psi"]),
-        ({"mean_pd": {"champion": 0.05, "shadow": 0.1}}, "promote", []),
-        ({"mean_pd": {"champion": 0.05, "shadow": 0.1001}}, "end", ["mean_pd"]),
-        ({"mean_pd": {"champion": 0.05, "shadow": 0.0249}}, "end", ["mean_pd"]),
-        ({"mean_pd": {"champion": None, "shadow": None}}, "end", ["mean_pd"]),
-        ({"matured": matured(-0.05, -0.01)}, "end", ["performance"]),
-        ({"matured": matured(-0.05, 0.0)}, "promote", []),
-        ({"matured": matured(-0.05, 0.01)}, "promote", []),
-        ({"matured": matured(0.01, 0.05)}, "promote", []),
-        ({"matured": matured(-0.05, -0.01, bads=49)}, "promote", []),
-        ({"matured": {"rows": 9, "bads": 0, "difference": None, "why": "all good"}}, "promote", []),
-        ({"psi": 2.5, "correlation": {"spearman": 0.1}}, "end", ["correlation", "psi"]),
-    ],
-)
-def test_a_trial_ends_by_its_rules(changes: dict[str, Any], decision: str, against: list[str]) -> None:
-    found, reasons = decide_trial(TrialPolicy(), evidence(**changes))
-    assert found == decision
-    assert [reason.rule for reason in reasons if not reason.passed] == against
-    rules = ["days", "loans", "correlation", "psi", "mean_pd", "performance"]
-    assert [reason.rule for reason in reasons] == rules
-    for reason in reasons:
-        assert reason.threshold is not None
-        assert Reason.from_record(json.loads(json.dumps(reason.to_record(), allow_nan=False))) == reason
-    manual, _ = decide_trial(TrialPolicy(promotion="manual"), evidence(**changes))
-    assert manual == {"promote": "wait"}.get(decision, decision)
-
-
-def test_thresholds_come_from_the_policy() -> None:
-    strict = TrialPolicy(days=31, min_loans=501, min_correlation=0.95, max_psi=0.01, max_pd_ratio=1.1, min_bads=5)
-    _, reasons = decide_trial(strict, evidence(matured=matured(-0.2, -0.1, bads=5)))
-    assert not any(reason.passed for reason in reasons)
-    assert [reason.threshold for reason in reasons] == [31, 501, 0.95, 0.01, 1.1, 0]
-    assert [reason.value for reason in reasons] == [30, 500, 0.9, 0.05, 1.2, -0.1]
+# As evidence
 
 
 def test_a_comparison_is_evidence_and_decides_again_from_its_record() -> None:
     truth, model, default = book(1_500)
     record = {"days": 40, **compare_scores(frame_of(model, truth, default), 0.8)}
-    decision, reasons = decide_trial(TrialPolicy(), record)
+    decision, reasons = decide_trial(policies.trial(), record)
     assert decision == "promote", reasons
-    assert decide_trial(TrialPolicy(), json.loads(json.dumps(record))) == (decision, reasons)
+    assert decide_trial(policies.trial(), json.loads(json.dumps(record))) == (decision, reasons)
     worse = {"days": 40, **compare_scores(frame_of(truth, model, default), 0.8)}
-    decision, reasons = decide_trial(TrialPolicy(min_correlation=-1, max_psi=9), worse)
+    decision, reasons = decide_trial(policies.trial(min_correlation=-1, max_psi=9), worse)
     assert (decision, reasons[-1].passed) == ("end", False)
-
-
-def test_evidence_that_lacks_something_is_refused() -> None:
-    with pytest.raises(ValueError, match="lacks psi, matured"):
-        decide_trial(TrialPolicy(), {k: v for k, v in evidence().items() if k not in ("psi", "matured")})
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"promotion": "later"},
-        {"days": 0},
-        {"min_loans": 0},
-        {"min_bads": 1},
-        {"min_correlation": 2},
-        {"max_psi": 0},
-        {"max_pd_ratio": 1},
-    ],
-)
-def test_a_policy_must_make_sense(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"trial|promotion"):
-        TrialPolicy(**bad)

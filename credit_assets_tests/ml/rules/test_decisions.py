@@ -17,8 +17,9 @@ from credit_assets.ml.rules.decisions import (
     decide_promotion,
     decide_registration,
 )
+from credit_assets_tests.support.policies import registration
 
-POLICY = RegistrationPolicy()
+POLICY = registration()
 GOOD = {"auc": 0.66, "ece": 0.01}
 
 
@@ -83,9 +84,9 @@ def test_the_first_model(candidate: dict[str, Any], gates: tuple[GateResult, ...
         (against(0.0049), POLICY, ["improvement"]),
         (against(0.0), POLICY, ["improvement"]),
         (against(-0.02), POLICY, ["improvement"]),
-        (against(0.006, -0.01, 0.02), RegistrationPolicy(require_significance=True), ["significance"]),
-        (against(0.006, 0.001, 0.011), RegistrationPolicy(require_significance=True), []),
-        (against(0.0), RegistrationPolicy(min_improvement=0.0), []),
+        (against(0.006, -0.01, 0.02), registration(require_significance=True), ["significance"]),
+        (against(0.006, 0.001, 0.011), registration(require_significance=True), []),
+        (against(0.0), registration(min_improvement=0.0), []),
         ({"version": "3", "comparable": False, "why": "no common rows"}, POLICY, ["improvement"]),
     ],
 )
@@ -168,7 +169,7 @@ def test_evidence_that_is_not_there_is_named(candidate: Any, champion: Any, mess
 )
 def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RegistrationPolicy(**options)
+        registration(**options)
 
 
 OLD, NEW = date(2011, 3, 31), date(2011, 6, 30)
@@ -224,7 +225,7 @@ def test_a_rollback_stands_until_a_newer_model_comes(as_of: date, passes: bool) 
     ],
 )
 def test_a_refresh_is_shown_not_to_be_worse(difference: float, low: float, high: float, against_it: list[str]) -> None:
-    policy = RegistrationPolicy(non_inferiority_margin=0.03)
+    policy = registration(non_inferiority_margin=0.03)
     decision = decide_registration(GOOD, against(difference, low, high), GATES, policy)
     assert failed(decision) == against_it
     assert "a refresh must be shown not to be worse by 0.03" in decision.reasons[-1].text
@@ -267,5 +268,5 @@ def test_the_evidence_is_what_evaluation_records() -> None:
         "candidate_evaluation": evaluate(y, ours).to_record(),
         "difference": compare(y, ours, theirs).to_record(),
     }
-    policy = RegistrationPolicy(max_ece=1.0, max_auc=1.0)
+    policy = registration(max_ece=1.0, max_auc=1.0)
     assert decide_registration(evaluate(y, ours).to_record(), champion, GATES, policy).accepted

@@ -10,17 +10,16 @@ import pytest
 
 from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.triggers import (
-    PerformancePolicy,
     TriggerPolicy,
     TriggerState,
-    VolumePolicy,
     decide_drift,
     decide_performance,
     decide_volume,
 )
+from credit_assets_tests.support.policies import drift_trigger, performance_trigger, volume_trigger
 
 FIRST = date(2011, 1, 1)
-SMALL = TriggerPolicy(days=2, window=3, cooldown_days=5, repeat_days=10)
+SMALL = drift_trigger(days=2, window=3, cooldown_days=5, repeat_days=10)
 LETTERS = {"s": "shifted", "w": "watch", ".": "stable", "u": "unknown"}
 
 
@@ -85,7 +84,7 @@ def test_hysteresis(letters: str, fires: list[int]) -> None:
 
 def test_calm_days_count_in_a_row() -> None:
     # False on days 6 and 7, and on 10, with true ones between them: never three in a row.
-    fired, _, _ = replay("sss..s.ss..s", TriggerPolicy(days=3, window=5, cooldown_days=0))
+    fired, _, _ = replay("sss..s.ss..s", drift_trigger(days=3, window=5, cooldown_days=0))
     assert fired == [2]
 
 
@@ -125,7 +124,7 @@ def test_cooldown(retraining: int, fires: list[int]) -> None:
 
 
 def test_nothing_fires_for_a_day_before_a_retraining() -> None:
-    policy = TriggerPolicy(days=1, window=1, cooldown_days=0)
+    policy = drift_trigger(days=1, window=1, cooldown_days=0)
     decision, _ = decide_drift([drift(3, "s")], TriggerState(), policy, last_retraining=day(9))
     assert against(decision) == ["cooldown"]
     assert "time never runs back" in decision.summary()
@@ -135,7 +134,7 @@ def test_nothing_fires_for_a_day_before_a_retraining() -> None:
 @pytest.mark.parametrize("number", [0, 3, 5])
 def test_a_day_that_was_considered_decides_nothing(number: int) -> None:
     _, _, state = replay("......")
-    decision, after = decide_drift([drift(number, "s")], state, TriggerPolicy(days=1, window=1))
+    decision, after = decide_drift([drift(number, "s")], state, drift_trigger(days=1, window=1))
     assert against(decision) == ["day"]
     assert after == state
 
@@ -168,7 +167,7 @@ def test_what_is_no_drift_report_is_refused(report: Any) -> None:
         decide_drift([report], TriggerState(), SMALL)
 
 
-PERFORMANCE = PerformancePolicy(days=1, window=1, floor=0.55, margin=0.05, min_bads=50)
+PERFORMANCE = performance_trigger(days=1, window=1, floor=0.55, margin=0.05, min_bads=50)
 
 
 def performance(
@@ -229,7 +228,7 @@ def test_performance(report: dict[str, Any], fires: bool | None, says: str) -> N
 
 
 def test_performance_counts_days() -> None:
-    policy = PerformancePolicy(days=2, window=3)
+    policy = performance_trigger(days=2, window=3)
     low, fine = realised(0.50, 0.02), realised(0.68, 0.02)
     reports = [performance(n, **found) for n, found in enumerate((low, fine, low))]
     assert not decide_performance(reports[:2], TriggerState(), policy)[0].accepted
@@ -263,25 +262,25 @@ def test_what_is_no_performance_report_is_refused(more: dict[str, Any]) -> None:
 )
 def test_volume(new: int | None, rows: int | None, share: float, fires: bool) -> None:
     report = performance(newly_matured=new, training_rows=rows)
-    decision, _ = decide_volume(report, TriggerState(), VolumePolicy(share=share))
+    decision, _ = decide_volume(report, TriggerState(), volume_trigger(share=share))
     assert decision.accepted == fires
 
 
 def test_volume_tells_its_numbers_and_fires_once() -> None:
     report = performance(newly_matured=5_000, training_rows=4_000)
-    decision, state = decide_volume(report, TriggerState(), VolumePolicy())
+    decision, state = decide_volume(report, TriggerState(), volume_trigger())
     assert decision.reasons[1].text == (
         "5,000 loans matured since champion version 4 was trained on 4,000: 125%, threshold 100%"
     )
-    again, state = decide_volume({**report, "day": str(day(89))}, state, VolumePolicy())
+    again, state = decide_volume({**report, "day": str(day(89))}, state, volume_trigger())
     assert against(again) == ["armed"]
-    assert decide_volume({**report, "day": str(day(90))}, state, VolumePolicy())[0].accepted
+    assert decide_volume({**report, "day": str(day(90))}, state, volume_trigger())[0].accepted
 
 
 @pytest.mark.parametrize("given", [{"days": 0}, {"days": 6, "window": 5}, {"cooldown_days": -1}, {"repeat_days": 0}])
 def test_a_policy_that_makes_no_sense_is_refused(given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        TriggerPolicy(**given)
+        drift_trigger(**given)
 
 
 def test_a_damaged_state_is_refused() -> None:

@@ -1,0 +1,88 @@
+"""Thresholds: each policy of the rules, from the settings that hold its defaults.
+
+Belongs here: naming the setting of each threshold, once. Does not belong here: a default (`credit_assets.settings`) and
+what a threshold means (the policy itself).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from credit_assets.ml.evidence.drift import DriftPolicy
+    from credit_assets.ml.rules.decisions import RegistrationPolicy
+    from credit_assets.ml.rules.trials import TrialPolicy
+    from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
+    from credit_assets.settings import Settings
+
+
+def registration_policy(settings: Settings, *, refresh: bool) -> RegistrationPolicy:
+    """For a refresh by the calendar, or for a model that has to be better."""
+    from credit_assets.ml.rules.decisions import RegistrationPolicy
+
+    return RegistrationPolicy(
+        min_improvement=settings.min_improvement,
+        min_auc=settings.min_auc,
+        max_auc=settings.max_auc,
+        max_ece=settings.max_ece,
+        require_significance=settings.require_significance,
+        non_inferiority_margin=settings.refresh_margin if refresh else None,
+    )
+
+
+def drift_policy(settings: Settings) -> DriftPolicy:
+    from credit_assets.ml.evidence.drift import DriftPolicy
+
+    return DriftPolicy(
+        watch=settings.drift_watch,
+        shifted=settings.drift_shifted,
+        alpha=settings.drift_alpha,
+        min_rows=settings.drift_min_rows,
+    )
+
+
+def trial_policy(settings: Settings) -> TrialPolicy:
+    from credit_assets.ml.rules.trials import TrialPolicy
+
+    return TrialPolicy(
+        promotion=settings.promotion,
+        days=settings.shadow_days,
+        min_loans=settings.shadow_min_loans,
+        min_correlation=settings.shadow_min_correlation,
+        max_psi=settings.shadow_max_psi,
+        max_pd_ratio=settings.shadow_max_pd_ratio,
+        min_bads=settings.performance_min_bads,
+    )
+
+
+def drift_trigger_policy(settings: Settings) -> TriggerPolicy:
+    from credit_assets.ml.rules.triggers import TriggerPolicy
+
+    return TriggerPolicy(
+        days=settings.drift_trigger_days,
+        window=settings.drift_trigger_window,
+        cooldown_days=settings.cooldown_days,
+        repeat_days=settings.repeat_days,
+    )
+
+
+def performance_trigger_policy(settings: Settings) -> PerformancePolicy:
+    from credit_assets.ml.rules.triggers import PerformancePolicy
+
+    return PerformancePolicy(
+        days=settings.drift_trigger_days,
+        window=settings.drift_trigger_window,
+        cooldown_days=settings.cooldown_days,
+        repeat_days=settings.repeat_days,
+        floor=settings.performance_floor,
+        margin=settings.performance_margin,
+        min_bads=settings.performance_min_bads,
+    )
+
+
+def volume_trigger_policy(settings: Settings) -> VolumePolicy:
+    from credit_assets.ml.rules.triggers import VolumePolicy
+
+    return VolumePolicy(
+        cooldown_days=settings.cooldown_days, repeat_days=settings.repeat_days, share=settings.volume_trigger_share
+    )

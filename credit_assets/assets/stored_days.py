@@ -1,0 +1,48 @@
+"""How the daily reports read the store: tables, counts and records by asset and day.
+
+Belongs here: the reading alone. Does not belong here: which days a report needs (`credit_assets.ml.reports`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_READERS = 8
+
+
+class StoredDays:
+    """The store as a `credit_assets.ml.reports.daily.DailyTables`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
+        """Raises PermanentError as `Store.read_partitions`."""
+        return self._store.read_partitions(asset, [day.isoformat() for day in days])
+
+    def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
+        """From the files' footers alone, several at a time."""
+
+        def count(day: date) -> int | None:
+            try:
+                return self._store.row_count(asset, day.isoformat())
+            except (FileNotFoundError, ValueError):
+                return None
+
+        if len(days) < 2:
+            return {day: count(day) for day in days}
+        with ThreadPoolExecutor(min(_READERS, len(days))) as pool:
+            return dict(zip(days, pool.map(count, days), strict=True))
+
+    def record(self, asset: str, day: date) -> dict[str, Any] | None:
+        """Raises PermanentError where the record is damaged."""
+        path = self._store.path(asset, f"{day}.json")
+        return self._store.read_record(path) if path.exists() else None

@@ -1,0 +1,123 @@
+"""The table of scores: made of what the champion and the model on trial said, and taken apart again by version.
+
+Belongs here: which of the two stands first in a row (who decided) and which beside it. Does not belong here: who
+decides about an application (`arms`) and what the scores show (`shadow`, `drift`, `performance`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION, assign
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one version said of some applications: PDs and points, in the order of their rows."""
+
+    version: str
+    pd: NDArray[Any]
+    score: NDArray[Any]
+
+
+def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: float, key: str) -> pa.Table:
+    """The scores of some applications, with the model that decides about each.
+
+    Parameters
+    ----------
+    keys
+        Id and date of the applications, in this order.
+    champion, shadow
+        What the two models said of the same rows; no shadow where no model is on trial.
+    share, key
+        The shadow decides about `share` of the applications, chosen by `arms.assign` under this key; the champion
+        about all where there is no shadow.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns of `keys`, and those of `schemas.scores_schema`.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    rows = keys.num_rows
+    if shadow is None:
+        columns = {
+            "pd": pa.array(champion.pd),
+            "score": pa.array(champion.score),
+            "model_version": pa.repeat(pa.scalar(champion.version), rows),
+            "arm": pa.repeat(pa.scalar(CHAMPION), rows),
+            "other_pd": pa.nulls(rows, pa.float64()),
+            "other_score": pa.nulls(rows, pa.float64()),
+            "other_version": pa.nulls(rows, pa.string()),
+        }
+    else:
+        challenged = assign(keys.column(0).to_pylist(), share, key, salt=shadow.version)
+
+        def of(theirs: Any, ours: Any) -> pa.Array:
+            return pa.array(np.where(challenged, theirs, ours))
+
+        columns = {
+            "pd": of(shadow.pd, champion.pd),
+            "score": of(shadow.score, champion.score),
+            "model_version": of(shadow.version, champion.version),
+            "arm": of(CHALLENGER, CHAMPION),
+            "other_pd": of(champion.pd, shadow.pd),
+            "other_score": of(champion.score, shadow.score),
+            "other_version": of(champion.version, shadow.version),
+        }
+    return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **columns})
+
+
+def points_of(scores: pd.DataFrame, version: str) -> pd.Series[float]:
+    """Points of the rows that the version scored, deciding or beside the model that decided."""
+    other = scores["other_score"].where(scores["other_version"] == version)
+    return scores["score"].where(scores["model_version"] == version, other).dropna()
+
+
+def side_by_side(scores: pd.DataFrame, champion: str, shadow: str) -> pd.DataFrame:
+    """Rows that both versions scored, whoever decided, with `champion_pd`, `champion_score`, `shadow_pd` and
+    `shadow_score` beside their own columns.
+    """
+    decides = (scores["model_version"] == champion) & (scores["other_version"] == shadow)
+    beside = (scores["model_version"] == shadow) & (scores["other_version"] == champion)
+    rows, decides = scores[decides | beside], decides[decides | beside]
+    return rows.assign(
+        champion_pd=rows["pd"].where(decides, rows["other_pd"]).astype("float64"),
+        champion_score=rows["score"].where(decides, rows["other_score"]).astype("float64"),
+        shadow_pd=rows["other_pd"].where(decides, rows["pd"]).astype("float64"),
+        shadow_score=rows["other_score"].where(decides, rows["score"]).astype("float64"),
+    )
+
+
+@dataclass
+class DayOfScores:
+    """What was scored of a day, over all its pieces."""
+
+    rows: int = 0
+    pd_sum: float = 0.0
+    by_challenger: int = 0
+    shadowed: bool = False
+
+    def add(self, scores: pa.Table) -> None:
+        import pyarrow.compute as pc
+
+        self.rows += scores.num_rows
+        self.pd_sum += pc.sum(scores["pd"]).as_py()
+        self.by_challenger += pc.sum(pc.equal(scores["arm"], CHALLENGER)).as_py()
+        self.shadowed = self.shadowed or scores["other_pd"].null_count < scores.num_rows
+
+    def summary(self, share: float) -> dict[str, Any]:
+        """What a person reads of the day, where the challenger decides about `share` of it."""
+        arms = {"challenger_share": share, "decided_by_challenger": self.by_challenger}
+        return {
+            **(arms if self.shadowed and share else {}),
+            **({"mean_pd": self.pd_sum / self.rows} if self.rows else {}),
+        }

@@ -1,0 +1,98 @@
+"""What every daily report needs: tables and records by day, spans of days, and what became of the loans of a day.
+
+Belongs here: nothing of a particular report, and no store: whoever asks for a report hands in how days are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from credit_assets.ml.data.portfolio import Portfolio
+
+DAY = timedelta(1)
+
+
+class DailyTables(Protocol):
+    """The tables and records of a pipeline by asset and day, wherever they are kept."""
+
+    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
+        """All rows of these days, in the order of the days. Raises naming days that are not there."""
+        ...
+
+    def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
+        """How many rows each of these days has; None where the day is missing or damaged."""
+        ...
+
+    def record(self, asset: str, day: date) -> dict[str, Any] | None:
+        """The record of a day, None where there is none."""
+        ...
+
+
+class Counts:
+    """Rows of the days of one asset, each counted once."""
+
+    def __init__(self, tables: DailyTables, asset: str) -> None:
+        self._tables, self._asset = tables, asset
+        self._known: dict[date, int | None] = {}
+
+    def of(self, days: Sequence[date]) -> list[int | None]:
+        """The count of each of the days; None where it is missing or damaged."""
+        new = [day for day in days if day not in self._known]
+        if new:
+            self._known.update(self._tables.counts(self._asset, new))
+        return [self._known[day] for day in days]
+
+
+class RowsByDay:
+    """Rows in the order of their days, of which any span of days is a slice."""
+
+    def __init__(self, frame: pd.DataFrame, date_column: str) -> None:
+        self.frame = frame
+        self.days = days_of(frame, date_column)
+
+    def between(self, first: date, last: date) -> pd.DataFrame:
+        """The rows of first .. last."""
+        begin = np.searchsorted(self.days, np.datetime64(first), "left")
+        return self.frame.iloc[begin : np.searchsorted(self.days, np.datetime64(last), "right")]
+
+
+def days_of(frame: pd.DataFrame, date_column: str) -> NDArray[np.datetime64]:
+    """The day of each row."""
+    return frame[date_column].to_numpy().astype("datetime64[D]")
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """first .. last, none where last is earlier."""
+    return [first + timedelta(n) for n in range((last - first).days + 1)]
+
+
+def known_defaults(
+    scores: pd.DataFrame, outcomes: pd.DataFrame, as_of: date, window_days: int, portfolio: Portfolio
+) -> NDArray[np.float64]:
+    """What became of each application: 1 or 0 where its window has closed by `as_of`, else NaN.
+
+    One call serves many days: the target of an application is the same from the day on which its window closed.
+    """
+    from credit_assets.ml.data.cohorts import CohortWindow, targets
+
+    found = np.full(len(scores), np.nan)
+    days, mature = days_of(scores, portfolio.date_column), as_of - timedelta(window_days)
+    closed = days <= np.datetime64(mature)
+    if closed.any():
+        window = CohortWindow(as_of, window_days, (mature - days.min().item()).days + 1)
+        found[closed] = targets(scores[closed], outcomes, window, portfolio)
+    return found
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in a table, empty where there is none."""
+    return "" if value is None else format(value, form)

@@ -1,0 +1,262 @@
+"""The daily performance report: the model in use on matured cohorts, and, before they mature, by estimate.
+
+Belongs here: which applications a day's report looks at, the report as a record, and what people read and see of it.
+Does not belong here: the measures (`credit_assets.ml.evidence.performance`), drawing (`figures`), and where tables and
+models are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+from credit_assets.failures import PermanentError
+from credit_assets.ml.data.fingerprints import rounded
+from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.data.schemas import scores_schema
+from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
+from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, days_between, known_defaults
+from credit_assets.ml.rules.periods import Period, period_on
+
+NAME = "performance_report"
+MEASURES = ("auc", "gini", "ks", "brier", "ece")
+# Records that a picture reads at most, however many days it spans and however many there are.
+_PICTURED = 120
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """What was known of a version when it was registered; None where that was not recorded."""
+
+    as_of: date
+    measures: Mapping[str, float | None]
+    training_rows: int | None
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """A report looks at `cohort_days` days of applications: the newest whose window of `window_days` has closed, and
+    the newest of all. None lies before `first_day`.
+    """
+
+    first_day: date
+    window_days: int
+    cohort_days: int
+
+    def matured(self, day: date) -> tuple[date, date]:
+        """First and last application date of the cohort that matured last; the first is later where there is none."""
+        last = day - timedelta(self.window_days)
+        return max(self.first_day, last - timedelta(self.cohort_days - 1)), last
+
+    def newest(self, day: date) -> tuple[date, date]:
+        """First and last application date of the newest cohort."""
+        return max(self.first_day, day - timedelta(self.cohort_days - 1)), day
+
+
+@dataclass(frozen=True)
+class Champions:
+    """Who was champion when (`periods.champion_history`), and what is known of each of these versions."""
+
+    history: Sequence[Period]
+    models: Mapping[str, RegisteredModel]
+
+
+def performance_reports(
+    days: Sequence[date],
+    champions: Champions,
+    tables: DailyTables,
+    cohorts: Cohorts,
+    portfolio: Portfolio,
+    min_bads: int,
+) -> dict[str, dict[str, Any]]:
+    """The performance report of each day. Every table is read once, whatever needs it.
+
+    Parameters
+    ----------
+    days
+        Consecutive days, oldest first.
+    champions
+        The champions up to these days.
+    tables
+        Reads `loan_scores`, `loan_outcomes` and `processed_features`, and the reports of earlier days.
+    cohorts, portfolio
+        Which applications are looked at, and the names of their columns.
+    min_bads
+        Bads below which no verdict should rest on what was realised.
+
+    Returns
+    -------
+    dict
+        By ISO day a record of JSON types with `realised`, `estimated`, `reconciled` (the estimate of one window ago
+        against what became of it), `newly_matured`, `training_rows`, and the champion with its `registered` measures.
+
+    Raises
+    ------
+    PermanentError
+        Naming days that cannot be counted; and whatever `tables` raises.
+    """
+    key, measure = portfolio.id_column, partial(realised, min_bads=min_bads)
+    begin = champions.history[0].first if champions.history else None
+    scored = _scored(days, begin, tables, cohorts, portfolio)
+    applications = Counts(tables, "processed_features")
+    records: dict[str, dict[str, Any]] = {}
+    for day in days:
+        champion = period_on(day, champions.history)
+        model = champions.models[champion.version] if champion else None
+        first, mature = cohorts.matured(day)
+        rows = scored.between(first, mature)
+        # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
+        once = rows.drop_duplicates(key)
+        found = by_version(measure, once["model_version"], once["default"], once["pd"])
+        unscored = _count(applications, first, mature) - len(rows)
+        matured = {"unscored": unscored, **_measured(first, mature, begin, found)}
+        first, last = cohorts.newest(day)
+        once = scored.between(first, last).drop_duplicates(key)
+        expected = _measured(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))
+        before = records.get(mature.isoformat())
+        if before is None and mature >= cohorts.first_day:
+            before = tables.record(NAME, mature)
+        newly_matured = None
+        if model:
+            first = max(cohorts.first_day, model.as_of - timedelta(cohorts.window_days) + DAY)
+            newly_matured = _count(applications, first, mature)
+        records[day.isoformat()] = rounded(
+            {
+                "day": day.isoformat(),
+                "champion": champion.version if champion else None,
+                "registered": {name: model.measures.get(name) for name in MEASURES} if model else None,
+                "realised": matured,
+                "estimated": expected,
+                "reconciled": reconcile(before["estimated"], matured) if before else None,
+                "newly_matured": newly_matured,
+                "training_rows": model.training_rows if model else None,
+            }
+        )
+    return records
+
+
+def summary(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person reads of one day."""
+    realised, estimated, reconciled = record["realised"], record["estimated"], record["reconciled"]
+    evaluation, ratio = realised["evaluation"], realised["observed_over_expected"]
+    found = {"champion": record["champion"] or "none in force"}
+    if ratio:
+        auc = f"AUC {evaluation['auc']:.3f}, " if evaluation else ""
+        found["realised"] = (
+            f"{auc}{ratio['value']:.2f} times the expected bads ({ratio['low']:.2f} .. {ratio['high']:.2f}), "
+            f"{realised['bads']} bads among {realised['rows']} applications of {realised['from']} .. {realised['to']}"
+        )
+    if realised["why"]:
+        found["realised, but"] = realised["why"]
+    if estimated["auc"] is None:
+        found["estimated, but"] = estimated["why"]
+    else:
+        found["estimated"] = (
+            f"AUC {estimated['auc']:.3f} ({estimated['auc_low']:.3f} .. {estimated['auc_high']:.3f}), bad rate "
+            f"{estimated['expected_rate']:.2%}, {estimated['rows']} applications of {estimated['from']} .. "
+            f"{estimated['to']}"
+        )
+    if reconciled:
+        found["realised less estimated"] = f"AUC {reconciled['difference']['auc']:+.3f}"
+    if record["newly_matured"] is not None:
+        found["newly_matured"] = record["newly_matured"]
+    return found
+
+
+def measures_table(record: Mapping[str, Any]) -> str:
+    """Markdown: the measures as registered, realised and estimated."""
+    registered = record["registered"] or {}
+    realised, estimated = record["realised"]["evaluation"] or {}, record["estimated"]
+    rows = [
+        (
+            name.upper() if len(name) < 4 else name.capitalize(),
+            registered.get(name),
+            realised.get(name),
+            estimated.get(name),
+        )
+        for name in MEASURES
+    ]
+    rows.append(("bad rate", None, realised.get("observed_rate"), estimated["expected_rate"]))
+    lines = [
+        f"| {name} | {' | '.join('' if value is None else f'{value:.4f}' for value in values)} |"
+        for name, *values in rows
+    ]
+    return "\n".join(["| measure | registered | realised | estimated |", "|---|---:|---:|---:|", *lines])
+
+
+def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str, Any] | None]) -> bytes | None:
+    """The reports up to `day` as PNG, over two performance windows: an estimate and what was realised of the same
+    applications are one window apart, so half of the estimates are met by what came of them. None where no report has
+    anything to show. Some 120 records are asked for at most, evenly spread.
+    """
+    from credit_assets.ml.reports.figures import Point, performance_over_time, png
+
+    span = 2 * cohorts.window_days
+    step = -(-span // _PICTURED)
+    days = [day - timedelta(n) for n in range(0, span + 1, step) if day - timedelta(n) >= cohorts.first_day]
+    known = [record_of(one) for one in reversed(days)]
+    realised, estimated, ratios = [], [], []
+    for record in (one for one in known if one is not None):
+        found, expected = record["realised"], record["estimated"]
+        if found["evaluation"]:
+            values = (found["evaluation"][name] for name in ("auc", "auc_ci_low", "auc_ci_high"))
+            realised.append(Point(date.fromisoformat(found["to"]), *values))
+        if found["observed_over_expected"]:
+            ratios.append(Point(date.fromisoformat(found["to"]), **found["observed_over_expected"]))
+        if expected["auc"] is not None:
+            values = (expected[name] for name in ("auc", "auc_low", "auc_high"))
+            estimated.append(Point(date.fromisoformat(expected["to"]), *values))
+    if not (estimated or ratios):
+        return None
+    label = f"{cohorts.cohort_days} days of applications a point"
+    return png(performance_over_time(realised, estimated, ratios, label))
+
+
+def _scored(
+    days: Sequence[date], begin: date | None, tables: DailyTables, cohorts: Cohorts, portfolio: Portfolio
+) -> RowsByDay:
+    """All scores that the reports of `days` need: id, date, pd, model_version and, where the window has closed,
+    `default`.
+    """
+    columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]
+    mature = cohorts.matured(days[-1])[1]
+    # Before the first champion nobody scored; those days need not even be there.
+    wanted = {
+        day
+        for first, last in ((cohorts.matured(days[0])[0], mature), (cohorts.newest(days[0])[0], days[-1]))
+        for day in days_between(max(first, begin or date.max), last)
+    }
+    table = tables.table("loan_scores", sorted(wanted)) if wanted else scores_schema(portfolio).empty_table()
+    rows = RowsByDay(table.select(columns).to_pandas(date_as_object=False), portfolio.date_column)
+    frame = rows.frame
+    frame["default"] = float("nan")
+    if len(frame) and (first := rows.days[0].item()) <= mature:
+        known = tables.table("loan_outcomes", days_between(first, days[-1])).to_pandas(date_as_object=False)
+        frame["default"] = known_defaults(frame, known, days[-1], cohorts.window_days, portfolio)
+    return rows
+
+
+def _count(applications: Counts, first: date, last: date) -> int:
+    """Applications of first .. last. Raises PermanentError naming days that cannot be counted."""
+    days = days_between(first, last)
+    counts = applications.of(days)
+    missing = [day for day, count in zip(days, counts, strict=True) if count is None]
+    if missing:
+        raise PermanentError(
+            f"processed_features: {len(missing)} of {len(days)} partitions needed are missing or damaged "
+            f"({missing[0]} .. {missing[-1]}); materialize them"
+        )
+    return sum(count or 0 for count in counts)
+
+
+def _measured(first: date, last: date, begin: date | None, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured on the applications of first .. last, with the reason where none of them has a score."""
+    if last < first:
+        return {"from": None, "to": None, **measured, "why": f"no application is old enough; the first is of {first}"}
+    window = {"from": first.isoformat(), "to": last.isoformat()}
+    if begin is None or last < begin:
+        return {**window, **measured, "why": f"no champion was in force by {last}, so no application was scored"}
+    return {**window, **measured}

@@ -1,0 +1,149 @@
+"""The model of an as-of date: the best of its candidates, and how it stands against the champion on the same rows.
+
+Belongs here: the choice, the rows on which two models may be compared, the comparison, and what people read of it.
+Does not belong here: the measures (`credit_assets.ml.evidence.evaluation`), and finding and loading models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.failures import PermanentError
+from credit_assets.ml.evidence.evaluation import compare, evaluate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import ArrayLike
+
+
+def best_candidate(
+    candidates: Sequence[Mapping[str, Any]], data: str, variants: Sequence[str], as_of: date
+) -> Mapping[str, Any]:
+    """The candidate with the best out-of-time AUC.
+
+    Parameters
+    ----------
+    candidates
+        Records of the candidates of one as-of date, those that failed among them.
+    data
+        Hash of the training set that is there now.
+    variants
+        In the order that decides ties, so that a replay chooses the same.
+    as_of
+        For the messages.
+
+    Returns
+    -------
+    Mapping
+        The record of the best.
+
+    Raises
+    ------
+    PermanentError
+        Where all failed, or one was trained on another training set.
+    """
+    trained = [record for record in candidates if _is_trained(record)]
+    if not trained:
+        raise PermanentError(f"no candidate was trained for {as_of}: every variant of CREDIT_VARIANTS failed")
+    stale = [record["variant"] for record in trained if record["identity"]["data"] != data]
+    if stale:
+        raise PermanentError(
+            f"candidates {', '.join(stale)} of {as_of} were trained on another training set than the one that is "
+            "there now; materialize them again"
+        )
+    return max(trained, key=lambda one: (one["metrics"]["test"]["auc"], -variants.index(one["variant"])))
+
+
+def selection_record(
+    training_set: pa.Table,
+    data: str,
+    candidates: Sequence[Mapping[str, Any]],
+    best: Mapping[str, Any],
+    champion: Mapping[str, Any] | None,
+    date_column: str,
+) -> dict[str, Any]:
+    """The record of the chosen model; `champion` is the comparison with the champion, None where none is in force."""
+    import pyarrow.compute as pc
+
+    return {
+        "as_of": best["as_of"],
+        "variant": best["variant"],
+        "fingerprint": best["fingerprint"],
+        "run_id": best["run_id"],
+        "model_uri": best["model_uri"],
+        "data": data,
+        "training_rows": training_set.num_rows,
+        # What this model has not seen begins here.
+        "test_from": pc.min(_out_of_time(training_set)[date_column]).as_py().isoformat(),
+        "candidates": {one["variant"]: one["metrics"]["test"]["auc"] for one in candidates if _is_trained(one)},
+        "failed_variants": sorted(one["variant"] for one in candidates if not _is_trained(one)),
+        "evaluation": best["metrics"]["test"],
+        "champion": champion,
+    }
+
+
+def unseen_rows(training_set: pa.Table, date_column: str, test_from: date) -> pa.Table:
+    """The rows that neither model has used: of the out-of-time test, from the day on which the champion's own test
+    began. Everything later the champion cannot have seen.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = _out_of_time(training_set)
+    return rows.filter(pc.greater_equal(rows[date_column], pa.scalar(test_from)))
+
+
+def comparable(rows: pa.Table) -> bool:
+    """Whether two models can be compared on these rows: both outcomes are among them."""
+    return len(set(rows["default"].to_numpy())) == 2
+
+
+def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike) -> dict[str, Any]:
+    """The candidate's and the champion's PDs on the same rows: each evaluated, and the difference with its interval."""
+    target = rows["default"].to_numpy()
+    return {
+        "comparable": True,
+        "evaluation": evaluate(target, theirs).to_record(),
+        "candidate_evaluation": evaluate(target, ours).to_record(),
+        "difference": compare(target, ours, theirs).to_record(),
+    }
+
+
+def summary(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person reads of it."""
+    test = record["evaluation"]
+    metadata: dict[str, Any] = {
+        "variant": record["variant"],
+        **{name: round(test[name], 6) for name in ("auc", "gini", "ks", "brier", "log_loss", "ece")},
+        "candidates_auc": record["candidates"],
+        "test_rows": test["rows"],
+        "test_bads": test["bads"],
+        "lift_by_decile": test["lift"],
+    }
+    champion = record["champion"]
+    if champion is None:
+        metadata["champion"] = "none in force"
+    elif not champion["comparable"]:
+        metadata["champion"] = f"version {champion['version']}: {champion['why']}"
+    else:
+        difference = champion["difference"]
+        metadata["champion"] = f"version {champion['version']} (as of {champion['as_of']})"
+        metadata["auc_difference"] = round(difference["difference"], 6)
+        interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
+        metadata["auc_difference_interval"] = f"{interval} (95%, paired DeLong)"
+        metadata["smallest_detectable_difference"] = round(difference["smallest_detectable_difference"], 6)
+    if record["failed_variants"]:
+        metadata["failed_variants"] = ", ".join(record["failed_variants"])
+    return metadata
+
+
+def _is_trained(candidate: Mapping[str, Any]) -> bool:
+    return bool(candidate["status"] == "trained")
+
+
+def _out_of_time(training_set: pa.Table) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return training_set.filter(pc.equal(training_set["split"], "test"))

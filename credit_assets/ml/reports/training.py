@@ -1,0 +1,37 @@
+"""What people read of the training set of an as-of date.
+
+Belongs here: nothing that changes the set (`credit_assets.ml.data.cohorts`) or judges it (`rules.training_gates`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from credit_assets.ml.data.cohorts import CohortWindow, JoinFindings
+
+
+def summary(training_set: pa.Table, window: CohortWindow, findings: JoinFindings) -> dict[str, Any]:
+    """The cohorts, what their join passed over, and the share of bads."""
+    import pyarrow.compute as pc
+
+    return {
+        "cohorts": f"{window.first} .. {window.last}",
+        **asdict(findings),
+        "default_rate": pc.mean(training_set["default"]).as_py(),
+    }
+
+
+def splits_table(training_set: pa.Table) -> str:
+    """Markdown: loans and defaults of each split."""
+    counts = training_set.group_by("split").aggregate([("default", "count"), ("default", "sum")])
+    counted = {row["split"]: (row["default_count"], row["default_sum"]) for row in counts.to_pylist()}
+    lines = [
+        f"| {split} | {counted[split][0]:,} | {counted[split][1]:,} | {counted[split][1] / counted[split][0]:.2%} |"
+        for split in ("train", "validation", "test")
+        if split in counted
+    ]
+    return "\n".join(["| split | loans | bads | default rate |", "|---|---:|---:|---:|", *lines])
