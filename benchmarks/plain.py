@@ -41,8 +41,8 @@ def run_day(settings: Settings, day: date) -> None:
     import pyarrow as pa
 
     from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
-    from credit_assets.ml.data.contracts import check_applications, check_outcomes
     from credit_assets.ml.data.features import feature_table
+    from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
     from credit_assets.ml.rules.training_gates import training_gates
     from credit_assets.warehouse import open_warehouse
 

@@ -286,8 +286,8 @@ def test_import_times_are_summed_by_package() -> None:
 
 
 def test_a_fast_book_is_the_same_every_time_and_keeps_the_contract(tmp_path: Path) -> None:
-    from credit_assets.ml.data.contracts import check_applications, check_outcomes
     from credit_assets.ml.data.portfolio import load_portfolio
+    from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
     from credit_assets.warehouse import open_warehouse
 
     portfolio, day = load_portfolio(None), date(2024, 1, 1)

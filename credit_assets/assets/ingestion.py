@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from credit_assets.ml.data.contracts import Contract
+    from credit_assets.ml.data.day_findings import DayFindings
+    from credit_assets.ml.rules.day_gates import DayGates
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -37,14 +39,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.data.contracts import ApplicationsContract
+        from credit_assets.ml.data.contracts import Contract, applications_rules
+        from credit_assets.ml.rules.day_gates import application_gates
 
         days = days_of(context)
         history = timedelta(days=portfolio.gates.volume_history_days)
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
-        contract = ApplicationsContract(portfolio, days, recent)
         rows = warehouse.read_applications(portfolio, days[0], days[-1])
-        return ingest(context, store, contract, rows, days, portfolio.date_column)
+        contract = Contract(applications_rules(portfolio), days)
+        return ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
 
     @dg.asset(
         check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
@@ -56,12 +59,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.data.contracts import OutcomesContract
+        from credit_assets.ml.data.contracts import Contract, outcomes_rules
+        from credit_assets.ml.rules.day_gates import outcome_gates
 
         days = days_of(context)
-        contract = OutcomesContract(portfolio, days)
         rows = warehouse.read_outcomes(portfolio, days[0], days[-1])
-        return ingest(context, store, contract, rows, days, portfolio.outcomes.date)
+        return ingest(context, store, Contract(outcomes_rules(portfolio), days), rows, outcome_gates)
 
     return [raw_loan_data, loan_outcomes]
 
@@ -71,15 +74,15 @@ def ingest(
     store: Store,
     contract: Contract,
     batches: Iterable[pa.RecordBatch],
-    days: Sequence[date],
-    day_column: str,
+    judge: Callable[[DayFindings], DayGates],
 ) -> dg.MaterializeResult[Any]:
     """Hold a stream of rows, in order of days and ids, against the contract: what keeps it becomes the partitions,
-    the rest their quarantine. Never holds more than a piece of the stream.
+    the rest their quarantine, and `judge` makes the gates of what was found. Never holds more than a piece of the
+    stream.
     """
     import pyarrow as pa
 
-    asset = context.asset_key.path[-1]
+    asset, days, day_column = context.asset_key.path[-1], contract.days, contract.rules.date_column
     with (
         PartitionWriter(store, asset, days, contract.schema, day_column) as kept,
         PartitionWriter(store, f"quarantine/{asset}", days, contract.quarantine_schema, day_column) as aside,
@@ -88,7 +91,7 @@ def ingest(
             checked = contract.check(piece)
             kept.write(checked.kept)
             aside.write(checked.quarantined)
-        gates = contract.gates()
+        gates = judge(contract.findings)
         files = kept.close(gates)
         set_aside = aside.close_nonempty()
     metadata: dict[date, dict[str, Any]] = {}

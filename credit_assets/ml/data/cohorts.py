@@ -97,7 +97,7 @@ def assemble_training_set(
     features
         As from `feature_table`, a table or frame in any order and for any days: rows outside the window are not used.
     outcomes
-        As kept by `OutcomesContract`: id, date and defaulted, in any order; those after `window.as_of` are not used.
+        As the contract keeps them: id, date and defaulted, in any order; those after `window.as_of` are not used.
     window
         The cohorts.
     portfolio

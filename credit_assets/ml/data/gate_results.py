@@ -1,7 +1,7 @@
 """What a validation gate found: one record, from the check that made it to the user interface that shows it.
 
 Belongs here: the record, its JSON form, and how records of several days become one verdict. Does not belong here: any
-check (`contracts`, `cohorts`) and any orchestrator's own result type.
+check (`ml.rules`) and any orchestrator's own result type.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def read(given: Values, type_: pa.DataType) -> Reading:
     elif pa.types.is_null(kind):
         result = Reading(values.cast(type_))
     elif pa.types.is_nested(kind) or _other_kind(kind, type_):
-        result = Reading(_nulls(values, type_), _mask(values.is_valid()))
+        result = Reading(_nulls(values, type_), mask_of(values.is_valid()))
     else:
         result = _converted(_without_nan(values), type_)
     if nested is None:
@@ -227,6 +227,9 @@ def _converted(values: pa.ChunkedArray, type_: pa.DataType) -> Reading:
                 whole = values.cast(pa.int8())
                 if pc.all(pc.is_in(whole, pa.array([0, 1, None], pa.int8()))).as_py():
                     return Reading(whole.cast(type_))
+            elif pa.types.is_floating(type_) and pa.types.is_decimal(values.type):
+                # Not directly: Arrow multiplies by 10^-scale, and every seventh amount in cents misses its last bit.
+                return Reading(values.cast(pa.string()).cast(type_))
             else:
                 # Unsafe: integers beyond 2^53 are rounded to the nearest float, as everywhere.
                 return Reading(values.cast(type_, safe=not pa.types.is_floating(type_)))
@@ -247,7 +250,7 @@ def _of_texts(values: pa.ChunkedArray, type_: pa.DataType) -> Reading:
     if pa.types.is_string(type_):
         return Reading(values)
     given = pc.utf8_trim_whitespace(values)
-    given = _nulls_where(pc.equal(given, ""), given)
+    given = nulls_where(pc.equal(given, ""), given)
     if pa.types.is_date(type_):
         result = _days(given, type_)
     elif pa.types.is_boolean(type_):
@@ -256,12 +259,12 @@ def _of_texts(values: pa.ChunkedArray, type_: pa.DataType) -> Reading:
         given = pc.if_else(pc.is_in(given, pa.array(_FALSE)), "0", given)
         floats = _floats(given)
         neither = pc.and_(pc.not_equal(floats, 0), pc.not_equal(floats, 1))
-        result = pc.not_equal(_nulls_where(neither, floats), 0)
+        result = pc.not_equal(nulls_where(neither, floats), 0)
     elif pa.types.is_floating(type_):
         result = _floats(given).cast(type_)
     else:
         result = _whole(given, type_)
-    misfits = _mask(pc.and_not(given.is_valid(), result.is_valid())) if result.null_count > given.null_count else None
+    misfits = mask_of(pc.and_not(given.is_valid(), result.is_valid())) if result.null_count > given.null_count else None
     return Reading(result, misfits)
 
 
@@ -269,7 +272,7 @@ def _floats(given: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return finite(_nulls_where(pc.invert(pc.match_substring_regex(given, _NUMBER)), given).cast(pa.float64()))
+    return finite(nulls_where(pc.invert(pc.match_substring_regex(given, _NUMBER)), given).cast(pa.float64()))
 
 
 def _whole(given: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
@@ -411,10 +414,10 @@ def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_floating(values.type) or all_finite(values):
         return values
     missing = pc.is_nan(values)
-    return _nulls_where(missing, values) if pc.any(missing).as_py() else values
+    return nulls_where(missing, values) if pc.any(missing).as_py() else values
 
 
-def _nulls_where(where: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+def nulls_where(where: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -427,7 +430,7 @@ def _nulls(values: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(values), type_)])
 
 
-def _mask(where: pa.ChunkedArray) -> Mask:
+def mask_of(where: pa.ChunkedArray) -> Mask:
     import numpy as np
     import pyarrow.compute as pc
 

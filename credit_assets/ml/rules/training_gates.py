@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.ml.data.cohorts import SPLIT, TARGET, CohortWindow
-from credit_assets.ml.data.contracts import missing_share_gates
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers, texts
+from credit_assets.ml.rules.day_gates import missing_share_gates
 
 if TYPE_CHECKING:
     import numpy as np

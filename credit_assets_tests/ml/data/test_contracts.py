@@ -14,24 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_assets.ml.data.contracts import (
-    ApplicationsContract,
-    Checked,
-    Contract,
-    ContractResult,
-    OutcomesContract,
-    check_applications,
-    check_outcomes,
-    exceeds,
-)
-from credit_assets.ml.data.gate_results import GateResult, worst
+from credit_assets.ml.data.contracts import Checked, Contract, applications_rules, outcomes_rules
+from credit_assets.ml.data.gate_results import worst
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.data.schemas import REASON, applications_schema, outcomes_schema, quarantine_schema
 from credit_assets.ml.data.values import as_table
+from credit_assets.ml.rules.day_gates import (
+    application_gates,
+    check_applications,
+    check_outcomes,
+    outcome_gates,
+)
+from credit_assets_tests.support.contract_days import DAY, NEXT, check, gates_of, rows, small
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
-DAY = date(2015, 3, 2)
-NEXT = DAY + timedelta(days=1)
 APPLICATION_GATES = [
     "schema",
     "values",
@@ -54,30 +50,8 @@ def day() -> pd.DataFrame:
     return canonical_book(100, DAY, DAY, seed=5)[0]
 
 
-def gates_of(result: ContractResult, day: date = DAY) -> dict[str, GateResult]:
-    return {gate.name: gate for gate in result.gates[day]}
-
-
-def check(frame: pd.DataFrame, portfolio: Portfolio, *days: date, recent: dict | None = None) -> ContractResult:
-    return check_applications(frame, portfolio, days or (DAY,), recent or {})
-
-
 def of_day(rows: pa.Table, day: date) -> pa.Table:
     return rows.filter(pc.equal(rows["application_date"], day))
-
-
-def small(*columns: dict, **gates: float) -> Portfolio:
-    """A portfolio with an id `id`, a date `day` and the given columns."""
-    fixed = [
-        {"name": "id", "type": "string", "role": "id", "nullable": False, "on_violation": "reject"},
-        {"name": "day", "type": "date", "role": "date", "nullable": False, "on_violation": "reject"},
-    ]
-    return Portfolio.model_validate({"name": "small", "columns": [*fixed, *columns], "gates": gates})
-
-
-def rows(**columns: object) -> pd.DataFrame:
-    size = max(len(values) for values in columns.values() if isinstance(values, (list, pd.Series)))
-    return pd.DataFrame({"id": [f"i{number}" for number in range(size)], "day": [DAY] * size, **columns})
 
 
 def test_sound_days_pass_every_gate(portfolio: Portfolio, day: pd.DataFrame):
@@ -369,96 +343,9 @@ def test_rows_without_a_readable_date_count_for_the_first_day(portfolio: Portfol
     assert gates_of(result, NEXT)["values"].passed
 
 
-# Volume
-
-
-@pytest.mark.parametrize(
-    ("rows_today", "recent", "verdict"),
-    [
-        (100, [], "passed"),  # nothing to compare with
-        (100, [0, 0, 0], "passed"),
-        (100, [100] * 28, "passed"),
-        (100, [60, 110, 95, 0, 0], "passed"),  # closed days do not drag the median down
-        (100, [12], "warn"),  # 8 times 12: few were expected, so no more than a warning
-        (100, [25] * 28, "warn"),
-        (100, [40] * 28, "passed"),  # more than Poisson noise, but books grow
-        (100, [1_001] * 28, "error"),
-        (100, [999] * 28, "warn"),
-        (9, [100] * 28, "error"),
-        (1, [5] * 28, "passed"),  # a fifth of five happens by chance
-    ],
-)
-def test_volume_against_recent_days(portfolio: Portfolio, day: pd.DataFrame, rows_today, recent, verdict):
-    history = {DAY - timedelta(days=back + 1): count for back, count in enumerate(recent)}
-    volume = gates_of(check(day.head(rows_today), portfolio, recent=history))["volume"]
-    assert volume.verdict == verdict
-    assert volume.value == rows_today
-
-
-def test_volume_looks_at_the_recent_days_only(portfolio: Portfolio, day: pd.DataFrame):
-    far = {DAY: 9_999, NEXT: 9_999, DAY - timedelta(days=portfolio.gates.volume_history_days + 1): 9_999}
-    assert gates_of(check(day, portfolio, recent=far))["volume"].passed
-
-
-def test_an_empty_day_is_valid_and_says_so(portfolio: Portfolio, day: pd.DataFrame):
-    result = check(day.head(0), portfolio, recent={DAY - timedelta(days=1): 1_000})
-    gates = gates_of(result)
-    assert [name for name, gate in gates.items() if not gate.passed] == ["volume"]
-    assert gates["volume"].verdict == "warn"
-    assert "empty" in gates["volume"].description
-    assert result.kept.num_rows == 0
-
-
 def test_no_day_at_all_is_refused(portfolio: Portfolio, day: pd.DataFrame):
     with pytest.raises(ValueError, match="no day to check"):
         check_applications(day, portfolio, [], {})
-
-
-# Shares
-
-
-def test_missing_share_blocks_beyond_its_limit(portfolio: Portfolio, day: pd.DataFrame):
-    day.loc[:29, "interest_rate"] = np.nan
-    share = gates_of(check(day, portfolio))["missing_share"]
-    assert share.blocks
-    assert share.value == pytest.approx(0.30)
-    assert share.details == ({"column": "interest_rate", "problem": "missing, at most 0.05 of the rows", "count": 30},)
-
-
-def test_missing_share_of_a_small_day_is_given_its_chance(portfolio: Portfolio, day: pd.DataFrame):
-    few = day.head(25).copy()
-    few.loc[:1, "interest_rate"] = np.nan  # 8% of 25 rows, limit 5%
-    assert gates_of(check(few, portfolio))["missing_share"].passed
-    many = canonical_book(5_000, DAY, DAY, seed=1)[0]
-    many.loc[:399, "interest_rate"] = np.nan  # 8% of 5,000 rows
-    assert gates_of(check(many, portfolio))["missing_share"].blocks
-
-
-def test_a_share_of_zero_allows_nothing():
-    portfolio = small({"name": "amount", "type": "float", "max_missing_share": 0})
-    assert gates_of(check(rows(amount=[1.0] * 30 + [np.nan]), portfolio))["missing_share"].blocks
-    assert gates_of(check(rows(amount=[1.0] * 30), portfolio))["missing_share"].passed
-
-
-def test_quarantined_share_blocks_beyond_its_limit(portfolio: Portfolio, day: pd.DataFrame):
-    day.loc[:9, "annual_income"] = -1.0
-    share = gates_of(check(day, portfolio))["quarantined_share"]
-    assert share.blocks
-    assert share.value == pytest.approx(0.10)
-    one = canonical_book(10, DAY, DAY, seed=1)[0]
-    one.loc[0, "annual_income"] = -1.0
-    assert gates_of(check(one, portfolio))["quarantined_share"].passed
-
-
-def test_exceeds_is_the_binomial_tail():
-    from math import comb
-
-    for n, limit in ((25, 0.05), (100, 0.05), (40, 0.5)):
-        for k in range(n + 1):
-            tail = sum(comb(n, i) * limit**i * (1 - limit) ** (n - i) for i in range(k, n + 1))
-            assert bool(exceeds(k, n, limit, 0.01)) == (k > n * limit and tail < 0.01), (n, k)
-    assert not exceeds(0, 0, 0.05, 0.01)
-    assert not exceeds(7, 7, 1.0, 0.01)
 
 
 # Many days at once
@@ -564,9 +451,9 @@ def test_chunks_give_what_the_whole_gives(typed: bool, data: st.DataObject):
     rows = data.draw(few_rows(typed))
     borders = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=5)))
     whole = check_applications(rows, FEW, DAYS, {})
-    contract = ApplicationsContract(FEW, DAYS, {})
+    contract = Contract(applications_rules(FEW), DAYS)
     parts = in_chunks(contract, rows, borders)
-    assert contract.gates() == whole.gates
+    assert application_gates(contract.findings, FEW, {}) == whole.gates
     assert parts.kept.num_rows + parts.quarantined.num_rows == len(rows)
     for day in DAYS:
         # The rows of a day that is rejected must not be used, so which of them were handed out does not matter.
@@ -591,7 +478,7 @@ def test_a_table_is_judged_like_a_frame_of_the_same_values(data: st.DataObject):
 def test_a_sound_table_comes_back_as_it_is(portfolio: Portfolio, day: pd.DataFrame):
     day.loc[4, ["purpose", "annual_income"]] = [None, np.nan]
     table = as_table(day, applications_schema(portfolio))
-    checked = ApplicationsContract(portfolio, [DAY], {}).check(table)
+    checked = Contract(applications_rules(portfolio), [DAY]).check(table)
     assert checked.kept is table
     assert checked.quarantined.equals(quarantine_schema(table.schema, "application_date").empty_table())
 
@@ -609,10 +496,10 @@ def test_a_copy_beyond_the_border_of_a_chunk_is_quarantined():
     table = as_table(
         rows(amount=[1.0, 2.0, 2.0, 2.0, 3.0]).assign(id=["p", "q", "q", "q", "r"]), applications_schema(LONE)
     )
-    contract = ApplicationsContract(LONE, [DAY], {})
+    contract = Contract(applications_rules(LONE), [DAY])
     kept = in_chunks(contract, table, [2, 3]).kept
     assert kept["id"].to_pylist() == ["p", "q", "r"]
-    ids = {gate.name: gate for gate in contract.gates()[DAY]}["unique_ids"]
+    ids = {gate.name: gate for gate in application_gates(contract.findings, LONE, {})[DAY]}["unique_ids"]
     assert (ids.verdict, ids.value) == ("warn", 2)
 
 
@@ -620,22 +507,22 @@ def test_a_contradiction_beyond_the_border_of_a_chunk_rejects_the_day():
     table = as_table(
         rows(amount=[1.0, 2.0, 2.0, 9.0, 3.0]).assign(id=["p", "q", "q", "q", "r"]), applications_schema(LONE)
     )
-    contract = ApplicationsContract(LONE, [DAY], {})
+    contract = Contract(applications_rules(LONE), [DAY])
     parts = in_chunks(contract, table, [2, 3])
     # The first was handed out before its contradiction was seen.
     assert parts.kept["id"].to_pylist() == ["p", "q", "r"]
-    ids = {gate.name: gate for gate in contract.gates()[DAY]}["unique_ids"]
+    ids = {gate.name: gate for gate in application_gates(contract.findings, LONE, {})[DAY]}["unique_ids"]
     assert (ids.verdict, ids.value) == ("error", 3)
     assert ids.details == ({"column": "id", "problem": "repeated with other values", "count": 3},)
-    assert contract.gates() == check_applications(table, LONE, [DAY], {}).gates
+    assert application_gates(contract.findings, LONE, {}) == check_applications(table, LONE, [DAY], {}).gates
 
 
 def test_a_contradiction_from_the_chunk_before_touches_no_other_id():
     given = rows(amount=[1.0, 2.0, 3.0, 4.0, 4.0]).assign(id=["p", "p", "p", "q", "q"])
-    contract = ApplicationsContract(LONE, [DAY], {})
+    contract = Contract(applications_rules(LONE), [DAY])
     parts = in_chunks(contract, as_table(given, applications_schema(LONE)), [2])
     assert parts.kept["id"].to_pylist() == ["q"]
-    ids = {gate.name: gate for gate in contract.gates()[DAY]}["unique_ids"]
+    ids = {gate.name: gate for gate in application_gates(contract.findings, LONE, {})[DAY]}["unique_ids"]
     assert [row["count"] for row in ids.details] == [1, 3]
 
 
@@ -644,24 +531,24 @@ def test_a_day_that_goes_on_keeps_no_unreadable_value():
     amounts = [np.inf, np.inf, *np.arange(98.0)]
     table = as_table(rows(amount=amounts).assign(id=[f"i{n:02d}" for n in range(100)]), applications_schema(LONE))
     table = table.set_column(2, "amount", pa.array(amounts))
-    contract = ApplicationsContract(LONE, [DAY], {})
+    contract = Contract(applications_rules(LONE), [DAY])
     parts = in_chunks(contract, table, [2])
     assert parts.quarantined["id"].to_pylist() == ["i00", "i01"]
-    assert worst(contract.gates()[DAY]) == "warn"
+    assert worst(application_gates(contract.findings, LONE, {})[DAY]) == "warn"
 
 
 def test_a_column_is_judged_over_all_chunks_of_its_day():
     table = pa.table({"id": ["p", "q", "r"], "day": pa.array([DAY] * 3), "amount": [np.inf] * 3})
-    contract = ApplicationsContract(LONE, [DAY], {})
+    contract = Contract(applications_rules(LONE), [DAY])
     in_chunks(contract, table, [1])
-    gates = {gate.name: gate for gate in contract.gates()[DAY]}
+    gates = {gate.name: gate for gate in application_gates(contract.findings, LONE, {})[DAY]}
     assert gates["schema"].details == ({"column": "amount", "problem": "unreadable as float", "count": 3},)
     assert gates["values"].passed
     assert gates["quarantined_share"].value == 0
 
 
 def test_chunks_of_different_tables_or_out_of_order_are_refused():
-    contract = ApplicationsContract(LONE, [DAY, NEXT], {})
+    contract = Contract(applications_rules(LONE), [DAY, NEXT])
     contract.check(rows(amount=[1.0]).assign(day=[NEXT]))
     with pytest.raises(ValueError, match=f"rows of {DAY}, the one before it had rows of {NEXT}"):
         contract.check(rows(amount=[1.0]))
@@ -670,12 +557,12 @@ def test_chunks_of_different_tables_or_out_of_order_are_refused():
 
 
 def test_without_a_chunk_every_day_is_empty(portfolio: Portfolio):
-    contract = ApplicationsContract(portfolio, [DAY, NEXT], {})
+    contract = Contract(applications_rules(portfolio), [DAY, NEXT])
     assert (
-        contract.gates()
+        application_gates(contract.findings, portfolio, {})
         == check_applications(applications_schema(portfolio).empty_table(), portfolio, [DAY, NEXT], {}).gates
     )
-    assert contract.gates()[DAY][4].description.startswith("The day is empty")
+    assert application_gates(contract.findings, portfolio, {})[DAY][4].description.startswith("The day is empty")
 
 
 def test_outcomes_come_in_chunks_too(portfolio: Portfolio):
@@ -688,9 +575,9 @@ def test_outcomes_come_in_chunks_too(portfolio: Portfolio):
     assert whole.kept["application_id"].to_pylist() == ["p", "q"]
     assert [gate.value for gate in whole.gates[DAY]] == [0, 2, 3, 0]
     for border in range(len(given) + 1):
-        contract = OutcomesContract(portfolio, [DAY])
+        contract = Contract(outcomes_rules(portfolio), [DAY])
         in_chunks(contract, table, [border])
-        assert contract.gates() == whole.gates
+        assert outcome_gates(contract.findings) == whole.gates
 
 
 def test_a_quarter_of_a_million_sound_rows_of_a_year_take_a_fraction_of_a_second(portfolio: Portfolio):
@@ -698,9 +585,9 @@ def test_a_quarter_of_a_million_sound_rows_of_a_year_take_a_fraction_of_a_second
     table = as_table(canonical_book(250_000, days[0], days[-1], seed=1)[0], applications_schema(portfolio))
     recent = dict.fromkeys(days, 700)
     started = time.process_time()
-    contract = ApplicationsContract(portfolio, days, recent)
+    contract = Contract(applications_rules(portfolio), days)
     kept = contract.check(table).kept
-    gates = contract.gates()
+    gates = application_gates(contract.findings, portfolio, recent)
     assert time.process_time() - started < 0.5
     assert kept is table
     assert all(worst(found) != "error" for found in gates.values())
