@@ -15,8 +15,9 @@ from typing import Any
 from rich.console import Console
 
 from credit_assets.cli.loans import generate_into_warehouse, load_lending_club_file
-from credit_assets.cli.models import models_record, print_models
-from credit_assets.cli.replay import OnProgress, Replay, ReplayReport, why
+from credit_assets.cli.models import models_record, print_models, why
+from credit_assets.cli.replay import OnProgress, Replay
+from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import PREFIX, Settings, load_settings, settings_file

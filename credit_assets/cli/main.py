@@ -6,11 +6,12 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from credit_assets.ledger.requests import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +60,12 @@ def main() -> None:
         sys.exit(130)
 
 
-def print_json(record: Any) -> None:
-    typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
+def show(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
+    """What a command came to: its record as JSON for programs, or its text for people."""
+    if as_json:
+        typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
+    else:
+        text(console())
 
 
 @contextmanager
@@ -83,10 +91,7 @@ def demo(
 
     with progress_bar(quiet=json_) as show:
         report = run_demo(loans, show)
-    if json_:
-        print_json(report.to_record())
-    else:
-        report.print(console())
+    show(report.to_record(), report.print, json_)
 
 
 @app.command()
@@ -101,7 +106,7 @@ def generate(
     from credit_assets.cli.loans import generate_into_warehouse, print_report
 
     report = generate_into_warehouse(load_settings(), rows, start.date(), end.date(), seed)
-    print_json(report) if json_ else print_report(report, console())
+    show(report, partial(print_report, report), json_)
 
 
 @load_app.command("lending-club")
@@ -113,7 +118,7 @@ def load_lending_club(
     from credit_assets.cli.loans import load_lending_club_file, print_report
 
     report = load_lending_club_file(load_settings(), file)
-    print_json(report) if json_ else print_report(report, console())
+    show(report, partial(print_report, report), json_)
 
 
 @app.command()
@@ -127,17 +132,14 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Run the daily pipeline over a range of days; go on where an earlier replay stopped."""
-    from credit_assets.cli.models import print_trainings
     from credit_assets.cli.replay import Replay
+    from credit_assets.cli.trainings import print_trainings
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
         report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=show)
-    if json_:
-        print_json(report.to_record())
-    else:
-        print_trainings(report, console())
+    show(report.to_record(), partial(print_trainings, report), json_)
 
 
 @app.command()
@@ -158,10 +160,7 @@ def backfill(
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
         made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=show)
-    if json_:
-        print_json(made.to_record())
-    else:
-        console().print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs")
+    show(made.to_record(), lambda out: out.print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs"), json_)
 
 
 @app.command()
@@ -173,7 +172,7 @@ def status(json_: Json = False) -> None:
     settings = load_settings()
     with instance_of(settings) as instance:
         record = status_record(settings, instance)
-    print_json(record) if json_ else print_status(record, console())
+    show(record, partial(print_status, record), json_)
 
 
 @app.command()
@@ -182,80 +181,41 @@ def models(json_: Json = False) -> None:
     from credit_assets.cli.models import models_record, print_models
 
     record = models_record(load_settings())
-    print_json(record) if json_ else print_models(record, console())
+    show(record, partial(print_models, record), json_)
 
 
-@app.command()
-def promote(
-    version: Annotated[str, typer.Argument(help="Version of credit-scorer.")],
-    reason: Reason,
-    by: By = "",
-    effective: From = None,
-    json_: Json = False,
-) -> None:
-    """Make a registered version the champion by hand."""
-    _ask("promote", version, reason, by, effective, json_)
+def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:
+    """One of the verbs by which people ask for a move of an alias; `which` says what version it takes."""
+
+    @app.command(kind, help=purpose)
+    def verb(
+        reason: Reason,
+        version: str | None = typer.Argument(default, help=which),
+        by: By = "",
+        effective: From = None,
+        json_: Json = False,
+    ) -> None:
+        from credit_assets.cli.moves import MoveRequest, print_move, request_move
+        from credit_assets.instance.home import instance_of
+
+        start = effective.date() if effective else None
+        settings = load_settings()
+        with instance_of(settings) as instance:
+            record = request_move(
+                settings, instance, MoveRequest(kind, version, by or getpass.getuser(), reason, start)
+            )
+        show(record, partial(print_move, record), json_)
 
 
-@app.command()
-def approve(
-    reason: Reason,
-    version: Annotated[str | None, typer.Argument(help="Version of credit-scorer; default: the one on trial.")] = None,
-    by: By = "",
-    effective: From = None,
-    json_: Json = False,
-) -> None:
-    """Bring the model on trial into force."""
-    _ask("approve", version, reason, by, effective, json_)
-
-
-@app.command()
-def reject(
-    reason: Reason,
-    version: Annotated[str | None, typer.Argument(help="Version of credit-scorer; default: the one on trial.")] = None,
-    by: By = "",
-    effective: From = None,
-    json_: Json = False,
-) -> None:
-    """End the trial of a model without bringing it into force."""
-    _ask("reject", version, reason, by, effective, json_)
-
-
-@app.command()
-def rollback(
-    reason: Reason,
-    version: Annotated[str | None, typer.Argument(help="A former champion; default: the one before this.")] = None,
-    by: By = "",
-    effective: From = None,
-    json_: Json = False,
-) -> None:
-    """Put a former champion back in force. No automatic promotion undoes it until a newer model passes."""
-    _ask("rollback", version, reason, by, effective, json_)
-
-
-def _ask(kind: Any, version: str | None, reason: str, by: str, effective: datetime | None, as_json: bool) -> None:
-    from credit_assets.cli.models import ask
-    from credit_assets.instance.home import instance_of
-
-    settings = load_settings()
-    with instance_of(settings) as instance:
-        record = ask(
-            settings,
-            instance,
-            kind,
-            version,
-            reason=reason,
-            by=by or getpass.getuser(),
-            effective_from=effective.date() if effective else None,
-        )
-    if as_json:
-        print_json(record)
-    elif kind == "reject":
-        console().print(f"version {record['to']} is no longer on trial from {record['effective_from']} on")
-    else:
-        console().print(
-            f"champion: version {record['to']} from {record['effective_from']} on (before: {record['from'] or 'none'})"
-        )
+_ON_TRIAL = "Version of credit-scorer; default: the one on trial."
+_move_verb("promote", "Make a registered version the champion by hand.", "Version of credit-scorer.", default=...)
+_move_verb("approve", "Bring the model on trial into force.", _ON_TRIAL)
+_move_verb("reject", "End the trial of a model without bringing it into force.", _ON_TRIAL)
+_move_verb(
+    "rollback",
+    "Put a former champion back in force. No automatic promotion undoes it until a newer model passes.",
+    "A former champion; default: the one before this.",
+)
 
 
 @app.command()
@@ -274,19 +234,11 @@ def trigger(
 
     settings = load_settings()
     with instance_of(settings) as instance:
-        record = report_trigger(
-            settings,
-            instance,
-            kind,
-            reason=reason,
-            by=by or getpass.getuser(),
-            as_of=as_of.date() if as_of else None,
-        )
-    if json_:
-        print_json(record)
-    else:
-        day = record["as_of"] or "the newest day ingested"
-        console().print(f"asked for a retraining as of {day}; the sensor external_trigger starts it within a tick")
+        day = as_of.date() if as_of else None
+        record = report_trigger(settings, instance, kind, reason=reason, by=by or getpass.getuser(), as_of=day)
+    shown = record["as_of"] or "the newest day ingested"
+    text = f"requested a retraining as of {shown}; the sensor external_trigger starts it within a tick"
+    show(record, lambda out: out.print(text), json_)
 
 
 @app.command()
@@ -309,7 +261,7 @@ def simulate(
         lives = live_through(start.date(), end.date(), names, show)
     if picture is not None:
         picture.write_bytes(draw_lives(lives))
-    print_json({way: life.to_record() for way, life in lives.items()}) if json_ else print_lives(lives, console())
+    show({way: life.to_record() for way, life in lives.items()}, partial(print_lives, lives), json_)
 
 
 @app.command()

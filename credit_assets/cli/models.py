@@ -1,30 +1,25 @@
-"""What is there and which model is in force: records for `--json`, tables for people, and what people ask for."""
+"""What is there and which model is in force: records for `--json`, tables for people.
+
+Belongs here: reading and showing. Does not belong here: moving anything (`moves`).
+"""
 
 from __future__ import annotations
 
-import time
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
 from credit_assets import stages
-from credit_assets.cli.replay import ReplayReport, why
-from credit_assets.failures import PermanentError
-from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
+from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry
-from credit_assets.ledger.requests import Kind
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
 
 METRICS = ("auc", "gini", "ks", "brier", "ece")
-# A tick every 30 seconds, and what it does.
-_SENSOR_WAIT_SECONDS = 60
-_HEARTBEAT_SECONDS = 90
 
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -92,68 +87,11 @@ def models_record(settings: Settings) -> dict[str, Any]:
     return {"model": MODEL_NAME, "versions": [version_record(v) for v in versions], "rejected": rejected}
 
 
-def ask(
-    settings: Settings,
-    instance: dg.DagsterInstance,
-    kind: Kind,
-    version: str | None,
-    *,
-    reason: str,
-    by: str,
-    effective_from: date | None,
-) -> dict[str, Any]:
-    """Enter a request to promote, approve, roll back or reject, and see it done.
+def why(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """One line from recorded reasons: those that stand against it, or all of them where none does."""
+    from credit_assets.ml.rules.decisions import Decision, Reason
 
-    Where Dagster's daemon runs, its sensor does it within a tick; else it is done here. Without a version a rollback
-    means the champion before this one, an approval or a rejection the model on trial.
-    Raises PermanentError for an unknown version, an empty reason, or what `Deployment.examine` refuses.
-    """
-    if by == ACTOR:
-        raise PermanentError(f"--by {by!r} is the name under which the pipeline decides: name a person")
-    deployment: Deployment = build_resources(settings)["deployment"]
-    registry = deployment.registry
-    champion = registry.alias("champion")
-    target = version or _meant(kind, registry)
-    deployment.examine(kind, target, by=by)
-    start = effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
-    request = deployment.requests.add(kind, target, by=by, reason=reason, effective_from=start)
-    deadline = time.monotonic() + (_SENSOR_WAIT_SECONDS if _sensors_run(instance) else 0)
-    while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
-        time.sleep(0.5)
-    if outcome is None:
-        deployment.apply_pending()
-        report_moves(instance, registry)
-        outcome = deployment.requests.outcome(request)
-    if outcome != "done":
-        raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
-    return {
-        "request": request.number,
-        "move": kind,
-        "from": champion.version if champion else None,
-        "to": target,
-        "reason": request.reason,
-        "by": by,
-        "effective_from": start.isoformat(),
-    }
-
-
-def _meant(kind: Kind, registry: Registry) -> str:
-    """The version that a request without one is about."""
-    if kind == "rollback":
-        history = registry.history("champion")
-        if len(history) < 2:
-            raise PermanentError("there is no former champion to roll back to")
-        return history[-2].version
-    holder = registry.alias(SHADOW) or registry.alias(CHALLENGER)
-    if holder is None or "champion" in holder.aliases:
-        raise PermanentError(f"no model is on trial: name the version to {kind}")
-    return holder.version
-
-
-def _sensors_run(instance: dg.DagsterInstance) -> bool:
-    """Whether Dagster's daemon evaluates sensors on this instance: its heart has beaten lately."""
-    beat = instance.get_daemon_heartbeats().get("SENSOR")
-    return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
+    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 
 
 # Tables
@@ -190,20 +128,4 @@ def print_models(record: dict[str, Any], console: Console) -> None:
             table.add_row(as_of, entry["version"], entry["variant"], *metrics, periods, note)
         else:
             table.add_row(as_of, "rejected", entry["variant"], *metrics, "-", entry["reason"], style="dim")
-    console.print(table)
-
-
-def print_trainings(report: ReplayReport, console: Console) -> None:
-    console.print(
-        f"{report.days:,} days: {report.ingested:,} ingested, {report.scored:,} scored in this replay, "
-        f"{report.runs} Dagster runs"
-    )
-    if not report.trainings:
-        return
-    table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")
-    for t in report.trainings:
-        metrics = [f"{t.metrics[n]:.4f}" if n in t.metrics else "-" for n in ("auc", "gini", "ks", "brier")]
-        decision = f"{t.status}, {'promoted' if t.promoted else 'on trial'}" if t.moved else t.status
-        bads = f"{t.metrics['bads']:.0f}" if t.metrics else "-"
-        table.add_row(str(t.as_of), decision, t.version or "-", t.variant or "-", *metrics, bads, t.reason)
     console.print(table)

@@ -8,8 +8,7 @@ each is compared with the champion that the one before it left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +16,9 @@ import dagster as dg
 
 from credit_assets import stages
 from credit_assets.build import build_definitions
+from credit_assets.cli.days import days_between, ranges, training_days
+from credit_assets.cli.models import why
+from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
@@ -36,74 +38,11 @@ BACKFILLED = stages.names("ingestion", "scoring")
 _GATE_ERROR = "DagsterAssetCheckFailedError"
 
 OnProgress = Callable[[str, int, int], None]
+"""Hears what is being done, how many are done, and of how many."""
 
 
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """What one as-of date came to."""
-
-    as_of: date
-    status: str  # registered, rejected, blocked
-    version: str | None = None
-    variant: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    promoted: bool = False
-    on_trial: bool = False
-    reason: str = ""
-
-    @property
-    def moved(self) -> bool:
-        """Whether the days after it are scored otherwise than before."""
-        return self.promoted or self.on_trial
-
-
-@dataclass
-class ReplayReport:
-    """Counts of runs and days done and found done, and the trainings in as-of order."""
-
-    days: int = 0
-    ingested: int = 0
-    scored: int = 0
-    runs: int = 0
-    trainings: list[TrainingOutcome] = field(default_factory=list)
-
-    def to_record(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def training_days(start: date, end: date, when: str) -> list[date]:
-    """As-of dates in start .. end: `every`, `last`, `none`, `month-end`, `quarter-end`, or a number of days.
-
-    A number N takes the last day and every N-th before it. Raises PermanentError for anything else.
-    """
-    days = _between(start, end)
-    last_of_month = [day for day in days if (day + timedelta(1)).day == 1]
-    if when.isdigit() and int(when) > 0:
-        return sorted(days[:: -int(when)])
-    choices = {
-        "none": [],
-        "last": days[-1:],
-        "every": days,
-        "month-end": last_of_month,
-        "quarter-end": [day for day in last_of_month if day.month % 3 == 0],
-    }
-    if when not in choices:
-        raise PermanentError(f"--train {when!r}: use {', '.join(choices)} or a number of days")
-    return choices[when]
-
-
-def ranges(days: Sequence[date], longest: int) -> Iterator[tuple[date, date]]:
-    """Days in runs without a gap, none longer than `longest`."""
-    first = previous = None
-    for day in days:
-        if first is None:
-            first = day
-        elif (day - previous).days > 1 or (day - first).days >= longest:
-            yield first, previous
-            first = day
-        previous = day
-    if first is not None:
-        yield first, previous
+def no_progress(*_: object) -> None:
+    """For whoever does not want to know."""
 
 
 class Replay:
@@ -114,7 +53,7 @@ class Replay:
         self.settings = settings.model_copy(update={"executor": "in_process"})
         self.instance = instance
         self.definitions = build_definitions(self.settings, **overrides)
-        resources = self.definitions.resources
+        resources = self.definitions.resources or {}
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
@@ -128,7 +67,7 @@ class Replay:
         *,
         train_from: date | None = None,
         again: bool = False,
-        on_progress: OnProgress = lambda what, done, of: None,
+        on_progress: OnProgress = no_progress,
     ) -> ReplayReport:
         """Ingest, train and score start .. end, skipping what is there unless `again`.
 
@@ -170,7 +109,7 @@ class Replay:
         assets: Sequence[str] = BACKFILLED,
         *,
         again: bool = False,
-        on_progress: OnProgress = lambda what, done, of: None,
+        on_progress: OnProgress = no_progress,
     ) -> ReplayReport:
         """These assets for start .. end, a range of days in one run, skipping days that are there unless `again`.
 
@@ -227,7 +166,7 @@ class Replay:
             return self._recorded(day)
         found = failures(result)
         if all(gate for gate, _ in found):
-            return TrainingOutcome(day, "blocked", reason="; ".join(why for _, why in found))
+            return TrainingOutcome(day, "blocked", reason="; ".join(reason for _, reason in found))
         self._must(result, f"train as of {day}")
         raise AssertionError("unreachable")
 
@@ -247,7 +186,7 @@ class Replay:
             raise PermanentError(f"--start {start} lies after --end {end}")
         partitions = daily_partitions(self.settings)
         known = {date.fromisoformat(key) for key in partitions.get_partition_keys()}
-        days = _between(start, end)
+        days = days_between(start, end)
         outside = [day for day in days if day not in known]
         if outside:
             raise PermanentError(
@@ -294,7 +233,7 @@ class Replay:
     def _must(self, result: dg.ExecuteInProcessResult, what: str) -> None:
         if not result.success:
             raise PermanentError(
-                f"{what}: {'; '.join(why for _, why in failures(result))} (Dagster run {result.run_id})"
+                f"{what}: {'; '.join(reason for _, reason in failures(result))} (Dagster run {result.run_id})"
             )
 
     def _recorded(self, day: date) -> TrainingOutcome:
@@ -313,13 +252,6 @@ class Replay:
             registered["version"] is not None and deployed["shadow_after"] == registered["version"],
             why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
         )
-
-
-def why(reasons: Sequence[dict[str, Any]]) -> str:
-    """One line from recorded reasons: those that stand against it, or all of them where none does."""
-    from credit_assets.ml.rules.decisions import Decision, Reason
-
-    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
@@ -345,7 +277,3 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
     cause = error.cause or error if error is not None else None
     text = described or (cause.message if cause is not None else "unknown failure")
     return False, f"{event.step_key}: {' '.join(text.split())[:400]}"
-
-
-def _between(first: date, last: date) -> list[date]:
-    return [first + timedelta(n) for n in range((last - first).days + 1)]

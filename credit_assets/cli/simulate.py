@@ -32,7 +32,9 @@ import dagster as dg
 from pydantic import SecretStr
 
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
-from credit_assets.cli.replay import Replay, ReplayReport, TrainingOutcome, ranges, training_days
+from credit_assets.cli.days import ranges, training_days
+from credit_assets.cli.replay import Replay
+from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance, instance_of
 from credit_assets.ledger.deployment import ALIASES, SHADOW
@@ -244,7 +246,8 @@ class Simulation:
         return list(found.run_requests or [])
 
     def _resources(self, wants: dg.SensorDefinition | dg.ScheduleDefinition) -> dict[str, Any]:
-        return {name: self.definitions.resources[name] for name in wants.required_resource_keys}
+        resources = self.definitions.resources or {}
+        return {name: resources[name] for name in wants.required_resource_keys}
 
     def _refresh(self, day: date) -> list[dg.RunRequest]:
         now = datetime.combine(day + timedelta(1), _REFRESH_TIME, ZoneInfo(self.settings.timezone))

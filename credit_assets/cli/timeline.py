@@ -17,7 +17,6 @@ from credit_assets.cli.simulate import NEVER, TRIGGERED, Life
 from credit_assets.ml.reports.figures import BLUE, GREEN, GREY, ORANGE, png
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _VERDICTS = {"stable": "#DDEBF4", "watch": "#F5C98A", "shifted": ORANGE, "unknown": "#EEEEEE"}
@@ -108,7 +107,10 @@ def figure_of(lives: Mapping[str, Life]) -> Figure:
     return figure
 
 
-def _events(axes: Axes, life: Life) -> None:
+# Axes are Any below: matplotlib draws dates, and its types know floats only.
+
+
+def _events(axes: Any, life: Life) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -143,7 +145,7 @@ def _events(axes: Axes, life: Life) -> None:
     )  # fmt: skip
 
 
-def _strip(axes: Axes, y: int, days: list[date], colour: str) -> None:
+def _strip(axes: Any, y: int, days: list[date], colour: str) -> None:
     """One bar for each stretch of consecutive days."""
     start = None
     for day, following in zip_longest(days, days[1:]):
@@ -159,8 +161,8 @@ def _trainings(life: Life) -> list[tuple[date, Any, str]]:
     return [(t.as_of, t, triggers.get(t.as_of, "first model")) for t in life.trainings]
 
 
-def _measures(auc: Axes, ratio: Axes, lives: Mapping[str, Life]) -> None:
-    def draw(axes: Axes, days: list[date], points: list[tuple[float, float, float]], **how: Any) -> None:
+def _measures(auc: Any, ratio: Any, lives: Mapping[str, Life]) -> None:
+    def draw(axes: Any, days: list[date], points: list[tuple[float, float, float]], **how: Any) -> None:
         values, lows, highs = zip(*points, strict=True)
         ends = [
             [v - low for v, low in zip(values, lows, strict=True)],

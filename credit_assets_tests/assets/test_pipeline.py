@@ -12,8 +12,10 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from credit_assets.cli.models import ask, models_record
-from credit_assets.cli.replay import BACKFILLED, failures, ranges, training_days
+from credit_assets.cli.days import ranges, training_days
+from credit_assets.cli.models import models_record
+from credit_assets.cli.moves import MoveRequest, request_move
+from credit_assets.cli.replay import BACKFILLED, failures
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ml.learners import VARIANTS
@@ -96,24 +98,27 @@ def test_a_registered_version_carries_what_a_validator_needs(house: House) -> No
 @pytest.mark.slow
 def test_moves_by_hand_are_recorded_and_guarded(house: House) -> None:
     settings, instance = house.settings, house.instance
-    move = {"by": "a validator", "effective_from": date(2024, 4, 20)}
+
+    def move(kind: Any, version: str | None, reason: str = "try", by: str = "a validator") -> dict[str, Any]:
+        return request_move(settings, instance, MoveRequest(kind, version, by, reason, date(2024, 4, 20)))
+
     if "2" not in house.versions():
         house.train(date(2024, 3, 20))
     with pytest.raises(PermanentError, match="--reason"):
-        ask(settings, instance, "promote", "1", reason=" ", **move)
+        move("promote", "1", " ")
     with pytest.raises(PermanentError, match="name a person"):
-        ask(settings, instance, "promote", "1", reason="try", **{**move, "by": ACTOR})
+        move("promote", "1", by=ACTOR)
     with pytest.raises(PermanentError, match="older than the champion"):
-        ask(settings, instance, "promote", "2", reason="try", **move)
+        move("promote", "2")
     with pytest.raises(PermanentError, match="was never champion"):
-        ask(settings, instance, "rollback", "2", reason="try", **move)
+        move("rollback", "2")
     with pytest.raises(PermanentError, match="no former champion"):
-        ask(settings, instance, "rollback", None, reason="try", **move)
+        move("rollback", None)
     with pytest.raises(PermanentError, match="no model is on trial"):
-        ask(settings, instance, "approve", None, reason="try", **move)
+        move("approve", None)
     with pytest.raises(PermanentError, match="99"):
-        ask(settings, instance, "promote", "99", reason="try", **move)
-    record = ask(settings, instance, "promote", "1", reason="review of April", **move)
+        move("promote", "99")
+    record = move("promote", "1", "review of April")
     assert (record["move"], record["from"], record["to"]) == ("promote", "1", "1")
     # The pipeline's own move of March, seen by Dagster once somebody looked; the request itself moved nothing.
     event = instance.get_latest_materialization_event(dg.AssetKey(["model_aliases", "champion"]))

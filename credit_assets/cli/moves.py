@@ -1,0 +1,102 @@
+"""What people ask of the deployment: promote, approve, rollback, reject.
+
+Belongs here: entering a request and seeing it done. Does not belong here: what a request does
+(`credit_assets.ledger.deployment`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from rich.console import Console
+
+from credit_assets.failures import PermanentError
+from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
+from credit_assets.ledger.registry import CHAMPION, Registry
+from credit_assets.ledger.requests import Kind
+from credit_assets.resources import build_resources
+from credit_assets.settings import Settings
+
+# A tick every 30 seconds, and what it does.
+_SENSOR_WAIT_SECONDS = 60
+_HEARTBEAT_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class MoveRequest:
+    """What a person asks for. Without a version a rollback means the champion before this one, an approval or a
+    rejection the model on trial; without a day the move takes effect today.
+    """
+
+    kind: Kind
+    version: str | None
+    by: str
+    reason: str
+    effective_from: date | None = None
+
+
+def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveRequest) -> dict[str, Any]:
+    """Enter the request and see it done: by the sensor where Dagster's daemon runs, within a tick, else here.
+
+    Raises PermanentError for an unknown version, an empty reason, or what `Deployment.examine` refuses.
+    """
+    kind, by = wanted.kind, wanted.by
+    if by == ACTOR:
+        raise PermanentError(f"--by {by!r} is the name under which the pipeline decides: name a person")
+    deployment: Deployment = build_resources(settings)["deployment"]
+    registry = deployment.registry
+    champion = registry.alias(CHAMPION)
+    target = wanted.version or _default_version(kind, registry)
+    deployment.examine(kind, target, by=by)
+    start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
+    request = deployment.requests.add(kind, target, by=by, reason=wanted.reason, effective_from=start)
+    deadline = time.monotonic() + (_SENSOR_WAIT_SECONDS if _sensors_run(instance) else 0)
+    while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if outcome is None:
+        deployment.apply_pending()
+        report_moves(instance, registry)
+        outcome = deployment.requests.outcome(request)
+    if outcome != "done":
+        raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
+    return {
+        "request": request.number,
+        "move": kind,
+        "from": champion.version if champion else None,
+        "to": target,
+        "reason": request.reason,
+        "by": by,
+        "effective_from": start.isoformat(),
+    }
+
+
+def print_move(record: dict[str, Any], console: Console) -> None:
+    to, start = record["to"], record["effective_from"]
+    if record["move"] == "reject":
+        console.print(f"version {to} is no longer on trial from {start} on")
+    else:
+        console.print(f"champion: version {to} from {start} on (before: {record['from'] or 'none'})")
+
+
+def _default_version(kind: Kind, registry: Registry) -> str:
+    """The version that a request without one is about."""
+    if kind == "rollback":
+        history = registry.history(CHAMPION)
+        if len(history) < 2:
+            raise PermanentError("there is no former champion to roll back to")
+        return history[-2].version
+    holder = registry.alias(SHADOW) or registry.alias(CHALLENGER)
+    if holder is None or CHAMPION in holder.aliases:
+        raise PermanentError(f"no model is on trial: name the version to {kind}")
+    return holder.version
+
+
+def _sensors_run(instance: dg.DagsterInstance) -> bool:
+    """Whether Dagster's daemon evaluates sensors on this instance: its heart has beaten lately."""
+    beat = instance.get_daemon_heartbeats().get("SENSOR")
+    return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
