@@ -6,26 +6,61 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from typer.testing import CliRunner
 
 from credit_assets.cli.demo import Book, run_demo
-from credit_assets.cli.main import app
+from credit_assets.cli.main import app, main
 from credit_assets.failures import PermanentError
 
 runner = CliRunner()
-PROGRAM = str(Path(sys.executable).parent / "credit-assets")
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, env={**os.environ, **environment})
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: str, **environment: str) -> Done: ...
+
+
+@pytest.fixture(scope="module")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A home without loans and models, for the commands that only ask: its MLflow store is made once."""
+    return str(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command as its program runs it, in this process."""
+    # Set for good by the command and by the instance; set here first, they are put back afterwards.
+    for name in ("DAGSTER_HOME", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+
+    def run(*arguments: str, **environment: str) -> Done:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["credit-assets", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return Done(int(ended.value.code or 0), shown.out, shown.err)
+
+    return run
 
 
 def test_every_command_has_help() -> None:
     listing = runner.invoke(app, ["--help"]).output
-    commands = "demo generate load replay status models promote approve reject rollback trigger simulate doctor dev"
+    commands = (
+        "demo generate load replay backfill status models promote approve reject rollback trigger simulate doctor dev"
+    )
     for command in commands.split():
         assert command in listing
         shown = runner.invoke(app, [command, "--help"])
@@ -49,31 +84,42 @@ def test_every_command_has_help() -> None:
     ],
 )
 def test_a_failure_is_one_line_and_a_non_zero_exit(
-    arguments: list[str], environment: dict[str, str], said: str
+    arguments: list[str], environment: dict[str, str], said: str, run: Run, empty_home: str
 ) -> None:
-    done = run(*arguments, **environment)
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("credit-assets:")]
-    assert len(lines) == 1, done.stderr
+    done = run(*arguments, CREDIT_HOME=empty_home, **environment)
+    assert done.code == 1
+    lines = [line for line in done.err.splitlines() if line.startswith("credit-assets:")]
+    assert len(lines) == 1, done.err
     assert said in lines[0]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
 
 
-def test_generate_fills_the_warehouse_once_and_reports_as_json() -> None:
+@pytest.mark.slow
+def test_the_program_says_the_same_in_a_process_of_its_own() -> None:
+    program = str(Path(sys.executable).parent / "credit-assets")
+    failed = subprocess.run([program, "promote", "7", "--reason", "because"], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert [line for line in failed.stderr.splitlines() if line.startswith("credit-assets: ")]
+    assert "Traceback" not in failed.stderr
+    done = subprocess.run([program, "status", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["champion"] is None
+
+
+def test_generate_fills_the_warehouse_once_and_reports_as_json(run: Run) -> None:
     arguments = ["generate", "--rows", "500", "--start", "2024-01-01", "--end", "2024-01-31", "--json"]
-    first, second = (json.loads(run(*arguments).stdout) for _ in range(2))
+    first, second = (json.loads(run(*arguments).out) for _ in range(2))
     assert first["rows"] == 500
     assert first["warehouse"]["applications_inserted"] == 500
     assert second["warehouse"]["applications_inserted"] == 0
     assert second["warehouse"]["applications_unchanged"] == 500
 
 
-def test_status_and_models_on_an_empty_home_say_what_to_do() -> None:
-    status = json.loads(run("status", "--json").stdout)
+def test_status_and_models_on_an_empty_home_say_what_to_do(run: Run, empty_home: str) -> None:
+    status = json.loads(run("status", "--json", CREDIT_HOME=empty_home).out)
     assert status["champion"] is None
     assert status["assets"]["raw_loan_data"] == {"partitions": 0, "first": None, "last": None}
-    assert json.loads(run("models", "--json").stdout) == {"model": "credit-scorer", "versions": [], "rejected": []}
-    assert "credit-assets replay" in run("models").stdout
+    assert json.loads(run("models", "--json").out) == {"model": "credit-scorer", "versions": [], "rejected": []}
+    assert "credit-assets replay" in run("models").out
 
 
 def test_the_demo_refuses_a_home_that_holds_something_else(tmp_path: Path) -> None:
