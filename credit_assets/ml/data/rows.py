@@ -16,10 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from credit_assets.ml.data.values import Values as Values
-from credit_assets.ml.data.values import as_column
-from credit_assets.ml.data.values import numbers as numbers
-from credit_assets.ml.data.values import texts as texts
+from credit_assets.ml.data.values import Values, as_column
 
 if TYPE_CHECKING:
     import numpy as np

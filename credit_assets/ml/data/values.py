@@ -27,7 +27,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 if TYPE_CHECKING:
     import numpy as np
@@ -435,97 +435,3 @@ def mask_of(where: pa.ChunkedArray) -> Mask:
     import pyarrow.compute as pc
 
     return np.asarray(pc.fill_null(where, False).to_numpy(), dtype=bool)
-
-
-# Of pandas: to go
-
-
-def as_numbers(values: pd.Series[Any]) -> pd.Series[float]:
-    """The column as float64: numbers, booleans, decimals and numbers written as text; anything else becomes NaN.
-
-    Infinities become NaN too. Keeps the index.
-    """
-    import numpy as np
-    import pandas as pd
-
-    if values.dtype == np.float64:
-        numbers = values
-    elif pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
-        numbers = pd.Series(values.to_numpy(dtype="float64", na_value=np.nan), index=values.index, name=values.name)
-    else:
-        numbers = pd.to_numeric(values.astype(object), errors="coerce").astype("float64")
-    return cast("pd.Series[float]", numbers.where(np.isfinite(numbers)) if not np.isfinite(numbers).all() else numbers)
-
-
-def as_categories(values: pd.Series[Any]) -> pd.Series[Any]:
-    """The column as objects: str, or None where missing. Whole numbers keep no decimal point.
-
-    An integer column with gaps arrives from Arrow as float: without that rule a level would be "3" on a day without
-    missing values and "3.0" on the next. Keeps the index.
-    """
-    import pandas as pd
-
-    missing = values.isna().to_numpy()
-    texts = values.astype(object).to_numpy(copy=True)
-    texts[missing] = None
-    if pd.api.types.infer_dtype(texts, skipna=True) not in ("string", "empty"):
-        texts[~missing] = [_level(value) for value in texts[~missing]]
-    return pd.Series(texts, index=values.index, name=values.name, dtype=object)
-
-
-def as_days(values: pd.Series[Any]) -> pd.Series[Any]:
-    """The column as datetime64[ms] at midnight, from dates, timestamps (with or without zone) and ISO texts.
-
-    A timestamp with a zone keeps the calendar day of its own zone. What is no date becomes NaT. Keeps the index.
-    """
-    import numpy as np
-    import pandas as pd
-
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_localize(None)
-    if values.dtype.kind == "M" and isinstance(values.dtype, np.dtype):
-        days = values.to_numpy().astype("datetime64[D]")
-    else:
-        days = _days_of_objects(values.astype(object).where(values.notna(), None).to_numpy())
-    return pd.Series(days.astype("datetime64[ms]"), index=values.index, name=values.name)
-
-
-def as_ids(values: pd.Series[Any], type_: str) -> pd.Series[Any]:
-    """The id column as declared: int64 for "integer" (where every id is a whole number), else str; keeps the index."""
-    import numpy as np
-
-    if type_ == "integer":
-        numbers = as_numbers(values)
-        if numbers.notna().all() and (numbers == np.floor(numbers)).all():
-            # Through float64 only where the text forces it ("12.0"): above 2^53 it would round.
-            try:
-                exact = values if values.dtype.kind in "iu" else values.astype(object).map(int)
-            except ValueError:
-                exact = numbers
-            return cast("pd.Series[Any]", exact.astype("int64"))
-    return as_categories(values)
-
-
-def _days_of_objects(objects: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    import numpy as np
-    import pandas as pd
-
-    if pd.api.types.infer_dtype(objects, skipna=True) != "date":
-        objects = np.array([_old_day(value) for value in objects], dtype=object)
-    return objects.astype("datetime64[D]")
-
-
-def _old_day(value: object) -> date | None:
-    """Numbers are no dates here: read as days since 1970, a customer number would become a valid date."""
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value.strip()).date()
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        return value.date()
-    return value if isinstance(value, date) else None
-
-
-def _level(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.values import numbers
 from credit_assets.ml.evidence.drift_reference import (
     CategoryReference,
     DriftReference,
@@ -28,7 +30,6 @@ from credit_assets.ml.evidence.two_samples import chi_squared, ks_p_value, psi, 
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-    from pandas import DataFrame, Series
 
 Verdict = Literal["stable", "watch", "shifted", "unknown"]
 
@@ -125,25 +126,22 @@ class DriftFindings:
         }
 
 
-def measure_drift(
-    reference: DriftReference, frame: DataFrame, score: ArrayLike | None, policy: DriftPolicy
-) -> DriftFindings:
-    """Every feature of `frame`, and the points that the model gave, against the model's training data.
+def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None, policy: DriftPolicy) -> DriftFindings:
+    """Every feature of `data`, and the points that the model gave, against the model's training data.
 
     `score` are the points of those rows that the model has scored; None is none. A feature has shifted where its PSI
     reaches `policy.shifted` and one of its tests is significant at alpha over the number of all tests made; it is
     watched likewise from `policy.watch` on. With fewer than `policy.min_rows` rows (scores) it is unknown, and the
     measures are there to look at. The order of rows does not matter. 1,000 rows of 20 features take a few
-    milliseconds, a million below two seconds. Raises ValueError naming features that the frame lacks.
+    milliseconds, a million below two seconds. Raises ValueError naming features that `data` lacks.
     """
-    from credit_assets.ml.data.values import as_categories, as_numbers
-
-    require(frame.columns, [one.name for one in reference.features])
+    rows = Rows.of(data)
+    require(rows.names, [one.name for one in reference.features])
     points = np.asarray([] if score is None else score, dtype=np.float64)
     measured = [
-        _category(one, as_categories(frame[one.name]))
+        _category(one, CategoryReference.of(one.name, rows.column(one.name)))
         if isinstance(one, CategoryReference)
-        else _numeric(one, np.asarray(as_numbers(frame[one.name]), dtype=np.float64), "numeric")
+        else _numeric(one, numbers(rows.column(one.name)), "numeric")
         for one in reference.features
     ]
     measured.append(_numeric(reference.score, points, "score"))
@@ -155,7 +153,7 @@ def measure_drift(
         if any(one.verdict == candidate for one in judged):
             verdict = candidate
             break
-    return DriftFindings(verdict, _why(verdict, judged, len(frame), policy), len(frame), len(points), judged)
+    return DriftFindings(verdict, _why(verdict, judged, len(rows), policy), len(rows), len(points), judged)
 
 
 @dataclass(frozen=True)
@@ -200,10 +198,9 @@ def _numeric(
     return _finding(reference, kind, _Counts(trained, sample, rows, missing, below + above, statistic, p_value))
 
 
-def _category(reference: CategoryReference, values: Series[Any]) -> FeatureDrift:
-    counts = {str(level): int(count) for level, count in values.value_counts(dropna=True).items()}
-    rows = sum(counts.values())
-    missing = len(values) - rows
+def _category(reference: CategoryReference, newer: CategoryReference) -> FeatureDrift:
+    counts = dict(zip(newer.levels, newer.counts, strict=True))
+    rows, missing = newer.rows, newer.missing
     known = [counts.pop(level, 0) for level in reference.levels]
     new = sum(counts.values())
     statistic, p_value = chi_squared([*reference.counts, 0], [*known, new]) or (None, None)

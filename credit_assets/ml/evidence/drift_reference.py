@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from credit_assets.ml.data.records import require_keys
+from credit_assets.ml.data.rows import Rows
+from credit_assets.ml.data.values import numbers, texts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from credit_assets.ml.data.rows import Data, Rows, Values
+    from credit_assets.ml.data.rows import Data
+    from credit_assets.ml.data.values import Values
 
 FORMAT = 1
 REFERENCE_FILE = "reference.json"
@@ -100,8 +103,7 @@ class CategoryReference:
 
     @classmethod
     def of(cls, name: str, values: Values) -> CategoryReference:
-        """The reference of a column, read as `features.as_categories` reads it."""
-        from credit_assets.ml.data.rows import texts
+        """The reference of a column, read as text."""
 
         places, different = texts(values)
         counts: dict[str | None, int] = {}
@@ -137,8 +139,6 @@ class DriftReference:
 
         Raises ValueError naming features that `data` lacks, or where data or score have no rows.
         """
-        from credit_assets.ml.data.rows import Rows
-
         rows = Rows.of(data)
         require(rows.names, features)
         points = np.asarray(score, dtype=np.float64)
@@ -205,8 +205,6 @@ class DriftReference:
 
 def feature_reference(rows: Rows, name: str, categorical: Collection[str]) -> FeatureReference:
     """The reference of one feature, from all of these rows."""
-    from credit_assets.ml.data.rows import numbers
-
     values = rows.column(name)
     return CategoryReference.of(name, values) if name in categorical else NumericReference.of(name, numbers(values))
 

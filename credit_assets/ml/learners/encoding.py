@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.data.rows import Data, Rows, Values
-from credit_assets.ml.data.values import numbers, texts
+from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.values import Values, numbers, texts
 
 if TYPE_CHECKING:
     import numpy as np

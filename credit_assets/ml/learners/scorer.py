@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.ml.data.rows import Data, Rows, Values
-from credit_assets.ml.data.values import numbers
+from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration, probability
 
