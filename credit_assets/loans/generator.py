@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.special import ndtr, ndtri
 
 _CHUNK_ROWS = 1 << 18
 _DAYS_PER_MONTH = 365.25 / 12
@@ -86,7 +87,6 @@ def generate_book(
 
     Raises ValueError for less than one row, an end before the start, or a seed out of range.
     """
-    import pyarrow as pa
 
     if rows < 1:
         raise ValueError(f"rows must be at least 1, not {rows}")
@@ -101,7 +101,7 @@ def generate_book(
     ]
     applications = pa.concat_tables(part for part, _ in parts).combine_chunks()
     outcomes = pa.concat_tables(part for _, part in parts)
-    known = outcomes.filter(pa.compute.less_equal(outcomes["outcome_date"], pa.scalar(outcomes_until or end)))
+    known = outcomes.filter(pc.less_equal(outcomes["outcome_date"], pa.scalar(outcomes_until or end)))
     return applications, known.sort_by(
         [("outcome_date", "ascending"), ("application_id", "ascending")]
     ).combine_chunks()
@@ -109,7 +109,6 @@ def generate_book(
 
 def _calendar(rows: int, start: date, end: date, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Day (days since 1970) and number within its day, of each loan."""
-    import numpy as np
 
     first = (start - date(1970, 1, 1)).days
     days = np.arange(first, first + (end - start).days + 1)
@@ -133,27 +132,23 @@ class _Draws:
     )  # fmt: skip
 
     def __init__(self, seed: int, day: np.ndarray, number: np.ndarray) -> None:
-        import numpy as np
 
         where = (day.astype("uint64") << np.uint64(32)) | number.astype("uint64")
         self._key = _mixed(_mixed(where) ^ _mixed(np.array([seed], dtype="uint64")))
 
     def uniform(self, variable: str) -> np.ndarray:
         """In (0, 1), both ends excluded."""
-        import numpy as np
 
         salt = np.array([self._VARIABLES.index(variable) + 1], dtype="uint64") * np.uint64(0x9E3779B97F4A7C15)
         return ((_mixed(self._key + salt) >> np.uint64(11)).astype("float64") + 0.5) / 2.0**53
 
     def normal(self, variable: str) -> np.ndarray:
-        from scipy.special import ndtri
 
         values: np.ndarray = ndtri(self.uniform(variable))
         return values
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    import numpy as np
 
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -164,7 +159,6 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 def _pick(uniform: np.ndarray, shares: Any) -> np.ndarray:
     """Index of the level that each draw falls in."""
-    import numpy as np
 
     edges = np.cumsum(np.asarray(shares, dtype="float64"))
     return np.searchsorted(edges / edges[-1], uniform, side="right")
@@ -173,10 +167,6 @@ def _pick(uniform: np.ndarray, shares: Any) -> np.ndarray:
 def _loans(
     day: np.ndarray, number: np.ndarray, start: date, seed: int, shift: Shift | None
 ) -> tuple[pa.Table, pa.Table]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from scipy.special import ndtr
 
     draw = _Draws(seed, day, number)
     t = (day - (start - date(1970, 1, 1)).days) / 365.25
@@ -287,15 +277,12 @@ def _loans(
 
 
 def _dates(days: np.ndarray) -> pa.Array:
-    import pyarrow as pa
 
     return pa.array(days.astype("datetime64[D]"))
 
 
 def _ids(day: np.ndarray, number: np.ndarray, seed: int) -> pa.Array:
     """`G<seed>-<yyyymmdd>-<number>`; sorts as (day, number) within a seed."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     days = pc.strftime(_dates(day).cast(pa.timestamp("s")).dictionary_encode().dictionary, format="%Y%m%d")
     named = pc.take(days, _dates(day).dictionary_encode().indices)

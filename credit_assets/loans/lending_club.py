@@ -1,7 +1,8 @@
 """The public LendingClub files, read into the canonical columns of the packaged portfolio.
 
-Belongs here: the layouts of the published files and what they mean. Does not belong here: writing to a warehouse
-(`credit_assets.warehouse`) and rules about plausible values (`credit_assets.ml.data.contracts`).
+Belongs here: which columns the published files have and what they mean. Does not belong here: reading the files
+(`delimited`), forms of numbers and months (`published_values`), writing to a warehouse (`credit_assets.warehouse`) and
+rules about plausible values (`credit_assets.ml.data.contracts`).
 
 What the files do not say is filled in by rule, and the report names it:
 
@@ -17,7 +18,6 @@ What the files do not say is filled in by rule, and the report names it:
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import re
 from collections import Counter
@@ -25,42 +25,45 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
+from credit_assets.loans.delimited import Layout, RawTable, StrayLine, read_columns
+from credit_assets.loans.published_values import by_level, months, numbers, text
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
+Mask: TypeAlias = NDArray[np.bool_]
+Floats: TypeAlias = NDArray[np.float64]
+Days: TypeAlias = NDArray[np.datetime64]
 
-REQUIRED = (
-    "loan_amnt", "term", "int_rate", "emp_length", "home_ownership", "annual_inc", "issue_d", "loan_status", "purpose",
-    "addr_state", "dti", "delinq_2yrs", "inq_last_6mths", "open_acc", "revol_bal", "revol_util", "last_pymnt_d",
+LAYOUT = Layout(
+    name="LendingClub",
+    required=(
+        "loan_amnt", "term", "int_rate", "emp_length", "home_ownership", "annual_inc", "issue_d", "loan_status",
+        "purpose", "addr_state", "dti", "delinq_2yrs", "inq_last_6mths", "open_acc", "revol_bal", "revol_util",
+        "last_pymnt_d",
+    ),
+    optional=("id", "tot_cur_bal", "total_rev_hi_lim"),
+    sign="loan_amnt",
+    few_values=frozenset({"term", "int_rate", "emp_length", "home_ownership", "issue_d", "loan_status", "purpose",
+                          "addr_state", "last_pymnt_d"}),
+    advice="give the published file with its original column names (accepted loans, not rejected applications)",
 )  # fmt: skip
-OPTIONAL = ("id", "tot_cur_bal", "total_rev_hi_lim")
 _NUMBERS = (
     "loan_amnt", "term", "int_rate", "annual_inc", "dti", "delinq_2yrs", "inq_last_6mths", "open_acc", "revol_bal",
     "revol_util", "tot_cur_bal", "total_rev_hi_lim",
 )  # fmt: skip
-_FEW_VALUES = ("term", "int_rate", "emp_length", "home_ownership", "issue_d", "loan_status", "purpose", "addr_state",
-               "last_pymnt_d")  # fmt: skip
-_MISSING = ("", "n/a", "na", "nan", "null", "none", "<na>", "nat")
-_MONTHS = {
-    "jan": 0, "feb": 1, "mar": 2, "apr": 3, "may": 4, "jun": 5, "jul": 6, "aug": 7, "sep": 8, "oct": 9, "nov": 10,
-    "dec": 11,
-}  # fmt: skip
-_MONTH_FORMS = (
-    r"(?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",
-    r"(?P<year>\d{4}|\d{2})[-/ ](?P<name>[a-z]{3})[a-z]*",  # "15-Dec", as spreadsheets turn "Dec-15"
-    r"\d{1,2}[-/ ](?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",
-    r"(?P<year>\d{4})-(?P<month>\d{1,2})(-\d{1,2}([t ].*)?)?",
-    r"(?P<month>\d{1,2})/(\d{1,2}/)?(?P<year>\d{4})",
-)
-_POLICY = re.compile(r"does not meet the credit policy\.?\s*(status:)?\s*", re.IGNORECASE)
+_WHOLE_NUMBERS = ("term", "delinq_2yrs", "inq_last_6mths", "open_acc")
+_OFF_POLICY = re.compile(r"does not meet the credit policy\.?\s*(status:)?\s*", re.IGNORECASE)
+_PAID, _DEFAULTED, _NOT_ENDED = 0, 1, -1
 _STATUS = {
-    "fully paid": 0, "charged off": 1, "default": 1, "current": -1, "issued": -1, "in grace period": -1,
-    "late (16-30 days)": -1, "late (31-120 days)": -1,
+    "fully paid": _PAID, "charged off": _DEFAULTED, "default": _DEFAULTED, "current": _NOT_ENDED, "issued": _NOT_ENDED,
+    "in grace period": _NOT_ENDED, "late (16-30 days)": _NOT_ENDED, "late (31-120 days)": _NOT_ENDED,
 }  # fmt: skip
 NOT_A_LOAN = "not a loan: a note or total line"
 REPEATED = "repeats an earlier row"
@@ -71,7 +74,8 @@ MONTHS_NEVER_PAID = 6
 LEAST_UTILISATION = 0.01
 # A book takes total_debt from balances only where every month of issue has them for this share of its loans.
 LEAST_BALANCE_SHARE = 0.75
-_BLOCK_BYTES = 1 << 24
+# Values are fractions where the one that a column is judged by is not above this; else percent.
+_LARGEST_FRACTION = {"int_rate": 1.0, "revol_util": 2.0}
 
 DebtScale = Literal["auto", "balance", "debt_service"]
 
@@ -130,474 +134,302 @@ def read_lending_club(path: str | Path, *, debt: DebtScale = "auto") -> LendingC
     Raises PermanentError where the file cannot be read or lacks columns; it lists them.
     """
     path = Path(path)
-    raw, rows, strays = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
-    return _Reading(path, raw, rows, strays, debt).book()
-
-
-# Files
-
-
-def _is_parquet(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-    except OSError as error:
-        raise PermanentError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _present(path: Path, names: Sequence[str]) -> list[str]:
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        raise PermanentError(
-            f"{path} has no known LendingClub layout: missing columns {', '.join(missing)}; give the published file "
-            "with its original column names (accepted loans, not rejected applications)"
-        )
-    return [name for name in names if name in REQUIRED + OPTIONAL]
-
-
-def _read_parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[tuple[int, str]]]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        present = _present(path, pq.read_schema(path).names)
-        raw = pq.read_table(path, columns=present)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise PermanentError(f"{path} is not a readable Parquet file") from error
-    return raw, np.arange(1, raw.num_rows + 1), []
-
-
-def _read_csv(path: Path) -> tuple[pa.Table, np.ndarray, list[tuple[int, str]]]:
-    """Only the columns needed are held, as text; the published 2 GB file never is in memory."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
-
-    above, names = _header(path)
-    present = _present(path, names)
-    strays: list[tuple[int, str]] = []
-
-    def set_aside(row: Any) -> str:
-        strays.append((row.number, row.text))
-        return "skip"
-
-    with path.open("rb") as file:
-        compression = "gzip" if file.read(2) == b"\x1f\x8b" else None
-    parts: list[Any] = []
-    try:
-        with pa.input_stream(str(path), compression=compression) as stream:
-            reader = pacsv.open_csv(
-                stream,
-                # One thread: only then are the rows that have another number of fields reported with their number.
-                read_options=pacsv.ReadOptions(
-                    column_names=names, skip_rows=above, block_size=_BLOCK_BYTES, use_threads=False
-                ),
-                parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=set_aside),
-                convert_options=pacsv.ConvertOptions(
-                    include_columns=present, column_types=dict.fromkeys(present, pa.string()), strings_can_be_null=False
-                ),
-            )
-            for batch in reader:
-                columns = [
-                    c.dictionary_encode() if n in _FEW_VALUES else c for n, c in zip(present, batch, strict=True)
-                ]
-                parts.append(pa.RecordBatch.from_arrays(columns, names=present))
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise PermanentError(f"{path} is not a readable CSV file: {str(error).split(':')[0]}") from error
-    kinds = [pa.dictionary(pa.int32(), pa.string()) if n in _FEW_VALUES else pa.string() for n in present]
-    raw = pa.Table.from_batches(parts, schema=pa.schema(list(zip(present, kinds, strict=True))))
-    strays = [(number - above, text) for number, text in strays]
-    everything = np.arange(1, raw.num_rows + len(strays) + 1)
-    return raw, everything[~np.isin(everything, [number for number, _ in strays])], strays
-
-
-def _header(path: Path) -> tuple[int, list[str]]:
-    """Lines up to and including the header, and its names. The published files carry a note line above it."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    opener: Any = gzip.open if packed else open
-    best: list[str] = []
-    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
-        for number in range(1, 11):
-            names = next(csv.reader([file.readline(1 << 20)]), [])
-            names = [name.strip() for name in names]
-            if "loan_amnt" in names or len(set(names) & set(REQUIRED)) > len(REQUIRED) // 2:
-                return number, names
-            best = max(best, names, key=len)
-    raise PermanentError(
-        f"{path} has no known LendingClub layout: no header in its first 10 lines; missing columns "
-        f"{', '.join(name for name in REQUIRED if name not in best)}"
-    )
-
-
-# Values
-
-
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Trimmed text; what stands for nothing is null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.is_in(pc.utf8_lower(text), pa.array(_MISSING)), pa.scalar(None, pa.string()), text)
-
-
-def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Values (NaN where missing), which could not be read, and whether percent signs were seen."""
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_string(column.type) and not pa.types.is_dictionary(column.type):
-        return (
-            pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy("float64"),
-            np.zeros(len(column), bool),
-            False,
-        )
-    text = _text(column)
-    percent = bool(pc.any(pc.ends_with(text, "%")).as_py())
-    bare = pc.replace_substring_regex(text, r"[%$,]|\s*months?$", "")
-    try:
-        values = bare.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        values = pd.to_numeric(bare.to_pandas(), errors="coerce").to_numpy("float64")
-    return values, np.isnan(values) & pc.is_valid(text).to_numpy(), percent
-
-
-def month_of(text: str) -> int | None:
-    """Months since year 0 of a month as the files write it; None where it is no month.
-
-    >>> month_of("Dec-2015") == month_of("2015-12-01") == month_of("12/1/2015") == month_of("Dec-15") == 2015 * 12 + 11
-    True
-    """
-    text = text.strip().lower()
-    for form in _MONTH_FORMS:
-        found = re.fullmatch(form, text)
-        if found:
-            parts = found.groupdict()
-            month = _MONTHS.get(parts["name"], -1) if parts.get("name") else int(parts["month"]) - 1
-            year = int(parts["year"]) + (2000 if len(parts["year"]) == 2 else 0)
-            return year * 12 + month if 0 <= month < 12 else None
-    return None
-
-
-def _months(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Months since year 0 (-1 where missing), and which could not be read."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        months = pc.add(pc.multiply(pc.year(column), 12), pc.subtract(pc.month(column), 1))
-        return pc.fill_null(months, -1).to_numpy().astype("int64"), np.zeros(len(column), bool)
-    text = _text(column)
-    encoded = text.combine_chunks().dictionary_encode()
-    known = [month_of(value) for value in encoded.dictionary.to_pylist()]
-    table = np.array([-1 if month is None else month for month in known] + [-1], dtype="int64")
-    months = table[pc.fill_null(encoded.indices, len(known)).to_numpy()]
-    return months, (months < 0) & pc.is_valid(text).to_numpy()
-
-
-def _place_in_month(ids: Sequence[str]) -> np.ndarray:
-    """A stable number in [0, 1) per id, the same on every machine."""
-    import numpy as np
-
-    digest = b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in ids)
-    return (np.frombuffer(digest, "<u8") >> np.uint64(11)).astype("float64") / 2.0**53
-
-
-def _month_lengths(months: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First day and number of days of each month."""
-    first = (months - 1970 * 12).astype("datetime64[M]")
-    length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype("int64")
-    return first.astype("datetime64[D]"), length
-
-
-def _days_at(months: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The day at a place in [0, 1) of each month."""
-    first, length = _month_lengths(months)
-    days: np.ndarray = first + (place * length).astype("int64")
-    return days
-
-
-def _same_days(months: np.ndarray, days: np.ndarray) -> np.ndarray:
-    """The day of the month of `days` in other months, or the last day of a shorter one."""
-    import numpy as np
-
-    first, length = _month_lengths(months)
-    of_month = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype("int64")
-    same: np.ndarray = first + np.minimum(of_month, length - 1)
-    return same
-
-
-class _Reading:
-    """One file on its way from published columns to canonical ones."""
-
-    def __init__(
-        self, path: Path, raw: pa.Table, rows: np.ndarray, strays: list[tuple[int, str]], debt: DebtScale
-    ) -> None:
-        import numpy as np
-
-        self.path, self.raw, self.rows, self.strays, self.debt = path, raw, rows, strays, debt
-        self.count = raw.num_rows
-        self.reason = np.full(self.count, None, dtype=object)
-        self.number: dict[str, np.ndarray] = {}
-        self.percent_sign: dict[str, bool] = {}
-        self.scale: dict[str, str] = {}
-        if self.count == 0:
-            raise PermanentError(f"{path} holds no loans: it has a header and no rows")
-
-    def book(self) -> LendingClubBook:
-        import numpy as np
-        import pyarrow as pa
-
-        self._read_values()
-        ids = self._ids()
-        self._find_repeated(ids)
-        kept = np.flatnonzero(self.reason == None)  # noqa: E711 - elementwise
-        applied = _days_at(self.issued[kept], _place_in_month(ids[kept].tolist()))
-        total_debt, debt_note = self._total_debt(kept)
-        limit, limit_sources = self._credit_limit(kept)
-
-        def numeric(name: str) -> pa.Array:
-            return pa.array(self.number[name][kept], from_pandas=True)
-
-        def whole(name: str) -> pa.Array:
-            return numeric(name).cast(pa.int64(), safe=False)
-
-        applications = pa.table(
-            {
-                "application_id": pa.array(ids[kept], pa.string()),
-                "application_date": pa.array(applied),
-                "annual_income": numeric("annual_inc"),
-                "total_debt": pa.array(total_debt, from_pandas=True),
-                "credit_used": numeric("revol_bal"),
-                "credit_limit": pa.array(limit, from_pandas=True),
-                "loan_amount": numeric("loan_amnt"),
-                "interest_rate": pa.array(
-                    np.round(self.number["int_rate"][kept] * (100 if self.scale["int_rate"] == "fraction" else 1), 6),
-                    from_pandas=True,
-                ),
-                "term_months": whole("term"),
-                "purpose": self._category("purpose", kept, upper=False),
-                "home_ownership": self._category("home_ownership", kept, upper=True),
-                "employment_years": pa.array(self.employment[kept], from_pandas=True),
-                "state": self._category("addr_state", kept, upper=True),
-                "inquiries_6m": whole("inq_last_6mths"),
-                "delinquencies_2y": whole("delinq_2yrs"),
-                "open_accounts": whole("open_acc"),
-            }
-        )
-        known = np.flatnonzero((self.status[kept] >= 0) & (self.known_in[kept] >= 0))
-        outcomes = pa.table(
-            {
-                "application_id": applications["application_id"].take(pa.array(known)),
-                "outcome_date": pa.array(_same_days(self.known_in[kept][known], applied[known])),
-                "defaulted": pa.array(self.status[kept][known], pa.int8()),
-            }
-        )
-        rejected = self._rejected()
-        defaults = int((self.status[kept] == 1).sum())
-        report = LendingClubReport(
-            layout=self._layout(),
-            rows_read=self.count + len(self.strays),
-            rows_kept=len(kept),
-            rejected=dict(Counter(rejected["reason"]).most_common()),
-            first_date=applied.min().item() if len(kept) else None,
-            last_date=applied.max().item() if len(kept) else None,
-            outcomes=len(known),
-            defaults=defaults,
-            default_rate=round(defaults / len(known), 6) if len(known) else None,
-            outside_credit_policy=int(self.off_policy[kept].sum()),
-            paid_without_date=int(((self.status[kept] == 0) & (self.known_in[kept] < 0)).sum()),
-            ids="made from issue year and row" if self.made_ids else "from the file",
-            total_debt=debt_note,
-            credit_limit=limit_sources,
-        )
-        return LendingClubBook(applications, outcomes, rejected, report)
-
-    def _reject(self, where: np.ndarray, reason: str) -> None:
-        """The first reason found stays."""
-        self.reason[where & (self.reason == None)] = reason  # noqa: E711 - elementwise
-
-    def _read_values(self) -> None:
-        import numpy as np
-        import pandas as pd
-        import pyarrow.compute as pc
-
-        unreadable: dict[str, np.ndarray] = {}
-        for name in _NUMBERS:
-            if name in self.raw.column_names:
-                self.number[name], unreadable[name], self.percent_sign[name] = _numbers(self.raw[name])
-            else:
-                self.number[name] = np.full(self.count, np.nan)
-        self.issued, unreadable["issue_d"] = _months(self.raw["issue_d"])
-        last_paid, unreadable["last_pymnt_d"] = _months(self.raw["last_pymnt_d"])
-
-        status = _text(self.raw["loan_status"]).combine_chunks().dictionary_encode()
-        texts = status.dictionary.to_pylist()
-        codes = [_STATUS.get(_POLICY.sub("", text).strip().lower(), -3) for text in texts]
-        outside = [bool(_POLICY.match(text)) for text in texts]
-        index = pc.fill_null(status.indices, len(texts)).to_numpy()
-        self.status = np.array([*codes, -2])[index]
-        self.off_policy = np.array([*outside, False])[index]
-
-        amount, term = self.number["loan_amnt"], self.number["term"]
-        nothing = np.isnan(amount) & np.isnan(term) & (self.issued < 0) & (self.status < -1)
-        self._reject(nothing, NOT_A_LOAN)
-        for name, bad in unreadable.items():
-            self._reject(bad, f"{name} cannot be read")
-        whole = ("term", "delinq_2yrs", "inq_last_6mths", "open_acc")
-        for name in whole:
-            values = self.number[name]
-            self._reject(~np.isnan(values) & (values != np.round(values)), f"{name} is no whole number")
-        self._reject(np.isnan(amount), "loan_amnt is missing")
-        self._reject(np.isnan(term), "term is missing")
-        self._reject(self.issued < 0, "issue_d is missing")
-        self._reject(self.status == -2, "loan_status is missing")
-        self._reject(self.status == -3, "loan_status is not known")
-        self._reject((last_paid >= 0) & (last_paid < self.issued), "last_pymnt_d lies before issue_d")
-
-        defaulted = np.where(last_paid >= 0, last_paid + MONTHS_TO_CHARGE_OFF, self.issued + MONTHS_NEVER_PAID)
-        self.known_in = np.where(self.status == 1, defaulted, last_paid)
-        years = pd.Series(_text(self.raw["emp_length"]).to_pandas(), dtype="object")
-        levels = {level: _employment_years(level) for level in years.dropna().unique()}
-        self._reject(years.isin([level for level, value in levels.items() if value is None]).to_numpy(),
-                     "emp_length cannot be read")  # fmt: skip
-        self.employment = years.map(levels).to_numpy("float64")
-        usable = self.reason == None  # noqa: E711 - elementwise
-        self.scale["int_rate"] = self._scale_of("int_rate", usable, largest_fraction=1.0)
-        self.scale["revol_util"] = self._scale_of("revol_util", usable, largest_fraction=2.0)
-
-    def _scale_of(self, name: str, usable: np.ndarray, largest_fraction: float) -> str:
-        """Percent or fraction, judged from the whole column; the largest plausible fraction parts them."""
-        import numpy as np
-
-        values = self.number[name][usable]
-        if self.percent_sign[name]:
-            return "percent with sign"
-        # A rate is judged by its middle: one wrong value must not turn the scale. Utilisation has many small values.
-        judged = np.nanmedian(values) if name == "int_rate" else np.nanmax(values) if np.isfinite(values).any() else 0
-        return "percent" if judged > largest_fraction else "fraction"
-
-    def _ids(self) -> np.ndarray:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        if "id" in self.raw.column_names:
-            text = _text(self.raw["id"].cast(pa.string()))
-            ids = pc.replace_substring_regex(text, r"\.0$", "").to_numpy().astype(object)
-        else:
-            ids = np.full(self.count, None, dtype=object)
-        without = np.flatnonzero((ids == None) & (self.reason == None))  # noqa: E711 - elementwise
-        for i in without:
-            ids[i] = f"LC{self.issued[i] // 12}-{self.rows[i]:07d}"
-        self.made_ids = len(without) > 0
-        self._without_id = without
-        return ids
-
-    def _find_repeated(self, ids: np.ndarray) -> None:
-        import numpy as np
-        import pandas as pd
-
-        usable = np.flatnonzero(self.reason == None)  # noqa: E711 - elementwise
-        later = usable[pd.Series(ids[usable]).duplicated().to_numpy()]
-        if len(later):
-            wanted = set(ids[later])
-            first = {ids[i]: i for i in usable[::-1] if ids[i] in wanted}
-            originals = self.raw.take([first[ids[i]] for i in later]).to_pylist()
-            for i, copy, original in zip(later, self.raw.take(later).to_pylist(), originals, strict=True):
-                self.reason[i] = REPEATED if copy == original else SAME_ID
-        if len(self._without_id):
-            values = self.raw.take(self._without_id).to_pandas()
-            self.reason[self._without_id[values.duplicated().to_numpy()]] = REPEATED
-
-    def _total_debt(self, kept: np.ndarray) -> tuple[np.ndarray, str]:
-        import numpy as np
-        import pandas as pd
-
-        balance = self.number["tot_cur_bal"][kept]
-        has = pd.Series(~np.isnan(balance)).groupby(self.issued[kept]).mean()
-        everywhere = len(has) > 0 and bool(has.min() >= LEAST_BALANCE_SHARE)
-        if self.debt == "balance" or (self.debt == "auto" and everywhere):
-            return balance, "balance: tot_cur_bal"
-        service = np.round(self.number["dti"][kept] / 100 * self.number["annual_inc"][kept], 2)
-        return service, "annualised debt service: dti x annual_inc"
-
-    def _credit_limit(self, kept: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-        import numpy as np
-
-        stated = self.number["total_rev_hi_lim"][kept]
-        used = self.number["revol_util"][kept] / (1 if self.scale["revol_util"] == "fraction" else 100)
-        balance = self.number["revol_bal"][kept]
-        # Some rows state a utilisation beside a balance of nothing: no limit follows from them.
-        enough = (used >= LEAST_UTILISATION) & (balance > 0)
-        computed = np.round(balance / np.where(enough, used, np.nan), 2)
-        limit = np.where(np.isnan(stated), computed, stated)
-        from_file, missing = int((~np.isnan(stated)).sum()), int(np.isnan(limit).sum())
-        return limit, {
-            "total_rev_hi_lim": from_file,
-            "revol_bal / revol_util": len(kept) - from_file - missing,
-            "missing": missing,
+    raw = read_columns(path, LAYOUT)
+    if raw.columns.num_rows == 0:
+        raise PermanentError(f"{path} holds no loans: it has a header and no rows")
+    rejections = _Rejections(raw.columns.num_rows)
+    values = _read_values(raw.columns, rejections)
+    scales = {name: _scale_of(name, values, rejections.usable) for name in _LARGEST_FRACTION}
+    ids, made = _ids(raw, values.issued, rejections.usable)
+    _reject_repeated(raw.columns, ids, made, rejections)
+
+    kept = np.flatnonzero(rejections.usable)
+    values = values.take(kept)
+    applied = _days_at(values.issued, _place_in_month(ids[kept].tolist()))
+    total_debt, debt_note = _total_debt(values, debt)
+    limit, limit_sources = _credit_limit(values, scales["revol_util"])
+    rate = values.numbers["int_rate"] * (100 if scales["int_rate"] == "fraction" else 1)
+    applications = pa.table(
+        {
+            "application_id": pa.array(ids[kept], pa.string()),
+            "application_date": pa.array(applied),
+            "annual_income": _nullable(values.numbers["annual_inc"]),
+            "total_debt": _nullable(total_debt),
+            "credit_used": _nullable(values.numbers["revol_bal"]),
+            "credit_limit": _nullable(limit),
+            "loan_amount": _nullable(values.numbers["loan_amnt"]),
+            "interest_rate": _nullable(np.round(rate, 6)),
+            "term_months": _whole(values.numbers["term"]),
+            "purpose": pc.utf8_lower(_category(raw.columns["purpose"], kept)),
+            "home_ownership": pc.utf8_upper(_category(raw.columns["home_ownership"], kept)),
+            "employment_years": _nullable(values.employment_years),
+            "state": pc.utf8_upper(_category(raw.columns["addr_state"], kept)),
+            "inquiries_6m": _whole(values.numbers["inq_last_6mths"]),
+            "delinquencies_2y": _whole(values.numbers["delinq_2yrs"]),
+            "open_accounts": _whole(values.numbers["open_acc"]),
         }
+    )
+    known = np.flatnonzero((values.status != _NOT_ENDED) & ~np.isnan(values.known_in))
+    outcomes = pa.table(
+        {
+            "application_id": applications["application_id"].take(pa.array(known)),
+            "outcome_date": pa.array(_same_days(values.known_in[known], applied[known])),
+            "defaulted": pa.array(values.status[known].astype("int8")),
+        }
+    )
+    rejected = _rejected_rows(raw, rejections)
+    defaults = int((values.status == _DEFAULTED).sum())
+    report = LendingClubReport(
+        layout=_layout_note(raw, scales),
+        rows_read=raw.columns.num_rows + len(raw.stray_lines),
+        rows_kept=len(kept),
+        rejected=dict(Counter(rejected["reason"]).most_common()),
+        first_date=applied.min().item() if len(kept) else None,
+        last_date=applied.max().item() if len(kept) else None,
+        outcomes=len(known),
+        defaults=defaults,
+        default_rate=round(defaults / len(known), 6) if len(known) else None,
+        outside_credit_policy=int(values.off_policy.sum()),
+        paid_without_date=int(((values.status == _PAID) & np.isnan(values.known_in)).sum()),
+        ids="made from issue year and row" if len(made) else "from the file",
+        total_debt=debt_note,
+        credit_limit=limit_sources,
+    )
+    return LendingClubBook(applications, outcomes, rejected, report)
 
-    def _category(self, name: str, kept: np.ndarray, *, upper: bool) -> pa.Array:
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        # "NONE" is a level of home ownership, so only blanks are missing here.
-        text = pc.utf8_trim_whitespace(self.raw[name].cast(pa.string()).take(pa.array(kept)))
-        text = pc.utf8_upper(text) if upper else pc.utf8_lower(text)
-        return pc.if_else(
-            pc.is_in(text, pa.array(["", "N/A", "n/a", "NAN", "nan"])), pa.scalar(None, pa.string()), text
+# Values of all rows, and the rows that cannot be used
+
+
+class _Rejections:
+    """The rows that cannot be used, each with the first reason that was found."""
+
+    def __init__(self, rows: int) -> None:
+        self.usable = np.ones(rows, dtype=bool)
+        self.reasons = np.full(rows, None, dtype=object)
+
+    def add(self, where: Mask, reason: str) -> None:
+        self.reasons[where & self.usable] = reason
+        self.usable &= ~where
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What the rows say. Months are counted since year 0, NaN where there is none; so is `status`, else of _STATUS."""
+
+    numbers: dict[str, Floats]
+    percent_signs: frozenset[str]
+    """Columns in which percent signs stand."""
+    issued: Floats
+    known_in: Floats
+    """The month in which the outcome of a loan that ended became known."""
+    status: Floats
+    off_policy: Mask
+    employment_years: Floats
+
+    def take(self, rows: NDArray[np.intp]) -> _Values:
+        return _Values(
+            {name: values[rows] for name, values in self.numbers.items()},
+            self.percent_signs,
+            self.issued[rows],
+            self.known_in[rows],
+            self.status[rows],
+            self.off_policy[rows],
+            self.employment_years[rows],
         )
 
-    def _rejected(self) -> pd.DataFrame:
-        import numpy as np
-        import pandas as pd
-        import pyarrow as pa
 
-        out = np.flatnonzero(self.reason != None)  # noqa: E711 - elementwise
-        values = pa.table(
-            {name: self.raw[name].take(pa.array(out)).cast(pa.string()) for name in self.raw.column_names}
-        ).to_pandas()
-        values.insert(0, "row", self.rows[out])
-        values.insert(1, "reason", self.reason[out])
-        values.insert(2, "text", None)
-        lines = pd.DataFrame(
-            {
-                "row": [number for number, _ in self.strays],
-                "reason": [_stray(text) for _, text in self.strays],
-                "text": [text for _, text in self.strays],
-            }
-        )
-        both = [frame for frame in (values, lines) if len(frame)]
-        frame = pd.concat(both, ignore_index=True) if both else values
-        return frame.reindex(columns=values.columns).sort_values("row", kind="stable", ignore_index=True)
+def _read_values(raw: pa.Table, rejections: _Rejections) -> _Values:
+    read = {name: numbers(raw[name]) for name in _NUMBERS if name in raw.column_names}
+    nothing = np.full(raw.num_rows, np.nan)
+    values = {name: read[name].values if name in read else nothing for name in _NUMBERS}
+    issued, last_paid = months(raw["issue_d"]), months(raw["last_pymnt_d"])
+    status = by_level(raw["loan_status"], lambda level: _STATUS.get(_OFF_POLICY.sub("", level).strip().lower()))
+    off_policy = by_level(raw["loan_status"], lambda level: float(_OFF_POLICY.match(level) is not None))
+    employment = by_level(raw["emp_length"], _employment_years)
 
-    def _layout(self) -> str:
-        import pyarrow as pa
-
-        container = "Parquet" if _is_parquet(self.path) else "CSV"
-        kind = self.raw["issue_d"].type
-        months = "timestamps" if pa.types.is_temporal(kind) else f"like {_text(self.raw['issue_d'])[0].as_py()}"
-        return (
-            f"{container}, interest rate as {self.scale['int_rate']}, utilisation as {self.scale['revol_util']}, "
-            f"months {months}"
-        )
-
-
-def _stray(text: str) -> str:
-    fields = [field for field in next(csv.reader([text]), []) if field.strip()]
-    return NOT_A_LOAN if len(fields) <= 2 else "another number of fields than the header"
+    no_amount, no_term = np.isnan(values["loan_amnt"]), np.isnan(values["term"])
+    no_issue, no_status = np.isnan(issued.values), np.isnan(status.values)
+    rejections.add(no_amount & no_term & no_issue & no_status, NOT_A_LOAN)
+    for name, given in {**read, "issue_d": issued, "last_pymnt_d": last_paid}.items():
+        rejections.add(given.unreadable, f"{name} cannot be read")
+    for name in _WHOLE_NUMBERS:
+        column = values[name]
+        rejections.add(~np.isnan(column) & (column != np.round(column)), f"{name} is no whole number")
+    rejections.add(no_amount, "loan_amnt is missing")
+    rejections.add(no_term, "term is missing")
+    rejections.add(no_issue, "issue_d is missing")
+    rejections.add(no_status & ~status.unreadable, "loan_status is missing")
+    rejections.add(status.unreadable, "loan_status is not known")
+    rejections.add(last_paid.values < issued.values, "last_pymnt_d lies before issue_d")
+    rejections.add(employment.unreadable, "emp_length cannot be read")
+    never_paid = np.isnan(last_paid.values)
+    defaulted_in = np.where(never_paid, issued.values + MONTHS_NEVER_PAID, last_paid.values + MONTHS_TO_CHARGE_OFF)
+    return _Values(
+        values,
+        frozenset(name for name, given in read.items() if given.percent_signs),
+        issued.values,
+        np.where(status.values == _DEFAULTED, defaulted_in, last_paid.values),
+        status.values,
+        off_policy.values == 1,
+        employment.values,
+    )
 
 
 def _employment_years(level: str) -> float | None:
     """Years of "10+ years", "< 1 year" (0), "3 years" or 3; None where it is none of these."""
-    found = re.fullmatch(r"(<?)\s*(\d+(?:\.\d+)?)\+?\s*(?:years?)?", level.strip().lower())
-    if not found:
+    match = re.fullmatch(r"(<?)\s*(\d+(?:\.\d+)?)\+?\s*(?:years?)?", level.strip().lower())
+    if not match:
         return None
-    return 0.0 if found[1] else float(found[2])
+    return 0.0 if match[1] else float(match[2])
+
+
+def _scale_of(name: str, values: _Values, usable: Mask) -> str:
+    """Percent or fraction, judged from the whole column."""
+    if name in values.percent_signs:
+        return "percent with sign"
+    column = values.numbers[name][usable]
+    # A rate is judged by its middle: one wrong value must not turn the scale. Utilisation has many small values.
+    judge = np.nanmedian if name == "int_rate" else np.nanmax
+    judged = judge(column) if np.isfinite(column).any() else 0.0
+    return "percent" if judged > _LARGEST_FRACTION[name] else "fraction"
+
+
+def _ids(raw: RawTable, issued: Floats, usable: Mask) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
+    """The ids, and the usable rows without one, which get theirs from issue year and row."""
+    if "id" in raw.columns.column_names:
+        given = pc.replace_substring_regex(text(raw.columns["id"]), r"\.0$", "")
+        ids = given.to_numpy().astype(object)
+    else:
+        ids = np.full(len(usable), None, dtype=object)
+    made = np.flatnonzero(pd.isna(ids) & usable)
+    for row in made:
+        ids[row] = f"LC{int(issued[row]) // 12}-{raw.numbers[row]:07d}"
+    return ids, made
+
+
+def _reject_repeated(raw: pa.Table, ids: NDArray[np.object_], made: NDArray[np.intp], rejections: _Rejections) -> None:
+    rows = np.flatnonzero(rejections.usable)
+    repeated = np.zeros(len(ids), dtype=bool)
+    other = repeated.copy()
+    later = rows[pd.Series(ids[rows]).duplicated().to_numpy()]
+    if len(later):
+        wanted = set(ids[later])
+        first = {ids[row]: row for row in rows[::-1] if ids[row] in wanted}
+        originals = raw.take([first[ids[row]] for row in later]).to_pylist()
+        same = [copy == original for copy, original in zip(raw.take(later).to_pylist(), originals, strict=True)]
+        repeated[later], other[later] = same, np.invert(same)
+    if len(made):
+        repeated[made] |= raw.take(made).to_pandas().duplicated().to_numpy()
+    rejections.add(repeated, REPEATED)
+    rejections.add(other, SAME_ID)
+
+
+def _rejected_rows(raw: RawTable, rejections: _Rejections) -> pd.DataFrame:
+    rows = np.flatnonzero(~rejections.usable)
+    values = pa.table(
+        {name: column.take(pa.array(rows)).cast(pa.string()) for name, column in
+         zip(raw.columns.column_names, raw.columns.columns, strict=True)}
+    ).to_pandas()  # fmt: skip
+    values.insert(0, "row", raw.numbers[rows])
+    values.insert(1, "reason", rejections.reasons[rows])
+    values.insert(2, "text", None)
+    lines = pd.DataFrame(
+        {
+            "row": [line.number for line in raw.stray_lines],
+            "reason": [_why_stray(line) for line in raw.stray_lines],
+            "text": [line.text for line in raw.stray_lines],
+        }
+    )
+    both = [frame for frame in (values, lines) if len(frame)]
+    rejected: pd.DataFrame = pd.concat(both, ignore_index=True) if both else values
+    return rejected.reindex(columns=values.columns).sort_values("row", kind="stable", ignore_index=True)
+
+
+def _why_stray(line: StrayLine) -> str:
+    fields = [field for field in next(csv.reader([line.text]), []) if field.strip()]
+    return NOT_A_LOAN if len(fields) <= 2 else "another number of fields than the header"
+
+
+# Columns of the book
+
+
+def _nullable(values: Floats) -> pa.Array:
+    return pa.array(values, from_pandas=True)
+
+
+def _whole(values: Floats) -> pa.Array:
+    return _nullable(values).cast(pa.int64(), safe=False)
+
+
+def _category(column: pa.ChunkedArray, rows: NDArray[np.intp]) -> pa.ChunkedArray:
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).take(pa.array(rows)))
+    # "NONE" is a level of home ownership, so only blanks are missing here.
+    return pc.if_else(
+        pc.is_in(pc.utf8_lower(trimmed), pa.array(["", "n/a", "nan"])), pa.scalar(None, pa.string()), trimmed
+    )
+
+
+def _total_debt(values: _Values, debt: DebtScale) -> tuple[Floats, str]:
+    balance = values.numbers["tot_cur_bal"]
+    _, month = np.unique(values.issued, return_inverse=True)
+    shares = np.bincount(month, ~np.isnan(balance)) / np.maximum(np.bincount(month), 1)
+    everywhere = len(shares) > 0 and bool(shares.min() >= LEAST_BALANCE_SHARE)
+    if debt == "balance" or (debt == "auto" and everywhere):
+        return balance, "balance: tot_cur_bal"
+    service = np.round(values.numbers["dti"] / 100 * values.numbers["annual_inc"], 2)
+    return service, "annualised debt service: dti x annual_inc"
+
+
+def _credit_limit(values: _Values, scale: str) -> tuple[Floats, dict[str, int]]:
+    stated, balance = values.numbers["total_rev_hi_lim"], values.numbers["revol_bal"]
+    used = values.numbers["revol_util"] / (1 if scale == "fraction" else 100)
+    # Some rows state a utilisation beside a balance of nothing: no limit follows from them.
+    enough = (used >= LEAST_UTILISATION) & (balance > 0)
+    computed = np.round(balance / np.where(enough, used, np.nan), 2)
+    limit = np.where(np.isnan(stated), computed, stated)
+    from_file, missing = int((~np.isnan(stated)).sum()), int(np.isnan(limit).sum())
+    return limit, {
+        "total_rev_hi_lim": from_file,
+        "revol_bal / revol_util": len(limit) - from_file - missing,
+        "missing": missing,
+    }
+
+
+def _layout_note(raw: RawTable, scales: dict[str, str]) -> str:
+    issued = raw.columns["issue_d"]
+    seen = "timestamps" if pa.types.is_temporal(issued.type) else f"like {text(issued)[0].as_py()}"
+    return (
+        f"{raw.container}, interest rate as {scales['int_rate']}, utilisation as {scales['revol_util']}, months {seen}"
+    )
+
+
+# Days within months
+
+
+def _place_in_month(ids: Sequence[str]) -> Floats:
+    """A stable number in [0, 1) per id, the same on every machine."""
+    digest = b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in ids)
+    return (np.frombuffer(digest, "<u8") >> np.uint64(11)).astype("float64") / 2.0**53
+
+
+def _month_lengths(months_since_0: Floats) -> tuple[Days, NDArray[np.int64]]:
+    """First day and number of days of each month."""
+    first = (months_since_0.astype("int64") - 1970 * 12).astype("datetime64[M]")
+    length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype("int64")
+    return first.astype("datetime64[D]"), length
+
+
+def _days_at(months_since_0: Floats, place: Floats) -> Days:
+    """The day at a place in [0, 1) of each month."""
+    first, length = _month_lengths(months_since_0)
+    days: Days = first + (place * length).astype("int64")
+    return days
+
+
+def _same_days(months_since_0: Floats, days: Days) -> Days:
+    """The day of the month of `days` in other months, or the last day of a shorter one."""
+    first, length = _month_lengths(months_since_0)
+    of_month = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype("int64")
+    same: Days = first + np.minimum(of_month, length - 1)
+    return same

@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from credit_assets.failures import PermanentError
 from credit_assets.loans.lending_club import (
     NOT_A_LOAN,
     REPEATED,
-    REQUIRED,
     SAME_ID,
     LendingClubBook,
-    month_of,
     read_lending_club,
 )
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.warehouse import TableCounts, open_warehouse
-
-LOAN = {
-    "id": "1001",
-    "loan_amnt": "5000",
-    "term": " 36 months",
-    "int_rate": " 13.56%",
-    "emp_length": "10+ years",
-    "home_ownership": "RENT",
-    "annual_inc": "24000",
-    "issue_d": "Dec-2011",
-    "loan_status": "Fully Paid",
-    "purpose": "credit_card",
-    "addr_state": "AZ",
-    "dti": "27.65",
-    "delinq_2yrs": "0",
-    "inq_last_6mths": "1",
-    "open_acc": "3",
-    "revol_bal": "13648",
-    "revol_util": "83.7%",
-    "last_pymnt_d": "Jan-2015",
-    "tot_cur_bal": "",
-    "total_rev_hi_lim": "",
-}
-
-
-def loan(**values: str) -> dict[str, str]:
-    return {**LOAN, **values}
-
-
-def write_csv(
-    path: Path, loans: list[dict[str, str]], above: str = "", below: str = "", without: tuple[str, ...] = ()
-) -> Path:
-    names = ["desc", *(name for name in LOAN if name not in without)]
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "wt", newline="") as file:
-        file.write(above)
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
-        writer.writeheader()
-        for i, row in enumerate(loans):
-            writer.writerow({"desc": 'said "yes",\n\nand more' if i % 2 else "", **row})
-        file.write(below)
-    return path
+from credit_assets_tests.support.lending_club_files import loan, write_csv
 
 
 def first(book: LendingClubBook) -> dict[str, Any]:
@@ -212,21 +164,6 @@ def test_percent_strings_note_above_totals_below(tmp_path: Path, name: str) -> N
     assert (book.report.rows_read, book.report.rows_kept) == (4, 2)
 
 
-def test_a_heading_between_loans_keeps_row_numbers(tmp_path: Path) -> None:
-    """The published 2007-2011 file has one above its off-policy loans."""
-    path = write_csv(
-        tmp_path / "loans.csv", [loan(), loan(id="1002")], below="\nLoans that do not meet the credit policy\n"
-    )
-    with path.open("a", newline="") as file:
-        csv.writer(file).writerow(["", *loan(id="1003", term="never").values()])
-        csv.writer(file).writerow(["", *loan(id="1004").values()])
-        file.write("a,b,c\n")
-    book = read_lending_club(path)
-    assert book.applications["application_id"].to_pylist() == ["1001", "1002", "1004"]
-    assert reasons(book) == {3: NOT_A_LOAN, 4: "term cannot be read", 6: "another number of fields than the header"}
-    assert book.rejected["id"][1] == "1003"
-
-
 def test_the_same_loans_in_every_layout(tmp_path: Path) -> None:
     signs = [loan(), loan(id="1002", int_rate="7.9%", revol_util="0.5%", emp_length="< 1 year", last_pymnt_d="")]
     bare = [{k: v.replace("%", "") for k, v in row.items()} for row in signs]
@@ -255,20 +192,6 @@ def test_the_same_loans_in_every_layout(tmp_path: Path) -> None:
     assert books[0].applications["credit_limit"][1].as_py() is None
     assert books[0].report.credit_limit == {"total_rev_hi_lim": 0, "revol_bal / revol_util": 1, "missing": 1}
     assert books[0].report.paid_without_date == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["Dec-2011", "dec-11", "11-Dec", "2011-12-01", "2011-12", "2011-12-01 00:00:00", "12/1/2011", "12/2011", "1-Dec-11",
-     "December 2011"],
-)  # fmt: skip
-def test_month_forms(text: str) -> None:
-    assert month_of(text) == 2011 * 12 + 11
-
-
-@pytest.mark.parametrize("text", ["", "2011", "Dez-2011", "2011-13-01", "13/1/2011", "soon"])
-def test_no_months(text: str) -> None:
-    assert month_of(text) is None
 
 
 OUTCOMES = [
@@ -370,29 +293,3 @@ def test_no_limit_from_a_balance_of_nothing(tmp_path: Path) -> None:
     book = read_lending_club(write_csv(tmp_path / "a.csv", [loan(), loan(id="2", revol_bal="0", revol_util="30%")]))
     assert book.applications["credit_limit"].null_count == 1
     assert book.applications["credit_used"].to_pylist() == [13648.0, 0.0]
-
-
-def test_unknown_layouts_list_what_is_missing(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "a.csv", [loan()], without=("dti", "issue_d"))
-    with pytest.raises(PermanentError, match=r"a\.csv has no known LendingClub layout: missing columns issue_d, dti;"):
-        read_lending_club(path)
-    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(PermanentError, match=f"no header in its first 10 lines; missing columns {', '.join(REQUIRED)}"):
-        read_lending_club(tmp_path / "b.csv")
-    pq.write_table(pa.table({"loan_amnt": [1]}), tmp_path / "c.parquet")
-    with pytest.raises(PermanentError, match="missing columns term, int_rate"):
-        read_lending_club(tmp_path / "c.parquet")
-
-
-def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match=r"none\.csv cannot be read: No such file"):
-        read_lending_club(tmp_path / "none.csv")
-    with pytest.raises(PermanentError, match="holds no loans"):
-        read_lending_club(write_csv(tmp_path / "a.csv", []))
-    (tmp_path / "b.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(PermanentError, match="not a readable Parquet file"):
-        read_lending_club(tmp_path / "b.parquet")
-    whole = write_csv(tmp_path / "c.csv.gz", [loan(id=str(i)) for i in range(5_000)]).read_bytes()
-    (tmp_path / "c.csv.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PermanentError, match="not a readable CSV file"):
-        read_lending_club(tmp_path / "c.csv.gz")
