@@ -17,7 +17,6 @@ import sys
 import uuid
 from datetime import date, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _registry(settings: Settings) -> Any:
     from credit_assets.ledger.registry import Registry
     from credit_assets.settings import MODEL_NAME
     from credit_assets.storage.claims import Claims
-    from credit_assets.tracking.runs import Tracking
+    from credit_assets.tracking import Tracking
 
     claims = Claims(settings.store)
     return Registry(Tracking(settings.tracking_uri, settings.experiment, claims), MODEL_NAME, claims)
@@ -141,9 +140,10 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
 
     registry = _registry(settings)
-    tracking, client = registry.tracking, registry.tracking.client
+    tracking, client = registry.tracking, registry.tracking.server.client
     data = frame_hash(training_set)
-    parent = client.create_run(tracking.experiment_id, run_name=f"plain {day}", tags={"role": "parent"}).info.run_id
+    experiment = tracking.server.experiment_id
+    parent = client.create_run(experiment, run_name=f"plain {day}", tags={"role": "parent"}).info.run_id
     records = [
         _candidate(settings, day, variant, training_set, data, tracking, parent) for variant in settings.variants
     ]
@@ -232,6 +232,7 @@ def _candidate(
     from credit_assets.ml.learners.candidates import EVIDENCE, train_candidate
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig, resolve_params
+    from credit_assets.tracking.evidence import log_candidate
     from credit_assets.tracking.run import CandidateRun
 
     portfolio = settings.portfolio_contract
@@ -256,12 +257,14 @@ def _candidate(
         "monotone": portfolio.monotone,
     }
     tags = {"role": "candidate", "variant": variant, "mlflow.parentRunId": parent, "as_of": day.isoformat()}
-    with tracking.fluent() as mlflow:
-        created = tracking.client.create_run(
-            tracking.experiment_id, run_name=f"{variant} {day}", tags={**tags, "fingerprint": fingerprint(**identity)}
+    with tracking.server.fluent() as mlflow:
+        created = tracking.server.client.create_run(
+            tracking.server.experiment_id,
+            run_name=f"{variant} {day}",
+            tags={**tags, "fingerprint": fingerprint(**identity)},
         )
         with mlflow.start_run(run_id=created.info.run_id):
-            run = CandidateRun(tracking, created.info.run_id, SimpleNamespace(chunks=_chunks))
+            run = CandidateRun(tracking.server, created.info.run_id)
             trained = train_candidate(training_set, variant, portfolio, config)
             record = {
                 "status": "trained",
@@ -274,7 +277,7 @@ def _candidate(
                 "rounds": trained.best_rounds,
                 "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
             }
-            record["model_uri"] = tracking.log_candidate(run, trained, record, training_set, portfolio)
+            record["model_uri"] = log_candidate(run, trained, record, training_set, portfolio)
             run.log_dict(record, "candidate.json")
     return record
 
@@ -297,7 +300,7 @@ def _against_champion(
     rows = tested.filter(pc.greater_equal(dates, pa.scalar(unseen_from)))
     target = rows["default"].to_numpy()
     threads = settings.training_threads
-    ours = CreditScorer.load(registry.tracking.download(best["model_uri"])).pd(rows, threads=threads)
+    ours = CreditScorer.load(registry.tracking.models.download(best["model_uri"])).pd(rows, threads=threads)
     theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
     return {
         "version": champion.version,
@@ -314,11 +317,6 @@ def _tested(training_set: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     return training_set.filter(pc.equal(training_set["split"], "test"))
-
-
-def _chunks(params: dict[str, Any], size: int) -> Any:
-    items = list(params.items())
-    return (dict(items[n : n + size]) for n in range(0, len(items), size))
 
 
 # Scores and reports

@@ -12,7 +12,7 @@ from credit_assets.settings import MODEL_NAME, Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.io_managers import ParquetIOManager, RecordIOManager
 from credit_assets.storage.store import Store
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 from credit_assets.warehouse import open_warehouse
 
 

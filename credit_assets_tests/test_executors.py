@@ -64,11 +64,11 @@ def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
         finished = [run.run_id for run in instance.get_runs() if run.job_name == DAILY]
         assert len(finished) == 2
         for run_id in finished:
-            replay.tracking.close_run(run_id, "SUCCESS")
+            replay.tracking.runs.close(run_id, "SUCCESS")
     (version,) = models_record(settings)["versions"]
     assert "champion" in version["aliases"]
-    client = replay.tracking.client
-    found = client.search_runs([replay.tracking.experiment_id], max_results=1000)
+    client = replay.tracking.server.client
+    found = client.search_runs([replay.tracking.server.experiment_id], max_results=1000)
     assert {run.info.status for run in found} == {"FINISHED"}
     for run_id in finished:
         mine = [run for run in found if run.data.tags["dagster_run_id"] == run_id]

@@ -71,16 +71,15 @@ def models_record(days: list[str]) -> dict[str, Any]:
     from credit_assets.settings import load_settings
 
     resources = build_resources(load_settings())
-    tracking = resources["tracking"]
-    tracking.prepare()
+    server = resources["tracking"].server
     versions: dict[str, list[str]] = {day: [] for day in days}
     for version in resources["registry"].versions():
         if version.as_of.isoformat() in versions:
             versions[version.as_of.isoformat()].append(str(version.version))
     counted: dict[str, dict[str, int]] = {}
     for day in days:
-        runs = tracking.client.search_runs(
-            [tracking.experiment_id],
+        runs = server.client.search_runs(
+            [server.experiment_id],
             f"tags.role = 'candidate' and tags.partition = '{day}' and attributes.status = 'FINISHED'",
         )
         counted[day] = {}

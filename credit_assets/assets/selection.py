@@ -11,7 +11,7 @@ import dagster as dg
 from credit_assets.assets.conventions import Table, asset_options, inputs, retry_transient_only
 from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -64,6 +64,6 @@ def compare_with_champion(
     record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
     if not comparable(rows):
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = CreditScorer.load(tracking.download(best["model_uri"])).pd(rows, threads=threads)
+    ours = CreditScorer.load(tracking.models.download(best["model_uri"])).pd(rows, threads=threads)
     theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
     return {**record, **comparison(rows, ours, theirs)}

@@ -18,7 +18,10 @@ from credit_assets.ml.data.schemas import training_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
+from credit_assets.tracking.dagster_mlflow import Step
+from credit_assets.tracking.evidence import log_candidate
+from credit_assets.tracking.runs import CandidateKey
 
 # Before any learner loads OpenMP: idle threads that spin cost a fit up to eight times its CPU once cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -118,7 +121,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
                 "rounds": record["rounds"],
                 **engines.metadata(record),
                 "fingerprint": record["fingerprint"],
-                "mlflow_run": tracking.run_link(record["run_id"]),
+                "mlflow_run": tracking.server.run_link(record["run_id"]),
             },
         )
 
@@ -159,21 +162,14 @@ def train_or_reuse(
     }
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
-    finished = tracking.find_finished(name, as_of, key, ended_after=expired)
+    candidate = CandidateKey(name, as_of, variant, key, ended_after=expired)
+    finished = tracking.runs.find_finished(candidate)
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
         return finished.load_record("candidate.json")
-    with tracking.candidate_run(
-        dagster_run_id=context.run_id,
-        job_name=context.job_name,
-        asset=name,
-        partition=as_of,
-        variant=variant,
-        fingerprint=key,
-        tags={"as_of": as_of, "code_version": code, "data_hash": data},
-        ended_after=expired,
-        log=context.log,
-    ) as run:
+    step = Step(context.run_id, context.job_name, context.log, context.instance)
+    tags = {"as_of": as_of, "code_version": code, "data_hash": data}
+    with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
         record = {
             "status": "trained",
@@ -189,6 +185,6 @@ def train_or_reuse(
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
         }
-        record["model_uri"] = tracking.log_candidate(run, trained, record, table, portfolio)
+        record["model_uri"] = log_candidate(run, trained, record, table, portfolio)
         run.log_dict(record, "candidate.json")
     return record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 
 def tracking_close_sensors() -> list[dg.SensorDefinition]:
@@ -32,8 +32,6 @@ def _tracking_close_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         monitor_all_code_locations=True,
     )
     def close_tracking(context: dg.RunStatusSensorContext, tracking: dg.ResourceParam[Tracking]) -> None:
-        tracking.close_run(context.dagster_run.run_id, status.value)
+        tracking.runs.close(context.dagster_run.run_id, status.value)
 
     return close_tracking
-
-

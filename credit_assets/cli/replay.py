@@ -28,7 +28,7 @@ from credit_assets.settings import Settings
 from credit_assets.stages import INGEST, JOBS, RETRAIN, SCORE
 from credit_assets.storage.store import Store
 from credit_assets.tags import range_tags
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _INGESTED, _SCORED = (stages.names(*JOBS[job]) for job in (INGEST, SCORE))
@@ -227,7 +227,7 @@ class Replay:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance, raise_on_error=False, run_config=_QUIET, **how
         )
-        self.tracking.close_run(result.run_id, "SUCCESS" if result.success else "FAILURE")
+        self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result
 
     def _must(self, result: dg.ExecuteInProcessResult, what: str) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.rules.periods import Period, champion_history, ended, holder_now, moved, period_on
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -92,7 +92,7 @@ class Registry:
         description: str = "",
     ) -> Version:
         """The version of this fingerprint: the one that is there, else a new one. Never two, whoever asks at once."""
-        tracking, client, model = self.tracking, self.tracking.client, self.model_name
+        tracking, client, model = self.tracking, self.tracking.server.client, self.model_name
         everything = {
             **(tags or {}),
             "fingerprint": fingerprint,
@@ -105,9 +105,9 @@ class Registry:
             there = self._of_fingerprint(fingerprint)
             if there:
                 return min(there, key=int)
-            with tracking.fluent():
+            with tracking.server.fluent():
                 # MLflow looks the model up at its global tracking URI, whatever client is asked.
-                made = tracking.call(
+                made = tracking.server.call(
                     f"cannot register {model_uri}",
                     client.create_model_version,
                     model,
@@ -137,9 +137,9 @@ class Registry:
         found: list[ModelVersion] = []
         token = None
         while True:
-            page = self.tracking.call(
+            page = self.tracking.server.call(
                 "cannot list versions",
-                self.tracking.client.search_model_versions,
+                self.tracking.server.client.search_model_versions,
                 f"name='{self.model_name}'",
                 max_results=_PAGE,
                 page_token=token,
@@ -181,11 +181,11 @@ class Registry:
 
     def download(self, version: Version) -> Path:
         """Local folder of the version's own files (`scorer.json` and the native model file)."""
-        return self.tracking.download(version.source)
+        return self.tracking.models.download(version.source)
 
     def version_link(self, version: str) -> Any:
         """Dagster metadata: a link to the version in MLflow's UI where a server is known, else its name."""
-        return self.tracking.link(
+        return self.tracking.server.link(
             f"/models/{self.model_name}/versions/{version}", f"{self.model_name} version {version}"
         )
 
@@ -299,7 +299,7 @@ class Registry:
 
     def _show(self, name: str, folder: str, fallback: str) -> None:
         """Write the newest entry of the log into MLflow, until it is the newest still when that is done."""
-        call, client = self.tracking.call, self.tracking.client
+        call, client = self.tracking.server.call, self.tracking.server.client
         while True:
             newest = self._newest(folder)
             holder = newest.version if newest else fallback
@@ -362,22 +362,22 @@ class Registry:
 
             def make() -> None:
                 try:
-                    self.tracking.client.create_registered_model(
+                    self.tracking.server.client.create_registered_model(
                         self.model_name, description="Probability of default, one version for each accepted model."
                     )
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
 
-            self.tracking.call("cannot create the registered model", make)
+            self.tracking.server.call("cannot create the registered model", make)
             model = self._ask("get_registered_model", self.model_name)
         born = model.creation_timestamp if model else 0
         return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.model_name)}-{born}"
 
     def _of_fingerprint(self, fingerprint: str) -> list[str]:
-        found = self.tracking.call(
+        found = self.tracking.server.call(
             "cannot search versions",
-            self.tracking.client.search_model_versions,
+            self.tracking.server.client.search_model_versions,
             f"name='{self.model_name}' and tags.fingerprint='{fingerprint}'",
         )
         return [str(item.version) for item in found]
@@ -394,7 +394,7 @@ class Registry:
 
     def _ask(self, method: str, *args: str) -> Any:
         """A method of MLflow's client; None where what it is about does not exist."""
-        client = self.tracking.client
+        client = self.tracking.server.client
         from mlflow.exceptions import MlflowException
 
         def ask() -> Any:
@@ -407,7 +407,7 @@ class Registry:
                     return None
                 raise
 
-        return self.tracking.call(f"cannot {method.replace('_', ' ')}", ask)
+        return self.tracking.server.call(f"cannot {method.replace('_', ' ')}", ask)
 
 
 def _version(item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:

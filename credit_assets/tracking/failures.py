@@ -1,48 +1,90 @@
 """How what MLflow, its database and its artifact store raise is sorted and worded.
 
-Belongs here: reading errors. Does not belong here: calling MLflow (`tracking`).
+Belongs here: reading errors. Does not belong here: calling MLflow (`server`) and the sentences that it has no code for
+(`mlflow_internals`).
 """
 
 from __future__ import annotations
 
-from credit_assets.failures import is_transient
-from credit_assets.masking import masked_url
+import contextlib
+from collections.abc import Iterator
+from enum import Enum, auto
+
+from credit_assets.failures import PermanentError, TransientError, is_transient
+from credit_assets.masking import Secrets, masked_url
+from credit_assets.tracking import mlflow_internals
+
+_FOREIGN = {"mlflow", "sqlalchemy", "requests", "urllib3", "botocore", "google", "azure"}
+_BUSY = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+_REFUSED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 
 
-def is_foreign(error: Exception) -> bool:
+class Kind(Enum):
+    """What became of a call."""
+
+    COLLISION = auto()
+    """Another process's transaction was in the way; this one was rolled back and can be called again at once."""
+    TRANSIENT = auto()
+    OUTDATED_TABLES = auto()
+    REFUSED = auto()
+    """By who asks, not by what is asked."""
+    PERMANENT = auto()
+
+
+_PASSES = {Kind.COLLISION, Kind.TRANSIENT}
+
+
+def kind_of(error: Exception) -> Kind | None:
+    """The kind of a failure; None for an error that is none of MLflow's, its database's or its store's."""
     roots = {base.__module__.split(".")[0] for base in type(error).__mro__}
-    return bool(roots & {"mlflow", "sqlalchemy", "requests", "urllib3", "botocore", "google", "azure"}) or isinstance(
-        error, OSError
-    )
+    if not (roots & _FOREIGN or isinstance(error, OSError)):
+        return None
+    if mlflow_internals.has_outdated_tables(error):
+        return Kind.OUTDATED_TABLES
+    if mlflow_internals.collides(error):
+        return Kind.COLLISION
+    code = getattr(error, "error_code", None)
+    if code in _BUSY or is_transient(error):
+        return Kind.TRANSIENT
+    if code is not None and (mlflow_internals.was_not_sent(error) or _status(error) >= 500):
+        return Kind.TRANSIENT
+    return Kind.REFUSED if code in _REFUSED else Kind.PERMANENT
 
 
-def is_collision(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(part in text for part in ("database is locked", "integrityerror", "uniqueviolation"))
+def _status(error: Exception) -> int:
+    """The HTTP status of a server's answer, 0 where no server answered: raised here rather than by a server,
+    INTERNAL_ERROR is MLflow's word for anything.
+    """
+    from mlflow.exceptions import RestException
+
+    return int(error.get_http_status_code()) if isinstance(error, RestException) else 0  # type: ignore[no-untyped-call]
 
 
-def is_transient_here(error: Exception) -> bool:
-    code, text = getattr(error, "error_code", None), str(error).lower()
-    if "out-of-date database schema" in text:
-        return False
-    if is_collision(error):
-        return True
-    if code is not None:
-        if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"):
-            return True
-        if "failed with exception" in text or is_transient(error):
-            return True
-        # Raised here rather than by a server, INTERNAL_ERROR is MLflow's word for anything.
-        from mlflow.exceptions import RestException
-
-        return isinstance(error, RestException) and error.get_http_status_code() >= 500
-    return is_transient(error)
-
-
-def advice(error: Exception, uri: str) -> str:
-    text, code = str(error).lower(), getattr(error, "error_code", None)
-    if "out-of-date database schema" in text:
+def _advice(kind: Kind, uri: str) -> str:
+    if kind is Kind.OUTDATED_TABLES:
         return f"; run `mlflow db upgrade {masked_url(uri)}` after a backup"
-    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"):
+    if kind is Kind.REFUSED:
         return "; see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return ""
+
+
+@contextlib.contextmanager
+def failures(uri: str, doing: str) -> Iterator[None]:
+    """Turn what is raised about MLflow at `uri` into TransientError or PermanentError, without any secret."""
+    failure: TransientError | PermanentError | None = None
+    cause = None
+    try:
+        yield
+    except (TransientError, PermanentError):
+        raise
+    except Exception as error:
+        kind = kind_of(error)
+        if kind is None:
+            raise
+        secrets = Secrets([uri])
+        text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(str(getattr(error, 'message', None) or error))}"
+        failure = TransientError(text) if kind in _PASSES else PermanentError(f"{text}{_advice(kind, uri)}")
+        # The original's text may carry the password, and Dagster records causes.
+        cause = None if secrets else error
+    if failure is not None:
+        raise failure from cause

@@ -11,7 +11,7 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Health, first_line
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 
 def health(settings: Settings, limit_seconds: float) -> Health:
@@ -23,7 +23,7 @@ def health(settings: Settings, limit_seconds: float) -> Health:
     if unreachable := _unreachable(uri, limit_seconds):
         return Health(unreachable, "fail", advice)
     try:
-        Tracking(uri, settings.experiment, Claims(settings.store)).ping()
+        Tracking(uri, settings.experiment, Claims(settings.store)).server.prepare()
     except (PermanentError, TransientError) as error:
         return Health("cannot be used", "fail", str(error))
     return Health(f"answers, experiment {settings.experiment}")

@@ -70,7 +70,7 @@ def metadata_of(result: dg.ExecuteInProcessResult, variant: str) -> dict[str, An
 
 def tags_of(settings: Settings, variant: str) -> dict[str, str]:
     tracking = build_resources(settings)["tracking"]
-    (run,) = tracking.client.search_runs([tracking.experiment_id], f"tags.asset = '{variant}_candidate'")
+    (run,) = tracking.server.client.search_runs([tracking.server.experiment_id], f"tags.asset = '{variant}_candidate'")
     return dict(run.data.tags)
 
 

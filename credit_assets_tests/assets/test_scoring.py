@@ -79,8 +79,8 @@ def test_the_share_is_recorded_and_the_key_is_not(house: TrialHouse) -> None:
 def test_a_model_on_trial_that_cannot_score_does_not_stop_the_champion(house: TrialHouse) -> None:
     registry, day = house.resources["registry"], date(2024, 5, 25)
     champion = registry.version("1")
-    empty = registry.tracking.client.create_logged_model(
-        registry.tracking.experiment_id, name="model", source_run_id=champion.run_id
+    empty = registry.tracking.server.client.create_logged_model(
+        registry.tracking.server.experiment_id, name="model", source_run_id=champion.run_id
     )
     broken = registry.register(
         f"models:/{empty.model_id}", run_id=champion.run_id, fingerprint="broken", as_of=date(2024, 5, 1)

@@ -13,8 +13,9 @@ class Closed:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.runs = self
 
-    def close_run(self, dagster_run_id: str, status: str) -> None:
+    def close(self, dagster_run_id: str, status: str) -> None:
         self.calls.append((dagster_run_id, status))
 
 

@@ -27,7 +27,7 @@ from credit_assets.settings import MODEL_NAME, Settings, load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import EVENT_TAG
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
 
@@ -92,8 +92,10 @@ class World:
 
     def register(self, as_of: date, fingerprint: str = "f") -> str:
         tracking = self.registry.tracking
-        run = tracking.parent_run("dagster-1", "job")
-        model = tracking.client.create_logged_model(tracking.experiment_id, name="model", source_run_id=run)
+        run = tracking.runs.parent("dagster-1", "job")
+        model = tracking.server.client.create_logged_model(
+            tracking.server.experiment_id, name="model", source_run_id=run
+        )
         uri = f"models:/{model.model_id}"
         return self.registry.register(uri, run_id=run, fingerprint=fingerprint, as_of=as_of).version
 

@@ -18,8 +18,8 @@ from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.runs import Tracking
-from credit_assets_tests.ledger.test_registry import Q1, Q2, Q3, day_after, register
+from credit_assets.tracking import Tracking
+from credit_assets_tests.support.registry import Q1, Q2, Q3, day_after, register
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
 
@@ -261,7 +261,7 @@ def test_moves_that_nobody_saw_are_reported_by_the_next_tick_once(
     assert len(report_moves(instance, deployment.registry)) == 2
     assert report_moves(instance, deployment.registry) == []
     # A registered model that was deleted and made anew counts its moves from one again.
-    deployment.registry.tracking.client.delete_registered_model("credit-scorer")
+    deployment.registry.tracking.server.client.delete_registered_model("credit-scorer")
     again = trained(deployment, "z", Q2, YES)
     assert [(alias, move.version) for alias, move in report_moves(instance, deployment.registry)] == [
         ("champion", again),

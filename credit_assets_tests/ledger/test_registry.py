@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -12,49 +10,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
-from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.learners.candidates import train_candidate
-from credit_assets.ml.learners.scorer import CreditScorer
-from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.runs import Tracking
-from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server, running
-from credit_assets_tests.support.synthetic import model_inputs
+from credit_assets.tracking import Tracking
+from credit_assets_tests.support.mlflow_server import EXPERIMENT
+from credit_assets_tests.support.registry import MODEL, Q1, Q2, Q3, day_after, move, register
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
 
-MODEL = "credit-scorer"
 SPAWN = multiprocessing.get_context("spawn")
-Q1, Q2, Q3 = date(2024, 3, 31), date(2024, 6, 30), date(2024, 9, 30)
 
 
 @pytest.fixture
 def registry(tracking: Tracking) -> Registry:
     return Registry(tracking, MODEL, tracking.claims)
-
-
-def register(registry: Registry, fingerprint: str, as_of: date = Q1, **tags: str) -> Version:
-    tracking = registry.tracking
-    run = tracking.parent_run("dagster-1", "job")
-    model = tracking.client.create_logged_model(tracking.experiment_id, name="model", source_run_id=run)
-    return registry.register(
-        f"models:/{model.model_id}", run_id=run, fingerprint=fingerprint, as_of=as_of, tags=tags, description="why"
-    )
-
-
-def move(registry: Registry, version: str, start: date, alias: str = "champion", **more: Any) -> Version:
-    return registry.move_alias(alias, version, effective_from=start, reason="better", by="someone", **more)
-
-
-def day_after(day: date) -> date:
-    return day + timedelta(days=1)
 
 
 def test_an_empty_registry_is_no_error(registry: Registry) -> None:
@@ -79,7 +51,7 @@ def test_a_version_carries_what_made_it(registry: Registry) -> None:
     )
     assert made.tags["auc"] == "0.7"
     assert made.source.startswith("models:/m-")
-    assert made.run_id == registry.tracking.parent_run("dagster-1", "job")
+    assert made.run_id == registry.tracking.runs.parent("dagster-1", "job")
     assert (made.description, made.aliases, made.champion_periods) == ("why", (), ())
     assert registry.alias("champion") is None
     with pytest.raises(PermanentError, match="has no version latest; registered: 1"):
@@ -100,14 +72,14 @@ def test_a_version_is_found_again_where_the_store_is_new(registry: Registry, tmp
 
 def test_a_version_deleted_by_hand_can_be_registered_again(registry: Registry) -> None:
     register(registry, "f1")
-    registry.tracking.client.delete_model_version(MODEL, "1")
+    registry.tracking.server.client.delete_model_version(MODEL, "1")
     assert register(registry, "f1").version == "2"
     assert register(registry, "f1").version == "2"
 
 
 def test_claims_about_a_deleted_model_do_not_bind_its_successor(registry: Registry) -> None:
     move(registry, register(registry, "f1").version, day_after(Q1))
-    registry.tracking.client.delete_registered_model(MODEL)
+    registry.tracking.server.client.delete_registered_model(MODEL)
     assert registry.champion_at(Q2) is None
     register(registry, "f0")
     assert register(registry, "f1").version == "2"
@@ -116,7 +88,7 @@ def test_claims_about_a_deleted_model_do_not_bind_its_successor(registry: Regist
 
 def test_what_was_registered_by_hand_is_left_alone(registry: Registry) -> None:
     source = register(registry, "f1").source
-    with registry.tracking.fluent() as mlflow:
+    with registry.tracking.server.fluent() as mlflow:
         mlflow.MlflowClient().create_model_version(MODEL, source)
     assert [v.version for v in registry.versions()] == ["1"]
     with pytest.raises(PermanentError, match="version 2 of credit-scorer was registered by hand"):
@@ -139,10 +111,10 @@ class ClaimedInBetween(Claims):
 
 
 def test_who_loses_the_claim_deletes_its_own_version(registry: Registry) -> None:
-    source, client = register(registry, "f0").source, registry.tracking.client
+    source, client = register(registry, "f0").source, registry.tracking.server.client
 
     def create_theirs() -> str:
-        with registry.tracking.fluent():
+        with registry.tracking.server.fluent():
             made = client.create_model_version(MODEL, source, tags={"fingerprint": "f1", "as_of": Q1.isoformat()})
         return str(made.version)
 
@@ -282,14 +254,14 @@ def test_history_goes_on_from_the_tags_where_the_store_is_new(registry: Registry
 def test_an_alias_set_by_hand_is_seen_and_put_right_by_the_next_move(registry: Registry) -> None:
     one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
     move(registry, one.version, day_after(Q1))
-    registry.tracking.client.set_registered_model_alias(MODEL, "champion", two.version)
+    registry.tracking.server.client.set_registered_model_alias(MODEL, "champion", two.version)
     assert registry.alias("champion").version == "2"  # type: ignore[union-attr]
     assert move(registry, one.version, day_after(Q1)).aliases == ("champion",)
 
 
 def test_tags_broken_by_hand_are_named(registry: Registry) -> None:
     register(registry, "f1")
-    registry.tracking.client.set_model_version_tag(MODEL, "1", "champion_periods", "yesterday")
+    registry.tracking.server.client.set_model_version_tag(MODEL, "1", "champion_periods", "yesterday")
     with pytest.raises(PermanentError, match="version 1 of credit-scorer: its tags as_of or champion_periods"):
         registry.versions()
 
@@ -335,7 +307,7 @@ def test_movers_at_once_leave_one_champion_and_no_gap(registry: Registry) -> Non
 def _register_and_move(where: tuple[str, str], n: int, barrier: Any, answers: Any) -> None:
     claims = Claims(where[1])
     registry = Registry(Tracking(where[0], EXPERIMENT, claims), MODEL, claims)
-    registry.tracking.prepare()
+    registry.tracking.server.prepare()
     barrier.wait()
     shared = register(registry, "shared")
     own = register(registry, f"own-{n}", Q1 + timedelta(days=n))
@@ -345,7 +317,7 @@ def _register_and_move(where: tuple[str, str], n: int, barrier: Any, answers: An
 
 @pytest.mark.slow
 def test_processes_at_once_make_one_version_a_fingerprint(registry: Registry) -> None:
-    where = (registry.tracking.uri, registry.claims.store_uri)
+    where = (registry.tracking.server.uri, registry.claims.store_uri)
     barrier, answers = SPAWN.Barrier(3), SPAWN.Queue()
     processes = [SPAWN.Process(target=_register_and_move, args=(where, n, barrier, answers)) for n in range(3)]
     for process in processes:
@@ -359,124 +331,3 @@ def test_processes_at_once_make_one_version_a_fingerprint(registry: Registry) ->
     assert sorted(v.fingerprint for v in registry.versions()) == ["own-0", "own-1", "own-2", "shared"]
     assert len(registry.moves("champion")) == 3
     consistent(registry)
-
-
-# A trained model, all the way
-
-
-@pytest.fixture(scope="module")
-def training() -> tuple[pd.DataFrame, Any, dict[str, Any]]:
-    """A training set of made-up loans, the XGBoost candidate trained on it, and its record."""
-    portfolio = load_portfolio()
-    rng = np.random.default_rng(7)
-    rows = 900
-    frame = pd.DataFrame(
-        {
-            c.name: rng.choice(list(c.allowed or ("a", "b")), rows)
-            if c.type == "category"
-            else rng.integers(0, 9, rows) + np.float64(c.minimum or 0)
-            for c in portfolio.input_columns
-        }
-    )
-    frame.loc[::9, "inquiries_6m"] = np.nan
-    frame["application_id"] = [f"L{number:03d}" for number in range(rows)]
-    frame["application_date"] = pd.Timestamp(Q1)
-    frame = model_inputs(frame, portfolio)
-    frame["default"] = (rng.random(rows) < 0.1 + 0.05 * frame["interest_rate"]).astype("int8")
-    frame["split"] = np.repeat(["train", "validation", "test"], rows // 3)
-    config = TrainingConfig(max_rounds=20, early_stopping_rounds=5)
-    trained = train_candidate(frame, "xgboost", portfolio, config)
-    record = {
-        "variant": "xgboost",
-        "as_of": Q1.isoformat(),
-        "identity": {"data": "d" * 64, "seed": config.seed},
-        "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
-    }
-    return frame, trained, record
-
-
-def log_and_promote(tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]]) -> tuple[Version, str]:
-    frame, trained, record = training
-    registry = Registry(tracking, MODEL, tracking.claims)
-    with tracking.candidate_run(
-        dagster_run_id="dagster-1", job_name="job", asset="xgboost_candidate", partition=Q1.isoformat(),
-        variant="xgboost", fingerprint="f1",
-    ) as run:  # fmt: skip
-        uri = tracking.log_candidate(run, trained, record, pa.Table.from_pandas(frame), load_portfolio())
-    version = registry.register(uri, run_id=run.run_id, fingerprint="f1", as_of=Q1, tags={"variant": "xgboost"})
-    return move(registry, version.version, day_after(Q1)), run.run_id
-
-
-def request(training: tuple[pd.DataFrame, Any, dict[str, Any]]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Two applications as JSON records: whole numbers as integers, a missing one as null."""
-    names = [c.name for c in load_portfolio().input_columns]
-    frame = training[0].loc[:1, names]
-    assert frame["inquiries_6m"].isna().tolist() == [True, False]
-    records = [
-        {k: None if v != v else int(v) if isinstance(v, float) else v for k, v in row.items()}
-        for row in frame.to_dict("records")
-    ]
-    return frame, records
-
-
-def test_everything_a_validator_looks_for_is_on_the_run(
-    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], tmp_path: Path
-) -> None:
-    version, run_id = log_and_promote(tracking, training)
-    frame, trained, record = training
-    run = tracking.client.get_run(run_id)
-    assert run.data.params["max_depth"] == "6"
-    assert run.data.params["best_rounds"] == str(trained.best_rounds)
-    assert run.data.metrics["test_auc"] == record["metrics"]["test"]["auc"]
-    assert len(tracking.client.get_metric_history(run_id, next(iter(trained.history)))) > 1
-    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["training_set"]
-    files = {f.path for f in tracking.client.list_artifacts(run_id)}
-    assert {"features.json", "figures"} <= files
-    figures = {f.path for f in tracking.client.list_artifacts(run_id, "figures")}
-    assert {f"figures/{name}.png" for name in ("roc", "calibration", "score_distribution", "gain")} <= figures
-    model = tracking.client.get_logged_model(version.source.removeprefix("models:/"))
-    assert "test_auc" in {metric.key for metric in model.metrics or []}
-
-    scorer = CreditScorer.load(Registry(tracking, MODEL, tracking.claims).download(version))
-    assert scorer.pd(frame).tolist() == trained.scorer.pd(frame).tolist()
-    # The example in the model is no row of the training set.
-    kept = json.loads(next((tmp_path / "mlflow").rglob("input_example.json")).read_text())
-    example = pd.DataFrame(kept["data"], columns=kept["columns"])
-    assert example.merge(frame, on=list(example.columns)).empty
-
-
-def test_the_champion_loads_as_a_pyfunc_from_a_server(
-    mlflow_server: Server, tmp_path: Path, training: tuple[pd.DataFrame, Any, dict[str, Any]]
-) -> None:
-    tracking = Tracking(mlflow_server.uri, EXPERIMENT, Claims(str(tmp_path / "store")), cache_dir=tmp_path / "cache")
-    version, _ = log_and_promote(tracking, training)
-    registry = Registry(tracking, MODEL, tracking.claims)
-    assert registry.alias("champion") == version
-    assert registry.alias("nobody") is None
-    assert registry.champion_at(Q2) == version
-    frame, _ = request(training)
-    with tracking.fluent() as mlflow:
-        served = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion").predict(frame)
-    expected = training[1].scorer.score(frame)
-    pd.testing.assert_frame_equal(served, expected)
-    assert CreditScorer.load(registry.download(version)).score(frame).equals(expected)
-    assert registry.version_link("1").value == f"{mlflow_server.uri}/#/models/{MODEL}/versions/1"
-    with pytest.raises(PermanentError, match="has no version 99; registered: 1"):
-        registry.version("99")
-
-
-@pytest.mark.slow
-def test_mlflow_models_serve_answers_with_pd_and_points(
-    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], tmp_path: Path
-) -> None:
-    log_and_promote(tracking, training)
-    frame, records = request(training)
-    command = ("models", "serve", "--env-manager", "local", "-m", f"models:/{MODEL}@champion")
-    hardened = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_TRACKING_URI": tracking.uri}
-    with running("mlflow", *command, folder=tmp_path, path="/ping", **hardened) as uri:
-        body = json.dumps({"dataframe_records": records}).encode()
-        asked = urllib.request.Request(f"{uri}/invocations", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=250) as reply:
-            answer = pd.DataFrame(json.load(reply)["predictions"])
-    expected = training[1].scorer.score(frame).reset_index(drop=True)
-    pd.testing.assert_frame_equal(answer[["pd", "score"]], expected)

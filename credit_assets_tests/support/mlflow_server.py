@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.runs import Tracking
+from credit_assets.tracking import Tracking
 
 EXPERIMENT = "credit_scoring"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -42,7 +42,7 @@ class Server:
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with MLflow's tables and nothing else: copying it saves each test the migration."""
     folder = tmp_path_factory.mktemp("mlflow-template")
-    Tracking(f"sqlite:///{folder}/mlflow.db", "template", Claims(str(folder / "store"))).prepare()
+    Tracking(f"sqlite:///{folder}/mlflow.db", "template", Claims(str(folder / "store"))).server.prepare()
     return folder / "mlflow.db"
 
 
@@ -54,11 +54,11 @@ def tracking(migrated_database: Path, tmp_path: Path) -> Tracking:
     return Tracking(f"sqlite:///{tmp_path}/mlflow/mlflow.db", EXPERIMENT, Claims(str(tmp_path / "store")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`mlflow server` in a process of its own, serving artifacts, as a lender's platform runs it.
 
-    One a module: what one module registers must not be met by another that the same worker runs.
+    One a worker, so a test brings an experiment of its own, and a name of its own for a registered model.
     """
     folder = tmp_path_factory.mktemp("mlflow-server")
     database, artifacts = folder / "server.db", folder / "artifacts"
@@ -66,6 +66,13 @@ def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFact
     command = ["server", "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(artifacts)]
     with running("mlflow", *command, "--workers", "1", folder=folder) as uri:
         yield Server(uri, database, artifacts)
+
+
+@pytest.fixture
+def served(mlflow_server: Server, tmp_path: Path) -> Tracking:
+    """Tracking on the server, in an experiment of the test's own."""
+    claims = Claims(str(tmp_path / "store"))
+    return Tracking(mlflow_server.uri, f"exp {tmp_path.name}", claims, cache_dir=tmp_path / "cache")
 
 
 class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...) as uri`

@@ -1,0 +1,122 @@
+"""What a validator looks for on the MLflow run of a candidate.
+
+Belongs here: which of a training's results are logged, and a model's signature and example. Does not belong here: how
+anything is logged (`run`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.tracking.run import CandidateRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from mlflow.models import ModelSignature
+
+    from credit_assets.ml.data.portfolio import Portfolio
+    from credit_assets.ml.learners.candidates import Candidate
+
+
+def log_candidate(
+    run: CandidateRun, trained: Candidate, record: Mapping[str, Any], table: pa.Table, portfolio: Portfolio
+) -> str:
+    """Log all that there is to know about a candidate; return the URI of its model.
+
+    Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the model
+    with its drift reference, signature and an input example that is no applicant's.
+    """
+    from credit_assets.ml.reports.figures import candidate_figures
+
+    run.log_params(
+        {
+            **trained.params,
+            "variant": record["variant"],
+            "seed": record["identity"]["seed"],
+            "threads": record.get("threads"),
+            "best_rounds": trained.best_rounds,
+            "portfolio": portfolio.name,
+        }
+    )
+    run.log_metrics(
+        {
+            f"{split}_{name}": value
+            for split, values in record["metrics"].items()
+            for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+    )
+    run.log_dataset(
+        "training_set",
+        digest=record["identity"]["data"],
+        table=table,
+        source=f"{run.server.store_uri.rstrip('/')}/training_set/{record['as_of']}.parquet",
+        target="default",
+    )
+    with tempfile.TemporaryDirectory(prefix="scorer-") as folder:
+        scorer_dir = Path(folder) / "scorer"
+        trained.scorer.save(scorer_dir)
+        trained.reference.save(scorer_dir)
+        model_uri = run.log_model(
+            scorer_dir,
+            input_example=example_application(table, portfolio),
+            signature=application_signature(portfolio),
+            pip_requirements=pinned("credit-assets", "mlflow", "numpy", "pandas", record["variant"]),
+        )
+    run.log_metrics_history(trained.history)
+    run.log_dict({"features": list(portfolio.feature_names), "monotone": dict(portfolio.monotone)}, "features.json")
+    for name, figure in candidate_figures(trained).items():
+        run.log_figure(figure, f"figures/{name}.png")
+    return model_uri
+
+
+def application_signature(portfolio: Portfolio) -> ModelSignature:
+    """From the columns of an application as the warehouse has them to PD and score.
+
+    Every number is a double: an integer column with a missing value has no integers left, and MLflow would refuse it.
+    Integers in JSON are read as doubles by the server; a frame given to `predict` directly must have float columns.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec("string" if c.type == "category" else "double", c.name) for c in portfolio.input_columns
+    ]
+    return ModelSignature(Schema(inputs), Schema([ColSpec("double", "pd"), ColSpec("double", "score")]))
+
+
+def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:
+    """One application that nobody made: the median of each number, the most frequent level of each category."""
+    import numpy as np
+    import pandas as pd
+
+    row: dict[str, list[Any]] = {}
+    for column in portfolio.input_columns:
+        known = table[column.name].drop_null()
+        if column.type == "category":
+            row[column.name] = [_most_frequent(known)]
+        else:
+            row[column.name] = [float(np.median(known.to_numpy())) if len(known) else float("nan")]
+    return pd.DataFrame(row)
+
+
+def _most_frequent(texts: pa.ChunkedArray) -> str | None:
+    """Of several the first in order of the alphabet, so that the same data give the same example."""
+    counts = texts.value_counts().to_pylist()
+    return min(counts, key=lambda item: (-item["counts"], item["values"]))["values"] if counts else None
+
+
+def pinned(*packages: str) -> list[str]:
+    """The installed version of each package as a requirement. Packages that are not installed are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{package}=={version(package)}")
+    return found

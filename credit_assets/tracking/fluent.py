@@ -1,0 +1,69 @@
+"""MLflow's globals: its environment, and the server that its own functions talk to.
+
+Belongs here: importing MLflow, and lending its globals to one user at a time. Does not belong here: a server of our own
+(`server`), which needs no globals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from credit_assets.tracking.mlflow_internals import experiment_put_back
+
+# Set before MLflow is imported, and only where the environment does not say otherwise. Telemetry would call home from
+# every step. MLflow's own 7 retries of 120 seconds keep a step waiting for minutes on a server that is not there, while
+# Dagster's retry policy is the place for waiting. The rest: no copy of a uv project that happens to lie in the working
+# folder in the model, no progress bars in step logs, no complaint about a missing git.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+# What MLflow exports for subprocesses.
+_EXPORTED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
+
+# Tracking URI and experiment are the process's, so that only one run at a time is open in it.
+GLOBALS = threading.RLock()
+
+
+def import_mlflow() -> None:
+    """Import MLflow with the environment that it reads at import."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401 - the import is what this is for
+
+
+@contextlib.contextmanager
+def fluent(uri: str) -> Iterator[Any]:
+    """The `mlflow` module with `uri` as its global server; what was set before is put back."""
+    import mlflow
+
+    with GLOBALS, experiment_put_back():
+        environment = {name: os.environ.get(name) for name in _EXPORTED}
+        # Looked for without the variable: a server that only it names is none that MLflow was told.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+        _put_back(environment)
+        try:
+            mlflow.set_tracking_uri(uri)
+            yield mlflow
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+            _put_back(environment)
+
+
+def _put_back(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

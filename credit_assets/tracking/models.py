@@ -1,0 +1,107 @@
+"""Files of logged models, on this machine.
+
+Belongs here: fetching a model once and finding the scorer in it. Does not belong here: logging a model (`run`) and what
+a scorer's folder holds (`credit_assets.ml.learners.scorer`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from credit_assets.failures import PermanentError
+from credit_assets.tracking.server import Server
+
+
+class Models:
+    """Models logged to one server, in `cache_dir` where they had to be fetched; by default the user's cache folder."""
+
+    def __init__(self, server: Server, cache_dir: Path | None = None) -> None:
+        self.server = server
+        self._cache_dir = cache_dir
+
+    def download(self, model_uri: str) -> Path:
+        """Local folder of a logged model's own files (`scorer.json`, the native model file, `reference.json`).
+
+        `model_uri` is `models:/m-...` as `log_model` gave it. A model on a local path is read in place; one on a server
+        is fetched once and kept. Raises PermanentError where it is not there or holds no scorer.
+        """
+        model_id = model_uri.removeprefix("models:/").strip("/")
+        if not re.fullmatch(r"m-[0-9a-f]+", model_id):
+            raise PermanentError(f"{model_uri!r} is not the URI of a logged model (models:/m-...)")
+        cached = self._cache_folder() / model_id
+        if cached.is_dir():
+            return _scorer_folder(cached, model_uri)
+        get = self.server.client.get_logged_model
+        location = self.server.call("cannot read a model", get, model_id).artifact_location
+        local = _local_path(location)
+        if local is not None:
+            return _scorer_folder(local, model_uri)
+        cached = self._writable_cache() / model_id
+        aside = cached.with_name(f".{model_id}.{uuid.uuid4().hex}.tmp")
+        try:
+            # The last part of the location appears again below the target folder.
+            fetched = self._fetch(location, aside, f"cannot fetch {model_uri}")
+            _scorer_folder(fetched, model_uri)
+            try:
+                fetched.rename(cached)
+            except OSError:
+                # Another process was first. A model is never changed, so theirs is as good.
+                if not cached.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return _scorer_folder(cached, model_uri)
+
+    def _fetch(self, location: str, target: Path, doing: str) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        target.mkdir(parents=True, exist_ok=True)
+        uri = self.server.uri
+        where = {"artifact_uri": location, "dst_path": str(target), "tracking_uri": uri, "registry_uri": uri}
+        return Path(self.server.call(doing, download_artifacts, **where))
+
+    def _cache_folder(self) -> Path:
+        if self._cache_dir is None:
+            root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            self._cache_dir = root / "credit-assets" / "models"
+        return self._cache_dir
+
+    def _writable_cache(self) -> Path:
+        folder = self._cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            # A container without a writable home: fetched again by every process, which is slower and right.
+            self._cache_dir = folder = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+
+def _local_path(location: str) -> Path | None:
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(location) if parts.scheme == "" else None
+
+
+def _scorer_folder(model_dir: Path, model_uri: str) -> Path:
+    import yaml
+
+    from credit_assets.ml.learners.scorer import SCORER_FILE
+
+    try:
+        flavors = yaml.safe_load((model_dir / "MLmodel").read_text("utf-8"))["flavors"]
+        folder = model_dir / str(flavors["python_function"]["data"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise PermanentError(f"{model_uri}: no readable MLmodel in {model_dir} ({error})") from error
+    if not (folder / SCORER_FILE).is_file():
+        raise PermanentError(f"{model_uri} holds no {SCORER_FILE}: it was not logged by this pipeline")
+    return folder

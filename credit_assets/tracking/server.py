@@ -1,0 +1,148 @@
+"""One MLflow server or database, and the experiment of this pipeline on it.
+
+Belongs here: connecting, calling, and links into MLflow's UI. Does not belong here: runs (`runs`), files of models
+(`models`), locks and places of databases (`database`), how failures are sorted (`failures`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.masking import masked_url
+from credit_assets.tracking.database import absolute, artifact_location, migration_lock
+from credit_assets.tracking.failures import Kind, failures, kind_of
+from credit_assets.tracking.fluent import fluent, import_mlflow
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+_T = TypeVar("_T")
+_COLLISION_ATTEMPTS = 5
+_COLLISION_WAITED_SECONDS = 10.0
+
+
+class _Open(NamedTuple):
+    client: MlflowClient
+    experiment: Experiment
+
+
+class _Connection:
+    """What this process holds open. It does not travel: whoever gets it pickled opens its own."""
+
+    def __init__(self) -> None:
+        self.held: _Open | None = None
+
+    def __reduce__(self) -> tuple[type[_Connection], tuple[()]]:
+        return _Connection, ()
+
+
+class Server:
+    """MLflow at `uri`, with one experiment. Nothing is opened before it is needed."""
+
+    def __init__(self, uri: str, experiment: str, *, store_uri: str) -> None:
+        self.uri = absolute(uri)
+        self.experiment = experiment
+        self.store_uri = store_uri
+        self._connection = _Connection()
+
+    def __repr__(self) -> str:
+        return f"Server({masked_url(self.uri)}, experiment {self.experiment})"
+
+    def prepare(self) -> None:
+        """Create or check the database's tables and the experiment, once in a process; a later call costs nothing.
+
+        Safe to call from many processes at once: only one of them migrates, the others wait for it.
+        """
+        self._open()
+
+    @property
+    def client(self) -> MlflowClient:
+        """Client of this server, prepared. Calls made on it directly belong inside `failures`."""
+        return self._open().client
+
+    @property
+    def experiment_id(self) -> str:
+        return str(self._open().experiment.experiment_id)
+
+    def failures(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        """Turn what MLflow, its database and its artifact store raise into TransientError or PermanentError."""
+        return failures(self.uri, doing)
+
+    def call(self, doing: str, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        """One call to MLflow inside `failures`, tried again where it collided with another process's.
+
+        Collisions: MLflow waits 20 seconds for SQLite's lock, but SQLite gives up at once where two transactions wait
+        for each other; and two that set the same new tag both insert it. MLflow has rolled the transaction back by
+        then, so that calling again is safe.
+        """
+        attempt = 1
+        with self.failures(doing):
+            while True:
+                begun = time.monotonic()
+                try:
+                    return function(*args, **kwargs)
+                except Exception as error:
+                    waited = time.monotonic() - begun > _COLLISION_WAITED_SECONDS
+                    if kind_of(error) is not Kind.COLLISION or waited or attempt == _COLLISION_ATTEMPTS:
+                        raise
+                time.sleep(0.1 * 2**attempt * (0.5 + random.random()))
+                attempt += 1
+
+    def fluent(self) -> contextlib.AbstractContextManager[Any]:
+        """The `mlflow` module with this server as its global one; what was set before is put back."""
+        self.prepare()
+        return fluent(self.uri)
+
+    def run_link(self, run_id: str) -> dg.MetadataValue[Any]:
+        """Dagster metadata: a link to the run in MLflow's UI where a server is known, else its id."""
+        return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}", run_id)
+
+    def link(self, page: str, text: str) -> dg.MetadataValue[Any]:
+        """Dagster metadata: a link to a page of MLflow's UI where a server is known, else the text."""
+        import dagster as dg
+
+        parts = urlsplit(self.uri)
+        if parts.scheme not in ("http", "https"):
+            return dg.MetadataValue.text(text)
+        # Without user and password.
+        host = parts.netloc.rsplit("@", 1)[-1]
+        return dg.MetadataValue.url(urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", page)))
+
+    def _open(self) -> _Open:
+        if self._connection.held is None:
+            with migration_lock(self.uri):
+                opened = self.call("cannot be prepared", self._connect)
+            if opened.experiment.lifecycle_stage != "active":
+                raise PermanentError(
+                    f"MLflow experiment {self.experiment!r} is deleted: restore it with `mlflow experiments restore -x "
+                    f"{opened.experiment.experiment_id}` or name another one in CREDIT_EXPERIMENT"
+                )
+            self._connection.held = opened
+        return self._connection.held
+
+    def _connect(self) -> _Open:
+        import_mlflow()
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            location = artifact_location(self.uri, self.experiment, self.store_uri)
+            try:
+                return _Open(client, client.get_experiment(client.create_experiment(self.experiment, location)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            raise TransientError(f"MLflow experiment {self.experiment!r} is being made and deleted by others")
+        return _Open(client, found)

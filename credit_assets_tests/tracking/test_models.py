@@ -1,0 +1,82 @@
+"""Files of logged models: read in place, or fetched once from a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from credit_assets.failures import PermanentError
+from credit_assets.storage.claims import Claims
+from credit_assets.tracking import Tracking
+from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server
+from credit_assets_tests.support.tracking import applications, constant_loader, log_constant_model
+
+pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
+__all__ = ["constant_loader"]
+
+
+def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    models = Tracking("http://h", EXPERIMENT, Claims("s"), cache_dir=tmp_path / "file" / "cache").models
+    assert models._writable_cache().is_dir()
+    assert models._writable_cache() == models._cache_folder()
+
+
+def test_a_model_logged_to_a_server_comes_back_and_is_fetched_once(
+    served: Tracking, mlflow_server: Server, tmp_path: Path, constant_loader: None
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    run_id, uri = log_constant_model(served, tmp_path / "scorer")
+    assert list(mlflow_server.artifacts.rglob("scorer.json")), "the server does not keep the files"
+    with ThreadPoolExecutor(6) as pool:
+        folders = set(pool.map(served.models.download, [uri] * 6))
+    assert len(folders) == 1
+    folder = folders.pop()
+    assert (folder / "scorer.json").read_bytes() == (tmp_path / "scorer" / "scorer.json").read_bytes()
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [uri.removeprefix("models:/")]
+    # Nothing is asked for again.
+    away = Tracking("http://127.0.0.1:9", EXPERIMENT, served.claims, cache_dir=tmp_path / "cache")
+    assert away.models.download(uri) == folder
+    link = served.server.run_link(run_id)
+    assert link.value == f"{mlflow_server.uri}/#/experiments/{served.server.experiment_id}/runs/{run_id}"
+
+
+def test_the_model_holds_no_code_and_answers_raw_columns_with_missing_integers(
+    tracking: Tracking, tmp_path: Path, constant_loader: None
+) -> None:
+    import yaml
+
+    _, uri = log_constant_model(tracking, tmp_path / "scorer")
+    model_dir = tracking.models.download(uri).parents[1]
+    files = {p.relative_to(model_dir).as_posix() for p in model_dir.rglob("*") if p.is_file()}
+    assert files == {
+        "MLmodel",
+        "conda.yaml",
+        "data/scorer/scorer.json",
+        "input_example.json",
+        "python_env.yaml",
+        "requirements.txt",
+        "serving_input_example.json",
+    }
+    described = yaml.safe_load((model_dir / "MLmodel").read_text())
+    assert described["flavors"]["python_function"]["code"] is None
+    pins = (model_dir / "requirements.txt").read_text().split()
+    assert all("==" in pin for pin in pins)
+    assert {pin.split("==")[0] for pin in pins} == {"mlflow", "pandas"}
+    with tracking.server.fluent() as mlflow:
+        model = mlflow.pyfunc.load_model(uri)
+    frame = applications()[::-1].iloc[:, ::-1]
+    assert "inquiries_6m" in frame.columns[frame.isna().any()]
+    assert list(model.predict(frame).columns) == ["pd", "score"]
+    with pytest.raises(Exception, match="annual_income"):
+        model.predict(frame.drop(columns="annual_income"))
+
+
+def test_a_model_that_is_not_there_is_permanent(tracking: Tracking, served: Tracking) -> None:
+    for where in (tracking, served):
+        with pytest.raises(PermanentError, match="cannot read a model"):
+            where.models.download("models:/m-00000000000000000000000000000000")
+        with pytest.raises(PermanentError, match="is not the URI of a logged model"):
+            where.models.download("models:/credit-scorer/1/../../x")
