@@ -1,0 +1,66 @@
+"""The public names of the library: each costs what it needs and no more."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import credit_assets
+
+HEAVY = {
+    *("numpy", "pandas", "pyarrow", "scipy", "sqlalchemy", "duckdb", "xgboost", "lightgbm", "catboost", "matplotlib"),
+    *("dagster", "mlflow", "kubernetes", "apprise"),
+}
+WITH_NUMPY = [
+    "CreditScorer",
+    "DriftPolicy",
+    "TrainingConfig",
+    "compare",
+    "evaluate",
+    "measure_drift",
+    "train_candidate",
+]
+ALLOWED = {"build_definitions": {"dagster"}, **{name: {"numpy"} for name in WITH_NUMPY}}
+
+
+def test_each_name_loads_only_what_it_needs() -> None:
+    # One interpreter, and a fork of it for each name.
+    code = (
+        "import json, os, sys, credit_assets\n"
+        f"heavy = {HEAVY!r}\n"
+        "print(json.dumps(['', sorted(heavy & set(sys.modules))]), flush=True)\n"
+        "for name in credit_assets.__all__:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        getattr(credit_assets, name)\n"
+        "        print(json.dumps([name, sorted(heavy & set(sys.modules))]), flush=True)\n"
+        "        os._exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = {name: set(modules) for name, modules in map(json.loads, done.stdout.splitlines())}
+    assert loaded == {name: ALLOWED.get(name, set()) for name in ["", *credit_assets.__all__]}
+
+
+def test_the_type_checker_knows_the_same_names() -> None:
+    tree = ast.parse(Path(credit_assets.__file__).read_text("utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {
+        alias.asname: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    assert typed == {name: f"credit_assets.{module}" for name, module in credit_assets._MODULE_OF.items()}
+    assert set(credit_assets.__all__) <= set(dir(credit_assets))
+
+
+def test_another_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        credit_assets.train  # noqa: B018
