@@ -228,34 +228,15 @@ def _candidate(
     settings: Settings, day: date, variant: str, training_set: pa.Table, data: str, tracking: Any, parent: str
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
-    from credit_assets.ml.data.fingerprints import code_version, fingerprint
-    from credit_assets.ml.learners.candidates import EVIDENCE, train_candidate
-    from credit_assets.ml.learners.scorer import ScoreScale
-    from credit_assets.ml.learners.training import TrainingConfig, resolve_params
+    from credit_assets.assets.policies import training_config
+    from credit_assets.ml.data.fingerprints import fingerprint
+    from credit_assets.ml.learners.candidates import candidate_identity, train_candidate
     from credit_assets.tracking.evidence import log_candidate
     from credit_assets.tracking.run import CandidateRun
 
     portfolio = settings.portfolio_contract
-    scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
-    config = TrainingConfig(
-        params=settings.variant_params.get(variant, {}),
-        seed=settings.seed,
-        threads=settings.training_threads,
-        max_rounds=settings.max_rounds,
-        early_stopping_rounds=settings.early_stopping_rounds,
-        scale=scale,
-    )
-    identity = {
-        "variant": variant,
-        "as_of": day.isoformat(),
-        "data": data,
-        "code": code_version(),
-        "evidence": EVIDENCE,
-        "params": resolve_params(variant, config),
-        "seed": settings.seed,
-        "scale": [scale.base, scale.odds, scale.pdo],
-        "monotone": portfolio.monotone,
-    }
+    config = training_config(settings, variant)
+    identity = candidate_identity(variant, day.isoformat(), data, config, portfolio)
     tags = {"role": "candidate", "variant": variant, "mlflow.parentRunId": parent, "as_of": day.isoformat()}
     with tracking.server.fluent() as mlflow:
         created = tracking.server.client.create_run(

@@ -32,21 +32,31 @@ Table = Any
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def asset_options(asset: str, settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str) -> dict[str, Any]:
-    """Arguments that every `@dg.asset` of the graph has in common, and what its step asks of a cluster."""
+def daily_asset(
+    asset: str, settings: Settings, partitions: dg.PartitionsDefinition, *kinds: str, **more: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The decorator of every asset of the graph: what all have in common, what its row of the table says, and what its
+    step asks of a cluster. `more` goes to `dg.asset`. Only transient failures of the function are retried.
+    """
     row = row_of(asset)
-    return {
-        "name": asset,
-        "group_name": row.group,
-        "owners": OWNERS,
-        "kinds": set(kinds),
-        "partitions_def": partitions,
-        "io_manager_key": row.io,
-        "backfill_policy": dg.BackfillPolicy.multi_run(settings.days_per_run) if row.by_range else None,
-        "retry_policy": retry_policy(settings),
-        "op_tags": op_tags(settings, asset),
-        "pool": pool(settings, asset),
-    }
+
+    def made(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        definition: dg.AssetsDefinition = dg.asset(
+            name=asset,
+            group_name=row.group,
+            owners=OWNERS,
+            kinds=set(kinds),
+            partitions_def=partitions,
+            io_manager_key=row.io,
+            backfill_policy=dg.BackfillPolicy.multi_run(settings.days_per_run) if row.by_range else None,
+            retry_policy=retry_policy(settings),
+            op_tags=op_tags(settings, asset),
+            pool=pool(settings, asset),
+            **more,
+        )(retry_transient_only(function))
+        return definition
+
+    return made
 
 
 def inputs(asset: str, settings: Settings, metadata: Mapping[str, Any] | None = None) -> dict[str, dg.AssetIn]:

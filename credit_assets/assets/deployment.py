@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import asset_options, inputs, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import registration_policy
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
@@ -24,13 +24,15 @@ REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    @dg.asset(
+    @daily_asset(
+        "registered_model",
+        settings,
+        partitions,
+        "mlflow",
         ins=inputs("registered_model", settings),
         description="The registration decision of the as-of date: registered or rejected, with every reason. The gates "
         "are judged again here from recorded evidence, whoever started the run.",
-        **asset_options("registered_model", settings, partitions, "mlflow"),
     )
-    @retry_transient_only
     def registered_model(
         context: dg.AssetExecutionContext,
         trained_model: dict[str, Any],
@@ -71,13 +73,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             },
         )
 
-    @dg.asset(
+    @daily_asset(
+        "deployed_model",
+        settings,
+        partitions,
+        "mlflow",
         ins=inputs("deployed_model", settings),
         description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
         "back in as-of time.",
-        **asset_options("deployed_model", settings, partitions, "mlflow"),
     )
-    @retry_transient_only
     def deployed_model(
         context: dg.AssetExecutionContext,
         registered_model: dict[str, Any],
@@ -102,7 +106,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             deployment.after_training(registry.version(version), takes_over, decision, made=made)
         before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
         trial = registry.period_of(SHADOW, takes_over)
-        record = {
+        record: dict[str, Any] = {
             "as_of": as_of.isoformat(),
             "champion_before": before.version if before else None,
             "champion_after": after.version if after else None,

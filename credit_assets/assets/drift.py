@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import asset_options, days_of, dependencies, records_result, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
 from credit_assets.assets.policies import drift_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Registry
@@ -19,14 +19,16 @@ from credit_assets.storage.store import Store
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    @dg.asset(
+    @daily_asset(
+        "drift_report",
+        settings,
+        partitions,
+        "json",
         deps=dependencies("drift_report", settings),
         description="Every feature and the score of the day's applications against the training data of the champion "
         f"in force: PSI, tests, missing values, new levels. A day of fewer than {settings.drift_min_rows} applications "
         f"is pooled with those before it, up to {settings.drift_window_days} days.",
-        **asset_options("drift_report", settings, partitions, "json"),
     )
-    @retry_transient_only
     def drift_report(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], registry: dg.ResourceParam[Registry]
     ) -> dg.MaterializeResult[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import asset_options, daily_result, days_of, inputs, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs
 from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
@@ -18,14 +18,16 @@ from credit_assets.storage.store import Store
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
-    @dg.asset(
+    @daily_asset(
+        "processed_features",
+        settings,
+        partitions,
+        "parquet",
         ins=inputs("processed_features", settings, IN_PIECES),
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
         metadata=column_schema(features_fields(portfolio)),
-        **asset_options("processed_features", settings, partitions, "parquet"),
     )
-    @retry_transient_only
     def processed_features(
         context: dg.AssetExecutionContext, raw_loan_data: Partitions, store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import asset_options, daily_result, days_of, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, daily_result, days_of
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
 from credit_assets.ml.data.schemas import applications_fields, outcomes_fields
 from credit_assets.settings import Settings
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
-    @dg.asset(
+    @daily_asset(
+        "raw_loan_data",
+        settings,
+        partitions,
+        "parquet",
         check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
         metadata=column_schema(applications_fields(portfolio)),
-        **asset_options("raw_loan_data", settings, partitions, "parquet"),
     )
-    @retry_transient_only
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
@@ -49,13 +51,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         contract = Contract(applications_rules(portfolio), days)
         return ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
 
-    @dg.asset(
+    @daily_asset(
+        "loan_outcomes",
+        settings,
+        partitions,
+        "parquet",
         check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         metadata=column_schema(outcomes_fields(portfolio)),
-        **asset_options("loan_outcomes", settings, partitions, "parquet"),
     )
-    @retry_transient_only
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:

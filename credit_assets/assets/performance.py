@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import asset_options, days_of, dependencies, records_result, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.rules.periods import champion_history
@@ -25,14 +25,16 @@ _SUNDAY = 6
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    @dg.asset(
+    @daily_asset(
+        NAME,
+        settings,
+        partitions,
+        "json",
         deps=dependencies(NAME, settings),
         description=f"Scores as they were given against what became of the {settings.performance_cohort_days} days of "
         f"applications that matured last (default within {settings.window_days} days); the performance to expect of "
         "the newest applications, from their PDs alone; and the estimate of then against what was realised.",
-        **asset_options(NAME, settings, partitions, "json"),
     )
-    @retry_transient_only
     def performance_report(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], registry: dg.ResourceParam[Registry]
     ) -> dg.MaterializeResult[Any]:

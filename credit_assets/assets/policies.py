@@ -1,6 +1,6 @@
-"""Thresholds: each policy of the rules, from the settings that hold its defaults.
+"""Policies: thresholds and the way of training, from the settings that hold their defaults.
 
-Belongs here: naming the setting of each threshold, once. Does not belong here: a default (`credit_assets.settings`) and
+Belongs here: naming the setting of each field, once. Does not belong here: a default (`credit_assets.settings`) and
 what a threshold means (the policy itself).
 """
 
@@ -10,10 +10,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from credit_assets.ml.evidence.drift import DriftPolicy
+    from credit_assets.ml.learners.training import TrainingConfig
     from credit_assets.ml.rules.decisions import RegistrationPolicy
     from credit_assets.ml.rules.trials import TrialPolicy
     from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
     from credit_assets.settings import Settings
+
+
+def training_config(settings: Settings, variant: str) -> TrainingConfig:
+    """How a variant is trained, whatever the data are."""
+    from credit_assets.ml.learners.scorer import ScoreScale
+    from credit_assets.ml.learners.training import TrainingConfig
+
+    return TrainingConfig(
+        params=settings.variant_params.get(variant, {}),
+        seed=settings.seed,
+        threads=settings.training_threads,
+        max_rounds=settings.max_rounds,
+        early_stopping_rounds=settings.early_stopping_rounds,
+        scale=ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo),
+    )
 
 
 def registration_policy(settings: Settings, *, refresh: bool) -> RegistrationPolicy:

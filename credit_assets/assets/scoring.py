@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import (
-    Table,
-    asset_options,
-    daily_result,
-    days_of,
-    inputs,
-    retry_transient_only,
-)
+from credit_assets.assets.conventions import Table, daily_asset, daily_result, days_of, inputs
 from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
@@ -39,15 +32,17 @@ if TYPE_CHECKING:
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
 
-    @dg.asset(
+    @daily_asset(
+        "loan_scores",
+        settings,
+        partitions,
+        "parquet",
         ins=inputs("loan_scores", settings, IN_PIECES),
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
         "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
         "not fail with it.",
         metadata=column_schema(scores_fields(portfolio)),
-        **asset_options("loan_scores", settings, partitions, "parquet"),
     )
-    @retry_transient_only
     def loan_scores(
         context: dg.AssetExecutionContext,
         processed_features: Partitions,

@@ -8,20 +8,22 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import Table, asset_options, inputs, retry_transient_only
+from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
 from credit_assets.tracking import Tracking
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    @dg.asset(
+    @daily_asset(
+        "trained_model",
+        settings,
+        partitions,
+        "mlflow",
         ins=inputs("trained_model", settings),
         description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
         "in force, on rows that neither has seen, with a paired DeLong interval.",
-        **asset_options("trained_model", settings, partitions, "mlflow"),
     )
-    @retry_transient_only
     def trained_model(
         context: dg.AssetExecutionContext,
         training_set: Table,

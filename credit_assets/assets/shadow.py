@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import asset_options, days_of, dependencies, records_result, retry_transient_only
+from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
 from credit_assets.assets.policies import trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
@@ -22,14 +22,16 @@ from credit_assets.storage.store import Store
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    @dg.asset(
+    @daily_asset(
+        "shadow_report",
+        settings,
+        partitions,
+        "json",
         deps=dependencies("shadow_report", settings),
         description="The model on trial beside the champion, on the applications that both scored since the trial "
         f"began (its newest {LONGEST} days): correlation, PSI, who would be approved by one and not by the other, "
         "performance once matured, the two arms, and the decision. After a trial, its cohort as it matures.",
-        **asset_options("shadow_report", settings, partitions, "json"),
     )
-    @retry_transient_only
     def shadow_report(
         context: dg.AssetExecutionContext,
         store: dg.ResourceParam[Store],

@@ -11,7 +11,8 @@ import dagster as dg
 from credit_assets import stages
 from credit_assets.assets import engines
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import Table, asset_options, daily_result, inputs, retry_transient_only
+from credit_assets.assets.conventions import Table, daily_asset, daily_result, inputs
+from credit_assets.assets.policies import training_config
 from credit_assets.checks import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ml.data.schemas import training_fields
@@ -35,16 +36,19 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     portfolio = settings.portfolio_contract
 
-    @dg.asset(
+    @daily_asset(
+        "training_set",
+        settings,
+        partitions,
+        "pandas",
+        "parquet",
         ins=inputs("training_set", settings),
         check_specs=gate_specs("training_set", TRAINING_GATES, partitions),
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date.",
         metadata=column_schema(training_fields(portfolio)),
-        **asset_options("training_set", settings, partitions, "pandas", "parquet"),
     )
-    @retry_transient_only
     def training_set(
         context: dg.AssetExecutionContext,
         processed_features: Table,
@@ -86,13 +90,16 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
     name = stages.candidate(variant).name
     learner = VARIANTS[variant]
 
-    @dg.asset(
+    @daily_asset(
+        name,
+        settings,
+        partitions,
+        variant,
+        "mlflow",
         ins=inputs(name, settings),
         description=f"{learner.label} model of the as-of date: rounds chosen by early stopping, calibrated, logged to "
         "MLflow. Trained again only when data, code, parameters or seed have changed.",
-        **asset_options(name, settings, partitions, variant, "mlflow"),
     )
-    @retry_transient_only
     def candidate(
         context: dg.AssetExecutionContext, training_set: Table, tracking: dg.ResourceParam[Tracking]
     ) -> dg.MaterializeResult[Any]:
@@ -132,43 +139,21 @@ def train_or_reuse(
     context: dg.AssetExecutionContext, settings: Settings, variant: str, table: Table, tracking: Tracking
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
-    from credit_assets.ml.data.fingerprints import code_version, fingerprint, frame_hash
-    from credit_assets.ml.learners.candidates import EVIDENCE
-    from credit_assets.ml.learners.scorer import ScoreScale
-    from credit_assets.ml.learners.training import TrainingConfig, resolve_params
+    from credit_assets.ml.data.fingerprints import fingerprint, frame_hash
+    from credit_assets.ml.learners.candidates import candidate_identity
 
     as_of, name = context.partition_key, stages.candidate(variant).name
-    portfolio = settings.portfolio_contract
-    scale = ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo)
-    config = TrainingConfig(
-        params=settings.variant_params.get(variant, {}),
-        seed=settings.seed,
-        threads=settings.training_threads,
-        max_rounds=settings.max_rounds,
-        early_stopping_rounds=settings.early_stopping_rounds,
-        scale=scale,
-    )
-    data, code = frame_hash(table), code_version()
-    identity = {
-        "variant": variant,
-        "as_of": as_of,
-        "data": data,
-        "code": code,
-        "evidence": EVIDENCE,
-        "params": resolve_params(variant, config),
-        "seed": settings.seed,
-        "scale": [scale.base, scale.odds, scale.pdo],
-        "monotone": portfolio.monotone,
-    }
+    portfolio, config = settings.portfolio_contract, training_config(settings, variant)
+    identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
     candidate = CandidateKey(name, as_of, variant, key, ended_after=expired)
     finished = tracking.runs.find_finished(candidate)
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
-        return finished.load_record("candidate.json")
+        return dict(finished.load_record("candidate.json"))
     step = Step(context.run_id, context.job_name, context.log, context.instance)
-    tags = {"as_of": as_of, "code_version": code, "data_hash": data}
+    tags = {"as_of": as_of, "code_version": identity["code"], "data_hash": identity["data"]}
     with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
         record = {

@@ -71,10 +71,10 @@ def test_the_same_again_changes_nothing(house: House) -> None:
 
 @pytest.mark.slow
 def test_a_later_model_needs_the_improvement_and_an_older_one_never_takes_the_alias(house: House) -> None:
-    later = house.rebuilt(min_improvement=0.5).train(date(2024, 4, 15))
+    later = house.rebuilt(min_improvement=0.5, variants="lightgbm").train(date(2024, 4, 15))
     assert later.status == "rejected"
     assert "0.5" in later.reason
-    older = house.train(date(2024, 3, 20))
+    older = house.rebuilt(variants="lightgbm").train(date(2024, 3, 20))
     assert older.status == "registered"
     assert not older.promoted
     champion = next(v for v in models_record(house.settings)["versions"] if "champion" in v["aliases"])
@@ -103,7 +103,7 @@ def test_moves_by_hand_are_recorded_and_guarded(house: House) -> None:
         return request_move(settings, instance, MoveRequest(kind, version, by, reason, date(2024, 4, 20)))
 
     if "2" not in house.versions():
-        house.train(date(2024, 3, 20))
+        house.rebuilt(variants="lightgbm").train(date(2024, 3, 20))
     with pytest.raises(PermanentError, match="--reason"):
         move("promote", "1", " ")
     with pytest.raises(PermanentError, match="name a person"):
@@ -278,7 +278,7 @@ def test_replaying_an_old_day_after_the_world_has_moved_on_gives_identical_bytes
 
     known = outcomes[pd.to_datetime(outcomes["outcome_date"]).dt.date <= as_of]
     before = applications[pd.to_datetime(applications["application_date"]).dt.date <= as_of]
-    house = own_house(before, known)
+    house = own_house(before, known, variants="lightgbm")
     house.replay.run(START, as_of, "last")
     name = "training_set/2024-03-31.parquet"
     first = house.hashes()[name]

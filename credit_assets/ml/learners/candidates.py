@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLITS
+from credit_assets.ml.data.fingerprints import code_version
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
@@ -31,6 +32,36 @@ EVIDENCE = 1
 """Counts the forms of a candidate's evidence. It belongs to a candidate's identity, so that one with evidence of
 another form is not used again. Raise it where a measure, a bin or a field of `Evaluation` or `DriftReference` changes.
 """
+
+
+def candidate_identity(
+    variant: str, as_of: str, data: str, config: TrainingConfig, portfolio: Portfolio
+) -> dict[str, Any]:
+    """Everything that decides what candidate comes out, as JSON types: a candidate of equal identity is used again.
+
+    Threads are left out, so that another machine finds it again.
+
+    Parameters
+    ----------
+    variant, as_of
+        Whose candidate, and of which ISO day.
+    data
+        Hash of its training set (`fingerprints.frame_hash`).
+    config, portfolio
+        How it is trained, and with which directions of features.
+    """
+    scale = config.scale
+    return {
+        "variant": variant,
+        "as_of": as_of,
+        "data": data,
+        "code": code_version(),
+        "evidence": EVIDENCE,
+        "params": resolve_params(variant, config),
+        "seed": config.seed,
+        "scale": [scale.base, scale.odds, scale.pdo],
+        "monotone": portfolio.monotone,
+    }
 
 
 @dataclass(frozen=True)

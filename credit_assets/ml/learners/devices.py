@@ -51,7 +51,7 @@ class Gpus:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Placement:
     """Where a variant trains and why. `warning` is for the log; `fallback` says that a GPU was meant to be used and the
     CPU stands in for it."""
 
@@ -117,7 +117,7 @@ def decide(
     params: Mapping[str, Any],
     on_cluster: bool = False,
     gpus: Gpus | None = None,
-) -> Decision:
+) -> Placement:
     """Where a variant trains.
 
     | device | learner cannot use a GPU | GPU there | no GPU |
@@ -145,7 +145,7 @@ def decide(
 
     Returns
     -------
-    Decision
+    Placement
         The device with the reason for it.
 
     Raises
@@ -161,35 +161,35 @@ def decide(
     'cpu'
     """
     if policy.device == "cpu":
-        return Decision("cpu", "CREDIT_DEVICE is cpu")
+        return Placement("cpu", "CREDIT_DEVICE is cpu")
     obstacle = learner.gpu_obstacle(params, monotone)
     if on_cluster and not obstacle:
         obstacle = "the workers of CREDIT_DASK_SCHEDULER train on the CPU"
     if obstacle:
         warning = f"CREDIT_DEVICE is cuda, but {obstacle}" if policy.device == "cuda" else None
-        return Decision("cpu", obstacle, warning)
+        return Placement("cpu", obstacle, warning)
     gpus = visible_gpus() if gpus is None else gpus
     missing = "" if gpus else f"no GPU is visible; looked at {gpus.looked}"
     if gpus and not learner.built_for_cuda():
         missing = f"the installed {learner.distribution} is built without CUDA"
     if not missing:
-        return Decision("cuda", f"{gpus.names[0]}, found by {gpus.looked}")
+        return Placement("cuda", f"{gpus.names[0]}, found by {gpus.looked}")
     if policy.device == "auto":
-        return Decision("cpu", missing)
+        return Placement("cpu", missing)
     if policy.fallback == "fail":
         raise PermanentError(
             f"CREDIT_DEVICE is cuda, and {missing}; run {learner.label} where a GPU is, or set CREDIT_DEVICE=auto or "
             "CREDIT_GPU_FALLBACK=cpu"
         )
-    return Decision("cpu", missing, f"CREDIT_DEVICE is cuda, and {missing}: {learner.label} trains on the CPU", True)
+    return Placement("cpu", missing, f"CREDIT_DEVICE is cuda, and {missing}: {learner.label} trains on the CPU", True)
 
 
 def run_on(
-    decision: Decision,
+    decision: Placement,
     fallback: Literal["fail", "cpu"],
     train: Callable[[Device], _T],
     warn: Callable[[str], object],
-) -> tuple[_T, Decision]:
+) -> tuple[_T, Placement]:
     """`train` on the device that was decided on, and what was used in the end.
 
     A GPU that fails in the middle (memory, driver, an option that the library has for the CPU only) follows the same

@@ -14,7 +14,7 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.devices import Decision, DevicePolicy, Gpus, PeakGpuMemory, decide, run_on, visible_gpus
+from credit_assets.ml.learners.devices import DevicePolicy, Gpus, PeakGpuMemory, Placement, decide, run_on, visible_gpus
 
 TWO = [("NVIDIA H200", "GPU-aaaa-1"), ("NVIDIA A100", "GPU-bbbb-2")]
 GPU, NONE = Gpus(("NVIDIA H200",), "NVML"), Gpus((), "NVML (driver not loaded), nvidia-smi, /dev/nvidia0")
@@ -161,7 +161,7 @@ def test_catboost_with_free_directions_may_use_the_gpu() -> None:
     assert decided("catboost", "cuda", monotone={"income": 0}, params={"rsm": 1}).device == "cuda"
 
 
-CUDA = Decision("cuda", "NVIDIA H200")
+CUDA = Placement("cuda", "NVIDIA H200")
 
 
 def failing(error: Exception) -> Callable[[Any], str]:
@@ -212,7 +212,7 @@ def test_bad_data_is_no_failure_of_the_gpu() -> None:
         with pytest.raises(ValueError, match="the train target"):
             run_on(CUDA, fallback, failing(error), print)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="CUDA"):
-        run_on(Decision("cpu", "set"), "cpu", lambda device: (_ for _ in ()).throw(ValueError("CUDA")), print)
+        run_on(Placement("cpu", "set"), "cpu", lambda device: (_ for _ in ()).throw(ValueError("CUDA")), print)
 
 
 def test_peak_memory_is_that_of_this_process_and_of_all_where_it_is_unknown() -> None:
