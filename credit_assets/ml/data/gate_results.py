@@ -1,4 +1,4 @@
-"""What a validation gate found: one record, from the check that made it to the user interface that shows it.
+"""The result of a validation gate: one record, from the check that made it to the user interface that shows it.
 
 Belongs here: the record, its JSON form, and how records of several days become one verdict. Does not belong here: any
 check (`ml.rules`) and any orchestrator's own result type.
@@ -22,7 +22,7 @@ _RANK: dict[Verdict, int] = {"passed": 0, "warn": 1, "error": 2}
 class GateResult:
     """The result of one gate.
 
-    `value` is what was measured and `threshold` says in words what it is held against. `severity` is what a failure
+    `value` is what was measured and `threshold` has in words what it is held against. `severity` is what a failure
     means: "error" stops what is downstream, "warn" is shown and stops nothing. `details` names columns, problems and
     counts, and can hold nothing else: applicant rows, values and ids must never reach a log or the UI.
 
@@ -110,15 +110,15 @@ def merge(results: Iterable[Iterable[GateResult]]) -> tuple[GateResult, ...]:
         for gate in gates:
             by_name.setdefault(gate.name, []).append(gate)
     merged = []
-    for name, found in by_name.items():
-        gravest = max(found, key=lambda gate: _RANK[gate.verdict])
+    for name, of_days in by_name.items():
+        gravest = max(of_days, key=lambda gate: _RANK[gate.verdict])
         counts: dict[tuple[str, str], int] = {}
-        for gate in found:
+        for gate in of_days:
             for row in gate.details:
                 key = (row["column"], row["problem"])
                 counts[key] = counts.get(key, 0) + row["count"]
-        failed = sum(not gate.passed for gate in found)
-        note = f" (failed on {failed} of {len(found)} days)" if failed and len(found) > 1 else ""
+        failed = sum(not gate.passed for gate in of_days)
+        note = f" (failed on {failed} of {len(of_days)} days)" if failed and len(of_days) > 1 else ""
         merged.append(
             GateResult(
                 name=name,

@@ -75,7 +75,7 @@ class Column(_Strict):
 
 
 class DerivedFeature(_Strict):
-    """A feature that a function of `credit_assets.ml.data.features` computes from columns.
+    """A feature that a function of `credit_assets.ml.data.formulas` computes from columns.
 
     `inputs` maps the function's parameter names to column names; a parameter left out reads the column of its
     own name.
@@ -148,11 +148,11 @@ class Portfolio(_Strict):
         if twice:
             raise ValueError(f"columns named twice: {', '.join(twice)}")
         for role, wanted in (("id", ("string", "integer")), ("date", ("date",))):
-            found = [column for column in columns if column.role == role]
-            if len(found) != 1:
-                raise ValueError(f"exactly one column must have role {role!r}; found {len(found)}")
-            if found[0].type not in wanted:
-                raise ValueError(f"column {found[0].name!r} with role {role!r} must have type {' or '.join(wanted)}")
+            having = [column for column in columns if column.role == role]
+            if len(having) != 1:
+                raise ValueError(f"exactly one column must have role {role!r}; found {len(having)}")
+            if having[0].type not in wanted:
+                raise ValueError(f"column {having[0].name!r} with role {role!r} must have type {' or '.join(wanted)}")
         if not any(column.role == "feature" for column in columns):
             raise ValueError("at least one column must have role 'feature'")
         return columns
@@ -255,9 +255,23 @@ class _UniqueKeys(_Loader):  # type: ignore[misc]
 
 
 def load_portfolio(path: str | Path | None = None) -> Portfolio:
-    """Read and validate a portfolio file; without a path, the packaged one.
+    """Read and validate a portfolio file.
 
-    Raises PortfolioError with the file, the place in it and what is wrong.
+    Parameters
+    ----------
+    path
+        The file; the packaged portfolio where none is given.
+
+    Raises
+    ------
+    PortfolioError
+        With the file, the place in it and what is wrong.
+
+    Examples
+    --------
+    >>> portfolio = load_portfolio()
+    >>> portfolio.id_column, portfolio.date_column, "debt_to_income" in portfolio.feature_names
+    ('application_id', 'application_date', True)
     """
     if path is None:
         source = "the packaged portfolio"

@@ -92,14 +92,13 @@ class Rows:
         """The rows where `mask`, one value for each row, is true. Rows that follow one another stay a range."""
         import numpy as np
 
-        found = np.flatnonzero(mask)
-        if len(found) and found[-1] - found[0] + 1 == len(found):
-            first = int(found[0])
-            return replace(self, where=self.where[first : first + len(found)])
-        where = self.where
-        if isinstance(where, range):
-            return replace(self, where=found + where.start if len(found) else range(0))
-        return replace(self, where=where[found])
+        at = np.flatnonzero(mask)
+        if len(at) and at[-1] - at[0] + 1 == len(at):
+            first = int(at[0])
+            return replace(self, where=self.where[first : first + len(at)])
+        if isinstance(self.where, range):
+            return replace(self, where=at + self.where.start if len(at) else range(0))
+        return replace(self, where=self.where[at])
 
     def batches(self, names: Sequence[str] | None = None) -> Iterator[Batch]:
         """The columns of each batch by name, of equal length."""

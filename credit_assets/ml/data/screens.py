@@ -3,7 +3,7 @@
 Belongs here: which values a column may have, and the kernels that find the others. Does not belong here: what a value
 is read as (`values`) and what follows for the row or the day (`contracts`).
 
-A kernel says whether the column holds anything wrong at all, and only where it does is it found out where.
+One kernel tells whether the column holds anything wrong at all; which rows are wrong is looked up only then.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def read(given: Values, type_: pa.DataType) -> Reading:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> found = read([" 7", "12.0", "seven", None], pa.int64())
-    >>> found.values.to_pylist(), found.misfit_count
+    >>> reading = read([" 7", "12.0", "seven", None], pa.int64())
+    >>> reading.values.to_pylist(), reading.misfit_count
     ([7, 12, None, None], 1)
     >>> read(pa.array([0, 1, 2]), pa.bool_()).values.to_pylist()
     [False, True, None]
@@ -431,7 +431,8 @@ def _nulls(values: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
 
 
 def mask_of(where: pa.ChunkedArray) -> Mask:
+    """Truth values for numpy; null is false."""
     import numpy as np
     import pyarrow.compute as pc
 
-    return np.asarray(pc.fill_null(where, False).to_numpy(), dtype=bool)
+    return np.asarray((pc.fill_null(where, False) if where.null_count else where).to_numpy(), dtype=bool)

@@ -69,18 +69,18 @@ def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, w
     bads = int(bad.sum())
     places, different = texts(rows.column(SPLIT))
     in_test = [text == "test" for text in different]
-    found = {
+    counted = {
         "goods": (len(bad) - bads, limits.min_goods),
         "bads": (bads, limits.min_bads),
         "test bads": (sum(int(bad[places == n].sum()) for n, test in enumerate(in_test) if test), limits.min_test_bads),
     }
-    short = {what: counts for what, counts in found.items() if counts[0] < counts[1]}
+    short = {what: counts for what, counts in counted.items() if counts[0] < counts[1]}
     return GateResult(
         name="enough_outcomes",
         passed=not short,
         severity="error",
-        value=", ".join(f"{count} {what}" for what, (count, _) in found.items()),
-        threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in found.items()),
+        value=", ".join(f"{count} {what}" for what, (count, _) in counted.items()),
+        threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in counted.items()),
         description=f"The cohorts {window.first} .. {window.last} have enough goods and bads to train and test on."
         if not short
         else f"The cohorts {window.first} .. {window.last} have too few {' and '.join(short)}; take a longer lookback.",

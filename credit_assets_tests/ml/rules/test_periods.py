@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
 from dataclasses import dataclass
 from datetime import date
 
 import pytest
 
-from credit_assets.ml.rules import periods
 from credit_assets.ml.rules.periods import Period, champion_history, ended, first_day_in_force, moved, period_on
 
 APRIL, MAY, JUNE = date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)
@@ -18,12 +16,6 @@ APRIL, MAY, JUNE = date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)
 class Known:
     version: str
     champion_periods: tuple[tuple[date, date | None], ...]
-
-
-def test_the_examples_in_the_docstrings_run() -> None:
-    result = doctest.testmod(periods)
-    assert result.attempted
-    assert not result.failed
 
 
 def test_of_two_that_cover_a_day_the_later_start_counts_and_then_the_higher_version() -> None:
