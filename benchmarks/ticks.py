@@ -25,7 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Row
-from credit_assets.automation.triggers import refresh_schedule, trigger_sensors
+from credit_assets.automation.external_trigger import external_sensor
+from credit_assets.automation.refresh import refresh_schedule
+from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.partitions import daily_partitions
@@ -120,7 +122,7 @@ def _fill(settings: Settings, instance: dg.DagsterInstance, store: Store, days: 
 
 
 def _ticks(settings: Settings, instance: dg.DagsterInstance) -> dict[tuple[str, str], Callable[[], Any]]:
-    sensors = {one.name: one for one in trigger_sensors(settings, daily_partitions(settings))}
+    sensors = {one.name: one for one in [*report_sensors(settings), external_sensor(daily_partitions(settings))]}
     schedule = refresh_schedule(settings)
     built = build_resources(settings)
 

@@ -14,9 +14,11 @@ import dagster as dg
 from credit_assets import stages
 from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
+from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.lost_runs import lost_runs_sensor
-from credit_assets.automation.triggers import external_trigger_spec, refresh_schedule, trigger_sensors
+from credit_assets.automation.refresh import refresh_schedule
+from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.executors import executor
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.watch import watch_sensor
@@ -46,7 +48,8 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             jobs=asset_jobs,
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
-                *trigger_sensors(settings, partitions),
+                *report_sensors(settings),
+                external_sensor(partitions),
                 deployment_sensor(),
                 lost_runs_sensor(asset_jobs),
                 *event_sensors(settings),

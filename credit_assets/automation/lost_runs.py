@@ -4,7 +4,7 @@ Belongs here: runs whose own retry failed. Does not belong here: retries of runs
 (`run_retries` of the instance), and of steps.
 
 The daemon asks the code server for the run that is to be retried, once. Where a node takes run and code server with it,
-that fails ("Failed to retry run"), the run is marked as not to be retried, and nobody comes back to it.
+that fails, the run is marked as not to be retried, and nobody comes back to it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
+from dagster import DagsterRunStatus, RunsFilter
 
+from credit_assets.instance.dagster_internals import retry_failed
 from credit_assets.tags import (
     DAGSTER_PARTITION_TAG,
     DAGSTER_PREFIX,
@@ -27,8 +28,6 @@ from credit_assets.tags import (
 LOST_RUNS_SENSOR = "lost_runs"
 MOST = 2
 _LOOKBACK = timedelta(days=1)
-# What Dagster's daemon writes into the run's log where its own retry failed.
-_FAILED_TO_RETRY = "Failed to retry run"
 
 
 def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -56,14 +55,8 @@ def _lost(instance: dg.DagsterInstance, names: set[str]) -> Iterator[dg.DagsterR
     since = datetime.now(UTC) - _LOOKBACK
     wanted = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=since)
     for run in instance.get_runs(wanted):
-        if (
-            run.job_name not in names
-            or DAGSTER_PARTITION_TAG not in run.tags
-            or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST
-        ):
-            continue
-        told = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
-        if not any(entry.dagster_event and entry.dagster_event.message == _FAILED_TO_RETRY for entry in told):
+        mine = run.job_name in names and DAGSTER_PARTITION_TAG in run.tags
+        if not mine or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST or not retry_failed(instance, run.run_id):
             continue
         # Somebody else may have started it again by then.
         if not instance.get_run_records(RunsFilter(tags={PARENT_RUN_TAG: run.run_id}), limit=1):
@@ -71,7 +64,7 @@ def _lost(instance: dg.DagsterInstance, names: set[str]) -> Iterator[dg.DagsterR
 
 
 def _again(run: dg.DagsterRun) -> dg.RunRequest:
-    # Tags of Dagster's own tell of the lost run: its image, its end, its retries.
+    # Dagster's own tags are about the lost run: its image, its end, its retries.
     tags = {name: value for name, value in run.tags.items() if not name.startswith(DAGSTER_PREFIX)}
     before = int(run.tags.get(LOST_BEFORE_TAG, 0))
     return dg.RunRequest(

@@ -32,6 +32,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
+from credit_assets.automation.refresh import REFRESH_DAYS, REFRESH_SCHEDULE
 from credit_assets.cli.days import ranges, training_days
 from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
@@ -44,7 +45,6 @@ from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGE
 from credit_assets.warehouse import open_warehouse
 
 TRIGGER_SENSORS = ("drift_trigger", "performance_trigger", "volume_trigger")
-REFRESH_SCHEDULE = "monthly_refresh"
 NEVER, MONTHLY, TRIGGERED = "never", "monthly", "triggered"
 WAYS = (NEVER, MONTHLY, TRIGGERED)
 FOLDER = "simulations"
@@ -56,7 +56,6 @@ compute_logs:
 """
 # The refresh is asked for on the first days of a month, after the daily run of 06:00.
 _REFRESH_TIME = time(8)
-_REFRESH_DAYS = 7
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -223,7 +222,7 @@ class Simulation:
         # The deployment first: a model promoted today is the one that the triggers speak of tomorrow.
         for name in (DEPLOYMENT_SENSOR, *wanted):
             requests += [(name, request) for request in self._tick(name)]
-        if self.way == MONTHLY and day + timedelta(1) <= (day + timedelta(1)).replace(day=_REFRESH_DAYS):
+        if self.way == MONTHLY and day + timedelta(1) <= (day + timedelta(1)).replace(day=REFRESH_DAYS):
             requests += [(REFRESH_SCHEDULE, request) for request in self._refresh(day)]
         for name, request in requests:
             key = {RUN_KEY_TAG: request.run_key or "", REQUESTED_BY_TAG: name}

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.automation.triggers import EXTERNAL_ASSET, KINDS
+from credit_assets.automation.external_trigger import EXTERNAL_ASSET, KINDS
 from credit_assets.failures import PermanentError
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings

@@ -99,3 +99,13 @@ def record_check_results(context: dg.AssetExecutionContext, results: Sequence[dg
         )
         last = DagsterEventBatchMetadata(batch, number == len(results))
         context.instance.report_dagster_event(event, context.run_id, logging.DEBUG, last)
+
+
+def retry_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the daemon tried to start a failed run again and could not.
+
+    Lacking: an event type of its own. The daemon reports an engine event, and only its text tells it from the others of
+    a run; a test lets the daemon fail in this way.
+    """
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    return any(one.dagster_event and one.dagster_event.message == "Failed to retry run" for one in events)

@@ -1,7 +1,7 @@
 """Which retrainings were asked for, by which triggers, kept in the store so that a run of any origin knows it.
 
 Belongs here: the claims `retraining/<D>` (who started the retraining as of D) and `retraining-triggers/<D>/<trigger>`
-(everyone who asked for it). Does not belong here: when a trigger asks (`credit_assets.automation.triggers`).
+(everyone who asked for it). Does not belong here: when a trigger asks (`credit_assets.automation`).
 """
 
 from __future__ import annotations

@@ -163,10 +163,10 @@ def asset_page(dagster_url: str, key: dg.AssetKey, partition: str = "", **query:
     return f"{dagster_url.rstrip('/')}/assets/{path}" + (f"?{urlencode(query)}" if query else "")
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: int = _LONGEST) -> str:
     """A text on one line, cut where it is too long for a message."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def of_day(day: str) -> str:

@@ -1,8 +1,9 @@
-"""A monitoring system outside asks for a retraining through the GraphQL API of a real web server."""
+"""The external trigger: events by the command, by the API of a real web server, and ones that cannot be meant."""
 
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from datetime import date
 from pathlib import Path
@@ -12,14 +13,100 @@ import dagster as dg
 import pytest
 
 from credit_assets.build import build_definitions
+from credit_assets.cli.trigger import report_trigger
+from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.mlflow_server import running
+from credit_assets_tests.support.trigger_world import DAY, D, World, the_run
 
-D = date(2024, 3, 31)
+pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.trigger_world"]
+
+
+def test_external_events(world: World) -> None:
+    world.ingest(D - DAY, D)
+    world.external("Drift: PSI of income 0.4 in Evidently")
+    world.external("drift: the same tick", D)
+    run = the_run(world.tick("external_trigger"))
+    assert (run.run_key, run.partition_key) == ("external:2024-03-20:drift", "2024-03-20")
+    assert run.tags["credit/trigger"] == "external"
+    assert run.tags["credit/reason"] == "drift: PSI of income 0.4 in Evidently"
+    # The same again is the same event: Dagster knows its run key.
+    world.external("drift: once more")
+    assert the_run(world.tick("external_trigger")).run_key == run.run_key
+
+
+@pytest.mark.parametrize(
+    ("description", "day", "says"),
+    [
+        (None, D, "its description must be `KIND: reason`.*it is 'nothing'"),
+        ("the model is bad", D, "KIND one of drift, performance, volume, other; it is 'the model is bad'"),
+        ("weather: rain", D, "it is 'weather: rain'"),
+        ("drift:", D, "it is 'drift:'"),
+        ("drift: x", "2023-12-31", "2023-12-31 is no partition; the first is 2024-01-01"),
+        ("drift: x", "yesterday", "yesterday is no partition"),
+        ("drift: x", "2199-01-01", "2199-01-01 is no partition"),
+    ],
+)
+def test_an_external_event_that_cannot_be_meant_is_passed_by(
+    world: World, description: str | None, day: Any, says: str
+) -> None:
+    world.ingest(D)
+    world.external(description, day)
+    found = world.tick("external_trigger")
+    assert isinstance(found, str)
+    assert re.search(says, found), found
+    world.external("other: an audit", D)
+    assert the_run(world.tick("external_trigger")).run_key == "external:2024-03-20:other"
+
+
+def test_an_external_event_that_waits_holds_up_no_other(world: World) -> None:
+    world.external("drift: no day is known yet")
+    assert "waits: it names no day, and loan_outcomes of no day is materialized" in world.tick("external_trigger")
+    world.ingest(D)
+    world.external("drift: a day that is not ingested", D + DAY)
+    world.external("volume: a branch was bought", D)
+    first = world.tick("external_trigger")
+    # Of the two events of this day the older one starts the run.
+    assert the_run(first).run_key == "external:2024-03-20:drift"
+    assert "loan_outcomes and processed_features of 2024-03-21 must be" in world.tick("external_trigger")
+    world.ingest(D + DAY)
+    assert the_run(world.tick("external_trigger")).run_key == "external:2024-03-21:drift"
+    assert world.tick("external_trigger") == "no external event"
+
+
+def test_the_command_reports_what_the_sensor_understands(world: World) -> None:
+    world.ingest(D)
+    record = report_trigger(world.settings, world.instance, "performance", reason="more\ndefaults", by="ana", as_of=D)
+    assert record == {"kind": "performance", "reason": "more defaults", "by": "ana", "as_of": "2024-03-20"}
+    run = the_run(world.tick("external_trigger"))
+    assert run.run_key == "external:2024-03-20:performance"
+    assert run.tags["credit/reason"] == "performance: more defaults (ana)"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kind": "weather"}, "unknown kind of trigger 'weather'; known: drift, performance, volume, other"),
+        ({"reason": " "}, "needs who and why"),
+        ({"by": ""}, "needs who and why"),
+        ({"as_of": date(2023, 12, 31)}, "2023-12-31 is no partition: the first is 2024-01-01"),
+        ({"as_of": date(2199, 1, 1)}, "2199-01-01 is no partition"),
+    ],
+)
+def test_the_command_refuses_what_the_sensor_would_pass_by(world: World, change: dict[str, Any], says: str) -> None:
+    given: dict[str, Any] = {"kind": "drift", "reason": "why", "by": "ana", "as_of": D, **change}
+    with pytest.raises(PermanentError, match=says):
+        report_trigger(world.settings, world.instance, given.pop("kind"), **given)
+    assert world.tick("external_trigger") == "no external event"
+
+
+# Over GraphQL
+
+GRAPHQL_DAY = date(2024, 3, 31)
 
 # What such a system sends; the README tells people the same.
 MUTATION = """
@@ -89,8 +176,8 @@ def test_an_event_posted_over_graphql_starts_one_run(tmp_path: Path, monkeypatch
         ) as url,
     ):
         for asset in ("loan_outcomes", "processed_features"):
-            store.write_bytes(store.path(asset, f"{D}.parquet"), b"looked for, not read")
-            instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=str(D)))
+            store.write_bytes(store.path(asset, f"{GRAPHQL_DAY}.parquet"), b"looked for, not read")
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=str(GRAPHQL_DAY)))
         ask(url, "drift: PSI of income 0.4 in Evidently")
         ask(url, "it rains")
         first = evaluate(settings, instance, None)
@@ -100,7 +187,7 @@ def test_an_event_posted_over_graphql_starts_one_run(tmp_path: Path, monkeypatch
         found = post(url, SENSORS)["repositoriesOrError"]["nodes"][0]["sensors"]
         assert {"name": "external_trigger", "targets": [{"pipelineName": RETRAIN}]} in found
         # The same day from another system, named by its partition: no second retraining.
-        ask(url, "performance: AUC 0.52 in the branch's own report", D)
+        ask(url, "performance: AUC 0.52 in the branch's own report", GRAPHQL_DAY)
         second = evaluate(settings, instance, first.cursor)
         assert second.run_requests == []
         assert "the retraining as of 2024-03-31 was started already by external:2024-03-31:drift" in second.skip_message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,22 @@ from credit_assets.settings import load_settings
 from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG
 from credit_assets_tests.support.ports import free_port
 
+pytest_plugins = ["credit_assets_tests.support.trigger_world"]
+
 DAY = "2025-01-31"
 LOCATION = "credit-assets"
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, fresh_dagster_home: Path) -> Iterator[dg.DagsterInstance]:
+    shutil.copytree(fresh_dagster_home, tmp_path / "dagster")
     with instance_of(load_settings(home=tmp_path)) as found:
         yield found
 
 
-@pytest.fixture
-def defs(tmp_path: Path) -> dg.Definitions:
-    return build_definitions(load_settings(home=tmp_path, start_date="2025-01-01"))
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    return build_definitions(load_settings(home=tmp_path_factory.mktemp("home"), start_date="2025-01-01"))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Triggers: whether what monitoring saw on a day is a reason to train again.
 
 Belongs here: pure rules on daily reports, with the memory that they need from day to day. Does not belong here: what
-is measured (`drift`, `performance`), reading reports and starting runs (`credit_assets.automation.triggers`). No clock:
+is measured (`drift`, `performance`), reading reports and starting runs (`credit_assets.automation`). No clock:
 days are compared with days, so that a backfill and a simulated year decide as the real year did.
 
 Every trigger passes the same four rules, and each decision tells all four:

@@ -1,0 +1,129 @@
+"""The external trigger: an asset by which people and other systems ask for a retraining, and the sensor that answers.
+
+Belongs here: what such an event must say. Does not belong here: how the run is started (`retraining_runs`), and the
+command that reports an event (`credit-assets trigger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from credit_assets.assets.conventions import OWNERS
+from credit_assets.automation.event_cursors import EVENTS_A_TICK, events_after, read_cursor, write_cursor
+from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, start
+from credit_assets.ledger.registry import Registry
+from credit_assets.notify.messages import one_line
+from credit_assets.stages import GOVERNANCE, RETRAIN
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
+
+EXTERNAL = "external"
+EXTERNAL_ASSET = "external_trigger"
+KINDS = ("drift", "performance", "volume", "other")
+
+
+def external_trigger_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+    """The external asset by which others ask for a retraining: each materialization of it is one event."""
+    return dg.AssetSpec(
+        EXTERNAL_ASSET,
+        group_name=GOVERNANCE,
+        owners=OWNERS,
+        partitions_def=partitions,
+        description="Retrainings that others ask for. Report a materialization (GraphQL `reportRunlessAssetEvents`, "
+        "`credit-assets trigger`, or 'Report materialization' here) with the description `KIND: reason`, KIND one of "
+        f"{', '.join(KINDS)}, and as partition the as-of date; without one, the newest day ingested counts.",
+    )
+
+
+def external_sensor(partitions: dg.PartitionsDefinition) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=EXTERNAL_ASSET,
+        job_name=RETRAIN,
+        description=f"Retrains where somebody outside asks for it by materializing `{EXTERNAL_ASSET}` with the "
+        "description `KIND: reason`. No cooldown; one retraining an as-of date.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )
+    def external_trigger(
+        context: dg.SensorEvaluationContext,
+        store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
+        claims: dg.ResourceParam[Claims],
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            return _follow(context, partitions, Services(store, registry, claims))
+        except NotNow as why:
+            return dg.SkipReason(str(why))
+
+    return external_trigger
+
+
+def _follow(
+    context: dg.SensorEvaluationContext, partitions: dg.PartitionsDefinition, services: Services
+) -> dg.SensorResult | dg.SkipReason:
+    # Events whose day is not ingested wait in the cursor, and do not hold up those that came after them.
+    position, waiting = read_cursor(context.cursor, lambda state: list(state["waiting"]))
+    events = events_after(context.instance, EXTERNAL_ASSET, position)
+    if not waiting and not events:
+        return dg.SkipReason("no external event")
+    requests: dict[str, dg.RunRequest] = {}
+    still, outcomes = [], []
+    for event in [*(waiting or ()), *map(_event, events)]:
+        try:
+            started = _answer(context.instance, partitions, services, event)
+        except NotReady as why:
+            still.append(event)
+            started = NoRun(f"waits: {why}")
+        if isinstance(started, NoRun):
+            outcomes.append(f"event {event['id']} {started.why}")
+        else:
+            requests.setdefault(str(started.run_key), started)
+    if requests:
+        for line in outcomes:
+            context.log.warning(line)
+    return dg.SensorResult(
+        run_requests=list(requests.values()),
+        skip_reason=None if requests else "; ".join(outcomes) or "no external event",
+        cursor=write_cursor(events[-1].storage_id if events else position, {"waiting": still}),
+    )
+
+
+def _event(record: dg.EventLogRecord) -> dict[str, Any]:
+    """What of an event has to be kept while it waits."""
+    event = record.asset_materialization
+    by = event.metadata.get("by") if event else None
+    return {
+        "id": record.storage_id,
+        "day": event.partition if event else None,
+        "description": (event.description if event else None) or "",
+        "by": str(by.value) if by else "",
+    }
+
+
+def _answer(
+    instance: dg.DagsterInstance, partitions: dg.PartitionsDefinition, services: Services, event: Mapping[str, Any]
+) -> dg.RunRequest | NoRun:
+    """The run that an external event starts, or why it starts none. Raises NotNow where it has to wait."""
+    kind, _, reason = (part.strip() for part in event["description"].partition(":"))
+    if kind.lower() not in KINDS or not reason:
+        shown = one_line(event["description"], 60) or "nothing"
+        kinds = ", ".join(KINDS)
+        return NoRun(f"is passed by: its description must be `KIND: reason`, KIND one of {kinds}; it is {shown!r}")
+    day = _newest_day(instance) if event["day"] is None else event["day"]
+    if not partitions.has_partition_key(day):
+        return NoRun(f"is passed by: {day} is no partition; the first is {partitions.get_first_partition_key()}")
+    by = f" ({event['by']})" if event["by"] else ""
+    identity = f"{EXTERNAL}:{day}:{kind.lower()}"
+    return start(services, Event(EXTERNAL, identity, date.fromisoformat(day), f"{kind.lower()}: {reason}{by}"))
+
+
+def _newest_day(instance: dg.DagsterInstance) -> str:
+    newest = instance.fetch_materializations(dg.AssetKey("loan_outcomes"), limit=EVENTS_A_TICK).records
+    ingested = [record.partition_key for record in newest if record.partition_key]
+    if not ingested:
+        raise NotReady("it names no day, and loan_outcomes of no day is materialized")
+    return max(ingested)

@@ -1,0 +1,145 @@
+"""Sensors on reports: real events, records, claims, MLflow and run storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from credit_assets.failures import PermanentError
+from credit_assets.ledger.retraining import retrainings, triggers_of
+from credit_assets.settings import load_settings
+from credit_assets_tests.support.trigger_world import DAY, TRIGGERED, D, World, the_run
+
+pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.trigger_world"]
+
+
+def test_drift_starts_one_run_that_tells_what_and_why(world: World) -> None:
+    world.ingest(D)
+    assert world.tick("drift_trigger") == "no new drift_report"
+    world.drift(D - DAY)
+    assert "shifted on 1 of the last 3 days" in world.tick("drift_trigger")
+    world.drift(D)
+    run = the_run(world.tick("drift_trigger"))
+    assert (run.run_key, run.partition_key) == ("drift:2024-03-20:v1", "2024-03-20")
+    assert run.tags == {
+        "credit/trigger": "drift",
+        "credit/event": "drift:2024-03-20:v1",
+        "credit/reason": "shifted on 2 of the last 3 days (2 needed, 1 without a verdict); shifted: income",
+    }
+    assert triggers_of(world.claims, D) == ("drift",)
+    assert retrainings(world.claims) == {D}
+    world.drift(D + DAY)
+    said = world.tick("drift_trigger")
+    assert "it fired on 2024-03-20 for version 1 already" in said
+    assert "cooldown of 30 days" in said
+    assert world.tick("drift_trigger") == "no new drift_report"
+
+
+def test_performance_and_volume_start_runs(world: World) -> None:
+    world.ingest(D, D + 40 * DAY)
+    world.performance(D - DAY, 0.55)
+    world.performance(D, 0.55)
+    run = the_run(world.tick("performance_trigger"))
+    assert run.run_key == "performance:2024-03-20:v1"
+    assert "too low on 2 of the last 3 days" in run.tags["credit/reason"]
+    assert "realised AUC 0.5500" in run.tags["credit/reason"]
+    world.performance(D + 40 * DAY, matured=1_200)
+    run = the_run(world.tick("volume_trigger"))
+    assert run.run_key == "volume:2024-04-29:v1"
+    assert run.tags["credit/reason"].startswith("1,200 loans matured since champion version 1")
+
+
+def test_cooldown_after_a_retraining_of_any_origin(world: World) -> None:
+    world.ingest(D, D + DAY)
+    # By hand or by the daily run: known by its version, and after the Dagster home is gone.
+    world.register(D - 29 * DAY)
+    world.drift(D - DAY)
+    world.drift(D)
+    assert "as of 2024-02-20 is 29 days old: cooldown of 30 days" in world.tick("drift_trigger")
+    world.drift(D + DAY)
+    assert the_run(world.tick("drift_trigger")).run_key == "drift:2024-03-21:v1"
+    world.performance(D + 2 * DAY, matured=5_000)
+    assert "as of 2024-03-21 is 1 days old" in world.tick("volume_trigger")
+
+
+def test_days_that_come_late_are_ignored(world: World) -> None:
+    for number in (0, 1):
+        world.drift(D + number * DAY, "stable")
+    assert "shifted on 0" in world.tick("drift_trigger")
+    for number in range(-40, 0):
+        world.drift(D + number * DAY)
+    assert world.tick("drift_trigger") == "2024-02-09: not newer than 2024-03-21, which was considered already"
+    assert world.tick("drift_trigger") == "no new drift_report"
+    assert retrainings(world.claims) == set()
+
+
+def test_a_backfill_longer_than_a_tick_is_taken_in_turn(world: World) -> None:
+    world.ingest(*(D + n * DAY for n in range(-20, 0)))
+    for number in range(-60, 3):
+        world.drift(D + number * DAY, "shifted" if number > -20 else "stable")
+    found = [world.tick("drift_trigger") for _ in range(4)]
+    # Shifted from 1 March on, so that 2 March is the first with two days; then the cooldown.
+    assert [run.run_key for one in found if isinstance(one, list) for run in one] == ["drift:2024-03-02:v1"]
+    assert found[-1] == "no new drift_report"
+
+
+def test_reports_after_one_that_started_a_run_wait_for_the_next_tick(world: World) -> None:
+    often = load_settings(**{**TRIGGERED, "cooldown_days": 0, "repeat_days": 2})
+    eager = World(often, world.instance, world.store, world.registry, world.claims)
+    for number in range(5):
+        eager.ingest(D + number * DAY)
+        eager.drift(D + number * DAY)
+    # Two shifted days are there on the 21st; the batch goes on where the first run left it.
+    runs = [the_run(eager.tick("drift_trigger")).run_key for _ in range(2)]
+    assert runs == ["drift:2024-03-21:v1", "drift:2024-03-23:v1"]
+    assert "it fired on 2024-03-23" in eager.tick("drift_trigger")
+
+
+def test_a_day_that_is_not_ingested_waits(world: World) -> None:
+    world.drift(D - DAY)
+    world.drift(D)
+    before = world.cursors.get("drift_trigger")
+    assert world.tick("drift_trigger") == (
+        "loan_outcomes and processed_features of 2024-03-20 must be materialized first (drift: shifted on 2 of the "
+        "last 3 days (2 needed, 1 without a verdict); shifted: income)"
+    )
+    assert world.cursors.get("drift_trigger") == before
+    assert world.claims.names("retraining") == []
+    world.ingest(D)
+    assert the_run(world.tick("drift_trigger")).run_key == "drift:2024-03-20:v1"
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (b'{"day": "2024-03-20", "champ', "no readable record"),
+        (b'{"day": "2024-03-20", "champion": "1"}', "the drift report of 2024-03-20 has no usable verdict"),
+        (b"[]", "a drift report has no usable day or champion"),
+        (None, "was materialized and is not in the store"),
+    ],
+)
+def test_a_damaged_report_fails_the_tick(world: World, damage: bytes | None, says: str) -> None:
+    world.drift(D)
+    path = world.store.path("drift_report", f"{D}.json")
+    world.store.remove(path) if damage is None else world.store.write_bytes(path, damage)
+    with pytest.raises(PermanentError, match=says):
+        world.tick("drift_trigger")
+    # Nothing is lost: once it is made again, the tick goes on.
+    world.drift(D, "stable")
+    found: Any = world.look("drift_trigger")
+    assert "shifted on 0 of the last 3 days" in found.skip_reason.skip_message
+
+
+def test_claims_outlive_the_dagster_home(world: World) -> None:
+    world.ingest(D)
+    world.drift(D - DAY)
+    world.drift(D)
+    the_run(world.tick("drift_trigger"))
+    # A new home knows no cursor and no event; the reports are made again, and then those of the next days.
+    world.instance.wipe_assets([dg.AssetKey("drift_report")])
+    world.cursors.clear()
+    for number in range(1, 4):
+        world.drift(D + number * DAY)
+    assert "as of 2024-03-20 is 3 days old: cooldown" in world.tick("drift_trigger")
