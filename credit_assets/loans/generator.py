@@ -114,7 +114,7 @@ def _calendar(rows: int, start: date, end: date, seed: int) -> tuple[np.ndarray,
     days = np.arange(first, first + (end - start).days + 1)
     volume = np.array(_WEEKDAY_VOLUME)[(days + 3) % 7]  # 1970-01-01 was a Thursday
     expected = np.maximum(rows * volume / volume.sum(), 1.0)
-    # Counts vary as those of independent applicants do, and by 5 % beside.
+    # Counts vary as those of independent applicants do, and by 5 % more.
     noise = _Draws(seed, days, np.zeros(len(days), dtype="int64")).normal("volume")
     volume = volume * np.clip(1 + noise * np.sqrt(1 / expected + 0.05**2), 0.1, None)
     until = np.round(np.cumsum(volume) / volume.sum() * rows).astype("int64")

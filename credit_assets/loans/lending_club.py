@@ -127,11 +127,19 @@ def read_lending_club(path: str | Path, *, debt: DebtScale = "auto") -> LendingC
     Percentages come as 13.56, "13.56%" or .1356, terms as 36 or " 36 months", months as timestamps, "Dec-2015" and
     other forms; a note line above the header, total lines between or below the loans and repeated rows are set aside.
 
-    `total_debt` has one scale in a book: the balance of all accounts (`balance`) or dti x annual income, the
-    annualised debt service (`debt_service`). `auto` takes balances where nearly all loans of every month have them.
-    Give it when several files go into one warehouse.
+    Parameters
+    ----------
+    path
+        The file.
+    debt
+        What `total_debt` is, which has one scale in a book: the balance of all accounts (`balance`), or dti x annual
+        income, the annualised debt service (`debt_service`). `auto` takes balances where nearly all loans of every
+        month have them. Give it when several files go into one warehouse.
 
-    Raises PermanentError where the file cannot be read or lacks columns; it lists them.
+    Raises
+    ------
+    PermanentError
+        Where the file cannot be read or lacks columns; it lists them.
     """
     path = Path(path)
     raw = read_columns(path, LAYOUT)
@@ -384,7 +392,7 @@ def _total_debt(values: _Values, debt: DebtScale) -> tuple[Floats, str]:
 def _credit_limit(values: _Values, scale: str) -> tuple[Floats, dict[str, int]]:
     stated, balance = values.numbers["total_rev_hi_lim"], values.numbers["revol_bal"]
     used = values.numbers["revol_util"] / (1 if scale == "fraction" else 100)
-    # Some rows state a utilisation beside a balance of nothing: no limit follows from them.
+    # Some rows state a utilisation and a balance of nothing: no limit follows from them.
     enough = (used >= LEAST_UTILISATION) & (balance > 0)
     computed = np.round(balance / np.where(enough, used, np.nan), 2)
     limit = np.where(np.isnan(stated), computed, stated)

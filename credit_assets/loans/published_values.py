@@ -59,9 +59,9 @@ def by_level(column: pa.ChunkedArray, value_of: Callable[[str], float | None]) -
     """What each of a column's texts stands for; unreadable where `value_of` gives None."""
     given = text(column)
     encoded = given.combine_chunks().dictionary_encode()
-    found = [value_of(level) for level in encoded.dictionary.to_pylist()]
-    table = np.array([np.nan if value is None else value for value in found] + [np.nan])
-    values = table[pc.fill_null(encoded.indices, len(found)).to_numpy()]
+    meant = [value_of(level) for level in encoded.dictionary.to_pylist()]
+    table = np.array([np.nan if value is None else value for value in meant] + [np.nan])
+    values = table[pc.fill_null(encoded.indices, len(meant)).to_numpy()]
     return Numbers(values, np.isnan(values) & _valid(given))
 
 

@@ -1,4 +1,4 @@
-"""Claims: one name, one value, whoever asks first wins. A lock service made of files in the store.
+"""Claims: one name, one value, the first claimant wins. A lock service made of files in the store.
 
 Belongs here: creating a small file exclusively, and the "create, then claim" built on it. Does not belong here: what is
 claimed (`credit_assets.tracking`, `credit_assets.ledger`) and the data files of the pipeline (`store`).
@@ -98,16 +98,16 @@ class Claims:
         path = self._path(folder)
         try:
             if isinstance(path, Path):
-                found = os.listdir(path)
+                entries = os.listdir(path)
             else:
                 # Without this a long-lived process is shown the listing that it saw first.
                 path.fs.invalidate_cache()
-                found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in path.fs.ls(path.path, detail=False)]
+                entries = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in path.fs.ls(path.path, detail=False)]
         except FileNotFoundError:
             return []
         except Exception as error:
             raise self._failure(f"cannot list the claims of {folder}", error) from error
-        return sorted(name for name in found if _NAME.fullmatch(name))
+        return sorted(name for name in entries if _NAME.fullmatch(name))
 
     def single(
         self, name: str, *, create: Callable[[], str], alive: Callable[[str], bool], discard: Callable[[str], None]
@@ -132,13 +132,13 @@ class Claims:
 
     def holders(self, name: str) -> list[str]:
         """Everything that `single` ever gave out under this name, oldest first."""
-        found = []
+        held_by = []
         for key in _generations(name):
             held = self.get(key)
             if held is None:
                 break
-            found.append(held)
-        return found
+            held_by.append(held)
+        return held_by
 
     def _path(self, name: str) -> Path | UPath:
         if not _NAME.fullmatch(name):

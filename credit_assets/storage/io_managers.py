@@ -82,7 +82,7 @@ class ParquetIOManager(_StoreIOManager):
 
     def write(self, path: UPath, value: Any) -> None:
         if isinstance(value, Staged):
-            self.store.publish(value.aside, path)
+            self.store.publish(value.file, path)
         else:
             write_table(self.store, path, value)
 

@@ -48,12 +48,12 @@ class Staged:
     Removed with this object where nobody published it, at the latest when the process ends.
     """
 
-    aside: Path
+    file: Path
     rows: int
     content_hash: str
 
     def __post_init__(self) -> None:
-        weakref.finalize(self, _remove, self.aside)
+        weakref.finalize(self, _remove, self.file)
 
 
 class PartitionWriter:
@@ -66,8 +66,8 @@ class PartitionWriter:
 
     def __init__(self, store: Store, asset: str, days: Sequence[date], schema: pa.Schema, day_column: str) -> None:
         self._column = day_column
-        # One thread: compressing and hashing go on beside the work on the next rows, and never more than one flush.
-        self._aside = ThreadPoolExecutor(1)
+        # One thread: compressing and hashing go on during the work on the next rows, and never more than one flush.
+        self._background = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._files = {day: _DayFile(store, store.path(asset, f"{day}.parquet"), schema) for day in days}
 
@@ -77,7 +77,7 @@ class PartitionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._aside.shutdown(wait=True)
+        self._background.shutdown(wait=True)
         for file in self._files.values():
             file.abandon()
 
@@ -92,7 +92,7 @@ class PartitionWriter:
             self._settle()
             # The last day may go on with the next table.
             taken = [(file, file.take(whole_groups_only=file is waiting[-1])) for file in waiting]
-            self._writing = self._aside.submit(_write_all, taken)
+            self._writing = self._background.submit(_write_all, taken)
 
     def _settle(self) -> None:
         """Wait for the flush that is going on, and raise what it raised."""
@@ -126,7 +126,7 @@ class _DayFile:
         self.waiting: list[pa.Table] = []
         self.bytes = 0
         self.rows = 0
-        self._aside: Path | None = None
+        self._staging: Path | None = None
         self._writer: pa.parquet.ParquetWriter | None = None
         self._content: ContentHash | None = None
 
@@ -149,21 +149,21 @@ class _DayFile:
         if self.waiting or self._writer is None:
             self.write(self.take())
         assert self._writer is not None
-        assert self._aside is not None
+        assert self._staging is not None
         assert self._content is not None
         if gates:
             recorded = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
             self._writer.add_key_value_metadata({GATES_KEY: recorded})
         self._writer.close()
-        aside, self._aside = self._aside, None
-        return Staged(aside, self.rows, self._content.hexdigest())
+        file, self._staging = self._staging, None
+        return Staged(file, self.rows, self._content.hexdigest())
 
     def abandon(self) -> None:
         """Remove what was not closed."""
-        if self._aside is not None:
+        if self._staging is not None:
             if self._writer is not None:
                 self._writer.close()
-            _remove(self._aside)
+            _remove(self._staging)
 
     def write(self, rows: pa.Table) -> None:
         """Append rows to the file, which begins with the first call."""
@@ -173,11 +173,11 @@ class _DayFile:
         from credit_assets.ml.data.fingerprints import ContentHash
 
         if self._writer is None or self._content is None:
-            self._aside = self._store.aside(self._path)
+            self._staging = self._store.staging_file(self._path)
             # Numbers hardly repeat: looking for those that do took half the time of writing and of reading.
             texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
             self._writer = pq.ParquetWriter(
-                str(self._aside), self._schema, compression="zstd", use_dictionary=texts or False
+                str(self._staging), self._schema, compression="zstd", use_dictionary=texts or False
             )
             self._content = ContentHash()
         self._writer.write_table(rows, row_group_size=_ROW_GROUP)
@@ -286,11 +286,11 @@ def stage(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult
 def write_table(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
     """Make the table, with the results of its gates, the file at `path`."""
     staged = stage(store, path, table, gates)  # held until it is published: let go of, it is removed
-    store.publish(staged.aside, path)
+    store.publish(staged.file, path)
 
 
 def quarantine(store: Store, asset: str, day: str, rows: Staged | None) -> UPath | None:
-    """Keep rejected rows aside for the partition; an earlier quarantine of the same partition is replaced.
+    """Keep the rejected rows of the partition; an earlier quarantine of the same partition is replaced.
 
     Returns where they are, None where there are none.
     """
@@ -298,7 +298,7 @@ def quarantine(store: Store, asset: str, day: str, rows: Staged | None) -> UPath
     if rows is None:
         store.remove(path)
         return None
-    store.publish(rows.aside, path)
+    store.publish(rows.file, path)
     return path
 
 
@@ -314,6 +314,6 @@ def split_by_day(table: pa.Table, column: str, days: Sequence[date]) -> dict[dat
     return {day: table.slice(first, last - first) for day, first, last in edges_of if last > first}
 
 
-def _remove(aside: Path) -> None:
+def _remove(file: Path) -> None:
     with suppress(OSError):
-        aside.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)

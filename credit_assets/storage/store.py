@@ -56,7 +56,7 @@ class Store:
     # Writing: a reader sees the old file or the new one, never half of either.
 
     def write_bytes(self, path: UPath, data: bytes) -> None:
-        """Write aside and rename on a local path; object stores publish an object only when it is complete.
+        """Write a staging file and rename it on a local path; object stores publish an object only when it is complete.
 
         A killed process leaves the old file or the new one. The disk is not waited for: a file that a power failure
         leaves empty is found out when it is read, and its partition is materialized again.
@@ -64,14 +64,14 @@ class Store:
         if not is_local(path):
             path.write_bytes(data)
             return
-        aside = self.aside(path)
+        staging = self.staging_file(path)
         try:
-            aside.write_bytes(data)
-            self.publish(aside, path)
+            staging.write_bytes(data)
+            self.publish(staging, path)
         finally:
-            aside.unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
 
-    def aside(self, path: UPath) -> Path:
+    def staging_file(self, path: UPath) -> Path:
         """A local file name for what is to become `path`: in its folder, else in the machine's temporary one."""
         name = f".{path.name}.{uuid.uuid4().hex}.tmp"
         if not is_local(path):
@@ -79,13 +79,13 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         return Path(str(path.with_name(name)))
 
-    def publish(self, aside: Path, path: UPath) -> None:
-        """Make a whole local file that was written aside the content of `path`."""
+    def publish(self, staging: Path, path: UPath) -> None:
+        """Make a whole staging file the content of `path`."""
         if is_local(path):
-            os.replace(aside, str(path))
+            os.replace(staging, str(path))
         else:
-            path.fs.put_file(str(aside), path.path)
-            aside.unlink()
+            path.fs.put_file(str(staging), path.path)
+            staging.unlink()
 
     def write_record(self, path: UPath, record: Any) -> None:
         self.write_bytes(path, canonical_json(record))
@@ -149,14 +149,14 @@ class Store:
         with ThreadPoolExecutor(min(_READERS, max(1, len(days)))) as pool:
             tables = list(pool.map(read, days))
         refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
-        found = [table for table in tables if table is not None]
-        others = [day for day, table in zip(days, found, strict=True) if table.schema != found[-1].schema]
+        there = [table for table in tables if table is not None]
+        others = [day for day, table in zip(days, there, strict=True) if table.schema != there[-1].schema]
         if others:
             raise PermanentError(
                 f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than {days[-1]}: the "
                 "portfolio has changed since; materialize them again"
             )
-        return pa.concat_tables(found)
+        return pa.concat_tables(there)
 
     def gates(self, asset: str, day: str) -> list[GateResult]:
         """The recorded gate results of one partition, read from the file's footer alone."""

@@ -27,13 +27,13 @@ def open_warehouse(url: str) -> Warehouse:
     else is a SQLAlchemy URL: `postgresql://user:password@host/database` (psycopg 3), `sqlite:////abs/file.db`, ...
     Raises PermanentError where the text is no URL; its password is never shown.
     """
-    found = re.match(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://", url)
-    if not found:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://", url)
+    if not scheme:
         raise PermanentError(
             "the warehouse URL is not of the form dialect://...: set CREDIT_WAREHOUSE_URL to duckdb:///file.duckdb, "
             "postgresql://user:password@host/database or another SQLAlchemy URL"
         )
-    if found[1].lower() == "duckdb":
+    if scheme[1].lower() == "duckdb":
         from credit_assets.warehouse.duckdb_file import DuckDBWarehouse
 
         return DuckDBWarehouse(url)

@@ -1,7 +1,7 @@
 """The one door to what duckdb, ADBC, psycopg and SQLAlchemy do not document.
 
-Belongs here: their private and undocumented names, and the English of their messages, read into the kinds of trouble
-below. Does not belong here: what is done about a trouble and how it is put into words (`duckdb_file`, `sql`).
+Belongs here: their private and undocumented names, and the English of their messages, read into kinds of error.
+Does not belong here: what is done about an error and how it is put into words (`duckdb_file`, `sql`).
 
 Each says what the public interface lacks; last weighed with duckdb 2.0, ADBC 1.13, psycopg 3.3 and SQLAlchemy 2.1.
 """
@@ -34,7 +34,7 @@ _REFUSED = (
 _MISSING = ("no such table", "no such column", "undefinedtable", "undefinedcolumn")
 
 
-class Trouble(Enum):
+class ErrorKind(Enum):
     """What an error of a driver is about."""
 
     REFUSED = auto()
@@ -48,7 +48,7 @@ class Trouble(Enum):
     MISSING = auto()
     """A table or column is not there."""
     PASSING = auto()
-    """Of the operation and not of what was asked: it may go well the next time."""
+    """Of the operation and not of the statement: it may go well the next time."""
     OTHER = auto()
 
 
@@ -57,33 +57,33 @@ def is_of_sql_driver(error: BaseException) -> bool:
     return any(base.__module__.startswith(("psycopg", "adbc_")) for base in type(error).__mro__)
 
 
-def sql_trouble(error: BaseException, *, connected: bool) -> Trouble:
-    """What an error of a DB-API driver is about; by its class, its SQLSTATE and, where these say nothing, its text."""
+def sql_error_kind(error: BaseException, *, connected: bool) -> ErrorKind:
+    """What an error of a DB-API driver is about; by its class, its SQLSTATE and, where these do not tell, its text."""
     classes = {base.__name__ for base in type(error).__mro__}
     text = next(iter(str(error).strip().splitlines()), "").lower()
     if not connected:
         refused = "database is locked" not in text and any(part in text for part in _REFUSED)
-        return Trouble.REFUSED if refused else Trouble.UNREACHABLE
+        return ErrorKind.REFUSED if refused else ErrorKind.UNREACHABLE
     state = getattr(error, "sqlstate", None) or ""
     if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
-        return Trouble.VALUE
+        return ErrorKind.VALUE
     named = type(error).__name__.lower()
     if state in ("42P01", "42703") or any(part in named or part in text for part in _MISSING):
-        return Trouble.MISSING
-    return Trouble.PASSING if {"OperationalError", "InterfaceError"} & classes else Trouble.OTHER
+        return ErrorKind.MISSING
+    return ErrorKind.PASSING if {"OperationalError", "InterfaceError"} & classes else ErrorKind.OTHER
 
 
-def duckdb_trouble(error: duckdb.Error) -> Trouble:
+def duckdb_error_kind(error: duckdb.Error) -> ErrorKind:
     """What an error of DuckDB is about: a file that is held is an IOException as any other, but for its text."""
     import duckdb
 
     text = str(error).lower()
     held = "could not set lock" in text or "different configuration" in text
     if held or isinstance(error, duckdb.TransactionException):
-        return Trouble.HELD
+        return ErrorKind.HELD
     if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
-        return Trouble.VALUE
-    return Trouble.CONSTRAINT if isinstance(error, duckdb.ConstraintException) else Trouble.OTHER
+        return ErrorKind.VALUE
+    return ErrorKind.CONSTRAINT if isinstance(error, duckdb.ConstraintException) else ErrorKind.OTHER
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.warehouse.base import FILL, Warehouse
-from credit_assets.warehouse.driver_internals import Trouble, duckdb_trouble, postgresql_dialect
+from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
 from credit_assets.warehouse.session import ResultStream, Session, Stored
 from credit_assets.warehouse.source import Source, split_name
@@ -80,18 +80,18 @@ class DuckDBWarehouse(Warehouse):
         return {**reading_duckdb(), "temp_directory": str(spill)}
 
     def _explained(self, error: duckdb.Error) -> Exception:
-        match duckdb_trouble(error):
-            case Trouble.HELD:
+        match duckdb_error_kind(error):
+            case ErrorKind.HELD:
                 return TransientError(
                     f"{self.describe()} is held by another process (DuckDB lets one write, or many read); try again, "
                     "or use PostgreSQL where several write"
                 )
-            case Trouble.VALUE:
+            case ErrorKind.VALUE:
                 return PermanentError(
                     f"{self.describe()}: DuckDB could not convert a value ({type(error).__name__}); compare the types "
                     "of its columns with the portfolio"
                 )
-            case Trouble.CONSTRAINT:
+            case ErrorKind.CONSTRAINT:
                 return PermanentError(
                     f"{self.describe()}: a constraint of the table refused the rows; nothing was written"
                 )
@@ -112,10 +112,10 @@ class _DuckDBSession(Session):
 
         quoted = ".".join('"' + part + '"' for part in split_name(table) if part)
         try:
-            found = self._connection.execute(f"SELECT * FROM {quoted} LIMIT 0").description or []
+            columns = self._connection.execute(f"SELECT * FROM {quoted} LIMIT 0").description or []
         except duckdb.CatalogException:
             return None
-        return {name: _stored(str(kind)) for name, kind, *_ in found}
+        return {name: _stored(str(kind)) for name, kind, *_ in columns}
 
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()
@@ -146,12 +146,12 @@ class _DuckDBSession(Session):
 
     def _is_table(self, name: str) -> bool:
         schema, table = split_name(name)
-        found = self._connection.execute(
+        counted = self._connection.execute(
             "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() "
             "AND lower(schema_name) = lower(coalesce(?, current_schema())) AND lower(table_name) = lower(?)",
             [schema, table],
         ).fetchall()
-        return bool(found[0][0])
+        return bool(counted[0][0])
 
     def change(self, statement: sa.Executable) -> int:
         counted = self._run(statement).fetchone()

@@ -98,8 +98,8 @@ def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
     plain = pa.types.is_date32(first.type) and (pa.types.is_string(second.type) or pa.types.is_integer(second.type))
     if not plain or first.null_count or second.null_count or not table.num_rows:
         return pc.sort_indices(table, [(key, "ascending") for key in keys])
-    found = pa.concat_arrays(second.chunks)
-    places = _text_places(found) if pa.types.is_string(found.type) else np.argsort(found.to_numpy(), kind="stable")
+    values = pa.concat_arrays(second.chunks)
+    places = _text_places(values) if pa.types.is_string(values.type) else np.argsort(values.to_numpy(), kind="stable")
     days = pc.cast(first, pa.int32()).to_numpy()
     if days.min() != days.max():
         places = places[np.argsort(days[places], kind="stable")]

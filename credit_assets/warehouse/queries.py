@@ -101,5 +101,5 @@ def sql_type(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
 
     from credit_assets.ml.data.schemas import SQL_TYPES
 
-    found: sa.types.TypeEngine[Any] = getattr(sa, SQL_TYPES[str(kind)])()
-    return found
+    type_: sa.types.TypeEngine[Any] = getattr(sa, SQL_TYPES[str(kind)])()
+    return type_

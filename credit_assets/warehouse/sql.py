@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import Secrets
 from credit_assets.warehouse.base import FILL, Warehouse
-from credit_assets.warehouse.driver_internals import Trouble, is_of_sql_driver, sql_trouble
+from credit_assets.warehouse.driver_internals import ErrorKind, is_of_sql_driver, sql_error_kind
 from credit_assets.warehouse.queries import sql_type
 from credit_assets.warehouse.session import ResultStream, Session, Stored
 from credit_assets.warehouse.source import Source, split_name
@@ -118,21 +118,21 @@ class SqlWarehouse(Warehouse):
 
     def _driver_failed(self, error: BaseException, connected: bool) -> Exception:
         text = f"{self.describe()}: {self._shown(error)}"
-        match sql_trouble(error, connected=connected):
-            case Trouble.REFUSED:
+        match sql_error_kind(error, connected=connected):
+            case ErrorKind.REFUSED:
                 return PermanentError(
                     f"{self.describe()} refused the connection: {self._shown(error)}; correct CREDIT_WAREHOUSE_URL"
                 )
-            case Trouble.UNREACHABLE:
+            case ErrorKind.UNREACHABLE:
                 return TransientError(f"{self.describe()} is unreachable: {self._shown(error)}; is the server running?")
-            case Trouble.VALUE:
+            case ErrorKind.VALUE:
                 return PermanentError(
                     f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "
                     "with the portfolio; nothing was written"
                 )
-            case Trouble.MISSING:
+            case ErrorKind.MISSING:
                 return PermanentError(f"{text}; correct the portfolio, or run `credit-assets load`")
-            case Trouble.PASSING:
+            case ErrorKind.PASSING:
                 return TransientError(text)
         return PermanentError(text)
 
@@ -160,10 +160,10 @@ class _SqlSession(Session):
 
         schema, name = split_name(table)
         try:
-            found = sa.inspect(self._connection).get_columns(self.identifier(name), schema=schema)
+            columns = sa.inspect(self._connection).get_columns(self.identifier(name), schema=schema)
         except sa.exc.NoSuchTableError:
             return None
-        self._types[table] = {column["name"]: column["type"] for column in found}
+        self._types[table] = {column["name"]: column["type"] for column in columns}
         return {name: self._stored(kind) for name, kind in self._types[table].items()}
 
     def _stored(self, kind: Any) -> Stored:
@@ -213,7 +213,7 @@ class _SqlSession(Session):
                 type(error).__name__,
             )
             return None
-        # Not needed beside the other one; left in its transaction, a server may take it for abandoned.
+        # Not needed any more; left in its transaction, a server may take it for abandoned.
         self._connection.close()
         return rows
 

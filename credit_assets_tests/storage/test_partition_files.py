@@ -65,7 +65,7 @@ def write(store: Store, asset: str, table: pa.Table, of: Sequence[date], cuts: S
             writer.write(table.slice(first, last - first))
         staged = writer.close({of[0]: [PASSED]})
     for day, file in staged.items():
-        store.publish(file.aside, store.path(asset, f"{day}.parquet"))
+        store.publish(file.file, store.path(asset, f"{day}.parquet"))
     return {day: file.content_hash for day, file in staged.items()}
 
 
@@ -90,7 +90,7 @@ def test_files_do_not_depend_on_how_the_rows_came(
         alone = there.get(day, table.slice(0, 0))
         name = f"{day}.parquet"
         file = stage(store, store.path("alone", name), alone, [PASSED] if day == of[0] else [])
-        store.publish(file.aside, store.path("alone", name))
+        store.publish(file.file, store.path("alone", name))
         assert store.path("cut", name).read_bytes() == store.path("alone", name).read_bytes()
         assert store.read_table(store.path("cut", name)) == alone
         assert hashes[day] == file.content_hash == frame_hash(alone)
@@ -120,9 +120,9 @@ def test_what_fails_half_way_leaves_nothing(store: Store) -> None:
 
 def test_a_staged_file_that_nobody_publishes_is_removed(store: Store) -> None:
     staged = stage(store, store.path("raw", "2024-01-01.parquet"), book([3]))
-    assert staged.aside.exists()
+    assert staged.file.exists()
     assert store.days("raw") == []
-    aside = staged.aside
+    aside = staged.file
     del staged
     gc.collect()
     assert not aside.exists()
@@ -204,7 +204,7 @@ def write(asset, pieces):
         for one in pieces:
             writer.write(one)
         staged = writer.close()[day]
-    store.publish(staged.aside, store.path(asset, f"{day}.parquet"))
+    store.publish(staged.file, store.path(asset, f"{day}.parquet"))
     return staged
 
 first = write("a", (piece() for _ in range(int(sys.argv[2]))))
