@@ -18,17 +18,42 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 def assign(ids: Iterable[object], share: float, key: str, salt: str) -> NDArray[np.bool_]:
-    """Which of the applications the challenger decides about: about `share` of them (0 .. 1), one bool for each id.
+    """Which of the applications the challenger decides about.
 
     Keyed BLAKE2b of the id, read as a number in 0 .. 1, lies below `share`. So the arm depends on the id, the key and
-    the salt alone: not on the order of rows, the machine, or when it is asked. A larger share keeps all whom a smaller
-    one had. With another `salt` (the challenger's version) the arms are independent of those of the trial before, whose
-    effects would otherwise be carried over. `key` is secret: who knows it could choose an id with the arm in mind.
-    Ids are text or integers; 7 and "7" are the same application, whatever the warehouse makes of it.
-
-    Raises ValueError for a share outside 0 .. 1, an empty key, or an id that is missing or neither text nor integer.
+    the salt alone: not on the order of rows, the machine, or the time. A larger share keeps all whom a smaller one
+    had. Ids are text or integers; 7 and "7" are the same application, whatever the warehouse makes of it.
     Source of the method: R. Kohavi, D. Tang, Y. Xu, Trustworthy Online Controlled Experiments, 2020, chapter 4; the
     hash, RFC 7693.
+
+    Parameters
+    ----------
+    ids
+        Of the applications.
+    share
+        About how many of them the challenger decides about, 0 .. 1.
+    key
+        Secret: who knows it could choose an id with the arm in mind.
+    salt
+        The challenger's version. With another one the arms are independent of those of the trial before, whose effects
+        would otherwise be carried over.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        One for each id, in their order.
+
+    Raises
+    ------
+    ValueError
+        For a share outside 0 .. 1, an empty key, or an id that is missing or neither text nor integer.
+
+    Examples
+    --------
+    >>> 250 < int(assign(range(1_000), share=0.3, key="secret", salt="2").sum()) < 350
+    True
+    >>> assign(["7"], 0.3, "secret", "2").tolist() == assign([7], 0.3, "secret", "2").tolist()
+    True
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share of the challenger must lie in 0 .. 1; got {share}")
@@ -40,7 +65,7 @@ def assign(ids: Iterable[object], share: float, key: str, salt: str) -> NDArray[
     digests = bytearray()
     for one in ids.tolist() if hasattr(ids, "tolist") else ids:
         if not isinstance(one, str | int | np.integer) or isinstance(one, bool):
-            raise ValueError(f"an id is neither text nor an integer but {type(one).__name__}: no arm can be told")
+            raise ValueError(f"an id is neither text nor an integer but {type(one).__name__}: no arm can be assigned")
         digest = trial.copy()
         digest.update(str(one).encode())
         digests += digest.digest()

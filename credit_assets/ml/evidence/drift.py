@@ -127,13 +127,44 @@ class DriftFindings:
 
 
 def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None, policy: DriftPolicy) -> DriftFindings:
-    """Every feature of `data`, and the points that the model gave, against the model's training data.
+    """Every feature, and the points that the model gave, against the model's training data.
 
-    `score` are the points of those rows that the model has scored; None is none. A feature has shifted where its PSI
-    reaches `policy.shifted` and one of its tests is significant at alpha over the number of all tests made; it is
-    watched likewise from `policy.watch` on. With fewer than `policy.min_rows` rows (scores) it is unknown, and the
-    measures are there to look at. The order of rows does not matter. 1,000 rows of 20 features take a few
-    milliseconds, a million below two seconds. Raises ValueError naming features that `data` lacks.
+    A feature has shifted where its PSI reaches `policy.shifted` and one of its tests is significant at alpha over the
+    number of all tests made; it is watched likewise from `policy.watch` on. With fewer than `policy.min_rows` rows
+    (scores) it is unknown, and the measures are there to look at. The order of rows does not matter. 1,000 rows of 20
+    features take a few milliseconds, a million below two seconds.
+
+    Parameters
+    ----------
+    reference
+        What the model keeps of its training data.
+    data
+        The newer rows, with the model's features.
+    score
+        The points of those rows that the model has scored; None for none.
+    policy
+        From where on a verdict is given.
+
+    Returns
+    -------
+    DriftFindings
+        A finding for each feature and the score, and the verdict of the worst.
+
+    Raises
+    ------
+    ValueError
+        Naming features that `data` lacks.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> trained = pd.DataFrame({"income": [float(n) for n in range(1_000)]})
+    >>> reference = DriftReference.of(trained, ["income"], [], score=[600.0 + n % 40 for n in range(1_000)])
+    >>> policy = DriftPolicy(watch=0.1, shifted=0.25, alpha=0.01, min_rows=500)
+    >>> measure_drift(reference, trained, None, policy).verdict
+    'stable'
+    >>> measure_drift(reference, trained + 300, None, policy).names("shifted")
+    ['income']
     """
     rows = Rows.of(data)
     require(rows.names, [one.name for one in reference.features])

@@ -110,8 +110,29 @@ class AucDifference:
 def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
     """Every measure of `Evaluation` on the same rows.
 
-    Raises ValueError where there are no rows, lengths differ, a target is not 0 or 1, all targets are of one class, or
-    a PD is missing or outside 0 .. 1.
+    Parameters
+    ----------
+    y
+        1 for a bad, 0 for a good; 1-d.
+    pd
+        Probabilities of default, 0 .. 1, in the same order.
+
+    Returns
+    -------
+    Evaluation
+        The measures, with the AUC's 95% interval by DeLong.
+
+    Raises
+    ------
+    ValueError
+        Where there are no rows, lengths differ, a target is not 0 or 1, all targets are of one class, or a PD is
+        missing or outside 0 .. 1.
+
+    Examples
+    --------
+    >>> found = evaluate([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> found.auc, found.gini, found.ks
+    (0.75, 0.5, 0.5)
     """
     target, p = _checked(y, pd)
     value, bad_part, good_part = _delong(target, p)
@@ -233,7 +254,31 @@ def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> Au
     can be, 1. Models that rank alike have a difference of 0 with no error.
 
     Source: DeLong, DeLong, Clarke-Pearson, Biometrics 44, 1988; X. Sun, W. Xu, IEEE Signal Processing Letters 21, 2014.
-    Raises ValueError as `evaluate`.
+
+    Parameters
+    ----------
+    y
+        1 for a bad, 0 for a good; 1-d.
+    pd_candidate, pd_champion
+        PDs of the two models, 0 .. 1, in the same order.
+
+    Returns
+    -------
+    AucDifference
+        The difference with its interval, and the smallest one that these rows could show.
+
+    Raises
+    ------
+    ValueError
+        As `evaluate`.
+
+    Examples
+    --------
+    >>> found = compare([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.8], [0.1, 0.4, 0.35, 0.8])
+    >>> found.difference
+    0.25
+    >>> found.ci_low < 0 < found.ci_high
+    True
     """
     target, ours = _checked(y, pd_candidate)
     _, theirs = _checked(y, pd_champion)

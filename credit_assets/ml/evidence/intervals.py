@@ -34,11 +34,28 @@ class Interval:
 
 
 def proportion(count: int, rows: int) -> Interval | None:
-    """A share with its 95% interval by the score test; None of no rows.
+    """A share with its 95% interval by the score test.
 
     (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n): sound for few rows and rare events, unlike
-    p +- 2 standard errors. 10 of 100 give 0.0552 .. 0.1744, none of 100 gives 0 .. 0.0370.
-    Source: E. B. Wilson, Journal of the American Statistical Association 22, 1927.
+    p +- 2 standard errors. Source: E. B. Wilson, Journal of the American Statistical Association 22, 1927.
+
+    Parameters
+    ----------
+    count, rows
+        How many of how many.
+
+    Returns
+    -------
+    Interval or None
+        None of no rows.
+
+    Examples
+    --------
+    >>> found = proportion(10, 100)
+    >>> found.value, round(found.low, 4), round(found.high, 4)
+    (0.1, 0.0552, 0.1744)
+    >>> round(proportion(0, 100).high, 4)
+    0.037
     """
     if not rows:
         return None
@@ -49,10 +66,26 @@ def proportion(count: int, rows: int) -> Interval | None:
 
 
 def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) -> Interval | None:
-    """The first share less the second, of independent rows, with its 95% interval; None where a side has no rows.
+    """The first share less the second, of independent rows, with its 95% interval.
 
-    Method 10 of Newcombe, from the Wilson interval of each. 56 of 70 less 48 of 80 give 0.2 (0.0524 .. 0.3339).
+    Method 10 of Newcombe, from the Wilson interval of each.
     Source: R. G. Newcombe, Statistics in Medicine 17, 1998, pages 873-890.
+
+    Parameters
+    ----------
+    count, rows, count_2, rows_2
+        How many of how many, of either side.
+
+    Returns
+    -------
+    Interval or None
+        None where a side has no rows.
+
+    Examples
+    --------
+    >>> found = difference_of_proportions(56, 70, 48, 80)
+    >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
+    (0.2, 0.0524, 0.3339)
     """
     one, two = proportion(count, rows), proportion(count_2, rows_2)
     if one is None or two is None:
@@ -66,12 +99,30 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) 
 
 
 def observed_over_expected(bads: int, expected: float) -> Interval | None:
-    """Bads over the sum of PDs, with the exact Poisson interval; None where nothing was expected.
+    """Bads over the sum of PDs, with the exact Poisson interval.
 
     1 is right, above 1 means that risk is understated. With O bads and E expected, the interval is
     chi2(0.025; 2 O) / 2 E .. chi2(0.975; 2 O + 2) / 2 E, its lower end 0 at O = 0 (F. Garwood, Biometrika 28, 1936).
-    60 bads where 50 were expected are 1.20 (0.916 .. 1.545); none are 0 (0 .. 0.074). Somewhat too wide, since the
-    number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow where defaults come together.
+    Somewhat too wide, since the number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow
+    where defaults come together.
+
+    Parameters
+    ----------
+    bads, expected
+        How many defaulted, and the sum of the PDs.
+
+    Returns
+    -------
+    Interval or None
+        None where nothing was expected.
+
+    Examples
+    --------
+    >>> found = observed_over_expected(60, 50)
+    >>> found.value, round(found.low, 3), round(found.high, 3)
+    (1.2, 0.916, 1.545)
+    >>> round(observed_over_expected(0, 50).high, 3)
+    0.074
     """
     from scipy.special import gammaincinv
 
@@ -86,8 +137,23 @@ def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: 
     """Difference of two shares that a two-sided test at 5% would find in 80% of samples of these sizes.
 
     2.80 sqrt(p (1 - p) (1/n + 1/m)), with p the share of all rows, as if there were one more of either kind: a sample
-    without any default must not promise to see everything. 50 of 1,000 and 50 of 1,000 give 0.0274.
-    None where a side has no rows. Source: J. L. Fleiss, Statistical Methods for Rates and Proportions, 1981, chapter 3.
+    without any default must not promise to see everything.
+    Source: J. L. Fleiss, Statistical Methods for Rates and Proportions, 1981, chapter 3.
+
+    Parameters
+    ----------
+    count, rows, count_2, rows_2
+        How many of how many, of either side.
+
+    Returns
+    -------
+    float or None
+        None where a side has no rows.
+
+    Examples
+    --------
+    >>> round(smallest_detectable_difference(50, 1_000, 50, 1_000), 4)
+    0.0274
     """
     if not rows or not rows_2:
         return None

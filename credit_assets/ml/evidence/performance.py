@@ -86,10 +86,34 @@ _M = TypeVar("_M", bound=_Measured)
 
 
 def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
-    """Measure PDs (0 .. 1) on the targets (0 or 1) of a matured cohort; both 1-d and of equal length.
+    """Measure the PDs of a matured cohort on what became of it.
 
-    No rows, or rows of one class, are no error: what can be measured is, and `why` says what cannot. So it does with
-    fewer than `min_bads` bads, on which no verdict should rest. Raises ValueError where a PD or a target is unusable.
+    No rows, or rows of one class, are no error: what can be measured is, and `why` says what cannot.
+
+    Parameters
+    ----------
+    y
+        1 for a bad, 0 for a good; 1-d.
+    pd
+        PDs as they were given, 0 .. 1, in the same order.
+    min_bads
+        Bads below which no verdict should rest on it; `why` says so.
+
+    Returns
+    -------
+    Realised
+        The evaluation and the ratio of observed to expected bads.
+
+    Raises
+    ------
+    ValueError
+        Where a PD or a target is unusable.
+
+    Examples
+    --------
+    >>> found = realised([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], min_bads=50)
+    >>> found.evaluation.auc, found.why
+    (0.75, '2 of the 50 bads that a verdict needs')
     """
     target, p = np.asarray(y, dtype=np.float64), np.asarray(pd, dtype=np.float64)
     rows, bads = len(target), int(target.sum())
@@ -104,7 +128,7 @@ def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
 
 
 def estimate(pd: ArrayLike) -> Estimated:
-    """Expected performance of calibrated PDs (1-d, 0 .. 1) on their own applications, without outcomes. O(n log n).
+    """Expected performance of calibrated PDs on their own applications, without outcomes. O(n log n).
 
     AUC: the expected number of pairs in which the bad has the larger PD over the expected number of pairs of a bad and
     a good, sum p_i (1 - p_j) [p_i > p_j] / sum p_i (1 - p_j) over i != j, ties half. PDs of 0.1 and 0.3 give
@@ -117,7 +141,26 @@ def estimate(pd: ArrayLike) -> Estimated:
     sum p (1 - p) (1 - 2 p)^2 / n^2, and the rate, sum p (1 - p) / n^2. The AUC's is that of its first-order change with
     each outcome (delta method); with 7 bads to expect it still holds 94% of what comes.
 
-    Raises ValueError for a PD that is missing or outside 0 .. 1.
+    Parameters
+    ----------
+    pd
+        Calibrated PDs, 0 .. 1; 1-d.
+
+    Returns
+    -------
+    Estimated
+        With None and `why` where nothing can be said.
+
+    Raises
+    ------
+    ValueError
+        For a PD that is missing or outside 0 .. 1.
+
+    Examples
+    --------
+    >>> found = estimate([0.1, 0.3])
+    >>> round(found.auc, 3), round(found.expected_rate, 3)
+    (0.794, 0.2)
     """
     p = np.sort(np.asarray(pd, dtype=np.float64))
     if not ((p >= 0) & (p <= 1)).all():
@@ -154,9 +197,27 @@ def estimate(pd: ArrayLike) -> Estimated:
 
 
 def by_version(measure: Callable[..., _M], versions: ArrayLike, *columns: ArrayLike) -> dict[str, Any]:
-    """The record of all rows, and under `versions` that of the rows of each model version.
+    """Measure all rows, and the rows of each model version apart.
 
-    `columns` are what `measure` takes, row by row with `versions` (texts).
+    Parameters
+    ----------
+    measure
+        `realised`, `estimate`, or what else returns something with a `to_record`.
+    versions
+        The model version (text) of each row.
+    columns
+        What `measure` takes, row by row with `versions`.
+
+    Returns
+    -------
+    dict
+        The record of all rows, and under `versions` that of the rows of each version.
+
+    Examples
+    --------
+    >>> found = by_version(estimate, ["1", "1", "2", "2"], [0.1, 0.3, 0.2, 0.4])
+    >>> found["rows"], {version: part["rows"] for version, part in found["versions"].items()}
+    (4, {'1': 2, '2': 2})
     """
     names = np.asarray(versions, dtype=object)
     arrays = [np.asarray(column) for column in columns]
@@ -168,11 +229,26 @@ def by_version(measure: Callable[..., _M], versions: ArrayLike, *columns: ArrayL
 
 
 def reconcile(estimated: Mapping[str, Any], realised: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Hold an estimate against what was realised on the same applications; both as records. None where one has nothing.
+    """Hold an estimate against what was realised on the same applications.
 
-    `difference` is realised less estimated of `auc`, `gini`, `ks`, `brier` and `rate` (bad rate); `within` says of
-    each whether the realised value lies in the estimate's interval (Gini as AUC). Outside it, the calibration did not
-    hold or the concept has changed, or it was one of 20 by chance.
+    Parameters
+    ----------
+    estimated, realised
+        Records of `Estimated` and `Realised`.
+
+    Returns
+    -------
+    dict or None
+        `difference` is realised less estimated of `auc`, `gini`, `ks`, `brier` and `rate` (bad rate); `within` says of
+        each whether the realised value lies in the estimate's interval (Gini as AUC). Outside it, the calibration did
+        not hold or the concept has changed, or it was one of 20 by chance. None where one of them has nothing.
+
+    Examples
+    --------
+    >>> pds = [0.1, 0.4, 0.35, 0.8]
+    >>> found = reconcile(estimate(pds).to_record(), realised([0, 0, 1, 1], pds).to_record())
+    >>> found["realised"]["auc"], found["within"]["auc"]
+    (0.75, True)
     """
     found = realised["evaluation"]
     if found is None or estimated["auc"] is None or estimated["ks"] is None:

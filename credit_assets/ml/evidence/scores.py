@@ -43,6 +43,15 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
     -------
     pyarrow.Table
         The columns of `keys`, and those of `schemas.scores_schema`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> keys = pa.table({"id": ["a", "b"], "day": [1, 1]})
+    >>> champion = Scored("1", np.array([0.1, 0.2]), np.array([600.0, 590.0]))
+    >>> decided(keys, champion, None, share=0.3, key="secret").column("model_version").to_pylist()
+    ['1', '1']
     """
     import numpy as np
     import pyarrow as pa

@@ -40,23 +40,45 @@ _BINS = 10
 
 
 def compare_scores(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
-    """Two models on the same applications, as a record: numbers rounded to 6 digits, None where undefined.
+    """Two models on the same applications.
 
-    `frame`: rows of `side_by_side` with `default` (1, 0, or NaN where not matured). Keys:
+    Parameters
+    ----------
+    frame
+        Rows of `scores.side_by_side` with `default`: 1, 0, or NaN where not matured.
+    approval_rate
+        The share of applications that is approved, between 0 and 1.
 
-    - `rows`; `correlation`: `pearson` and `spearman` of the points; `mean_pd` of each.
-    - `psi` of the shadow's points against the champion's, over the deciles of the champion's.
-    - `swap` at `approval_rate`: `approved` is how many each model approves, those with the most points (ties as the
-      rows stand, for both models alike, so that equal models have no swap). `in` are approved by the shadow alone,
-      `out` by the champion alone; as many, since both approve equally many. With their shares of all applications, the
-      mean PDs of both models on them, and `bad_rate` once some have matured: of `in`, of `out`, and the difference in
-      less out with its interval. Below zero the shadow's choice is the better one.
-    - `matured`: rows, bads, the `Evaluation` of each and the `AucDifference`, shadow less champion, on the same rows;
-      the latter None, with `why`, where all are good or all bad. None where nothing has matured.
-    - `calibration` on the matured rows: `bad_rate` with its interval, and of each model the mean PD (`expected_rate`)
-      and `observed_over_expected` with its own. None where nothing has matured.
+    Returns
+    -------
+    dict
+        JSON types, numbers rounded to 6 digits, None where undefined:
 
-    Raises ValueError where the approval rate is not between 0 and 1.
+        - `rows`; `correlation`: `pearson` and `spearman` of the points; `mean_pd` of each.
+        - `psi` of the shadow's points against the champion's, over the deciles of the champion's.
+        - `swap` at `approval_rate`: `approved` is how many each model approves, those with the most points (ties as
+          the rows stand, for both models alike, so that equal models have no swap). `in` are approved by the shadow
+          alone, `out` by the champion alone; as many, since both approve equally many. With their shares of all
+          applications, the mean PDs of both models on them, and `bad_rate` once some have matured: of `in`, of `out`,
+          and the difference in less out with its interval. Below zero the shadow's choice is the better one.
+        - `matured`: rows, bads, the `Evaluation` of each and the `AucDifference`, shadow less champion, on the same
+          rows; the latter None, with `why`, where all are good or all bad. None where nothing has matured.
+        - `calibration` on the matured rows: `bad_rate` with its interval, and of each model the mean PD
+          (`expected_rate`) and `observed_over_expected` with its own. None where nothing has matured.
+
+    Raises
+    ------
+    ValueError
+        Where the approval rate is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"champion_pd": [0.1, 0.2, 0.3], "shadow_pd": [0.1, 0.3, 0.2], "default": [None] * 3})
+    >>> frame = frame.assign(champion_score=[600.0, 590.0, 580.0], shadow_score=[600.0, 580.0, 590.0])
+    >>> record = compare_scores(frame, approval_rate=0.67)
+    >>> record["correlation"]["spearman"], record["swap"]["in"], record["matured"]
+    (0.5, 1, None)
     """
     if not 0 < approval_rate < 1:
         raise ValueError(f"the approval rate must lie between 0 and 1; got {approval_rate}")
@@ -138,15 +160,35 @@ def _calibration(frame: DataFrame) -> dict[str, Any]:
 
 
 def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
-    """What became of the applications that each model decided about, as a record; None where the shadow decided none.
+    """What became of the applications that each model decided about.
 
-    `frame` has `arm`, `pd` of the model that decided, and `default` (1, 0, or NaN where not matured). For each arm
-    `applications`, `mean_pd`, `matured`, `bads`, `bad_rate` with its interval (Wilson) and `auc` with its own (DeLong);
-    `difference` of the bad rates, challenger less champion, with its interval (Newcombe);
-    `smallest_detectable_difference`: what a two-sided test at 5% would find in 80% of trials of this size. `enough` is
-    whether each arm has `min_bads` defaults, `why` the verdict in words. The arms are independent samples, so the
-    interval is wider than that of `compare_scores` on rows that both models scored: who wants to know which model ranks
-    better looks there, and here to see what happens to a book that the challenger decides about.
+    The arms are independent samples, so the interval is wider than that of `compare_scores` on rows that both models
+    scored: who wants to know which model ranks better looks there, and here to see what happens to a book that the
+    challenger decides about.
+
+    Parameters
+    ----------
+    frame
+        `arm`, `pd` of the model that decided, and `default`: 1, 0, or NaN where not matured.
+    min_bads
+        Defaults that each arm needs for a verdict.
+
+    Returns
+    -------
+    dict or None
+        For each arm `applications`, `mean_pd`, `matured`, `bads`, `bad_rate` with its interval (Wilson) and `auc` with
+        its own (DeLong); `difference` of the bad rates, challenger less champion, with its interval (Newcombe);
+        `smallest_detectable_difference`: what a two-sided test at 5% would find in 80% of trials of this size;
+        `enough`: whether each arm has `min_bads` defaults; `why`: the verdict in words. None where the shadow decided
+        about none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> champion = pd.DataFrame({"arm": "champion", "pd": 0.1, "default": [1.0] * 60 + [0.0] * 940})
+    >>> challenger = pd.DataFrame({"arm": "challenger", "pd": 0.1, "default": [1.0] * 140 + [0.0] * 860})
+    >>> compare_arms(pd.concat([champion, challenger]), min_bads=50)["why"]
+    "the challenger's arm has the higher bad rate: +8.00% (95% interval +5.40% .. +10.64%)"
     """
     challenged = frame["arm"] == CHALLENGER
     if not challenged.any():

@@ -23,16 +23,37 @@ def psi(reference: ArrayLike, sample: ArrayLike) -> float:
     """Population stability index of two rows of counts over the same bins; of one feature also called CSI.
 
     Sum of (a - e) ln(a / e) over the bins, with e and a the shares of the reference and of the sample. 0 means equal
-    shares; by custom below 0.10 is stable and above 0.25 shifted. Counts 50, 30, 20 against 30, 30, 40 give
-    0.2 ln(5/3) + 0 + 0.2 ln 2 = 0.2408. The logarithm has no value at 0: a bin that is empty on one side counts as half
-    a row there, and no share as less than 0.0001, so that large samples do not make a rare level important. A bin that
-    is empty on both sides does not count.
+    shares; by custom below 0.10 is stable and above 0.25 shifted. The logarithm has no value at 0: a bin that is empty
+    on one side counts as half a row there, and no share as less than 0.0001, so that large samples do not make a rare
+    level important. A bin that is empty on both sides does not count.
 
     Without any shift it is not zero but about (B - 1) (1/n + 1/m) on average, for B bins and samples of n and m: 0.033
     for 12 bins and 1,000 against 500 rows. It does not fall when a bin is divided (floors apart): what shows in a part,
     missing or not, in range or not, is in the whole.
     Source: N. Siddiqi, Credit Risk Scorecards, 2006, chapter 9; B. Yurdakul, Statistical Properties of Population
-    Stability Index, 2018. Raises ValueError where a side has no rows.
+    Stability Index, 2018.
+
+    Parameters
+    ----------
+    reference, sample
+        Rows in each bin, of both in the same order of bins.
+
+    Returns
+    -------
+    float
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        Where a side has no rows.
+
+    Examples
+    --------
+    0.2 ln(5/3) + 0 + 0.2 ln 2:
+
+    >>> round(psi([50, 30, 20], [30, 30, 40]), 4)
+    0.2408
     """
     expected, actual = np.asarray(reference, dtype=np.float64), np.asarray(sample, dtype=np.float64)
     if not expected.sum() or not actual.sum():
@@ -50,9 +71,26 @@ def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def ks_p_value(statistic: float, n: int, m: int) -> float:
     """Probability of a Kolmogorov-Smirnov distance this large between samples of n and m of one distribution.
 
-    2 sum (-1)^(k-1) exp(-2 k^2 l^2) with l = (sqrt(r) + 0.12 + 0.11 / sqrt(r)) D and r = n m / (n + m). A distance of
-    0.1 between 500 and 500 rows gives 0.0124. Too large (so on the safe side) where values have ties.
+    2 sum (-1)^(k-1) exp(-2 k^2 l^2) with l = (sqrt(r) + 0.12 + 0.11 / sqrt(r)) D and r = n m / (n + m). Too large (so
+    on the safe side) where values have ties.
     Source: M. A. Stephens, Journal of the Royal Statistical Society B 32, 1970.
+
+    Parameters
+    ----------
+    statistic
+        The distance D, 0 .. 1.
+    n, m
+        Sizes of the samples.
+
+    Returns
+    -------
+    float
+        0 .. 1.
+
+    Examples
+    --------
+    >>> round(ks_p_value(0.1, 500, 500), 4)
+    0.0124
     """
     root = math.sqrt(n * m / (n + m))
     scaled = (root + 0.12 + 0.11 / root) * statistic
@@ -64,12 +102,29 @@ def ks_p_value(statistic: float, n: int, m: int) -> float:
 
 
 def chi_squared(reference: ArrayLike, sample: ArrayLike) -> tuple[float, float] | None:
-    """Pearson's test that two rows of counts over the same levels come from one distribution: statistic and p-value.
+    """Pearson's test that two rows of counts over the same levels come from one distribution.
 
     Levels that would have fewer than 5 rows on either side are put together first, where the statistic would not
-    follow its distribution. None where fewer than two remain: nothing can differ. Counts 50, 30, 20 against
-    30, 30, 40 give 2 * 10^2/40 + 2 * 10^2/30 = 11.67 with 2 degrees of freedom, p = 0.0029.
+    follow its distribution.
     Source: K. Pearson, Philosophical Magazine 50, 1900; the rule of five, W. G. Cochran, Biometrics 10, 1954.
+
+    Parameters
+    ----------
+    reference, sample
+        Rows of each level, of both in the same order of levels.
+
+    Returns
+    -------
+    tuple of float or None
+        Statistic and p-value; None where fewer than two levels remain: nothing can differ.
+
+    Examples
+    --------
+    2 * 10^2/40 + 2 * 10^2/30, with 2 degrees of freedom:
+
+    >>> statistic, p_value = chi_squared([50, 30, 20], [30, 30, 40])
+    >>> round(statistic, 2), round(p_value, 4)
+    (11.67, 0.0029)
     """
     counts = np.array([reference, sample], dtype=np.float64)
     sizes, levels = counts.sum(axis=1), counts.sum(axis=0)
@@ -90,9 +145,25 @@ def chi_squared(reference: ArrayLike, sample: ArrayLike) -> tuple[float, float] 
 def shares_p_value(k: int, n: int, j: int, m: int) -> float | None:
     """Two-sided p-value that k of n and j of m are one share: chi-squared of the 2 x 2 table, Yates' correction.
 
-    The correction keeps it on the safe side where few are counted. 10 of 1,000 against 15 of 500 give
-    a statistic of 6.96, p = 0.0083. None where all or none of n + m are counted: nothing can differ.
+    The correction keeps it on the safe side where few are counted.
     Source: F. Yates, Supplement to the Journal of the Royal Statistical Society 1, 1934.
+
+    Parameters
+    ----------
+    k, n, j, m
+        Counted and all, on either side.
+
+    Returns
+    -------
+    float or None
+        None where all or none of n + m are counted: nothing can differ.
+
+    Examples
+    --------
+    A statistic of 6.96:
+
+    >>> round(shares_p_value(10, 1_000, 15, 500), 4)
+    0.0083
     """
     together, rows = k + j, n + m
     if not n or not m or together in (0, rows):

@@ -111,14 +111,41 @@ def decide_registration(
 ) -> Decision:
     """Whether a candidate is registered.
 
-    `candidate` is the record of its `Evaluation` on the out-of-time test. `gates` are the recorded results on the
-    training set: none at all is no evidence and refuses. `champion` is None while no champion is in force, else the
-    comparison on rows that neither model has seen: `version`, `comparable`, and either `why` it is not, or
-    `difference` (record of an `AucDifference`), with `evaluation` and `candidate_evaluation` on those rows where known.
-
     The first model passes on gates and absolute floors; a later one needs the improvement as well. A candidate that
     cannot be compared with the champion is refused: nothing says that it is better.
-    Raises ValueError naming a measure that the evidence lacks.
+
+    Parameters
+    ----------
+    candidate
+        The record of its `Evaluation` on the out-of-time test.
+    champion
+        None while no champion is in force, else the comparison on rows that neither model has seen: `version`,
+        `comparable`, and either `why` it is not, or `difference` (record of an `AucDifference`), with `evaluation` and
+        `candidate_evaluation` on those rows where known.
+    gates
+        The recorded results on the training set: none at all is no evidence and refuses.
+    policy
+        The thresholds.
+
+    Returns
+    -------
+    Decision
+        With every reason.
+
+    Raises
+    ------
+    ValueError
+        Naming a measure that the evidence lacks.
+
+    Examples
+    --------
+    >>> from credit_assets.ml.data.gate_results import GateResult
+    >>> policy = RegistrationPolicy(0.005, 0.55, 0.95, 0.05, require_significance=False, non_inferiority_margin=None)
+    >>> gates = [GateResult("leakage", True, "error", 0.6, "at most 0.9", "no feature knows the outcome")]
+    >>> decide_registration({"auc": 0.66, "ece": 0.01}, None, gates, policy).accepted
+    True
+    >>> decide_registration({"auc": 0.50, "ece": 0.01}, None, gates, policy).summary()
+    'out-of-time AUC 0.5000 is below the floor 0.55'
     """
     reasons = [*_gates(gates), *_floors(candidate, policy)]
     if champion is None:
@@ -152,13 +179,39 @@ class Standing:
 
 
 def decide_promotion(policy: Promotion, *, as_of: date, standing: Standing, accepted: bool) -> Decision:
-    """Whether the version of `as_of` becomes champion at once. `accepted`: it was registered.
+    """Whether the version of `as_of` becomes champion at once.
 
     A version with an older as-of date than a champion that there has been never takes over, whatever the policy: a
     backfill of last year must not decide about today's applicants. The same as-of date may, so that a day can be run
     again, but not while a rollback is in force: only a newer model ends that. "shadow" promotes the first model, which
     has nothing to run beside, and gives any other a trial; "manual" promotes nothing here.
-    Raises ValueError for an unknown policy.
+
+    Parameters
+    ----------
+    policy
+        How a registered model becomes champion.
+    as_of, accepted
+        The version's as-of date, and whether it was registered.
+    standing
+        The champions that there have been.
+
+    Returns
+    -------
+    Decision
+        With every reason.
+
+    Raises
+    ------
+    ValueError
+        For an unknown policy.
+
+    Examples
+    --------
+    >>> first = decide_promotion("shadow", as_of=date(2024, 3, 31), standing=Standing(), accepted=True)
+    >>> champion = Standing(newest=date(2024, 6, 30), in_force=date(2024, 6, 30))
+    >>> older = decide_promotion("immediate", as_of=date(2024, 3, 31), standing=champion, accepted=True)
+    >>> first.accepted, older.summary()
+    (True, "as-of date 2024-03-31 is older than the champion's, 2024-06-30: time never runs back")
     """
     if policy not in get_args(Promotion):
         raise ValueError(f"unknown promotion policy {policy!r}; known: {', '.join(get_args(Promotion))}")

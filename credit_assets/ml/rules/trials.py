@@ -53,11 +53,36 @@ class TrialPolicy:
 def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[TrialDecision, tuple[Reason, ...]]:
     """What becomes of a trial, and every reason.
 
-    `evidence` has `days` (since the trial began) and the keys of `compare_scores`: a recorded report decides again the
-    same way. "continue" until `policy.days` and `policy.min_loans` are reached. Then "end" where a limit is broken,
-    among them the performance on matured applications: the 95% interval of the AUC difference lies below zero. With
-    fewer than `policy.min_bads` defaults it does not count. Where all limits are kept, "promote" under promotion by
-    shadow, else "wait" for a person. Raises ValueError where the evidence lacks a key.
+    "continue" until `policy.days` and `policy.min_loans` are reached. Then "end" where a limit is broken, among them
+    the performance on matured applications: the 95% interval of the AUC difference lies below zero. With fewer than
+    `policy.min_bads` defaults it does not count. Where all limits are kept, "promote" under promotion by shadow, else
+    "wait" for a person.
+
+    Parameters
+    ----------
+    policy
+        What a trial must have seen, and the limits that it must keep.
+    evidence
+        `days` since the trial began, and the keys of `evidence.shadow.compare_scores`: a recorded report decides again
+        the same way.
+
+    Returns
+    -------
+    tuple
+        The decision, and the reasons in the order of the rules.
+
+    Raises
+    ------
+    ValueError
+        Where the evidence lacks a key.
+
+    Examples
+    --------
+    >>> policy = TrialPolicy("shadow", 30, 500, min_correlation=0.6, max_psi=2.0, max_pd_ratio=2.0, min_bads=50)
+    >>> seen = {"days": 12, "rows": 900, "correlation": {"spearman": 0.9}, "psi": 0.1, "matured": None}
+    >>> decision, reasons = decide_trial(policy, seen | {"mean_pd": {"champion": 0.05, "shadow": 0.06}})
+    >>> decision, reasons[0].text
+    ('continue', '12 days since the trial began, 30 needed')
     """
     missing = [name for name in ("days", "rows", "correlation", "psi", "mean_pd", "matured") if name not in evidence]
     if missing:

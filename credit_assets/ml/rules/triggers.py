@@ -123,8 +123,36 @@ def decide_drift(
 ) -> tuple[Decision, TriggerState]:
     """Whether data drift starts a retraining: the verdict is "shifted" on k of the last n days.
 
-    `reports` are drift reports by rising day, the last one that of the day to decide about; days may be missing. The
-    decision is accepted when the trigger fires. Raises ValueError naming what a report lacks.
+    Parameters
+    ----------
+    reports
+        Drift reports by rising day, the last one that of the day to decide about; days may be missing.
+    state
+        What the trigger remembers.
+    policy
+        k, n, and the pauses.
+    last_retraining
+        The newest as-of date for which there is a training; None while there is none.
+
+    Returns
+    -------
+    tuple of Decision and TriggerState
+        Accepted when the trigger fires; and what it remembers from now on.
+
+    Raises
+    ------
+    ValueError
+        Naming what a report lacks.
+
+    Examples
+    --------
+    >>> report = {"day": "2024-05-01", "champion": "1", "verdict": "shifted", "shifted": ["income"], "why": ""}
+    >>> policy = TriggerPolicy(days=1, window=1, cooldown_days=30, repeat_days=90)
+    >>> decision, state = decide_drift([report], TriggerState(), policy)
+    >>> decision.accepted, state.fired
+    (True, datetime.date(2024, 5, 1))
+    >>> decide_drift([report | {"day": "2024-05-02"}], state, policy)[0].accepted
+    False
     """
     findings = []
     for report in reports:
@@ -150,8 +178,24 @@ def decide_performance(
     Too low is below the larger of the floor and its registered AUC less the margin: registered at 0.68 with margin 0.05
     and floor 0.55, below 0.63. Judged on the loans that the champion itself scored, by the AUC that was realised or by
     the one estimated before outcomes are known; either is enough, with at least `min_bads` defaults seen or expected,
-    and where the upper end of its 95% interval lies below. `reports` are performance reports, otherwise as in
-    `decide_drift`.
+    and where the upper end of its 95% interval lies below.
+
+    Parameters
+    ----------
+    reports
+        Performance reports, otherwise as in `decide_drift`.
+    state, policy, last_retraining
+        As in `decide_drift`.
+
+    Returns
+    -------
+    tuple of Decision and TriggerState
+        As of `decide_drift`.
+
+    Raises
+    ------
+    ValueError
+        Naming what a report lacks.
     """
     findings = []
     for report in reports:
@@ -169,7 +213,31 @@ def decide_volume(
 ) -> tuple[Decision, TriggerState]:
     """Whether enough loans have matured since the champion was trained: `newly_matured` / `training_rows` >= `share`.
 
-    `report` is the performance report of the day. 5,000 new on 4,000 trained with share 1.0 fires, 3,999 do not.
+    Parameters
+    ----------
+    report
+        The performance report of the day.
+    state, policy, last_retraining
+        As in `decide_drift`.
+
+    Returns
+    -------
+    tuple of Decision and TriggerState
+        As of `decide_drift`.
+
+    Raises
+    ------
+    ValueError
+        Naming what the report lacks.
+
+    Examples
+    --------
+    >>> policy = VolumePolicy(cooldown_days=30, repeat_days=90, share=1.0)
+    >>> report = {"day": "2024-05-01", "champion": "1", "newly_matured": 5_000, "training_rows": 4_000}
+    >>> decide_volume(report, TriggerState(), policy)[0].accepted
+    True
+    >>> decide_volume(report | {"newly_matured": 3_999}, TriggerState(), policy)[0].accepted
+    False
     """
     day, champion = _head(report, "performance")
     new, rows = report.get("newly_matured"), report.get("training_rows")
