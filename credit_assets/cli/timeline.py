@@ -1,6 +1,6 @@
 """What simulated lives came to, for people: the events as lines, the comparison as a table, both as one picture.
 
-Belongs here: showing what `credit_assets.cli.simulate` found. Does not belong here: finding it.
+Belongs here: showing what `credit_assets.cli.life` found. Does not belong here: finding it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from credit_assets.cli.simulate import NEVER, TRIGGERED, Life
+from credit_assets.cli.life import NEVER, TRIGGERED, Life
 from credit_assets.ml.reports.figures import BLUE, GREEN, GREY, ORANGE, png
 
 if TYPE_CHECKING:

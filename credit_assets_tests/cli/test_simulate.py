@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from credit_assets.cli.simulate import MONTHLY, NEVER, TRIGGERED, Life, live, quarters, settings_of, simulate
+from credit_assets.cli.life import MONTHLY, NEVER, TRIGGERED, Life, quarters
+from credit_assets.cli.simulate import live, settings_of, simulate
 from credit_assets.cli.timeline import draw_lives, print_lives
 from credit_assets.failures import PermanentError
 from credit_assets.loans.generator import Shift, generate_book
