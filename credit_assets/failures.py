@@ -24,6 +24,8 @@ _TRANSIENT_CLASSES = {
     "SlowDown",
     "TimeoutError",
 }
+# What DuckDB, SQLite, sockets and MLflow raise under a class that says nothing of it. The one place where control flow
+# reads words, since these have no other mark; errors of this package are sorted by their class before.
 _TRANSIENT_TEXTS = (
     "database is locked",
     "could not set lock on file",

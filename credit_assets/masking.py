@@ -24,7 +24,7 @@ HIDDEN = "***"
 _LONGEST_SCHEME = 60
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# Looked for from the `://` backwards: a long word costs one look, and a scheme is found whatever stands before it.
+# Looked for from the `://` backwards: a long word costs one look, whatever stands before the scheme.
 _SCHEME_BEFORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*$")
 _WEB = {"http", "https", "ws", "wss"}
 # Services of Apprise with an address as any other; elsewhere (slack://TOKEN/...) the host is part of the secret.
@@ -101,13 +101,13 @@ class Secrets:
 
     def __init__(self, values: Iterable[str | SecretStr] = (), services: Iterable[str] = ()) -> None:
         """`values`: URLs with secrets in them, or secrets; `services`: Apprise URLs, of which nearly all is secret."""
-        found: set[str] = set()
+        known: set[str] = set()
         for value in values:
             raw = value if isinstance(value, str) else value.get_secret_value()
-            found |= set(_secrets_of_url(raw)) if _SCHEME.match(raw) else {raw}
+            known |= set(_secrets_of_url(raw)) if _SCHEME.match(raw) else {raw}
         for url in services:
-            found |= set(_secrets_of_service(url))
-        written = {form for secret in found for form in _forms(secret) if form and form != HIDDEN}
+            known |= set(_secrets_of_service(url))
+        written = {form for secret in known for form in _forms(secret) if form and form != HIDDEN}
         self._known = tuple(sorted(written, key=lambda form: (-len(form), form)))
 
     def __bool__(self) -> bool:

@@ -52,8 +52,8 @@ def deployment_sensor() -> dg.SensorDefinition:
                 raise
             # Requests and moves stay in their logs; the next tick finds them.
             return dg.SkipReason(str(Unreachable("the store or MLflow", str(error))))
-        said = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
-        said += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
-        return dg.SkipReason("; ".join(said) or "no request and no move")
+        lines = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
+        lines += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
+        return dg.SkipReason("; ".join(lines) or "no request and no move")
 
     return deployment_requests

@@ -29,7 +29,7 @@ _RECIPIENTS = re.compile(r"(mailtos?://.*[?&]to=)([^&]*)(.*)", re.IGNORECASE)
 class Notifier:
     """Sends to every URL of `urls` (Apprise URLs). Holds no connection; nothing is imported before the first use.
 
-    All services are asked at the same time, each up to `attempts` times; no recipient who took the message gets it
+    All services get it at the same time, each up to `attempts` times; no recipient who took the message gets it
     again for the sake of one who did not. A service that does not answer holds a sensor up for about
     `attempts` x `connect_seconds` and a pause, and a sensor has a minute: hence two short attempts by default.
     """
@@ -49,7 +49,7 @@ class Notifier:
         return f"Notifier({', '.join(self.describe())})"
 
     def each(self) -> tuple[Notifier, ...]:
-        """One notifier for each service and each recipient of mail, for senders that remember who has been told."""
+        """One notifier for each service and each recipient of mail, for senders that remember who has got what."""
         urls: list[str] = []
         for url in self._urls:
             to = _RECIPIENTS.match(url)
@@ -115,21 +115,21 @@ class Notifier:
         return services
 
     def _deliver(self, url: str, service: Any, title: str, body: str, kind: str) -> str:
-        """Nothing when the service took the message, else what it said, without the secrets of its URL."""
+        """Nothing when the service took the message, else what it answered, without the secrets of its URL."""
         import apprise
 
         # A logger of its own: Apprise works in other threads, and several services write at the same time.
-        said = _Lines()
+        lines = _Lines()
         service.logger = logging.Logger("alert")
-        service.logger.addHandler(said)
+        service.logger.addHandler(lines)
         one = apprise.Apprise()
         one.add(service)
         try:
             if one.notify(title=title, body=body, notify_type=kind, body_format="text"):
                 return ""
         except Exception as error:
-            said.lines.append(f"{type(error).__name__}: {error}")
-        answer = " ".join(said.lines[-1].split()) if said.lines else "it gave no reason"
+            lines.texts.append(f"{type(error).__name__}: {error}")
+        answer = " ".join(lines.texts[-1].split()) if lines.texts else "it gave no reason"
         return Secrets(services=[url]).hide(answer).rstrip(".")
 
 
@@ -138,15 +138,15 @@ class _Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.lines: list[str] = []
+        self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        self.texts.append(record.getMessage())
 
 
 def _scheme(url: str) -> str:
-    found = _SCHEME.match(url)
-    return found.group(1).lower() if found else ""
+    match = _SCHEME.match(url)
+    return match[1].lower() if match else ""
 
 
 def _silence_apprise() -> None:
