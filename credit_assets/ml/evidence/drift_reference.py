@@ -164,8 +164,8 @@ class DriftReference:
     def from_record(cls, record: Mapping[str, Any]) -> DriftReference:
         """Restore what `to_record` gave. Raises ValueError saying what is missing, unknown or contradicts itself."""
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
-            found = record.get("format") if isinstance(record, Mapping) else None
-            raise ValueError(f"a drift reference of format {found!r}; this version of credit_assets reads {FORMAT}")
+            form = record.get("format") if isinstance(record, Mapping) else None
+            raise ValueError(f"a drift reference of format {form!r}; this version of credit_assets reads {FORMAT}")
         require_keys("drift reference", record, {"format", "features", "score"})
         features: list[FeatureReference] = []
         for item in record["features"]:

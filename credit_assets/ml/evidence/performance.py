@@ -250,13 +250,13 @@ def reconcile(estimated: Mapping[str, Any], realised: Mapping[str, Any]) -> dict
     >>> found["realised"]["auc"], found["within"]["auc"]
     (0.75, True)
     """
-    found = realised["evaluation"]
-    if found is None or estimated["auc"] is None or estimated["ks"] is None:
+    evaluation = realised["evaluation"]
+    if evaluation is None or estimated["auc"] is None or estimated["ks"] is None:
         return None
     names = {"auc": "auc", "gini": "gini", "ks": "ks", "brier": "brier", "expected_rate": "rate"}
     before = {"rows": estimated["rows"], **{short: estimated[name] for name, short in names.items()}}
-    after = {"rows": realised["rows"], **{short: found[short] for short in names.values() if short != "rate"}}
-    after["rate"] = found["observed_rate"]
+    after = {"rows": realised["rows"], **{short: evaluation[short] for short in names.values() if short != "rate"}}
+    after["rate"] = evaluation["observed_rate"]
     return {
         "estimated": before,
         "realised": after,
@@ -284,9 +284,9 @@ def _ks(bads_to: NDArray[np.float64], last: NDArray[np.int64]) -> dict[str, floa
     if not both.any():
         return {}
     bads, goods, all_bads = bads[both].cumsum(axis=1), (size - bads[both]).cumsum(axis=1), all_bads[both]
-    found = np.abs(goods / (rows - all_bads) - bads / all_bads).max(axis=1)
-    low, high = np.quantile(found, [TAIL, 1 - TAIL])
-    return {"ks": float(found.mean()), "ks_low": float(low), "ks_high": float(high)}
+    distances = np.abs(goods / (rows - all_bads) - bads / all_bads).max(axis=1)
+    low, high = np.quantile(distances, [TAIL, 1 - TAIL])
+    return {"ks": float(distances.mean()), "ks_low": float(low), "ks_high": float(high)}
 
 
 def _within(name: str, value: float, error: float) -> dict[str, float]:

@@ -140,10 +140,10 @@ def _matured(frame: DataFrame) -> dict[str, Any]:
     target, ours, theirs = frame["default"], frame["shadow_pd"], frame["champion_pd"]
     record: dict[str, Any] = {"rows": len(frame), "bads": int(target.sum()), "why": None}
     try:
-        found = (evaluate(target, theirs), evaluate(target, ours), compare(target, ours, theirs))
+        measured = (evaluate(target, theirs), evaluate(target, ours), compare(target, ours, theirs))
     except ValueError as error:
         return record | {CHAMPION: None, SHADOW: None, "difference": None, "why": str(error)}
-    champion, shadow, difference = (one.to_record() for one in found)
+    champion, shadow, difference = (one.to_record() for one in measured)
     return record | {CHAMPION: champion, SHADOW: shadow, "difference": difference}
 
 
@@ -234,8 +234,8 @@ def _arm(frame: DataFrame) -> dict[str, Any]:
     bads = int(matured["default"].sum())
     auc = None
     if 0 < bads < len(matured):
-        found = evaluate(matured["default"], matured["pd"])
-        auc = {"value": found.auc, "low": found.auc_ci_low, "high": found.auc_ci_high}
+        measured = evaluate(matured["default"], matured["pd"])
+        auc = {"value": measured.auc, "low": measured.auc_ci_low, "high": measured.auc_ci_high}
     return {
         "applications": len(frame),
         "mean_pd": frame["pd"].mean() if len(frame) else None,

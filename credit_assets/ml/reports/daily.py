@@ -84,13 +84,13 @@ def known_defaults(
     """
     from credit_assets.ml.data.cohorts import CohortWindow, targets
 
-    found = np.full(len(scores), np.nan)
+    defaults = np.full(len(scores), np.nan)
     days, mature = days_of(scores, portfolio.date_column), as_of - timedelta(window_days)
     closed = days <= np.datetime64(mature)
     if closed.any():
         window = CohortWindow(as_of, window_days, (mature - days.min().item()).days + 1)
-        found[closed] = targets(scores[closed], outcomes, window, portfolio)
-    return found
+        defaults[closed] = targets(scores[closed], outcomes, window, portfolio)
+    return defaults
 
 
 def number(value: float | None, form: str) -> str:

@@ -73,9 +73,9 @@ def drift_reports(
         if champion and features and scores and day in firsts:
             first = firsts[day]
             points = points_of(scores.between(first, day), champion.version)
-            found = measure_drift(references[champion.version], features.between(first, day), points, policy)
+            findings = measure_drift(references[champion.version], features.between(first, day), points, policy)
             record |= {"from": first.isoformat(), "to": day.isoformat(), "days": (day - first).days + 1}
-            record |= found.to_record()
+            record |= findings.to_record()
         else:
             why = (
                 f"champion version {champion.version} was registered before models kept a drift reference; the next "

@@ -50,8 +50,8 @@ def candidate_figures(candidate: Candidate) -> dict[str, Figure]:
 
 def roc(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     """ROC curve with its AUC and 95% interval. Raises ValueError as `evaluation.evaluate`."""
-    found = evaluate(y, pd)
-    figure, (axes,) = _figure("ROC curve", _subtitle(label, found), width=5.6, height=5.6)
+    evaluation = evaluate(y, pd)
+    figure, (axes,) = _figure("ROC curve", _subtitle(label, evaluation), width=5.6, height=5.6)
     false_alarms, hits = roc_curve(y, pd)
     grid = np.linspace(0.0, 1.0, _POINTS)
     curve = np.r_[0.0, np.interp(grid, false_alarms, hits)]
@@ -61,7 +61,7 @@ def roc(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
         curve,
         color=BLUE,
         linewidth=2.2,
-        label=f"model, AUC {found.auc:.3f} ({found.auc_ci_low:.3f} .. {found.auc_ci_high:.3f})",
+        label=f"model, AUC {evaluation.auc:.3f} ({evaluation.auc_ci_low:.3f} .. {evaluation.auc_ci_high:.3f})",
     )
     axes.fill_between(np.r_[0.0, grid], curve, np.r_[0.0, grid], color=BLUE, alpha=0.08, linewidth=0)
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="share of goods flagged", ylabel="share of bads flagged")
@@ -73,11 +73,11 @@ def roc(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
 
 def calibration(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
     """Bad rate against mean PD by decile, with 95% intervals of the rate (Wilson 1927). Raises as `evaluate`."""
-    found = evaluate(y, pd)
-    figure, (axes,) = _figure("Calibration by decile of PD", _subtitle(label, found), width=5.6, height=5.6)
-    expected = np.array([decile.mean_pd for decile in found.lift])
-    observed = np.array([decile.bad_rate for decile in found.lift])
-    rates = [rate for decile in found.lift if (rate := proportion(decile.bads, decile.rows))]
+    evaluation = evaluate(y, pd)
+    figure, (axes,) = _figure("Calibration by decile of PD", _subtitle(label, evaluation), width=5.6, height=5.6)
+    expected = np.array([decile.mean_pd for decile in evaluation.lift])
+    observed = np.array([decile.bad_rate for decile in evaluation.lift])
+    rates = [rate for decile in evaluation.lift if (rate := proportion(decile.bads, decile.rows))]
     low, high = np.array([(rate.low, rate.high) for rate in rates]).T
     top = float(max(expected.max(), high.max())) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linestyle="--", linewidth=1.2, label="PD equals bad rate")
@@ -91,7 +91,7 @@ def calibration(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
         linewidth=1.6,
         elinewidth=1.2,
         capsize=3,
-        label=f"deciles, calibration error {found.ece:.4f}",
+        label=f"deciles, calibration error {evaluation.ece:.4f}",
     )
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean PD of the decile", ylabel="bad rate of the decile")
     axes.set_aspect("equal")
@@ -136,20 +136,20 @@ def score_distribution(y: ArrayLike, score: ArrayLike, label: str = "") -> Figur
 
 
 def gain(y: ArrayLike, pd: ArrayLike, label: str = "") -> Figure:
-    """Share of bads found by share of loans rejected, riskiest first, and lift by decile. Raises as `evaluate`."""
-    found = evaluate(y, pd)
-    figure, (left, right) = _figure("Gain and lift", _subtitle(label, found), width=9.6, height=4.8, panels=2)
+    """Share of bads evaluation by share of loans rejected, riskiest first, and lift by decile. Raises as `evaluate`."""
+    evaluation = evaluate(y, pd)
+    figure, (left, right) = _figure("Gain and lift", _subtitle(label, evaluation), width=9.6, height=4.8, panels=2)
     loans, bads = gain_curve(np.asarray(y, dtype=np.float64), np.asarray(pd, dtype=np.float64))
     grid = np.linspace(0.0, 1.0, _POINTS)
-    perfect = found.observed_rate
+    perfect = evaluation.observed_rate
     left.plot([0, perfect, 1], [0, 1, 1], color=GREEN, linestyle=":", linewidth=1.6, label="perfect")
     left.plot(grid, np.interp(grid, loans, bads), color=BLUE, linewidth=2.2, label="model")
     left.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="chance")
     left.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="share of loans, riskiest first", ylabel="share of bads among them")
     _percent(left, "xy")
     _legend(left, "lower right")
-    positions = [decile.decile for decile in found.lift]
-    bars = right.bar(positions, [decile.lift for decile in found.lift], color=BLUE, width=0.75)
+    positions = [decile.decile for decile in evaluation.lift]
+    bars = right.bar(positions, [decile.lift for decile in evaluation.lift], color=BLUE, width=0.75)
     right.axhline(1.0, color=GREY, linestyle="--", linewidth=1.2)
     paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     right.bar_label(bars, fmt="%.1f", fontsize=_SMALL, color=_INK, padding=3, bbox=paper)
@@ -233,8 +233,9 @@ def _figure(
     return figure, axes
 
 
-def _subtitle(label: str, found: Evaluation) -> str:
-    return f"{label + ': ' if label else ''}{found.rows:,} loans, {found.bads:,} bads ({found.observed_rate:.1%})"
+def _subtitle(label: str, evaluation: Evaluation) -> str:
+    before = f"{label}: " if label else ""
+    return f"{before}{evaluation.rows:,} loans, {evaluation.bads:,} bads ({evaluation.observed_rate:.1%})"
 
 
 def _percent(axes: Axes, which: str) -> None:

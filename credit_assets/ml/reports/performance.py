@@ -110,12 +110,12 @@ def performance_reports(
         rows = scored.between(first, mature)
         # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
         once = rows.drop_duplicates(key)
-        found = by_version(measure, once["model_version"], once["default"], once["pd"])
+        measured = by_version(measure, once["model_version"], once["default"], once["pd"])
         unscored = _count(applications, first, mature) - len(rows)
-        matured = {"unscored": unscored, **_measured(first, mature, begin, found)}
+        matured = {"unscored": unscored, **_of_window(first, mature, begin, measured)}
         first, last = cohorts.newest(day)
         once = scored.between(first, last).drop_duplicates(key)
-        expected = _measured(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))
+        expected = _of_window(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))
         before = records.get(mature.isoformat())
         if before is None and mature >= cohorts.first_day:
             before = tables.record(NAME, mature)
@@ -142,28 +142,28 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day."""
     realised, estimated, reconciled = record["realised"], record["estimated"], record["reconciled"]
     evaluation, ratio = realised["evaluation"], realised["observed_over_expected"]
-    found = {"champion": record["champion"] or "none in force"}
+    lines = {"champion": record["champion"] or "none in force"}
     if ratio:
         auc = f"AUC {evaluation['auc']:.3f}, " if evaluation else ""
-        found["realised"] = (
+        lines["realised"] = (
             f"{auc}{ratio['value']:.2f} times the expected bads ({ratio['low']:.2f} .. {ratio['high']:.2f}), "
             f"{realised['bads']} bads among {realised['rows']} applications of {realised['from']} .. {realised['to']}"
         )
     if realised["why"]:
-        found["realised, but"] = realised["why"]
+        lines["realised, but"] = realised["why"]
     if estimated["auc"] is None:
-        found["estimated, but"] = estimated["why"]
+        lines["estimated, but"] = estimated["why"]
     else:
-        found["estimated"] = (
+        lines["estimated"] = (
             f"AUC {estimated['auc']:.3f} ({estimated['auc_low']:.3f} .. {estimated['auc_high']:.3f}), bad rate "
             f"{estimated['expected_rate']:.2%}, {estimated['rows']} applications of {estimated['from']} .. "
             f"{estimated['to']}"
         )
     if reconciled:
-        found["realised less estimated"] = f"AUC {reconciled['difference']['auc']:+.3f}"
+        lines["realised less estimated"] = f"AUC {reconciled['difference']['auc']:+.3f}"
     if record["newly_matured"] is not None:
-        found["newly_matured"] = record["newly_matured"]
-    return found
+        lines["newly_matured"] = record["newly_matured"]
+    return lines
 
 
 def measures_table(record: Mapping[str, Any]) -> str:
@@ -200,12 +200,12 @@ def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str
     known = [record_of(one) for one in reversed(days)]
     realised, estimated, ratios = [], [], []
     for record in (one for one in known if one is not None):
-        found, expected = record["realised"], record["estimated"]
-        if found["evaluation"]:
-            values = (found["evaluation"][name] for name in ("auc", "auc_ci_low", "auc_ci_high"))
-            realised.append(Point(date.fromisoformat(found["to"]), *values))
-        if found["observed_over_expected"]:
-            ratios.append(Point(date.fromisoformat(found["to"]), **found["observed_over_expected"]))
+        matured, expected = record["realised"], record["estimated"]
+        if matured["evaluation"]:
+            values = (matured["evaluation"][name] for name in ("auc", "auc_ci_low", "auc_ci_high"))
+            realised.append(Point(date.fromisoformat(matured["to"]), *values))
+        if matured["observed_over_expected"]:
+            ratios.append(Point(date.fromisoformat(matured["to"]), **matured["observed_over_expected"]))
         if expected["auc"] is not None:
             values = (expected[name] for name in ("auc", "auc_low", "auc_high"))
             estimated.append(Point(date.fromisoformat(expected["to"]), *values))
@@ -252,7 +252,7 @@ def _count(applications: Counts, first: date, last: date) -> int:
     return sum(count or 0 for count in counts)
 
 
-def _measured(first: date, last: date, begin: date | None, measured: Mapping[str, Any]) -> dict[str, Any]:
+def _of_window(first: date, last: date, begin: date | None, measured: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured on the applications of first .. last, with the reason where none of them has a score."""
     if last < first:
         return {"from": None, "to": None, **measured, "why": f"no application is old enough; the first is of {first}"}

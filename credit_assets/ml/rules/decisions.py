@@ -288,14 +288,18 @@ def _floors(candidate: Mapping[str, Any], policy: RegistrationPolicy) -> list[Re
 
 
 def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> list[Reason]:
-    found = champion.get("difference")
-    if found is None:
+    compared = champion.get("difference")
+    if compared is None:
         raise ValueError("the evidence has a champion but no `difference` from it")
-    values = {name: _measure(found, name, "difference") for name in ("difference", "ci_low", "ci_high")}
+    values = {name: _measure(compared, name, "difference") for name in ("difference", "ci_low", "ci_high")}
     difference, low, high = values["difference"], values["ci_low"], values["ci_high"]
     margin = policy.non_inferiority_margin
     enough = difference >= policy.min_improvement - _ROUNDING
-    counts = f" on the same {found['rows']:,} rows ({found['bads']:,} bads)" if {"rows", "bads"} <= set(found) else ""
+    counts = (
+        f" on the same {compared['rows']:,} rows ({compared['bads']:,} bads)"
+        if {"rows", "bads"} <= set(compared)
+        else ""
+    )
     both = ""
     if champion.get("evaluation") and champion.get("candidate_evaluation"):
         both = f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
@@ -325,7 +329,7 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
     ]
     clear = low > 0
     interval = f"95% interval {low:+.4f} .. {high:+.4f}"
-    smallest = found.get("smallest_detectable_difference")
+    smallest = compared.get("smallest_detectable_difference")
     shown = f"; these rows could show a difference of {smallest:.4f}" if smallest is not None else ""
     if clear:
         text = f"{interval} lies above zero"

@@ -152,14 +152,14 @@ def _performance(matured: Mapping[str, Any] | None, min_bads: int) -> Reason:
     if matured is None or matured["difference"] is None or bads < min_bads:
         text = f"{bads} matured defaults, {min_bads} needed to judge by outcomes: judged by scores alone"
         return Reason("performance", True, bads, min_bads, text)
-    found = matured["difference"]
-    kept = found["ci_high"] >= 0
+    difference = matured["difference"]
+    kept = difference["ci_high"] >= 0
     return Reason(
         "performance",
         kept,
-        found["ci_high"],
+        difference["ci_high"],
         0,
-        f"AUC {found['difference']:+.4f} over the champion on {matured['rows']:,} matured rows ({bads:,} bads), "
-        f"95% interval {found['ci_low']:+.4f} .. {found['ci_high']:+.4f} "
+        f"AUC {difference['difference']:+.4f} over the champion on {matured['rows']:,} matured rows ({bads:,} bads), "
+        f"95% interval {difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f} "
         f"{'does not lie' if kept else 'lies'} below zero",
     )

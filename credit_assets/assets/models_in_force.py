@@ -1,0 +1,113 @@
+"""The models that score a day: the champion in force on it, and the model on trial beside it.
+
+Belongs here: finding and loading them, and what becomes of a day where one of them cannot score. Does not belong here:
+who decides about an application (`credit_assets.ml.evidence.scores`), and reading and writing (`scoring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from credit_assets.assets.conventions import Table
+from credit_assets.failures import is_transient
+from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.rules.periods import period_on
+from credit_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from credit_assets.ml.evidence.scores import Scored
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+
+class ModelsInForce:
+    """The models in force on the days of a step, each loaded once."""
+
+    def __init__(
+        self, context: dg.AssetExecutionContext, settings: Settings, registry: Registry, days: Sequence[date]
+    ) -> None:
+        self._context, self._settings, self._registry = context, settings, registry
+        versions, trials = registry.versions(), registry.history(SHADOW)
+        self._champions = {day: registry.champion_at(day, versions) for day in days}
+        periods = {day: period_on(day, trials) for day in days}
+        self._trials = {day: period.version if period else None for day, period in periods.items()}
+        self._scorers: dict[str, CreditScorer] = {}
+        self._silent: set[date] = set()
+
+    def champion(self, day: date) -> Version | None:
+        return self._champions[day]
+
+    def on_trial(self, day: date) -> str | None:
+        """The model on trial beside the champion; None where there is none, or it is the champion itself."""
+        champion, trial = self._champions[day], self._trials[day]
+        return None if champion is None or trial == champion.version else trial
+
+    def runs(self, tables: Mapping[date, Table]) -> Iterator[list[tuple[date, Table]]]:
+        """Days that follow one another and are scored by the same models."""
+
+        def models(item: tuple[date, Table]) -> tuple[str | None, str | None]:
+            champion = self._champions[item[0]]
+            return champion.version if champion else None, self.on_trial(item[0])
+
+        for _, together in groupby(tables.items(), key=models):
+            yield list(together)
+
+    def score(self, schema: pa.Schema, tables: Sequence[tuple[date, Table]]) -> pa.Table | None:
+        """Scores of days that have the same models, in the order of their rows; None without a champion."""
+        import pyarrow as pa
+
+        from credit_assets.ml.evidence.scores import decided
+
+        first = tables[0][0]
+        champion, trial = self._champions[first], self.on_trial(first)
+        if champion is None:
+            return None
+        features = pa.concat_tables([table for _, table in tables], schema=schema).combine_chunks()
+        shadow = None if trial is None else self._score_beside(features, trial, [day for day, _ in tables])
+        return decided(
+            features.select([0, 1]),
+            self._score(features, champion),
+            shadow,
+            share=self._settings.challenger_share,
+            key=self._settings.assignment_key.get_secret_value(),
+        )
+
+    def _score(self, features: pa.Table, version: Version) -> Scored:
+        from credit_assets.ml.evidence.scores import Scored
+        from credit_assets.ml.learners.scorer import CreditScorer
+
+        if version.version not in self._scorers:
+            self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
+        scores = self._scorers[version.version].score(features, threads=self._settings.training_threads)
+        return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy())
+
+    def _score_beside(self, features: pa.Table, version: str, days: Sequence[date]) -> Scored | None:
+        # Whatever is wrong with a model on trial, the champion's decisions do not wait for it.
+        try:
+            return self._score(features, self._registry.version(version))
+        except Exception as error:
+            if is_transient(error):
+                raise
+            shown = days[0].isoformat() if len(days) == 1 else f"{days[0]} .. {days[-1]}"
+            self._context.log.warning(f"version {version}, on trial, did not score {shown}: {error}")
+            self._silent.update(days)
+            return None
+
+    def describe(self, day: date) -> dict[str, Any]:
+        """What a person reads of the day's models."""
+        champion, trial = self._champions[day], self.on_trial(day)
+        if champion is None:
+            return {"champion": "none in force: no application was scored"}
+        if trial is None:
+            return {"champion": champion.version}
+        return {
+            "champion": champion.version,
+            "shadow": f"{trial}, which could not score" if day in self._silent else trial,
+        }
