@@ -17,6 +17,7 @@ from credit_assets.ml.learners.devices import Gpus
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
+from credit_assets_tests.support.dask import local_cluster
 
 DAY = "2024-06-30"
 SMALL: dict[str, Any] = {
@@ -125,8 +126,7 @@ def test_lightgbm_keeps_to_the_cpu_when_a_gpu_is_asked_for(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_on_a_cluster_two_variants_train_there_and_catboost_says_that_it_does_not(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with local_cluster(processes=False) as cluster:
         settings = house(tmp_path, dask_scheduler=cluster.scheduler_address)
         found = {variant: metadata_of(materialized(settings, variant), variant) for variant in VARIANTS}
     assert {variant: metadata["engine"] for variant, metadata in found.items()} == {
