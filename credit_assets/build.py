@@ -36,7 +36,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
     if unknown:
         raise ValueError(f"no resource {', '.join(unknown)}; known: {', '.join(resources)}")
     partitions = daily_partitions(settings)
-    asset_jobs = jobs(settings, partitions)
+    asset_jobs = jobs(settings)
     with warnings.catch_warnings():
         # Partitioned checks and backfill policies are marked so. The lock file pins the Dagster that they are tested
         # with, and every process that loads the code location would repeat the warning.

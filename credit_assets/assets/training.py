@@ -152,7 +152,7 @@ def train_or_reuse(
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
         return dict(finished.load_record("candidate.json"))
-    step = Step(context.run_id, context.job_name, context.log, context.instance)
+    step = Step(context.run.run_id, context.job_name, context.log, context.instance)
     tags = {"as_of": as_of, "code_version": identity["code"], "data_hash": identity["data"]}
     with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))

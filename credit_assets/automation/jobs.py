@@ -19,7 +19,7 @@ from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
 _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
 
-def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:
+def jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     descriptions = {
         DAILY: "The whole graph for one day: ingest, validate, train, decide, deploy, score, report.",
         INGEST: "Applications, outcomes and features of a day, or of a range of days in one run.",
@@ -35,7 +35,6 @@ def jobs(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.Unr
             job,
             selection=dg.AssetSelection.assets(*stages.names(*made[job], variants=settings.variants)),
             description=description,
-            partitions_def=partitions,
             run_tags=_RUN_TAGS,
         )
         for job, description in descriptions.items()
