@@ -36,7 +36,14 @@ def local_cluster(**options: Any) -> Any:
     the libraries loaded, and train the same models."""
     distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
     return distributed.LocalCluster(
-        **{"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": "ERROR", **options}
+        n_workers=options.pop("n_workers", 2),
+        threads_per_worker=1,
+        # Threads too are reached by an address that settings take.
+        protocol="tcp://",
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        silence_logs="ERROR",
+        **options,
     )
 
 

@@ -1,7 +1,7 @@
 """Which device a learner trains on, what happens when a GPU is not there or fails, and how much of its memory is used.
 
 Belongs here: looking for a GPU, the decision, the policy when it cannot be had, and the sampling of device memory. Does
-not belong here: what a learner does with a device (`variants`) and where the decision is recorded (the asset).
+not belong here: what a learner does with a device (its own module) and where the decision is recorded (the asset).
 
 Nothing of this is part of a model's identity: a GPU adds in another order than a CPU, and the metrics have to agree
 within TOLERANCE. The device that was used is recorded beside the model.
@@ -79,23 +79,23 @@ def visible_gpus(
     a process that has one cannot fork.
     """
     looked = []
-    found: list[tuple[str, str]] | None = None
+    gpus: list[tuple[str, str]] | None = None
     try:
-        found = _of_nvml(nvml if nvml is not None else _pynvml())
+        gpus = _of_nvml(nvml if nvml is not None else _pynvml())
         looked.append("NVML")
     except ImportError:
         looked.append("NVML (nvidia-ml-py is not installed)")
     except Exception as error:  # NVMLError: no driver, no library, or a version that does not fit
         looked.append(f"NVML ({error})")
-    if not found:
+    if not gpus:
         text = (listing or _nvidia_smi)()
         looked.append("nvidia-smi" if text is not None else "nvidia-smi (not there or failing)")
-        found = re.findall(r"^GPU \d+: (.+?) \(UUID: (\S+?)\)", text or "", re.M) or found
-    if not found:
+        gpus = re.findall(r"^GPU \d+: (.+?) \(UUID: (\S+?)\)", text or "", re.M) or gpus
+    if not gpus:
         looked.append(f"{nodes}/nvidia0")
-        found = [(node.name, "") for node in sorted(nodes.glob("nvidia[0-9]*"))]
+        gpus = [(node.name, "") for node in sorted(nodes.glob("nvidia[0-9]*"))]
     hidden = environ.get("CUDA_VISIBLE_DEVICES")
-    names = [found[place][0] for place in _visible([uuid for _, uuid in found], hidden)]
+    names = [gpus[place][0] for place in _visible([uuid for _, uuid in gpus], hidden)]
     if hidden is not None:
         looked.append(f"CUDA_VISIBLE_DEVICES={hidden!r}")
     return Gpus(tuple(names), ", ".join(looked))

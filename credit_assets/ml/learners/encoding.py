@@ -59,25 +59,20 @@ class Encoded:
             yield result
 
 
-def levels(values: Values) -> tuple[str, ...]:
-    """The levels of a category: its values as text, without missing ones, sorted."""
-    return levels_of(({"": values},), [""])[""]
-
-
 def levels_of(
     batches: Iterator[Mapping[str, Values]] | Sequence[Mapping[str, Values]], names: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The levels of each of these columns over all batches."""
+    """The levels of each of these columns over all batches: values as text, without missing ones, sorted."""
     import numpy as np
 
-    found: dict[str, set[str]] = {name: set() for name in names}
+    levels: dict[str, set[str]] = {name: set() for name in names}
     for batch in batches:
         for name in names:
             places, different = texts(batch[name])
             # A dictionary may know values that no row has.
             seen = np.bincount(places, minlength=len(different)) if len(places) else np.zeros(len(different), int)
-            found[name].update(text for text, rows in zip(different, seen, strict=True) if rows and text is not None)
-    return {name: tuple(sorted(one)) for name, one in found.items()}
+            levels[name].update(text for text, rows in zip(different, seen, strict=True) if rows and text is not None)
+    return {name: tuple(sorted(one)) for name, one in levels.items()}
 
 
 def encode(data: Data, features: Sequence[str], categorical: Mapping[str, Sequence[str]]) -> Encoded:

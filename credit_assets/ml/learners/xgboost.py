@@ -117,7 +117,7 @@ class XGBoostVariant(Variant):
 
 
 def booster_params(params: Mapping[str, Any], directions: Sequence[int], config: FitConfig) -> dict[str, Any]:
-    """What the library is told besides the rows, wherever it trains: in this process or on a cluster."""
+    """What the library is given besides the rows, wherever it trains: in this process or on a cluster."""
     return {
         **params,
         "objective": "binary:logistic",

@@ -14,7 +14,7 @@ import pytest
 from credit_assets.ml.evidence.evaluation import auc
 from credit_assets.ml.learners import VARIANTS, Fitted, Parameter
 from credit_assets.ml.learners.devices import visible_gpus
-from credit_assets.ml.learners.encoding import encode, levels, matrix
+from credit_assets.ml.learners.encoding import encode, levels_of, matrix
 from credit_assets.ml.learners.learner import FitConfig
 from credit_assets_tests.support.modelling import FEATURES, LEVELS, QUICK, fit, sample, training_set
 
@@ -451,8 +451,9 @@ def test_the_device_is_no_parameter(name: str, key: str) -> None:
 
 
 def test_levels_are_sorted_texts_without_missing_ones() -> None:
-    assert levels(pd.Series(["b", None, "a", "b", np.nan], dtype=object)) == ("a", "b")
-    assert levels(pd.Series([3.0, np.nan, 1.0])) == ("1", "3")
+    batches = [{"c": pd.Series(["b", None], dtype=object), "n": pd.Series([3.0, np.nan])}]
+    batches += [{"c": pd.Series(["a", "b", np.nan], dtype=object), "n": pd.Series([1.0])}]
+    assert levels_of(batches, ["c", "n"]) == {"c": ("a", "b"), "n": ("1", "3")}
 
 
 def test_encoding_fixes_order_types_and_levels() -> None:
