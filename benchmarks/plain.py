@@ -136,6 +136,7 @@ def _registry(settings: Settings) -> Any:
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
     from credit_assets.assets.policies import registration_policy
+    from credit_assets.ledger.aliases import Aliases, Change, MoveKind
     from credit_assets.ml.data.fingerprints import frame_hash
     from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
 
@@ -207,11 +208,11 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     promotion = decide_promotion(settings.promotion, accepted=decision.accepted, as_of=day, standing=standing)
     if registered["version"] is not None:
         version, by = registered["version"], "plain script"
-        reasons = {"challenger": "passed its gates", "champion": f"promote: {promotion.summary()}"}
-        for alias in ("challenger", *(["champion"] if promotion.accepted else [])):
-            registry.move_alias(
-                alias, version, effective_from=takes_over, reason=reasons[alias], by=by, forward_only=True
-            )
+        changes = {"challenger": Change(takes_over, MoveKind.PASSED, by, "passed its gates")}
+        if promotion.accepted:
+            changes["champion"] = Change(takes_over, MoveKind.PROMOTE, by, f"promote: {promotion.summary()}")
+        for alias, change in changes.items():
+            Aliases(registry).move(alias, version, change, forward_only=True)
     before, after = registry.champion_at(day), registry.champion_at(takes_over)
     deployed = {
         "as_of": day.isoformat(),

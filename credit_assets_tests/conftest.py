@@ -55,7 +55,8 @@ def real_loans_dir() -> Path:
 @pytest.fixture(scope="session")
 def ingested_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 50 loans a day from January to June 2024, ingested; no model."""
-    from credit_assets_tests.support.houses import ingest, prepared_home
+    from credit_assets_tests.support.houses import ingest
+    from credit_assets_tests.support.prepared import prepared_home
 
     return prepared_home(tmp_path_factory, "ingested", ingest)
 
@@ -63,7 +64,8 @@ def ingested_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path) -> Path:
     """The ingested home with a first champion, the best of three candidates as of 31 March."""
-    from credit_assets_tests.support.houses import copied_home, prepared_home, train
+    from credit_assets_tests.support.houses import copied_home, train
+    from credit_assets_tests.support.prepared import prepared_home
 
     return prepared_home(tmp_path_factory, "trained", lambda home: train(copied_home(ingested_home, home)))
 
@@ -71,6 +73,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, ingested_home: Path) 
 @pytest.fixture(scope="session")
 def trial_home(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Path:
     """The trained home with another candidate on trial from 3 April, scored to 25 May."""
-    from credit_assets_tests.support.houses import begin_trial, copied_home, prepared_home
+    from credit_assets_tests.support.houses import begin_trial, copied_home
+    from credit_assets_tests.support.prepared import prepared_home
 
     return prepared_home(tmp_path_factory, "trial", lambda home: begin_trial(copied_home(trained_home, home)))

@@ -13,6 +13,7 @@ import dagster as dg
 from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import registration_policy
 from credit_assets.checks import table_of_text
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.retraining import REFRESH, triggers_of
@@ -105,7 +106,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         if version is not None:
             deployment.after_training(registry.version(version), takes_over, decision, made=made)
         before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
-        trial = registry.period_of(SHADOW, takes_over)
+        trial = Aliases(registry).period_of(SHADOW, takes_over)
         record: dict[str, Any] = {
             "as_of": as_of.isoformat(),
             "champion_before": before.version if before else None,

@@ -15,6 +15,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import Table
 from credit_assets.failures import is_transient
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.rules.periods import period_on
@@ -34,7 +35,7 @@ class ModelsInForce:
         self, context: dg.AssetExecutionContext, settings: Settings, registry: Registry, days: Sequence[date]
     ) -> None:
         self._context, self._settings, self._registry = context, settings, registry
-        versions, trials = registry.versions(), registry.history(SHADOW)
+        versions, trials = registry.versions(), Aliases(registry).history(SHADOW)
         self._champions = {day: registry.champion_at(day, versions) for day in days}
         periods = {day: period_on(day, trials) for day in days}
         self._trials = {day: period.version if period else None for day, period in periods.items()}

@@ -12,6 +12,7 @@ from credit_assets.assets.conventions import daily_asset, days_of, dependencies,
 from credit_assets.assets.policies import trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, SHADOW
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.requests import Requests
@@ -57,7 +58,7 @@ def shadow_records(
     """The report of each of `days`, by ISO day. Raises PermanentError naming partitions that are not there."""
     from credit_assets.ml.reports.shadow import TrialView, shadow_reports
 
-    histories = champion_history(registry.versions()), registry.history(SHADOW)
+    histories = champion_history(registry.versions()), Aliases(registry).history(SHADOW)
     view = TrialView(
         first_day=settings.start_date,
         window_days=settings.window_days,

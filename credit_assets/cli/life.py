@@ -101,8 +101,8 @@ class Simulation:
             day = last + timedelta(1)
             if self.progress is not None:
                 self.progress.put((self.way, (last - start).days + 1))
-        registry = self.replay.registry
-        life.periods = {alias: [(p.version, p.first, p.last) for p in registry.history(alias)] for alias in ALIASES}
+        aliases = self.replay.aliases
+        life.periods = {alias: [(p.version, p.first, p.last) for p in aliases.history(alias)] for alias in ALIASES}
         life.quarters = self.quarters(life)
         return life
 
@@ -180,7 +180,7 @@ class Simulation:
 
         Triggers and a trial look at every day, the calendar at the end of a month.
         """
-        if self.way == TRIGGERED or self.replay.registry.period_of(SHADOW, day):
+        if self.way == TRIGGERED or self.replay.aliases.period_of(SHADOW, day):
             return day
         return date.max if self.way == NEVER else (day.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 
@@ -197,9 +197,10 @@ class Simulation:
 
     def _note_moves(self, life: Life, day: date) -> None:
         for alias in ALIASES:
-            for move in self.replay.registry.moves(alias, self.moves.get(alias, 0)):
+            for move in self.replay.aliases.moves(alias, self.moves.get(alias, 0)):
                 self.moves[alias] = move.number
-                text = f"{alias} -> {move.version or 'nobody'} from {move.effective_from} by {move.by}: {move.reason}"
+                start, by, reason = move.change.effective_from, move.change.by, move.change.reason
+                text = f"{alias} -> {move.version or 'nobody'} from {start} by {by}: {reason}"
                 life.events.append(Event(day, alias, text, {"version": move.version}))
 
     def quarters(self, life: Life) -> list[dict[str, Any]]:

@@ -16,9 +16,10 @@ import dagster as dg
 from rich.console import Console
 
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import CHAMPION, Registry
-from credit_assets.ledger.requests import Kind
+from credit_assets.ledger.requests import DONE, Kind
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -62,7 +63,7 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
         deployment.apply_pending()
         report_moves(instance, registry)
         outcome = deployment.requests.outcome(request)
-    if outcome != "done":
+    if outcome != DONE:
         raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
     return {
         "request": request.number,
@@ -86,7 +87,7 @@ def print_move(record: dict[str, Any], console: Console) -> None:
 def _default_version(kind: Kind, registry: Registry) -> str:
     """The version that a request without one is about."""
     if kind == "rollback":
-        history = registry.history(CHAMPION)
+        history = Aliases(registry).history(CHAMPION)
         if len(history) < 2:
             raise PermanentError("there is no former champion to roll back to")
         return history[-2].version

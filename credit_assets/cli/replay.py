@@ -20,6 +20,7 @@ from credit_assets.cli.days import days_between, ranges, training_days
 from credit_assets.cli.models import why
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.rules.periods import first_day_in_force
@@ -57,6 +58,7 @@ class Replay:
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
+        self.aliases = Aliases(self.registry)
         self.deployment: Deployment = resources["deployment"]
 
     def run(
@@ -174,7 +176,7 @@ class Replay:
         """Score these days in as few runs as a trial allows: what it decides about a day holds from the next."""
         for first, last in ranges(days, self.settings.days_per_run):
             while first <= last:
-                on_trial = self.settings.promotion == "shadow" and self.registry.period_of(SHADOW, first)
+                on_trial = self.settings.promotion == "shadow" and self.aliases.period_of(SHADOW, first)
                 until = first if on_trial else last
                 on_progress(f"score {first} .. {until}", report.scored, of)
                 self.score(first, until, report)

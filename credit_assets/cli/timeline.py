@@ -1,6 +1,6 @@
 """What simulated lives came to, for people: the events as lines, the comparison as a table, both as one picture.
 
-Belongs here: showing what `credit_assets.cli.life` found. Does not belong here: finding it.
+Belongs here: showing lives. Does not belong here: living them (`credit_assets.cli.life`).
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def comparison(lives: Mapping[str, Life]) -> Table:
         first = next(row for row in rows.values() if row)
         cells = [name, f"{first['rows']:,}", f"{first['bads']:,}"]
         for row in rows.values():
-            found, ratio = (row or {}).get("evaluation"), (row or {}).get("observed_over_expected")
+            measured, ratio = (row or {}).get("evaluation"), (row or {}).get("observed_over_expected")
             cells += (
-                [f"{found['auc']:.4f}", f"{found['auc_ci_low']:.3f} .. {found['auc_ci_high']:.3f}"]
-                if found
+                [f"{measured['auc']:.4f}", f"{measured['auc_ci_low']:.3f} .. {measured['auc_ci_high']:.3f}"]
+                if measured
                 else ["-", "-"]
             )
             cells.append(f"{ratio['value']:.2f}" if ratio else "-")
@@ -129,13 +129,13 @@ def _events(axes: Any, life: Life) -> None:
             ha="center", va="center", fontsize=8, color="white",
         )  # fmt: skip
     for verdict, colour in _VERDICTS.items():
-        _strip(axes, height["drift verdict"], [day for day, found, _ in life.drift if found == verdict], colour)
+        _strip(axes, height["drift verdict"], [day for day, of_day, _ in life.drift if of_day == verdict], colour)
     for name in features:
         _strip(axes, height[name], [day for day, _, shifted in life.drift if name in shifted], ORANGE)
     axes.set_yticks(list(height.values()), list(height))
     axes.set_ylim(-0.6, len(rows) - 0.4)
     triggers = ", ".join(f"{letter} {name}" for name, letter in _TRIGGERS.items())
-    axes.set_title(f"{life.way}: a circle is a training, asked for by {triggers}", loc="left", fontsize=9, color=GREY)
+    axes.set_title(f"{life.way}: a circle is a training, requested by {triggers}", loc="left", fontsize=9, color=GREY)
     axes.legend(
         handles=[
             *(Line2D([], [], marker="o", linestyle="", color=c, label=name) for name, c in _OUTCOMES.items()),
@@ -176,9 +176,9 @@ def _measures(auc: Any, ratio: Any, lives: Mapping[str, Life]) -> None:
         if not quarters:
             continue
         middle = [q["from"] + (q["to"] - q["from"]) / 2 + timedelta(shift) for q in quarters]
-        found, ratios = [q["evaluation"] for q in quarters], [q["observed_over_expected"] for q in quarters]
+        measures, ratios = [q["evaluation"] for q in quarters], [q["observed_over_expected"] for q in quarters]
         how = {"fmt": style, "color": colour, "label": way}
-        draw(auc, middle, [(e["auc"], e["auc_ci_low"], e["auc_ci_high"]) for e in found], **how)
+        draw(auc, middle, [(e["auc"], e["auc_ci_low"], e["auc_ci_high"]) for e in measures], **how)
         draw(ratio, middle, [(r["value"], r["low"], r["high"]) for r in ratios], **how)
     auc.set_ylabel("AUC", fontsize=9)
     ratio.set_ylabel("observed /\nexpected rate", fontsize=9)

@@ -1,10 +1,10 @@
-"""Requests: a numbered log of what people and finished trials ask of the deployment, and what came of each.
+"""Requests: a numbered log of what people and finished trials want from the deployment, and what came of each.
 
 Belongs here: writing a request once and reading what is pending. Does not belong here: what a request does
 (`credit_assets.ledger.deployment`) and when it is looked at (`credit_assets.automation.deployment`).
 
-Who asks needs the right to write into the store and none on the model registry. Entries are claims, so a request is
-never lost, changed or taken twice: number by number, each with at most one outcome.
+Whoever requests needs the right to write into the store and none on the model registry. Entries are claims, so a
+request is never lost, changed or taken twice: number by number, each with at most one outcome.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.storage.claims import Claims
 
 Kind = Literal["promote", "approve", "rollback", "reject"]
-ROLLBACK: Kind = "rollback"
-_LOG, _DONE = "requests/log", "requests/done"
+DONE = "done"
+"""The outcome of a request that was met; any other says why it was refused."""
+_LOG, _OUTCOMES = "requests/log", "requests/done"
 _ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
 class Request:
-    """One entry. `promote` is asked by a trial that passed or by hand, `approve` by a person for the model on trial,
-    `rollback` for a former champion, `reject` ends the trial of a version.
+    """One entry. `promote` comes from a trial that passed or by hand, `approve` from a person for the model on trial,
+    `rollback` brings back a former champion, `reject` ends the trial of a version.
     """
 
     number: int
@@ -38,16 +39,6 @@ class Request:
     effective_from: date
     identity: str
     at: str
-
-    @property
-    def recorded_reason(self) -> str:
-        """The reason as the moves that follow from this request record it."""
-        return f"{self.kind}: {self.reason}"
-
-
-def kind_of(recorded_reason: str) -> Kind | None:
-    """The kind of the request behind a move, None where no request asked for it."""
-    return next((kind for kind in get_args(Kind) if recorded_reason.startswith(f"{kind}: ")), None)
 
 
 class Requests:
@@ -88,15 +79,15 @@ class Requests:
 
     def pending(self) -> list[Request]:
         """Requests without an outcome, oldest first."""
-        done = set(self.claims.names(_DONE))
+        done = set(self.claims.names(_OUTCOMES))
         return [self._read(name) for name in self.claims.names(_LOG) if name not in done]
 
     def finish(self, request: Request, outcome: str) -> str:
         """Record what came of a request, one line; the outcome that is there where somebody was faster."""
-        return self.claims.claim(f"{_DONE}/{request.number:06d}", " ".join(outcome.split()))
+        return self.claims.claim(f"{_OUTCOMES}/{request.number:06d}", " ".join(outcome.split()))
 
     def outcome(self, request: Request) -> str | None:
-        return self.claims.get(f"{_DONE}/{request.number:06d}")
+        return self.claims.get(f"{_OUTCOMES}/{request.number:06d}")
 
     def _read(self, name: str) -> Request:
         text = self.claims.get(f"{_LOG}/{name}")

@@ -1,7 +1,7 @@
-"""Which retrainings were asked for, by which triggers, kept in the store so that a run of any origin knows it.
+"""Which retrainings were requested, by which triggers, kept in the store so that a run of any origin knows it.
 
 Belongs here: the claims `retraining/<D>` (who started the retraining as of D) and `retraining-triggers/<D>/<trigger>`
-(everyone who asked for it). Does not belong here: when a trigger asks (`credit_assets.automation`).
+(every trigger that requested it). Does not belong here: when a trigger does (`credit_assets.automation`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ REFRESH = "refresh"
 
 
 def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reason: str) -> tuple[str, str]:
-    """Ask for the retraining as of a day; return the event and the reason of whoever starts it, the first that asked.
+    """Request the retraining as of a day; return event and reason of whoever starts it, the first to request it.
 
     Raises PermanentError where the claim is damaged.
     """
     mine = json.dumps({"trigger": trigger, "event": event, "reason": reason}, sort_keys=True)
-    # First who asked, then who starts: whichever run it becomes, its gate finds everyone who asked before it.
+    # First who requests, then who starts: whichever run it becomes, its gate finds everyone who requested it before.
     claims.claim(f"retraining-triggers/{as_of}/{trigger}", event)
     held = claims.claim(f"retraining/{as_of}", mine)
     try:
@@ -37,5 +37,5 @@ def retrainings(claims: Claims) -> set[date]:
 
 
 def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
-    """The triggers that asked for the retraining as of this day, sorted. Empty for a daily or a manual run."""
+    """The triggers that requested the retraining as of this day, sorted. Empty for a daily or a manual run."""
     return tuple(claims.names(f"retraining-triggers/{as_of.isoformat()}"))

@@ -17,8 +17,8 @@ from urllib.parse import quote, urlencode
 
 import dagster as dg
 
+from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
-from credit_assets.ledger.requests import ROLLBACK
 from credit_assets.notify.notifier import Kind
 from credit_assets.stages import RETRAIN
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG, partition_of
@@ -93,7 +93,7 @@ def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str
         what = f"trial of version {former} ended" if alias == SHADOW else f"nobody is {alias} from {start}"
     elif alias == SHADOW:
         what = f"trial of version {version} started"
-    elif move.get("kind") == ROLLBACK:
+    elif move.get("kind") == MoveKind.ROLLBACK:
         what, kind = f"rollback: version {version} is {alias} again from {start}", "warning"
     elif alias == CHALLENGER:
         what = f"version {version} is {alias} from {start}"

@@ -36,12 +36,10 @@ _DIGEST_LENGTH = 36
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run that is reused. Tags and metrics as they were found."""
+    """A finished run that is reused."""
 
     server: Server
     run_id: str
-    tags: dict[str, str]
-    metrics: dict[str, float]
 
     def load_record(self, file: str) -> Any:
         """A JSON file that was logged to the run. Raises PermanentError where it is not there."""

@@ -77,7 +77,7 @@ class Runs:
             return None
         chosen = min(same, key=_order)
         self._settle(runs, chosen)
-        return FinishedRun(self.server, chosen.info.run_id, dict(chosen.data.tags), dict(chosen.data.metrics))
+        return FinishedRun(self.server, chosen.info.run_id)
 
     @contextlib.contextmanager
     def candidate(self, key: CandidateKey, step: Step, tags: Mapping[str, str] | None = None) -> Iterator[CandidateRun]:

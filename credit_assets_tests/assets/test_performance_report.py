@@ -25,6 +25,7 @@ from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END
 from credit_assets_tests.support.houses import START, House, copied_home, open_house
+from credit_assets_tests.support.registry import move
 
 FIRST, SECOND = date(2024, 3, 16), date(2024, 5, 11)
 """First days of the two champions."""
@@ -95,7 +96,7 @@ def book(ingested_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         # As of an older day: registered, and no champion by itself.
         assert house.train(date(2024, 3, 10)).version == "2"
         registry = house.replay.registry
-        registry.move_alias("champion", "2", effective_from=SECOND, reason="try", by="a validator")
+        move(registry, "2", SECOND)
         house.replay.backfill(START, END, ("loan_scores",), again=True)
         found = Book(house, house.replay.store, registry)
         found.materialize(START, END)

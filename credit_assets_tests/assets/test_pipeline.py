@@ -17,6 +17,7 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.moves import MoveRequest, request_move
 from credit_assets.cli.replay import BACKFILLED, failures
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
@@ -174,11 +175,11 @@ def test_a_replay_decides_trials_on_the_day_on_which_they_end(ingested_home: Pat
         report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
         assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
         registry = house.replay.registry
-        assert registry.history("champion") == (
+        assert Aliases(registry).history("champion") == (
             ("1", date(2024, 4, 1), date(2024, 4, 20)),
             ("2", date(2024, 4, 21), None),
         )
-        assert registry.history("shadow") == (
+        assert Aliases(registry).history("shadow") == (
             ("2", date(2024, 4, 16), date(2024, 4, 20)),
             ("3", date(2024, 5, 1), None),
         )

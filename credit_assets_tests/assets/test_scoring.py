@@ -13,6 +13,7 @@ from credit_assets.ml.evidence.arms import assign
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets_tests.support.houses import TRAINED, TRIAL, TrialHouse, copied_home, open_trial
 from credit_assets_tests.support.houses import TRIAL_END as END
+from credit_assets_tests.support.registry import move
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -85,7 +86,7 @@ def test_a_model_on_trial_that_cannot_score_does_not_stop_the_champion(house: Tr
     broken = registry.register(
         f"models:/{empty.model_id}", run_id=champion.run_id, fingerprint="broken", as_of=date(2024, 5, 1)
     )
-    registry.move_alias("shadow", broken.version, effective_from=day, reason="on trial", by="a test")
+    move(registry, broken.version, day, "shadow")
     before = house.scores(day)
     house.run("loan_scores", day)
     after = house.scores(day)

@@ -29,6 +29,7 @@ from credit_assets_tests.support.houses import (
     open_trial,
 )
 from credit_assets_tests.support.houses import TRIAL_END as END
+from credit_assets_tests.support.registry import end
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -203,7 +204,7 @@ def test_afterwards_the_past_reads_the_same_and_the_trial_is_followed_up(house: 
     last = date(2024, 4, 24)
     registry = house.resources["registry"]
     before = house.bytes_of("shadow_report")
-    registry.end_alias("shadow", "2", effective_from=last + timedelta(1), reason="over", by="a test")
+    end(registry, "2", last + timedelta(1))
     house.run("shadow_report", date(2024, 4, 1), last)
     after = house.bytes_of("shadow_report")
     assert {name: data for name, data in after.items() if name <= f"{last}.json"} == {

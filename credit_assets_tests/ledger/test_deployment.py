@@ -106,10 +106,10 @@ def test_the_first_model_is_promoted_and_the_next_one_goes_on_trial(deployment: 
     assert holders(deployment) == {"champion": first, "challenger": first, "shadow": None}
     second = trained(deployment, "b", Q2)
     assert holders(deployment) == {"champion": first, "challenger": second, "shadow": second}
-    assert deployment.registry.period_of("shadow", day_after(Q2)) == (second, day_after(Q2), None)
+    assert deployment.aliases.period_of("shadow", day_after(Q2)) == (second, day_after(Q2), None)
     # The same day run again starts nothing new.
     assert trained(deployment, "b", Q2) == second
-    assert len(deployment.registry.moves("shadow")) == 1
+    assert len(deployment.aliases.moves("shadow")) == 1
 
 
 def test_a_trial_is_not_cut_short_and_the_newest_challenger_is_next(deployment: Deployment) -> None:
@@ -118,11 +118,11 @@ def test_a_trial_is_not_cut_short_and_the_newest_challenger_is_next(deployment: 
     assert holders(deployment) == {"champion": first, "challenger": fourth, "shadow": second}
     assert ask(deployment, "promote", second, JUNE, by=ACTOR) == "done"
     assert holders(deployment) == {"champion": second, "challenger": fourth, "shadow": fourth}
-    periods = deployment.registry.history("shadow")
+    periods = deployment.aliases.history("shadow")
     assert periods == ((second, MAY, date(2024, 5, 31)), (fourth, JUNE, None))
     assert ask(deployment, "reject", fourth, date(2024, 6, 15)) == "done"
     assert holders(deployment)["shadow"] is None
-    assert third not in {period.version for period in deployment.registry.history("shadow")}
+    assert third not in {period.version for period in deployment.aliases.history("shadow")}
 
 
 def test_a_trial_ends_when_a_person_promotes_something_newer(deployment: Deployment) -> None:
@@ -130,7 +130,7 @@ def test_a_trial_ends_when_a_person_promotes_something_newer(deployment: Deploym
     second, third = trained(deployment, "b", date(2024, 4, 30)), trained(deployment, "c", date(2024, 5, 10))
     assert ask(deployment, "approve", third, JUNE) == "done"
     assert holders(deployment) == {"champion": third, "challenger": third, "shadow": None}
-    assert deployment.registry.history("shadow") == ((second, MAY, date(2024, 5, 31)),)
+    assert deployment.aliases.history("shadow") == ((second, MAY, date(2024, 5, 31)),)
 
 
 def test_under_immediate_no_trial_begins(tracking: Tracking) -> None:
@@ -280,7 +280,7 @@ def test_what_cannot_be_reached_is_said_and_nothing_is_lost(
         raise TransientError("cannot move an alias: the server is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployment.registry, "move_alias", fail)
+        patch.setattr(deployment.aliases, "move", fail)
         said = tick(deployment, instance)
     assert said.startswith("cannot reach the store or MLflow: cannot move an alias")
     assert holders(deployment)["champion"] == first

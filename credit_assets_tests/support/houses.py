@@ -10,10 +10,9 @@ Ingesting and training is most of what such a test costs, so that homes are prep
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,7 +22,6 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from filelock import FileLock
 
 from credit_assets.assets import scoring, shadow
 from credit_assets.cli.models import models_record
@@ -36,6 +34,7 @@ from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.warehouse import open_warehouse
+from credit_assets_tests.support.registry import move
 from credit_assets_tests.support.synthetic import canonical_book
 
 START, END, LAST = date(2024, 1, 1), date(2024, 4, 30), date(2024, 6, 30)
@@ -135,19 +134,6 @@ def book() -> tuple[Any, Any]:
 
 
 # Homes
-
-
-def prepared_home(tmp_path_factory: pytest.TempPathFactory, name: str, prepare: Callable[[Path], None]) -> Path:
-    """A home made by `prepare` once in a session, by whichever worker comes first. Copy it and leave it as it is."""
-    base = tmp_path_factory.getbasetemp()
-    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    home, ready = root / f"{name}-home", root / f"{name}-home.ready"
-    with FileLock(f"{home}.lock"):
-        if not ready.exists():
-            shutil.rmtree(home, ignore_errors=True)
-            prepare(home)
-            ready.touch()
-    return home
 
 
 def copied_home(source: Path, target: Path) -> Path:
@@ -267,5 +253,5 @@ def begin_trial(home: Path) -> None:
             as_of=date(2024, 4, 2),
             tags={"variant": other},
         )
-        registry.move_alias("shadow", "2", effective_from=TRIAL, reason="on trial", by="a test")
+        move(registry, "2", TRIAL, "shadow")
         house.run("loan_scores", START, TRIAL_END)

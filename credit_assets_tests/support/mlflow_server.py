@@ -24,6 +24,7 @@ import pytest
 
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
+from credit_assets_tests.support.prepared import prepared_home
 
 EXPERIMENT = "credit_scoring"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -41,9 +42,11 @@ class Server:
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with MLflow's tables and nothing else: copying it saves each test the migration."""
-    folder = tmp_path_factory.mktemp("mlflow-template")
-    Tracking(f"sqlite:///{folder}/mlflow.db", "template", Claims(str(folder / "store"))).server.prepare()
-    return folder / "mlflow.db"
+
+    def migrate(home: Path) -> None:
+        Tracking(f"sqlite:///{home}/mlflow.db", "template", Claims(str(home / "store"))).server.prepare()
+
+    return prepared_home(tmp_path_factory, "mlflow", migrate) / "mlflow.db"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from credit_assets.ledger.aliases import Aliases, Change, MoveKind
 from credit_assets.ledger.registry import Registry, Version
 
 MODEL = "credit-scorer"
@@ -21,7 +22,15 @@ def register(registry: Registry, fingerprint: str, as_of: date = Q1, **tags: str
 
 
 def move(registry: Registry, version: str, start: date, alias: str = "champion", **more: Any) -> Version:
-    return registry.move_alias(alias, version, effective_from=start, reason="better", by="someone", **more)
+    return Aliases(registry).move(alias, version, change(start), **more)
+
+
+def end(registry: Registry, version: str, start: date, alias: str = "shadow") -> None:
+    Aliases(registry).end(alias, version, change(start, reason="over"))
+
+
+def change(start: date, reason: str = "better", by: str = "someone", kind: MoveKind = MoveKind.OTHER) -> Change:
+    return Change(start, kind, by, reason)
 
 
 def day_after(day: date) -> date:

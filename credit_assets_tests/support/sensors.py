@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import alias_key
-from credit_assets.ledger.requests import kind_of
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01")
 DAY = "2024-03-05"
@@ -56,6 +56,7 @@ def report_move(
     metadata: dict[str, Any] = {
         "alias": alias,
         "number": 1,
+        "kind": next((kind.value for kind in MoveKind if reason.startswith(kind.value)), "other"),
         "from": former,
         "to": version,
         "by": by,
@@ -63,8 +64,6 @@ def report_move(
         "effective_from": "2024-03-06",
         "at": "2024-03-05T10:00:00+00:00",
     }
-    if kind := kind_of(reason):
-        metadata["kind"] = kind
     if version != "none":
         metadata["mlflow_version"] = dg.MetadataValue.text(f"credit-scorer version {version}")
     instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=metadata))

@@ -240,7 +240,7 @@ def test_on_a_server_runs_are_found_again_and_closed(served: Tracking) -> None:
 def _step(where: tuple[str, str], run: str, asset: str, barrier: Any, answers: Any) -> None:
     import_mlflow()
     tracking = Tracking(where[0], EXPERIMENT, Claims(where[1]))
-    barrier.wait(120)
+    barrier.wait()
     with candidate(tracking, run, asset) as made:
         made.log_params({"p": 1})
         made.log_metrics_history({f"m{n}": [0.5] * 300 for n in range(4)})
@@ -262,7 +262,7 @@ def test_first_steps_side_by_side_of_two_dagster_runs(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     tracking = Tracking(*where[:1], EXPERIMENT, Claims(where[1]))
     found = runs(tracking)
@@ -309,11 +309,11 @@ def test_killed_and_leaving_steps(tracking: Tracking) -> None:
     }
     for process in steps.values():
         process.start()
-    made = dict(answers.get(timeout=250) for _ in steps)
-    steps["leaves"].join(60)
+    made = dict(answers.get() for _ in steps)
+    steps["leaves"].join()
     for name in ("retried", "not_retried"):
         os.kill(steps[name].pid or 0, signal.SIGKILL)
-        steps[name].join(60)
+        steps[name].join()
     # One that leaves by itself has ended its run; MLflow's own end of a process would have called it FINISHED.
     ended = {name: status(tracking, run_id) for name, run_id in made.items()}
     assert ended == {"retried": "RUNNING", "not_retried": "RUNNING", "leaves": "KILLED"}
