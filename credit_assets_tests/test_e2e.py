@@ -20,7 +20,7 @@ from kubernetes.client import ApiException
 
 from credit_assets.cluster.op_tags import profiles as known_profiles
 from credit_assets.settings import load_settings
-from credit_assets_tests.cluster.test_step_jobs import schema_errors
+from credit_assets_tests.support.kubernetes_objects import schema_errors
 from e2e.__main__ import NOT_READY, _show
 from e2e.cluster import FailedError, NotReadyError, refusal
 from e2e.installation import NEEDED, Given, instance, manifests, profiles, settings

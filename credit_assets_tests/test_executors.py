@@ -17,8 +17,9 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.executors import health
 from credit_assets.instance.home import instance_of
-from credit_assets.settings import load_settings, variable
+from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY
+from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import Server
 from credit_assets_tests.support.synthetic import canonical_book
@@ -26,13 +27,6 @@ from credit_assets_tests.support.synthetic import canonical_book
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
 
 DAY = date(2024, 3, 31)
-
-
-def environment(values: dict[str, Any]) -> dict[str, str]:
-    """Settings as a deployment gives them."""
-    return {
-        variable(name): json.dumps(value) if isinstance(value, dict) else str(value) for name, value in values.items()
-    }
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import credit_assets
 from credit_assets.cluster.op_tags import profiles
 from credit_assets.profiles import PROFILES
 from credit_assets.settings import load_settings
-from credit_assets_tests.cluster.test_step_jobs import schema_errors
+from credit_assets_tests.support.kubernetes_objects import schema_errors
 
 CHART = Path(__file__).resolve().parents[1] / "helm"
 LOCK = CHART.parent / "requirements.lock"

@@ -27,11 +27,11 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY
+from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import running
 from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.synthetic import canonical_book
-from credit_assets_tests.test_executors import environment
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.s3"]
 

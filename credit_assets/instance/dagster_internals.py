@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from dagster._core.event_api import EventLogCursor as EventLogCursor
     from dagster._core.events import ASSET_CHECK_EVENTS as ASSET_CHECK_EVENTS
     from dagster._core.events import ASSET_EVENTS as ASSET_EVENTS
+    from dagster._core.events import EngineEventData as EngineEventData
+    from dagster._core.execution.retries import RetryMode as RetryMode
+    from dagster._core.executor.step_delegating import CheckStepHealthResult as CheckStepHealthResult
+    from dagster._core.executor.step_delegating import StepDelegatingExecutor as StepDelegatingExecutor
+    from dagster._core.executor.step_delegating import StepHandlerContext as StepHandlerContext
     from dagster._core.instance import InstanceRef as InstanceRef
     from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
     from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
     from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
     from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+    from dagster_k8s.container_context import K8sContainerContext as K8sContainerContext
+    from dagster_k8s.executor import K8sStepHandler as K8sStepHandler
+    from dagster_k8s.job import UserDefinedDagsterK8sConfig as UserDefinedDagsterK8sConfig
+    from dagster_k8s.job import get_user_defined_k8s_config as get_user_defined_k8s_config
 
 # Module: its names that are given on. The imports above are the same for the type checker; a test compares them.
 _NAMES = {
@@ -46,9 +55,16 @@ _NAMES = {
     "dagster._core.storage.event_log": ("ConsolidatedSqliteEventLogStorage",),
     "dagster._core.storage.event_log.schema": ("AssetCheckExecutionsTable", "SqlEventLogStorageTable"),
     "dagster._core.storage.asset_check_execution_record": ("AssetCheckExecutionRecordStatus",),
-    "dagster._core.events": ("ASSET_CHECK_EVENTS", "ASSET_EVENTS"),
+    "dagster._core.events": ("ASSET_CHECK_EVENTS", "ASSET_EVENTS", "EngineEventData"),
     "dagster._core.event_api": ("EventLogCursor",),
     "dagster._serdes": ("ConfigurableClassData",),
+    # Looking at the pods of steps: dagster-k8s's executor has no hook for what becomes of a pod, nor for what another
+    # attempt asks for (dagster issue 24595).
+    "dagster._core.execution.retries": ("RetryMode",),
+    "dagster._core.executor.step_delegating": ("CheckStepHealthResult", "StepDelegatingExecutor", "StepHandlerContext"),
+    "dagster_k8s.container_context": ("K8sContainerContext",),
+    "dagster_k8s.executor": ("K8sStepHandler",),
+    "dagster_k8s.job": ("UserDefinedDagsterK8sConfig", "get_user_defined_k8s_config"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

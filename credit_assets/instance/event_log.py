@@ -26,6 +26,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -67,7 +68,8 @@ _CHECK_RESULT = (
     )
 )
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _Method = Callable[Concatenate[Any, _P], _R]
 
 
@@ -75,7 +77,7 @@ def _locked(method: _Method[_P, _R]) -> _Method[_P, _R]:
     """The same method in one transaction that has the write lock from its start."""
 
     @functools.wraps(method)
-    def in_transaction(storage: EmbeddedEventLogStorage, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def in_transaction(storage: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with storage.writing():
             return method(storage, *args, **kwargs)
 
@@ -236,7 +238,7 @@ class EmbeddedEventLogStorage(Parent):
             "of_partition": evaluation.partition,
             "execution_status": (Status.SUCCEEDED if evaluation.passed else Status.FAILED).value,
             "evaluation_event": serialized,
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_timestamp": _moment(event),
             "evaluation_event_storage_id": id_,
             "materialization_event_storage_id": target.storage_id if target else None,
         }
@@ -252,7 +254,7 @@ class EmbeddedEventLogStorage(Parent):
             "run_id": event.run_id,
             "execution_status": Status.PLANNED.value,
             "evaluation_event": dg.serialize_value(event),
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_timestamp": _moment(event),
             "evaluation_event_storage_id": event_id,
         }
         if rows := [{**row, "partition": partition} for partition in partitions]:
@@ -278,3 +280,7 @@ class EmbeddedEventLogStorage(Parent):
 
     def end_watch(self, run_id: str, handler: Callback) -> None:
         self._run_watchers.remove(run_id, handler)
+
+
+def _moment(event: dg.EventLogEntry) -> datetime:
+    return datetime.fromtimestamp(event.timestamp, UTC).replace(tzinfo=None)

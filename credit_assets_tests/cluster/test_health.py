@@ -15,8 +15,8 @@ from credit_assets.cli.doctor import Finding, diagnose
 from credit_assets.cluster.health import RIGHTS, misfit
 from credit_assets.profiles import PROFILES, Profile, Toleration
 from credit_assets.settings import Settings, load_settings
-from credit_assets_tests.cluster.test_step_jobs import objects
 from credit_assets_tests.support.kube_api import Cluster
+from credit_assets_tests.support.kubernetes_objects import objects
 
 GPU_NODE = {
     "metadata": {"name": "gpu-0", "labels": {"gpu-type": "a100"}},

@@ -16,41 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import kubernetes_validate
 import pytest
 import yaml
-from dagster._core.events import DagsterEventType
-from kubernetes.client import V1Job, V1Pod
-from kubernetes.client.api_client import ApiClient
 
 from credit_assets.cli.replay import Replay
 from credit_assets.cluster import step_jobs
 from credit_assets.cluster.op_tags import op_tags
-from credit_assets.cluster.step_jobs import Kind, loss_of, why_it_waits
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY
 from credit_assets_tests.support import two_steps
+from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.kube_api import Cluster, Pod, run
+from credit_assets_tests.support.kubernetes_objects import VERSIONS, schema_errors
 from credit_assets_tests.support.synthetic import canonical_book
-from credit_assets_tests.test_executors import environment
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "step_jobs"
-VERSIONS = ("1.31", "1.34", "1.37")
 DAY = "2024-03-31"
-
-
-def schema_errors(manifest: dict[str, Any]) -> list[str]:
-    """What each of three Kubernetes versions has against a manifest."""
-    found = []
-    for version in VERSIONS:
-        try:
-            kubernetes_validate.validate(manifest, version, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            found.append(f"{version}: {error.message}")
-    return found
 
 
 # The daily job
@@ -157,14 +141,19 @@ class Run:
         file = self.folder / "done"
         return file.read_text().split() if file.exists() else []
 
-    def events(self, kind: DagsterEventType) -> list[Any]:
+    def events(self, kind: dg.DagsterEventType) -> list[Any]:
         return [one for one in self.instance.all_logs(self.run_id, of_type=kind) if one.step_key == "model"]
 
     def reasons(self) -> list[str]:
-        found = []
-        for entry in self.events(DagsterEventType.STEP_UP_FOR_RETRY):
-            found.append(step_jobs._words(entry.dagster_event.step_retry_data.error))
-        return found
+        """What the retries say of what became of the attempts before them, causes included."""
+        reasons = []
+        for entry in self.events(dg.DagsterEventType.STEP_UP_FOR_RETRY):
+            error, messages = entry.dagster_event.step_retry_data.error, []
+            while error is not None:
+                messages.append(error.message)
+                error = error.cause
+            reasons.append("\n".join(messages))
+        return reasons
 
     def labels(self) -> list[dict[str, str]]:
         return [
@@ -184,7 +173,7 @@ class Run:
 
 @pytest.fixture
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    monkeypatch.setattr(step_jobs, "HEALTH_SECONDS", 0.5)
+    monkeypatch.setattr(step_jobs, "HEALTH_SECONDS", 0)
     monkeypatch.setenv("TWO_STEPS", str(tmp_path))
     with Cluster(tmp_path, {"TWO_STEPS": str(tmp_path)}) as cluster:
         home = tmp_path / "dagster"
@@ -325,7 +314,7 @@ def test_a_pod_without_a_node_says_why_and_starts_when_one_comes(two: Run) -> No
     assert two.execute()
     (said,) = [
         one.dagster_event
-        for one in two.events(DagsterEventType.ENGINE_EVENT)
+        for one in two.events(dg.DagsterEventType.ENGINE_EVENT)
         if "waits" in (one.dagster_event.message or "")
     ]
     assert said.message == (
@@ -350,7 +339,7 @@ def test_attempts_end_with_the_retry_policy_and_the_last_loss_is_the_failure(two
     two.cluster.rules["model"] = [crash]
     assert not two.execute()
     assert [labels["attempt"] for labels in two.labels()] == ["1", "2", "3"]
-    (failure,) = two.events(DagsterEventType.STEP_FAILURE)
+    (failure,) = two.events(dg.DagsterEventType.STEP_FAILURE)
     words = failure.dagster_event.step_failure_data.error.message
     assert "ended with exit code 139" in words
     assert two.done == []
@@ -362,89 +351,3 @@ def test_an_instance_without_the_launcher_is_refused_with_what_it_needs() -> Non
         pytest.raises(PermanentError, match="needs an instance whose run launcher"),
     ):
         dg.execute_job(dg.reconstructable(two_steps.make_job), instance, tags={"dagster/partition": DAY})
-
-
-# What is read from the API
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def objects(kind: str, content: dict[str, Any]) -> Any:
-    class Response:
-        data = json.dumps(content)
-
-    return ApiClient().deserialize(Response, kind)
-
-
-def a_job(**status: Any) -> V1Job:
-    spec = {"activeDeadlineSeconds": 60, "template": {}}
-    return objects("V1Job", {"metadata": {"name": "j"}, "spec": spec, "status": status})
-
-
-def a_pod(phase: str, created: datetime = NOW, **other: Any) -> V1Pod:
-    return objects(
-        "V1Pod",
-        {
-            "metadata": {"name": "p", "creationTimestamp": created.isoformat(), **other.pop("metadata", {})},
-            "spec": {
-                "nodeName": "n",
-                "containers": [{"name": "dagster", "resources": {"limits": {"memory": "1Gi"}}}],
-            },
-            "status": {"phase": phase, **other},
-        },
-    )
-
-
-def ended(code: int, reason: str = "Error") -> list[dict[str, Any]]:
-    state = {"terminated": {"exitCode": code, "reason": reason}}
-    common = {"name": "dagster", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
-    return [{**common, "state": state}]
-
-
-FAILED = {"failed": 1, "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
-LATE = {"failed": 1, "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
-UNFIT = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]
-TAINTED = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "taint"}]
-
-
-@pytest.mark.parametrize(
-    ("job", "pods", "kind"),
-    [
-        (None, [], Kind.DELETED),
-        (a_job(**FAILED), [], Kind.DELETED),
-        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(137, "OOMKilled"))], Kind.OUT_OF_MEMORY),
-        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(1))], Kind.CRASHED),
-        (a_job(**FAILED), [a_pod("Failed", reason="Evicted", message="The node was low on memory")], Kind.TAKEN_AWAY),
-        (a_job(**FAILED), [a_pod("Failed", conditions=TAINTED, containerStatuses=ended(143))], Kind.TAKEN_AWAY),
-        (a_job(**LATE), [], Kind.DEADLINE),
-        (a_job(succeeded=1, conditions=[{"type": "Complete", "status": "True"}]), [a_pod("Succeeded")], Kind.REPLACED),
-        (a_job(active=1), [a_pod("Running")], None),
-        (a_job(active=1), [a_pod("Pending", NOW - timedelta(minutes=9), conditions=UNFIT)], None),
-        (a_job(active=1), [a_pod("Pending", NOW - timedelta(minutes=11), conditions=UNFIT)], Kind.PENDING),
-        (a_job(active=1), [a_pod("Running", metadata={"deletionTimestamp": NOW.isoformat()})], None),
-        (
-            a_job(active=1),
-            [a_pod("Running", metadata={"deletionTimestamp": (NOW - timedelta(seconds=16)).isoformat()})],
-            Kind.NODE_LOST,
-        ),
-        (a_job(), [], None),
-    ],
-)
-def test_what_became_of_a_pod(job: Any, pods: list[Any], kind: Kind | None) -> None:
-    loss = loss_of(job, pods, NOW, timedelta(minutes=10))
-    assert (loss.kind if loss else None) == kind
-    if loss:
-        found = step_jobs._KIND.search(f"Step x failed health check: {loss.reason}")
-        assert found is not None
-        assert Kind(found.group(1)) == kind, "the next attempt reads the kind from these words"
-
-
-def test_a_pod_that_cannot_start_says_why() -> None:
-    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
-    common = {"name": "dagster", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
-    assert why_it_waits(a_pod("Pending", containerStatuses=[{**common, "state": waiting}])) == (
-        "ImagePullBackOff: no such image"
-    )
-    creating = {"waiting": {"reason": "ContainerCreating"}}
-    assert why_it_waits(a_pod("Pending", containerStatuses=[{**common, "state": creating}])) == ""
-    assert why_it_waits(a_pod("Running", conditions=UNFIT)) == ""
