@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +16,43 @@ from credit_assets.storage.claims import Claims
 
 pytest_plugins = ["credit_assets_tests.support.s3"]
 
-SPAWN = multiprocessing.get_context("spawn")
 
-
-def _claim_all(store_uri: str, who: int, names: int, barrier: Any, answers: Any) -> None:
+def _claim_all(store_uri: str, who: int, names: int, barrier: Any) -> dict[int, str]:
     claims = Claims(store_uri)
     claims.get("warm/up")
     barrier.wait(60)
     # Neighbours meet at every name, and each has names where it is early.
     order = [(n + 3 * who) % names for n in range(names)]
-    answers.put({n: claims.claim(f"race/{n}", f"worker-{who}") for n in order})
+    return {n: claims.claim(f"race/{n}", f"worker-{who}") for n in order}
 
 
-def _race(store_uri: str, processes: int, names: int) -> list[dict[int, str]]:
-    barrier, answers = SPAWN.Barrier(processes), SPAWN.Queue()
-    workers = [SPAWN.Process(target=_claim_all, args=(store_uri, n, names, barrier, answers)) for n in range(processes)]
-    for worker in workers:
-        worker.start()
-    found = [answers.get(timeout=250) for _ in workers]
-    for worker in workers:
-        worker.join()
-    return found
+def _claim_in_process(store_uri: str, who: int, names: int, barrier: Any, answers: Any) -> None:
+    answers.put(_claim_all(store_uri, who, names, barrier))
+
+
+def _agree(answers: list[dict[int, str]]) -> None:
+    assert all(answer == answers[0] for answer in answers)
+    assert len(set(answers[0].values())) > 1, "one claimant won every name: they did not run at once"
 
 
 def test_many_processes_agree_on_one_winner_locally(tmp_path: Path) -> None:
-    store_uri = str(tmp_path / "store")
-    answers = _race(store_uri, 4, 60)
-    assert all(answer == answers[0] for answer in answers)
-    assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
+    store_uri, spawn = str(tmp_path / "store"), multiprocessing.get_context("spawn")
+    barrier, answers = spawn.Barrier(4), spawn.Queue()
+    workers = [spawn.Process(target=_claim_in_process, args=(store_uri, n, 60, barrier, answers)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    _agree([answers.get(timeout=250) for _ in workers])
+    for worker in workers:
+        worker.join()
     assert Claims(store_uri).names("race") == sorted(str(n) for n in range(60))
     assert not [p for p in (tmp_path / "store" / "claims" / "race").iterdir() if p.name.startswith(".")]
 
 
-def test_many_processes_agree_on_one_winner_on_s3(bucket: str) -> None:
-    answers = _race(bucket, 3, 20)
-    assert all(answer == answers[0] for answer in answers)
-    assert len(set(answers[0].values())) > 1, "one process won every name: they did not run at once"
+def test_many_clients_agree_on_one_winner_on_s3(bucket: str) -> None:
+    # Threads: each has a client of its own, as a process has, and does without its seconds of imports.
+    barrier = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        _agree([*pool.map(lambda who: _claim_all(bucket, who, 25, barrier), range(4))])
 
 
 def test_a_claim_is_kept_and_listed_on_s3(bucket: str) -> None:
@@ -73,6 +76,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     assert claims.claim("run/1", "a") == "a"
     assert claims.claim("run/1", "b") == "a"
     (tmp_path / "claims" / "run" / "2").write_bytes(b"")
+    monkeypatch.setattr("credit_assets.storage.claims.time.sleep", lambda _: None)
     with pytest.raises(PermanentError, match="stopped halfway; delete it"):
         claims.get("run/2")
 
