@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.failures import PermanentError
-from credit_assets.storage.partition_files import Partitions, Staged, write_table
+from credit_assets.storage.partition_files import Partitions, Staged
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _folder(context: dg.InputContext | dg.OutputContext) -> str:
 
 
 class ParquetIOManager(_StoreIOManager):
-    """Tables as Parquet, handed over as staged files or tables.
+    """Tables as Parquet, handed over as staged files.
 
     An asset gets one Arrow table of all partitions that it needs, or `Partitions` where its input says IN_PIECES; None
     for an empty window.
@@ -80,11 +80,8 @@ class ParquetIOManager(_StoreIOManager):
 
     extension = ".parquet"
 
-    def write(self, path: UPath, value: Any) -> None:
-        if isinstance(value, Staged):
-            self.store.publish(value.file, path)
-        else:
-            write_table(self.store, path, value)
+    def write(self, path: UPath, value: Staged) -> None:
+        self.store.publish(value.file, path)
 
     def load_input(self, context: dg.InputContext) -> Any:
         days = sorted(context.asset_partition_keys)

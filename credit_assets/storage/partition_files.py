@@ -1,7 +1,8 @@
 """Partitions as Parquet files, those larger than memory too: written from a stream of tables, read as one.
 
-Belongs here: writing a table, or cutting a stream into one file a day, with its content hash; rows set aside; and
-reading many days in pieces of bounded size. Does not belong here: where files lie and how they are published (`store`).
+Belongs here: a table, or a stream cut by its days, as one file a day with its content hash; rows that are quarantined;
+and reading many days in pieces of bounded size. Does not belong here: where files lie and how they are published
+(`store`).
 """
 
 from __future__ import annotations
@@ -281,12 +282,6 @@ def stage(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult
         return file.close(gates)
     finally:
         file.abandon()
-
-
-def write_table(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> None:
-    """Make the table, with the results of its gates, the file at `path`."""
-    staged = stage(store, path, table, gates)  # held until it is published: let go of, it is removed
-    store.publish(staged.file, path)
 
 
 def quarantine(store: Store, asset: str, day: str, rows: Staged | None) -> UPath | None:

@@ -117,16 +117,6 @@ class Store:
         except pa.ArrowInvalid as error:
             raise damaged(path, error) from error
 
-    def read_table(self, path: UPath) -> pa.Table:
-        """One Parquet file. Raises as `open_table`."""
-        import pyarrow as pa
-
-        file = self.open_table(path)
-        try:
-            return file.read().replace_schema_metadata(None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise damaged(path, error) from error
-
     def read_partitions(self, asset: str, days: Sequence[str]) -> pa.Table:
         """The partitions of an asset as one table, in the order of `days`.
 

@@ -10,7 +10,7 @@ written into it by SQLAlchemy's own literals.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -101,21 +101,17 @@ def _text(query: sa.Select[Any], as_text: set[str]) -> str:
 
 
 def _usual(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
-    """The array as `fit` takes it, where the driver gives PostgreSQL's type in a form of its own."""
+    """The array as values are read, where the driver gives PostgreSQL's type in a form of its own."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if isinstance(array, pa.ExtensionArray):  # NUMERIC, as text
         array = array.storage
-        array = pc.if_else(pc.equal(array, "nan"), pa.scalar(None, array.type), array)
-        if not pa.types.is_floating(field.type):
-            # 3.00 is a whole number as a decimal, and not as text.
-            with suppress(pa.ArrowInvalid):
-                return pc.cast(array, pa.decimal128(38, 10))
-    elif pa.types.is_float32(array.type):
+        return pc.if_else(pc.equal(array, "nan"), pa.scalar(None, array.type), array)
+    if pa.types.is_float32(array.type):
         # By way of its text, as PostgreSQL shows it and psycopg reads it: 1.1, not 1.10000002384186.
         return pc.cast(pc.cast(array, pa.string()), pa.float64())
-    elif pa.types.is_date32(array.type):
+    if pa.types.is_date32(array.type):
         _refuse_days_of_no_calendar(array, f"column {field.name} of table {table}")
     return array
 

@@ -21,11 +21,11 @@ from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import estimate
 from credit_assets.ml.reports.performance import Cohorts, picture
-from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END
 from credit_assets_tests.support.houses import START, House, copied_home, open_house
 from credit_assets_tests.support.registry import move
+from credit_assets_tests.support.store_files import read_table, write_table
 
 FIRST, SECOND = date(2024, 3, 16), date(2024, 5, 11)
 """First days of the two champions."""
@@ -184,7 +184,7 @@ def test_volume_is_what_matured_since_the_champions_training(book: Book) -> None
     record = book.record(day)
     applications = book.frame("processed_features", date(2024, 3, 10) - timedelta(W - 1), day - timedelta(W))
     assert record["newly_matured"] == len(applications)
-    training = book.store.read_table(book.store.path("training_set", "2024-03-10.parquet"))
+    training = read_table(book.store, book.store.path("training_set", "2024-03-10.parquet"))
     assert record["training_rows"] == training.num_rows
     assert book.record(FIRST)["newly_matured"] == len(
         book.frame("processed_features", FIRST - timedelta(W), FIRST - timedelta(W))
@@ -231,7 +231,7 @@ def copied(book: Book, folder: Path, day: date) -> Store:
     store = Store(str(folder))
     for asset in ("loan_scores", "loan_outcomes", "processed_features"):
         for one in between(START, END if asset == "loan_outcomes" else day):
-            table = book.store.read_table(book.store.path(asset, f"{one}.parquet"))
+            table = read_table(book.store, book.store.path(asset, f"{one}.parquet"))
             write_table(store, store.path(asset, f"{one}.parquet"), table)
     before = day - timedelta(W)
     store.write_record(store.path("performance_report", f"{before}.json"), book.record(before))
@@ -249,7 +249,7 @@ def test_nothing_after_the_day_changes_its_record_and_an_outcome_of_the_day_does
     # Every good application of the cohort turns out to default.
     path, rows = store.path("loan_outcomes", f"{known}.parquet"), by_hand(book, day)
     goods = rows.loc[rows["target"] == 0]
-    table = store.read_table(path)
+    table = read_table(store, path)
     more = pd.DataFrame({"application_id": goods["application_id"], "outcome_date": known, "defaulted": 1})
     write_table(
         store, path, pa.concat_tables([table, pa.Table.from_pandas(more, schema=table.schema, preserve_index=False)])
@@ -269,8 +269,8 @@ def test_an_id_that_comes_again_counts_once(book: Book, tmp_path: Path) -> None:
     day = date(2024, 5, 25)
     store = copied(book, tmp_path, day)
     path = store.path("loan_scores", "2024-04-20.parquet")
-    table = store.read_table(path)
-    repeated = store.read_table(store.path("loan_scores", "2024-04-10.parquet")).column("application_id")[0]
+    table = read_table(store, path)
+    repeated = read_table(store, store.path("loan_scores", "2024-04-10.parquet")).column("application_id")[0]
     ids = pa.array([repeated, *table.column("application_id")[1:]], table.schema.field("application_id").type)
     write_table(store, path, table.set_column(0, "application_id", ids))
     found = book.again([day], store)[str(day)]["realised"]

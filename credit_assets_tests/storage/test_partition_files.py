@@ -26,9 +26,9 @@ from credit_assets.storage.partition_files import (
     quarantine,
     split_by_day,
     stage,
-    write_table,
 )
 from credit_assets.storage.store import Store
+from credit_assets_tests.support.store_files import read_table, write_table
 
 FIRST = date(2024, 1, 1)
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
@@ -92,7 +92,7 @@ def test_files_do_not_depend_on_how_the_rows_came(
         file = stage(store, store.path("alone", name), alone, [PASSED] if day == of[0] else [])
         store.publish(file.file, store.path("alone", name))
         assert store.path("cut", name).read_bytes() == store.path("alone", name).read_bytes()
-        assert store.read_table(store.path("cut", name)) == alone
+        assert read_table(store, store.path("cut", name)) == alone
         assert hashes[day] == file.content_hash == frame_hash(alone)
         assert store.gates("cut", day.isoformat()) == ([PASSED] if day == of[0] else [])
     assert not [path.name for path in store.path("cut").iterdir() if path.name.startswith(".")]
@@ -132,7 +132,7 @@ def test_quarantine_is_replaced_and_removed_when_clean(store: Store) -> None:
     rows = stage(store, store.path("quarantine", "raw", "2024-01-01.parquet"), book([2]))
     path = quarantine(store, "raw", "2024-01-01", rows)
     assert path is not None
-    assert store.read_table(path).num_rows == 2
+    assert read_table(store, path).num_rows == 2
     assert quarantine(store, "raw", "2024-01-01", None) is None
     assert not path.exists()
 

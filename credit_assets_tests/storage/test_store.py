@@ -14,8 +14,8 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.gate_results import GateResult
-from credit_assets.storage.partition_files import write_table
 from credit_assets.storage.store import Store, canonical_json
+from credit_assets_tests.support.store_files import write_table
 
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
 REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract")
