@@ -60,7 +60,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def show(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
+def output(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
     """What a command came to: its record as JSON for programs, or its text for people."""
     if as_json:
         typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
@@ -69,14 +69,14 @@ def show(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
 
 
 @contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Any]:
+def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """A callback (what, done, of) that draws one bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task("starting", total=1)
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task("starting", total=1)
 
         def show(what: str, done: int, of: int) -> None:
-            progress.update(task, description=f"{what:<40}", completed=done, total=max(of, 1))
+            bar.update(task, description=f"{what:<40}", completed=done, total=max(of, 1))
 
         yield show
 
@@ -89,9 +89,9 @@ def demo(
     """Main job: make or read a loan book, replay its history, train, register, promote, score, and say what came."""
     from credit_assets.cli.demo import run_demo
 
-    with progress_bar(quiet=json_) as show:
-        report = run_demo(loans, show)
-    show(report.to_record(), report.print, json_)
+    with progress_bar(quiet=json_) as progress:
+        report = run_demo(loans, progress)
+    output(report.to_record(), report.print, json_)
 
 
 @app.command()
@@ -106,7 +106,7 @@ def generate(
     from credit_assets.cli.loans import generate_into_warehouse, print_report
 
     report = generate_into_warehouse(load_settings(), rows, start.date(), end.date(), seed)
-    show(report, partial(print_report, report), json_)
+    output(report, partial(print_report, report), json_)
 
 
 @load_app.command("lending-club")
@@ -118,7 +118,7 @@ def load_lending_club(
     from credit_assets.cli.loans import load_lending_club_file, print_report
 
     report = load_lending_club_file(load_settings(), file)
-    show(report, partial(print_report, report), json_)
+    output(report, partial(print_report, report), json_)
 
 
 @app.command()
@@ -137,9 +137,9 @@ def replay(
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
-    with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
-        report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=show)
-    show(report.to_record(), partial(print_trainings, report), json_)
+    with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
+        report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=progress)
+    output(report.to_record(), partial(print_trainings, report), json_)
 
 
 @app.command()
@@ -158,9 +158,9 @@ def backfill(
 
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or BACKFILLED
     settings = load_settings()
-    with instance_of(settings) as instance, progress_bar(quiet=json_) as show:
-        made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=show)
-    show(made.to_record(), lambda out: out.print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs"), json_)
+    with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
+        made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=progress)
+    output(made.to_record(), lambda out: out.print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs"), json_)
 
 
 @app.command()
@@ -172,7 +172,7 @@ def status(json_: Json = False) -> None:
     settings = load_settings()
     with instance_of(settings) as instance:
         record = status_record(settings, instance)
-    show(record, partial(print_status, record), json_)
+    output(record, partial(print_status, record), json_)
 
 
 @app.command()
@@ -181,7 +181,7 @@ def models(json_: Json = False) -> None:
     from credit_assets.cli.models import models_record, print_models
 
     record = models_record(load_settings())
-    show(record, partial(print_models, record), json_)
+    output(record, partial(print_models, record), json_)
 
 
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:
@@ -204,7 +204,7 @@ def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> Non
             record = request_move(
                 settings, instance, MoveRequest(kind, version, by or getpass.getuser(), reason, start)
             )
-        show(record, partial(print_move, record), json_)
+        output(record, partial(print_move, record), json_)
 
 
 _ON_TRIAL = "Version of credit-scorer; default: the one on trial."
@@ -238,7 +238,7 @@ def trigger(
         record = report_trigger(settings, instance, kind, reason=reason, by=by or getpass.getuser(), as_of=day)
     shown = record["as_of"] or "the newest day ingested"
     text = f"requested a retraining as of {shown}; the sensor external_trigger starts it within a tick"
-    show(record, lambda out: out.print(text), json_)
+    output(record, lambda out: out.print(text), json_)
 
 
 @app.command()
@@ -256,12 +256,12 @@ def simulate(
     from credit_assets.cli.simulate import simulate as live_through
     from credit_assets.cli.timeline import draw_lives, print_lives
 
-    with progress_bar(quiet=json_) as show:
+    with progress_bar(quiet=json_) as progress:
         names = [way.strip() for way in ways.split(",") if way.strip()]
-        lives = live_through(start.date(), end.date(), names, show)
+        lives = live_through(start.date(), end.date(), names, progress)
     if picture is not None:
         picture.write_bytes(draw_lives(lives))
-    show({way: life.to_record() for way, life in lives.items()}, partial(print_lives, lives), json_)
+    output({way: life.to_record() for way, life in lives.items()}, partial(print_lives, lives), json_)
 
 
 @app.command()

@@ -42,7 +42,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """The command as its program runs it, in this process."""
     # Set for good by the command and by the instance; set here first, they are put back afterwards.
     for name in ("DAGSTER_HOME", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL", "DAGSTER_EVENT_BATCH_SIZE"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+        before = os.environ.get(name)
+        monkeypatch.setenv(name, before or "")
+        if before is None:
+            del os.environ[name]
 
     def run(*arguments: str, **environment: str) -> Done:
         for name, value in environment.items():
@@ -112,6 +115,18 @@ def test_generate_fills_the_warehouse_once_and_reports_as_json(run: Run) -> None
     assert first["warehouse"]["applications_inserted"] == 500
     assert second["warehouse"]["applications_inserted"] == 0
     assert second["warehouse"]["applications_unchanged"] == 500
+
+
+def test_replay_and_backfill_draw_their_progress_and_say_what_they_made(run: Run) -> None:
+    run("generate", "--rows", "60", "--start", "2024-01-01", "--end", "2024-01-03")
+    days = ["--start", "2024-01-01", "--end", "2024-01-03"]
+    made = run("backfill", *days, "--assets", "raw_loan_data,loan_outcomes")
+    assert (made.code, made.out.strip()) == (0, "raw_loan_data, loan_outcomes: 3 days in 1 runs")
+    assert "1/1" in made.err
+    assert json.loads(run("backfill", *days, "--assets", "raw_loan_data,loan_outcomes", "--json").out)["runs"] == 0
+    assert json.loads(run("replay", *days, "--train", "none", "--json").out)["runs"] >= 1
+    again = run("replay", *days, "--train", "none")
+    assert again.code == 0, again.err
 
 
 def test_status_and_models_on_an_empty_home_say_what_to_do(run: Run, empty_home: str) -> None:
