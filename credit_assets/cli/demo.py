@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from credit_assets.cli.loans import generate_into_warehouse, load_lending_club_file
-from credit_assets.cli.models import models_record, print_models, why
+from credit_assets.cli.models import models_record, print_models
 from credit_assets.cli.replay import OnProgress, Replay
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
+from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.settings import PREFIX, Settings, load_settings, settings_file
 from credit_assets.warehouse import open_warehouse
 
@@ -137,7 +138,7 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
     demo = DemoReport(settings, book, loaded, report, models, scored, "")
     if demo.champion:
         path = replay.store.path("registered_model", f"{demo.champion['as_of']}.json")
-        demo.why_promoted = why(replay.store.read_record(path)["reasons"])
+        demo.why_promoted = summary_of(replay.store.read_record(path)["reasons"])
     return demo
 
 

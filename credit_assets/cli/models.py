@@ -5,7 +5,6 @@ Belongs here: reading and showing. Does not belong here: moving anything (`moves
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,6 +14,7 @@ from rich.table import Table
 from credit_assets import stages
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
@@ -80,18 +80,11 @@ def models_record(settings: Settings) -> dict[str, Any]:
                     "as_of": day,
                     "variant": record["variant"],
                     "metrics": {name: trained["evaluation"][name] for name in METRICS},
-                    "reason": why(record["reasons"]),
+                    "reason": summary_of(record["reasons"]),
                 }
             )
     versions = sorted(registry.versions(), key=lambda v: int(v.version))
     return {"model": MODEL_NAME, "versions": [version_record(v) for v in versions], "rejected": rejected}
-
-
-def why(reasons: Sequence[Mapping[str, Any]]) -> str:
-    """One line from recorded reasons: those that stand against it, or all of them where none does."""
-    from credit_assets.ml.rules.decisions import Decision, Reason
-
-    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 
 
 # Tables

@@ -17,12 +17,12 @@ import dagster as dg
 from credit_assets import stages
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, ranges, training_days
-from credit_assets.cli.models import why
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
@@ -252,7 +252,9 @@ class Replay:
             {name: trained["evaluation"][name] for name in ("auc", "gini", "ks", "brier", "ece", "rows", "bads")},
             promoted,
             registered["version"] is not None and deployed["shadow_after"] == registered["version"],
-            why(registered["reasons"]) if registered["decision"] == "rejected" else why(deployed["reasons"]),
+            summary_of(registered["reasons"])
+            if registered["decision"] == "rejected"
+            else summary_of(deployed["reasons"]),
         )
 
 

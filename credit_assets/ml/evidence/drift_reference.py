@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from credit_assets.ml.data.records import require_keys
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 
@@ -166,7 +165,7 @@ class DriftReference:
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             form = record.get("format") if isinstance(record, Mapping) else None
             raise ValueError(f"a drift reference of format {form!r}; this version of credit_assets reads {FORMAT}")
-        require_keys("drift reference", record, {"format", "features", "score"})
+        _require_keys("drift reference", record, {"format", "features", "score"})
         features: list[FeatureReference] = []
         for item in record["features"]:
             kind, rest = item.get("kind"), {key: value for key, value in item.items() if key != "kind"}
@@ -221,5 +220,11 @@ def _lists(one: FeatureReference) -> dict[str, Any]:
 
 
 def _restored(cls: type[Any], record: Mapping[str, Any]) -> Any:
-    require_keys(f"drift reference of {record.get('name')!r}", record, {field.name for field in fields(cls)})
+    _require_keys(f"drift reference of {record.get('name')!r}", record, {field.name for field in fields(cls)})
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+
+
+def _require_keys(what: str, record: Mapping[str, Any], names: set[str]) -> None:
+    if set(record) != names:
+        missing, unknown = sorted(names - set(record)), sorted(set(record) - names)
+        raise ValueError(f"{what}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")

@@ -11,13 +11,11 @@ not on their order. Needs numpy only: importing sklearn.metrics costs more time 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.ml.data.records import require_keys
 from credit_assets.ml.evidence.intervals import Z_POWER, Z
 
 if TYPE_CHECKING:
@@ -69,14 +67,8 @@ class Evaluation:
     lift: tuple[Decile, ...]
 
     def to_record(self) -> dict[str, Any]:
-        """The evaluation as JSON types; `from_record` restores an equal one."""
+        """The evaluation as JSON types."""
         return {**asdict(self), "lift": [asdict(decile) for decile in self.lift]}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Evaluation:
-        """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
-        require_keys(f"not the record of an {cls.__name__}", record, cls.__dataclass_fields__)
-        return cls(**{**record, "lift": tuple(Decile(**decile) for decile in record["lift"])})
 
 
 @dataclass(frozen=True)
@@ -99,12 +91,6 @@ class AucDifference:
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> AucDifference:
-        """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
-        require_keys(f"not the record of an {cls.__name__}", record, cls.__dataclass_fields__)
-        return cls(**record)
 
 
 def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
@@ -164,11 +150,6 @@ def auc(y: ArrayLike, pd: ArrayLike) -> float:
     """
     target, p = _checked(y, pd)
     return _delong(target, p)[0]
-
-
-def gini(y: ArrayLike, pd: ArrayLike) -> float:
-    """Gini coefficient, also accuracy ratio or Somers' D: 2 AUC - 1. An AUC of 0.75 is a Gini of 0.5."""
-    return 2 * auc(y, pd) - 1
 
 
 def ks(y: ArrayLike, pd: ArrayLike) -> float:

@@ -19,7 +19,7 @@ from credit_assets.ml.data.schemas import outcomes_schema, scores_schema
 from credit_assets.ml.evidence.scores import side_by_side
 from credit_assets.ml.evidence.shadow import compare_arms, compare_scores
 from credit_assets.ml.reports.daily import DAY, DailyTables, days_between, days_of, known_defaults, number
-from credit_assets.ml.rules.decisions import Decision, Reason
+from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.periods import Period, period_on
 from credit_assets.ml.rules.trials import LONGEST, TrialPolicy, decide_trial
 
@@ -154,7 +154,7 @@ def trial_requests(records: Mapping[str, Mapping[str, Any]]) -> list[TrialReques
         identity = f"trial:{record['shadow']}:{record['since']}"
         if record["decision"] in kinds and identity not in requests:
             start = date.fromisoformat(day) + DAY
-            reason = _summary_of(record["reasons"])
+            reason = summary_of(record["reasons"])
             requests[identity] = TrialRequest(kinds[record["decision"]], record["shadow"], reason, start, identity)
     return list(requests.values())
 
@@ -205,10 +205,6 @@ def _scored(
     return scores
 
 
-def _summary_of(reasons: Sequence[Mapping[str, Any]]) -> str:
-    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
-
-
 # For people
 
 
@@ -220,7 +216,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "decision": record["decision"],
         "champion": record["champion"],
         "shadow": record["shadow"],
-        "why": _summary_of(record["reasons"]),
+        "why": summary_of(record["reasons"]),
         "seen": f"{record['rows']} applications of {record['days']} days",
     }
 

@@ -8,7 +8,7 @@ the same way for ever, so that a validator can judge a decision again from its e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -58,16 +58,10 @@ class Decision:
         against = [reason.text for reason in self.reasons if not reason.passed]
         return "; ".join(against or [reason.text for reason in self.reasons])
 
-    def to_record(self) -> dict[str, Any]:
-        """The decision as JSON types; `from_record` restores an equal one."""
-        return {"accepted": self.accepted, "reasons": [reason.to_record() for reason in self.reasons]}
 
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Decision:
-        """Restore what `to_record` gave. Raises ValueError for other keys."""
-        if set(record) != {"accepted", "reasons"}:
-            raise ValueError(f"not the record of a decision: {sorted(record)}")
-        return cls(record["accepted"], tuple(Reason.from_record(reason) for reason in record["reasons"]))
+def summary_of(reasons: Iterable[Mapping[str, Any]]) -> str:
+    """The summary of a decision, from the records of its reasons."""
+    return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from credit_assets.ml.rules.decisions import (
     Standing,
     decide_promotion,
     decide_registration,
+    summary_of,
 )
 from credit_assets_tests.support.policies import registration
 
@@ -246,12 +247,12 @@ def test_an_unknown_promotion_policy_is_refused() -> None:
     ],
 )
 def test_decisions_survive_json(decision: Decision) -> None:
-    assert Decision.from_record(json.loads(json.dumps(decision.to_record(), allow_nan=False))) == decision
+    records = json.loads(json.dumps([reason.to_record() for reason in decision.reasons], allow_nan=False))
+    assert Decision.of([Reason.from_record(record) for record in records]) == decision
+    assert summary_of(records) == decision.summary()
 
 
 def test_records_of_something_else_are_refused() -> None:
-    with pytest.raises(ValueError, match="not the record of a decision"):
-        Decision.from_record({"accepted": True})
     with pytest.raises(ValueError, match="not the record of a reason"):
         Reason.from_record({"rule": "min_auc"})
 
