@@ -58,7 +58,8 @@ def check_results(
     for day, gates in gates_by_day.items():
         for gate in gates:
             by_name.setdefault(gate.name, []).append((day, gate))
-    returned, recorded = [], []
+    returned: list[dg.AssetCheckResult] = []
+    recorded = []
     for of_gate in by_name.values():
         shown = min(of_gate, key=lambda item: (not item[1].blocks, item[1].passed))
         if shown[1].passed:

@@ -20,7 +20,11 @@ class ScoringModel:
     def __init__(self, scorer: CreditScorer) -> None:
         self.scorer = scorer
 
-    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> DataFrame:
+    def predict(
+        self,
+        model_input: Any,
+        params: Mapping[str, Any] | None = None,  # noqa: ARG002 - MLflow gives it by name
+    ) -> DataFrame:
         """`CreditScorer.score` of a frame, of an Arrow table, or of what a frame can be made from (a list of records).
         No parameters."""
         from pandas import DataFrame
