@@ -59,7 +59,7 @@ def check_results(
         for gate in gates:
             by_name.setdefault(gate.name, []).append((day, gate))
     returned: list[dg.AssetCheckResult] = []
-    recorded = []
+    recorded: list[tuple[date, GateResult]] = []
     for of_gate in by_name.values():
         shown = min(of_gate, key=lambda item: (not item[1].blocks, item[1].passed))
         if shown[1].passed:

@@ -20,7 +20,7 @@ from credit_assets.settings import Settings, variable
 PRELOAD = ["credit_assets.preload"]
 
 
-def _in_process(settings: Settings) -> dg.ExecutorDefinition:
+def _in_process(_: Settings) -> dg.ExecutorDefinition:
     return dg.in_process_executor
 
 

@@ -175,13 +175,6 @@ def test_the_columns_shown_are_those_that_are_written(asset: str, described: Any
     assert [(column.name, column.type) for column in shown.columns] == fields
 
 
-def test_the_fork_server_preloads_what_can_be_imported() -> None:
-    from credit_assets.executors import PRELOAD
-
-    for module in PRELOAD:
-        subprocess.run([sys.executable, "-c", f"import {module}"], check=True, capture_output=True)
-
-
 def test_ml_imports_neither_orchestrator_nor_tracking() -> None:
     code = (
         "import importlib, json, pkgutil, sys; import credit_assets.ml as ml; "

@@ -60,21 +60,21 @@ def test_only_credentials_of_store_and_tracking_go_to_the_pods() -> None:
 def test_the_code_location_loads_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in settings(GIVEN).items():
         monkeypatch.setenv(name, value)
-    asked = known_profiles(load_settings())
-    assert {name for name, profile in asked.items() if profile.gpu} == {"train-gpu"}
-    assert asked["train-gpu"].gpu_node_selector == {"gpu-type": "a100"}
+    known = known_profiles(load_settings())
+    assert {name for name, profile in known.items() if profile.gpu} == {"train-gpu"}
+    assert known["train-gpu"].gpu_node_selector == {"gpu-type": "a100"}
     assert profiles(GIVEN, train_cpu={"memory": "192Mi"})["train-cpu"]["memory"] == "192Mi"
 
 
 def test_kubernetes_takes_the_objects_and_dagster_the_instance(tmp_path: Path) -> None:
-    found = manifests(GIVEN)
-    assert {f"{m['kind']} {m['metadata']['name']}": said for m in found if (said := schema_errors(m))} == {}
+    objects = manifests(GIVEN)
+    assert {f"{m['kind']} {m['metadata']['name']}": errors for m in objects if (errors := schema_errors(m))} == {}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance(GIVEN)))
     config, _ = dagster_instance_config(str(tmp_path))
     assert config["run_launcher"]["class"] == "K8sRunLauncher"
-    secret = next(m for m in found if m["kind"] == "Secret")
+    secret = next(m for m in objects if m["kind"] == "Secret")
     assert "of-the-test" in secret["stringData"]["CREDIT_WAREHOUSE_URL"]
-    assert not [m["kind"] for m in found if m["kind"] != "Secret" and "of-the-test" in yaml.safe_dump(m)]
+    assert not [m["kind"] for m in objects if m["kind"] != "Secret" and "of-the-test" in yaml.safe_dump(m)]
 
 
 def test_without_a_cluster_it_says_so_and_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def event(kind: str, step: str, text: str = "") -> dict[str, Any]:
 def run_of(record: dict[str, Any]) -> Run:
     """A run that ended with this record, without a cluster."""
     run = object.__new__(Run)
-    run.day, run.say, run.installation = date(2025, 1, 30), print, SimpleNamespace()  # type: ignore[assignment]
+    run.day, run.report, run.installation = date(2025, 1, 30), print, SimpleNamespace()  # type: ignore[assignment]
     run.wait = lambda seconds=0: record  # type: ignore[method-assign]
     run.record = lambda: record  # type: ignore[method-assign]
     return run
@@ -104,20 +104,20 @@ def whole(assets: set[str]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What MLflow is said to hold."""
+def mlflow_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What MLflow holds."""
     answer = {"versions": {"2025-01-30": ["1"]}, "candidates": {"2025-01-30": dict.fromkeys(TRAINED, 1)}}
-    monkeypatch.setattr("e2e.scenarios._ask", lambda *_: answer)
+    monkeypatch.setattr("e2e.scenarios._query", lambda *_: answer)
     return answer
 
 
-def test_a_run_that_made_everything_once_is_whole(told: dict[str, Any]) -> None:
+def test_a_run_that_made_everything_once_is_whole(mlflow_holds: dict[str, Any]) -> None:
     run_of(whole(DAILY)).must_be_whole(DAILY)
-    told["versions"]["2025-01-30"] = []
+    mlflow_holds["versions"]["2025-01-30"] = []
     run_of(whole(RETRAINED)).must_be_whole(RETRAINED)
 
 
-def test_what_a_lost_run_made_counts_with_what_the_next_one_makes(told: dict[str, Any]) -> None:
+def test_what_a_lost_run_made_counts_with_what_the_next_one_makes(mlflow_holds: dict[str, Any]) -> None:
     made = whole(RETRAINED)["events"]
     lost = run_of({"status": "FAILURE", "events": made[:2]})
     run_of({"status": "SUCCESS", "events": made[2:]}).must_be_whole(RETRAINED, before=lost)
@@ -126,7 +126,7 @@ def test_what_a_lost_run_made_counts_with_what_the_next_one_makes(told: dict[str
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "reported"),
     [
         (lambda r, t: r.update(status="FAILURE"), "the run ended as FAILURE"),
         (lambda r, t: r["events"].pop(), "not materialized exactly once: {'xgboost_candidate': 0}"),
@@ -135,10 +135,10 @@ def test_what_a_lost_run_made_counts_with_what_the_next_one_makes(told: dict[str
         (lambda r, t: t["candidates"]["2025-01-30"].update(lightgbm_candidate=2), "MLflow runs that count"),
     ],
 )
-def test_a_run_that_did_not_is_not(told: dict[str, Any], spoil: Any, said: str) -> None:
+def test_a_run_that_did_not_is_not(mlflow_holds: dict[str, Any], spoil: Any, reported: str) -> None:
     record = whole(RETRAINED)
-    spoil(record, told)
-    with pytest.raises(FailedError, match=said):
+    spoil(record, mlflow_holds)
+    with pytest.raises(FailedError, match=reported):
         run_of(record).must_be_whole(RETRAINED)
 
 
@@ -166,12 +166,12 @@ def test_a_scenario_that_fails_or_is_refused_is_named_and_the_next_is_shown(monk
         """Failed."""
         raise FailedError("no pod")
 
-    said: list[str] = []
+    reported: list[str] = []
     monkeypatch.setattr("e2e.__main__.SCENARIOS", {"a": refused, "b": failed, "c": lambda stage: None})
-    stage: Any = SimpleNamespace(say=said.append)
+    stage: Any = SimpleNamespace(report=reported.append)
     assert _show(stage, ["a", "b", "c"]) == ["a", "b"]
-    assert "FAILED after 0 s: the Kubernetes API answered 403 Forbidden: nodes is forbidden" in "\n".join(said)
-    assert any(text.startswith("--- c: shown") for text in said)
+    assert "FAILED after 0 s: the Kubernetes API answered 403 Forbidden: nodes is forbidden" in "\n".join(reported)
+    assert any(text.startswith("--- c: shown") for text in reported)
 
 
 def test_every_scenario_is_in_the_guide() -> None:

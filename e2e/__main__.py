@@ -26,20 +26,20 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}; default: all, in this order")
     parser.add_argument("--keep", action="store_true", help="leave the namespace on the cluster, for looking around")
     parser.add_argument("--loaded", action="store_true", help="the loans and their features are there already")
-    asked = parser.parse_args()
-    unknown = sorted(set(asked.scenarios) - set(SCENARIOS))
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.scenarios) - set(SCENARIOS))
     if unknown:
         parser.error(f"unknown scenarios {', '.join(unknown)}; known: {', '.join(SCENARIOS)}")
     begin = time.monotonic()
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         print(f"{time.monotonic() - begin:6.0f} s  {text}", flush=True)
 
     try:
         cluster = Cluster(os.environ.get("CREDIT_E2E_NAMESPACE") or "credit-assets-e2e")
         given = Given.of_environment()
-        stage = _prepared(cluster, given, say, load=not asked.loaded)
-        failed = _show(stage, asked.scenarios or list(SCENARIOS))
+        stage = _prepared(cluster, given, report, load=not arguments.loaded)
+        failed = _show(stage, arguments.scenarios or list(SCENARIOS))
     except NotReadyError as error:
         print(f"e2e: {error}", file=sys.stderr)
         return NOT_READY
@@ -49,14 +49,14 @@ def main() -> int:
     except ApiException as error:
         print(f"e2e: the code location could not be set up: {refusal(error)}", file=sys.stderr)
         return NOT_READY if error.status in (401, 403) else 1
-    if not asked.keep:
+    if not arguments.keep:
         cluster.delete_namespace()
-        say(f"namespace {cluster.namespace} deleted")
-    say(f"not shown: {', '.join(failed)}" if failed else "all shown")
+        report(f"namespace {cluster.namespace} deleted")
+    report(f"not shown: {', '.join(failed)}" if failed else "all shown")
     return 1 if failed else 0
 
 
-def _prepared(cluster: Cluster, given: Given, say: Callable[[str], None], *, load: bool) -> Stage:
+def _prepared(cluster: Cluster, given: Given, report: Callable[[str], None], *, load: bool) -> Stage:
     gpu = cluster.gpu_nodes(given.gpu_type)
     others = [node.metadata.name for node in cluster.nodes() if node.metadata.name not in gpu]
     if not gpu or not others:
@@ -64,13 +64,13 @@ def _prepared(cluster: Cluster, given: Given, say: Callable[[str], None], *, loa
             f"the cluster needs a node labelled gpu-type={given.gpu_type} that offers nvidia.com/gpu (found: "
             f"{', '.join(gpu) or 'none'}), and another one (found: {', '.join(others) or 'none'})"
         )
-    say(f"Kubernetes {cluster.version}; GPU nodes {', '.join(gpu)}; others {', '.join(others)}")
+    report(f"Kubernetes {cluster.version}; GPU nodes {', '.join(gpu)}; others {', '.join(others)}")
     installation = Installation(cluster, given)
     installation.install()
-    say("code location installed")
-    stage = Stage(installation, given, say)
+    report("code location installed")
+    stage = Stage(installation, given, report)
     if load:
-        say(installation.load_history(FIRST_DAY + timedelta(len(SCENARIOS))))
+        report(installation.load_history(FIRST_DAY + timedelta(len(SCENARIOS))))
     return stage
 
 
@@ -78,16 +78,16 @@ def _show(stage: Stage, names: list[str]) -> list[str]:
     failed = []
     for name in names:
         stage.number = list(SCENARIOS).index(name)
-        stage.say(f"--- {name}: {SCENARIOS[name].__doc__}")
+        stage.report(f"--- {name}: {SCENARIOS[name].__doc__}")
         begin = time.monotonic()
         try:
             SCENARIOS[name](stage)
         except (FailedError, ApiException) as error:
             failed.append(name)
             why = refusal(error) if isinstance(error, ApiException) else str(error)
-            stage.say(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {why}")
+            stage.report(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {why}")
         else:
-            stage.say(f"--- {name}: shown in {time.monotonic() - begin:.0f} s")
+            stage.report(f"--- {name}: shown in {time.monotonic() - begin:.0f} s")
     return failed
 
 

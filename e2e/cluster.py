@@ -34,19 +34,18 @@ class FailedError(AssertionError):
 def refusal(error: ApiException) -> str:
     """What the Kubernetes API answered, in a line."""
     try:
-        said = json.loads(error.body or "")["message"]
+        message = json.loads(error.body or "")["message"]
     except (ValueError, KeyError, TypeError):
-        said = str(error.body or "").strip()[:300]
-    return f"the Kubernetes API answered {error.status} {error.reason}: {said}"
+        message = str(error.body or "").strip()[:300]
+    return f"the Kubernetes API answered {error.status} {error.reason}: {message}"
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], T | None], every: float = 1.0) -> T:
     """What `look` finds, once it finds something. Raises FailedError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
-        found = look()
-        if found:
-            return found
+        if result := look():
+            return result
         if time.monotonic() > deadline:
             raise FailedError(f"waited {seconds:.0f} s for {what} in vain")
         time.sleep(every)
@@ -116,10 +115,10 @@ class Cluster:
 
     def events(self, pod: str) -> list[str]:
         """Reasons and messages of what happened to a pod, oldest first."""
-        found = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={pod}").items
+        events = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={pod}").items
         start = datetime.min.replace(tzinfo=UTC)
-        found.sort(key=lambda event: event.first_timestamp or event.event_time or start)
-        return [f"{event.reason}: {event.message}" for event in found]
+        events.sort(key=lambda event: event.first_timestamp or event.event_time or start)
+        return [f"{event.reason}: {event.message}" for event in events]
 
     def run(self, pod: str, command: Sequence[str], text: str = "", seconds: float = 900) -> str:
         """The standard output of a command in a pod. Raises FailedError, with its last lines, where it fails."""
@@ -211,7 +210,7 @@ class Seen:
 
 
 class Watch:
-    """Remembers the step pods of a run: a pod that was deleted is not there to be asked any more."""
+    """Remembers the step pods of a run: a pod that was deleted is not there to be looked at any more."""
 
     def __init__(self, cluster: Cluster, run_id: str) -> None:
         self.cluster, self.selector = cluster, f"dagster/run-id={run_id},dagster/op"

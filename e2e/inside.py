@@ -62,8 +62,8 @@ def again_record(run_id: str) -> dict[str, Any]:
     from dagster import DagsterInstance, RunsFilter
 
     with DagsterInstance.get() as instance:
-        found = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run_id}))
-        return {"run_id": found[0].run_id if found else None}
+        runs = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run_id}))
+        return {"run_id": runs[0].run_id if runs else None}
 
 
 def models_record(days: list[str]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Given:
 def profiles(given: Given, **more: Mapping[str, Any]) -> dict[str, Any]:
     """Resource profiles that fit a laptop's nodes; still a GPU for XGBoost and CatBoost. `more`: fields over these."""
     small = {"cpu": "500m", "memory": "1Gi", "scratch": "512Mi", "grace_seconds": 30}
-    found: dict[str, dict[str, Any]] = {
+    own: dict[str, dict[str, Any]] = {
         "small": dict(small),
         "data": {**small, "memory": "1536Mi"},
         "train-cpu": {**small, "memory": "1536Mi"},
@@ -87,7 +87,7 @@ def profiles(given: Given, **more: Mapping[str, Any]) -> dict[str, Any]:
             "gpu_node_selector": {"gpu-type": given.gpu_type},
         },
     }
-    return {name: {**fields, **more.get(name.replace("-", "_"), {})} for name, fields in found.items()}
+    return {name: {**fields, **more.get(name.replace("-", "_"), {})} for name, fields in own.items()}
 
 
 def settings(given: Given) -> dict[str, str]:
@@ -133,7 +133,7 @@ def secret(given: Given) -> dict[str, str]:
     }
 
 
-def _pod(given: Given, memory: str) -> dict[str, Any]:
+def _pod(memory: str) -> dict[str, Any]:
     """What holds for every pod: not root, nothing writable but /tmp. In dagster-k8s's words."""
     return {
         "container_config": {
@@ -182,7 +182,7 @@ def instance(given: Given) -> dict[str, Any]:
                 "image_pull_policy": given.pull_policy,
                 "env_config_maps": [f"{NAME}-settings"],
                 "env_secrets": [f"{NAME}-secrets"],
-                "run_k8s_config": _pod(given, "1Gi"),
+                "run_k8s_config": _pod("1Gi"),
             },
         },
         "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
@@ -238,7 +238,7 @@ def manifests(given: Given) -> list[dict[str, Any]]:
 def _daemon(given: Given) -> dict[str, Any]:
     """Dagster's daemon with the code location, which also takes the commands of this run."""
     labels = {"app": NAME}
-    # Another image or other settings are another pod, and it is told from the one that it replaces.
+    # Another image or other settings are another pod, and it differs from the one that it replaces.
     version = {"version": _version(given)}
     return {
         "replicas": 1,
@@ -342,10 +342,10 @@ class Installation:
             ("raw_loan_data,processed_features", START, cohorts),
             ("loan_outcomes", START, last),
         ]
-        told = [
+        messages = [
             self.run(
                 "credit-assets", "backfill", "--assets", assets, "--start", first.isoformat(), "--end", end.isoformat()
             )
             for assets, first, end in parts
         ]
-        return "; ".join(" ".join(text.split()) for text in told)
+        return "; ".join(" ".join(text.split()) for text in messages)

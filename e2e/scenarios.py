@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ ON_GPU = {"xgboost_candidate", "catboost_candidate"}
 class Run:
     """A run on the cluster: launched as the UI launches it, and watched by its pods and its event log."""
 
-    def __init__(self, installation: Installation, day: date, say: Callable[[str], None], run_id: str) -> None:
-        self.installation, self.cluster, self.day, self.say = installation, installation.cluster, day, say
+    def __init__(self, installation: Installation, day: date, report: Callable[[str], None], run_id: str) -> None:
+        self.installation, self.cluster, self.day, self.report = installation, installation.cluster, day, report
         self.run_id = run_id
         self.watch = Watch(self.cluster, run_id)
 
@@ -48,11 +48,11 @@ class Run:
             "dagster", "job", "launch", "-m", "credit_assets.definitions", "-j", job,
             "--run-id", self.run_id, "--tags", json.dumps(tags), env=env,
         )  # fmt: skip
-        self.say(f"run {self.run_id[:8]} of {job} for {self.day} launched")
+        self.report(f"run {self.run_id[:8]} of {job} for {self.day} launched")
 
     def record(self) -> dict[str, Any]:
         """Status, tags and events, from inside."""
-        return _ask(self.installation, "run", self.run_id)
+        return _query(self.installation, "run", self.run_id)
 
     def run_pods(self) -> list[Any]:
         return self.cluster.pods(f"dagster/run-id={self.run_id},!dagster/op")
@@ -84,7 +84,7 @@ class Run:
                 return ""
             raise
 
-    def told(self, *words: str) -> str | None:
+    def event_with(self, *words: str) -> str | None:
         """The text of the first event that has all of these words; None while there is none."""
         for event in self.record()["events"]:
             if all(word in event["text"] for word in words):
@@ -99,7 +99,7 @@ class Run:
             if self.run_pod_ended():
                 record = self.record()
                 if record["status"] in _ENDED:
-                    self.say(f"run {self.run_id[:8]} ended: {record['status']}")
+                    self.report(f"run {self.run_id[:8]} ended: {record['status']}")
                     return record
             if time.monotonic() > deadline:
                 raise FailedError(f"run {self.run_id} did not end within {seconds:.0f} s: {self._why()}")
@@ -107,14 +107,14 @@ class Run:
 
     def again(self) -> Run:
         """The run that goes on with this one, which was lost."""
-        found = wait_for(
+        successor = wait_for(
             f"a run that goes on with {self.run_id[:8]}",
             STEP_SECONDS,
-            lambda: _ask(self.installation, "again", self.run_id)["run_id"],
+            lambda: _query(self.installation, "again", self.run_id)["run_id"],
             every=10,
         )
-        self.say(f"run {self.run_id[:8]} ended: {self.record()['status']}; run {found[:8]} goes on")
-        return Run(self.installation, self.day, self.say, found)
+        self.report(f"run {self.run_id[:8]} ended: {self.record()['status']}; run {successor[:8]} goes on")
+        return Run(self.installation, self.day, self.report, successor)
 
     def must_be_whole(self, assets: set[str], before: Run | None = None) -> dict[str, Any]:
         """Wait for the end. Raises FailedError unless all assets were made once, in this run or in the lost one
@@ -134,13 +134,13 @@ class Run:
 
     def _one_model_a_day(self) -> None:
         day = self.day.isoformat()
-        found = _ask(self.installation, "models", day)
-        versions, counted = found["versions"][day], found["candidates"][day]
+        models = _query(self.installation, "models", day)
+        versions, counted = models["versions"][day], models["candidates"][day]
         if len(versions) > 1:
             raise FailedError(f"{len(versions)} model versions of {day}: {', '.join(versions)}")
         if counted != dict.fromkeys(TRAINED, 1):
             raise FailedError(f"MLflow runs that count, by candidate of {day}: {counted}")
-        self.say(f"one MLflow run a candidate; versions registered for {day}: {', '.join(versions) or 'none'}")
+        self.report(f"one MLflow run a candidate; versions registered for {day}: {', '.join(versions) or 'none'}")
 
     def _why(self, record: dict[str, Any] | None = None) -> str:
         events = (record or self.record())["events"]
@@ -149,14 +149,15 @@ class Run:
 
     def retry_of(self, record: dict[str, Any], step: str, *words: str) -> str:
         """Why the step was tried again. Raises FailedError where it was not, or for another reason."""
-        found = [e["text"] for e in record["events"] if e["type"] == "STEP_UP_FOR_RETRY" and e["step"] == step]
-        if not any(all(word in text for word in words) for text in found):
+        retries = [str(e["text"]) for e in record["events"] if e["type"] == "STEP_UP_FOR_RETRY" and e["step"] == step]
+        fitting = [text for text in retries if all(word in text for word in words)]
+        if not fitting:
             because = f" because of {', '.join(words)}" if words else ""
-            raise FailedError(f"{step} was not tried again{because}; its retries: {found or 'none'}")
-        return next(text for text in found if all(word in text for word in words))
+            raise FailedError(f"{step} was not tried again{because}; its retries: {retries or 'none'}")
+        return fitting[0]
 
 
-def _ask(installation: Installation, *question: str) -> dict[str, Any]:
+def _query(installation: Installation, *question: str) -> dict[str, Any]:
     text = installation.run("python", "-c", _INSIDE.read_text("utf-8"), *question)
     line = next(line for line in reversed(text.splitlines()) if line.startswith("ANSWER "))
     return dict(json.loads(line.removeprefix("ANSWER ")))
@@ -168,7 +169,7 @@ class Stage:
 
     installation: Installation
     given: Given
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     number: int = 0
 
     @property
@@ -184,7 +185,7 @@ class Stage:
         return self.cluster.gpu_nodes(self.given.gpu_type)
 
     def launch(self, job: str, **profile: dict[str, Any]) -> Run:
-        run = Run(self.installation, self.day, self.say, str(uuid.uuid4()))
+        run = Run(self.installation, self.day, self.report, str(uuid.uuid4()))
         run.launch(job, **profile)
         return run
 
@@ -205,7 +206,7 @@ def daily_run_on_its_nodes(stage: Stage) -> None:
         if step not in seen:
             raise FailedError(f"no pod of step {step} was seen")
         one = seen[step]
-        stage.say(f"{step}: node {one.node}, {GPU} {one.gpus}, {one.ended}, {_seconds(one)}")
+        stage.report(f"{step}: node {one.node}, {GPU} {one.gpus}, {one.ended}, {_seconds(one)}")
         if (one.node in stage.gpu_nodes) != (step in ON_GPU) or one.gpus != int(step in ON_GPU):
             raise FailedError(f"{step} ran on node {one.node} with {one.gpus} GPUs")
         expected = {"asset": step, "partition": stage.day.isoformat(), "cost-centre": "e2e", "attempt": "1"}
@@ -220,20 +221,20 @@ def step_without_a_fitting_node(stage: Stage) -> None:
         stage.cluster.cordon(node)
     try:
         run = stage.launch("retrain_model")
-        told = wait_for(
+        event = wait_for(
             "an event that says why xgboost_candidate waits",
             STEP_SECONDS,
-            lambda: (run.watch.look(), run.told("The pod of step xgboost_candidate waits", "no node fits"))[1],
+            lambda: (run.watch.look(), run.event_with("The pod of step xgboost_candidate waits", "no node fits"))[1],
             every=5,
         )
-        stage.say(f"event: {told}")
+        stage.report(f"event: {event}")
         # Asking the event log took longer than the pod took to appear.
         run.watch.look()
         (pod,) = run.watch.of("xgboost_candidate")
         reasons = [text for text in stage.cluster.events(pod.name) if text.startswith("FailedScheduling")]
         if not reasons:
             raise FailedError(f"Kubernetes has no FailedScheduling event of {pod.name}")
-        stage.say(f"Kubernetes: {reasons[0]}")
+        stage.report(f"Kubernetes: {reasons[0]}")
     finally:
         for node in stage.gpu_nodes:
             stage.cluster.cordon(node, on=False)
@@ -251,11 +252,11 @@ def deleted_pods(stage: Stage) -> None:
         pod = run.running(step)
         victims[step] = pod.metadata.name
         stage.cluster.delete_pod(pod.metadata.name, grace_seconds=0)
-        stage.say(f"deleted {pod.metadata.name} of {step}")
+        stage.report(f"deleted {pod.metadata.name} of {step}")
     record = run.must_be_whole(RETRAINED)
     for step in victims:
-        stage.say(f"{step}: {run.retry_of(record, step)}")
-        _tell_attempts(stage, run, step)
+        stage.report(f"{step}: {run.retry_of(record, step)}")
+        _report_attempts(stage, run, step)
 
 
 def out_of_memory(stage: Stage) -> None:
@@ -263,11 +264,11 @@ def out_of_memory(stage: Stage) -> None:
     small = {"memory": "192Mi", "memory_growth": 3, "max_memory": "2Gi"}
     run = stage.launch("retrain_model", train_cpu=small)
     record = run.must_be_whole(RETRAINED)
-    stage.say(run.retry_of(record, "lightgbm_candidate", "out-of-memory", "192Mi"))
-    attempts = _tell_attempts(stage, run, "lightgbm_candidate")
-    asked = [one.memory for one in attempts]
-    if asked[:2] != ["192Mi", "576Mi"]:
-        raise FailedError(f"the attempts asked for {asked}")
+    stage.report(run.retry_of(record, "lightgbm_candidate", "out-of-memory", "192Mi"))
+    attempts = _report_attempts(stage, run, "lightgbm_candidate")
+    memories = [one.memory for one in attempts]
+    if memories[:2] != ["192Mi", "576Mi"]:
+        raise FailedError(f"the attempts asked for {memories}")
     if attempts[1].labels.get("credit-assets/retry-reason") != "out-of-memory":
         raise FailedError(f"labels of the second attempt: {attempts[1].labels}")
 
@@ -279,7 +280,7 @@ def drained_node(stage: Stage) -> None:
     try:
         for node in stage.gpu_nodes:
             gone = stage.cluster.drain(node, run.watch.selector)
-            stage.say(f"drained {node} of {', '.join(gone) or 'nothing'}")
+            stage.report(f"drained {node} of {', '.join(gone) or 'nothing'}")
         time.sleep(60)
         run.watch.look()
     finally:
@@ -287,12 +288,12 @@ def drained_node(stage: Stage) -> None:
             stage.cluster.cordon(node, on=False)
     record = run.must_be_whole(RETRAINED)
     for step in sorted(ON_GPU):
-        _tell_attempts(stage, run, step)
+        _report_attempts(stage, run, step)
     retries = [f"{e['step']}: {e['text']}" for e in record["events"] if e["type"] == "STEP_UP_FOR_RETRY"]
     for text in retries:
-        stage.say(text)
+        stage.report(text)
     if not any(text.startswith("catboost_candidate") for text in retries):
-        stage.say("catboost_candidate ended within its grace period")
+        stage.report("catboost_candidate ended within its grace period")
 
 
 def lost_run_pod(stage: Stage) -> None:
@@ -301,18 +302,19 @@ def lost_run_pod(stage: Stage) -> None:
     run.running("lightgbm_candidate")
     for pod in run.run_pods():
         stage.cluster.delete_pod(pod.metadata.name, grace_seconds=0)
-        stage.say(f"deleted {pod.metadata.name}")
+        stage.report(f"deleted {pod.metadata.name}")
     again = run.again()
     again.must_be_whole(RETRAINED, before=run)
     if "training_set" in {one.step for one in again.watch.seen.values()}:
         raise FailedError("the run that went on made training_set again")
 
 
-def _tell_attempts(stage: Stage, run: Run, step: str) -> list[Any]:
-    attempts = sorted(run.watch.of(step), key=lambda one: one.since)
+def _report_attempts(stage: Stage, run: Run, step: str) -> list[Any]:
+    never = datetime.max.replace(tzinfo=UTC)
+    attempts = sorted(run.watch.of(step), key=lambda one: one.since or never)
     for one in attempts:
         number, reason = (one.labels.get(f"credit-assets/{name}", "none") for name in ("attempt", "retry-reason"))
-        stage.say(
+        stage.report(
             f"{step} attempt {number} (retry reason {reason}): {one.name}, node {one.node}, memory {one.memory}, "
             f"{' > '.join(one.phases)}, {one.ended or 'deleted'}"
         )

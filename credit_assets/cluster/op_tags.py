@@ -13,8 +13,8 @@ from credit_assets.profiles import GPU, GPU_POOL, PROFILES, Profile, merged_prof
 from credit_assets.settings import Settings
 from credit_assets.tags import ASSET_LABEL, COST_CENTRE_LABEL, POD_CONFIG_TAG, PROFILE_LABEL, VARIANT_LABEL
 
-# A step that is told to stop would end as failed, and Dagster does not try it again. So it is not told: it works on
-# while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
+# A step that got the signal to stop would end as failed, and Dagster does not try it again. So it gets none: it works
+# on while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
 _UNSTOPPED = ["sh", "-c", 'trap "" TERM; "$@"; exit $?', "step"]
 
 
@@ -52,12 +52,12 @@ def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
         labels[VARIANT_LABEL] = variant
     if settings.cost_centre:
         labels[COST_CENTRE_LABEL] = settings.cost_centre
-    asked = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
+    requests = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
     if profile.gpu:
-        asked[GPU] = str(profile.gpu)
+        requests[GPU] = str(profile.gpu)
     container: dict[str, Any] = {
         "command": _UNSTOPPED,
-        "resources": {"requests": asked, "limits": dict(asked)},
+        "resources": {"requests": requests, "limits": dict(requests)},
         "env": [{"name": name, "value": value} for name, value in _environment(settings, profile).items()],
     }
     pod: dict[str, Any] = {"termination_grace_period_seconds": profile.grace_seconds}
@@ -89,8 +89,8 @@ def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
 def _environment(settings: Settings, profile: Profile) -> dict[str, str]:
     # A container sees all cores of its node, whatever its limit.
     threads = str(settings.threads or profile.threads)
-    found = {"CREDIT_THREADS": threads, "OMP_NUM_THREADS": threads}
+    variables = {"CREDIT_THREADS": threads, "OMP_NUM_THREADS": threads}
     if profile.gpu and settings.device == "auto":
         # A GPU that was paid for and cannot be used is an error, or a fallback that is noted; never a silent CPU.
-        found["CREDIT_DEVICE"] = "cuda"
-    return found
+        variables["CREDIT_DEVICE"] = "cuda"
+    return variables

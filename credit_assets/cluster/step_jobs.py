@@ -174,7 +174,7 @@ class StepJobs(K8sStepHandler):
         context.instance.add_run_tags(context.dagster_run.run_id, tags)
 
     def _end_attempt_before(self, context: StepHandlerContext, attempt: int) -> None:
-        """See that the pod of the last attempt does not work on beside this one."""
+        """See that the pod of the last attempt does not work on while this one does."""
         first = re.sub(r"-\d+$", "", self._get_k8s_step_job_name(context))
         name = first if attempt == 2 else f"{first}-{attempt - 2}"
         namespace = self._namespace(context)

@@ -77,7 +77,7 @@ def _locked(method: _Method[_P, _R]) -> _Method[_P, _R]:
     """The same method in one transaction that has the write lock from its start."""
 
     @functools.wraps(method)
-    def in_transaction(storage: Any, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def in_transaction(storage: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         with storage.writing():
             return method(storage, *args, **kwargs)
 
@@ -115,8 +115,8 @@ class EmbeddedEventLogStorage(Parent):
     @property
     def engine(self) -> Engine:
         """This process's own: a SQLite connection must be neither used nor closed on the other side of a fork."""
-        if (found := self._engines.get(os.getpid())) is not None:
-            return found
+        if (own := self._engines.get(os.getpid())) is not None:
+            return own
         engine = db.create_engine(
             self._conn_string,
             pool_size=5,
