@@ -17,8 +17,8 @@ from credit_assets.tracking.server import Server
 class Tracking:
     """MLflow at `uri` (sqlite:///file, another database URL, or the URL of a tracking server).
 
-    Costs nothing to construct: mlflow is imported and the server asked when a method needs it. All methods of the parts
-    raise TransientError where a retry may help (no answer, 5xx, locked database) and PermanentError where it cannot.
+    Costs nothing to construct: mlflow is imported and the server called when a method needs it. All methods of the
+    parts raise TransientError where a retry may help (no answer, 5xx, locked database), else PermanentError.
 
     `cache_dir`: where models of a remote server are kept; the user's cache folder by default.
     """

@@ -68,7 +68,6 @@ def opened_by_dagster_mlflow(server: Server, run_id: str, name: str, step: Step)
 
     Afterwards nothing of it is left in MLflow's globals.
     """
-
     with server.fluent() as mlflow, contextlib.ExitStack() as opened:
         status = "FAILED"
         try:
@@ -125,7 +124,7 @@ def _resource(server: Server, run_id: str, name: str, step: Step) -> Iterator[No
 def _end_active(mlflow: Any, run_id: str = "", status: str = "KILLED") -> bool:
     """End all runs that are active here, `run_id` with `status` and others, which the body opened and left, as KILLED.
 
-    Returns whether the server was told of `run_id`.
+    Returns whether `run_id` ended on the server.
     """
     ended = False
     # end_run takes a run off the stack before it tells the server, so that this comes to an end also where the server

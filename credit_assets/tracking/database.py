@@ -18,7 +18,7 @@ from credit_assets.tracking.failures import failures
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks", "uc")
-# Any constant: sessions that ask for the same number wait for each other.
+# Any constant: sessions that lock the same number wait for each other.
 _MIGRATION_LOCK = 7_021_935
 
 

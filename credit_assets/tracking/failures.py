@@ -27,7 +27,7 @@ class Kind(Enum):
     TRANSIENT = auto()
     OUTDATED_TABLES = auto()
     REFUSED = auto()
-    """By who asks, not by what is asked."""
+    """Because of who calls: a login, or a right."""
     PERMANENT = auto()
 
 

@@ -49,7 +49,7 @@ def fluent(uri: str) -> Iterator[Any]:
 
     with GLOBALS, experiment_put_back():
         environment = {name: os.environ.get(name) for name in _EXPORTED}
-        # Looked for without the variable: a server that only it names is none that MLflow was told.
+        # Looked for without the variable: a server that it alone names is not set in MLflow itself.
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
         _put_back(environment)

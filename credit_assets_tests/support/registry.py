@@ -6,7 +6,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from credit_assets.ledger.aliases import Aliases, Change, MoveKind
+from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.requests import Requests
+from credit_assets.ml.rules.decisions import Decision, Promotion, Reason
+from credit_assets.tracking import Tracking
 
 MODEL = "credit-scorer"
 Q1, Q2, Q3 = date(2024, 3, 31), date(2024, 6, 30), date(2024, 9, 30)
@@ -35,3 +39,31 @@ def change(start: date, reason: str = "better", by: str = "someone", kind: MoveK
 
 def day_after(day: date) -> date:
     return day + timedelta(days=1)
+
+
+# A deployment under trials
+
+YES = Decision.of([Reason("policy", True, None, None, "promotion is immediate")])
+NO = Decision.of([Reason("policy", False, None, None, "a trial first")])
+
+
+def opened(tracking: Tracking, promotion: Promotion = "shadow") -> Deployment:
+    return Deployment(Registry(tracking, MODEL, tracking.claims), Requests(tracking.claims), promotion)
+
+
+def trained(deployment: Deployment, name: str, as_of: date, decision: Decision = NO) -> str:
+    """A version of this as-of date that passed its gates, with its aliases moved as its run would."""
+    version = register(deployment.registry, name, as_of)
+    deployment.after_training(version, day_after(as_of), decision, made=False)
+    return version.version
+
+
+def ask(deployment: Deployment, kind: Any, version: str, start: date, by: str = "someone", **more: Any) -> str:
+    deployment.requests.add(kind, version, by=by, reason="because", effective_from=start, **more)
+    ((_, outcome),) = deployment.apply_pending()
+    return outcome
+
+
+def holders(deployment: Deployment) -> dict[str, str | None]:
+    found = {alias: deployment.registry.alias(alias) for alias in ("champion", "challenger", "shadow")}
+    return {alias: version.version if version else None for alias, version in found.items()}

@@ -10,10 +10,9 @@ from credit_assets.failures import PermanentError
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server
-from credit_assets_tests.support.tracking import applications, constant_loader, log_constant_model
+from credit_assets_tests.support.tracking import applications, log_constant_model
 
-pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
-__all__ = ["constant_loader"]
+pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.tracking"]
 
 
 def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
