@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets import stages
+from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.recorded import METRICS
+from credit_assets.ledger.registry import CHAMPION
 from credit_assets.ml.rules.decisions import summary_of
+from credit_assets.ml.rules.periods import holder_now
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
-
-METRICS = ("auc", "gini", "ks", "brier", "ece")
 
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -32,8 +35,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
             "first": days[0] if days else None,
             "last": days[-1] if days else None,
         }
-    registry: Registry = build_resources(settings)["registry"]
-    champion, shadow = registry.alias("champion"), registry.alias(SHADOW)
+    champion, shadow = _holders(settings, CHAMPION, SHADOW)
     runs = [
         {
             "run": run.run_id,
@@ -46,10 +48,27 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
     return {
         "home": str(settings.home_dir),
         "assets": assets,
-        "champion": version_record(champion) if champion else None,
-        "shadow": version_record(shadow) if shadow else None,
+        "champion": champion,
+        "shadow": shadow,
         "runs": runs,
     }
+
+
+def _holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
+    """The versions that hold the aliases: by the records of the store, which decide, and by MLflow where those do not
+    say. MLflow's client takes longer than everything else that `status` does.
+    """
+    store, claims = Store(settings.store), Claims(settings.store)
+    held = recorded.histories(claims, MODEL_NAME)
+    holders: list[dict[str, Any] | None] = []
+    for alias in aliases:
+        now = holder_now(held.get(alias, []))
+        record = recorded.version_record(store, now.version, held) if now else None
+        if record is None and (now or not held) and not settings.tracking_is_new:
+            version = build_resources(settings)["registry"].alias(alias)
+            record = version_record(version) if version else None
+        holders.append(record)
+    return holders
 
 
 def version_record(version: Any) -> dict[str, Any]:

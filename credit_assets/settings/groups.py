@@ -74,6 +74,12 @@ class Places(BaseModel):
     def tracking_uri(self) -> str:
         return self.mlflow_tracking_uri.get_secret_value() or f"sqlite:///{self.home_dir / 'mlflow' / 'mlflow.db'}"
 
+    @property
+    def tracking_is_new(self) -> bool:
+        """Whether MLflow's store is the embedded one and nothing has been written there yet."""
+        embedded = not self.mlflow_tracking_uri.get_secret_value()
+        return embedded and not Path(self.tracking_uri.removeprefix("sqlite:///")).exists()
+
     @cached_property
     def dagster_dir(self) -> Path:
         return (self.dagster_home or self.home_dir / "dagster").expanduser().absolute()

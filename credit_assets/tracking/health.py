@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from credit_assets.failures import PermanentError, TransientError
@@ -17,7 +16,7 @@ from credit_assets.tracking import Tracking
 def health(settings: Settings, limit_seconds: float) -> Health:
     """Asks the tracking server or store; an embedded store that does not exist yet is left for the first run."""
     uri = settings.tracking_uri
-    if not settings.mlflow_tracking_uri.get_secret_value() and not Path(uri.removeprefix("sqlite:///")).exists():
+    if settings.tracking_is_new:
         return Health("embedded; made by the first training")
     advice = "start the MLflow server, or correct or unset MLFLOW_TRACKING_URI"
     if unreachable := _unreachable(uri, limit_seconds):
