@@ -114,7 +114,7 @@ def record_check_results(context: dg.AssetExecutionContext, results: Sequence[dg
             pid=os.getpid(),
         )
         last = DagsterEventBatchMetadata(batch, number == len(results))
-        context.instance.report_dagster_event(event, context.run_id, logging.DEBUG, last)
+        context.instance.report_dagster_event(event, context.run.run_id, logging.DEBUG, last)
 
 
 def retry_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
