@@ -283,7 +283,7 @@ class Book:
         triggers = {rule: _Trigger(self.settings, rule) for rule in self.rules}
         fired = dict.fromkeys(self.rules, 0)
         verdicts = []
-        for report in self._reports(_Tables(self.without), self.first, days, pooling, chunk=days):
+        for report in self._reports(SplicedTables(self.without), self.first, days, pooling, chunk=days):
             verdicts.append(report["verdict"])
             for rule, trigger in triggers.items():
                 fired[rule] += trigger.fires(report)
@@ -305,7 +305,7 @@ class Book:
             triggers = {rule: _Trigger(self.settings, rule) for rule in self.rules}
             first: int | None = None
             fired: dict[Rule, int | None] = dict.fromkeys(self.rules)
-            for n, report in enumerate(self._reports(_Tables(self.without, shifted, at), at, HORIZON, pooling)):
+            for n, report in enumerate(self._reports(SplicedTables(self.without, shifted, at), at, HORIZON, pooling)):
                 if report["verdict"] == "shifted" and first is None:
                     first = n
                 for rule, trigger in triggers.items():
@@ -367,7 +367,7 @@ class Book:
         return found
 
     def _reports(
-        self, tables: _Tables, first: date, days: int, pooling: Pooling, chunk: int = _CHUNK
+        self, tables: SplicedTables, first: date, days: int, pooling: Pooling, chunk: int = _CHUNK
     ) -> Iterator[Mapping[str, Any]]:
         policy = replace(drift_policy(self.settings), min_rows=pooling[0])
         pooled = Pooled(self.in_force, pooling[1], self.settings.portfolio_contract.date_column)
@@ -422,7 +422,7 @@ class Book:
         )
 
 
-class _Tables:
+class SplicedTables:
     """What a drift report reads, from memory: applications as `before` up to the day `at`, as `after` from then on."""
 
     def __init__(self, before: Applications, after: Applications | None = None, at: date = date.max) -> None:

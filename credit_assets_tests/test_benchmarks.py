@@ -89,9 +89,9 @@ def test_a_break_of_two_books_is_the_book_with_that_break(book: detection.Book) 
     whole = book.applications(Shift(at, income=1.5))
     throughout = book.applications(Shift(detection.START, income=1.5))
     first, last = at - timedelta(3), at + timedelta(3)
-    days = [(first + timedelta(n)).isoformat() for n in range(7)]
+    days = [first + timedelta(n) for n in range(7)]
     for asset in ("processed_features", "loan_scores"):
-        spliced = detection._Store(book.without, throughout, at).read_partitions(asset, days)
+        spliced = detection.SplicedTables(book.without, throughout, at).table(asset, days)
         assert spliced.equals(whole.table(asset, first, last)), asset
 
 
