@@ -46,6 +46,6 @@ def model(context: dg.AssetExecutionContext) -> None:
 
 
 def make_job() -> dg.JobDefinition:
-    job = dg.define_asset_job("two_steps", selection="*", partitions_def=DAYS)
+    job = dg.define_asset_job("two_steps", selection="*")
     defs = dg.Definitions(assets=[source, model], jobs=[job], executor=executor(SETTINGS))
     return defs.resolve_job_def("two_steps")
