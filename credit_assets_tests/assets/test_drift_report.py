@@ -133,12 +133,8 @@ def test_a_range_gives_what_its_days_give_and_the_same_again(house: House) -> No
     for day in (first, date(2024, 4, 1), last):
         report(house, day)
     assert contents() == in_one_run
-    event = house.instance.get_event_records(
-        dg.EventRecordsFilter(
-            dg.DagsterEventType.ASSET_MATERIALIZATION, dg.AssetKey("drift_report"), asset_partitions=[last.isoformat()]
-        ),
-        limit=1,
-    )[0].asset_materialization
+    wanted = dg.AssetRecordsFilter(dg.AssetKey("drift_report"), asset_partitions=[last.isoformat()])
+    event = house.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
     assert event is not None
     assert event.metadata["verdict"].value == json.loads(in_one_run[last.isoformat()])["verdict"]
     assert "| feature | verdict |" in str(event.metadata["features"].value)
