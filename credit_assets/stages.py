@@ -55,13 +55,9 @@ class Asset:
     variant: str | None = None
 
 
-# Learners whose packages can grow trees on a GPU.
-_ON_GPU = ("xgboost", "catboost")
-
-
 def candidate(variant: str) -> Asset:
     """The row of a variant's model."""
-    profile = "train-gpu" if variant in _ON_GPU else "train-cpu"
+    profile = "train-gpu" if VARIANTS[variant].grows_on_gpu else "train-cpu"
     return Asset(
         f"{variant}_candidate",
         "training",

@@ -135,9 +135,7 @@ def assets() -> list[Any]:
 
 
 def run_range(instance: dg.DagsterInstance, days: int) -> dg.ExecuteInProcessResult:
-    defs = dg.Definitions(
-        assets=assets(), asset_checks=[loans_checks], jobs=[dg.define_asset_job("job")]
-    )
+    defs = dg.Definitions(assets=assets(), asset_checks=[loans_checks], jobs=[dg.define_asset_job("job")])
     tags = {
         "dagster/asset_partition_range_start": "2024-01-01",
         "dagster/asset_partition_range_end": f"2024-01-{days:02d}",

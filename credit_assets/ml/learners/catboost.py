@@ -39,6 +39,7 @@ class CatBoostVariant(Variant):
     label = "CatBoost"
     filename = "model.cbm"
     distribution = "catboost"
+    grows_on_gpu = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "depth": Parameter("integer", minimum=1, maximum=16),
         "learning_rate": Parameter("number", above=0, maximum=1),

@@ -149,6 +149,8 @@ class Variant(ABC):
     """Package whose version decides what a fit gives."""
     parameters: ClassVar[Mapping[str, Parameter]]
     defaults: ClassVar[Mapping[str, Any]]
+    grows_on_gpu: ClassVar[bool] = False
+    """Whether its package can grow trees on a GPU; its step then asks for one."""
 
     def resolve(self, params: Mapping[str, Any], device: Device = "cpu") -> dict[str, Any]:
         """The defaults with `params` over them, as they hold on `device`.

@@ -33,6 +33,7 @@ class XGBoostVariant(Variant):
     label = "XGBoost"
     filename = "model.ubj"
     distribution = "xgboost"
+    grows_on_gpu = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "max_depth": Parameter("integer", minimum=1, maximum=16),
         "learning_rate": Parameter("number", above=0, maximum=1),
