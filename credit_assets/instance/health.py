@@ -14,7 +14,7 @@ def health(settings: Settings) -> Health:
     try:
         folder = ensure_instance(settings)
     except PermanentError as error:
-        return Health("no folder", "fail", str(error))
+        return Health("cannot be used", "fail", str(error))
     config = folder / CONFIG_FILE
     import dagster as dg
 

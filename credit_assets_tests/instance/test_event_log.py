@@ -5,11 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -343,7 +341,7 @@ def write_much(folder: str, name: str, keys: int, go: Any, claimed: Any) -> None
 
 
 def test_processes_and_threads_write_at_once_while_others_read(tmp_path: Path) -> None:
-    folder, pools, processes = tmp_path / "log", 30, 3
+    folder, pools, processes = tmp_path / "log", 30, 2
     context = multiprocessing.get_context("spawn")
     go, claimed = context.Event(), context.Queue()
     workers = [
@@ -392,16 +390,30 @@ def test_readers_do_not_wait_for_a_writer(storage: EmbeddedEventLogStorage) -> N
     assert found == [1, 2]
 
 
-def test_a_forked_child_writes_with_connections_of_its_own(storage: EmbeddedEventLogStorage, tmp_path: Path) -> None:
-    storage.store_event(materialization("parent", "loans", "2024-01-01"))
+def in_another_process(action: Callable[[], None]) -> Callable[[], None]:
+    """A child that is forked now, and does this when the function returned is called; that waits for its end."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            storage.store_event_batch([materialization("child", "loans", f"{i}") for i in range(5)])
+            os.read(reading, 1)
+            action()
             os._exit(0)
         except BaseException:
             os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def go() -> None:
+        os.write(writing, b"!")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    return go
+
+
+def test_a_forked_child_writes_with_connections_of_its_own(storage: EmbeddedEventLogStorage, tmp_path: Path) -> None:
+    storage.store_event(materialization("parent", "loans", "2024-01-01"))
+    in_another_process(
+        lambda: storage.store_event_batch([materialization("child", "loans", f"{i}") for i in range(5)])
+    )()
     storage.store_event(materialization("parent", "loans", "2024-01-02"))
     assert [row[1] for row in contents(tmp_path / "log")["event_logs"]] == ["parent", *["child"] * 5, "parent"]
 
@@ -413,7 +425,13 @@ def until(condition: Any, seconds: float = 250) -> None:
         time.sleep(0.02)
 
 
-def test_watchers_learn_what_another_process_stores(storage: EmbeddedEventLogStorage, tmp_path: Path) -> None:
+def test_watchers_learn_what_another_process_stores(storage: EmbeddedEventLogStorage) -> None:
+    # Forked while this process has one thread.
+    store = in_another_process(
+        lambda: storage.store_event_batch(
+            [materialization(run, "loans", run + place) for place in "123" for run in ("r", "unseen")]
+        )
+    )
     storage.store_event(materialization("r", "loans", "before"))
     cursor = storage.get_records_for_run("r").cursor
     seen: list[tuple[str | None, str]] = []
@@ -428,13 +446,7 @@ def test_watchers_learn_what_another_process_stores(storage: EmbeddedEventLogSto
 
     storage.watch("r", cursor, callback)
     storage.watch("r", None, other)
-    code = (
-        "import sys; from credit_assets_tests.instance.test_event_log import *\n"
-        "s = EmbeddedEventLogStorage(sys.argv[1])\n"
-        "s.store_event_batch([materialization(run, 'loans', run + p) for p in '123' for run in ('r', 'unseen')])"
-    )
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], check=True, cwd=root)
+    store()
     until(lambda: len(seen) == 3 and len(from_start) == 4)
     assert [partition for partition, _ in seen] == ["r1", "r2", "r3"]
     assert from_start == ["before", "r1", "r2", "r3"]
