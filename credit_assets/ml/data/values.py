@@ -27,6 +27,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 if TYPE_CHECKING:
@@ -321,14 +322,69 @@ def _column(given: Values, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask | 
         return _plain(given, type_)
     if isinstance(given, pa.Array):
         return _plain(pa.chunked_array([given]), type_)
+    objects = given if isinstance(given, Sequence) else given.tolist() if given.dtype == object else None
+    kinds = set() if objects is None else _kinds(objects)
+    if objects is not None and len(kinds) > 1:
+        return _each_by_its_kind(objects, type_)
     try:
-        values = pa.array(given, from_pandas=True)
-        objects = isinstance(given, Sequence) or given.dtype == object
-        if not (objects and pa.types.is_temporal(values.type)) or _same_kind(given, values.type):
+        # Of decimals Arrow gives all the digits of the longest.
+        if not kinds & {_Zoned, Decimal}:
+            values = pa.array(given, from_pandas=True)
             return _plain(values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values]), type_)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         pass
-    return _texts_of(given if isinstance(given, Sequence) else _objects(given), type_)
+    return _texts_of(_objects(given) if objects is None else objects, type_)
+
+
+class _Zoned(datetime):
+    """Stands for times with a zone of their own: Arrow moves them all into the zone of the first."""
+
+
+def _kinds(objects: Sequence[Any]) -> set[type]:
+    """The classes of the values that are there."""
+    classes = set(map(type, objects)) - {type(None)}
+    if len(classes) > 1 or any(issubclass(one, datetime) for one in classes):
+        return {_kind(value) for value in objects if not _is_missing(value)}
+    return classes
+
+
+def _kind(value: Any) -> type:
+    return _Zoned if isinstance(value, datetime) and value.tzinfo is not None else type(value)
+
+
+def _each_by_its_kind(given: Sequence[Any], type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask | None]:
+    """Objects of several kinds as the type: those of each are read among themselves, since Arrow would make one kind
+    of all (10000000000 beside 0.5 a float, whose text is "1e+10"; 5 beside a date a day).
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    rows: dict[type, list[int]] = {}
+    for row, value in enumerate(given):
+        if not _is_missing(value):
+            rows.setdefault(_kind(value), []).append(row)
+    misfits, places = np.zeros(len(given), dtype=bool), np.full(len(given), -1)
+    arrays: list[pa.Array] = []
+    for chosen in rows.values():
+        reading = read([given[row] for row in chosen], type_)
+        places[chosen] = sum(len(array) for array in arrays) + np.arange(len(chosen))
+        if reading.misfits is not None:
+            misfits[chosen] = reading.misfits
+        arrays.append(reading.array)
+    taken = pa.concat_arrays(arrays).take(pa.array(places, mask=places < 0))
+    return pa.chunked_array([taken]), misfits if misfits.any() else None
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, pandas' NA, or NaN or NaT of whatever class, which are unlike themselves."""
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # NA is neither like itself nor unlike.
+        return True
+    except ValueError:  # An array.
+        return False
 
 
 def _plain(values: pa.ChunkedArray, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask | None]:
@@ -336,19 +392,6 @@ def _plain(values: pa.ChunkedArray, type_: pa.DataType) -> tuple[pa.ChunkedArray
 
     # Arrow has a type of its own for UUIDs, whose bytes would be taken for text.
     return _texts_of(values.to_pylist(), type_) if isinstance(values.type, pa.BaseExtensionType) else (values, None)
-
-
-def _same_kind(given: Any, type_: pa.DataType) -> bool:
-    """Whether objects that Arrow took for days or times are such: it takes 5 beside a date for a day, and moves times
-    of several zones into the first one.
-    """
-    import pyarrow as pa
-
-    wanted = date if pa.types.is_date(type_) else datetime
-    return all(
-        value is None or value != value or (isinstance(value, wanted) and getattr(value, "tzinfo", None) is None)
-        for value in given
-    )
 
 
 def _objects(given: Any) -> list[Any]:
@@ -368,8 +411,7 @@ def _texts_of(given: Sequence[Any], type_: pa.DataType) -> tuple[pa.ChunkedArray
     flags = ("false", "true") if pa.types.is_string(type_) else ("0", "1")
     result, misfits = [], np.zeros(len(given), dtype=bool)
     for row, value in enumerate(given):
-        # NaN and NaT, whatever their class, are unlike themselves.
-        missing = value is None or value != value
+        missing = _is_missing(value)
         result.append(None if missing else _text(value, flags))
         misfits[row] = not missing and result[-1] is None
     return pa.chunked_array([pa.array(result, pa.string())]), misfits if misfits.any() else None
