@@ -1,48 +1,71 @@
 # Two commands matter to a newcomer: `make demo` and `make test`. Both set up .venv themselves.
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 
+# `make -f` from another folder would set up, and clean, whatever lies there.
+ifeq ($(filter Makefile ./Makefile,$(lastword $(MAKEFILE_LIST))),)
+$(error run make in the folder of this Makefile, or give that folder: make -C FOLDER)
+endif
+# `make clean` deletes it: another folder is made and deleted by whoever wants one.
+ifeq ($(origin VENV),command line)
+$(error VENV is no setting: the environment of this checkout is .venv; leave VENV out)
+endif
+override VENV := .venv
+override BIN := $(VENV)/bin
+override READY := $(VENV)/.ready
+
+# What a user may set. Recipes read it from their environment, as "$$NAME", so that blanks, quotes and semicolons stay
+# what they are; taken as it was written, since make would read a dollar in it as a variable of its own.
+override SET := $(sort PYTHON LOANS ONLY MARK QUICK PORT MLFLOW_PORT CREDIT_HOME DAGSTER_HOME MLFLOW_TRACKING_URI \
+	$(filter CREDIT_%,$(.VARIABLES)))
+$(foreach name,$(SET),$(eval override $(name) := $$(value $(name))))
+override PYTHON := $(if $(PYTHON),$(PYTHON),python3)
 # Data of the demo lives in the checkout and is thrown away with it; each book has a home of its own.
-export CREDIT_HOME ?= $(CURDIR)/.credit_assets$(if $(LOANS),/lending_club)
-export DAGSTER_HOME ?= $(CREDIT_HOME)/dagster
+override CREDIT_HOME := $(if $(CREDIT_HOME),$(CREDIT_HOME),$(CURDIR)/.credit_assets$(if $(LOANS),/lending_club))
+export $(foreach name,$(SET),$(if $($(name)),$(name)))
 # Lenders often sit behind a proxy with a certificate of its own: trust what the machine trusts.
 export UV_SYSTEM_CERTS ?= true
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# Scripts and the editable install name the folder that they were made in: moved or copied, they would run the old one's
+# code, or none.
+override MOVED := $(shell test ! -e $(READY) || test "$$(cat $(READY))" = "$$(pwd -P)" || echo moved)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean
+.PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean moved
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY) ## Install the locked dependencies into .venv
 
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else \
-		f"credit_assets needs Python 3.11 to 3.14, {sys.executable} is {v[0]}.{v[1]}: run make PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+$(READY): requirements.lock pyproject.toml $(MOVED)
+	@case "$$PYTHON" in "~/"*) PYTHON="$$HOME/$${PYTHON#??}";; esac; \
+	command -v -- "$$PYTHON" >/dev/null || { echo "PYTHON=$$PYTHON cannot be run: give the path of a Python 3.11 to 3.14" >&2; exit 1; }; \
+	"$$PYTHON" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else \
+		f"credit_assets needs Python 3.11 to 3.14, {sys.executable} is {v[0]}.{v[1]}: run make PYTHON=/path/to/python3.11")' || exit; \
+	$(BIN)/python -c '' 2>/dev/null || { echo "Creating $(VENV)"; mark=$$(ls $(VENV)/pyvenv.cfg 2>/dev/null); \
+		"$$PYTHON" -m venv $${mark:+--clear} $(VENV) && touch $(VENV)/.made; }
+	@$(if $(MOVED),echo "This checkout was moved or copied: its scripts are made anew"; \
+		$(BIN)/python -m pip uninstall --quiet --yes pip 2>/dev/null; $(BIN)/python -m venv $(VENV),:)
 	@echo "Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(if $(MOVED),--reinstall) \
+		--require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	@touch $(READY)
+	@pwd -P > $(READY)
 	@echo "Ready: $$($(BIN)/python --version), $$($(BIN)/uv pip list --python $(BIN)/python 2>/dev/null | tail -n +3 | wc -l) packages"
 
 demo: $(READY) ## Main job: load loans, train, register, promote, score (LOANS=file for the real LendingClub file)
-	@$(BIN)/credit-assets demo $(if $(LOANS),--loans $(LOANS))
+	@$(BIN)/credit-assets demo $${LOANS:+"--loans=$$LOANS"}
 
-dev: $(READY) ## Dagster UI and daemon (port 3000) and MLflow (port 5000) on what the demo made
-	@$(BIN)/credit-assets dev
+dev: $(READY) ## Dagster UI and daemon (PORT=3000) and MLflow (MLFLOW_PORT=5000) on what the demo made
+	@$(BIN)/credit-assets dev $${PORT:+"--port=$$PORT"} $${MLFLOW_PORT:+"--mlflow-port=$$MLFLOW_PORT"}
 
-test: $(READY) ## Lint, types, import rules, and the tests that take minutes together
-	@$(MAKE) --no-print-directory lint
+test: lint ## Lint, types, import rules, and the tests that take minutes together
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(if $(MARK),-m $(MARK))
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $${MARK:+"-m$$MARK"}
 
 canary: $(READY) ## The core of the tests on the newest release of every dependency
 	@$(BIN)/python .ci/canary.py
@@ -54,10 +77,10 @@ lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 	@$(BIN)/lint-imports
 
 bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/benchmarks.md (ONLY=names, QUICK=1)
-	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+	@set -f; $(BIN)/python -m benchmarks $${QUICK:+--quick} -- $$ONLY
 
 e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster of KUBECONFIG (ONLY=scenarios)
-	@$(BIN)/python -m e2e $(ONLY)
+	@set -f; $(BIN)/python -m e2e -- $$ONLY
 
 lock: ## Resolve the dependencies again into requirements.lock, and what the image needs of them
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
@@ -67,5 +90,23 @@ lock: ## Resolve the dependencies again into requirements.lock, and what the ima
 		--no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml \
 		--output-file requirements-image.lock
 
+# Names without a blank, relative to this folder, and nothing that a user can set. A book of somebody's own in the
+# default home has models and a record of decisions that nothing brings back: it stays.
+override BOOKS := .credit_assets/lending_club .credit_assets
+override MADE := warehouse.duckdb warehouse.duckdb.wal store mlflow dagster rejected simulations settings.env
+
 clean: ## Remove .venv and the data of the demo
-	rm -rf $(VENV) .canary $(CURDIR)/.credit_assets
+	@for mark in $(VENV)/.made $(READY) .canary/requirements.in; do \
+		venv=$${mark%/*}; if [ -e $$mark ] || [ -L $$venv ]; then rm -rf $$venv; fi; \
+	done; \
+	for venv in $(VENV) .canary; do \
+		rmdir $$venv 2>/dev/null || [ ! -e $$venv ] || echo "$$venv stays: it was not made here; delete it by hand"; \
+	done
+	@for book in $(BOOKS); do \
+		if [ -L $$book ]; then rm $$book; continue; fi; \
+		if grep -q '^# Settings of the demo' $$book/settings.env 2>/dev/null; then \
+			for made in $(MADE); do rm -rf $$book/$$made; done; \
+		fi; \
+		rmdir $$book 2>/dev/null || [ ! -e $$book ] || \
+			echo "$$book stays: it holds what the demo did not make (a book of your own?); delete it by hand"; \
+	done

@@ -15,7 +15,7 @@ _FOREIGN = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 
 def pytest_configure() -> None:
     """Forget the settings of the machine before any fixture runs, those of a module included: `make test` has the
-    DAGSTER_HOME of the demo in its environment, and no test may write there.
+    CREDIT_HOME of the demo in its environment, and no test may write there.
     """
     # A shell's background job ignores SIGINT. Dagster takes that over for SIGTERM, and every process that a test starts
     # and ends would inherit it and stay.
