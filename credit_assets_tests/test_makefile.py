@@ -107,7 +107,7 @@ def test_no_value_of_a_user_tells_clean_what_to_remove(home: str, tmp_path: Path
     other = tmp_path / "other"
     demo_home(other)
     folder = checkout(tmp_path / "repo")
-    values = {name: home for name in ("CREDIT_HOME", "DAGSTER_HOME", "LOANS", "ONLY", "BIN", "READY", "BOOKS", "MADE")}
+    values = dict.fromkeys(("CREDIT_HOME", "DAGSTER_HOME", "LOANS", "ONLY", "BIN", "READY", "BOOKS", "MADE"), home)
     for how in ({}, values):
         arguments = [] if how else [f"{name}={value}" for name, value in values.items()]
         assert run(folder, "clean", *arguments, **how).returncode == 0
@@ -172,7 +172,7 @@ def test_make_from_another_folder_is_refused(tmp_path: Path) -> None:
 def test_values_arrive_as_they_were_written(value: str, by: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "My Projects" / "repo")
     names = ("LOANS", "MARK", "ONLY", "PORT", "MLFLOW_PORT", "CREDIT_HOME", "DAGSTER_HOME", "CREDIT_STORE_URI")
-    values = {name: value for name in names}
+    values = dict.fromkeys(names, value)
 
     def given(target: str) -> dict[str, dict[str, str | None] | list[str]]:
         done = (

@@ -7,6 +7,7 @@ take too.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -163,4 +164,4 @@ def _write_settings(book: Book) -> None:
 
 def _shell_home(settings: Settings) -> str:
     default = (Path.cwd() / Settings.model_fields["home"].default).absolute()
-    return "" if settings.home_dir == default else f"CREDIT_HOME={settings.home_dir} "
+    return "" if settings.home_dir == default else f"CREDIT_HOME={shlex.quote(str(settings.home_dir))} "

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
     Book,
@@ -79,9 +80,12 @@ def variable(field: str) -> str:
 
 
 def settings_file() -> Path:
-    """The settings file of CREDIT_HOME, whether or not it exists."""
+    """The settings file of CREDIT_HOME, whether or not it exists. Raises SettingsError where that names no folder."""
     home = os.environ.get("CREDIT_HOME") or Settings.model_fields["home"].default
-    return Path(home).expanduser().absolute() / SETTINGS_FILE
+    try:
+        return embedded_folder(home) / SETTINGS_FILE
+    except PlaceError as error:
+        raise SettingsError(f"CREDIT_HOME: {error}") from error
 
 
 def _service_links() -> set[str]:

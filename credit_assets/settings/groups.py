@@ -20,6 +20,7 @@ from pydantic_settings import NoDecode
 
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
 from credit_assets.ml.learners import VARIANTS
+from credit_assets.places import PlaceError, database_file, database_url, embedded_folder, local_path, store_uri
 
 
 class SettingsError(ValueError):
@@ -58,9 +59,35 @@ class Places(BaseModel):
         None, validation_alias="DAGSTER_HOME", description="Folder of the Dagster instance."
     )
 
+    # Before they are paths, which forget the difference between ~/x and ./~/x.
+    @field_validator("home", "dagster_home", mode="before")
+    @classmethod
+    def _folder(cls, value: Any) -> Any:
+        return embedded_folder(value) if isinstance(value, str) and value else value
+
+    @field_validator("warehouse_url", "mlflow_tracking_uri")
+    @classmethod
+    def _database_url(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(database_url(value.get_secret_value()))
+
+    @field_validator("store_uri")
+    @classmethod
+    def _store_uri(cls, value: str) -> str:
+        return store_uri(value) if value.strip() else ""
+
+    @model_validator(mode="after")
+    def _folders(self) -> Self:
+        # Defaults too: they lie where the process stands.
+        for name, folder in (("CREDIT_HOME", self.home), ("DAGSTER_HOME", self.dagster_home)):
+            try:
+                embedded_folder(folder or ".")
+            except PlaceError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return self
+
     @cached_property
     def home_dir(self) -> Path:
-        return self.home.expanduser().absolute()
+        return embedded_folder(self.home)
 
     @cached_property
     def warehouse(self) -> str:
@@ -77,12 +104,12 @@ class Places(BaseModel):
     @property
     def tracking_is_new(self) -> bool:
         """Whether MLflow's store is the embedded one and nothing has been written there yet."""
-        embedded = not self.mlflow_tracking_uri.get_secret_value()
-        return embedded and not Path(self.tracking_uri.removeprefix("sqlite:///")).exists()
+        file = database_file(self.tracking_uri)
+        return not self.mlflow_tracking_uri.get_secret_value() and file is not None and not file.exists()
 
     @cached_property
     def dagster_dir(self) -> Path:
-        return (self.dagster_home or self.home_dir / "dagster").expanduser().absolute()
+        return embedded_folder(self.dagster_home or self.home_dir / "dagster")
 
 
 class Book(BaseModel):
@@ -99,6 +126,11 @@ class Book(BaseModel):
     validation_share: float = Field(
         0.2, gt=0, lt=1, description="Share before the test that stops training early and calibrates."
     )
+
+    @field_validator("portfolio", mode="before")
+    @classmethod
+    def _portfolio_file(cls, value: Any) -> Any:
+        return local_path(value) if isinstance(value, str) and value else value
 
     @field_validator("timezone")
     @classmethod
@@ -119,7 +151,7 @@ class Book(BaseModel):
     def portfolio_contract(self) -> Portfolio:
         """The loaded portfolio. Raises SettingsError where its file cannot be used."""
         try:
-            return load_portfolio(self.portfolio.expanduser() if self.portfolio else None)
+            return load_portfolio(self.portfolio)
         except PortfolioError as error:
             raise SettingsError(f"CREDIT_PORTFOLIO: {error}") from error
 

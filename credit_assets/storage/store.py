@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.places import store_uri
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,8 +176,8 @@ def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
     from upath import UPath
 
     try:
-        root: UPath = UPath(uri, **options)
-        return root.absolute() if is_local(root) else root
+        root: UPath = UPath(store_uri(uri), **options)
+        return root
     except (ValueError, ImportError) as error:
         raise PermanentError(
             f"CREDIT_STORE_URI {uri!r} cannot be opened: {error}; use a folder or a URL of an installed "

@@ -14,20 +14,13 @@ from urllib.parse import urlsplit
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import masked_url
+from credit_assets.places import database_file
 from credit_assets.tracking.failures import failures
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks", "uc")
 # Any constant: sessions that lock the same number wait for each other.
 _MIGRATION_LOCK = 7_021_935
-
-
-def absolute(uri: str) -> str:
-    """An SQLite file given relative to this process's folder is made absolute: steps may stand elsewhere."""
-    if not uri.startswith("sqlite:///"):
-        return uri
-    file, mark, options = uri.removeprefix("sqlite:///").partition("?")
-    return f"sqlite:///{Path(file).expanduser().absolute()}{mark}{options}" if file else uri
 
 
 def artifact_location(uri: str, experiment: str, store_uri: str) -> str | None:
@@ -108,7 +101,7 @@ def _scheme(uri: str) -> str:
 
 
 def _sqlite_file(uri: str) -> Path:
-    file = uri.removeprefix("sqlite:///").partition("?")[0]
-    if not uri.startswith("sqlite:///") or not file or file.endswith(":memory:"):
+    file = database_file(uri)
+    if file is None:
         raise PermanentError("MLFLOW_TRACKING_URI must name a file (sqlite:////path/mlflow.db): steps share it")
-    return Path(file)
+    return file

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import masked_url
-from credit_assets.tracking.database import absolute, artifact_location, migration_lock
+from credit_assets.places import database_url
+from credit_assets.tracking.database import artifact_location, migration_lock
 from credit_assets.tracking.failures import Kind, failures, kind_of
 from credit_assets.tracking.fluent import fluent, import_mlflow
 
@@ -48,7 +49,8 @@ class Server:
     """MLflow at `uri`, with one experiment. Nothing is opened before it is needed."""
 
     def __init__(self, uri: str, experiment: str, *, store_uri: str) -> None:
-        self.uri = absolute(uri)
+        # Absolute: steps may stand elsewhere.
+        self.uri = database_url(uri)
         self.experiment = experiment
         self.store_uri = store_uri
         self._connection = _Connection()

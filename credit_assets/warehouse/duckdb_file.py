@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.places import PlaceError, local_path
 from credit_assets.warehouse.base import FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
@@ -42,8 +43,11 @@ class DuckDBWarehouse(Warehouse):
             )
         if "?" in path:
             raise PermanentError(f"{url.split('?')[0]}: a DuckDB URL takes no options after `?`; leave them out")
-        self.path = Path(path).expanduser().absolute()
         # Absolute from here on: a step process may stand in another folder.
+        try:
+            self.path = local_path(path)
+        except PlaceError as error:
+            raise PermanentError(f"CREDIT_WAREHOUSE_URL: {error}") from error
         super().__init__(f"{_PREFIX}{self.path}")
 
     @contextmanager

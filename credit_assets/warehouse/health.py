@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Health
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.places import database_file
 from credit_assets.warehouse import open_warehouse
 
 _LOAD = "load loans: `credit-assets generate` or `credit-assets load lending-club FILE`"
@@ -15,7 +15,8 @@ _LOAD = "load loans: `credit-assets generate` or `credit-assets load lending-clu
 
 def health(url: str, portfolio: Portfolio, start_date: date, *, embedded: bool) -> Health:
     """Connects and asks for the first and last application date; of an embedded one, whether it is there at all."""
-    if embedded and not Path(url.removeprefix("duckdb:///")).exists():
+    file = database_file(url)
+    if embedded and file is not None and not file.exists():
         return Health("no loans yet", "warn", _LOAD)
     try:
         warehouse = open_warehouse(url)

@@ -15,12 +15,6 @@ from credit_assets_tests.support.tracking import candidate, find, status, tags
 pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.postgres"]
 
 
-def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert Tracking("sqlite:///mlflow.db", "x", Claims("s")).server.uri == f"sqlite:///{tmp_path}/mlflow.db"
-    assert Tracking("sqlite:////var/mlflow.db", "x", Claims("s")).server.uri == "sqlite:////var/mlflow.db"
-
-
 def test_files_lie_beside_the_database_whatever_folder_a_step_stands_in(
     tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
