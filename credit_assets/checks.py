@@ -29,7 +29,10 @@ APPLICATION_GATES = {
     "quarantined_share": "Few enough rows were set aside.",
 }
 OUTCOME_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
+ACCOUNTED_FOR = "accounted_for"
+_ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
+    ACCOUNTED_FOR: "No outcome or application that the set is made of is missing from it.",
     "enough_outcomes": "Enough mature goods and bads to train and to test on.",
     "target_rate": "The default rate of the mature cohorts is plausible.",
     "leakage": "No feature knows the outcome.",
@@ -44,6 +47,21 @@ def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDe
         dg.AssetCheckSpec(name, asset=asset, description=description, blocking=True, partitions_def=partitions)
         for name, description in gates.items()
     ]
+
+
+def account_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check on the whole table that an asset ingests. It blocks no day: what it finds lies on none or on others."""
+    return dg.AssetCheckSpec(ACCOUNTED_FOR, asset=asset, description=_ACCOUNTED)
+
+
+def account_result(gate: GateResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=gate.name,
+        passed=gate.passed,
+        severity=_severity(gate),
+        description=gate.description,
+        metadata=_metadata(gate),
+    )
 
 
 def check_results(
@@ -85,19 +103,27 @@ def _evaluation(asset_key: dg.AssetKey, day: date, gate: GateResult) -> dg.Asset
 
 
 def _result(day: date, gate: GateResult, *, one_of_many: bool) -> PartitionCheckResult:
+    result = PartitionCheckResult(
+        check_name=gate.name,
+        passed=gate.passed,
+        severity=_severity(gate),
+        description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
+        metadata=_metadata(gate),
+    )
+    result.partition = day.isoformat()
+    return result
+
+
+def _severity(gate: GateResult) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR
+
+
+def _metadata(gate: GateResult) -> dict[str, Any]:
     metadata: dict[str, Any] = {"value": str(gate.value), "threshold": gate.threshold}
     if gate.details:
         rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
         metadata["offending"] = table_of_text(rows, list(rows[0]))
-    result = PartitionCheckResult(
-        check_name=gate.name,
-        passed=gate.passed,
-        severity=dg.AssetCheckSeverity.WARN if gate.verdict == "warn" else dg.AssetCheckSeverity.ERROR,
-        description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
-        metadata=metadata,
-    )
-    result.partition = day.isoformat()
-    return result
+    return metadata
 
 
 def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:

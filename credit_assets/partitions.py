@@ -6,6 +6,9 @@ Belongs here: nothing but days. Which asset reads which window stands in `credit
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
 import dagster as dg
 
 from credit_assets.settings import Settings
@@ -15,6 +18,11 @@ from credit_assets.stages import Window
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     """One partition a day from CREDIT_START_DATE, in CREDIT_TIMEZONE; a day exists once it has closed."""
     return dg.DailyPartitionsDefinition(settings.start_date.isoformat(), timezone=settings.timezone)
+
+
+def today(settings: Settings) -> date:
+    """The day that is not over in CREDIT_TIMEZONE; the one before it is the last that has closed."""
+    return datetime.now(ZoneInfo(settings.timezone)).date()
 
 
 def partition_mapping(settings: Settings, window: Window) -> dg.TimeWindowPartitionMapping | None:

@@ -119,8 +119,10 @@ def daily_result(
     staged: Mapping[date, Staged],
     gates: Mapping[date, Sequence[GateResult]] | None = None,
     metadata: Mapping[date, Mapping[str, Any]] | None = None,
+    whole: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult[Any]:
-    """One staged file a day as the result of a step, with row count, content hash and check results of each day.
+    """One staged file a day as the result of a step, with row count, content hash and check results of each day, and
+    those of checks on the `whole` asset.
 
     The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
@@ -148,7 +150,7 @@ def daily_result(
     return dg.MaterializeResult(
         value=ByDay({day.isoformat(): file for day, file in staged.items()}),
         data_version=dg.DataVersion(version),
-        check_results=check_results(context, gates) if gates else None,
+        check_results=[*(check_results(context, gates) if gates else ()), *whole] or None,
     )
 
 

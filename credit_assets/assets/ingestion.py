@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets.assets.accounts import table_account
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of
-from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, gate_specs
+from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, account_result, account_spec, gate_specs
+from credit_assets.failures import PermanentError
 from credit_assets.ml.data.schemas import applications_fields, outcomes_fields
 from credit_assets.settings import Settings
-from credit_assets.storage.partition_files import PartitionWriter, in_pieces, quarantine
+from credit_assets.storage.partition_files import PartitionWriter, Staged, in_pieces, quarantine
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
 
@@ -33,7 +36,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         settings,
         partitions,
         "parquet",
-        check_specs=gate_specs("raw_loan_data", APPLICATION_GATES, partitions),
+        check_specs=[*gate_specs("raw_loan_data", APPLICATION_GATES, partitions), account_spec("raw_loan_data")],
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
         metadata=column_schema(applications_fields(portfolio)),
@@ -49,14 +52,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
         rows = warehouse.read_applications(portfolio, days[0], days[-1])
         contract = Contract(applications_rules(portfolio), days)
-        return ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
+        made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
+        return made.result(context, settings, warehouse, store)
 
     @daily_asset(
         "loan_outcomes",
         settings,
         partitions,
         "parquet",
-        check_specs=gate_specs("loan_outcomes", OUTCOME_GATES, partitions),
+        check_specs=[*gate_specs("loan_outcomes", OUTCOME_GATES, partitions), account_spec("loan_outcomes")],
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         metadata=column_schema(outcomes_fields(portfolio)),
     )
@@ -68,9 +72,33 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         days = days_of(context)
         rows = warehouse.read_outcomes(portfolio, days[0], days[-1])
-        return ingest(context, store, Contract(outcomes_rules(portfolio), days), rows, outcome_gates)
+        made = ingest(context, store, Contract(outcomes_rules(portfolio), days), rows, outcome_gates)
+        return made.result(context, settings, warehouse, store)
 
     return [raw_loan_data, loan_outcomes]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of the rows of some days: files, not yet to be seen, gates, and rows quarantined, by day."""
+
+    files: Mapping[date, Staged]
+    gates: DayGates
+    quarantined: Mapping[date, int]
+    metadata: Mapping[date, Mapping[str, Any]]
+
+    def result(
+        self, context: dg.AssetExecutionContext, settings: Settings, warehouse: Warehouse, store: Store
+    ) -> dg.MaterializeResult[Any]:
+        """The result of the step, with the account of the whole table."""
+        from credit_assets.ml.rules.account_gates import account_gate
+
+        just = {day: (file.rows, self.quarantined[day]) for day, file in self.files.items()}
+        account = table_account(context.asset_key.path[-1], settings, warehouse, store, just)
+        gate = account_gate([account], settings.portfolio_contract.gates)
+        if not gate.passed:
+            context.log.warning(gate.description)
+        return daily_result(context, self.files, self.gates, self.metadata, [account_result(gate)])
 
 
 def ingest(
@@ -79,10 +107,10 @@ def ingest(
     contract: Contract,
     batches: Iterable[pa.RecordBatch],
     judge: Callable[[DayFindings], DayGates],
-) -> dg.MaterializeResult[Any]:
+) -> Ingested:
     """Hold a stream of rows, in order of days and ids, against the contract: what keeps it becomes the partitions,
     the rest their quarantine, and `judge` makes the gates of what was found. Never holds more than a piece of the
-    stream.
+    stream. Raises PermanentError where a row of the stream would be in neither.
     """
     import pyarrow as pa
 
@@ -91,13 +119,21 @@ def ingest(
         PartitionWriter(store, asset, days, contract.schema, day_column) as kept,
         PartitionWriter(store, f"quarantine/{asset}", days, contract.quarantine_schema, day_column) as aside,
     ):
+        read = 0
         for piece in in_pieces(pa.Table.from_batches([batch]) for batch in batches):
+            read += piece.num_rows
             checked = contract.check(piece)
             kept.write(checked.kept)
             aside.write(checked.quarantined)
         gates = judge(contract.findings)
         files = kept.close(gates)
         set_aside = aside.close_nonempty()
+    written = sum(file.rows for file in (*files.values(), *set_aside.values()))
+    if written != read:
+        raise PermanentError(
+            f"{asset} {days[0]} .. {days[-1]}: {read:,} rows were read and {written:,} would be kept or quarantined; "
+            "nothing was written, since a row must not get lost: please report it"
+        )
     metadata: dict[date, dict[str, Any]] = {}
     for day in days:
         found = set_aside.get(day)
@@ -109,4 +145,4 @@ def ingest(
     if empty and asset == "raw_loan_data":
         shown = f"{empty[0]}" if len(empty) == 1 else f"{len(empty)} days ({empty[0]} .. {empty[-1]})"
         context.log.warning(f"{shown}: the warehouse has no application; the partition is valid and empty")
-    return daily_result(context, files, gates, metadata)
+    return Ingested(files, gates, {day: file.rows if (file := set_aside.get(day)) else 0 for day in days}, metadata)

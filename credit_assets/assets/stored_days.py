@@ -42,6 +42,15 @@ class StoredDays:
         with ThreadPoolExecutor(min(_READERS, len(days))) as pool:
             return dict(zip(days, pool.map(count, days), strict=True))
 
+    def ingested(self, asset: str) -> dict[date, tuple[int, int]]:
+        """Rows ingested and quarantined of each day that is there, from the files' footers alone."""
+        days, aside = (
+            self.counts(name, [date.fromisoformat(day) for day in self._store.days(name)])
+            for name in (asset, f"quarantine/{asset}")
+        )
+        # A file that cannot be read is as good as none: its day has to be ingested again.
+        return {day: (rows, aside.get(day) or 0) for day, rows in days.items() if rows is not None}
+
     def record(self, asset: str, day: date) -> dict[str, Any] | None:
         """Raises PermanentError where the record is damaged."""
         path = self._store.path(asset, f"{day}.json")

@@ -10,6 +10,7 @@ import dagster as dg
 
 from credit_assets import stages
 from credit_assets.assets import engines
+from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES, table_accounts
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, inputs
 from credit_assets.assets.policies import training_config
@@ -23,6 +24,7 @@ from credit_assets.tracking import Tracking
 from credit_assets.tracking.dagster_mlflow import Step
 from credit_assets.tracking.evidence import log_candidate
 from credit_assets.tracking.runs import CandidateKey
+from credit_assets.warehouse import Warehouse
 
 # Before any learner loads OpenMP: idle threads that spin cost a fit up to eight times its CPU once cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -53,10 +55,12 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         context: dg.AssetExecutionContext,
         processed_features: Table,
         loan_outcomes: Table,
+        warehouse: dg.ResourceParam[Warehouse],
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, join_findings
         from credit_assets.ml.reports.training import splits_table, summary
+        from credit_assets.ml.rules.account_gates import account_of_training
         from credit_assets.ml.rules.training_gates import training_gates
 
         as_of = date.fromisoformat(context.partition_key)
@@ -74,7 +78,13 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
             test_share=settings.test_share,
             validation_share=settings.validation_share,
         )
-        gates = training_gates(table, portfolio, window)
+        # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
+        accounts = table_accounts(settings, warehouse, store)
+        windows = {APPLICATIONS: (window.first, window.last), OUTCOMES: (window.first, as_of)}
+        gates = (
+            *training_gates(table, portfolio, window),
+            account_of_training(accounts, windows, portfolio.gates),
+        )
         findings = join_findings(processed_features, loan_outcomes, window, portfolio)
         metadata = {**summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))}
         staged = stage(store, store.path("training_set", f"{as_of}.parquet"), table, gates)

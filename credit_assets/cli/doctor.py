@@ -23,6 +23,7 @@ import credit_assets.storage.health as storage
 import credit_assets.tracking.health as tracking
 import credit_assets.warehouse.health as warehouse
 from credit_assets import executors
+from credit_assets.cli.models import accounts_record
 from credit_assets.failures import PermanentError
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.masking import HIDDEN, Secrets, masked_url
@@ -90,6 +91,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
             lambda: warehouse.health(settings.warehouse, portfolio, settings.start_date, embedded=embedded),
         ),
         Check("store", "store_uri", lambda: storage.health(settings.store)),
+        Check("rows", "portfolio", lambda: rows_health(settings), 3),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
@@ -169,6 +171,20 @@ def describe_settings(settings: Settings) -> list[Finding]:
 def portfolio_health(settings: Settings) -> Health:
     portfolio = settings.portfolio_contract
     return Health(f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days")
+
+
+def rows_health(settings: Settings) -> Health:
+    """Whether every row of the warehouse is accounted for."""
+    found = accounts_record(settings)
+    if "problem" in found:
+        # What to do about it stands beside the warehouse.
+        return Health("not counted: the warehouse has none, or cannot be read", "warn")
+    verdicts = [account["verdict"] for account in found.values()]
+    status: Status = "fail" if "error" in verdicts else "warn" if "warn" in verdicts else "ok"
+    value = "; ".join(
+        f"{account['table']}: {account['rows']:,} rows, {account['ingested']:,} ingested" for account in found.values()
+    )
+    return Health(value, status, " ".join(a["description"] for a in found.values() if a["verdict"] != "passed"))
 
 
 def disk_health(settings: Settings) -> Health:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets import stages
+from credit_assets.assets.accounts import table_accounts
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.recorded import METRICS
@@ -23,6 +25,7 @@ from credit_assets.settings import MODEL_NAME, Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
+from credit_assets.warehouse import open_warehouse
 
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -48,10 +51,29 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
     return {
         "home": str(settings.home_dir),
         "assets": assets,
+        "accounts": accounts_record(settings),
         "champion": champion,
         "shadow": shadow,
         "runs": runs,
     }
+
+
+def accounts_record(settings: Settings) -> dict[str, Any]:
+    """Every row of the warehouse's two tables by what became of it, and the verdict on each; or why it is not known."""
+    from credit_assets.ml.rules.account_gates import account_gate
+
+    if not settings.warehouse_exists:
+        return {"problem": "no loans yet"}
+    limits = settings.portfolio_contract.gates
+    try:
+        accounts = table_accounts(settings, open_warehouse(settings.warehouse), Store(settings.store))
+    except (PermanentError, TransientError) as error:
+        return {"problem": str(error)}
+    found: dict[str, Any] = {}
+    for asset, account in accounts.items():
+        gate = account_gate([account], limits)
+        found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.description}
+    return found
 
 
 def _holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
@@ -114,6 +136,9 @@ def print_status(record: dict[str, Any], console: Console) -> None:
     for name, entry in record["assets"].items():
         table.add_row(name, f"{entry['partitions']:,}", entry["first"] or "-", entry["last"] or "-")
     console.print(table)
+    for account in record["accounts"].values():
+        text = account if isinstance(account, str) else f"rows {account['verdict']}: {account['description']}"
+        console.print(text, style=None if " passed:" in text else "yellow")
     champion = record["champion"]
     console.print(
         f"champion: version {champion['version']}, {champion['variant']}, as of {champion['as_of']}"

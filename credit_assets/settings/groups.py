@@ -93,6 +93,12 @@ class Places(BaseModel):
     def warehouse(self) -> str:
         return self.warehouse_url.get_secret_value() or f"duckdb:///{self.home_dir / 'warehouse.duckdb'}"
 
+    @property
+    def warehouse_exists(self) -> bool:
+        """Whether there may be loans: the embedded warehouse is a file that the first load makes."""
+        embedded = not self.warehouse_url.get_secret_value()
+        return not embedded or Path(self.warehouse.removeprefix("duckdb:///")).exists()
+
     @cached_property
     def store(self) -> str:
         return self.store_uri or str(self.home_dir / "store")

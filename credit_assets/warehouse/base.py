@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
 from credit_assets.masking import masked_url
+from credit_assets.ml.data.accounts import DayCounts
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
 from credit_assets.warehouse.session import Session
@@ -82,6 +83,26 @@ class Warehouse(ABC):
             counted = sa.select(day.label("d"), sa.func.count()).where(*table.between(source.day, start, end))
             rows = session.rows(counted.group_by(day).order_by(day))
             return {self._as_day(source, value): int(count) for value, count in rows}
+
+    def count_applications(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
+        """All rows of the applications by day, in one query; days outside `earliest` to `latest` are implausible."""
+        return self._count(Source.applications(portfolio), earliest, latest)
+
+    def count_outcomes(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
+        """All rows of the outcomes by the day on which they became known, otherwise as `count_applications`."""
+        return self._count(Source.outcomes(portfolio), earliest, latest)
+
+    def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
+        import pyarrow as pa
+
+        from credit_assets.ml.data.values import read
+        from credit_assets.warehouse.counting import day_counts, day_counts_query
+
+        with self._session() as session:
+            groups = session.rows(
+                day_counts_query(self._open(session, source, (source.day,)), source, earliest, latest)
+            )
+        return day_counts(groups, lambda values: read(values, pa.date32()).values.to_pylist(), earliest, latest)
 
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
         """First and last application date; None for an empty table."""

@@ -55,6 +55,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "portfolio": "ok",
         "warehouse": "warn",
         "store": "ok",
+        "rows": "warn",
         "MLflow": "ok",
         "Dagster": "ok",
         "alerts": "ok",

@@ -110,6 +110,9 @@ class Gates(_Strict):
     """Thresholds of the validation gates. Shares are between 0 and 1; counts are rows."""
 
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
+    unaccounted: Literal["error", "warn"] = "error"
+    max_undated_share: float = Field(default=0.0, ge=0, le=1)
+    max_late_share: float = Field(default=0.001, ge=0, le=1)
     volume_history_days: int = Field(default=28, ge=1)
     volume_max_ratio: float = Field(default=10.0, gt=1)
     volume_min_expected: float = Field(default=50.0, ge=0)

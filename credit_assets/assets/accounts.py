@@ -1,0 +1,48 @@
+"""The accounts of the two tables: the warehouse's rows held against those in the store.
+
+Belongs here: asking both sides. Does not belong here: the sums (`ml.data.accounts`) and the verdict
+(`ml.rules.account_gates`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from credit_assets.assets.stored_days import StoredDays
+from credit_assets.ml.data.accounts import Account, account, plausible_days
+from credit_assets.partitions import today
+from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
+from credit_assets.warehouse import Warehouse
+
+APPLICATIONS, OUTCOMES = "raw_loan_data", "loan_outcomes"
+
+
+def table_account(
+    asset: str,
+    settings: Settings,
+    warehouse: Warehouse,
+    store: Store,
+    just_ingested: Mapping[date, tuple[int, int]] | None = None,
+) -> Account:
+    """The account of the table that `asset` ingests. One query of the warehouse, and the footers of the store's files.
+
+    `just_ingested`: rows ingested and quarantined of days whose files are not in the store yet. Raises as the warehouse
+    does.
+    """
+    portfolio, now = settings.portfolio_contract, today(settings)
+    bounds = plausible_days(settings.start_date, now)
+    if asset == APPLICATIONS:
+        table, column = portfolio.applications_table, portfolio.date_column
+        counted = warehouse.count_applications(portfolio, *bounds)
+    else:
+        table, column = portfolio.outcomes.table, portfolio.outcomes.date
+        counted = warehouse.count_outcomes(portfolio, *bounds)
+    stored = {**StoredDays(store).ingested(asset), **(just_ingested or {})}
+    return account(table, column, counted, stored, start=settings.start_date, today=now)
+
+
+def table_accounts(settings: Settings, warehouse: Warehouse, store: Store) -> dict[str, Account]:
+    """The accounts of both tables, by the asset that ingests each."""
+    return {asset: table_account(asset, settings, warehouse, store) for asset in (APPLICATIONS, OUTCOMES)}
