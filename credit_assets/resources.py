@@ -23,7 +23,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     tracking = Tracking(settings.tracking_uri, settings.experiment, claims)
     registry, requests = Registry(tracking, MODEL_NAME, claims), Requests(claims)
     return {
-        "warehouse": open_warehouse(settings.warehouse),
+        "warehouse": open_warehouse(settings.warehouse, settings.timezone),
         "store": store,
         "claims": claims,
         "parquet": ParquetIOManager(store),

@@ -125,7 +125,7 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
         loaded = load_lending_club_file(settings, loans)
     else:
         loaded = generate_into_warehouse(settings, book.rows, book.start, book.end, settings.seed)
-    known = open_warehouse(settings.warehouse).date_range(portfolio)
+    known = open_warehouse(settings.warehouse, settings.timezone).date_range(portfolio)
     if known is None:
         raise PermanentError("the warehouse is empty after loading: see the report of rejected rows")
     # From the first partition on: a day before the first loan is a valid empty day of every window that spans it.

@@ -88,7 +88,9 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check(
             "warehouse",
             "warehouse_url",
-            lambda: warehouse.health(settings.warehouse, portfolio, settings.start_date, embedded=embedded),
+            lambda: warehouse.health(
+                settings.warehouse, portfolio, settings.start_date, settings.timezone, embedded=embedded
+            ),
         ),
         Check("store", "store_uri", lambda: storage.health(settings.store)),
         Check("rows", "portfolio", lambda: rows_health(settings), 3),

@@ -216,7 +216,8 @@ class Simulation:
         first, last = life.first_model + timedelta(1), life.end
         days = [day.isoformat() for day in days_between(first, last)]
         scores = store.read_partitions("loan_scores", days).to_pandas(date_as_object=False)
-        known = open_warehouse(self.settings.warehouse).read_outcomes(portfolio, first, last + timedelta(window))
+        warehouse = open_warehouse(self.settings.warehouse, self.settings.timezone)
+        known = warehouse.read_outcomes(portfolio, first, last + timedelta(window))
         cohort = CohortWindow(last + timedelta(window), window, len(days))
         scores["default"] = targets(scores, known.read_all().to_pandas(date_as_object=False), cohort, portfolio)
         spans = [(f"{a.year} Q{(a.month + 2) // 3}", a, b) for a, b in quarters(first, last)]

@@ -64,7 +64,7 @@ def generate_into_warehouse(settings: Settings, rows: int, start: date, end: dat
 def _write(settings: Settings, applications: Any, outcomes: Any) -> dict[str, Any]:
     portfolio = settings.portfolio_contract
     settings.home_dir.mkdir(parents=True, exist_ok=True)
-    warehouse = open_warehouse(settings.warehouse)
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
     warehouse.create_tables(portfolio)
     return {"url": warehouse.describe(), **warehouse.write(portfolio, applications, outcomes).to_record()}
 

@@ -55,7 +55,7 @@ def simulate(
     if unknown or not ways:
         raise PermanentError(f"--ways {', '.join(unknown) or 'is empty'}: use some of {', '.join(WAYS)}")
     settings = load_settings()
-    known = open_warehouse(settings.warehouse).date_range(settings.portfolio_contract)
+    known = open_warehouse(settings.warehouse, settings.timezone).date_range(settings.portfolio_contract)
     if known is None:
         raise PermanentError("the warehouse holds no applications: load or generate loans first")
     if not known[0] <= start < end <= known[1] or start < settings.start_date:

@@ -20,11 +20,12 @@ from credit_assets.warehouse.writing import TableCounts, WriteReport
 __all__ = ["TableCounts", "Warehouse", "WriteReport", "open_warehouse"]
 
 
-def open_warehouse(url: str) -> Warehouse:
+def open_warehouse(url: str, timezone: str = "UTC") -> Warehouse:
     """The warehouse of a URL; connects on first use, and can be pickled.
 
     `duckdb:///file.duckdb` (three slashes: relative to the working directory, four: absolute) is DuckDB. Everything
     else is a SQLAlchemy URL: `postgresql://user:password@host/database` (psycopg 3), `sqlite:////abs/file.db`, ...
+    `timezone` is the IANA zone in which days are cut: that of the partitions, CREDIT_TIMEZONE.
     Raises PermanentError where the text is no URL; its password is never shown.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://", url)
@@ -36,8 +37,8 @@ def open_warehouse(url: str) -> Warehouse:
     if scheme[1].lower() == "duckdb":
         from credit_assets.warehouse.duckdb_file import DuckDBWarehouse
 
-        return DuckDBWarehouse(url)
+        return DuckDBWarehouse(url, timezone)
     from credit_assets.warehouse.sql import SqlWarehouse
 
     # libpq and most hosting services say postgres://, which SQLAlchemy no longer knows.
-    return SqlWarehouse(re.sub(r"^postgres(\+|:)", r"postgresql\1", url))
+    return SqlWarehouse(re.sub(r"^postgres(\+|:)", r"postgresql\1", url), timezone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,14 @@ from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source
-from credit_assets.warehouse.writing import WriteReport, checked, upsert
+from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, upsert
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
 """What fills a warehouse, for the messages of one that is empty."""
+ANOTHER_ZONE = "give CREDIT_TIMEZONE, or `timezone` of the portfolio, a name that it knows, perhaps an older one"
 
 
 class Warehouse(ABC):
@@ -34,14 +35,16 @@ class Warehouse(ABC):
 
     Every method that connects raises TransientError where a retry may help (server unreachable, lock held), and
     PermanentError otherwise; messages name the table, the column and the masked URL, never a value of an applicant.
-    A table name with a dot is `schema.table`.
+    A table name with a dot is `schema.table`. Days are those of `timezone`, an IANA zone: of an instant the day that
+    it is there, of a timestamp without a zone likewise once the portfolio's `timezone` has made it an instant; where
+    the portfolio names none, its own date.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, timezone: str = "UTC") -> None:
+        self._url, self._timezone = url, timezone
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._url,)
+        return type(self), (self._url, self._timezone)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
@@ -81,8 +84,13 @@ class Warehouse(ABC):
             table = self._open(session, source, (source.day,))
             day = table.day(source.day)
             counted = sa.select(day.label("d"), sa.func.count()).where(*table.between(source.day, start, end))
-            rows = session.rows(counted.group_by(day).order_by(day))
-            return {self._as_day(source, value): int(count) for value, count in rows}
+            rows = session.rows(counted.group_by(day))
+        days = self._as_days(source, [value for value, _ in rows])
+        counts: Counter[date] = Counter()
+        for known, (_, count) in zip(days, rows, strict=True):
+            if known is not None and start <= known <= end:
+                counts[known] += int(count)
+        return dict(sorted(counts.items()))
 
     def count_applications(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
         """All rows of the applications by day, in one query; days outside `earliest` to `latest` are implausible."""
@@ -113,7 +121,8 @@ class Warehouse(ABC):
             table = self._open(session, source, (source.day,))
             day = table.day(source.day)
             first, last = session.rows(sa.select(sa.func.min(day), sa.func.max(day)).select_from(table.clause))[0]
-        return None if first is None else (self._as_day(source, first), self._as_day(source, last))
+        ends = [known for known in self._as_days(source, [first, last]) if known is not None]
+        return (min(ends), max(ends)) if ends else None
 
     def create_tables(self, portfolio: Portfolio) -> None:
         """Create the two tables, keyed by id, where they do not exist. Existing tables are left as they are."""
@@ -130,11 +139,14 @@ class Warehouse(ABC):
         plan = [(Source.applications(portfolio), applications), (Source.outcomes(portfolio), outcomes)]
         staged = [(source, None if rows is None else checked(source, rows)) for source, rows in plan]
         with self._session(write=True) as session:
+            counts = []
             for source, rows in staged:
+                counts.append(TableCounts())
                 if rows is not None:
-                    self._open(session, source, source.schema.names)
+                    table = self._open(session, source, source.schema.names)
                     session.lock(source.table)
-            return WriteReport(*(upsert(session, source, rows) for source, rows in staged))
+                    counts[-1] = upsert(session, source, table, rows)
+            return WriteReport(*counts)
 
     # Reading
 
@@ -144,8 +156,8 @@ class Warehouse(ABC):
 
         from credit_assets.warehouse.ordering import in_order
 
-        with ExitStack() as closing:
-            session = closing.enter_context(self._session())
+        with ExitStack() as until:
+            session = until.enter_context(self._session())
             table = self._open(session, source, source.schema.names)
             shown = [
                 table.day(field.name).label(field.name) if pa.types.is_date32(field.type) else table.columns[field.name]
@@ -157,12 +169,14 @@ class Warehouse(ABC):
                 key = session.sorted_text(table.text(source.id))
             result = session.stream(query, (table.day(source.day), key), source)
             # The reader outlives this call, and so does the connection: the generator closes it.
-            kept_open = closing.pop_all()
-        batches = result.batches
+            kept_open = until.pop_all()
+        fitted = self._fitted(source, result.batches, kept_open)
+        if not table.tells_day(source.day):
+            fitted = _of_days(fitted, source.day, start, end)
         if table.stored[source.day] == "text":
-            batches = self._or_explain(source, batches)
-        fitted = self._fitted(source, batches, kept_open)
-        ordered = fitted if result.ordered else in_order(fitted, source.schema, (source.day, source.id))
+            fitted = self._or_explain(source, fitted)
+        in_place = result.ordered and table.tells_day(source.day)
+        ordered = fitted if in_place else in_order(fitted, source.schema, (source.day, source.id))
         return pa.RecordBatchReader.from_batches(source.schema, ordered)
 
     def _fitted(
@@ -170,12 +184,18 @@ class Warehouse(ABC):
     ) -> Generator[pa.RecordBatch]:
         import pyarrow as pa
 
+        from credit_assets.ml.data.instants import read_days
         from credit_assets.ml.data.values import read
 
         misfits: Counter[str] = Counter()
         with kept_open:
             for batch in batches:
-                readings = [read(values, field.type) for field, values in zip(source.schema, batch, strict=True)]
+                readings = [
+                    read_days(values, self._timezone, source.timezone)
+                    if pa.types.is_date32(field.type)
+                    else read(values, field.type)
+                    for field, values in zip(source.schema, batch, strict=True)
+                ]
                 misfits.update(
                     {n: reading.misfit_count for n, reading in zip(source.schema.names, readings, strict=True)}
                 )
@@ -183,13 +203,13 @@ class Warehouse(ABC):
                     yield pa.RecordBatch.from_arrays([reading.array for reading in readings], schema=source.schema)
         source.refuse_misfits(misfits, f"in {self.describe()}")
 
-    def _or_explain(self, source: Source, batches: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def _or_explain(self, source: Source, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
         """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
         import sqlalchemy as sa
 
         empty = True
         for batch in batches:
-            empty = False
+            empty = empty and not batch.num_rows
             yield batch
         if empty:
             with self._session() as session:
@@ -213,20 +233,32 @@ class Warehouse(ABC):
                 f"table {source.table} in {self.describe()} has no column {', '.join(missing)}: correct the columns of "
                 f"portfolio {source.portfolio}, or {FILL} into a fresh table"
             )
-        if stored[source.day] not in ("date", "timestamp", "text"):
+        if stored[source.day] == "other":
             raise PermanentError(
                 f"column {source.day} of table {source.table} in {self.describe()} holds no dates: correct the columns "
                 f"of portfolio {source.portfolio}, or store the column as DATE"
             )
         clause = table_clause(session, source.table, names)
-        return OpenTable(clause, {name: clause.c[session.identifier(name)] for name in names}, stored)
+        columns = {name: clause.c[session.identifier(name)] for name in names}
+        naive = None if source.timezone == self._timezone else source.timezone
+        return OpenTable(clause, columns, stored, self._timezone, naive, session.knows_zones)
 
-    def _as_day(self, source: Source, value: Any) -> date:
-        import pyarrow as pa
+    def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
+        from credit_assets.ml.data.instants import read_days
 
-        from credit_assets.ml.data.values import read
-
-        reading = read([value], pa.date32())
+        reading = read_days(values, self._timezone, source.timezone)
         source.refuse_misfits({source.day: reading.misfit_count}, f"in {self.describe()}")
-        day: date = reading.values[0].as_py()
-        return day
+        days: list[date | None] = reading.values.to_pylist()
+        return days
+
+
+def _of_days(batches: Generator[pa.RecordBatch], column: str, start: date, end: date) -> Generator[pa.RecordBatch]:
+    """The rows of `start` to `end`, both included; those without a day too, which are of no other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with closing(batches):
+        for batch in batches:
+            days = batch.column(column)
+            inside = pc.and_(pc.greater_equal(days, pa.scalar(start)), pc.less_equal(days, pa.scalar(end)))
+            yield batch.filter(pc.fill_null(inside, True))

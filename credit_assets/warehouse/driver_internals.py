@@ -47,6 +47,8 @@ class ErrorKind(Enum):
     CONSTRAINT = auto()
     MISSING = auto()
     """A table or column is not there."""
+    ZONE = auto()
+    """The warehouse does not know a time zone."""
     PASSING = auto()
     """Of the operation and not of the statement: it may go well the next time."""
     OTHER = auto()
@@ -65,6 +67,8 @@ def sql_error_kind(error: BaseException, *, connected: bool) -> ErrorKind:
         refused = "database is locked" not in text and any(part in text for part in _REFUSED)
         return ErrorKind.REFUSED if refused else ErrorKind.UNREACHABLE
     state = getattr(error, "sqlstate", None) or ""
+    if state == "22023" and ("time zone" in text or "timezone" in text):
+        return ErrorKind.ZONE
     if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
         return ErrorKind.VALUE
     named = type(error).__name__.lower()
@@ -81,6 +85,8 @@ def duckdb_error_kind(error: duckdb.Error) -> ErrorKind:
     held = "could not set lock" in text or "different configuration" in text
     if held or isinstance(error, duckdb.TransactionException):
         return ErrorKind.HELD
+    if "unknown timezone" in text:
+        return ErrorKind.ZONE
     if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
         return ErrorKind.VALUE
     return ErrorKind.CONSTRAINT if isinstance(error, duckdb.ConstraintException) else ErrorKind.OTHER

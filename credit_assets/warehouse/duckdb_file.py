@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.places import PlaceError, local_path
-from credit_assets.warehouse.base import FILL, Warehouse
+from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
 from credit_assets.warehouse.session import ResultStream, Session, Stored
@@ -34,7 +34,7 @@ _PREFIX = "duckdb:///"
 class DuckDBWarehouse(Warehouse):
     """`duckdb:///file` with the path after the third slash; a relative path is taken from the working directory."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timezone: str = "UTC") -> None:
         path = url[len(_PREFIX) :] if url.lower().startswith(_PREFIX) else ""
         if not path or path.startswith(":memory:"):
             raise PermanentError(
@@ -48,7 +48,7 @@ class DuckDBWarehouse(Warehouse):
             self.path = local_path(path)
         except PlaceError as error:
             raise PermanentError(f"CREDIT_WAREHOUSE_URL: {error}") from error
-        super().__init__(f"{_PREFIX}{self.path}")
+        super().__init__(f"{_PREFIX}{self.path}", timezone)
 
     @contextmanager
     def _session(self, *, write: bool = False) -> Iterator[Session]:
@@ -63,8 +63,8 @@ class DuckDBWarehouse(Warehouse):
             # A writer may take the machine's memory: the index of a large table has to fit in.
             config = {} if write else self._reading()
             connection = duckdb.connect(str(self.path), read_only=not write, config=config)
-            # Days of timestamps with a time zone are days in UTC, wherever this runs.
-            connection.execute("SET TimeZone = 'UTC'")
+            # The date of an instant is that in the session's zone.
+            connection.execute("SET TimeZone = ?", [self._timezone])
             connection.execute("SET enable_progress_bar = false")  # it goes to stdout
             connection.begin()
             yield _DuckDBSession(connection)
@@ -95,6 +95,8 @@ class DuckDBWarehouse(Warehouse):
                     f"{self.describe()}: DuckDB could not convert a value ({type(error).__name__}); compare the types "
                     "of its columns with the portfolio"
                 )
+            case ErrorKind.ZONE:
+                return PermanentError(f"{self.describe()}: {str(error).splitlines()[0]}; {ANOTHER_ZONE}")
             case ErrorKind.CONSTRAINT:
                 return PermanentError(
                     f"{self.describe()}: a constraint of the table refused the rows; nothing was written"
@@ -197,5 +199,5 @@ def _stored(kind: str) -> Stored:
     if kind == "DATE":
         return "date"
     if kind.startswith("TIMESTAMP"):
-        return "timestamp"
+        return "instant" if kind.endswith("WITH TIME ZONE") else "timestamp"
     return "text" if kind == "VARCHAR" else "other"

@@ -13,13 +13,13 @@ from credit_assets.warehouse import open_warehouse
 _LOAD = "load loans: `credit-assets generate` or `credit-assets load lending-club FILE`"
 
 
-def health(url: str, portfolio: Portfolio, start_date: date, *, embedded: bool) -> Health:
+def health(url: str, portfolio: Portfolio, start_date: date, timezone: str, *, embedded: bool) -> Health:
     """Connects and asks for the first and last application date; of an embedded one, whether it is there at all."""
     file = database_file(url)
     if embedded and file is not None and not file.exists():
         return Health("no loans yet", "warn", _LOAD)
     try:
-        warehouse = open_warehouse(url)
+        warehouse = open_warehouse(url, timezone)
         warehouse.ping()
     except (PermanentError, TransientError) as error:
         return Health("cannot be reached", "fail", str(error))

@@ -58,11 +58,17 @@ def _way(stored: Any, wanted: pa.DataType) -> str | None:
 
 
 def open_stream(
-    arguments: Mapping[str, Any], query: sa.Select[Any], source: Source, as_text: set[str], until: ExitStack
+    arguments: Mapping[str, Any],
+    query: sa.Select[Any],
+    source: Source,
+    as_text: set[str],
+    timezone: str,
+    until: ExitStack,
 ) -> Iterator[Sequence[pa.Array]]:
     """Batches of the query's rows, one Arrow array a column of `source`, in no order.
 
-    `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `until`: closes the connection.
+    `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `timezone`: in which instants have
+    their days. `until`: closes the connection.
     Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
     while reading also PermanentError for a day that no calendar has.
     """
@@ -74,9 +80,9 @@ def open_stream(
     text = _text(query, as_text)
 
     def arrays() -> Iterator[Sequence[pa.Array]]:
-        # Days of timestamps with a time zone are days in UTC, wherever this runs. LOCAL: a pooler in between would
-        # keep it for others.
-        cursor.execute("SET LOCAL TIME ZONE 'UTC'")
+        # For this transaction: a pooler in between would keep it for others.
+        cursor.execute("SELECT set_config('TimeZone', $1, true)", (timezone,))
+        cursor.fetchall()
         with closing(adbc_batches(cursor, text)) as batches:
             for batch in batches:
                 yield [_usual(a, field, source.table) for a, field in zip(batch.columns, source.schema, strict=True)]

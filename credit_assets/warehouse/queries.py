@@ -1,15 +1,17 @@
 """The SQL of all warehouses, in SQLAlchemy Core: values are bound, identifiers come from the validated portfolio and
 are quoted.
 
-Belongs here: tables, their columns and conditions as expressions. Does not belong here: running them (`session`), what
-a dialect or driver needs for itself (`duckdb_file`, `sql`), and which type is which (`credit_assets.ml.data.schemas`).
+Belongs here: tables, their columns and conditions as expressions, and the one function that makes a day of what a
+column holds (`OpenTable.day`): what selects rows, shows their day and counts them by day goes through it. Does not
+belong here: running them (`session`), what a dialect or driver needs for itself (`duckdb_file`, `sql`), which type is
+which (`credit_assets.ml.data.schemas`), and the day of a value that SQL cannot tell (`credit_assets.ml.data.instants`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.warehouse.session import Session, Stored
@@ -20,25 +22,52 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 
+# Days by which clocks on two walls differ at most: 26 hours, from UTC-12 to UTC+14.
+_ZONES_APART = 2
+
+
 @dataclass(frozen=True)
 class OpenTable:
-    """A table that is there, with its columns by their names in the portfolio."""
+    """A table that is there, with its columns by their names in the portfolio.
+
+    `zone` is that in which days are cut; `naive` that of timestamps without one, None where it is the same.
+    """
 
     clause: sa.TableClause
     columns: Mapping[str, sa.ColumnElement[Any]]
     stored: Mapping[str, Stored]
+    zone: str
+    naive: str | None
+    knows_zones: bool
+
+    def tells_day(self, name: str) -> bool:
+        """Whether `day` is the day; else it is the column, of whose values `read_days` makes days."""
+        return self.stored[name] != "text" and (self.knows_zones or not self._converted(name))
 
     def day(self, name: str) -> sa.ColumnElement[Any]:
-        """The column as a day."""
+        """The column as a day, or as it is where its values have to be looked at: text, and what a warehouse that
+        knows no zones would have to convert.
+        """
         import sqlalchemy as sa
 
         column = self.columns[name]
-        if self.stored[name] == "timestamp":
-            return sa.cast(column, sa.Date)
-        if self.stored[name] == "text":
-            # Constants in the text: two parameters of equal value would make two expressions of SELECT and GROUP BY.
-            return sa.func.substr(column, sa.literal_column("1"), sa.literal_column("10"))
-        return column
+        if self.stored[name] == "date" or not self.tells_day(name):
+            return column
+        if self.stored[name] == "timestamp" and self.naive:
+            # To an instant, whose date is that in the session's zone, which is the one of days.
+            column = sa.func.timezone(_text_constant(self.naive), sa.cast(column, sa.TIMESTAMP))
+        return sa.cast(column, sa.Date)
+
+    def _converted(self, name: str) -> bool:
+        return self.stored[name] == "instant" or (self.stored[name] == "timestamp" and self.naive is not None)
+
+    def written(self, name: str, day: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """What the column has to hold of a day that is written: where it is a timestamp, the day's first moment."""
+        import sqlalchemy as sa
+
+        if self.stored[name] == "timestamp" and self.naive and self.knows_zones:
+            return sa.func.timezone(_text_constant(self.naive), sa.cast(day, sa.TIMESTAMP(timezone=True)))
+        return day
 
     def text(self, name: str) -> sa.ColumnElement[Any]:
         """The column as text."""
@@ -47,14 +76,40 @@ class OpenTable:
         column = self.columns[name]
         return column if self.stored[name] == "text" else sa.cast(column, sa.Text)
 
-    def between(self, name: str, start: date, end: date) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-        """Half-open at the day after `end`, so that a timestamp late on the last day is in, and an index is used."""
+    def between(self, name: str, start: date, end: date) -> tuple[sa.ColumnElement[bool], ...]:
+        """Rows of `start` to `end`; where `tells_day` is false, those that may be.
+
+        Bounds of the column itself, half-open at the day after `end`, so that a timestamp late on the last day is in
+        and an index is used. Where days are cut in a zone these lie further apart than any two zones, and the day
+        itself decides: on some days a clock strikes midnight twice, and then no two instants enclose a day.
+        """
         import sqlalchemy as sa
 
-        column, after = self.columns[name], end + timedelta(days=1)
+        column, apart = self.columns[name], 0
+        if self.stored[name] == "text" or self._converted(name):
+            apart = _ZONES_APART
+        first, after = _moved(start, -apart), _moved(end, apart + 1)
         if self.stored[name] == "text":
-            return column >= start.isoformat(), column < after.isoformat()
-        return column >= sa.literal(start, sa.Date), column < sa.literal(after, sa.Date)
+            return column >= first.isoformat(), column < after.isoformat()
+        bounds = column >= sa.literal(first, sa.Date), column < sa.literal(after, sa.Date)
+        if not apart or not self.tells_day(name):
+            return bounds
+        day = self.day(name)
+        return *bounds, day >= sa.literal(start, sa.Date), day <= sa.literal(end, sa.Date)
+
+
+def _moved(day: date, days: int) -> date:
+    """The day so many days later, within the calendar."""
+    return date.fromordinal(min(max(day.toordinal() + days, 1), date.max.toordinal()))
+
+
+def _text_constant(text: str) -> sa.ColumnElement[str]:
+    """A text of the settings, checked there. Not bound: two parameters of equal value would make two expressions of
+    SELECT and GROUP BY.
+    """
+    import sqlalchemy as sa
+
+    return sa.literal_column("'" + text.replace("'", "''") + "'", sa.Text)
 
 
 def table_clause(session: Session, table: str, names: Sequence[str]) -> sa.TableClause:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
-# How a column that should hold days is stored. "text" holds ISO days, which sort as days do.
-Stored = Literal["date", "timestamp", "text", "other"]
+# How a column that should hold days is stored: "timestamp" without a zone, "instant" with one. "text" holds ISO days,
+# which sort as days do, with a time and its distance from UTC or without.
+Stored = Literal["date", "timestamp", "instant", "text", "other"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,12 @@ class ResultStream:
 
 
 class Session(ABC):
-    """An open connection in a transaction. Errors of the driver leave it as TransientError or PermanentError."""
+    """An open connection in a transaction. Errors of the driver leave it as TransientError or PermanentError.
+
+    `knows_zones`: whether its own zone is that in which days are cut, and it has PostgreSQL's function `timezone`.
+    """
+
+    knows_zones: bool = True
 
     @abstractmethod
     def stored_as(self, table: str) -> Mapping[str, Stored] | None:

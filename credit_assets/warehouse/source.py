@@ -27,6 +27,8 @@ class Source:
     schema: pa.Schema
     required: tuple[str, ...]
     portfolio: str
+    timezone: str | None
+    """That of timestamps without one; None for that of the days."""
 
     @classmethod
     def applications(cls, portfolio: Portfolio) -> Source:
@@ -35,7 +37,7 @@ class Source:
         required = tuple(column.name for column in portfolio.columns if not column.nullable)
         schema = applications_schema(portfolio)
         key, day = portfolio.id_column, portfolio.date_column
-        return cls(portfolio.applications_table, key, day, schema, required, portfolio.name)
+        return cls(portfolio.applications_table, key, day, schema, required, portfolio.name, portfolio.timezone)
 
     @classmethod
     def outcomes(cls, portfolio: Portfolio) -> Source:
@@ -43,7 +45,8 @@ class Source:
 
         names = portfolio.outcomes
         required = (names.id, names.date, names.defaulted)
-        return cls(names.table, names.id, names.date, outcomes_schema(portfolio), required, portfolio.name)
+        schema = outcomes_schema(portfolio)
+        return cls(names.table, names.id, names.date, schema, required, portfolio.name, portfolio.timezone)
 
     def refuse_misfits(self, misfits: Mapping[str, int], where: str) -> None:
         """Raise PermanentError where there are values, counted by column, that are not of their column's type."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import Secrets
-from credit_assets.warehouse.base import FILL, Warehouse
+from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, is_of_sql_driver, sql_error_kind
 from credit_assets.warehouse.queries import sql_type
 from credit_assets.warehouse.session import ResultStream, Session, Stored
@@ -46,9 +46,11 @@ class SqlWarehouse(Warehouse):
             with engine.connect() as connection, ExitStack() as until:
                 connected = True
                 if engine.dialect.name == "postgresql":
-                    # Days of timestamps with a time zone are days in UTC, wherever this runs.
-                    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
-                yield _SqlSession(connection, until)
+                    # The date of an instant is that in the session's zone. For this transaction: a pooler in between
+                    # would keep it for others.
+                    zone = sa.func.set_config("TimeZone", self._timezone, True)
+                    connection.execute(sa.select(zone))
+                yield _SqlSession(connection, until, self._timezone)
                 if not connection.closed:
                     connection.commit()
         except sa.exc.SQLAlchemyError as error:
@@ -132,6 +134,8 @@ class SqlWarehouse(Warehouse):
                 )
             case ErrorKind.MISSING:
                 return PermanentError(f"{text}; correct the portfolio, or run `credit-assets load`")
+            case ErrorKind.ZONE:
+                return PermanentError(f"{text}; {ANOTHER_ZONE}")
             case ErrorKind.PASSING:
                 return TransientError(text)
         return PermanentError(text)
@@ -143,10 +147,12 @@ class SqlWarehouse(Warehouse):
 
 
 class _SqlSession(Session):
-    def __init__(self, connection: sa.Connection, until: ExitStack) -> None:
+    def __init__(self, connection: sa.Connection, until: ExitStack, timezone: str) -> None:
         self._connection = connection
         self._dialect = connection.dialect
         self._until = until
+        self._timezone = timezone
+        self.knows_zones = self._dialect.name == "postgresql"
         self._types: dict[str, dict[str, Any]] = {}
 
     def identifier(self, name: str) -> str:
@@ -173,7 +179,9 @@ class _SqlSession(Session):
             # SQLite has no such types: it holds ISO text.
             if self._dialect.name == "sqlite":
                 return "text"
-            return "timestamp" if isinstance(kind, sa.DateTime) else "date"
+            if isinstance(kind, sa.DateTime):
+                return "instant" if kind.timezone else "timestamp"
+            return "date"
         return "text" if isinstance(kind, sa.String) else "other"
 
     def sorted_text(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -204,7 +212,7 @@ class _SqlSession(Session):
         url = self._connection.engine.url
         arguments = {"connect_timeout": CONNECT_SECONDS, **self._dialect.create_connect_args(url)[1]}
         try:
-            rows = open_stream(arguments, query, source, as_text, self._until)
+            rows = open_stream(arguments, query, source, as_text, self._timezone, self._until)
         except adbc_driver_manager.Error as error:
             # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
             _logger.warning(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
-from credit_assets.warehouse.queries import table_clause
+from credit_assets.warehouse.queries import OpenTable, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source, split_name
 
@@ -66,10 +66,11 @@ def checked(source: Source, rows: pa.Table) -> pa.Table:
     return table
 
 
-def upsert(session: Session, source: Source, rows: pa.Table | None) -> TableCounts:
+def upsert(session: Session, source: Source, table: OpenTable, rows: pa.Table) -> TableCounts:
+    import pyarrow as pa
     import sqlalchemy as sa
 
-    if rows is None or rows.num_rows == 0:
+    if rows.num_rows == 0:
         return TableCounts()
     name = "incoming_" + split_name(source.table)[1]
     session.stage(name, rows)
@@ -79,14 +80,18 @@ def upsert(session: Session, source: Source, rows: pa.Table | None) -> TableCoun
     key = session.identifier(source.id)
     rest = [n for n in names if n != key]
     same = target.c[key] == incoming.c[key]
+    given = {
+        n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
+        for n, field in zip(names, rows.schema, strict=True)
+    }
     updated = session.change(
         sa.update(target)
-        .values({target.c[n]: incoming.c[n] for n in rest})
-        .where(same, sa.or_(*(target.c[n].is_distinct_from(incoming.c[n]) for n in rest)))
+        .values({target.c[n]: given[n] for n in rest})
+        .where(same, sa.or_(*(target.c[n].is_distinct_from(given[n]) for n in rest)))
     )
     inserted = session.change(
         sa.insert(target).from_select(
-            names, sa.select(*(incoming.c[n] for n in names)).where(~sa.exists().where(same).correlate(incoming))
+            names, sa.select(*given.values()).where(~sa.exists().where(same).correlate(incoming))
         )
     )
     return TableCounts(inserted, updated, rows.num_rows - inserted - updated)

@@ -25,6 +25,21 @@ DAY = date(2024, 2, 28)
 
 
 KINDS = ["duckdb", "sqlite", "postgresql"]
+# Both ends of the day, halves and quarters of an hour, summer time at midnight and at 0:01, a day that was skipped.
+ZONES = [
+    "UTC",
+    "Asia/Tokyo",
+    "America/New_York",
+    "Pacific/Kiritimati",
+    "Etc/GMT+12",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/St_Johns",
+    "America/Sao_Paulo",
+    "America/Havana",
+    "Pacific/Apia",
+]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ PORTFOLIO = load_portfolio()
 
 
 def health_of(url: str, start_date: date = date(2024, 1, 1)) -> Health:
-    return health(url, PORTFOLIO, start_date, embedded=False)
+    return health(url, PORTFOLIO, start_date, "UTC", embedded=False)
 
 
 def with_loans(path: Path, *days: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -137,11 +138,22 @@ class Portfolio(_Strict):
     name: Identifier
     description: str = ""
     performance_window_days: int = Field(default=365, ge=1, le=3650)
+    timezone: str | None = None
     applications_table: Identifier = "loan_applications"
     outcomes: OutcomeTable = OutcomeTable()
     columns: tuple[Column, ...]
     derived: tuple[DerivedFeature, ...] = ()
     gates: Gates = Gates()
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone (for instance Europe/Berlin)") from error
+        return value
 
     @field_validator("columns")
     @classmethod
