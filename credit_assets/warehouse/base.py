@@ -101,16 +101,19 @@ class Warehouse(ABC):
         return self._count(Source.outcomes(portfolio), earliest, latest)
 
     def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
-        import pyarrow as pa
-
-        from credit_assets.ml.data.values import read
+        from credit_assets.ml.data.instants import read_days
         from credit_assets.warehouse.counting import day_counts, day_counts_query
 
         with self._session() as session:
             groups = session.rows(
                 day_counts_query(self._open(session, source, (source.day,)), source, earliest, latest)
             )
-        return day_counts(groups, lambda values: read(values, pa.date32()).values.to_pylist(), earliest, latest)
+
+        def as_days(values: Sequence[Any]) -> list[date | None]:
+            days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
+            return days
+
+        return day_counts(groups, as_days, earliest, latest)
 
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
         """First and last application date; None for an empty table."""

@@ -84,6 +84,10 @@ def every_day_has_its_rows(warehouse: Warehouse, portfolio: Portfolio, days: Seq
     first, last = min(days), max(days)
     assert warehouse.date_range(portfolio) == (first, last)
     assert warehouse.daily_counts(portfolio, first - timedelta(9), last + timedelta(9)) == expected
+    for count in (warehouse.count_applications, warehouse.count_outcomes):
+        counted = count(portfolio, first, last)
+        assert counted.days == expected
+        assert not (counted.missing or counted.unreadable or counted.implausible)
     whole = warehouse.read_applications(portfolio, first, last).read_all()
     assert dict(zip(whole["id"].to_pylist(), whole["applied_at"].to_pylist(), strict=True)) == dict(enumerate(days))
     assert whole["signed_at"].equals(whole["applied_at"])

@@ -12,7 +12,7 @@ never, is standard time, as PostgreSQL and DuckDB take it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -82,7 +82,7 @@ def _day(value: datetime | str | None, here: ZoneInfo, there: ZoneInfo) -> date 
     if value.tzinfo is None:
         if there.key == here.key:
             return value.date()
-        value = min((value.replace(tzinfo=there, fold=fold) for fold in (0, 1)), key=datetime.utcoffset)
+        value = max((value.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1)))
     try:
         return value.astimezone(here).date()
     except OverflowError:
