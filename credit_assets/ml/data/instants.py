@@ -82,7 +82,7 @@ def _day(value: datetime | str | None, here: ZoneInfo, there: ZoneInfo) -> date 
     if value.tzinfo is None:
         if there.key == here.key:
             return value.date()
-        value = max((value.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1)))
+        value = max(value.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1))
     try:
         return value.astimezone(here).date()
     except OverflowError:
