@@ -1,10 +1,17 @@
-"""The kinds of failure, and which of them a retry can help.
+"""The kinds of failure, which of them a retry can help, and the line that a person reads of each.
 
-Belongs here: the two exception types that resources raise and the test that sorts foreign exceptions into them.
-Does not belong here: what Dagster does with them (`credit_assets.assets.guard`).
+Belongs here: the two exception types that resources raise, the test that sorts foreign exceptions into them, and what
+to do about those that nobody expected. Does not belong here: who shows the line (`credit_assets.cli.edge`, and
+`credit_assets.notify.ticks` for sensors and schedules), and what Dagster does with a failed step
+(`credit_assets.assets.conventions`).
 """
 
 from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 
 # Names, not classes: naming a class would import its library into every process that loads the code location.
 _TRANSIENT_CLASSES = {
@@ -39,6 +46,56 @@ _TRANSIENT_TEXTS = (
     "too many 503 error responses",
     "too many 504 error responses",
 )
+# What SQLite raises as OperationalError, too, and no retry mends.
+_LASTING_TEXTS = (
+    "disk is full",
+    "readonly database",
+    "disk image is malformed",
+    "file is not a database",
+    "unable to open database file",
+    "no such table",
+    "no such column",
+    "has no column named",
+)
+# Of these the message was written here, for people.
+_OURS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", "PlaceError"}
+_SPACE = "free some space, or set CREDIT_HOME (and CREDIT_STORE_URI) to a folder on another disk"
+_RIGHTS = "give this user the right, or set CREDIT_HOME (or the setting of that place) to a folder where it has it"
+# Of a foreign error's message only what is known to hold no value of a table is shown; the rest stands in the trace.
+_BY_ERRNO = {
+    errno.ENOSPC: ("no space left on the disk", _SPACE),
+    errno.EDQUOT: ("the disk quota is used up", _SPACE),
+    errno.EROFS: ("the file system is read-only", _RIGHTS),
+    errno.EACCES: ("permission denied", _RIGHTS),
+    errno.EPERM: ("permission denied", _RIGHTS),
+    errno.ENOENT: ("no such file or folder", "see that it is there and that its name is right"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "move it away, or set another folder"),
+    errno.EISDIR: ("a folder stands where a file is needed", "move it away, or name another file"),
+    errno.EMFILE: ("too many open files", "raise the limit (ulimit -n)"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a folder with a shorter path"),
+    errno.EIO: ("the disk cannot be read or written", "look at the disk's health, then restore from a backup"),
+}
+_BY_TEXT = {
+    "disk is full": ("a database has no space left on its disk", _SPACE),
+    "no space left on device": ("no space left on the disk", _SPACE),
+    "readonly database": ("a database may not be written", _RIGHTS),
+    "unable to open database file": ("a database file cannot be opened", _RIGHTS),
+    "disk image is malformed": (
+        "a database file is damaged",
+        "restore it from a backup, or move it away; `credit-assets doctor` says which one",
+    ),
+    "file is not a database": (
+        "a file that should be a database is none",
+        "restore it from a backup, or move it away; `credit-assets doctor` says which one",
+    ),
+    "can't locate revision": (
+        "a database was written by a newer version of Dagster or MLflow",
+        "install that version again (make setup), or restore the database from before",
+    ),
+    "database is locked": ("another process holds a database", "wait until it has ended, then try again"),
+    "no usable temporary directory": ("no temporary folder can be written", "free some space, or set TMPDIR"),
+    "cannot locate timezone": ("this machine has no time zone database", "install its package tzdata"),
+}
 
 
 class TransientError(RuntimeError):
@@ -59,10 +116,77 @@ def is_transient(error: BaseException) -> bool:
             return False
         if isinstance(current, TransientError):
             return True
+        text = str(current).lower()
+        if any(part in text for part in _LASTING_TEXTS):
+            return False
         if any(base.__name__ in _TRANSIENT_CLASSES for base in type(current).__mro__):
             return True
-        text = str(current).lower()
         if any(part in text for part in _TRANSIENT_TEXTS):
             return True
         current = current.__cause__ or current.__context__
     return False
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the message was written by this package: it says what to do, and holds no value of a table."""
+    return any(base.__name__ in _OURS for base in type(error).__mro__)
+
+
+def kind_in_words(error: BaseException) -> str:
+    """settings, permanent, transient or unexpected: for programs that read of a failure."""
+    names = {base.__name__ for base in type(error).__mro__}
+    if names & {"SettingsError", "PortfolioError", "PlaceError"}:
+        return "settings"
+    if is_transient(error):
+        return "transient"
+    return "permanent" if is_ours(error) or _known(error) else "unexpected"
+
+
+def explained(error: BaseException) -> str:
+    """One line for any exception: what was wrong, where, and what to do. Masking secrets is left to who shows it."""
+    if is_ours(error):
+        return " ".join(str(error).split())
+    for one in _behind(error):
+        if known := _known(one):
+            return "; ".join(known)
+        if is_ours(one):
+            return " ".join(str(one).split())
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is used up; end other programs, or take fewer days or rows at once"
+    if isinstance(error, ImportError):
+        return f"{error.name or 'a module'} cannot be imported; install credit-assets again (make setup)"
+    if is_transient(error):
+        return f"a service or database does not answer ({_named(error)}); run `credit-assets doctor`, then try again"
+    return f"unexpected {_named(error)}; run the same with --debug, and report what it prints"
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _known(error: BaseException) -> tuple[str, str] | None:
+    """What is wrong and what to do about it, for what operating system and databases say of files and disks."""
+    text = str(error).lower()
+    for part, known in _BY_TEXT.items():
+        if part in text:
+            return known
+    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+        wrong, advice = _BY_ERRNO[error.errno]
+        files = [str(one) for one in (error.filename, error.filename2) if one is not None]
+        return f"{files[0]}: {wrong}" if files else wrong, advice
+    return None
+
+
+def _named(error: BaseException) -> str:
+    """The class of a foreign error and where in this package it came up, without its message."""
+    package = Path(__file__).parent
+    ours = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(package)
+    ]
+    place = f" in {Path(ours[-1].filename).relative_to(package.parent)}:{ours[-1].lineno}" if ours else ""
+    return f"{type(error).__name__}{place}"

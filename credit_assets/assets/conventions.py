@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
+from credit_assets import stopping
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import PermanentError, is_transient
@@ -91,11 +92,13 @@ def retry_transient_only(function: _F) -> _F:
     @functools.wraps(function)
     def sorted_failures(*args: Any, **kwargs: Any) -> Any:
         try:
+            stopping.check()
             return function(*args, **kwargs)
-        except dg.Failure:
-            raise
-        except Exception as error:
-            if is_transient(error):
+        except BaseException as error:
+            if stopping.asked() is not None:
+                # Dagster would try the step again, half a minute later.
+                raise dg.Failure(description="stopped by a signal", allow_retries=False) from error
+            if isinstance(error, dg.Failure) or not isinstance(error, Exception) or is_transient(error):
                 raise
             named = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
             raise dg.Failure(description=f"{named}{error}", allow_retries=False) from error

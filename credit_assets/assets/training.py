@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets import stages
+from credit_assets import stages, stopping
 from credit_assets.assets import engines
 from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES, table_accounts
 from credit_assets.assets.columns import column_schema
@@ -118,7 +118,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
             record = train_or_reuse(context, settings, variant, training_set, tracking)
         except Exception as error:
             last = not is_transient(error) or context.retry_number >= settings.retries
-            if not last:
+            if not last or stopping.asked() is not None:
                 raise
             if settings.on_variant_failure == "fail":
                 raise PermanentError(f"variant {variant} failed: {error}") from error

@@ -1,72 +1,184 @@
-"""Dagster UI, daemon and MLflow on one machine, for looking and trying. A deployment runs them apart."""
+"""Dagster UI, daemon and MLflow on one machine, for looking and trying. A deployment runs them apart.
+
+Belongs here: which programs, on which ports, and that one end of them is the end of all. What they print goes to files;
+what one that fails said last is shown.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import ensure_instance
-from credit_assets.settings import Settings
+from credit_assets.masking import masked
+from credit_assets.places import database_file
+from credit_assets.settings import Settings, setting_sources
+
+LOGS = "logs"
+_LAST_LINES = 15
+# Together less than the three seconds in which people expect their prompt back.
+_STOP_SECONDS = 2.0
 
 
-def serve(settings: Settings, host: str, port: int, mlflow_port: int) -> int:
-    """Start the processes and wait; when one ends, or on Ctrl-C, end the others. Returns an exit code."""
+@dataclass(frozen=True)
+class Program:
+    """A server to start: where it listens, how it is started, and what changes its port."""
+
+    name: str
+    port: int
+    command: Sequence[str]
+    change: str
+
+
+def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: int | None = None) -> int:
+    """Start the programs and wait; when one ends, or this process is asked to stop, end the others.
+
+    Returns the exit code of the one that ended. Raises PermanentError where a port cannot be used, before anything is
+    started.
+    """
+    programs = programs_of(settings, host, port or settings.dev_port, mlflow_port or settings.dev_mlflow_port)
+    refuse_taken_ports(host, programs)
     ensure_instance(settings)
-    env = {
+    logs = settings.home_dir / LOGS
+    logs.mkdir(parents=True, exist_ok=True)
+    out = Console(highlight=False)
+    for program in programs:
+        out.print(f"{program.name:<8} http://{host}:{program.port}")
+    if len(programs) == 1:
+        out.print("MLflow   the server of MLFLOW_TRACKING_URI")
+    out.print(f"What they print: {logs}. Ctrl-C stops {'both' if len(programs) > 1 else 'it'}.", soft_wrap=True)
+    return run(programs, _environment(settings, f"http://{host}:{programs[0].port}"), logs)
+
+
+def programs_of(settings: Settings, host: str, port: int, mlflow_port: int) -> list[Program]:
+    """Dagster, and MLflow where its store is a file of this machine."""
+    # -P: a folder beside which this is started must not be taken for one of their modules.
+    python = [sys.executable, "-P", "-m"]
+    dagster = [*python, "dagster", "dev", "-m", "credit_assets.definitions", "-h", host, "-p", str(port)]
+    programs = [Program("Dagster", port, dagster, "--port, CREDIT_DEV_PORT or make dev PORT=")]
+    file = database_file(settings.tracking_uri)
+    if file is not None:
+        server = [*python, "mlflow", "server", "--backend-store-uri", settings.tracking_uri, "--host", host]
+        options = ["--port", str(mlflow_port), "--workers", "1"]
+        mlflow = [*server, *options, "--default-artifact-root", (file.parent / "artifacts").as_uri()]
+        change = "--mlflow-port, CREDIT_DEV_MLFLOW_PORT or make dev MLFLOW_PORT="
+        programs.append(Program("MLflow", mlflow_port, mlflow, change))
+    return programs
+
+
+def refuse_taken_ports(host: str, programs: Sequence[Program]) -> None:
+    """Raise PermanentError naming every port that cannot be listened on."""
+    problems, taken = [], set()
+    for program in programs:
+        why = "is wanted twice" if program.port in taken else _why_not(host, program.port)
+        taken.add(program.port)
+        if why:
+            problems.append(f"port {program.port} of {program.name} {why}: choose another one with {program.change}")
+    if problems:
+        raise PermanentError(f"{'; '.join(problems)}; nothing was started")
+
+
+def _why_not(host: str, port: int) -> str:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise PermanentError(f"--host {host!r} is no address of this machine ({error.strerror})") from error
+    with socket.socket(family, kind, protocol) as probe:
+        # As the servers do: a port that was in use a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise PermanentError(f"--host {host!r} is no address of this machine") from error
+            return {
+                errno.EADDRINUSE: "is in use by another program (perhaps another `credit-assets dev`)",
+                errno.EACCES: "may not be used by this user (below 1024)",
+            }.get(error.errno or 0, f"cannot be used ({error.strerror})")
+    return ""
+
+
+def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path) -> int:
+    """Start all and wait for the first to end. Raises PermanentError with its last words where it was not told to."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for program in programs:
+            with _log(logs, program).open("wb") as log:
+                # A session of its own: Ctrl-C reaches this process alone, which then ends them with all they started.
+                started = subprocess.Popen(
+                    program.command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            processes.append(started)
+        while True:
+            for program, process in zip(programs, processes, strict=True):
+                if (code := process.poll()) is not None:
+                    _tell(program, code, logs)
+                    return _exit_code(code)
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Dagster and MLflow are stopped") from None
+    finally:
+        _end(processes)
+
+
+def _log(logs: Path, program: Program) -> Path:
+    return logs / f"dev-{program.name.lower()}.log"
+
+
+def _tell(program: Program, code: int, logs: Path) -> None:
+    file = _log(logs, program)
+    said = [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()][-_LAST_LINES:]
+    ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    text = "\n".join([*said, f"credit-assets: {program.name} {ended}, so all is stopped; see {file}"])
+    print(masked(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _exit_code(code: int) -> int:
+    # A server that ends by itself has failed, whatever it says.
+    return 128 - code if code < 0 else code or 1
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """All of them, and whatever they started, within `_STOP_SECONDS`."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGINT)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _environment(settings: Settings, url: str) -> dict[str, str]:
+    environment = {
         **os.environ,
         "CREDIT_HOME": str(settings.home_dir),
         "DAGSTER_HOME": str(settings.dagster_dir),
+        "PYTHONUNBUFFERED": "1",
         # Else MLflow starts ten workers for jobs that nobody here submits, and leaves them behind when it is stopped.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    commands = [
-        [_program("dagster"), "dev", "-m", "credit_assets.definitions", "-h", host, "-p", str(port)],
-    ]
-    out = Console()
-    out.print(f"Dagster  http://{host}:{port}")
-    if settings.tracking_uri.startswith("sqlite:"):
-        artifacts = Path(settings.tracking_uri.removeprefix("sqlite:///")).parent / "artifacts"
-        server = [_program("mlflow"), "server", "--backend-store-uri", settings.tracking_uri]
-        options = ["--host", host, "--port", str(mlflow_port), "--workers", "1"]
-        commands.append([*server, "--default-artifact-root", str(artifacts), *options])
-        out.print(f"MLflow   http://{host}:{mlflow_port}")
-    else:
-        out.print("MLflow   the server of MLFLOW_TRACKING_URI")
-    out.print("Ctrl-C stops both.")
-    processes = [subprocess.Popen(command, env=env, start_new_session=True) for command in commands]
-    # A terminal closing or a supervisor stopping this must not leave servers behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        while True:
-            for process in processes:
-                try:
-                    return process.wait(timeout=0.5)
-                except subprocess.TimeoutExpired:
-                    continue
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGINT)
-        for process in processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _program(name: str) -> str:
-    """The program of this environment, whether or not it is activated."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found:
-        raise PermanentError(f"`{name}` is not installed beside {sys.executable}; install credit-assets again")
-    return found
+    if setting_sources()["dagster_url"] == "default":
+        environment["CREDIT_DAGSTER_URL"] = url
+    return environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import getpass
 import json
 import os
 import sys
@@ -18,8 +17,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from credit_assets.failures import PermanentError, TransientError
-from credit_assets.settings import SettingsError, load_settings
+from credit_assets import stopping
+from credit_assets.cli.edge import DEBUG, run
+from credit_assets.cli.who import who
+from credit_assets.failures import PermanentError
+from credit_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from credit_assets.ledger.requests import Kind
@@ -28,14 +30,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Credit scoring: load loans, replay the daily pipeline, look at models, move them into and out of force.",
 )
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
-By = Annotated[str, typer.Option(help="Who decides; recorded with the move. Default: the user running this.")]
+By = Annotated[
+    str, typer.Option(help="Who decides; recorded with the move. Default: CREDIT_OPERATOR, else the user running this.")
+]
 From = Annotated[
     datetime | None,
     typer.Option("--from", formats=["%Y-%m-%d"], help="First day the move takes effect for scores; default today."),
@@ -46,29 +49,34 @@ def console() -> Console:
     return Console(stderr=False, highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the whole trace of a failure. Also after any verb.")] = False,
+) -> None:
+    """Credit scoring: load loans, replay the daily pipeline, look at models, move them into and out of force."""
+
+
 def main() -> None:
-    """Run the command; a failure is one line on standard error and exit code 1."""
+    """Run the command; a failure is one line on standard error and a non-zero exit code."""
     # What a command imports stays until it ends: looking it through for garbage took a seventh of what `status` costs.
     gc.set_threshold(20_000)
     # Before mlflow is imported anywhere: its chatter has no place between a progress bar and a table.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    try:
-        app()
-    except (SettingsError, PermanentError, TransientError) as error:
-        print(f"credit-assets: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("credit-assets: stopped; what was finished stays, run the same command to go on", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    sys.exit(run(app, sys.argv[1:]))
 
 
 def output(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
     """What a command came to: its record as JSON for programs, or its text for people."""
-    if as_json:
-        typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
-    else:
-        text(console())
+    try:
+        if as_json:
+            typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
+        else:
+            text(console())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PermanentError(f"standard output cannot be written ({error.strerror}); what was done is done") from error
 
 
 @contextmanager
@@ -79,9 +87,12 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         task = bar.add_task("starting", total=1)
 
         def show(what: str, done: int, of: int) -> None:
+            stopping.check()
             bar.update(task, description=f"{what:<40}", completed=done, total=max(of, 1))
 
         yield show
+        # A last part that swallowed the interrupt.
+        stopping.check()
 
 
 @app.command()
@@ -204,9 +215,7 @@ def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> Non
         start = effective.date() if effective else None
         settings = load_settings()
         with instance_of(settings) as instance:
-            record = request_move(
-                settings, instance, MoveRequest(kind, version, by or getpass.getuser(), reason, start)
-            )
+            record = request_move(settings, instance, MoveRequest(kind, version, who(settings, by), reason, start))
         output(record, partial(print_move, record), json_)
 
 
@@ -238,7 +247,7 @@ def trigger(
     settings = load_settings()
     with instance_of(settings) as instance:
         day = as_of.date() if as_of else None
-        record = report_trigger(settings, instance, kind, reason=reason, by=by or getpass.getuser(), as_of=day)
+        record = report_trigger(settings, instance, kind, reason=reason, by=who(settings, by), as_of=day)
     shown = record["as_of"] or "the newest day ingested"
     text = f"requested a retraining as of {shown}; the sensor external_trigger starts it within a tick"
     output(record, lambda out: out.print(text), json_)
@@ -277,8 +286,12 @@ def doctor(json_: Json = False) -> None:
 
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default CREDIT_DEV_PORT.")
+    ] = None,
+    mlflow_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the MLflow UI; default CREDIT_DEV_MLFLOW_PORT.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Start the Dagster UI and daemon, and MLflow where its store is embedded, until Ctrl-C."""

@@ -284,6 +284,10 @@ class Deployment(BaseModel):
         description="Key of the hash that assigns applications to arms.",
     )
 
+    operator: str = Field(
+        "", description="Who is recorded for moves and triggers asked for here; empty: the user running the command."
+    )
+
     @model_validator(mode="after")
     def _arms_need_a_trial(self) -> Self:
         if self.challenger_share and self.promotion == "immediate":
@@ -402,6 +406,8 @@ class Alerts(BaseModel):
 
     alert_urls: SecretStr = Field(SecretStr(""), description="Apprise URLs for alerts, separated by spaces or commas.")
     dagster_url: str = Field("http://localhost:3000", description="Where people reach the Dagster UI, for links.")
+    dev_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI that `dev` starts.")
+    dev_mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow UI that `dev` starts.")
 
     @field_validator("dagster_url")
     @classmethod

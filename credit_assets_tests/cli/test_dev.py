@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from credit_assets.cli.dev import Program, programs_of, refuse_taken_ports, run
+from credit_assets.failures import PermanentError
+from credit_assets.settings import load_settings
 from credit_assets_tests.support.ports import free_port
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens already."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def program(name: str, code: str) -> Program:
+    return Program(name, 1, [sys.executable, "-c", textwrap.dedent(code)], "")
 
 
 def answers(url: str, seconds: float = 250) -> bool:
@@ -26,16 +45,93 @@ def answers(url: str, seconds: float = 250) -> bool:
     return False
 
 
+def test_a_port_in_use_is_named_before_anything_is_started(taken: int, tmp_path: Path) -> None:
+    settings = load_settings()
+    for ports, option, variable in (
+        ((taken, free_port()), "--port", "make dev PORT="),
+        ((free_port(), taken), "--mlflow-port", "make dev MLFLOW_PORT="),
+    ):
+        with pytest.raises(PermanentError, match=rf"port {taken} of \w+ is in use") as refused:
+            refuse_taken_ports("127.0.0.1", programs_of(settings, "127.0.0.1", *ports))
+        assert option in str(refused.value)
+        assert variable in str(refused.value)
+        assert "CREDIT_DEV_" in str(refused.value)
+    same = free_port()
+    with pytest.raises(PermanentError, match=f"port {same} of MLflow is wanted twice"):
+        refuse_taken_ports("127.0.0.1", programs_of(settings, "127.0.0.1", same, same))
+    with pytest.raises(PermanentError, match="no address of this machine"):
+        refuse_taken_ports("192.0.2.1", programs_of(settings, "192.0.2.1", free_port(), free_port()))
+    refuse_taken_ports("127.0.0.1", programs_of(settings, "127.0.0.1", free_port(), free_port()))
+    assert not settings.home_dir.exists()
+
+
+def test_the_command_says_so_in_one_line(taken: int, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for arguments, extra in (([f"--port={taken}"], {}), ([], {"CREDIT_DEV_PORT": str(taken)})):
+        refused = subprocess.run(
+            [sys.executable, "-m", "credit_assets.cli.main", "dev", *arguments],
+            env={**os.environ, **extra},
+            capture_output=True,
+            text=True,
+        )
+        assert refused.returncode == 1
+        assert refused.stdout == ""
+        (line,) = refused.stderr.splitlines()
+        assert f"port {taken} of Dagster is in use" in line
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(("code", "expected"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 9)", 137), ("pass", 1)])
+def test_the_failure_of_one_is_that_of_all_with_its_last_words(
+    code: str, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lasting = program("Lasting", "import time; time.sleep(600)")
+    failing = program("Failing", f"import os, sys\nprint('no such database', flush=True)\n{code}")
+    assert run([lasting, failing], os.environ, tmp_path) == expected
+    said = capsys.readouterr().err
+    assert "no such database" in said
+    assert "Failing" in said.splitlines()[-1]
+
+
+def test_whoever_ignores_the_end_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    stubborn = program(
+        "Stubborn",
+        """
+        import signal, subprocess, sys, time
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print(child.pid, flush=True)
+        time.sleep(600)
+        """,
+    )
+    ready = program(
+        "Ready",
+        f"""
+        import pathlib, time
+        log = pathlib.Path({str(tmp_path)!r}) / "dev-stubborn.log"
+        while not log.exists() or not log.read_text().endswith("\\n"):
+            time.sleep(0.05)
+        """,
+    )
+    assert run([stubborn, ready], os.environ, tmp_path) == 1
+    child = int((tmp_path / "dev-stubborn.log").read_text())
+    _, left = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
+    assert left == []
+
+
 @pytest.mark.slow
-def test_dev_serves_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_dev_serves_both_and_leaves_nothing_behind(number: signal.Signals, code: int, tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     ui, mlflow = free_port(), free_port()
-    program = str(Path(sys.executable).parent / "credit-assets")
     process = subprocess.Popen(
-        [program, "dev", "--port", str(ui), "--mlflow-port", str(mlflow)],
-        env={**os.environ, "CREDIT_HOME": str(tmp_path / "home")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "credit_assets.cli.main", "dev", "--port", str(ui), "--mlflow-port", str(mlflow)],
+        env={**os.environ, "CREDIT_HOME": str(tmp_path / "a home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert answers(f"http://127.0.0.1:{ui}/server_info")
@@ -43,7 +139,10 @@ def test_dev_serves_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 4
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=250)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=250)
+    assert process.returncode == code
+    assert len(out.splitlines()) == 3
+    assert len(err.splitlines()) == 1
     _, left = psutil.wait_procs(family, timeout=250)
     assert left == []
