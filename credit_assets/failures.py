@@ -171,15 +171,14 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 def _known(error: BaseException) -> tuple[str, str] | None:
     """What is wrong and what to do about it, for what operating system and databases say of files and disks."""
+    wrong, advice = _BY_ERRNO.get(error.errno or 0, ("", "")) if isinstance(error, OSError) else ("", "")
+    if wrong and isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {wrong}", advice
     text = str(error).lower()
     for part, known in _BY_TEXT.items():
         if part in text:
             return known
-    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
-        wrong, advice = _BY_ERRNO[error.errno]
-        files = [str(one) for one in (error.filename, error.filename2) if one is not None]
-        return f"{files[0]}: {wrong}" if files else wrong, advice
-    return None
+    return (wrong, advice) if wrong else None
 
 
 def _named(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import CHAMPION, Registry
-from credit_assets.ledger.requests import DONE, Kind
+from credit_assets.ledger.requests import DONE, Kind, Request
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -56,13 +56,13 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
     deployment.examine(kind, target, by=by)
     start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
     request = deployment.requests.add(kind, target, by=by, reason=wanted.reason, effective_from=start)
-    deadline = time.monotonic() + (_SENSOR_WAIT_SECONDS if _sensors_run(instance) else 0)
-    while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
-        time.sleep(0.5)
-    if outcome is None:
-        deployment.apply_pending()
-        report_moves(instance, registry)
-        outcome = deployment.requests.outcome(request)
+    try:
+        outcome = _done(deployment, request, instance)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"request {request.number} to {kind} version {target} is entered and will be done: see `credit-assets "
+            "models` before you ask again"
+        ) from None
     if outcome != DONE:
         raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
     return {
@@ -74,6 +74,18 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
         "by": by,
         "effective_from": start.isoformat(),
     }
+
+
+def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance) -> str | None:
+    """What came of the request: by the sensor where it runs, else by this process."""
+    deadline = time.monotonic() + (_SENSOR_WAIT_SECONDS if _sensors_run(instance) else 0)
+    while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if outcome is None:
+        deployment.apply_pending()
+        report_moves(instance, deployment.registry)
+        outcome = deployment.requests.outcome(request)
+    return outcome
 
 
 def print_move(record: dict[str, Any], console: Console) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError, explained, is_transient
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,12 +131,29 @@ def ensure_instance(settings: Settings) -> Path:
 
 @contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The open instance of these settings, its folder made where it is not there."""
-    import dagster as dg
+    """The open instance of these settings, its folder made where it is not there.
 
-    ensure_instance(settings)
-    with dg.DagsterInstance.get() as instance:
+    Raises PermanentError, or TransientError where another process holds it, where it cannot be opened.
+    """
+    import dagster as dg
+    from filelock import FileLock
+
+    folder = ensure_instance(settings)
+    # Each storage makes its tables when it is opened first: two commands at once in a new home would make them twice.
+    with ExitStack() as stack:
+        with _opening(folder), FileLock(folder / ".opening.lock"):
+            instance = stack.enter_context(dg.DagsterInstance.get())
         yield instance
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """Say which folder it is that cannot be opened, and what to do."""
+    try:
+        yield
+    except Exception as error:
+        kind = TransientError if is_transient(error) else PermanentError
+        raise kind(f"the Dagster instance in {folder} (DAGSTER_HOME) cannot be opened: {explained(error)}") from error
 
 
 def _repair(config: Path) -> None:
