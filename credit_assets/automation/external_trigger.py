@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.conventions import OWNERS
-from credit_assets.automation.event_cursors import EVENTS_A_TICK, events_after, read_cursor, write_cursor
+from credit_assets.automation.event_cursors import beginning, events_after, newest_day, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, start
 from credit_assets.ledger.registry import Registry
 from credit_assets.notify.messages import one_line
@@ -24,6 +24,10 @@ from credit_assets.storage.store import Store
 EXTERNAL = "external"
 EXTERNAL_ASSET = "external_trigger"
 KINDS = ("drift", "performance", "volume", "other")
+_HISTORY = (
+    "{} events from before the newest day was ingested are passed by, since this sensor was not switched on; to ask "
+    "again: credit-assets trigger"
+)
 
 
 def external_trigger_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
@@ -67,11 +71,13 @@ def _follow(
 ) -> dg.SensorResult | dg.SkipReason:
     # Events whose day is not ingested wait in the cursor, and do not hold up those that came after them.
     position, waiting = read_cursor(context.cursor, lambda state: list(state["waiting"]))
-    events = events_after(context.instance, EXTERNAL_ASSET, position)
-    if not waiting and not events:
+    events, passed_by = (events_after(context.instance, EXTERNAL_ASSET, position), 0)
+    if waiting is None:
+        events, passed_by, position = _first_events(context.instance)
+    elif not waiting and not events:
         return dg.SkipReason("no external event")
     requests: dict[str, dg.RunRequest] = {}
-    still, outcomes = [], []
+    still, outcomes = [], [_HISTORY.format(passed_by)] if passed_by else []
     for event in [*(waiting or ()), *map(_event, events)]:
         try:
             started = _answer(context.instance, partitions, services, event)
@@ -88,8 +94,27 @@ def _follow(
     return dg.SensorResult(
         run_requests=list(requests.values()),
         skip_reason=None if requests else "; ".join(outcomes) or "no external event",
-        cursor=write_cursor(events[-1].storage_id if events else position, {"waiting": still}),
+        cursor=write_cursor(max([position, *(event.storage_id for event in events)]), {"waiting": still}),
     )
+
+
+def _first_events(instance: dg.DagsterInstance) -> tuple[list[dg.EventLogRecord], int, int]:
+    """The events that a sensor without a cursor answers, how many it passes by as history, and up to which it has read.
+
+    History is what was asked for before the newest day was ingested, but for a request that names that day or a later
+    one. People make these events, so that all of them are read at once.
+    """
+    _, first, since = beginning(instance, EXTERNAL_ASSET)
+    everything: list[dg.EventLogRecord] = []
+    while page := events_after(instance, EXTERNAL_ASSET, everything[-1].storage_id if everything else 0):
+        everything += page
+
+    def history(event: dg.EventLogRecord) -> bool:
+        day = event.partition_key
+        return first is not None and event.timestamp < since and (day is None or day < first.isoformat())
+
+    kept = [event for event in everything if not history(event)]
+    return kept, len(everything) - len(kept), everything[-1].storage_id if everything else 0
 
 
 def _event(record: dg.EventLogRecord) -> dict[str, Any]:
@@ -122,8 +147,7 @@ def _answer(
 
 
 def _newest_day(instance: dg.DagsterInstance) -> str:
-    newest = instance.fetch_materializations(dg.AssetKey("loan_outcomes"), limit=EVENTS_A_TICK).records
-    ingested = [record.partition_key for record in newest if record.partition_key]
-    if not ingested:
+    newest = newest_day(instance)
+    if newest is None:
         raise NotReady("it names no day, and loan_outcomes of no day is materialized")
-    return max(ingested)
+    return newest.isoformat()

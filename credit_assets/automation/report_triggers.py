@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets import policies
-from credit_assets.automation.event_cursors import events_after, read_cursor, write_cursor
+from credit_assets.automation.event_cursors import beginning, events_after, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
@@ -107,9 +107,14 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
     """Decide about each new report in the order in which they came, up to the first that starts a run."""
     position, remembered = read_cursor(context.cursor, TriggerState.from_record)
     state = remembered or TriggerState()
+    if remembered is None:
+        position, first, _ = beginning(context.instance, rule.asset)
+        state = TriggerState(day=first - timedelta(days=1) if first else None)
     events = events_after(context.instance, rule.asset, position)
     if not events:
-        return dg.SkipReason(f"no new {rule.asset}")
+        # A house without any day goes on without a cursor: where its history is made first, that is none to act on.
+        kept = write_cursor(position, state.to_record()) if state.day else context.cursor
+        return dg.SensorResult(skip_reason=f"no new {rule.asset}", cursor=kept)
     with reaching("the store"):
         claimed = retrainings(services.claims)
     with reaching("MLflow"):

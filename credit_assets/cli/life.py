@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
+from credit_assets.automation.event_cursors import write_cursor
 from credit_assets.automation.refresh import REFRESH_DAYS, REFRESH_SCHEDULE
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.cli.days import days_between, ranges, training_days
@@ -25,6 +26,7 @@ from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ALIASES, SHADOW
+from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.notify.ticks import Unreachable
 from credit_assets.settings import Settings
 from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
@@ -81,7 +83,8 @@ class Simulation:
         self.repository = self.definitions.get_repository_def()
         self.triggers = [sensor.name for sensor in report_sensors(settings)]
         self.report = ReplayReport()
-        self.cursors: dict[str, str | None] = {}
+        # Switched on before the first day: all days are ingested at once, and then lived through one after another.
+        self.cursors: dict[str, str | None] = dict.fromkeys(self.triggers, write_cursor(0, TriggerState().to_record()))
         self.moves: dict[str, int] = {}
 
     def run(self, start: date, end: date) -> Life:

@@ -191,3 +191,44 @@ def test_an_event_posted_over_graphql_starts_one_run(tmp_path: Path, monkeypatch
         second = evaluate(settings, instance, first.cursor)
         assert second.run_requests == []
         assert "the retraining as of 2024-03-31 was started already by external:2024-03-31:drift" in second.skip_message
+
+
+# Switched on for the first time
+
+
+def test_requests_from_before_the_newest_day_are_history(world: World) -> None:
+    world.ingest(D - DAY)
+    for number in range(60):
+        world.external(f"drift: reason {number}")
+    world.external("drift: of a day long past", D - 40 * DAY)
+    world.external("drift: of a day to come", D + DAY)
+    world.ingest(D)
+    world.external("performance: seen this morning", D - DAY)
+    world.reset("external_trigger")
+    found = world.look("external_trigger")
+    assert isinstance(found, dg.SensorResult)
+    assert [run.run_key for run in found.run_requests or ()] == ["external:2024-03-19:performance"]
+    world.tick("external_trigger")
+    # The one that names a later day waits for it, as ever.
+    world.ingest(D + DAY)
+    assert the_run(world.tick("external_trigger")).partition_key == "2024-03-21"
+    assert world.tick("external_trigger") == "no external event"
+
+
+def test_what_is_passed_by_is_said(world: World) -> None:
+    world.external("drift: a year ago")
+    world.ingest(D)
+    world.reset("external_trigger")
+    said = world.tick("external_trigger")
+    assert said.startswith("1 events from before the newest day was ingested are passed by")
+    assert "to ask again: credit-assets trigger" in said
+    world.external("drift: now")
+    assert the_run(world.tick("external_trigger")).partition_key == "2024-03-20"
+
+
+def test_before_any_day_is_ingested_nothing_is_history(world: World) -> None:
+    world.external("drift: the first of all")
+    world.reset("external_trigger")
+    assert "waits: it names no day" in world.tick("external_trigger")
+    world.ingest(D)
+    assert the_run(world.tick("external_trigger")).partition_key == "2024-03-20"

@@ -141,5 +141,59 @@ def test_claims_outlive_the_dagster_home(world: World) -> None:
     world.instance.wipe_assets([dg.AssetKey("drift_report")])
     world.cursors.clear()
     for number in range(1, 4):
+        world.ingest(D + number * DAY)
         world.drift(D + number * DAY)
     assert "as of 2024-03-20 is 3 days old: cooldown" in world.tick("drift_trigger")
+
+
+# Switched on for the first time
+
+
+@pytest.mark.parametrize("name", ["drift_trigger", "performance_trigger", "volume_trigger"])
+def test_a_sensor_begins_at_the_newest_day_ingested(world: World, name: str) -> None:
+    """Years of reports that all give a reason: none of them is acted on but that of the newest day."""
+    days = [D + number * DAY for number in range(-700, 1)]
+    for day in days[:-1]:
+        world.drift(day)
+        world.performance(day, 0.55, matured=5_000)
+    world.ingest(*days[-30:])
+    world.reset(name)
+    # The newest day is ingested, and its reports are still to come.
+    assert world.tick(name).startswith("no new ")
+    # An old day that is made again is no news either.
+    world.drift(D - 12 * DAY)
+    world.performance(D - 12 * DAY, 0.55, matured=5_000)
+    assert "2024-03-08: not newer than 2024-03-19" in world.tick(name)
+    world.drift(D)
+    world.performance(D, 0.55, matured=5_000)
+    run = the_run(world.tick(name))
+    # The days before count in the window of the rule.
+    assert run.partition_key == "2024-03-20"
+    assert retrainings(world.claims) == {D}
+
+
+@pytest.mark.parametrize("name", ["drift_trigger", "performance_trigger", "volume_trigger"])
+def test_the_first_tick_finds_the_report_of_the_newest_day(world: World, name: str) -> None:
+    days = [D + number * DAY for number in range(-120, 1)]
+    world.ingest(*days[-30:])
+    for day in days:
+        world.drift(day)
+        world.performance(day, 0.55, matured=5_000)
+    # Days that were made again afterwards, more than a tick takes: they do not hide the newest.
+    for day in days[:60]:
+        world.drift(day)
+        world.performance(day, 0.55, matured=5_000)
+    world.reset(name)
+    assert the_run(world.tick(name)).partition_key == "2024-03-20"
+    for _ in range(2):
+        assert world.tick(name).endswith(": not newer than 2024-03-20, which was considered already")
+    assert world.tick(name).startswith("no new ")
+
+
+def test_a_house_without_any_day_is_not_switched_on_yet(world: World) -> None:
+    world.reset("drift_trigger")
+    assert world.tick("drift_trigger") == "no new drift_report"
+    for number in range(-30, 1):
+        world.ingest(D + number * DAY)
+        world.drift(D + number * DAY)
+    assert the_run(world.tick("drift_trigger")).partition_key == "2024-03-20"

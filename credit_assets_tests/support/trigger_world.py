@@ -15,11 +15,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from credit_assets.automation.external_trigger import external_sensor
+from credit_assets.automation.event_cursors import write_cursor
+from credit_assets.automation.external_trigger import EXTERNAL_ASSET, external_sensor
 from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.instance.home import instance_of
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import MODEL_NAME, Settings, load_settings
 from credit_assets.storage.claims import Claims
@@ -55,7 +57,14 @@ class World:
         self.partitions = daily_partitions(self.settings)
         sensors = [*report_sensors(self.settings), external_sensor(self.partitions)]
         self.sensors = {one.name: one for one in sensors}
-        self.cursors: dict[str, str | None] = {}
+        # Switched on when there was nothing yet.
+        report_cursor = write_cursor(0, TriggerState().to_record())
+        self.cursors: dict[str, str | None] = {name: report_cursor for name in self.sensors if name != EXTERNAL_ASSET}
+        self.cursors[EXTERNAL_ASSET] = write_cursor(0, {"waiting": []})
+
+    def reset(self, name: str) -> None:
+        """The sensor is switched on for the first time."""
+        self.cursors.pop(name)
 
     @property
     def resources(self) -> dict[str, Any]:
