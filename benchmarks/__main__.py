@@ -149,9 +149,11 @@ def _section(name: str, text: str, quick: bool) -> None:
 
 
 def _detection(quick: bool) -> Sequence[Row]:
-    from benchmarks import detection
+    from benchmarks import detection, drift_errors
 
-    _section("detection", detection.markdown(detection.main(detection.QUICK if quick else detection.FULL)), quick)
+    days = detection.markdown(detection.main(detection.QUICK if quick else detection.FULL))
+    columns = drift_errors.markdown(*(drift_errors.main(10, shifted_books=2) if quick else drift_errors.main()))
+    _section("detection", f"{days}\n\n{columns}", quick)
     return ()
 
 

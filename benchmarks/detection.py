@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.drift_errors import table
 from credit_assets.assets.policies import drift_policy, performance_trigger_policy
 from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
@@ -498,7 +499,7 @@ def _calm_table(found: Found) -> str:
         )
     head = ["loans a day", "years", "days unknown", "days `watch`", "days `shifted`"]
     return (
-        _table([*head, "spells of `watch` or more a year", "spells of `shifted` a year", "trigger a year"], rows)
+        table([*head, "spells of `watch` or more a year", "spells of `shifted` a year", "trigger a year"], rows)
         + "\n\nA spell is a run of days. In brackets the 95% interval (exact, of a Poisson count)."
     )
 
@@ -517,7 +518,7 @@ def _break_table(found: Found) -> str:
     head = ["shift", "PSI"]
     for loans in sizes:
         head += [f"{loans:,} a day: `shifted`", "trigger", "found"]
-    return _table(head, rows) + (
+    return table(head, rows) + (
         "\n\nDays from the break, itself day 0, to the first report `shifted` and to the trigger: median (smallest .. "
         f"largest). Found: breaks whose trigger fired within {HORIZON} days. PSI: the largest of any "
         "feature and the score on all shifted loans."
@@ -542,7 +543,7 @@ def _outcome_table(found: Found) -> str:
             ]
         )
     head = ["loans a day", "log-odds of default", "observed over expected", "above 1 before", "days until above 1"]
-    return _table([*head, "found", "AUC at training", "AUC realised", "performance trigger"], rows) + (
+    return table([*head, "found", "AUC at training", "AUC realised", "performance trigger"], rows) + (
         f"\n\nRealised on cohorts of {found.settings.performance_cohort_days} days, each loan "
         f"{found.settings.window_days} days old. Above 1: the 95% interval of observed over expected defaults "
         "lies above 1; before: already at the break, so that nothing could be found. Followed for "
@@ -582,7 +583,7 @@ def _pooling_table(found: Found) -> str:
         "days unknown",
         "spells of `watch` or more a year",
     ]
-    return _table([*head, "trigger a year, no shift", f"days to trigger, {_named(*POOLING_SHIFT)}", "found"], rows)
+    return table([*head, "trigger a year, no shift", f"days to trigger, {_named(*POOLING_SHIFT)}", "found"], rows)
 
 
 def _rule_table(found: Found) -> str:
@@ -600,7 +601,7 @@ def _rule_table(found: Found) -> str:
             row = [f"{loans:,}", f"{rule[0]} of {rule[1]}", _a_year(sum(one.fired[rule] for one in calm), days)]
             rows.append([*row, _days(fired), _share(fired)])
     head = ["loans a day", "k of n", "trigger a year, no shift", f"days to trigger, {_named(*POOLING_SHIFT)}", "found"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _by(ones: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
@@ -635,12 +636,3 @@ def _share(values: Sequence[int | None]) -> str:
 def _a_year(count: int, days: int) -> str:
     rate = observed_over_expected(count, days / 365)
     return f"{rate.value:.2f} ({rate.low:.2f} .. {rate.high:.2f})" if rate else "-"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    line = "|".join(["---", *["---:"] * (len(head) - 1)])
-    return (
-        "\n".join(f"| {' | '.join(row)} |" for row in [head])
-        + f"\n|{line}|\n"
-        + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    )

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import backfill, caching, daily, data, detection, overhead
+from benchmarks import backfill, caching, daily, data, detection, drift_errors, overhead
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
@@ -376,3 +376,28 @@ def test_the_stubbed_job_runs_every_step_and_check_of_the_real_one(
         if event.dagster_event and event.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
     }
     assert checked == set(job.asset_layer.asset_graph.asset_check_keys)
+
+
+# Errors of the drift report
+
+
+def test_columns_without_a_shift_and_with_one() -> None:
+    calm = drift_errors.calm("50 levels", 200, 200, books=5)
+    assert (calm.books, calm.alarms) == (5, 0)
+    found = drift_errors.shifted("constant", "1 to 2", 200, 200, books=2)
+    assert found.verdicts == {"shifted": 2}
+    text = drift_errors.markdown([calm], [found])
+    assert "| 50 levels | 200 | 200 | 5 | 0 | 0.0% (0.0% .. 43.4%) |" in text
+    assert "| constant | 1 to 2 | " in text
+
+
+def test_every_shape_and_shift_is_in_the_tables() -> None:
+    rng = np.random.default_rng(1)
+    for shape in drift_errors.SHAPES.values():
+        assert shape.shifts
+        assert {len(draw(rng, 20)) for _, draw in (("", shape.draw), *shape.shifts)} == {20}
+    assert {name for name, _, _ in drift_errors.CALM} >= {
+        "300 levels",
+        "3,000 levels",
+        "all columns of the table below",
+    }

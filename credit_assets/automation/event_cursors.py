@@ -3,8 +3,8 @@
 Belongs here: the cursor of a sensor that follows an asset, with the state of its rule, and where one that has none
 begins. Does not belong here: what the events mean.
 
-A tick costs one indexed query. Only the first one lists partitions, so that all others cost the same after ten years of
-daily reports as after one month.
+A tick costs one indexed query, the same after ten years of daily reports as after one month. Partitions are listed by
+the first one alone, and for a request from outside that names no day.
 
 A sensor that is switched on for the first time, or whose cursor was reset, begins at the newest day ingested. What was
 reported before is history: walking through it took a tick for every 50 reports, and then a model was trained as of a

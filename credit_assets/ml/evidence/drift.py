@@ -4,8 +4,13 @@ Belongs here: the measures of newer rows against the reference that a model keep
 verdict. Does not belong here: which days are looked at (`credit_assets.ml.reports.drift`), what follows from a verdict
 (triggers), and anything that needs outcomes (`evaluation`).
 
-A PSI says how large a change is, a test whether it can be chance: a small sample has a large PSI without any shift, and
-a million rows are significant at a PSI of nothing. A verdict needs both.
+A PSI says how large a change is, a test whether it can be chance: a million rows are significant at a PSI of nothing,
+and a small sample has a large PSI without any shift. So what it is on average without one is taken off, and a verdict
+needs a test as well.
+
+What the reference cannot know is not taken for zero. Levels that it lacks and values out of its range are held against
+as many as two samples of one distribution have by themselves (`two_samples`); rare levels are counted together, but
+for those that differ beyond chance each.
 """
 
 from __future__ import annotations
@@ -26,7 +31,17 @@ from credit_assets.ml.evidence.drift_reference import (
     NumericReference,
     require,
 )
-from credit_assets.ml.evidence.two_samples import chi_squared, ks_p_value, psi, shares_p_value
+from credit_assets.ml.evidence.two_samples import (
+    cell_p_values,
+    chi_squared,
+    ks_p_value,
+    outside_p_value,
+    psi,
+    psi_by_chance,
+    shares_p_value,
+    sparse,
+    unseen,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,6 +49,10 @@ if TYPE_CHECKING:
 Verdict = Literal["stable", "watch", "shifted", "unknown"]
 
 _LEVELS_NAMED = 20
+# A level that by itself is this unlikely, all levels counted, is no longer counted with the other rare ones.
+_LEVEL_ALONE = 0.001
+# A value with this share of the training rows is a bin of its own: half of one of ten.
+_VALUE_ALONE = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,20 +79,24 @@ class DriftPolicy:
 class FeatureDrift:
     """One feature of the newer rows against the reference.
 
-    `psi` counts missing, below the training range, above it, and all new levels together as bins of their own, so each
-    of these counts to the verdict. `test` compares the values that are not missing, `rows` and `reference_rows` say
-    of how many (missing ones included) on either side. `missing_p_value` tests the share of missing values,
-    `outside_p_value` the share of values out of the training range or in new levels. Shares are between 0 and 1;
-    `out_of_range_share` and `new_level_share` are of the values that are not missing. `new_levels` are at most 20, the
-    most frequent first. None stands where there is nothing to measure.
+    `psi` counts missing, below the training range, above it, and new levels as bins of their own, so each of these
+    counts to the verdict; `psi_by_chance`, its average without any shift, has been taken off (not below 0).
+    `test` compares the values that are not missing, `rows` and `reference_rows` say of how many (missing ones included)
+    on either side. `bin_p_value` tests each bin or level by itself and has the smallest, times their number: what a
+    rare one shows. `missing_p_value` tests the share of missing values, `outside_p_value` the rows out of the training
+    range or in new levels. Shares are between 0 and 1; `out_of_range_share` and `new_level_share` are of the values
+    that are not missing. `new_levels` are at most 20, the most frequent first. None stands where there is nothing to
+    measure.
     """
 
     name: str
     kind: Literal["numeric", "category", "score"]
     psi: float | None
+    psi_by_chance: float | None
     test: Literal["ks", "chi2"]
     statistic: float | None
     p_value: float | None
+    bin_p_value: float | None
     rows: int
     reference_rows: int
     missing_share: float | None
@@ -88,7 +111,8 @@ class FeatureDrift:
 
     @property
     def p_values(self) -> list[float]:
-        return [p for p in (self.p_value, self.missing_p_value, self.outside_p_value) if p is not None]
+        tests = (self.p_value, self.bin_p_value, self.missing_p_value, self.outside_p_value)
+        return [p for p in tests if p is not None]
 
     def to_record(self) -> dict[str, Any]:
         """The finding as JSON types, numbers rounded to 6 digits."""
@@ -189,18 +213,22 @@ def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None
 
 @dataclass(frozen=True)
 class _Counts:
-    """Newer values of one feature beside the reference's: rows of each bin, and the test of their distribution.
+    """Newer values of one feature beside the reference's: rows of each bin, and the tests of their distribution.
 
-    `rows` are not missing, `outside` of these lie out of the training range or in new levels.
+    `rows` are not missing, `outside` of these lie out of the training range or in new levels. `trained` and `sample`
+    are rows of the bins that the PSI counts, the missing ones apart; in `trained` also what a reference of this size
+    lacks without any shift.
     """
 
-    trained: Sequence[int]
-    sample: Sequence[int]
+    trained: Sequence[float]
+    sample: Sequence[float]
     rows: int
     missing: int
     outside: int
-    statistic: float | None
-    p_value: float | None
+    statistic: float | None = None
+    p_value: float | None = None
+    bin_p_value: float | None = None
+    outside_p_value: float | None = None
 
 
 def _numeric(
@@ -208,37 +236,101 @@ def _numeric(
 ) -> FeatureDrift:
     known = values[np.isfinite(values)]
     rows, missing = len(known), len(values) - len(known)
-    grid = np.array(reference.grid)
-    if len(grid):
-        # The grid point at or above each value; the last place is above the training range.
-        at = np.bincount(np.searchsorted(grid, known, side="left"), minlength=len(grid) + 1)
-        below, above = int((known < grid[0]).sum()), int(at[-1])
-        cumulative, before = at.cumsum()[:-1], np.array(reference.cumulative)
-        edges = np.searchsorted(grid, reference.edges)
-        sample = [below, *np.diff(cumulative[edges], prepend=below), above, missing]
-        trained = [0, *np.diff(before[edges], prepend=0), 0, reference.missing]
+    if not reference.rows:
+        return _finding(reference, kind, _Counts([0], [rows], rows, missing, rows))
+    grid, cumulative = np.array(reference.grid), np.array(reference.cumulative)
+    # The grid point at or above each value; the last place is above the training range.
+    places = np.searchsorted(grid, known, side="left")
+    up_to = np.bincount(places, minlength=len(grid) + 1).cumsum()[:-1]
+    below, above = int((known < grid[0]).sum()), rows - int(up_to[-1])
+    if reference.at:
+        equal = places[known == grid[np.minimum(places, len(grid) - 1)]]
+        at, at_trained = np.bincount(equal, minlength=len(grid)), np.array(reference.at)
     else:
-        below, above = 0, rows
-        cumulative = before = np.zeros(0, dtype=int)
-        sample, trained = [rows, missing], [0, reference.missing]
-    statistic = p_value = None
-    if rows and reference.rows:
-        gaps = np.abs(cumulative / rows - before / reference.rows)
-        statistic = max(float(gaps.max()), below / rows)
-        p_value = ks_p_value(statistic, reference.rows, rows)
-    return _finding(reference, kind, _Counts(trained, sample, rows, missing, below + above, statistic, p_value))
+        at = at_trained = np.zeros(len(grid), dtype=int)
+    alone = at_trained >= _VALUE_ALONE * reference.rows
+    ends = np.flatnonzero(np.isin(grid, reference.edges) | alone)
+    sample = _binned(up_to[ends], at[ends], alone[ends], first=below)
+    trained = _binned(cumulative[ends], at_trained[ends], alone[ends], first=0)
+    counts = _Counts(
+        # One row beyond either end of what was seen is what chance alone brings.
+        trained=[min(1, below), *trained, min(1, above)],
+        sample=[below, *sample, above],
+        rows=rows,
+        missing=missing,
+        outside=below + above,
+        outside_p_value=outside_p_value(below + above, reference.rows, rows),
+    )
+    if rows:
+        statistic = max(_distance(up_to / rows, cumulative / reference.rows), below / rows)
+        if reference.at:
+            gap = _distance((up_to - at) / rows, (cumulative - at_trained) / reference.rows)
+            statistic = max(statistic, gap)
+        # What lies out of the range has its own test, and counts here to the first and the last bin.
+        sample[0], sample[-1] = sample[0] + below, sample[-1] + above
+        counts = replace(
+            counts,
+            statistic=statistic,
+            p_value=ks_p_value(statistic, reference.rows, rows),
+            bin_p_value=_smallest(trained, sample),
+        )
+    return _finding(reference, kind, counts)
+
+
+def _binned(up_to: NDArray[np.int64], at: NDArray[np.int64], alone: NDArray[np.bool_], first: int) -> list[int]:
+    """Rows of each bin, from those up to its end. An end that stands `alone` makes two: what is before it, and it."""
+    rows, before = [], first
+    for end, here, apart in zip(up_to.tolist(), at.tolist(), alone.tolist(), strict=True):
+        rows += [end - here - before, here] if apart else [end - before]
+        before = end
+    return rows
+
+
+def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.abs(one - other).max())
+
+
+def _smallest(trained: ArrayLike, sample: ArrayLike) -> float | None:
+    """The smallest p-value of any bin that has rows, times their number; None where there is but one."""
+    bins = int(((np.asarray(trained) + np.asarray(sample)) > 0).sum())
+    return min(1.0, bins * float(cell_p_values(trained, sample).min())) if bins > 1 else None
 
 
 def _category(reference: CategoryReference, newer: CategoryReference) -> FeatureDrift:
     counts = dict(zip(newer.levels, newer.counts, strict=True))
     rows, missing = newer.rows, newer.missing
-    known = [counts.pop(level, 0) for level in reference.levels]
+    known = np.array([counts.pop(level, 0) for level in reference.levels], dtype=np.float64)
     new = sum(counts.values())
-    statistic, p_value = chi_squared([*reference.counts, 0], [*known, new]) or (None, None)
-    trained, sample = [*reference.counts, 0, reference.missing], [*known, new, missing]
-    most_frequent = sorted(counts, key=lambda level: (-counts[level], level))[:_LEVELS_NAMED]
-    counted = _Counts(trained, sample, rows, missing, new, statistic, p_value)
-    return _finding(reference, "category", counted, new_levels=tuple(most_frequent))
+    most_frequent = tuple(sorted(counts, key=lambda level: (-counts[level], level))[:_LEVELS_NAMED])
+    before = np.array(reference.counts, dtype=np.float64)
+    if not reference.rows or not rows:
+        counted = _Counts([*before, 0], [*known, new], rows, missing, new)
+        return _finding(reference, "category", counted, most_frequent)
+    trained = np.r_[before, np.zeros(len(counts))]
+    sample = np.r_[known, list(counts.values())]
+    statistic, p_value = chi_squared(trained, sample) or (None, None)
+    bins = _levels(trained, sample)
+    counted = _Counts(
+        *bins, rows, missing, new, statistic, p_value, _smallest(trained, sample), unseen(trained, sample)[1]
+    )
+    return _finding(reference, "category", counted, most_frequent)
+
+
+def _levels(trained: NDArray[np.float64], sample: NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    """Rows of the bins of a category: levels one by one, the rare ones together, the new ones together.
+
+    A reference has all its rows in levels that it knows; its share of new ones is that of its rows whose level would be
+    new without them: those that stand once (leave one out; I. J. Good, Biometrika 40, 1953).
+    """
+    alone = int((trained + sample > 0).sum()) * cell_p_values(trained, sample) < _LEVEL_ALONE
+    new = (trained == 0) & ~alone
+    rare = sparse(trained, sample) & ~alone & ~new
+    single = float(trained[rare & (trained == 1)].sum())
+    own = ~rare & ~new
+    return (
+        [*trained[own].tolist(), float(trained[rare].sum()) - single, single],
+        [*sample[own].tolist(), float(sample[rare].sum()), float(sample[new].sum())],
+    )
 
 
 def _finding(
@@ -249,13 +341,20 @@ def _finding(
 ) -> FeatureDrift:
     rows, trained = counts.rows + counts.missing, reference.rows + reference.missing
     outside_share = counts.outside / counts.rows if counts.rows else None
+    index = chance = None
+    if rows:
+        before, now = np.array([*counts.trained, reference.missing]), np.array([*counts.sample, counts.missing])
+        chance = psi_by_chance(int(((before > 0) | (now > 0)).sum()), trained, rows)
+        index = max(0.0, psi(before, now) - chance)
     return FeatureDrift(
         name=reference.name,
         kind=kind,
-        psi=psi(counts.trained, counts.sample) if rows else None,
+        psi=index,
+        psi_by_chance=chance,
         test="chi2" if kind == "category" else "ks",
         statistic=counts.statistic,
         p_value=counts.p_value,
+        bin_p_value=counts.bin_p_value,
         rows=rows,
         reference_rows=trained,
         missing_share=counts.missing / rows if rows else None,
@@ -264,7 +363,7 @@ def _finding(
         out_of_range_share=None if kind == "category" else outside_share,
         new_levels=new_levels,
         new_level_share=outside_share if kind == "category" else None,
-        outside_p_value=shares_p_value(0, reference.rows, counts.outside, counts.rows),
+        outside_p_value=counts.outside_p_value,
     )
 
 

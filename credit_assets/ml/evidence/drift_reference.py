@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.rows import Data
     from credit_assets.ml.data.values import Values
 
-FORMAT = 1
+FORMAT = 2
+"""Of the record. Format 1, without `at`, is read as well: what lies between two values with ties is not told there."""
 REFERENCE_FILE = "reference.json"
 SCORE = "score"
 BINS = 10
@@ -39,8 +40,8 @@ class NumericReference:
     """A numeric feature, or the score, as the training rows had it. Counts are rows.
 
     `grid` are the distinct percentiles of the values that are not missing, the smallest (`low`) and largest (`high`)
-    included, and `cumulative` how many values lie at or below each. `edges` are the upper ends of the bins: the
-    distinct deciles. Both are empty where every value was missing.
+    included, `cumulative` how many values lie at or below each and `at` how many at each. `edges` are the upper ends of
+    the bins: the distinct deciles. All are empty where every value was missing; `at` also in a reference of before.
     """
 
     name: str
@@ -48,6 +49,7 @@ class NumericReference:
     grid: tuple[float, ...]
     cumulative: tuple[int, ...]
     edges: tuple[float, ...]
+    at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         problem = ""
@@ -59,6 +61,10 @@ class NumericReference:
             problem = "cumulative must not fall and counts must not be negative"
         elif sorted(set(self.edges) & set(self.grid)) != list(self.edges) or self.edges[-1:] != self.grid[-1:]:
             problem = "edges must be rising values of the grid and end with its last"
+        elif self.at and (len(self.at) != len(self.grid) or self._at_beyond_steps()):
+            problem = (
+                "at must hold, of each value of the grid, no more than cumulative rises there, and one row at least"
+            )
         if problem:
             raise ValueError(f"drift reference of {self.name!r}: {problem}")
 
@@ -71,13 +77,19 @@ class NumericReference:
             return cls(name, missing, (), (), ())
         places = np.maximum(np.ceil(np.arange(_GRID + 1) / _GRID * len(known)).astype(int) - 1, 0)
         grid = np.unique(known[places])
+        up_to = np.searchsorted(known, grid, side="right")
         return cls(
             name=name,
             missing=missing,
             grid=tuple(grid.tolist()),
-            cumulative=tuple(np.searchsorted(known, grid, side="right").tolist()),
+            cumulative=tuple(up_to.tolist()),
             edges=tuple(np.unique(known[places[_GRID // BINS :: _GRID // BINS]]).tolist()),
+            at=tuple((up_to - np.searchsorted(known, grid, side="left")).tolist()),
         )
+
+    def _at_beyond_steps(self) -> bool:
+        steps = (b - a for a, b in zip((0, *self.cumulative), self.cumulative, strict=False))
+        return any(not 1 <= here <= step for here, step in zip(self.at, steps, strict=True))
 
     @property
     def rows(self) -> int:
@@ -162,9 +174,11 @@ class DriftReference:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> DriftReference:
         """Restore what `to_record` gave. Raises ValueError saying what is missing, unknown or contradicts itself."""
-        if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+        if not isinstance(record, Mapping) or record.get("format") not in (1, FORMAT):
             form = record.get("format") if isinstance(record, Mapping) else None
-            raise ValueError(f"a drift reference of format {form!r}; this version of credit_assets reads {FORMAT}")
+            raise ValueError(
+                f"a drift reference of format {form!r}; this version of credit_assets reads 1 and {FORMAT}"
+            )
         _require_keys("drift reference", record, {"format", "features", "score"})
         features: list[FeatureReference] = []
         for item in record["features"]:
@@ -220,7 +234,11 @@ def _lists(one: FeatureReference) -> dict[str, Any]:
 
 
 def _restored(cls: type[Any], record: Mapping[str, Any]) -> Any:
-    _require_keys(f"drift reference of {record.get('name')!r}", record, {field.name for field in fields(cls)})
+    known = {field.name for field in fields(cls)}
+    # `at` came with format 2.
+    _require_keys(
+        f"drift reference of {record.get('name')!r}", {"at": [], **record} if "at" in known else record, known
+    )
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
 
 

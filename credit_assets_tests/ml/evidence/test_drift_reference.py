@@ -29,6 +29,7 @@ def test_bins_and_grid_are_quantiles_with_ties_merged() -> None:
     assert (one.grid[0], one.grid[-1], one.rows, one.missing) == (0, 99, 100, 2)
     ties = NumericReference.of("x", np.repeat([0.0, 1.0, 7.0], [55, 30, 15]))
     assert (ties.edges, ties.grid, ties.cumulative) == ((0, 1, 7), (0, 1, 7), (55, 85, 100))
+    assert (ties.at, set(one.at)) == ((55, 30, 15), {1})
     nothing = NumericReference.of("x", np.array([np.nan, np.nan]))
     assert (nothing.edges, nothing.rows, nothing.missing) == ((), 0, 2)
 
@@ -42,6 +43,23 @@ def test_a_record_restores_an_equal_reference(reference: DriftReference, tmp_pat
     assert (tmp_path / REFERENCE_FILE).read_bytes() == first
 
 
+def test_a_reference_of_format_1_is_read_and_judged_by(reference: DriftReference, tmp_path: Path) -> None:
+    """Models that were registered before kept no `at`: without ties nothing is missed."""
+    record = reference.to_record()
+    old = {
+        "format": 1,
+        "features": [{key: value for key, value in one.items() if key != "at"} for one in record["features"]],
+        "score": {key: value for key, value in record["score"].items() if key != "at"},
+    }
+    (tmp_path / REFERENCE_FILE).write_text(json.dumps(old))
+    read = DriftReference.load(tmp_path)
+    assert [getattr(one, "at", ()) for one in (*read.features, read.score)] == [()] * 6
+    policy = policies.drift()
+    assert measure_drift(read, book(3000, 1), None, policy).verdict == "stable"
+    for name, shifted in (("income", book(2000, 2, income=0.5)), ("purpose", book(2000, 2, new=0.1))):
+        assert measure_drift(read, shifted, None, policy).names("shifted") == [name]
+
+
 def numeric(**changes: Any) -> dict[str, Any]:
     return {"name": "x", "missing": 0, "grid": [1.0, 2.0], "cumulative": [1, 3], "edges": [2.0], **changes}
 
@@ -49,7 +67,7 @@ def numeric(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda r: {**r, "format": 2}, "format 2"),
+        (lambda r: {**r, "format": 3}, "format 3"),
         (lambda r: ["not", "a", "record"], "format None"),
         (lambda r: {key: r[key] for key in ("format", "score")}, r"missing \['features'\]"),
         (lambda r: {**r, "more": 1}, r"unknown \['more'\]"),
@@ -63,6 +81,9 @@ def numeric(**changes: Any) -> dict[str, Any]:
         (lambda r: {**r, "score": numeric(edges=[1.0])}, "end with its last"),
         (lambda r: {**r, "score": numeric(edges=[1.5, 2.0])}, "values of the grid"),
         (lambda r: {**r, "score": numeric(grid=[1.0])}, "equally long"),
+        (lambda r: {**r, "score": numeric(at=[1])}, "at must hold"),
+        (lambda r: {**r, "score": numeric(at=[2, 1])}, "at must hold"),
+        (lambda r: {**r, "score": numeric(at=[1, 0])}, "at must hold"),
         (
             lambda r: {
                 **r,
