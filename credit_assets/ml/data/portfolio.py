@@ -48,6 +48,7 @@ class Column(_Strict):
     allowed: tuple[str, ...] | None = Field(default=None, min_length=1)
     max_missing_share: float = Field(default=1.0, ge=0, le=1)
     on_violation: Literal["quarantine", "reject"] = "quarantine"
+    on_request: Literal["refuse", "warn"] | None = None
     monotone: Monotone = 0
 
     @model_validator(mode="after")
@@ -66,12 +67,21 @@ class Column(_Strict):
                 raise ValueError(f"column {self.name!r}: a monotone direction needs a numeric type, not {self.type!r}")
         if self.allowed is not None and self.type not in ("string", "category"):
             raise ValueError(f"column {self.name!r}: allowed values need type category or string, not {self.type!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Column:
         if self.role == "feature" and self.type in ("string", "date"):
             raise ValueError(f"column {self.name!r}: a feature is numeric, boolean or category, not {self.type!r}")
         if self.role in ("id", "date") and self.nullable:
             raise ValueError(f"column {self.name!r}: role {self.role} needs `nullable: false`")
         if self.monotone and self.role != "feature":
             raise ValueError(f"column {self.name!r}: only a feature has a monotone direction, not role {self.role!r}")
+        if self.on_request and self.role != "feature":
+            raise ValueError(
+                f"column {self.name!r}: on_request is for features, which a request to the served model holds, not for "
+                f"role {self.role!r}"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLITS
 from credit_assets.ml.data.fingerprints import code_version
+from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
@@ -48,7 +49,7 @@ def candidate_identity(
     data
         Hash of its training set (`fingerprints.frame_hash`).
     config, portfolio
-        How it is trained, and with which directions of features.
+        How it is trained, with which directions of features, and which requests the model refuses.
     """
     scale = config.scale
     return {
@@ -61,6 +62,8 @@ def candidate_identity(
         "seed": config.seed,
         "scale": [scale.base, scale.odds, scale.pdo],
         "monotone": portfolio.monotone,
+        # They are saved with the model: another range or policy is another model to whoever asks it.
+        "requests": RequestRules.of(portfolio).to_record(),
     }
 
 

@@ -96,6 +96,8 @@ def test_properties_of_a_small_one(tmp_path: Path):
         (with_column(2, maximun=3), "columns.2.maximun", "Extra inputs are not permitted"),
         (with_column(2, max_missing_share=5), "columns.2.max_missing_share", "less than or equal to 1"),
         (with_column(2, on_violation="drop"), "columns.2.on_violation", "'quarantine' or 'reject'"),
+        (with_column(2, on_request="ask"), "columns.2.on_request", "'refuse' or 'warn'"),
+        (with_column(0, on_request="warn"), "columns.0", "on_request is for features"),
         (with_column(2, name="loan amount"), "columns.2.name", "should match pattern"),
         (with_column(2, name="default"), "columns.2", "the pipeline itself adds a column of this name"),
         (with_column(4, monotone=1), "columns.4", "a monotone direction needs a numeric type"),
