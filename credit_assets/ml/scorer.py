@@ -1,39 +1,138 @@
 """The door by which MLflow loads a registered model: every version carries this module's name, so that it stays.
 
-Belongs here: what MLflow calls. Does not belong here: the scorer itself (`credit_assets.ml.learners.scorer`).
+Belongs here: what MLflow calls. Does not belong here: the scorer itself (`credit_assets.ml.learners.scorer`), the rules
+of a request (`credit_assets.ml.data.request_rules`), and what knows MLflow (`credit_assets.tracking.serving`).
 """
 
 from __future__ import annotations
 
+import traceback
+from collections import Counter
 from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
+from credit_assets.ml.data.rows import BATCH_ROWS, Rows
 from credit_assets.ml.learners.scorer import CreditScorer
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    import pyarrow as pa
+    from pandas import DataFrame, Series
+
+WARNINGS = "warnings"
+_SERVING = "credit_assets.tracking.serving"
+
+
+class ScoringError(RuntimeError):
+    """A fault of the program: what kind and where. The library's own words are left out, which may quote a value."""
+
+    def __init__(self, error: Exception) -> None:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        super().__init__(
+            f"the rows could not be scored: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        )
 
 
 class ScoringModel:
-    """The scorer as MLflow serves it: a request's rows in, PD and points out."""
+    """The scorer as MLflow serves it: a request's rows in, PD and points out, held against the rules it was saved with.
 
-    def __init__(self, scorer: CreditScorer) -> None:
+    `rules` are None for a model that was saved without: values must be of the type of their column, and no more.
+    """
+
+    def __init__(self, scorer: CreditScorer, rules: RequestRules | None = None) -> None:
         self.scorer = scorer
+        self.rules = rules or RequestRules.of_types(scorer.inputs, scorer.categories)
 
     def predict(
         self,
         model_input: Any,
         params: Mapping[str, Any] | None = None,  # noqa: ARG002 - MLflow gives it by name
     ) -> DataFrame:
-        """`CreditScorer.score` of a frame, of an Arrow table, or of what a frame can be made from (a list of records).
-        No parameters."""
-        from pandas import DataFrame
-        from pyarrow import Table
+        """PD and points of each row, and `warnings`: text where a rule was broken that does not refuse the row, else
+        None. A model that was saved without rules gives PD and points alone. No parameters.
 
-        data = model_input if isinstance(model_input, DataFrame | Table) else DataFrame(model_input)
-        return self.scorer.score(data)
+        `model_input` is a frame, an Arrow table, or what a frame can be made from (a list of records). Of its columns
+        those of the scorer's `inputs` are read, in any order; derived features are always computed. The index of a
+        frame stays. No rows give an empty frame.
+
+        Raises RequestError, a ValueError, naming column, rule, count and place of the rows at fault, and ScoringError
+        for whatever else goes wrong. Neither holds a value, and neither shows an exception that does.
+        """
+        try:
+            return self._scores(model_input)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise ScoringError(error) from None
+
+    def _scores(self, model_input: Any) -> DataFrame:
+        import numpy as np
+        from pandas import DataFrame, concat
+
+        data = _table(model_input)
+        given = self._given(data)
+        request, scores, warnings = Request(self.rules, self.scorer.categories), [], []
+        # One batch of no rows where there are none.
+        for begin in range(0, max(len(data), 1), BATCH_ROWS):
+            rows = min(BATCH_ROWS, len(data) - begin)
+            batch = {name: _slice(values, begin, rows) for name, values in given.items()}
+            columns, warned = request.read(batch, rows)
+            if request.refusal is None:
+                scores.append(self.scorer.score(Rows.of_columns(columns)))
+                warnings.append(np.full(rows, None, dtype=object) if warned is None else warned)
+        if request.refusal is not None:
+            raise request.refusal
+        result = scores[0] if len(scores) == 1 else concat(scores, ignore_index=True)
+        if self.rules.recorded:
+            result[WARNINGS] = np.concatenate(warnings)
+        if isinstance(data, DataFrame):
+            result.index = data.index
+        return result
+
+    def _given(self, data: DataFrame | pa.Table) -> dict[str, Any]:
+        """The columns of the data that the model reads."""
+        from pandas import DataFrame
+
+        wanted = [column.name for column in self.rules.columns]
+        times = Counter(data.columns if isinstance(data, DataFrame) else data.column_names)
+        twice = [name for name in wanted if times[name] > 1]
+        if twice:
+            raise RequestError(f"columns are given more than once: {', '.join(twice)}")
+        given = {name: data[name] for name in wanted if times[name]}
+        # The only row of a file without a header is its header.
+        if not given and (len(data) or times):
+            raise RequestError(
+                f"none of the model's columns is among those given; it reads {', '.join(wanted)}, each by its name"
+            )
+        return given
+
+
+def _table(data: Any) -> DataFrame | pa.Table:
+    from pandas import DataFrame
+    from pyarrow import Table
+
+    if isinstance(data, DataFrame | Table):
+        return data
+    if isinstance(data, Mapping) and not any(hasattr(v, "__len__") and not isinstance(v, str) for v in data.values()):
+        data = [data]
+    try:
+        return DataFrame(data)
+    except Exception:
+        raise RequestError(
+            f"a {type(data).__name__} that no table can be made from: give a frame, a table, or a list of records"
+        ) from None
+
+
+def _slice(values: Series[Any] | pa.ChunkedArray, begin: int, rows: int) -> Any:
+    from pyarrow import ChunkedArray
+
+    return values.slice(begin, rows) if isinstance(values, ChunkedArray) else values.iloc[begin : begin + rows]
 
 
 def _load_pyfunc(path: str) -> ScoringModel:
     """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
-    return ScoringModel(CreditScorer.load(path))
+    # By its name, as MLflow finds this module: what knows MLflow lies above `ml`, where nothing of it may be imported.
+    import_module(_SERVING).read_requests()
+    return ScoringModel(CreditScorer.load(path), RequestRules.load(path))

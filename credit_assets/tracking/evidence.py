@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.request_rules import RequestRules
+from credit_assets.ml.scorer import WARNINGS
 from credit_assets.tracking.run import CandidateRun
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def log_candidate(
     """Log all that there is to know about a candidate; return the URI of its model.
 
     Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the model
-    with its drift reference, signature and an input example that is no applicant's.
+    with its drift reference, the rules of requests, signature and an input example that is no applicant's.
     """
     from credit_assets.ml.reports.figures import candidate_figures
 
@@ -62,6 +64,7 @@ def log_candidate(
         scorer_dir = Path(folder) / "scorer"
         trained.scorer.save(scorer_dir)
         trained.reference.save(scorer_dir)
+        RequestRules.of(portfolio).save(scorer_dir)
         model_uri = run.log_model(
             scorer_dir,
             input_example=example_application(table, portfolio),
@@ -76,18 +79,26 @@ def log_candidate(
 
 
 def application_signature(portfolio: Portfolio) -> ModelSignature:
-    """From the columns of an application as the warehouse has them to PD and score.
+    """From the columns of an application as the warehouse has them to PD, score and warnings.
 
-    Every number is a double: an integer column with a missing value has no integers left, and MLflow would refuse it.
-    Integers in JSON are read as doubles by the server; a frame given to `predict` directly must have float columns.
+    Inputs are named and of any type: the model reads them by the portfolio's contract, which travels with it
+    (`request_rules.json`). A type of MLflow's would refuse whole numbers among fractions, and a missing one among whole
+    numbers. A column that may be missing is optional.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
 
+    anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec("string" if c.type == "category" else "double", c.name) for c in portfolio.input_columns
+        ColSpec(anything, c.name, required=not c.nullable) for c in portfolio.input_columns
     ]
-    return ModelSignature(Schema(inputs), Schema([ColSpec("double", "pd"), ColSpec("double", "score")]))
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec("double", "pd"),
+        ColSpec("double", "score"),
+        ColSpec("string", WARNINGS, required=False),
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs))
 
 
 def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:

@@ -7,7 +7,9 @@ Belongs here: each with the public way that is missing. Does not belong here: an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -25,6 +27,55 @@ def experiment_put_back() -> Iterator[None]:
         yield
     finally:
         fluent._active_experiment_id = before
+
+
+def hand_over_requests(loader_module: str, *, read: Callable[[Any], Any], answer: Callable[..., Any]) -> None:
+    """In this process, MLflow has requests to models of this loader read by `read` (JSON) and answered by `answer`.
+
+    Its scoring server repeats the whole request in the answer where that is malformed or incomplete, and so does
+    `predict` in its exception; columns that it does not know it names in the log, and the first row of a CSV file
+    without a header are such. MLFLOW_DISABLE_SCHEMA_DETAILS shortens one of these messages
+    (https://github.com/mlflow/mlflow/issues/16538). Types are enforced before a model is asked, without whole numbers
+    for fractions and with none that is missing (https://github.com/mlflow/mlflow/issues/25593). A model has no public
+    way to read its requests itself. Models of other loaders are served as ever.
+
+    Raises RuntimeError where MLflow has no such places any more: a model that prints applicants must not be served.
+    """
+    import mlflow
+
+    # The modules themselves: `mlflow.pyfunc` may be a stand-in that loads them.
+    pyfunc: Any = import_module("mlflow.pyfunc")
+    scoring_server: Any = import_module("mlflow.pyfunc.scoring_server")
+    if getattr(scoring_server.invocations, "__module__", None) == __name__:
+        return
+    try:
+        enforced, parsed, answered = (
+            pyfunc._validate_prediction_input,
+            scoring_server._parse_json_data,
+            scoring_server.invocations,
+        )
+    except AttributeError as error:
+        raise RuntimeError(
+            f"mlflow {mlflow.__version__} keeps requests from our hands ({error}), and what it says of them may hold "
+            "applicants' values: install the mlflow that the model's requirements.txt names"
+        ) from error
+
+    def validate(data: Any, params: Any, input_schema: Any, params_schema: Any, flavor: Any = None) -> tuple[Any, Any]:
+        return (data, None) if flavor == loader_module else enforced(data, params, input_schema, params_schema, flavor)
+
+    def parse(data: Any, metadata: Any, input_schema: Any) -> Any:
+        if (metadata.flavors or {}).get(pyfunc.FLAVOR_NAME, {}).get(pyfunc.MAIN) != loader_module:
+            return parsed(data, metadata, input_schema)
+        return scoring_server.ParsedJsonInput(read(data), None, False)
+
+    def invocations(data: Any, content_type: Any, model: Any, input_schema: Any) -> Any:
+        if getattr(model, "loader_module", None) != loader_module:
+            return answered(data, content_type, model, input_schema)
+        return scoring_server.InvocationsResponse(*answer(data, content_type, model.predict))
+
+    pyfunc._validate_prediction_input = validate
+    scoring_server._parse_json_data = parse
+    scoring_server.invocations = invocations
 
 
 # MLflow wraps its database's errors under codes that it uses for much else, and a server sends their text alone: what

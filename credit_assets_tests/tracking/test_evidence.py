@@ -15,6 +15,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
@@ -113,9 +114,13 @@ def test_everything_a_validator_looks_for_is_on_the_run(
 
     scorer = CreditScorer.load(Registry(tracking, MODEL, tracking.claims).download(version))
     assert scorer.pd(frame).tolist() == trained.scorer.pd(frame).tolist()
+    # The portfolio's rules travel with it.
+    kept = RequestRules.load(Registry(tracking, MODEL, tracking.claims).download(version))
+    assert kept is not None
+    assert kept.to_record() == RequestRules.of(load_portfolio()).to_record()
     # The example in the model is no row of the training set.
-    kept = json.loads(next((tmp_path / "mlflow").rglob("input_example.json")).read_text())
-    example = pd.DataFrame(kept["data"], columns=kept["columns"])
+    saved = json.loads(next((tmp_path / "mlflow").rglob("input_example.json")).read_text())
+    example = pd.DataFrame(saved["data"], columns=saved["columns"])
     assert example.merge(frame, on=list(example.columns)).empty
 
 
@@ -131,7 +136,8 @@ def test_the_champion_loads_as_a_pyfunc_from_a_server(
     with served.server.fluent() as mlflow:
         answer = mlflow.pyfunc.load_model(f"models:/{SERVED_MODEL}@champion").predict(frame)
     expected = training[1].scorer.score(frame)
-    pd.testing.assert_frame_equal(answer, expected)
+    pd.testing.assert_frame_equal(answer.drop(columns="warnings"), expected)
+    assert answer["warnings"].isna().all()
     assert CreditScorer.load(registry.download(version)).score(frame).equals(expected)
     assert registry.version_link("1").value == f"{mlflow_server.uri}/#/models/{SERVED_MODEL}/versions/1"
     with pytest.raises(PermanentError, match="has no version 99; registered: 1"):

@@ -69,8 +69,8 @@ def test_the_model_holds_no_code_and_answers_raw_columns_with_missing_integers(
     frame = applications()[::-1].iloc[:, ::-1]
     assert "inquiries_6m" in frame.columns[frame.isna().any()]
     assert list(model.predict(frame).columns) == ["pd", "score"]
-    with pytest.raises(Exception, match="annual_income"):
-        model.predict(frame.drop(columns="annual_income"))
+    with pytest.raises(Exception, match="loan_amount"):
+        model.predict(frame.drop(columns="loan_amount"))
 
 
 def test_a_model_that_is_not_there_is_permanent(tracking: Tracking, served: Tracking) -> None:
