@@ -49,6 +49,7 @@ _TRANSIENT_TEXTS = (
 # What SQLite raises as OperationalError, too, and no retry mends.
 _LASTING_TEXTS = (
     "disk is full",
+    "disk i/o error",
     "readonly database",
     "disk image is malformed",
     "file is not a database",
@@ -77,6 +78,7 @@ _BY_ERRNO = {
 }
 _BY_TEXT = {
     "disk is full": ("a database has no space left on its disk", _SPACE),
+    "disk i/o error": ("a database cannot read or write its disk, which may be full", _SPACE),
     "no space left on device": ("no space left on the disk", _SPACE),
     "readonly database": ("a database may not be written", _RIGHTS),
     "unable to open database file": ("a database file cannot be opened", _RIGHTS),
@@ -148,7 +150,7 @@ def explained(error: BaseException) -> str:
         return " ".join(str(error).split())
     for one in _behind(error):
         if known := _known(one):
-            return "; ".join(known)
+            return known
         if is_ours(one):
             return " ".join(str(one).split())
     if isinstance(error, MemoryError):
@@ -160,6 +162,11 @@ def explained(error: BaseException) -> str:
     return f"unexpected {_named(error)}; run the same with --debug, and report what it prints"
 
 
+def advised(error: BaseException) -> str | None:
+    """What is wrong and what to do, where files, disks or databases say what many others do; None elsewhere."""
+    return next((known for one in _behind(error) if (known := _known(one))), None)
+
+
 def _behind(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     current: BaseException | None = error
@@ -169,16 +176,15 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _known(error: BaseException) -> tuple[str, str] | None:
-    """What is wrong and what to do about it, for what operating system and databases say of files and disks."""
+def _known(error: BaseException) -> str | None:
     wrong, advice = _BY_ERRNO.get(error.errno or 0, ("", "")) if isinstance(error, OSError) else ("", "")
     if wrong and isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {wrong}", advice
+        return f"{error.filename}: {wrong}; {advice}"
     text = str(error).lower()
     for part, known in _BY_TEXT.items():
         if part in text:
-            return known
-    return (wrong, advice) if wrong else None
+            return "; ".join(known)
+    return f"{wrong}; {advice}" if wrong else None
 
 
 def _named(error: BaseException) -> str:

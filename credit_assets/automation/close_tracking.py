@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from credit_assets.notify.ticks import told
 from credit_assets.tracking import Tracking
 
 
@@ -31,6 +32,7 @@ def _tracking_close_sensor(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         monitor_all_code_locations=True,
     )
+    @told("MLflow", skips=False)
     def close_tracking(context: dg.RunStatusSensorContext, tracking: dg.ResourceParam[Tracking]) -> None:
         tracking.runs.close(context.dagster_run.run_id, status.value)
 

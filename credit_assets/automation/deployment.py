@@ -9,9 +9,8 @@ from __future__ import annotations
 import dagster as dg
 
 from credit_assets.assets.conventions import OWNERS
-from credit_assets.failures import is_transient
 from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
-from credit_assets.notify.ticks import Unreachable
+from credit_assets.notify.ticks import told
 from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
@@ -41,17 +40,13 @@ def deployment_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
+    # Requests and moves stay in their logs; the next tick finds them.
+    @told("the store or MLflow")
     def deployment_requests(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> dg.SkipReason:
-        try:
-            outcomes = deployment.apply_pending()
-            moves = report_moves(context.instance, deployment.registry)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            # Requests and moves stay in their logs; the next tick finds them.
-            return dg.SkipReason(str(Unreachable("the store or MLflow", str(error))))
+        outcomes = deployment.apply_pending()
+        moves = report_moves(context.instance, deployment.registry)
         lines = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
         lines += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
         return dg.SkipReason("; ".join(lines) or "no request and no move")

@@ -17,6 +17,7 @@ from credit_assets.automation.event_cursors import beginning, events_after, newe
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, start
 from credit_assets.ledger.registry import Registry
 from credit_assets.notify.messages import one_line
+from credit_assets.notify.ticks import told
 from credit_assets.stages import GOVERNANCE, RETRAIN
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -52,6 +53,7 @@ def external_sensor(partitions: dg.PartitionsDefinition) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
+    @told("the store or MLflow")
     def external_trigger(
         context: dg.SensorEvaluationContext,
         store: dg.ResourceParam[Store],

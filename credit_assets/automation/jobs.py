@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, INGEST, JOBS, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
@@ -51,6 +52,7 @@ def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         description=f"Every day at 06:00 the job {DAILY} for the day before.",
     )
+    @told("Dagster's database", skips=False)
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(ZoneInfo(settings.timezone))
         closed = now.date() - timedelta(days=1)

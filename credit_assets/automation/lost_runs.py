@@ -16,6 +16,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from credit_assets.instance.dagster_internals import retry_failed
+from credit_assets.notify.ticks import told
 from credit_assets.tags import (
     DAGSTER_PARTITION_TAG,
     DAGSTER_PREFIX,
@@ -42,6 +43,7 @@ def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.Sens
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=60,
     )
+    @told("Dagster's database")
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         lost = list(_lost(context.instance, names))
         if not lost:

@@ -14,6 +14,7 @@ import dagster as dg
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, record_of, start
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH
+from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
@@ -41,6 +42,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         description="Regulatory refresh: once a month a training as of the last day of the month before. It is "
         f"registered where it is not worse than the champion by {settings.refresh_margin:g} of AUC.",
     )
+    @told("the store or MLflow")
     def monthly_refresh(
         context: dg.ScheduleEvaluationContext,
         store: dg.ResourceParam[Store],

@@ -30,6 +30,7 @@ from credit_assets.ml.rules.triggers import (
     decide_performance,
     decide_volume,
 )
+from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
@@ -89,6 +90,7 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=30,
     )
+    @told("the store or MLflow")
     def trigger(
         context: dg.SensorEvaluationContext,
         store: dg.ResourceParam[Store],

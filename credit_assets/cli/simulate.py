@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import date
-from multiprocessing import Manager, get_context
+from multiprocessing import Manager, active_children, get_context
 from queue import Empty
 from typing import Any
 
@@ -65,19 +66,30 @@ def simulate(
         )
     total = (end - start).days + 1
     lived = dict.fromkeys(ways, 0)
-    # Processes, since a process has one Dagster home.
-    with Manager() as manager, ProcessPoolExecutor(min(processes, len(ways)), get_context("spawn")) as pool:
+    # Processes, since a process has one Dagster home. Ctrl-C reaches all of a terminal's: who waits for them ends them.
+    ignore = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    with (
+        Manager() as manager,
+        ProcessPoolExecutor(min(processes, len(ways)), get_context("spawn"), *ignore) as pool,
+    ):
         progress = manager.Queue()
         jobs = {way: pool.submit(live, way, start, end, progress) for way in ways}
-        while not all(job.done() for job in jobs.values()):
-            if any(job.done() and job.exception() for job in jobs.values()):
-                pool.shutdown(cancel_futures=True)
-            with suppress(Empty):
-                way, days = progress.get(timeout=1)
-                lived[way] = days
-            shown = ", ".join(f"{way} {100 * days // total}%" for way, days in lived.items())
-            on_progress(shown, sum(lived.values()), total * len(ways))
-        return {way: job.result() for way, job in jobs.items()}
+        try:
+            while not all(job.done() for job in jobs.values()):
+                for job in jobs.values():
+                    if job.done():
+                        job.result()  # The failure of one is that of all.
+                with suppress(Empty):
+                    way, days = progress.get(timeout=1)
+                    lived[way] = days
+                shown = ", ".join(f"{way} {100 * days // total}%" for way, days in lived.items())
+                on_progress(shown, sum(lived.values()), total * len(ways))
+            return {way: job.result() for way, job in jobs.items()}
+        except BaseException:
+            # Nobody waits for years that nobody will look at: the home of a life is thrown away by the next one.
+            for worker in active_children():
+                worker.kill()
+            raise
 
 
 def settings_of(way: str) -> Settings:

@@ -26,7 +26,7 @@ import dagster as dg
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.notify.messages import Message
 from credit_assets.notify.notifier import Notifier
-from credit_assets.notify.ticks import Unreachable
+from credit_assets.notify.ticks import Unreachable, told
 
 # A tick has a minute before Dagster gives it up, and the last message may take ten seconds.
 _TICK_SECONDS = 30.0
@@ -84,6 +84,7 @@ def sending_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=seconds,
     )
+    @told("the alert services or Dagster's database")
     def sensor(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
         services = _services(notifier)
         if not services:

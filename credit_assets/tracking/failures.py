@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from credit_assets.failures import PermanentError, TransientError, is_transient
+from credit_assets.failures import PermanentError, TransientError, advised, is_transient
 from credit_assets.masking import Secrets, masked_url
 from credit_assets.tracking import mlflow_internals
 
@@ -82,7 +82,8 @@ def failures(uri: str, doing: str) -> Iterator[None]:
         if kind is None:
             raise
         secrets = Secrets([uri])
-        text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(str(getattr(error, 'message', None) or error))}"
+        said = (kind is Kind.PERMANENT and advised(error)) or str(getattr(error, "message", None) or error)
+        text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(said)}"
         failure = TransientError(text) if kind in _PASSES else PermanentError(f"{text}{_advice(kind, uri)}")
         # The original's text may carry the password, and Dagster records causes.
         cause = None if secrets else error

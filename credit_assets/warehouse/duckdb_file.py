@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.failures import PermanentError, TransientError
+from credit_assets.failures import PermanentError, TransientError, advised
 from credit_assets.places import PlaceError, local_path
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
@@ -101,7 +101,7 @@ class DuckDBWarehouse(Warehouse):
                 return PermanentError(
                     f"{self.describe()}: a constraint of the table refused the rows; nothing was written"
                 )
-        return PermanentError(f"{self.describe()}: {str(error).splitlines()[0]}")
+        return PermanentError(f"{self.describe()}: {advised(error) or str(error).splitlines()[0]}")
 
 
 class _DuckDBSession(Session):
