@@ -445,3 +445,25 @@ def test_a_parameter_that_its_learner_does_not_take_is_refused_at_load() -> None
         load_settings(variant_params='{"xgboost": {"max_depth": 99}}')
     with pytest.raises(SettingsError, match=r"CREDIT_VARIANT_PARAMS: variant lightgbm: unknown parameter 'leaves'"):
         load_settings(variant_params='{"lightgbm": {"leaves": 5}}')
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(home: Path) -> None:
+    file = home / SETTINGS_FILE
+    file.write_bytes(b"CREDIT_SEED=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"settings.env is no UTF-8 text"):
+        load_settings()
+    file.unlink()
+    file.mkdir()
+    for read in (load_settings, setting_sources):
+        with pytest.raises(SettingsError, match=r"settings.env cannot be read \(Is a directory\)"):
+            read()
+
+
+def test_a_machine_without_a_time_zone_database_is_told_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDIT_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setattr("credit_assets.settings.groups.ZoneInfo", lambda name: {}[name])
+    with pytest.raises(SettingsError, match="no IANA time zone"):
+        load_settings()
+    monkeypatch.setattr("credit_assets.settings.groups.available_timezones", set)
+    with pytest.raises(SettingsError, match="install its package tzdata"):
+        load_settings()

@@ -21,6 +21,7 @@ from credit_assets import stopping
 from credit_assets.cli.edge import DEBUG, run
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
+from credit_assets.places import PlaceError, local_path
 from credit_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ app = typer.Typer(
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
 
+
+def _file(text: str) -> Path:
+    try:
+        return local_path(text)
+    except PlaceError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+# A file that is given to a verb, read as the settings read paths.
+FILE: dict[str, Any] = {"parser": _file, "metavar": "FILE"}
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
 By = Annotated[
@@ -97,7 +108,9 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
 
 @app.command()
 def demo(
-    loans: Annotated[Path | None, typer.Option(help="A LendingClub file; default: a generated loan book.")] = None,
+    loans: Annotated[
+        Path | None, typer.Option(help="A LendingClub file; default: a generated loan book.", **FILE)
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Main job: make or read a loan book, replay its history, train, register, promote, score, and say what came."""
@@ -125,7 +138,7 @@ def generate(
 
 @load_app.command("lending-club")
 def load_lending_club(
-    file: Annotated[Path, typer.Argument(help="Public LendingClub file: CSV (also .gz, .zip) or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="Public LendingClub file: CSV (also .gz, .zip) or Parquet.", **FILE)],
     json_: Json = False,
 ) -> None:
     """Read a public LendingClub file into the warehouse. Rejected rows are kept aside in a file, with the reason."""
@@ -258,7 +271,7 @@ def simulate(
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day; the first model comes after it.")],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
     ways: Annotated[str, typer.Option(help="Ways to retrain, comma separated.")] = "never,monthly,triggered",
-    picture: Annotated[Path | None, typer.Option(help="Where to draw the timeline (PNG).")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw the timeline (PNG).", **FILE)] = None,
     json_: Json = False,
 ) -> None:
     """Live through years of the book day by day with the real sensors, and compare ways to retrain.

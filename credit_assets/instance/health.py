@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, advised
 from credit_assets.health import Health, first_line
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance
 from credit_assets.settings import Settings
@@ -22,8 +22,11 @@ def health(settings: Settings) -> Health:
         with dg.DagsterInstance.get() as instance:
             sharded = instance.event_log_storage.is_run_sharded
             runs = instance.get_runs_count()
+            # Another file than that of the runs.
+            instance.get_asset_keys(limit=1)
     except Exception as error:
-        return Health("the instance does not load", "fail", f"correct or delete {config}: {first_line(error)}")
+        advice = advised(error) or f"correct or delete {config}: {first_line(error)}"
+        return Health(f"the instance in {folder} does not load", "fail", advice)
     shown = f"{runs} runs, {CONFIG_FILE} {'is there' if there else 'was written'}"
     if sharded:
         return Health(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from credit_assets.failures import PermanentError, TransientError, explained, is_transient
+from credit_assets.failures import PermanentError, TransientError, advised, is_ours, is_transient
+from credit_assets.health import first_line
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -143,7 +144,17 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with ExitStack() as stack:
         with _opening(folder), FileLock(folder / ".opening.lock"):
             instance = stack.enter_context(dg.DagsterInstance.get())
-        yield instance
+        try:
+            yield instance
+        except Exception as error:
+            # Of the databases of a command only Dagster's are not told of by whoever reads them.
+            if is_ours(error) or not _of_sqlite(error) or (known := advised(error)) is None:
+                raise
+            raise PermanentError(f"the Dagster instance in {folder} (DAGSTER_HOME): {known}") from error
+
+
+def _of_sqlite(error: BaseException) -> bool:
+    return "sqlite3." in str(error) or type(error).__module__ == "sqlite3"
 
 
 @contextmanager
@@ -153,7 +164,8 @@ def _opening(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         kind = TransientError if is_transient(error) else PermanentError
-        raise kind(f"the Dagster instance in {folder} (DAGSTER_HOME) cannot be opened: {explained(error)}") from error
+        why = advised(error) or f"{first_line(error)}; correct or delete {CONFIG_FILE} there"
+        raise kind(f"the Dagster instance in {folder} (DAGSTER_HOME) cannot be opened: {why}") from error
 
 
 def _repair(config: Path) -> None:

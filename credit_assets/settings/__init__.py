@@ -124,18 +124,30 @@ def _refuse_unknown() -> None:
         for name in os.environ
         if name not in ignored and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
     }
-    file = settings_file()
-    if file.is_file():
-        in_file = dotenv_values(file)
-        if "CREDIT_HOME" in in_file:
-            raise SettingsError(f"CREDIT_HOME decides where {file} is looked for: set it in the environment instead")
-        unknown |= {f"{name} in {file}": name for name in in_file if name not in known}
+    file, in_file = settings_file(), _in_file()
+    if "CREDIT_HOME" in in_file:
+        raise SettingsError(f"CREDIT_HOME decides where {file} is looked for: set it in the environment instead")
+    unknown |= {f"{name} in {file}": name for name in in_file if name not in known}
     if unknown:
         hints = []
         for shown, name in sorted(unknown.items()):
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hints.append(shown + (f" (did you mean {close[0]}?)" if close else ""))
         raise SettingsError(f"unknown setting {', '.join(hints)}: correct or unset it; the README lists all settings")
+
+
+def _in_file() -> dict[str, str | None]:
+    """What the settings file says; nothing where there is none. Raises SettingsError where it cannot be read."""
+    file = settings_file()
+    try:
+        with file.open(encoding="utf-8") as text:
+            return dotenv_values(stream=text)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is no UTF-8 text: write it anew, or delete it") from error
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read ({error.strerror}): correct that, or set CREDIT_HOME") from error
 
 
 def _problem(item: ErrorDetails) -> str:
@@ -152,8 +164,7 @@ def _problem(item: ErrorDetails) -> str:
 
 def setting_sources() -> dict[str, str]:
     """Where each setting comes from: `environment`, the path of the settings file, or `default`."""
-    file = settings_file()
-    from_file = dotenv_values(file) if file.is_file() else {}
+    file, from_file = settings_file(), _in_file()
     return {
         field: "environment"
         if os.environ.get(variable(field))

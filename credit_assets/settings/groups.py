@@ -13,7 +13,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -144,6 +144,8 @@ class Book(BaseModel):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
+            if not available_timezones():
+                raise ValueError("this machine has no time zone database: install its package tzdata") from error
             raise ValueError(f"{value!r} is no IANA time zone (for instance Europe/Berlin)") from error
         return value
 

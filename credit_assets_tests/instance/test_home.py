@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -21,7 +24,8 @@ from dagster._core.storage.schedules import SqliteScheduleStorage
 from credit_assets.failures import PermanentError
 from credit_assets.instance import home
 from credit_assets.instance.event_log import EmbeddedEventLogStorage
-from credit_assets.instance.home import CONFIG, CONFIG_FILE, ensure_instance
+from credit_assets.instance.health import health
+from credit_assets.instance.home import CONFIG, CONFIG_FILE, ensure_instance, instance_of
 from credit_assets.settings import load_settings
 
 
@@ -171,3 +175,66 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(monkeypatch: pytest.Monke
 def test_importing_it_leaves_dagster_out() -> None:
     code = "import sys, credit_assets.instance.home\nassert 'dagster' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _open_together(barrier: Any, results: Any) -> None:
+    barrier.wait()
+    try:
+        with instance_of(load_settings()) as instance:
+            instance.get_runs_count()
+            results.put("")
+    except BaseException as error:
+        results.put(repr(error))
+
+
+def test_commands_that_meet_in_a_new_home_make_its_tables_once() -> None:
+    # Forked after the imports, which would spread them in time.
+    with dg.DagsterInstance.ephemeral():
+        pass
+    context = multiprocessing.get_context("fork")
+    for _ in range(3):
+        shutil.rmtree(load_settings().dagster_dir, ignore_errors=True)
+        barrier, results = context.Barrier(4), context.Queue()
+        processes = [context.Process(target=_open_together, args=(barrier, results)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        assert [results.get() for _ in processes] == [""] * 4
+        for process in processes:
+            process.join()
+
+
+@pytest.mark.parametrize("database", ["history/runs.db", "schedules/schedules.db", "event_log.db"])
+def test_a_damaged_database_is_told_of_with_its_folder(database: str) -> None:
+    settings = load_settings()
+    with instance_of(settings) as instance:
+        instance.get_asset_keys(limit=1)
+    file = settings.dagster_dir / database
+    file.write_bytes(b"no database" * 1000)
+    for rest in file.parent.glob(f"{file.name}-*"):
+        rest.unlink()
+
+    def read() -> None:
+        with instance_of(settings) as instance:
+            instance.get_runs_count()
+            instance.get_asset_keys(limit=1)
+
+    with pytest.raises(PermanentError, match="should be a database is none") as told:
+        read()
+    assert str(settings.dagster_dir) in str(told.value)
+    found = health(settings)
+    assert found.status == "fail"
+    assert "restore it" in found.advice
+
+
+def test_a_configuration_that_dagster_refuses_is_told_of_with_its_file() -> None:
+    folder = ensure_instance(load_settings())
+    (folder / CONFIG_FILE).write_text("no_such_key: 1\n")
+    with pytest.raises(PermanentError, match=f"correct or delete {CONFIG_FILE}"), instance_of(load_settings()):
+        pass
+
+
+def test_what_a_command_raises_inside_is_left_as_it_is() -> None:
+    for error in (ValueError("x"), PermanentError("y"), OSError(28, "No space left on device", "/data/x")):
+        with pytest.raises(type(error)) as raised, instance_of(load_settings()):
+            raise error
+        assert raised.value is error
