@@ -27,8 +27,9 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 # Scripts and the editable install name the folder that they were made in: moved or copied, they would run the old one's
-# code, or none.
-override MOVED := $(shell test ! -e $(READY) || test "$$(cat $(READY))" = "$$(pwd -P)" || echo moved)
+# code, or none. An environment of an earlier version does not say where it was made, but its scripts do.
+override MOVED := $(shell test ! -e $(READY) || test "$$(cat $(READY))" = "$$(pwd -P)" || { \
+	test ! -s $(READY) && grep -qsF -- "$$(pwd -P)/$(BIN)/" $(BIN)/credit-assets; } || echo moved)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean moved

@@ -248,3 +248,14 @@ def test_a_moved_checkout_makes_its_scripts_anew_once(name: str, tmp_path: Path)
     again = run(new, "setup")
     assert "moved" not in again.stdout
     assert len((new / "seen.json").read_text("utf-8").splitlines()) == len(calls)
+
+
+def test_an_environment_of_an_earlier_version_is_known_by_its_scripts(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "a b")
+    ready, script = folder / ".venv" / ".ready", folder / ".venv" / "bin" / "credit-assets"
+    ready.write_text("")
+    kept = script.read_text()
+    script.write_text(f"{kept}# made in {folder.resolve()}/.venv/bin/python\n")
+    assert "moved" not in run(folder, "setup").stdout
+    script.write_text(f"{kept}# made in /elsewhere/.venv/bin/python\n")
+    assert "moved" in run(folder, "setup").stdout

@@ -467,3 +467,12 @@ def test_a_machine_without_a_time_zone_database_is_told_so(home: Path, monkeypat
     monkeypatch.setattr("credit_assets.settings.groups.available_timezones", set)
     with pytest.raises(SettingsError, match="install its package tzdata"):
         load_settings()
+
+
+def test_no_password_stands_in_what_is_said_of_a_bad_value(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CREDIT_DAGSTER_URL", "CREDIT_SEED", "CREDIT_DASK_SCHEDULER", "CREDIT_TIMEZONE"):
+        monkeypatch.setenv(name, f"ftp://ana:{SECRET}@host")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert SECRET not in str(refused.value)
+    assert "CREDIT_DAGSTER_URL" in str(refused.value)

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from credit_assets.masking import masked
 from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
@@ -159,7 +160,8 @@ def _problem(item: ErrorDetails) -> str:
     # Pydantic names a field with an alias by its alias.
     field = next((field for field, name in FOREIGN.items() if name == place), place)
     secret = field in Settings.model_fields and Settings.model_fields[field].annotation is SecretStr
-    return f"{variable(field)}: {text}" + ("" if secret else f" (got {item['input']!r})")
+    # Of a URL the password; of a text that quotes the value, the same.
+    return masked(f"{variable(field)}: {text}" + ("" if secret else f" (got {item['input']!r})"))
 
 
 def setting_sources() -> dict[str, str]:
