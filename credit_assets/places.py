@@ -47,10 +47,15 @@ def local_path(text: str | Path) -> Path:
 
 
 def embedded_folder(text: str | Path) -> Path:
-    """As `local_path`, for a folder in which SQLite files lie, which URLs name. Raises PlaceError."""
+    """As `local_path`, for a folder in which databases lie. Raises PlaceError.
+
+    SQLite's are named by URL, where ? begins options and %41 is a letter; DuckDB takes a backslash for a slash.
+    """
     folder = local_path(text)
-    if re.search(r"\?|%[0-9A-Fa-f]{2}", str(folder)):
-        raise PlaceError(f"{folder} has a ? or %-escape in its name, which databases in it cannot be opened with")
+    if re.search(r"[?\\]|%[0-9A-Fa-f]{2}", str(folder)):
+        raise PlaceError(
+            f"{folder} has a ?, a backslash or a %-escape in its name, which databases in it cannot be opened with"
+        )
     return folder
 
 

@@ -147,6 +147,7 @@ def test_what_opens_a_place_reads_it_the_same_way(tmp_path: Path) -> None:
         ("CREDIT_HOME", "'/data'", "quotes around it"),
         ("CREDIT_HOME", "/data/a%20b", "%-escape"),
         ("CREDIT_HOME", "/data/what?", "has a ?"),
+        ("CREDIT_HOME", "/data/a\\b", "a backslash"),
         ("CREDIT_HOME", "/data\n", ""),
         ("DAGSTER_HOME", "/data/a%2Fb", "%-escape"),
         ("DAGSTER_HOME", "$NOWHERE", "not set"),

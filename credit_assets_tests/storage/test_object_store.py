@@ -12,6 +12,8 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.synthetic import canonical_book
 
@@ -26,6 +28,24 @@ def test_each_test_has_an_empty_bucket(bucket: str, number: int) -> None:
     assert fs.ls("lender") == []
     fs.pipe_file("lender/one", b"1")
     assert fs.cat_file("lender/one") == b"1"
+
+
+def test_a_store_is_the_same_under_every_spelling_of_its_prefix(bucket: str) -> None:
+    name = bucket.removeprefix("s3://").strip("/")
+    for number, written in enumerate(
+        (f"s3://{name}//loans of 2024//", f"S3://{name}/loans of 2024", f" s3://{name}/ ")
+    ):
+        uri = load_settings(store_uri=written).store
+        store, claims = Store(uri), Claims(uri)
+        store.write_record(store.path("asset", "2024-01-01.json"), {"number": number})
+        claims.claim("one", "first")
+        prefix = "" if number == 2 else "/loans of 2024"
+        assert UPath(bucket).fs.cat_file(f"{name}{prefix}/asset/2024-01-01.json")
+        for other in (written, uri, f"{uri}/"):
+            assert Store(other).read_record(Store(other).path("asset", "2024-01-01.json")) == {"number": number}
+            assert Store(other).days("asset") == ["2024-01-01"]
+            assert Claims(other).claim("one", "second") == "first"
+    assert sorted(UPath(bucket).fs.ls(name)) == [f"{name}/asset", f"{name}/claims", f"{name}/loans of 2024"]
 
 
 @pytest.mark.slow
