@@ -70,7 +70,11 @@ class Models:
 
     def _cache_folder(self) -> Path:
         if self._cache_dir is None:
-            root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            try:
+                root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            except RuntimeError:
+                # Neither HOME nor an account that would have one.
+                return self._temporary_cache()
             self._cache_dir = root / "credit-assets" / "models"
         return self._cache_dir
 
@@ -79,9 +83,13 @@ class Models:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
-            # A container without a writable home: fetched again by every process, which is slower and right.
-            self._cache_dir = folder = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return self._temporary_cache()
+        return folder
+
+    def _temporary_cache(self) -> Path:
+        """For a container without a writable home: fetched again by every process, which is slower and right."""
+        self._cache_dir = folder = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
 

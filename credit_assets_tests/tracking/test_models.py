@@ -22,6 +22,18 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     assert models._writable_cache() == models._cache_folder()
 
 
+def test_without_a_home_and_an_account_there_is_a_cache_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    models = Tracking("http://h", EXPERIMENT, Claims("s")).models
+    assert models._writable_cache().is_dir()
+    assert models._writable_cache() == models._cache_folder()
+
+
 def test_a_model_logged_to_a_server_comes_back_and_is_fetched_once(
     served: Tracking, mlflow_server: Server, tmp_path: Path, constant_loader: None
 ) -> None:
