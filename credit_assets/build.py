@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.assets.runs import Runs
 from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
@@ -42,9 +43,10 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         # with, and every process that loads the code location would repeat the warning.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.Definitions(
+        runs = Runs()
+        runs.definitions = dg.Definitions(
             assets=[*assets(settings, partitions), *alias_specs(), external_trigger_spec(partitions)],
-            resources={**resources, **overrides},
+            resources={**resources, "runs": runs, **overrides},
             jobs=asset_jobs,
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
@@ -58,6 +60,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             ],
             executor=executor(settings),
         )
+        return runs.definitions
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:

@@ -1,11 +1,12 @@
 """Time slicing: the daily partitions, and which days of another asset a day is made of.
 
-Belongs here: nothing but days. Which asset reads which window stands in `credit_assets.stages`, what it does with it in
-`credit_assets.assets`.
+Belongs here: nothing but days, and in which runs they go. Which asset reads which window stands in
+`credit_assets.stages`, what it does with it in `credit_assets.assets`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -46,3 +47,16 @@ def partition_mapping(settings: Settings, window: Window) -> dg.TimeWindowPartit
     return dg.TimeWindowPartitionMapping(
         start_offset=first, end_offset=last, allow_nonexistent_upstream_partitions=True
     )
+
+
+def ranges(days: Sequence[date], longest: int) -> Iterator[tuple[date, date]]:
+    """Days in runs without a gap, none longer than `longest`."""
+    if not days:
+        return
+    first = previous = days[0]
+    for day in days[1:]:
+        if (day - previous).days > 1 or (day - first).days >= longest:
+            yield first, previous
+            first = day
+        previous = day
+    yield first, previous

@@ -16,7 +16,7 @@ from typing import Literal
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.profiles import PROFILES, WAREHOUSE_POOL
 
-Stage = Literal["ingestion", "training", "deployment", "scoring", "monitoring"]
+Stage = Literal["recheck", "ingestion", "training", "deployment", "scoring", "monitoring"]
 Window = Literal["same_day", "mature_cohorts", "known_outcomes", "drift", "performance"]
 """Which days of another asset a day is made of."""
 
@@ -26,8 +26,10 @@ PARQUET, RECORD = "parquet", "record"
 """I/O managers: an Arrow table as Parquet, a record as JSON."""
 
 DAILY, INGEST, RETRAIN, SCORE = "credit_scoring_daily", "ingest_loans", "retrain_model", "score_loans"
+RECHECK = "recheck_loans"
 JOBS: Mapping[str, tuple[Stage, ...]] = {
-    DAILY: ("ingestion", "training", "deployment", "scoring", "monitoring"),
+    DAILY: ("recheck", "ingestion", "training", "deployment", "scoring", "monitoring"),
+    RECHECK: ("recheck",),
     INGEST: ("ingestion",),
     RETRAIN: ("training", "deployment"),
     SCORE: ("scoring", "monitoring"),
@@ -53,6 +55,11 @@ class Asset:
     by_range: bool = False
     """Whether one run may make many days of it."""
     variant: str | None = None
+    after: tuple[str, ...] = ()
+    """What a run that makes both makes first, of the same day, though nothing of it is read."""
+
+
+_RECHECKED = ("restated_days",)
 
 
 def candidate(variant: str) -> Asset:
@@ -73,6 +80,8 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
     """The table, in the order in which a day is made, with a candidate for each of the variants."""
     candidates = [candidate(variant) for variant in variants]
     return (
+        # Its runs within the step take the warehouse's slots, so that it holds none itself.
+        Asset("restated_days", "recheck", "recheck", io=RECORD),
         Asset("raw_loan_data", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
         Asset("loan_outcomes", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
         Asset("processed_features", "ingestion", "features", {"raw_loan_data": "same_day"}, by_range=True),
@@ -81,6 +90,7 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
             "training",
             "training",
             {"processed_features": "mature_cohorts", "loan_outcomes": "known_outcomes"},
+            after=_RECHECKED,
         ),
         *candidates,
         Asset(
@@ -105,6 +115,7 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
             group=MONITORING,
             io=RECORD,
             by_range=True,
+            after=_RECHECKED,
         ),
         Asset(
             "performance_report",
@@ -114,6 +125,7 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
             group=MONITORING,
             io=RECORD,
             by_range=True,
+            after=_RECHECKED,
         ),
         Asset(
             "shadow_report",
@@ -123,6 +135,7 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
             group=MONITORING,
             io=RECORD,
             by_range=True,
+            after=_RECHECKED,
         ),
     )
 

@@ -69,6 +69,7 @@ def test_every_setting_can_be_set_from_the_environment(home: Path, monkeypatch: 
         "timezone": ("Europe/Berlin", "Europe/Berlin"),
         "performance_window_days": ("540", 540),
         "lookback_days": ("30", 30),
+        "recheck_days": ("60", 60),
         "test_share": ("0.3", 0.3),
         "validation_share": ("0.1", 0.1),
         "variants": (" catboost , xgboost", ("catboost", "xgboost")),

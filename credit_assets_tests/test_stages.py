@@ -35,7 +35,7 @@ def test_the_definitions_are_those_of_the_table(settings: Settings) -> None:
         assert spec.group_name == row.group
         assert asset.get_io_manager_key_for_asset_key(asset.key) == row.io
         assert (asset.backfill_policy is not None) == row.by_range
-        assert {key.to_user_string() for key in asset.dependency_keys} == set(row.reads)
+        assert {key.to_user_string() for key in asset.dependency_keys} == {*row.reads, *row.after}
         for upstream, window in row.reads.items():
             mapping = asset.get_partition_mapping(dg.AssetKey(upstream))
             assert mapping == partition_mapping(settings, window)
@@ -61,7 +61,7 @@ def test_what_runs_do_not_make_is_governance() -> None:
 def test_rows_are_read_in_the_order_in_which_they_are_made_and_have_profiles_that_exist() -> None:
     before: set[str] = set()
     for row in stages.assets(stages.VARIANTS):
-        assert set(row.reads) <= before
+        assert {*row.reads, *row.after} <= before
         before.add(row.name)
         assert row.profile in PROFILES
 

@@ -191,7 +191,7 @@ class Stage:
 
 
 DAILY = {
-    "raw_loan_data", "loan_outcomes", "processed_features", "training_set", *TRAINED, "trained_model",
+    "restated_days", "raw_loan_data", "loan_outcomes", "processed_features", "training_set", *TRAINED, "trained_model",
     "registered_model", "deployed_model", "loan_scores", "drift_report", "performance_report", "shadow_report",
 }  # fmt: skip
 RETRAINED = {"training_set", *TRAINED, "trained_model", "registered_model", "deployed_model"}

@@ -53,6 +53,7 @@ def daily_asset(
             retry_policy=retry_policy(settings),
             op_tags=op_tags(settings, asset),
             pool=pool(settings, asset),
+            deps=[*more.pop("deps", ()), *map(dg.AssetDep, row.after)],
             **more,
         )(retry_transient_only(function))
         return definition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.contracts import Contract
     from credit_assets.ml.data.day_findings import DayFindings
+    from credit_assets.ml.data.portfolio import Portfolio
     from credit_assets.ml.rules.day_gates import DayGates
 
 
@@ -44,14 +45,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     def raw_loan_data(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.data.contracts import Contract, applications_rules
         from credit_assets.ml.rules.day_gates import application_gates
 
         days = days_of(context)
         history = timedelta(days=portfolio.gates.volume_history_days)
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
-        rows = warehouse.read_applications(portfolio, days[0], days[-1])
-        contract = Contract(applications_rules(portfolio), days)
+        contract, rows = reading("raw_loan_data", portfolio, warehouse, days)
         made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
         return made.result(context, settings, warehouse, store)
 
@@ -67,15 +66,26 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     def loan_outcomes(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.data.contracts import Contract, outcomes_rules
         from credit_assets.ml.rules.day_gates import outcome_gates
 
         days = days_of(context)
-        rows = warehouse.read_outcomes(portfolio, days[0], days[-1])
-        made = ingest(context, store, Contract(outcomes_rules(portfolio), days), rows, outcome_gates)
+        contract, rows = reading("loan_outcomes", portfolio, warehouse, days)
+        made = ingest(context, store, contract, rows, outcome_gates)
         return made.result(context, settings, warehouse, store)
 
     return [raw_loan_data, loan_outcomes]
+
+
+def reading(
+    asset: str, portfolio: Portfolio, warehouse: Warehouse, days: Sequence[date]
+) -> tuple[Contract, pa.RecordBatchReader]:
+    """The contract of the table that an asset ingests, and the table's rows of these days."""
+    from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
+
+    if asset == "raw_loan_data":
+        rows = warehouse.read_applications(portfolio, days[0], days[-1])
+        return Contract(applications_rules(portfolio), days), rows
+    return Contract(outcomes_rules(portfolio), days), warehouse.read_outcomes(portfolio, days[0], days[-1])
 
 
 @dataclass(frozen=True)

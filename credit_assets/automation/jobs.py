@@ -13,7 +13,7 @@ import dagster as dg
 from credit_assets import stages
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
-from credit_assets.stages import DAILY, INGEST, JOBS, RETRAIN, SCORE
+from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
 
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
@@ -22,14 +22,16 @@ _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
 def jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     descriptions = {
-        DAILY: "The whole graph for one day: ingest, validate, train, decide, deploy, score, report.",
+        DAILY: "The whole graph for one day: recheck, ingest, validate, train, decide, deploy, score, report.",
+        RECHECK: f"Holds the last {settings.recheck_days} days (CREDIT_RECHECK_DAYS) against the warehouse, and makes "
+        "again what has changed there. Part of the daily job, before its training.",
         INGEST: "Applications, outcomes and features of a day, or of a range of days in one run.",
         RETRAIN: "Training set to deployment for one as-of date.",
         SCORE: "Scores and reports of a day, or of a range of days in one run.",
     }
     made = dict(JOBS)
     if settings.retraining == "triggered":
-        descriptions[DAILY] = "Ingest, validate, score and report one day. Training waits for a trigger."
+        descriptions[DAILY] = "Recheck, ingest, validate, score and report one day. Training waits for a trigger."
         made[DAILY] = tuple(stage for stage in made[DAILY] if stage not in made[RETRAIN])
     return [
         dg.define_asset_job(

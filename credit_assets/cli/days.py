@@ -1,8 +1,7 @@
-"""Which days a command is about: those between two, those to train on, and in which runs they go."""
+"""Which days a command is about: those between two, and those to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 from credit_assets.failures import PermanentError
@@ -31,16 +30,3 @@ def training_days(start: date, end: date, when: str) -> list[date]:
     if when not in choices:
         raise PermanentError(f"--train {when!r}: use {', '.join(choices)} or a number of days")
     return choices[when]
-
-
-def ranges(days: Sequence[date], longest: int) -> Iterator[tuple[date, date]]:
-    """Days in runs without a gap, none longer than `longest`."""
-    if not days:
-        return
-    first = previous = days[0]
-    for day in days[1:]:
-        if (day - previous).days > 1 or (day - first).days >= longest:
-            yield first, previous
-            first = day
-        previous = day
-    yield first, previous

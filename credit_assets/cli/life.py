@@ -21,13 +21,14 @@ from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
 from credit_assets.automation.event_cursors import write_cursor
 from credit_assets.automation.refresh import REFRESH_DAYS, REFRESH_SCHEDULE
 from credit_assets.automation.report_triggers import report_sensors
-from credit_assets.cli.days import days_between, ranges, training_days
+from credit_assets.cli.days import days_between, training_days
 from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ALIASES, SHADOW
 from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.notify.ticks import Unreachable
+from credit_assets.partitions import ranges
 from credit_assets.settings import Settings
 from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
 from credit_assets.warehouse import open_warehouse

@@ -191,6 +191,30 @@ def backfill(
 
 
 @app.command()
+def recheck(
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Newest ingested days to compare; default: CREDIT_RECHECK_DAYS.")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Compare all ingested days from this one on instead.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Compare ingested days with the warehouse, and make again what has changed there since.
+
+    Example: credit-assets recheck --days 30. Days on which rows arrived, went or changed are ingested again, with their
+    features, scores and reports; versions that were trained on them are named.
+    """
+    from credit_assets.cli.recheck import print_recheck, run_recheck
+    from credit_assets.instance.home import instance_of
+
+    settings = load_settings()
+    with instance_of(settings) as instance:
+        record = run_recheck(settings, instance, days, since.date() if since else None)
+    output(record, partial(print_recheck, record), json_)
+
+
+@app.command()
 def status(json_: Json = False) -> None:
     """What is there: partitions of each asset, the model in force, the latest runs."""
     from credit_assets.cli.models import print_status, status_record

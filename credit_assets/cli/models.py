@@ -66,7 +66,8 @@ def accounts_record(settings: Settings) -> dict[str, Any]:
         return {"problem": "no loans yet"}
     limits = settings.portfolio_contract.gates
     try:
-        accounts = table_accounts(settings, open_warehouse(settings.warehouse), Store(settings.store))
+        warehouse = open_warehouse(settings.warehouse, settings.timezone)
+        accounts = table_accounts(settings, warehouse, Store(settings.store))
     except (PermanentError, TransientError) as error:
         return {"problem": str(error)}
     found: dict[str, Any] = {}

@@ -15,8 +15,10 @@ from typing import Any
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
+from credit_assets.assets.runs import QUIET, failures, must
 from credit_assets.build import build_definitions
-from credit_assets.cli.days import days_between, ranges, training_days
+from credit_assets.cli.days import days_between, training_days
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
@@ -24,19 +26,17 @@ from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.periods import first_day_in_force
-from credit_assets.partitions import daily_partitions
+from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
-from credit_assets.stages import INGEST, JOBS, RETRAIN, SCORE
+from credit_assets.stages import INGEST, JOBS, RECHECK, RETRAIN, SCORE
 from credit_assets.storage.store import Store
 from credit_assets.tags import range_tags
 from credit_assets.tracking import Tracking
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _INGESTED, _SCORED = (stages.names(*JOBS[job]) for job in (INGEST, SCORE))
 # Without the candidates: another choice of variants makes no finished training unfinished.
 _TRAINED = stages.names(*JOBS[RETRAIN])
 BACKFILLED = stages.names("ingestion", "scoring")
-_GATE_ERROR = "DagsterAssetCheckFailedError"
 
 OnProgress = Callable[[str, int, int], None]
 """Hears what is being done, how many are done, and of how many."""
@@ -79,9 +79,11 @@ class Replay:
         """
         days = self._days(start, end)
         report = ReplayReport(days=len(days))
-        for first, last in ranges(self._missing(days, _INGESTED, again), self.settings.days_per_run):
+        todo_ingest = self._missing(days, _INGESTED, again)
+        for first, last in ranges(todo_ingest, self.settings.days_per_run):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
             self.ingest(first, last, report)
+        self._recheck(end, set(todo_ingest), report)
         as_ofs = training_days(max(start, train_from or start), end, train)
         to_train = set(self._missing(as_ofs, _TRAINED, again))
         trial = self.settings.promotion == "shadow"
@@ -137,11 +139,11 @@ class Replay:
             result = job.execute_in_process(
                 instance=self.instance,
                 raise_on_error=False,
-                run_config=_QUIET,
+                run_config=QUIET,
                 asset_selection=keys,
                 tags=range_tags(first.isoformat(), last.isoformat()),
             )
-            self._must(result, f"backfill {first} .. {last}")
+            must(result, f"backfill {first} .. {last}")
             done += (last - first).days + 1
         report.ingested = done if "raw_loan_data" in assets else 0
         report.scored = done if "loan_scores" in assets else 0
@@ -150,12 +152,12 @@ class Replay:
 
     def ingest(self, first: date, last: date, report: ReplayReport) -> None:
         """Applications, outcomes and features of these days in one run. Raises PermanentError where it fails."""
-        self._must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
+        must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
         report.ingested += (last - first).days + 1
 
     def score(self, first: date, last: date, report: ReplayReport) -> None:
         """Scores and reports of these days in one run. Raises PermanentError where it fails."""
-        self._must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
+        must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
         report.scored += (last - first).days + 1
 
     def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
@@ -169,8 +171,35 @@ class Replay:
         found = failures(result)
         if all(gate for gate, _ in found):
             return TrainingOutcome(day, "blocked", reason="; ".join(reason for _, reason in found))
-        self._must(result, f"train as of {day}")
+        must(result, f"train as of {day}")
         raise AssertionError("unreachable")
+
+    def recheck(self, day: date, report: ReplayReport) -> dict[str, Any]:
+        """Hold the days up to this one against the warehouse, and make again what has changed; the record of it.
+
+        Raises PermanentError where a run fails.
+        """
+        must(self._execute(RECHECK, report, partition_key=day.isoformat()), f"recheck {day}")
+        record: dict[str, Any] = self.store.read_record(self.store.path(RESTATED, f"{day}.json"))
+        return record
+
+    def newest_ingested(self) -> date | None:
+        """The newest day of which applications or outcomes are in the store."""
+        days = [day for asset in _INGESTED for day in self.store.days(asset)]
+        return date.fromisoformat(max(days)) if days else None
+
+    def _recheck(self, end: date, fresh: set[date], report: ReplayReport) -> None:
+        """What the daily run does before it trains: a run only where a day that was there before has changed."""
+        newest = self.newest_ingested()
+        if newest is None:
+            return
+        last = min(end, newest)
+        warehouse = (self.definitions.resources or {})["warehouse"]
+        if any(
+            restated_days(asset, self.settings, warehouse, self.store, [day for day in days if day not in fresh])
+            for asset, days in rechecked_days(self.settings, self.store, last).items()
+        ):
+            report.restated += lines(self.recheck(last, report))
 
     def _score(self, days: Sequence[date], report: ReplayReport, of: int, on_progress: OnProgress) -> None:
         """Score these days in as few runs as a trial allows: what it decides about a day holds from the next."""
@@ -227,16 +256,10 @@ class Replay:
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
         result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, raise_on_error=False, run_config=_QUIET, **how
+            instance=self.instance, raise_on_error=False, run_config=QUIET, **how
         )
         self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result
-
-    def _must(self, result: dg.ExecuteInProcessResult, what: str) -> None:
-        if not result.success:
-            raise PermanentError(
-                f"{what}: {'; '.join(reason for _, reason in failures(result))} (Dagster run {result.run_id})"
-            )
 
     def _recorded(self, day: date) -> TrainingOutcome:
         def read(asset: str) -> Any:
@@ -256,28 +279,3 @@ class Replay:
             if registered["decision"] == "rejected"
             else summary_of(deployed["reasons"]),
         )
-
-
-def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
-    """Per failed step: whether a gate stopped it, and one line that says why."""
-    events = [event for event in result.all_events if event.is_step_failure]
-    return [_failure(event, result) for event in events] or [(False, "the run failed before any step")]
-
-
-def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
-    data = event.step_failure_data
-    error = data.error
-    if error is not None and error.cls_name == _GATE_ERROR:
-        gates = [
-            f"{check.asset_key.path[-1]}.{check.check_name}: {check.description}"
-            for check in result.get_asset_check_evaluations()
-            if not check.passed
-            and check.severity == dg.AssetCheckSeverity.ERROR
-            and check.asset_key.path[-1] == event.step_key
-        ]
-        return True, "; ".join(gates)
-    described = data.user_failure_data and data.user_failure_data.description
-    # After its retries a step says only that they are used up; what failed is the cause.
-    cause = error.cause or error if error is not None else None
-    text = described or (cause.message if cause is not None else "unknown failure")
-    return False, f"{event.step_key}: {' '.join(text.split())[:400]}"

@@ -36,6 +36,8 @@ class ReplayReport:
     days: int = 0
     ingested: int = 0
     scored: int = 0
+    restated: list[str] = field(default_factory=list)
+    """Days made again since the warehouse had changed them, and the versions that were trained on them, in words."""
     runs: int = 0
     trainings: list[TrainingOutcome] = field(default_factory=list)
 
@@ -48,6 +50,10 @@ def print_trainings(report: ReplayReport, console: Console) -> None:
         f"{report.days:,} days: {report.ingested:,} ingested, {report.scored:,} scored in this replay, "
         f"{report.runs} Dagster runs"
     )
+    if report.restated:
+        console.print("changed in the warehouse since they were ingested, and made again:")
+        for line in report.restated:
+            console.print(f"  {line}")
     if not report.trainings:
         return
     table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")

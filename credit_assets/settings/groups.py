@@ -128,6 +128,9 @@ class Book(BaseModel):
         None, ge=1, le=3650, description="Days after application in which a default counts; empty: the portfolio's."
     )
     lookback_days: int = Field(90, ge=1, le=7300, description="Days of mature cohorts that a training set spans.")
+    recheck_days: int = Field(
+        14, ge=0, le=3650, description="Days that the daily run holds against the warehouse again; 0: none."
+    )
     test_share: float = Field(0.25, gt=0, lt=1, description="Newest share of the training set, the out-of-time test.")
     validation_share: float = Field(
         0.2, gt=0, lt=1, description="Share before the test that stops training early and calibrates."

@@ -12,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from credit_assets.cli.days import ranges, training_days
+from credit_assets.cli.days import training_days
 from credit_assets.cli.models import models_record
 from credit_assets.cli.moves import MoveRequest, request_move
 from credit_assets.cli.replay import BACKFILLED, failures
@@ -21,6 +21,7 @@ from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
+from credit_assets.partitions import ranges
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.houses import (
     END,

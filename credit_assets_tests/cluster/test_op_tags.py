@@ -17,6 +17,7 @@ from credit_assets.profiles import PROFILES, Profile, Toleration, label_value, m
 from credit_assets.settings import Settings, SettingsError, load_settings
 
 STEPS = {
+    "restated_days": "data",
     "raw_loan_data": "data",
     "loan_outcomes": "data",
     "processed_features": "data",

@@ -1,0 +1,77 @@
+"""Runs of other jobs within a step, over a range of days, and what came of a run.
+
+Belongs here: starting one and reading its failures. Does not belong here: which days (`recheck`, `credit_assets.cli`).
+
+A job that one step starts is a run of its own, with its own events, checks and partitions; it ends before the step
+does. That is what lets a recheck ingest days again before the training that follows it in the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+from credit_assets.failures import PermanentError
+from credit_assets.tags import range_tags
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_GATE_ERROR = "DagsterAssetCheckFailedError"
+
+
+class Runs:
+    """The jobs of the code location, once it is built."""
+
+    def __init__(self) -> None:
+        self.definitions: dg.Definitions | None = None
+
+    def over_days(
+        self, instance: dg.DagsterInstance, job: str, days: tuple[date, date], assets: Sequence[str] = ()
+    ) -> None:
+        """Run a job for the days from the first to the last of `days`, in this process; of its assets only some, where
+        they are named. Raises PermanentError with what failed.
+        """
+        first, last = days
+        assert self.definitions is not None
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config=QUIET,
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            tags=range_tags(first.isoformat(), last.isoformat()),
+        )
+        must(result, f"{job} {first} .. {last}")
+
+
+def must(result: dg.ExecuteInProcessResult, what: str) -> None:
+    """Raise PermanentError where the run failed, with every reason and the run's id."""
+    if not result.success:
+        raise PermanentError(
+            f"{what}: {'; '.join(reason for _, reason in failures(result))} (Dagster run {result.run_id})"
+        )
+
+
+def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
+    """Per failed step: whether a gate stopped it, and one line that says why."""
+    events = [event for event in result.all_events if event.is_step_failure]
+    return [_failure(event, result) for event in events] or [(False, "the run failed before any step")]
+
+
+def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
+    data = event.step_failure_data
+    error = data.error
+    if error is not None and error.cls_name == _GATE_ERROR:
+        gates = [
+            f"{check.asset_key.path[-1]}.{check.check_name}: {check.description}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+            and check.severity == dg.AssetCheckSeverity.ERROR
+            and check.asset_key.path[-1] == event.step_key
+        ]
+        return True, "; ".join(gates)
+    described = data.user_failure_data and data.user_failure_data.description
+    # After its retries a step says only that they are used up; what failed is the cause.
+    cause = error.cause or error if error is not None else None
+    text = described or (cause.message if cause is not None else "unknown failure")
+    return False, f"{event.step_key}: {' '.join(text.split())[:400]}"

@@ -1,0 +1,173 @@
+"""Days that the warehouse has changed since they were ingested: found by their content, made again, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from rich.console import Console
+
+from credit_assets.assets.runs import Runs
+from credit_assets.cli.recheck import print_recheck, run_recheck
+from credit_assets.cli.trainings import ReplayReport
+from credit_assets.failures import PermanentError
+from credit_assets.settings import load_settings
+from credit_assets.stages import INGEST
+from credit_assets_tests.support.houses import LAST, TRAINED, House, copied_home, open_house
+
+DAY = date(2024, 6, 20)
+
+
+@pytest.fixture
+def house(ingested_home: Path, tmp_path: Path) -> Iterator[House]:
+    with open_house(copied_home(ingested_home, tmp_path / "house"), variants="lightgbm") as house:
+        yield house
+
+
+def change(house: House, *statements: str) -> None:
+    with duckdb.connect(house.settings.warehouse.removeprefix("duckdb:///")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def late(day: date, rows: int, name: str = "late") -> str:
+    return (
+        f"INSERT INTO loan_outcomes SELECT '{name}' || application_id, DATE '{day}', 1 FROM loan_applications "
+        f"ORDER BY application_id LIMIT {rows}"
+    )
+
+
+def recheck(house: House, days: int | None = None, since: date | None = None) -> dict[str, Any]:
+    return run_recheck(house.settings, house.instance, days, since)
+
+
+def runs(house: House) -> list[str]:
+    return [run.job_name for run in house.instance.get_runs()]
+
+
+def test_where_nothing_has_changed_days_are_compared_and_nothing_is_made(house: House) -> None:
+    files, before = house.hashes(), len(runs(house))
+    record = recheck(house)
+    assert (record["days"], record["compared_days"], record["restated"]) == (14, 14, [])
+    assert record["scored_again"] is None
+    assert runs(house)[: len(runs(house)) - before] == ["recheck_loans"]
+    assert {name: text for name, text in house.hashes().items() if "restated_days" not in name} == files
+
+
+def test_rows_that_came_went_or_changed_are_found_ingested_and_found_no_more(house: House) -> None:
+    """A row that arrived, one withdrawn, defaults booked back, incomes corrected: four days of two tables."""
+    sound = house.replay.store.row_count("loan_outcomes", f"{DAY}")
+    other, third = date(2024, 6, 25), date(2024, 6, 28)
+    change(
+        house,
+        late(DAY, 12),
+        f"DELETE FROM loan_outcomes WHERE application_id = (SELECT min(application_id) FROM loan_outcomes WHERE "
+        f"outcome_date = DATE '{other}')",
+        f"UPDATE loan_outcomes SET defaulted = 1 - defaulted WHERE outcome_date = DATE '{third}'",
+        f"UPDATE loan_applications SET annual_income = annual_income + 1 WHERE application_date = DATE '{LAST}'",
+        late(date(2024, 5, 1), 3, "too old for a fortnight"),
+    )
+    record = recheck(house)
+    found = {(one["asset"], one["day"]): one["rows_now"] - one["rows_before"] for one in record["restated"]}
+    assert found == {
+        ("loan_outcomes", f"{DAY}"): 12,
+        ("loan_outcomes", f"{other}"): -1,
+        ("loan_outcomes", f"{third}"): 0,
+        ("raw_loan_data", f"{LAST}"): 0,
+    }
+    assert house.replay.store.row_count("loan_outcomes", f"{DAY}") == sound + 12
+    income = f"SELECT sum(annual_income) FROM loan_applications WHERE application_date = DATE '{LAST}'"
+    with duckdb.connect(house.settings.warehouse.removeprefix("duckdb:///"), read_only=True) as connection:
+        expected = connection.execute(income).fetchall()[0][0]
+    features = house.replay.store.read_partitions("processed_features", [f"{LAST}"]).to_pandas()
+    assert features["annual_income"].sum() == pytest.approx(expected)
+    assert recheck(house)["restated"] == []
+    deeper = recheck(house, since=date(2024, 5, 1))
+    assert [(one["day"], one["rows_now"] - one["rows_before"]) for one in deeper["restated"]] == [("2024-05-01", 3)]
+    assert recheck(house, days=61)["restated"] == []
+
+
+@pytest.mark.slow
+def test_scores_reports_and_versions_follow(trained_home: Path, tmp_path: Path, capsys: Any) -> None:
+    with open_house(copied_home(trained_home, tmp_path / "house")) as house:
+        house.replay.backfill(TRAINED, date(2024, 6, 23), ("loan_scores",))
+        house.replay.score(date(2024, 6, 24), LAST, ReplayReport())
+        change(
+            house,
+            "UPDATE loan_applications SET annual_income = annual_income * 3 WHERE application_date = DATE '2024-06-26'",
+            late(TRAINED, 2),
+        )
+        before = house.hashes()
+        record = recheck(house, since=TRAINED)
+        assert record["scored_again"] == [f"{TRAINED}", f"{LAST}"]
+        changed = {name for name, text in house.hashes().items() if before.get(name) != text}
+        assert "loan_scores/2024-06-26.parquet" in changed
+        assert "loan_scores/2024-06-25.parquet" not in changed
+        assert "drift_report/2024-06-28.json" in changed
+        assert record["trained_on"] == [{"version": "1", "as_of": f"{TRAINED}", "raw_loan_data": 0, "loan_outcomes": 1}]
+        print_recheck(record, Console(width=200))
+        shown = capsys.readouterr().out
+        assert "raw_loan_data 2024-06-26:" in shown
+        assert "with other values" in shown
+        assert f"trained on restated days: version 1 (as of {TRAINED}: 1 days of loan_outcomes)" in shown
+        check = dg.AssetCheckKey(dg.AssetKey("restated_days"), "trained_on_restated")
+        (found,) = house.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+        evaluation: Any = found.event.dagster_event.event_specific_data
+        assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert "version 1" in evaluation.description
+
+
+@pytest.mark.slow
+def test_a_replay_rechecks_before_it_trains(house: House) -> None:
+    change(house, late(DAY, 9))
+    report = house.replay.run(LAST, LAST, "last")
+    assert any("loan_outcomes 2024-06-20" in line for line in report.restated)
+    training = house.replay.store.gates("training_set", f"{LAST}")
+    assert next(gate for gate in training if gate.name == "accounted_for").passed
+    assert house.replay.run(LAST, LAST, "last").runs == 0
+
+
+def test_what_a_killed_recheck_left_is_made_by_the_next(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(house, late(DAY, 5))
+    over_days = Runs.over_days
+    made: list[str] = []
+
+    def killed(self: Runs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
+        over_days(self, instance, job, days)
+        raise PermanentError("killed after the files were written")
+
+    def watched(self: Runs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
+        made.append(f"{job} {days[0]} {days[1]}")
+        over_days(self, instance, job, days)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "over_days", killed)
+        with pytest.raises(PermanentError, match="killed after"):
+            recheck(house)
+    monkeypatch.setattr(Runs, "over_days", watched)
+    # Its content agrees by now, and what is made of it may not.
+    assert recheck(house)["restated"] == []
+    assert made == [f"{INGEST} {DAY} {DAY}"]
+    recheck(house)
+    assert len(made) == 1
+
+
+def test_what_cannot_be_rechecked_is_said(house: House, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="give one of them"):
+        recheck(house, days=3, since=DAY)
+    with pytest.raises(PermanentError, match=f"lies after {LAST}"):
+        recheck(house, since=date(2025, 1, 1))
+    with open_house(tmp_path / "empty") as empty, pytest.raises(PermanentError, match="no day is ingested yet"):
+        recheck(empty)
+
+
+def test_no_depth_compares_nothing(house: House) -> None:
+    change(house, late(DAY, 5))
+    with open_house(house.settings.home, variants="lightgbm", recheck_days=0) as off:
+        assert run_recheck(off.settings, off.instance, None, None)["compared_days"] == 0
+    assert load_settings().recheck_days == 14
