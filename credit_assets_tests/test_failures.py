@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import dagster as dg
@@ -74,3 +75,17 @@ def test_a_surprise_is_named_by_its_type() -> None:
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert event.step_failure_data.user_failure_data is not None
     assert (event.step_failure_data.user_failure_data.description or "").startswith("KeyError: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device", "/data/x"), sqlite3.OperationalError("database or disk is full")],
+)
+def test_a_full_disk_in_a_step_is_not_retried_and_says_what_to_do(error: Exception) -> None:
+    result, calls = run([error])
+    assert calls == 1
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.user_failure_data is not None
+    description = event.step_failure_data.user_failure_data.description or ""
+    assert "no space left" in description
+    assert "set CREDIT_HOME" in description

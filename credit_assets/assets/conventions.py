@@ -16,7 +16,7 @@ import dagster as dg
 from credit_assets import stopping
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
-from credit_assets.failures import PermanentError, is_transient
+from credit_assets.failures import PermanentError, advised, is_transient
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
 from credit_assets.stages import asset as row_of
@@ -102,7 +102,8 @@ def retry_transient_only(function: _F) -> _F:
             if isinstance(error, dg.Failure) or not isinstance(error, Exception) or is_transient(error):
                 raise
             named = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
-            raise dg.Failure(description=f"{named}{error}", allow_retries=False) from error
+            known = None if isinstance(error, PermanentError) else advised(error)
+            raise dg.Failure(description=known or f"{named}{error}", allow_retries=False) from error
 
     # Dagster reads names and annotations from the signature; resolved here, in the asset's own module. Without the
     # return annotation: Dagster takes MaterializeResult to mean that no value goes to the I/O manager.
