@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,6 +40,9 @@ def import_mlflow() -> None:
     """Import MLflow with the environment that it reads at import."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if os.path.expanduser("~") == "~":
+        # Neither HOME nor an account that would have one (OpenShift): MLflow could not be imported.
+        os.environ["HOME"] = tempfile.gettempdir()
     import mlflow  # noqa: F401 - the import is what this is for
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,19 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     models = Tracking("http://h", EXPERIMENT, Claims("s"), cache_dir=tmp_path / "file" / "cache").models
     assert models._writable_cache().is_dir()
     assert models._writable_cache() == models._cache_folder()
+
+
+def test_without_a_home_and_an_account_mlflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import os, pwd\n"
+        "def nobody(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = nobody\n"
+        "from credit_assets.tracking.fluent import import_mlflow\n"
+        "import_mlflow()\n"
+        "assert os.path.isabs(os.environ['HOME'])"
+    )
+    monkeypatch.delenv("HOME", raising=False)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_a_home_and_an_account_there_is_a_cache_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
