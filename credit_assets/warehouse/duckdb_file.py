@@ -43,6 +43,8 @@ class DuckDBWarehouse(Warehouse):
             )
         if "?" in path:
             raise PermanentError(f"{url.split('?')[0]}: a DuckDB URL takes no options after `?`; leave them out")
+        if "\\" in path:
+            raise PermanentError(f"{url}: DuckDB takes a backslash for a slash; give the file another name")
         # Absolute from here on: a step process may stand in another folder.
         try:
             self.path = local_path(path)

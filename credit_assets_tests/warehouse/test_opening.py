@@ -30,6 +30,8 @@ pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.s
         ("duckdb:///:memory:", "name a file"),
         ("duckdb://", "name a file"),
         ("duckdb:///x.duckdb?access_mode=read_only", "no options"),
+        ("duckdb:////data/a\\b.duckdb", "backslash for a slash"),
+        ("duckdb:///$NOWHERE/x.duckdb", "not set"),
         ("sqlite://", "name a file"),
     ],
 )
