@@ -43,18 +43,20 @@ def run_day(settings: Settings, day: date) -> None:
     from credit_assets.ml.data.features import feature_table
     from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
     from credit_assets.ml.rules.training_gates import training_gates
+    from credit_assets.ml.rules.volume_gates import history_days
     from credit_assets.warehouse import open_warehouse
 
     portfolio, files = settings.portfolio_contract, Files(settings)
     warehouse = open_warehouse(settings.warehouse)
 
     # Applications, features and outcomes of the day
-    history = timedelta(portfolio.gates.volume_history_days)
+    history = timedelta(history_days(portfolio.gates))
     recent = warehouse.daily_counts(portfolio, day - history, day)
     checked = check_applications(warehouse.read_applications(portfolio, day, day).read_all(), portfolio, [day], recent)
     files.write_table("raw_loan_data", day, checked.kept, checked.gates[day])
     features = feature_table(checked.kept, portfolio)
-    checked = check_outcomes(warehouse.read_outcomes(portfolio, day, day).read_all(), portfolio, [day])
+    recent = warehouse.daily_outcomes(portfolio, day - history, day)
+    checked = check_outcomes(warehouse.read_outcomes(portfolio, day, day).read_all(), portfolio, [day], recent)
     files.write_table("loan_outcomes", day, checked.kept, checked.gates[day])
     files.write_table("processed_features", day, features)
 

@@ -29,6 +29,7 @@ APPLICATION_GATES = {
     "quarantined_share": "Few enough rows were set aside.",
 }
 OUTCOME_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
+OUTCOME_GATES["volume"] = "The number of outcomes is in line with the days, weeks and months before."
 ACCOUNTED_FOR = "accounted_for"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {

@@ -307,7 +307,7 @@ def test_a_fast_book_is_the_same_every_time_and_keeps_the_contract(tmp_path: Pat
     assert outcomes.num_rows == 4_500
     assert 0.03 < outcomes["defaulted"].to_numpy().mean() < 0.15
     known = [day + timedelta(n) for n in range(10)]
-    gates = check_outcomes(outcomes, portfolio, known).gates
+    gates = check_outcomes(outcomes, portfolio, known, {}).gates
     assert [gate.line() for one in gates.values() for gate in one if not gate.passed] == []
 
 

@@ -46,9 +46,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import application_gates
+        from credit_assets.ml.rules.volume_gates import history_days
 
         days = days_of(context)
-        history = timedelta(days=portfolio.gates.volume_history_days)
+        history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
         contract, rows = reading("raw_loan_data", portfolio, warehouse, days)
         made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
@@ -67,10 +68,13 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import outcome_gates
+        from credit_assets.ml.rules.volume_gates import history_days
 
         days = days_of(context)
+        history = timedelta(days=history_days(portfolio.gates))
+        recent = warehouse.daily_outcomes(portfolio, days[0] - history, days[-1])
         contract, rows = reading("loan_outcomes", portfolio, warehouse, days)
-        made = ingest(context, store, contract, rows, outcome_gates)
+        made = ingest(context, store, contract, rows, lambda found: outcome_gates(found, portfolio, recent))
         return made.result(context, settings, warehouse, store)
 
     return [raw_loan_data, loan_outcomes]

@@ -77,9 +77,15 @@ class Warehouse(ABC):
 
     def daily_counts(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
         """Applications of each day from `start` to `end` that has any, in order of days."""
+        return self._daily_counts(Source.applications(portfolio), start, end)
+
+    def daily_outcomes(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
+        """Outcomes that became known on each day from `start` to `end` that has any, in order of days."""
+        return self._daily_counts(Source.outcomes(portfolio), start, end)
+
+    def _daily_counts(self, source: Source, start: date, end: date) -> dict[date, int]:
         import sqlalchemy as sa
 
-        source = Source.applications(portfolio)
         with self._session() as session:
             table = self._open(session, source, (source.day,))
             day = table.day(source.day)

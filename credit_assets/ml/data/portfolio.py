@@ -124,6 +124,7 @@ class Gates(_Strict):
     unaccounted: Literal["error", "warn"] = "error"
     max_undated_share: float = Field(default=0.0, ge=0, le=1)
     max_late_share: float = Field(default=0.001, ge=0, le=1)
+    volume_compare: Literal["same_weekday", "all_days"] = "same_weekday"
     volume_history_days: int = Field(default=28, ge=1)
     volume_max_ratio: float = Field(default=10.0, gt=1)
     volume_min_expected: float = Field(default=50.0, ge=0)

@@ -4,8 +4,8 @@ Belongs here: what is held against what, and the results in words. Does not belo
 row (`ml.data.contracts`), and any gate that needs the target (`training_gates`).
 
 Gates of applications: `schema` (columns there, readable as their type), `values` (nulls, ranges, allowed values),
-`unique_ids`, `partition_date`, `volume`, `missing_share`, `quarantined_share`; of outcomes the first four. A day with a
-gate that blocks must not be used.
+`unique_ids`, `partition_date`, `volume` (`volume_gates`), `missing_share`, `quarantined_share`; of outcomes the first
+five. A day with a gate that blocks must not be used.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from math import sqrt
-from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
 from credit_assets.ml.data.day_findings import DayFindings
 from credit_assets.ml.data.gate_results import GateResult, detail
-from credit_assets.ml.data.portfolio import Gates, Portfolio
+from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.rules.volume_gates import APPLICATION_SPANS, OUTCOME_SPANS, volume_gate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 # fire; rows that break the contract hardly occur at all.
 MISSING_CHANCE = 0.01
 QUARANTINED_CHANCE = 0.05
-# Standard deviations by which a day's volume must leave the recent median before it is worth a word.
-VOLUME_DEVIATIONS = 4.0
 
 DayGates: TypeAlias = dict[date, tuple[GateResult, ...]]
 
@@ -88,33 +85,38 @@ def check_applications(
     return ContractResult(checked.kept, checked.quarantined, gates)
 
 
-def check_outcomes(rows: pa.Table | pd.DataFrame, portfolio: Portfolio, days: Sequence[date]) -> ContractResult:
+def check_outcomes(
+    rows: pa.Table | pd.DataFrame, portfolio: Portfolio, days: Sequence[date], recent_volume: Mapping[date, int]
+) -> ContractResult:
     """Hold all outcomes of `days` against their contract at once, as `check_applications` does applications."""
     contract = Contract(outcomes_rules(portfolio), days)
     checked = contract.check(rows, last=True)
-    return ContractResult(checked.kept, checked.quarantined, outcome_gates(contract.findings))
+    return ContractResult(checked.kept, checked.quarantined, outcome_gates(contract.findings, portfolio, recent_volume))
 
 
 def application_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Mapping[date, int]) -> DayGates:
     """The gates of every day of applications, by what their contract found.
 
-    `recent_volume` gives the number of applications of earlier days, as far back as `gates.volume_history_days`; days
-    left out, or without an application, are not compared with.
+    `recent_volume` gives the number of applications of earlier days, as far back as
+    `volume_gates.history_days`; days left out had none.
     """
     recent = {day.toordinal(): count for day, count in recent_volume.items() if count}
     days = zip(findings.days.dates, findings.rows.tolist(), strict=True)
     return _by_day(
         findings,
         *_shared_gates(findings),
-        [_volume_gate(day, rows, portfolio.gates, recent) for day, rows in days],
+        [volume_gate(day, rows, portfolio.gates, recent, APPLICATION_SPANS, empty_is_news=True) for day, rows in days],
         _missing_share_gate(findings),
         _quarantined_share_gate(findings, portfolio.gates.max_quarantined_share),
     )
 
 
-def outcome_gates(findings: DayFindings) -> DayGates:
-    """The gates of every day of outcomes, by what their contract found."""
-    return _by_day(findings, *_shared_gates(findings))
+def outcome_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Mapping[date, int]) -> DayGates:
+    """The gates of every day of outcomes, by what their contract found; `recent_volume` as of `application_gates`."""
+    recent = {day.toordinal(): count for day, count in recent_volume.items() if count}
+    days = zip(findings.days.dates, findings.rows.tolist(), strict=True)
+    volume = [volume_gate(day, rows, portfolio.gates, recent, OUTCOME_SPANS, empty_is_news=False) for day, rows in days]
+    return _by_day(findings, *_shared_gates(findings), volume)
 
 
 def _by_day(findings: DayFindings, *gates: Sequence[GateResult]) -> DayGates:
@@ -201,44 +203,6 @@ def _row_gate(findings: DayFindings, gate: str, *, passed: str, warns: str, fail
             tuple(detail(rule.column, rule.text, count) for rule, count in here),
         )
     return results
-
-
-def _volume_gate(day: date, rows: int, limits: Gates, recent: Mapping[int, int]) -> GateResult:
-    """A day's rows against the median of the recent days that had any.
-
-    Warns when the count leaves the median by more than VOLUME_DEVIATIONS standard deviations of a Poisson count, on
-    the scale where these are constant (2 sqrt(n); Anscombe 1948), and by more than half the way to `volume_max_ratio`
-    (its root, half of it on the log scale): books grow and Sundays are quiet. Beyond `volume_max_ratio` it blocks, if
-    at least `volume_min_expected` rows were expected. An empty day is valid and warns.
-    """
-    today = day.toordinal()
-    earlier = range(today - limits.volume_history_days, today)
-    counts = [count for count in map(recent.get, earlier) if count]
-    expected = float(median(counts)) if counts else 0.0
-    passed, blocks, text = True, False, "The number of rows is in line with the recent days."
-    if rows == 0:
-        passed, text = False, "The day is empty: a valid partition without rows, if nobody applied."
-    elif not counts:
-        text = "No recent day to compare with."
-    else:
-        ratio = max(rows / expected, expected / rows)
-        unlikely = 2 * abs(sqrt(rows) - sqrt(expected)) > VOLUME_DEVIATIONS
-        if unlikely and ratio > limits.volume_max_ratio and expected >= limits.volume_min_expected:
-            passed, blocks = False, True
-            text = "The number of rows is far from the recent days; see whether the load was cut short or doubled."
-        elif unlikely and ratio > sqrt(limits.volume_max_ratio):
-            passed, text = False, "The number of rows is unusual against the recent days."
-    return GateResult(
-        name="volume",
-        passed=passed,
-        severity="error" if blocks else "warn",
-        value=rows,
-        threshold=f"within a factor of {limits.volume_max_ratio:g} of {expected:g}, the median of {len(counts)} "
-        f"days of the last {limits.volume_history_days}"
-        if counts
-        else "at least 1 row",
-        description=text,
-    )
 
 
 def _missing_share_gate(findings: DayFindings) -> list[GateResult]:

@@ -571,13 +571,13 @@ def test_outcomes_come_in_chunks_too(portfolio: Portfolio):
     table = pa.Table.from_pylist(
         [{"application_id": key, "outcome_date": DAY, "defaulted": value} for key, value in given], schema=schema
     )
-    whole = check_outcomes(table, portfolio, [DAY])
+    whole = check_outcomes(table, portfolio, [DAY], {})
     assert whole.kept["application_id"].to_pylist() == ["p", "q"]
-    assert [gate.value for gate in whole.gates[DAY]] == [0, 2, 3, 0]
+    assert [gate.value for gate in whole.gates[DAY]] == [0, 2, 3, 0, 7]
     for border in range(len(given) + 1):
         contract = Contract(outcomes_rules(portfolio), [DAY])
         in_chunks(contract, table, [border])
-        assert outcome_gates(contract.findings) == whole.gates
+        assert outcome_gates(contract.findings, portfolio, {}) == whole.gates
 
 
 def test_a_quarter_of_a_million_sound_rows_of_a_year_take_a_fraction_of_a_second(portfolio: Portfolio):
@@ -607,7 +607,7 @@ def test_a_lender_with_other_columns():
     assert all(worst(gates) != "error" for gates in result.gates.values())
     assert result.kept.num_rows == 399
     known = [DAY + timedelta(days=number) for number in range(1_200)]
-    checked = check_outcomes(outcomes, portfolio, known)
+    checked = check_outcomes(outcomes, portfolio, known, {})
     assert all(worst(gates) == "passed" for gates in checked.gates.values())
     assert checked.kept.num_rows == len(outcomes)
 
@@ -623,15 +623,15 @@ def outcomes() -> pd.DataFrame:
 
 
 def test_sound_outcomes_pass(portfolio: Portfolio, outcomes: pd.DataFrame):
-    result = check_outcomes(outcomes, portfolio, [DAY, NEXT])
-    assert [gate.name for gate in result.gates[DAY]] == ["schema", "values", "unique_ids", "partition_date"]
+    result = check_outcomes(outcomes, portfolio, [DAY, NEXT], {})
+    assert [gate.name for gate in result.gates[DAY]] == ["schema", "values", "unique_ids", "partition_date", "volume"]
     assert worst(result.gates[DAY]) == worst(result.gates[NEXT]) == "passed"
     assert result.kept.schema.equals(outcomes_schema(portfolio))
     assert result.kept["defaulted"].to_pylist() == [0, 1, 0, 0, 1, 0]
 
 
 def test_days_without_outcomes_are_sound(portfolio: Portfolio, outcomes: pd.DataFrame):
-    result = check_outcomes(outcomes.head(0), portfolio, [DAY])
+    result = check_outcomes(outcomes.head(0), portfolio, [DAY], {})
     assert worst(result.gates[DAY]) == "passed"
     assert result.kept.equals(outcomes_schema(portfolio).empty_table())
 
@@ -639,7 +639,7 @@ def test_days_without_outcomes_are_sound(portfolio: Portfolio, outcomes: pd.Data
 @pytest.mark.parametrize("form", [bool, str, float, lambda v: "yes" if v else "no"])
 def test_defaulted_is_read_in_its_usual_forms(portfolio: Portfolio, outcomes: pd.DataFrame, form):
     other = outcomes.assign(defaulted=outcomes["defaulted"].map(form))
-    assert check_outcomes(other, portfolio, [DAY]).kept["defaulted"].to_pylist() == outcomes["defaulted"].tolist()
+    assert check_outcomes(other, portfolio, [DAY], {}).kept["defaulted"].to_pylist() == outcomes["defaulted"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -658,19 +658,19 @@ def test_outcomes_that_break_their_contract_reject_the_day(
 ):
     frame = outcomes.astype(object)
     frame.loc[3, column] = value
-    result = check_outcomes(frame, portfolio, [DAY])
+    result = check_outcomes(frame, portfolio, [DAY], {})
     assert [g.name for g in result.gates[DAY] if g.blocks] == [gate]
     assert outcomes.loc[3, "application_id"] not in set(result.kept["application_id"].to_pylist())
 
 
 def test_equal_copies_of_an_outcome_are_quarantined(portfolio: Portfolio, outcomes: pd.DataFrame):
-    result = check_outcomes(pd.concat([outcomes, outcomes.head(2)]), portfolio, [DAY])
+    result = check_outcomes(pd.concat([outcomes, outcomes.head(2)]), portfolio, [DAY], {})
     assert worst(result.gates[DAY]) == "warn"
     assert len(result.kept) == 6
 
 
 def test_outcomes_without_their_column(portfolio: Portfolio, outcomes: pd.DataFrame):
-    result = check_outcomes(outcomes.drop(columns="defaulted"), portfolio, [DAY])
+    result = check_outcomes(outcomes.drop(columns="defaulted"), portfolio, [DAY], {})
     assert [gate.name for gate in result.gates[DAY] if gate.blocks] == ["schema"]
     assert result.kept.num_rows == 6
 

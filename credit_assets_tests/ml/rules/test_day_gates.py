@@ -10,6 +10,7 @@ import pytest
 
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.rules.day_gates import exceeds
+from credit_assets.ml.rules.volume_gates import history_days
 from credit_assets_tests.support.contract_days import DAY, NEXT, check, gates_of, rows, small
 from credit_assets_tests.support.synthetic import canonical_book
 
@@ -37,7 +38,9 @@ def day() -> pd.DataFrame:
         (100, [60, 110, 95, 0, 0], "passed"),  # closed days do not drag the median down
         (100, [12], "warn"),  # 8 times 12: few were expected, so no more than a warning
         (100, [25] * 28, "warn"),
-        (100, [40] * 28, "passed"),  # more than Poisson noise, but books grow
+        (100, [70] * 28, "passed"),  # more than Poisson noise, but books grow
+        (100, [40] * 28, "warn"),
+        (100, [210] * 28, "warn"),
         (100, [1_001] * 28, "error"),
         (100, [999] * 28, "warn"),
         (9, [100] * 28, "error"),
@@ -52,7 +55,7 @@ def test_volume_against_recent_days(portfolio: Portfolio, day: pd.DataFrame, row
 
 
 def test_volume_looks_at_the_recent_days_only(portfolio: Portfolio, day: pd.DataFrame):
-    far = {DAY: 9_999, NEXT: 9_999, DAY - timedelta(days=portfolio.gates.volume_history_days + 1): 9_999}
+    far = {DAY: 9_999, NEXT: 9_999, DAY - timedelta(days=history_days(portfolio.gates) + 1): 9_999}
     assert gates_of(check(day, portfolio, recent=far))["volume"].passed
 
 
