@@ -1,8 +1,9 @@
 """The public LendingClub files, read into the canonical columns of the packaged portfolio.
 
 Belongs here: which columns the published files have and what they mean. Does not belong here: reading the files
-(`delimited`), forms of numbers and months (`published_values`), writing to a warehouse (`credit_assets.warehouse`) and
-rules about plausible values (`credit_assets.ml.data.contracts`).
+(`table_files`), forms of numbers and months (`published_values`, `dates`), ids (`made_ids`), units (`scales`),
+writing to a warehouse (`credit_assets.warehouse`) and rules about plausible values
+(`credit_assets.ml.data.contracts`).
 
 What the files do not say is filled in by rule, and the report names it:
 
@@ -12,16 +13,14 @@ What the files do not say is filled in by rule, and the report names it:
 - No charge-off date is published. LendingClub charges off at about 150 days past due: a default becomes known five
   months after the last payment, or six months after issue where nothing was ever paid. A loan paid in full becomes
   known with its last payment. A loan that is current or late has no outcome yet.
-- A file without ids gets them from issue year and row, so they hold for that file only.
+- A file without ids gets them from issue year and row; loans that the book has already keep theirs (`made_ids`).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -34,10 +33,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.delimited import Layout, RawTable, StrayLine, read_columns
-from credit_assets.loans.published_values import by_level, months, numbers, text
+from credit_assets.loans.dates import order_of
+from credit_assets.loans.layouts import NOT_A_ROW, Layout, RawTable, Reading
+from credit_assets.loans.loaded_file import LoadedFile
+from credit_assets.loans.made_ids import KnownLoans, loans_under_made_ids, made_ids, year_bounds
+from credit_assets.loans.published_values import Numbers, by_level, is_text, months, read_numbers, text
+from credit_assets.loans.rejections import REPEATED, Mask, Rejections, account
+from credit_assets.loans.scales import percent_rows, sizes_of
+from credit_assets.loans.table_files import read_columns
 
-Mask: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
 Days: TypeAlias = NDArray[np.datetime64]
 
@@ -65,19 +69,18 @@ _STATUS = {
     "fully paid": _PAID, "charged off": _DEFAULTED, "default": _DEFAULTED, "current": _NOT_ENDED, "issued": _NOT_ENDED,
     "in grace period": _NOT_ENDED, "late (16-30 days)": _NOT_ENDED, "late (31-120 days)": _NOT_ENDED,
 }  # fmt: skip
-NOT_A_LOAN = "not a loan: a note or total line"
-REPEATED = "repeats an earlier row"
-SAME_ID = "another row has the same id and other values"
+NOT_A_LOAN = NOT_A_ROW
 MONTHS_TO_CHARGE_OFF = 5
 MONTHS_NEVER_PAID = 6
 # Below this utilisation (1 %) the limit is not computed from balance and utilisation: rounding would multiply.
 LEAST_UTILISATION = 0.01
+# Loans of which the book has another with the same values at issue: more than chance.
+MAX_UNDER_MADE_IDS = 0.001
 # A book takes total_debt from balances only where every month of issue has them for this share of its loans.
 LEAST_BALANCE_SHARE = 0.75
-# Values are fractions where the one that a column is judged by is not above this; else percent.
-_LARGEST_FRACTION = {"int_rate": 1.0, "revol_util": 2.0}
 
 DebtScale = Literal["auto", "balance", "debt_service"]
+BALANCE, DEBT_SERVICE = "balance: tot_cur_bal", "annualised debt service: dti x annual_inc"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class LendingClubReport:
     """What was read and how it was understood. Counts are rows; rates are shares."""
 
     layout: str
+    read_as: dict[str, str]
     rows_read: int
     rows_kept: int
     rejected: dict[str, int]
@@ -111,18 +115,27 @@ class LendingClubReport:
 class LendingClubBook:
     """Kept loans as the two tables, and what was left out.
 
-    `rejected` holds the row number (data rows counted from 1 after the header, blank lines not counted), the reason,
-    the line's text where it was no row, and the published values as text.
+    `rejected` holds the row number (data rows counted from 1 after the header, blank lines not counted), the line, the
+    reason, the line's text where it was no row, and the published values as text. `file` is the record to be kept with
+    the book.
     """
 
     applications: pa.Table
     outcomes: pa.Table
     rejected: pd.DataFrame
     report: LendingClubReport
+    file: LoadedFile
 
 
-def read_lending_club(path: str | Path, *, debt: DebtScale = "auto") -> LendingClubBook:
-    """Read a published file: CSV, gzipped CSV or Parquet, in any of the known layouts.
+def read_lending_club(
+    path: str | Path,
+    *,
+    debt: DebtScale = "auto",
+    reading: Reading | None = None,
+    known: KnownLoans | None = None,
+    look: bool = False,
+) -> LendingClubBook:
+    """Read a published file: delimited text, Parquet or Arrow, packed or not, in any of the known layouts.
 
     Percentages come as 13.56, "13.56%" or .1356, terms as 36 or " 36 months", months as timestamps, "Dec-2015" and
     other forms; a note line above the header, total lines between or below the loans and repeated rows are set aside.
@@ -135,32 +148,90 @@ def read_lending_club(path: str | Path, *, debt: DebtScale = "auto") -> LendingC
         What `total_debt` is, which has one scale in a book: the balance of all accounts (`balance`), or dti x annual
         income, the annualised debt service (`debt_service`). `auto` takes balances where nearly all loans of every
         month have them. Give it when several files go into one warehouse.
+    reading
+        What overrules what is recognised of the text.
+    known
+        The loans of the book that the file is to go into. Loans without ids are looked for in it.
+    look
+        Whether loans with ids are looked for in it too, under ids that were made.
 
     Raises
     ------
     PermanentError
-        Where the file cannot be read or lacks columns; it lists them.
+        Where the file cannot be read, lacks columns, or can be read in two ways.
     """
-    path = Path(path)
-    raw = read_columns(path, LAYOUT)
-    if raw.columns.num_rows == 0:
-        raise PermanentError(f"{path} holds no loans: it has a header and no rows")
-    rejections = _Rejections(raw.columns.num_rows)
-    values = _read_values(raw.columns, rejections)
-    scales = {name: _scale_of(name, values, rejections.usable) for name in _LARGEST_FRACTION}
-    ids, made = _ids(raw, values.issued, rejections.usable)
-    _reject_repeated(raw.columns, ids, made, rejections)
+    path, reading = Path(path), reading or Reading()
+    raw = read_columns(path, LAYOUT, reading)
+    rejections = Rejections(raw.columns.num_rows)
+    values, notes = _read_values(path, raw.columns, rejections, reading)
+    ids = _given_ids(raw.columns, rejections)
+    without = np.flatnonzero(pd.isna(ids) & rejections.usable)
+    scales = _scales(path, values, rejections.usable)
+    _reject_repeated_without_id(raw.columns, without, rejections)
+    rejections.add_repeated(raw.columns, _with_places(ids))
 
     kept = np.flatnonzero(rejections.usable)
     values = values.take(kept)
-    applied = _days_at(values.issued, _place_in_month(ids[kept].tolist()))
+    applications, debt_note, limit_sources = _applications(raw, values, kept, scales, debt)
+    all_ids = _all_ids(path, (ids[kept], raw.numbers[kept]), applications, values.issued, known, look=look)
+    applied = _days_at(values.issued, _place_in_month(all_ids))
+    applications = applications.set_column(0, "application_id", pa.array(all_ids, pa.string()))
+    applications = applications.set_column(1, "application_date", pa.array(applied))
+    known_outcomes = np.flatnonzero((values.status != _NOT_ENDED) & ~np.isnan(values.known_in))
+    outcomes = pa.table(
+        {
+            "application_id": applications["application_id"].take(pa.array(known_outcomes)),
+            "outcome_date": pa.array(_same_days(values.known_in[known_outcomes], applied[known_outcomes])),
+            "defaulted": pa.array(values.status[known_outcomes].astype("int8")),
+        }
+    )
+    rejected = rejections.rows(raw)
+    rows_read, reasons = account(raw, len(kept), rejected)
+    defaults = int((values.status == _DEFAULTED).sum())
+    some_made = bool(len(without))
+    report = LendingClubReport(
+        layout=_layout_note(raw, scales),
+        read_as={**raw.read_as, **notes},
+        rows_read=rows_read,
+        rows_kept=len(kept),
+        rejected=reasons,
+        first_date=applied.min().item() if len(kept) else None,
+        last_date=applied.max().item() if len(kept) else None,
+        outcomes=len(known_outcomes),
+        defaults=defaults,
+        default_rate=round(defaults / len(known_outcomes), 6) if len(known_outcomes) else None,
+        outside_credit_policy=int(values.off_policy.sum()),
+        paid_without_date=int(((values.status == _PAID) & np.isnan(values.known_in)).sum()),
+        ids="made from issue year and row" if some_made else "from the file",
+        total_debt=debt_note,
+        credit_limit=limit_sources,
+    )
+    file = LoadedFile(
+        digest=raw.digest,
+        name=path.name,
+        kind="lending-club",
+        rows_read=rows_read,
+        rows_kept=len(kept),
+        read_as={**report.read_as, "layout": report.layout},
+        conventions={"total_debt": debt_note, "currency": notes.get("currency sign", "")},
+        sizes=sizes_of(applications, ()),
+        made_ids=some_made,
+    )
+    return LendingClubBook(applications, outcomes, rejected, report, file)
+
+
+def _applications(
+    raw: RawTable, values: _Values, kept: NDArray[np.intp], scales: Mapping[str, _Scale], debt: DebtScale
+) -> tuple[pa.Table, str, dict[str, int]]:
+    """The canonical columns, id and day null yet; what `total_debt` is, and where limits come from."""
     total_debt, debt_note = _total_debt(values, debt)
-    limit, limit_sources = _credit_limit(values, scales["revol_util"])
-    rate = values.numbers["int_rate"] * (100 if scales["int_rate"] == "fraction" else 1)
+    in_percent = {name: scale.percent[kept] for name, scale in scales.items()}
+    limit, limit_sources = _credit_limit(values, in_percent["revol_util"])
+    rate = values.numbers["int_rate"] * np.where(in_percent["int_rate"], 1, 100)
     applications = pa.table(
         {
-            "application_id": pa.array(ids[kept], pa.string()),
-            "application_date": pa.array(applied),
+            "application_id": pa.nulls(len(kept), pa.string()),
+            "application_date": pa.nulls(len(kept), pa.date32()),
             "annual_income": _nullable(values.numbers["annual_inc"]),
             "total_debt": _nullable(total_debt),
             "credit_used": _nullable(values.numbers["revol_bal"]),
@@ -177,48 +248,18 @@ def read_lending_club(path: str | Path, *, debt: DebtScale = "auto") -> LendingC
             "open_accounts": _whole(values.numbers["open_acc"]),
         }
     )
-    known = np.flatnonzero((values.status != _NOT_ENDED) & ~np.isnan(values.known_in))
-    outcomes = pa.table(
-        {
-            "application_id": applications["application_id"].take(pa.array(known)),
-            "outcome_date": pa.array(_same_days(values.known_in[known], applied[known])),
-            "defaulted": pa.array(values.status[known].astype("int8")),
-        }
-    )
-    rejected = _rejected_rows(raw, rejections)
-    defaults = int((values.status == _DEFAULTED).sum())
-    report = LendingClubReport(
-        layout=_layout_note(raw, scales),
-        rows_read=raw.columns.num_rows + len(raw.stray_lines),
-        rows_kept=len(kept),
-        rejected=dict(Counter(rejected["reason"]).most_common()),
-        first_date=applied.min().item() if len(kept) else None,
-        last_date=applied.max().item() if len(kept) else None,
-        outcomes=len(known),
-        defaults=defaults,
-        default_rate=round(defaults / len(known), 6) if len(known) else None,
-        outside_credit_policy=int(values.off_policy.sum()),
-        paid_without_date=int(((values.status == _PAID) & np.isnan(values.known_in)).sum()),
-        ids="made from issue year and row" if len(made) else "from the file",
-        total_debt=debt_note,
-        credit_limit=limit_sources,
-    )
-    return LendingClubBook(applications, outcomes, rejected, report)
+    return applications, debt_note, limit_sources
 
 
 # Values of all rows, and the rows that cannot be used
 
 
-class _Rejections:
-    """The rows that cannot be used, each with the first reason that was found."""
+@dataclass(frozen=True)
+class _Scale:
+    """Which rows of a column are in percent, and what to say of the column."""
 
-    def __init__(self, rows: int) -> None:
-        self.usable = np.ones(rows, dtype=bool)
-        self.reasons = np.full(rows, None, dtype=object)
-
-    def add(self, where: Mask, reason: str) -> None:
-        self.reasons[where & self.usable] = reason
-        self.usable &= ~where
+    percent: Mask
+    said: str
 
 
 @dataclass(frozen=True)
@@ -226,8 +267,8 @@ class _Values:
     """What the rows say. Months are counted since year 0, NaN where there is none; so is `status`, else of _STATUS."""
 
     numbers: dict[str, Floats]
-    percent_signs: frozenset[str]
-    """Columns in which percent signs stand."""
+    read: Mapping[str, Numbers]
+    """The columns of numbers that the file has, with all its rows."""
     issued: Floats
     known_in: Floats
     """The month in which the outcome of a loan that ended became known."""
@@ -238,7 +279,7 @@ class _Values:
     def take(self, rows: NDArray[np.intp]) -> _Values:
         return _Values(
             {name: values[rows] for name, values in self.numbers.items()},
-            self.percent_signs,
+            self.read,
             self.issued[rows],
             self.known_in[rows],
             self.status[rows],
@@ -247,11 +288,20 @@ class _Values:
         )
 
 
-def _read_values(raw: pa.Table, rejections: _Rejections) -> _Values:
-    read = {name: numbers(raw[name]) for name in _NUMBERS if name in raw.column_names}
+def _read_values(path: Path, raw: pa.Table, rejections: Rejections, reading: Reading) -> tuple[_Values, dict[str, str]]:
+    """The values, and what to say of how they were written."""
+    columns = {name: raw[name] for name in _NUMBERS if name in raw.column_names}
+    written = read_numbers(columns, reading.decimal, path)
+    read = written.columns
+    order = order_of(
+        (text(raw[name]) for name in ("issue_d", "last_pymnt_d") if is_text(raw[name].type)),
+        reading.dates,
+        path,
+        monthly=True,
+    )
     nothing = np.full(raw.num_rows, np.nan)
     values = {name: read[name].values if name in read else nothing for name in _NUMBERS}
-    issued, last_paid = months(raw["issue_d"]), months(raw["last_pymnt_d"])
+    issued, last_paid = months(raw["issue_d"], order), months(raw["last_pymnt_d"], order)
     status = by_level(raw["loan_status"], lambda level: _STATUS.get(_OFF_POLICY.sub("", level).strip().lower()))
     off_policy = by_level(raw["loan_status"], lambda level: float(_OFF_POLICY.match(level) is not None))
     employment = by_level(raw["emp_length"], _employment_years)
@@ -273,15 +323,16 @@ def _read_values(raw: pa.Table, rejections: _Rejections) -> _Values:
     rejections.add(employment.unreadable, "emp_length cannot be read")
     never_paid = np.isnan(last_paid.values)
     defaulted_in = np.where(never_paid, issued.values + MONTHS_NEVER_PAID, last_paid.values + MONTHS_TO_CHARGE_OFF)
-    return _Values(
+    result = _Values(
         values,
-        frozenset(name for name, given in read.items() if given.percent_signs),
+        read,
         issued.values,
         np.where(status.values == _DEFAULTED, defaulted_in, last_paid.values),
         status.values,
         off_policy.values == 1,
         employment.values,
     )
+    return result, written.notes | ({"order of days": order} if order else {})
 
 
 def _employment_years(level: str) -> float | None:
@@ -292,71 +343,60 @@ def _employment_years(level: str) -> float | None:
     return 0.0 if match[1] else float(match[2])
 
 
-def _scale_of(name: str, values: _Values, usable: Mask) -> str:
-    """Percent or fraction, judged from the whole column."""
-    if name in values.percent_signs:
-        return "percent with sign"
-    column = values.numbers[name][usable]
-    # A rate is judged by its middle: one wrong value must not turn the scale. Utilisation has many small values.
-    judge = np.nanmedian if name == "int_rate" else np.nanmax
-    judged = judge(column) if np.isfinite(column).any() else 0.0
-    return "percent" if judged > _LARGEST_FRACTION[name] else "fraction"
-
-
-def _ids(raw: RawTable, issued: Floats, usable: Mask) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
-    """The ids, and the usable rows without one, which get theirs from issue year and row."""
-    if "id" in raw.columns.column_names:
-        given = pc.replace_substring_regex(text(raw.columns["id"]), r"\.0$", "")
-        ids = given.to_numpy().astype(object)
-    else:
-        ids = np.full(len(usable), None, dtype=object)
-    made = np.flatnonzero(pd.isna(ids) & usable)
-    for row in made:
-        ids[row] = f"LC{int(issued[row]) // 12}-{raw.numbers[row]:07d}"
-    return ids, made
-
-
-def _reject_repeated(raw: pa.Table, ids: NDArray[np.object_], made: NDArray[np.intp], rejections: _Rejections) -> None:
-    rows = np.flatnonzero(rejections.usable)
-    repeated = np.zeros(len(ids), dtype=bool)
-    other = repeated.copy()
-    later = rows[pd.Series(ids[rows]).duplicated().to_numpy()]
-    if len(later):
-        wanted = set(ids[later])
-        first = {ids[row]: row for row in rows[::-1] if ids[row] in wanted}
-        originals = raw.take([first[ids[row]] for row in later]).to_pylist()
-        same = [copy == original for copy, original in zip(raw.take(later).to_pylist(), originals, strict=True)]
-        repeated[later], other[later] = same, np.invert(same)
-    if len(made):
-        repeated[made] |= raw.take(made).to_pandas().duplicated().to_numpy()
-    rejections.add(repeated, REPEATED)
-    rejections.add(other, SAME_ID)
-
-
-def _rejected_rows(raw: RawTable, rejections: _Rejections) -> pd.DataFrame:
-    rows = np.flatnonzero(~rejections.usable)
-    values = pa.table(
-        {name: column.take(pa.array(rows)).cast(pa.string()) for name, column in
-         zip(raw.columns.column_names, raw.columns.columns, strict=True)}
-    ).to_pandas()  # fmt: skip
-    values.insert(0, "row", raw.numbers[rows])
-    values.insert(1, "reason", rejections.reasons[rows])
-    values.insert(2, "text", None)
-    lines = pd.DataFrame(
-        {
-            "row": [line.number for line in raw.stray_lines],
-            "reason": [_why_stray(line) for line in raw.stray_lines],
-            "text": [line.text for line in raw.stray_lines],
-        }
+def _scales(path: Path, values: _Values, usable: Mask) -> dict[str, _Scale]:
+    """Percent or fraction, judged from whole columns."""
+    rate = _Scale(*percent_rows("int_rate", values.read["int_rate"], usable, rate=True, otherwise="", where=path))
+    used = percent_rows(
+        "revol_util", values.read["revol_util"], usable, rate=False, otherwise=rate.said.split(" ")[0], where=path
     )
-    both = [frame for frame in (values, lines) if len(frame)]
-    rejected: pd.DataFrame = pd.concat(both, ignore_index=True) if both else values
-    return rejected.reindex(columns=values.columns).sort_values("row", kind="stable", ignore_index=True)
+    return {"int_rate": rate, "revol_util": _Scale(*used)}
 
 
-def _why_stray(line: StrayLine) -> str:
-    fields = [field for field in next(csv.reader([line.text]), []) if field.strip()]
-    return NOT_A_LOAN if len(fields) <= 2 else "another number of fields than the header"
+def _given_ids(raw: pa.Table, rejections: Rejections) -> NDArray[np.object_]:
+    if "id" not in raw.column_names:
+        return np.full(raw.num_rows, None, dtype=object)
+    given = pc.replace_substring_regex(text(raw["id"]), r"\.0$", "")
+    rejections.add_lost_ids(given)
+    return np.asarray(given.to_numpy(), dtype=object)
+
+
+def _with_places(ids: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The ids, with the number of the row where there is none: such rows share no id."""
+    missing = pd.isna(ids)
+    return np.where(missing, np.arange(len(ids)), ids)
+
+
+def _reject_repeated_without_id(raw: pa.Table, without: NDArray[np.intp], rejections: Rejections) -> None:
+    repeated = np.zeros(raw.num_rows, dtype=bool)
+    if len(without):
+        repeated[without] = raw.take(without).to_pandas().duplicated().to_numpy()
+    rejections.add(repeated, REPEATED)
+
+
+def _all_ids(
+    path: Path,
+    rows: tuple[NDArray[np.object_], NDArray[np.int64]],
+    loans: pa.Table,
+    issued: Floats,
+    known: KnownLoans | None,
+    *,
+    look: bool,
+) -> list[str]:
+    """The ids of the loans, given those in the file and the numbers of the rows; made where there are none."""
+    ids, numbers = rows
+    without = np.flatnonzero(pd.isna(ids))
+    book = known(*year_bounds(issued)) if known is not None and len(ids) and (look or len(without)) else None
+    if book is not None and look and len(without) < len(ids):
+        there = np.flatnonzero(~pd.isna(ids))
+        twice = loans_under_made_ids(loans.take(pa.array(there)), issued[there], book)
+        if twice > MAX_UNDER_MADE_IDS * len(there):
+            raise PermanentError(
+                f"{path}: {twice:,} of its loans are in the book already, under ids that were made for a file without "
+                "any: they would be there twice; nothing was written. Load the files with ids into a book of their own"
+            )
+    ids[without] = made_ids(loans.take(pa.array(without)), issued[without], numbers[without], book)
+    result: list[str] = ids.tolist()
+    return result
 
 
 # Columns of the book
@@ -384,14 +424,14 @@ def _total_debt(values: _Values, debt: DebtScale) -> tuple[Floats, str]:
     shares = np.bincount(month, ~np.isnan(balance)) / np.maximum(np.bincount(month), 1)
     everywhere = len(shares) > 0 and bool(shares.min() >= LEAST_BALANCE_SHARE)
     if debt == "balance" or (debt == "auto" and everywhere):
-        return balance, "balance: tot_cur_bal"
+        return balance, BALANCE
     service = np.round(values.numbers["dti"] / 100 * values.numbers["annual_inc"], 2)
-    return service, "annualised debt service: dti x annual_inc"
+    return service, DEBT_SERVICE
 
 
-def _credit_limit(values: _Values, scale: str) -> tuple[Floats, dict[str, int]]:
+def _credit_limit(values: _Values, in_percent: Mask) -> tuple[Floats, dict[str, int]]:
     stated, balance = values.numbers["total_rev_hi_lim"], values.numbers["revol_bal"]
-    used = values.numbers["revol_util"] / (1 if scale == "fraction" else 100)
+    used = values.numbers["revol_util"] / np.where(in_percent, 100, 1)
     # Some rows state a utilisation and a balance of nothing: no limit follows from them.
     enough = (used >= LEAST_UTILISATION) & (balance > 0)
     computed = np.round(balance / np.where(enough, used, np.nan), 2)
@@ -404,11 +444,12 @@ def _credit_limit(values: _Values, scale: str) -> tuple[Floats, dict[str, int]]:
     }
 
 
-def _layout_note(raw: RawTable, scales: dict[str, str]) -> str:
+def _layout_note(raw: RawTable, scales: Mapping[str, _Scale]) -> str:
     issued = raw.columns["issue_d"]
     seen = "timestamps" if pa.types.is_temporal(issued.type) else f"like {text(issued)[0].as_py()}"
     return (
-        f"{raw.container}, interest rate as {scales['int_rate']}, utilisation as {scales['revol_util']}, months {seen}"
+        f"{raw.read_as['file']}, interest rate as {scales['int_rate'].said}, utilisation as "
+        f"{scales['revol_util'].said}, months {seen}"
     )
 
 

@@ -1,31 +1,26 @@
-"""What texts of published files are read as: numbers with their signs and units, months, levels.
+"""What texts of files are read as: numbers with their signs and units, months, levels.
 
-Belongs here: forms in which publishers write a value. Does not belong here: which column is written how
-(`lending_club`), and what a plain value is read as (`credit_assets.ml.data.values`).
+Belongs here: forms in which people and programs write a value. Does not belong here: decimal marks (`decimal_marks`),
+which column is written how (`lending_club`), and what a plain value is read as (`credit_assets.ml.data.values`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from credit_assets.failures import PermanentError
+from credit_assets.loans.dates import Order, month_of
+from credit_assets.loans.decimal_marks import Mark, decimal_marks, plain, without_spaces
 from credit_assets.ml.data.values import read
 
 _MISSING = ("", "n/a", "na", "nan", "null", "none", "<na>", "nat")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH_FORMS = (
-    r"(?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",
-    r"(?P<year>\d{4}|\d{2})[-/ ](?P<name>[a-z]{3})[a-z]*",  # "15-Dec", as spreadsheets turn "Dec-15"
-    r"\d{1,2}[-/ ](?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",
-    r"(?P<year>\d{4})-(?P<month>\d{1,2})(-\d{1,2}([t ].*)?)?",
-    r"(?P<month>\d{1,2})/(\d{1,2}/)?(?P<year>\d{4})",
-)
+_CURRENCIES = "$€£¥₹"
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,26 @@ class Numbers:
 
     values: NDArray[np.float64]
     unreadable: NDArray[np.bool_]
-    percent_signs: bool = False
+    percent: NDArray[np.bool_] | None = None
+    """Rows with a percent sign; None where there is none."""
+
+
+@dataclass(frozen=True)
+class NumberColumns:
+    """The numbers of a file's columns, and what their texts said of how they are written."""
+
+    columns: dict[str, Numbers]
+    marks: dict[str, Mark] = field(default_factory=dict)
+    currency: str = ""
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the numbers were taken for, to be shown."""
+        commas = [name for name, mark in self.marks.items() if mark == ","]
+        points = [name for name, mark in self.marks.items() if mark == "."]
+        said = {"decimal comma": commas, "decimal point": points}
+        notes = {what: ", ".join(names) for what, names in said.items() if names}
+        return notes | ({"currency sign": self.currency} if self.currency else {})
 
 
 def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -43,16 +57,50 @@ def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(_MISSING)), pa.scalar(None, pa.string()), trimmed)
 
 
-def numbers(column: pa.ChunkedArray) -> Numbers:
-    """Numbers as they are, or as text with a currency sign, thousands commas, a percent sign or the word months."""
-    if not (pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)):
-        reading = read(column, pa.float64())
-        nowhere = np.zeros(len(column), dtype=bool)
-        return Numbers(reading.values.to_numpy(), nowhere if reading.misfits is None else reading.misfits)
-    given = text(column)
-    bare = pc.replace_substring_regex(given, r"[%$,]|\s*months?$", "")
-    values = read(bare, pa.float64()).values.to_numpy()
-    return Numbers(values, np.isnan(values) & _valid(given), bool(pc.any(pc.ends_with(given, "%")).as_py()))
+def read_numbers(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: object) -> NumberColumns:
+    """Numbers as they are, or as text with signs of currency and percent, thousands, and the word months.
+
+    `told` is the decimal mark of all columns; empty: each is recognised. Raises PermanentError where a column's mark
+    cannot be told, or the file has more than one currency.
+    """
+    written = {name: text(column) for name, column in columns.items() if is_text(column.type)}
+    currency = _currency(written, where)
+    bare = {
+        name: without_spaces(
+            pc.utf8_trim_whitespace(pc.replace_substring_regex(given, rf"[%{_CURRENCIES}]|\s*months?$", ""))
+        )
+        for name, given in written.items()
+    }
+    marks = decimal_marks(bare, told, where)
+    read_columns = {name: _typed(column) for name, column in columns.items() if name not in written}
+    for name, given in written.items():
+        values = read(plain(bare[name], marks[name]), pa.float64()).values.to_numpy()
+        percent = np.asarray(pc.fill_null(pc.ends_with(given, "%"), False).to_numpy(), dtype=bool)
+        unreadable = np.isnan(values) & _valid(given)
+        read_columns[name] = Numbers(values, unreadable, percent if percent.any() else None)
+    return NumberColumns(read_columns, {name: mark for name, mark in marks.items() if mark}, currency)
+
+
+def _typed(column: pa.ChunkedArray) -> Numbers:
+    reading = read(column, pa.float64())
+    nowhere = np.zeros(len(column), dtype=bool)
+    return Numbers(reading.values.to_numpy(), nowhere if reading.misfits is None else reading.misfits)
+
+
+def _currency(columns: Mapping[str, pa.ChunkedArray], where: object) -> str:
+    """The sign of currency of the file's amounts; empty where none stands there."""
+    found = [
+        sign
+        for sign in _CURRENCIES
+        if any(pc.any(pc.match_substring(column, sign)).as_py() for column in columns.values())
+    ]
+    if len(found) > 1:
+        raise PermanentError(f"{where}: amounts in more than one currency ({', '.join(found)}): load each by itself")
+    return "".join(found)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)))
 
 
 def by_level(column: pa.ChunkedArray, value_of: Callable[[str], float | None]) -> Numbers:
@@ -65,33 +113,12 @@ def by_level(column: pa.ChunkedArray, value_of: Callable[[str], float | None]) -
     return Numbers(values, np.isnan(values) & _valid(given))
 
 
-def months(column: pa.ChunkedArray) -> Numbers:
+def months(column: pa.ChunkedArray, order: Order = "") -> Numbers:
     """Months since year 0, from timestamps, days or text."""
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         counted = pc.add(pc.multiply(pc.year(column), 12), pc.subtract(pc.month(column), 1))
         return Numbers(counted.cast(pa.float64()).to_numpy(), np.zeros(len(column), dtype=bool))
-    return by_level(column, month_of)
-
-
-def month_of(text: str) -> int | None:
-    """Months since year 0 of a month as files write it; None where it is no month.
-
-    >>> month_of("Dec-2015") == month_of("2015-12-01") == month_of("12/1/2015") == month_of("Dec-15") == 2015 * 12 + 11
-    True
-    """
-    text = text.strip().lower()
-    for form in _MONTH_FORMS:
-        match = re.fullmatch(form, text)
-        if match:
-            parts = match.groupdict()
-            name = parts.get("name")
-            if name is None:
-                month = int(parts["month"]) - 1
-            else:
-                month = _MONTHS.index(name) if name in _MONTHS else -1
-            year = int(parts["year"]) + (2000 if len(parts["year"]) == 2 else 0)
-            return year * 12 + month if 0 <= month < 12 else None
-    return None
+    return by_level(column, lambda level: month_of(level, order))
 
 
 def _valid(column: pa.ChunkedArray) -> NDArray[np.bool_]:

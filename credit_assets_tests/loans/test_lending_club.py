@@ -10,13 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.loans.lending_club import (
-    NOT_A_LOAN,
-    REPEATED,
-    SAME_ID,
-    LendingClubBook,
-    read_lending_club,
-)
+from credit_assets.loans.lending_club import NOT_A_LOAN, LendingClubBook, read_lending_club
+from credit_assets.loans.rejections import REPEATED, SAME_ID
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.warehouse import TableCounts, open_warehouse
 from credit_assets_tests.support.lending_club_files import loan, write_csv
