@@ -1,42 +1,117 @@
-"""Loans into the warehouse: from the public LendingClub files, or generated."""
+"""Loans into the warehouse: from files, or generated.
+
+Belongs here: what a load is held against before anything is written (rejected rows, the book's units), and what is kept
+of it. Does not belong here: reading files (`credit_assets.loans`) and the arguments of the commands (`main`).
+"""
 
 from __future__ import annotations
 
-from datetime import date
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from credit_assets.failures import PermanentError
+from credit_assets.loans.loaded_file import Load, LoadedFile
 from credit_assets.settings import Settings
-from credit_assets.warehouse import open_warehouse
+from credit_assets.warehouse import Warehouse, open_warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.lending_club import DebtScale
+    from credit_assets.loans.portfolio_file import Columns
+    from credit_assets.loans.portfolio_file import Table as TableName
+
+# Of a file's applications, the share whose ids may be in the book with another day: corrections, and no other loans.
+MAX_MOVED_SHARE = 0.01
+# Of a book without records, the newest days up to about this many rows stand for it.
+_SAMPLE_DAYS = 90
+_SAMPLE_ROWS = 200_000
 
 
-def load_lending_club_file(settings: Settings, file: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LoadRules:
+    """What a file may do: the share of its rows that may be rejected (none: the usual one), and the columns whose
+    scale may differ from the book's.
+    """
+
+    max_rejected: float | None = None
+    accepted: Sequence[str] = field(default_factory=tuple)
+
+
+def load_lending_club_file(
+    settings: Settings,
+    file: Path,
+    *,
+    reading: Reading | None = None,
+    debt: DebtScale = "auto",
+    rules: LoadRules | None = None,
+) -> dict[str, Any]:
     """Read the file, write kept rows into the warehouse and rejected ones aside. Returns the report.
 
-    Raises PermanentError where the file is absent or of an unknown layout.
+    Raises PermanentError where the file cannot be used or contradicts the book: nothing is written then.
     """
     from credit_assets.loans.lending_club import read_lending_club
 
-    if not file.is_file():
-        raise PermanentError(f"{file}: no such file; give the path of a LendingClub CSV or Parquet file")
-    book = read_lending_club(file)
-    written = _write(settings, book.applications, book.outcomes)
-    aside = settings.home_dir / "rejected" / f"{file.name}.csv"
-    if len(book.rejected):
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        partial = aside.with_suffix(".tmp")
-        book.rejected.to_csv(partial, index=False)
-        partial.replace(aside)
-    else:
-        aside.unlink(missing_ok=True)
+    _refuse_absent(file)
+    portfolio = settings.portfolio_contract
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    known = warehouse.loaded_files(portfolio)
+    holds = warehouse.holds_applications(portfolio)
+
+    def loans_between(start: date, end: date) -> pa.Table:
+        return warehouse.read_applications(portfolio, start, end).read_all()
+
+    # Loans with ids of their own are looked for among those of made ids, where there are any.
+    book = read_lending_club(
+        file, debt=debt, reading=reading, known=loans_between if holds else None, look=any(f.made_ids for f in known)
+    )
+    aside = _keep_aside(settings, book.file, book.rejected)
+    _hold(settings, warehouse, (book.file, known), (book.report.rows_kept, book.report.rejected, aside), rules)
+    written = _write(settings, warehouse, (book.applications, book.outcomes), _load(book.file, known, settings, rules))
     return {
         "file": str(file),
         **book.report.to_record(),
-        "rejected_rows_file": str(aside) if len(book.rejected) else None,
+        "rejected_rows_file": aside,
+        "warehouse": written,
+    }
+
+
+def load_table_file(
+    settings: Settings,
+    table: TableName,
+    file: Path,
+    columns: Columns,
+    *,
+    reading: Reading | None = None,
+    rules: LoadRules | None = None,
+) -> dict[str, Any]:
+    """Read a file of one of the portfolio's tables into it, otherwise as `load_lending_club_file`."""
+    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.portfolio_file import read_portfolio_file
+
+    _refuse_absent(file)
+    portfolio = settings.portfolio_contract
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    read = read_portfolio_file(file, portfolio, table, columns, reading or Reading())
+    known = warehouse.loaded_files(portfolio)
+    aside = _keep_aside(settings, read.file, read.rejected)
+    _hold(settings, warehouse, (read.file, known), (read.file.rows_kept, read.reasons, aside), rules)
+    tables = (read.rows, None) if table == "applications" else (None, read.rows)
+    written = _write(settings, warehouse, tables, _load(read.file, known, settings, rules))
+    return {
+        "file": str(file),
+        "table": table,
+        **read.to_record(),
+        "rejected_rows_file": aside,
         "warehouse": written,
     }
 
@@ -44,6 +119,8 @@ def load_lending_club_file(settings: Settings, file: Path) -> dict[str, Any]:
 def generate_into_warehouse(settings: Settings, rows: int, start: date, end: date, seed: int) -> dict[str, Any]:
     """Generate a book and write it into the warehouse. Raises PermanentError for an impossible range."""
     from credit_assets.loans.generator import generate_book
+    from credit_assets.loans.lending_club import DEBT_SERVICE
+    from credit_assets.loans.scales import sizes_of
 
     if start > end:
         raise PermanentError(f"--start {start} lies after --end {end}")
@@ -51,22 +128,113 @@ def generate_into_warehouse(settings: Settings, rows: int, start: date, end: dat
         applications, outcomes = generate_book(rows, start, end, seed)
     except ValueError as error:
         raise PermanentError(f"generate: {error}") from error
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    portfolio = settings.portfolio_contract
+    name = f"generated, {rows} rows, {start} to {end}, seed {seed}"
+    file = LoadedFile(
+        digest=hashlib.sha256(name.encode()).hexdigest(),
+        name=name,
+        kind="generated",
+        rows_read=applications.num_rows,
+        rows_kept=applications.num_rows,
+        conventions={"total_debt": DEBT_SERVICE},
+        sizes=sizes_of(applications, ()),
+    )
+    known = warehouse.loaded_files(portfolio)
+    _hold(settings, warehouse, (file, known), (file.rows_kept, {}, None), None)
     return {
         "rows": applications.num_rows,
         "outcomes": outcomes.num_rows,
         "start": start.isoformat(),
         "end": end.isoformat(),
         "seed": seed,
-        "warehouse": _write(settings, applications, outcomes),
+        "warehouse": _write(settings, warehouse, (applications, outcomes), _load(file, known, settings, None)),
     }
 
 
-def _write(settings: Settings, applications: Any, outcomes: Any) -> dict[str, Any]:
+def _refuse_absent(file: Path) -> None:
+    if not file.exists():
+        raise PermanentError(f"{file}: no such file; give the path of a delimited text, Parquet or Arrow file")
+
+
+def _load(file: LoadedFile, known: Sequence[LoadedFile], settings: Settings, rules: LoadRules | None) -> Load:
+    """The file as it is to be recorded, now. Read again in another way it may move its own loans."""
+    again = any(other.digest == file.digest for other in known)
+    accepted = rules is not None and settings.portfolio_contract.date_column in rules.accepted
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Load(replace(file, loaded_at=now), tuple(known), 1.0 if again or accepted else MAX_MOVED_SHARE)
+
+
+def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) -> str | None:
+    """The file with the rejected rows; its name tells files of one name apart by their content."""
+    aside = settings.home_dir / "rejected" / f"{file.name}-{file.digest[:8]}.csv"
+    if not len(rejected):
+        aside.unlink(missing_ok=True)
+        return None
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    partial_file = aside.with_suffix(".tmp")
+    rejected.to_csv(partial_file, index=False)
+    partial_file.replace(aside)
+    return str(aside)
+
+
+def _hold(
+    settings: Settings,
+    warehouse: Warehouse,
+    compared: tuple[LoadedFile, Sequence[LoadedFile]],
+    account: tuple[int, dict[str, int], str | None],
+    rules: LoadRules | None,
+) -> None:
+    """Raise PermanentError where too many rows were rejected, or the file contradicts the book."""
+    from credit_assets.loans.rejections import MAX_REJECTED_SHARE, refuse_too_many
+    from credit_assets.loans.scales import refuse_contradictions
+
+    rules = rules or LoadRules()
+    allowed = MAX_REJECTED_SHARE if rules.max_rejected is None else rules.max_rejected
+    (file, known), (kept, reasons, aside) = compared, account
+    refuse_too_many(kept, reasons, allowed, file.name, aside)
+    book = list(known)
+    recorded = any(other.sizes for other in book)
+    if file.sizes and not recorded and warehouse.holds_applications(settings.portfolio_contract):
+        book.append(_unrecorded(settings, warehouse))
+    refuse_contradictions(file, book, rules.accepted, file.name)
+
+
+def _unrecorded(settings: Settings, warehouse: Warehouse) -> LoadedFile:
+    """What stands for a book that nothing was recorded of: the sizes of its newest rows."""
+    import pyarrow as pa
+
+    from credit_assets.loans.scales import sizes_of
+
+    portfolio = settings.portfolio_contract
+    days = warehouse.date_range(portfolio)
+    assert days is not None
+    batches, rows = [], 0
+    reader = warehouse.read_applications(portfolio, max(days[0], days[1] - timedelta(days=_SAMPLE_DAYS)), days[1])
+    for batch in reader:
+        batches.append(batch)
+        rows += batch.num_rows
+        if rows >= _SAMPLE_ROWS:
+            break
+    reader.close()
+    table = pa.Table.from_batches(batches, reader.schema)
+    return LoadedFile(
+        digest="",
+        name="the rows that are there",
+        kind="unrecorded",
+        rows_read=rows,
+        rows_kept=rows,
+        sizes=sizes_of(table, (portfolio.id_column,)),
+    )
+
+
+def _write(
+    settings: Settings, warehouse: Warehouse, tables: tuple[pa.Table | None, pa.Table | None], load: Load
+) -> dict[str, Any]:
     portfolio = settings.portfolio_contract
     settings.home_dir.mkdir(parents=True, exist_ok=True)
-    warehouse = open_warehouse(settings.warehouse, settings.timezone)
     warehouse.create_tables(portfolio)
-    return {"url": warehouse.describe(), **warehouse.write(portfolio, applications, outcomes).to_record()}
+    return {"url": warehouse.describe(), **warehouse.write(portfolio, *tables, load).to_record()}
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:

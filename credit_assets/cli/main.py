@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from credit_assets import stopping
 from credit_assets.cli.edge import DEBUG, run
+from credit_assets.cli.load_options import FileOptions, debt_scale, table_columns, table_name, with_file_options
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
 from credit_assets.places import PlaceError, local_path
@@ -137,14 +138,68 @@ def generate(
 
 
 @load_app.command("lending-club")
+@with_file_options
 def load_lending_club(
-    file: Annotated[Path, typer.Argument(help="Public LendingClub file: CSV (also .gz, .zip) or Parquet.", **FILE)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Public LendingClub file: CSV, TSV, semicolons or pipes (also .gz, .zip, .bz2, .xz, .zst), Parquet or "
+            "Arrow.",
+            **FILE,
+        ),
+    ],
+    debt: Annotated[
+        str, typer.Option(help="What total_debt is: balance, debt_service, or auto, as the file allows.")
+    ] = "auto",
     json_: Json = False,
+    *,
+    options: FileOptions,
 ) -> None:
-    """Read a public LendingClub file into the warehouse. Rejected rows are kept aside in a file, with the reason."""
+    """Read a public LendingClub file into the warehouse. Rejected rows are kept aside in a file, with the reason.
+
+    Example: credit-assets load lending-club accepted_2007_to_2018Q4.csv.gz
+    """
     from credit_assets.cli.loans import load_lending_club_file, print_report
 
-    report = load_lending_club_file(load_settings(), file)
+    report = load_lending_club_file(
+        load_settings(), file, reading=options.reading(), debt=debt_scale(debt), rules=options.rules()
+    )
+    output(report, partial(print_report, report), json_)
+
+
+@load_app.command("csv")
+@with_file_options
+def load_csv(
+    table: Annotated[str, typer.Argument(help="Table of the portfolio: applications or outcomes.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, TSV, semicolons or pipes (also .gz, .zip, .bz2, .xz, .zst), Parquet or Arrow.", **FILE
+        ),
+    ],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="THEIRS=OURS: a column's name in the file, and in the portfolio; repeatable."),
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(help="COLUMN=FACTOR: what a column's values are multiplied with; repeatable."),
+    ] = None,
+    json_: Json = False,
+    *,
+    options: FileOptions,
+) -> None:
+    """Read a file of one of the portfolio's tables into the warehouse; columns go by the portfolio's names.
+
+    Example: credit-assets load csv applications loans.csv.gz --map customer=application_id --scale annual_income=1000
+    """
+    from credit_assets.cli.loans import load_table_file, print_report
+
+    settings = load_settings()
+    columns = table_columns(settings.portfolio_contract, table, map_, scale)
+    report = load_table_file(
+        settings, table_name(table), file, columns, reading=options.reading(), rules=options.rules()
+    )
     output(report, partial(print_report, report), json_)
 
 

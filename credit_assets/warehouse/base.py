@@ -14,9 +14,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.loans.loaded_file import Load, LoadedFile
 from credit_assets.masking import masked_url
 from credit_assets.ml.data.accounts import DayCounts
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_file
 from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source
@@ -139,8 +141,29 @@ class Warehouse(ABC):
             for source in (Source.applications(portfolio), Source.outcomes(portfolio)):
                 session.create(new_table(session, source))
 
-    def write(self, portfolio: Portfolio, applications: pa.Table | None, outcomes: pa.Table | None) -> WriteReport:
-        """Insert new ids, update changed ones, leave equal ones; both tables in one transaction.
+    def loaded_files(self, portfolio: Portfolio) -> list[LoadedFile]:
+        """The records of the files that were loaded into the portfolio's tables, oldest first."""
+        if not self._is_there():
+            return []
+        with self._session() as session:
+            return read_files(session, portfolio)
+
+    def holds_applications(self, portfolio: Portfolio) -> bool:
+        """Whether there is a table of applications with a row in it."""
+        if not self._is_there():
+            return False
+        with self._session() as session:
+            return holds_rows(session, Source.applications(portfolio))
+
+    def _is_there(self) -> bool:
+        """Whether there is something to connect to; a file that a first write makes is not."""
+        return True
+
+    def write(
+        self, portfolio: Portfolio, applications: pa.Table | None, outcomes: pa.Table | None, load: Load | None = None
+    ) -> WriteReport:
+        """Insert new ids, update changed ones, leave equal ones; both tables in one transaction, with the record of the
+        file that they come from.
 
         Columns outside the portfolio are neither needed nor touched. Raises PermanentError where a column of the
         portfolio is missing, an id is missing or comes twice, or a value does not fit its type: nothing is written.
@@ -154,7 +177,10 @@ class Warehouse(ABC):
                 if rows is not None:
                     table = self._open(session, source, source.schema.names)
                     session.lock(source.table)
-                    counts[-1] = upsert(session, source, table, rows)
+                    moving = load.max_moved if load is not None and source.day == portfolio.date_column else 1.0
+                    counts[-1] = upsert(session, source, table, rows, max_moved=moving)
+            if load is not None:
+                write_file(session, portfolio, load)
             return WriteReport(*counts)
 
     # Reading

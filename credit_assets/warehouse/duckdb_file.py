@@ -52,6 +52,9 @@ class DuckDBWarehouse(Warehouse):
             raise PermanentError(f"CREDIT_WAREHOUSE_URL: {error}") from error
         super().__init__(f"{_PREFIX}{self.path}", timezone)
 
+    def _is_there(self) -> bool:
+        return self.path.is_file()
+
     @contextmanager
     def _session(self, *, write: bool = False) -> Iterator[Session]:
         import duckdb

@@ -36,6 +36,10 @@ CONNECT_SECONDS = 10
 class SqlWarehouse(Warehouse):
     """Any SQLAlchemy URL. A plain `postgresql://` means psycopg 3."""
 
+    def _is_there(self) -> bool:
+        file = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", self._url)
+        return file is None or Path(file[1]).is_file()
+
     @contextmanager
     def _session(self, *, write: bool = False) -> Iterator[Session]:
         import sqlalchemy as sa

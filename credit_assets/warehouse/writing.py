@@ -66,7 +66,12 @@ def checked(source: Source, rows: pa.Table) -> pa.Table:
     return table
 
 
-def upsert(session: Session, source: Source, table: OpenTable, rows: pa.Table) -> TableCounts:
+def upsert(
+    session: Session, source: Source, table: OpenTable, rows: pa.Table, *, max_moved: float = 1.0
+) -> TableCounts:
+    """Insert and update. Raises PermanentError where the ids of more than a share `max_moved` of the rows are there on
+    another day: they are ids of other rows, which would be overwritten.
+    """
     import pyarrow as pa
     import sqlalchemy as sa
 
@@ -84,6 +89,16 @@ def upsert(session: Session, source: Source, table: OpenTable, rows: pa.Table) -
         n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
         for n, field in zip(names, rows.schema, strict=True)
     }
+    if max_moved < 1:
+        day = session.identifier(source.day)
+        moved = sa.select(sa.func.count()).select_from(target.join(incoming, same))
+        count = session.rows(moved.where(target.c[day].is_distinct_from(given[day])))[0][0]
+        if count > max_moved * rows.num_rows:
+            raise PermanentError(
+                f"{count:,} of {rows.num_rows:,} rows for table {source.table} have an {source.id} that is there with "
+                f"another {source.day}: ids of other rows, which would be overwritten; nothing was written. Make the "
+                f"ids of the two files differ, or give --accept-scale {source.day} where the days are corrections"
+            )
     updated = session.change(
         sa.update(target)
         .values({target.c[n]: given[n] for n in rest})

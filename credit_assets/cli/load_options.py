@@ -1,0 +1,141 @@
+"""The options that every command which loads a file takes, in one place.
+
+Belongs here: their names, help and checks. Does not belong here: what they do (`credit_assets.loans`, `loans`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
+
+import typer
+
+from credit_assets.failures import PermanentError
+
+if TYPE_CHECKING:
+    from credit_assets.cli.loans import LoadRules
+    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.lending_club import DebtScale
+    from credit_assets.loans.portfolio_file import Columns, Table
+    from credit_assets.ml.data.portfolio import Portfolio
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What overrules what is recognised of a file, and what is allowed of it."""
+
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of the text: utf-8, utf-16, cp1252, ...; default: recognised.")
+    ] = ""
+    delimiter: Annotated[
+        str, typer.Option(help="What parts the fields: one character, or tab; default: recognised.")
+    ] = ""
+    decimal: Annotated[
+        str, typer.Option(help="Decimal mark of all columns: . or ,; default: recognised for each column.")
+    ] = ""
+    dates: Annotated[
+        str, typer.Option(help="Order of days like 01/02/2015: day-first or month-first; default: recognised.")
+    ] = ""
+    no_quotes: Annotated[
+        bool, typer.Option("--no-quotes", help="Double quotes are plain characters and enclose nothing.")
+    ] = False
+    max_rejected: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of rows that may be rejected; default 0.05.")
+    ] = None
+    accept_scale: Annotated[
+        list[str] | None,
+        typer.Option(help="Column whose values may be of another size or meaning than the book's; repeatable."),
+    ] = None
+
+    def reading(self) -> Reading:
+        """As the readers take them. Raises PermanentError where an option has no such value."""
+        from credit_assets.loans.layouts import Reading
+
+        return Reading(self.encoding, self.delimiter, self.decimal, self.dates, not self.no_quotes)  # type: ignore[arg-type]
+
+    def rules(self) -> LoadRules:
+        from credit_assets.cli.loans import LoadRules
+
+        return LoadRules(self.max_rejected, tuple(self.accept_scale or ()))
+
+
+def with_file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter `options` is filled from the options above: typer sees each of them."""
+    hints = get_type_hints(FileOptions, include_extras=True)
+    own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "options"]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [parameter.replace(annotation=own_hints[parameter.name]) for parameter in own]
+    shared = [
+        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name])
+        for item in fields(FileOptions)
+    ]
+
+    @wraps(command)
+    def wrapper(**arguments: Any) -> None:
+        options = FileOptions(**{item.name: arguments.pop(item.name) for item in fields(FileOptions)})
+        command(**arguments, options=options)
+
+    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
+    del wrapper.__wrapped__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+def debt_scale(given: str) -> DebtScale:
+    """The value of --debt. Raises PermanentError for another word."""
+    if given not in ("auto", "balance", "debt_service"):
+        raise PermanentError(f"--debt is auto, balance or debt_service, not {given!r}")
+    return cast("DebtScale", given)
+
+
+def table_name(given: str) -> Table:
+    """The table that is loaded. Raises PermanentError for another word."""
+    if given not in ("applications", "outcomes"):
+        raise PermanentError(f"the table is applications or outcomes, not {given!r}")
+    return cast("Table", given)
+
+
+def table_columns(portfolio: Portfolio, table: str, names: list[str] | None, scales: list[str] | None) -> Columns:
+    """The values of --map and --scale. Raises PermanentError where one names no column of the table."""
+    from credit_assets.loans.portfolio_file import Columns, table_columns
+
+    ours = [column.name for column in table_columns(portfolio, table_name(table))]
+    renamed = _pairs(names, "--map")
+    named = {"--map": list(renamed.values()), "--scale": list(factors := _factors(scales))}
+    for option, columns in named.items():
+        if unknown := sorted(set(columns) - set(ours)):
+            raise PermanentError(
+                f"{option}: portfolio {portfolio.name} has no column {', '.join(unknown)} in its {table}; it has "
+                f"{', '.join(ours)}"
+            )
+    if twice := sorted({name for name in renamed.values() if list(renamed.values()).count(name) > 1}):
+        raise PermanentError(f"--map: {', '.join(twice)} is given two columns of the file; give it one")
+    return Columns({name: theirs for theirs, name in renamed.items()}, factors)
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """`A=B` texts as a mapping from A to B, cut at the last sign. Raises PermanentError for other texts."""
+    result: dict[str, str] = {}
+    for text in given or []:
+        left, sign, right = (part.strip() for part in text.rpartition("="))
+        if not (left and sign and right) or left in result:
+            raise PermanentError(f"{option} {text}: write NAME=VALUE, each name once")
+        result[left] = right
+    return result
+
+
+def _factors(given: list[str] | None) -> dict[str, float]:
+    """Factors by column. Raises PermanentError where one is no number, or zero."""
+    result = {}
+    for name, text in _pairs(given, "--scale").items():
+        try:
+            result[name] = float(text)
+        except ValueError:
+            result[name] = 0.0
+        if not 0 < abs(result[name]) < float("inf"):
+            raise PermanentError(f"--scale {name}={text}: give a factor, for instance 1000 or 0.01")
+    return result

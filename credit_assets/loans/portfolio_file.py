@@ -1,0 +1,276 @@
+"""A file of one of a portfolio's two tables, with columns by the portfolio's names or renamed.
+
+Belongs here: which column is which, its type and unit, and the rows that cannot be used. Does not belong here: reading
+the file (`table_files`), forms of numbers and days (`published_values`, `dates`), and which values a column may have
+(`credit_assets.ml.data.contracts`), but for a unit that is plainly another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from credit_assets.failures import PermanentError
+from credit_assets.loans.dates import days, order_of
+from credit_assets.loans.layouts import NOT_A_ROW, Layout, RawTable, Reading
+from credit_assets.loans.loaded_file import LoadedFile
+from credit_assets.loans.published_values import Numbers, is_text, read_numbers, text
+from credit_assets.loans.rejections import Mask, Rejections, account
+from credit_assets.loans.scales import ENOUGH_VALUES, sizes_of
+from credit_assets.loans.table_files import read_columns
+from credit_assets.ml.data.portfolio import Column, OutcomeTable, Portfolio
+from credit_assets.ml.data.schemas import arrow_schema
+from credit_assets.ml.data.values import read
+
+Table: TypeAlias = Literal["applications", "outcomes"]
+
+# Above this share of values outside a column's range the column is in another unit; single values are the contract's.
+MAX_OUTSIDE_RANGE = 0.5
+_FRACTIONS = ("fraction", "share", "ratio")
+# What stands for nothing in text of any meaning. Not NA or none: Namibia's code, a level of home ownership.
+_NO_TEXT = ("", "null", "<na>", "nan", "n/a", "#n/a")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the user says of the columns: other names in the file, by the portfolio's; factors into the portfolio's
+    units."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PortfolioFile:
+    """The rows of a file as the table of the portfolio, what was left out, and the record to be kept with the book."""
+
+    rows: pa.Table
+    rejected: pd.DataFrame
+    reasons: dict[str, int]
+    file: LoadedFile
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "rows_read": self.file.rows_read,
+            "rows_kept": self.file.rows_kept,
+            "rejected": self.reasons,
+            "read_as": dict(self.file.read_as),
+        }
+
+
+def read_portfolio_file(
+    path: Path, portfolio: Portfolio, table: Table, columns: Columns, reading: Reading
+) -> PortfolioFile:
+    """Read a file of applications or outcomes.
+
+    Raises PermanentError where the file cannot be read, lacks columns, can be read in two ways, or has plainly another
+    unit than the portfolio says.
+    """
+    wanted = table_columns(portfolio, table)
+    theirs = {column.name: columns.names.get(column.name, column.name) for column in wanted}
+    raw = read_columns(path, _layout(portfolio, table, wanted, theirs), reading)
+    given = raw.columns.select(list(theirs.values())).rename_columns(list(theirs))
+    rejections = Rejections(raw.columns.num_rows)
+    rejections.add(_empty(given), NOT_A_ROW)
+    values, notes = _values(path, given, wanted, (columns, reading), rejections)
+    for column in wanted:
+        if not column.nullable:
+            rejections.add(np.asarray(pc.is_null(values[column.name])), f"{column.name} is missing")
+    key = next(column.name for column in wanted if column.role == "id")
+    ids = values[key].to_pandas().astype(object).to_numpy()
+    # Rows without an id are rejected already, so that they repeat nothing.
+    rejections.add_repeated(given, ids)
+
+    kept = np.flatnonzero(rejections.usable)
+    schema = arrow_schema([(column.name, "flag" if _is_flag(column, table) else column.type) for column in wanted])
+    rows = pa.table({name: column.take(pa.array(kept)) for name, column in values.items()}).cast(schema)
+    _refuse_other_units(path, wanted, rows)
+    rejected = rejections.rows(raw)
+    rows_read, reasons = account(raw, len(kept), rejected)
+    file = LoadedFile(
+        digest=_digest(raw, table),
+        name=path.name,
+        kind=table,
+        rows_read=rows_read,
+        rows_kept=len(kept),
+        read_as={**raw.read_as, **notes},
+        conventions={"currency": notes.get("currency sign", "")},
+        sizes=sizes_of(rows, (key,)) if table == "applications" else {},
+    )
+    return PortfolioFile(rows, rejected, reasons, file)
+
+
+def table_columns(portfolio: Portfolio, table: Table) -> tuple[Column, ...]:
+    """The columns that a table has by the portfolio."""
+    if table == "applications":
+        return portfolio.columns
+    names: OutcomeTable = portfolio.outcomes
+    id_type = portfolio.column(portfolio.id_column).type
+    return (
+        Column(name=names.id, type=id_type, role="id", nullable=False),
+        Column(name=names.date, type="date", role="date", nullable=False),
+        Column(name=names.defaulted, type="boolean", nullable=False),
+    )
+
+
+def _is_flag(column: Column, table: Table) -> bool:
+    return table == "outcomes" and column.type == "boolean"
+
+
+def _digest(raw: RawTable, table: Table) -> str:
+    # One file may hold both tables side by side; each has a record of its own.
+    return raw.digest if table == "applications" else f"{raw.digest[:-1]}o"
+
+
+def _layout(portfolio: Portfolio, table: Table, wanted: tuple[Column, ...], theirs: Mapping[str, str]) -> Layout:
+    renamed = f"--map THEIRS=OURS renames, ours being {', '.join(column.name for column in wanted)}"
+    return Layout(
+        name=f"{portfolio.name} {table}",
+        required=tuple(theirs.values()),
+        optional=(),
+        sign=next(theirs[column.name] for column in wanted if column.role == "id"),
+        few_values=frozenset(theirs[column.name] for column in wanted if column.type == "category"),
+        advice=f"{renamed}; or correct the columns of portfolio {portfolio.name}",
+    )
+
+
+def _empty(given: pa.Table) -> NDArray[np.bool_]:
+    """Rows in which nothing stands, as spreadsheets leave them below a table."""
+    empty = np.ones(given.num_rows, dtype=bool)
+    for column in given.columns:
+        nothing = pc.is_null(column)
+        if is_text(column.type):
+            nothing = pc.or_(
+                nothing, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column.cast(pa.string())), ""), True)
+            )
+        empty &= np.asarray(nothing)
+    return empty
+
+
+def _refuse_other_units(path: Path, wanted: tuple[Column, ...], rows: pa.Table) -> None:
+    for column in wanted:
+        if column.minimum is None and column.maximum is None:
+            continue
+        values = rows[column.name].drop_null().cast(pa.float64()).to_numpy()
+        low, high = column.minimum, column.maximum
+        outside = np.zeros(len(values), dtype=bool)
+        if low is not None:
+            outside |= values < low
+        if high is not None:
+            outside |= values > high
+        if outside.sum() > MAX_OUTSIDE_RANGE * len(values):
+            raise PermanentError(
+                f"{path}: {int(outside.sum()):,} of {len(values):,} values of {column.name} lie outside the "
+                "portfolio's "
+                f"range ({low} to {high}): another unit, or another column; nothing was written. Give --scale "
+                f"{column.name}=FACTOR, or correct the range in the portfolio"
+            )
+
+
+# Values, and the rows that hold something else
+
+
+def _values(
+    path: Path,
+    given: pa.Table,
+    wanted: tuple[Column, ...],
+    says: tuple[Columns, Reading],
+    rejections: Rejections,
+) -> tuple[dict[str, pa.ChunkedArray], dict[str, str]]:
+    """The columns as their types, null where missing or unreadable, and what to say of how they were written."""
+    columns, reading = says
+    numeric = [column for column in wanted if _is_number(column)]
+    written = read_numbers({column.name: given[column.name] for column in numeric}, reading.decimal, path)
+    dated = [given[column.name] for column in wanted if column.type == "date"]
+    order = order_of((text(days_) for days_ in dated if is_text(days_.type)), reading.dates, path)
+    values = {}
+    for column in wanted:
+        name, factor = column.name, columns.factors.get(column.name)
+        if _is_number(column):
+            values[name], unreadable = _number(path, column, written.columns[name], factor)
+        elif column.type == "date":
+            values[name], unreadable = days(_text_or_typed(given[name]), order)
+        elif column.role == "id":
+            values[name], unreadable = _id(given[name], column, rejections)
+        elif column.type == "boolean":
+            values[name], unreadable = _read(_text_or_typed(given[name]), pa.bool_())
+        else:
+            values[name], unreadable = _category(given[name], column)
+        rejections.add(unreadable, f"{name} cannot be read as {column.type}")
+    factors = ", ".join(f"{name} x {factor:g}" for name, factor in columns.factors.items())
+    notes = {**written.notes, "order of days": order, "scaled": factors}
+    return values, {what: note for what, note in notes.items() if note}
+
+
+def _is_number(column: Column) -> bool:
+    return column.type in ("integer", "float") and column.role != "id"
+
+
+def _read(given: pa.ChunkedArray, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask]:
+    reading = read(given, type_)
+    return reading.values, np.zeros(len(given), dtype=bool) if reading.misfits is None else reading.misfits
+
+
+def _text_or_typed(given: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text without blanks and words for nothing; anything else as it is."""
+    return text(given) if is_text(given.type) else given
+
+
+def _number(path: Path, column: Column, given: Numbers, factor: float | None) -> tuple[pa.ChunkedArray, Mask]:
+    values = given.values
+    if given.percent is not None and factor is None:
+        unit = column.unit.lower()
+        if "percent" not in unit and not any(word in unit for word in _FRACTIONS):
+            raise PermanentError(
+                f"{path}: column {column.name} is written with percent signs, and portfolio says of it neither percent "
+                f"nor fraction: give its unit in the portfolio, or --scale {column.name}=1 or =0.01"
+            )
+        if "percent" not in unit:
+            values = np.where(given.percent, values / 100, values)
+    if factor is not None:
+        values = values * factor
+    elif given.percent is None and "percent" in column.unit.lower():
+        _refuse_fractions(path, column, values)
+    unreadable = given.unreadable
+    if column.type == "integer":
+        unreadable = unreadable | (np.isfinite(values) & (values != np.round(values)))
+    missing = ~np.isfinite(values) | unreadable
+    array = pa.array(np.where(missing, 0.0, values), mask=missing)
+    return pa.chunked_array([array.cast(pa.int64()) if column.type == "integer" else array]), unreadable
+
+
+def _refuse_fractions(path: Path, column: Column, values: NDArray[np.float64]) -> None:
+    some = values[np.isfinite(values) & (values != 0)]
+    if len(some) >= ENOUGH_VALUES and np.quantile(np.abs(some), 0.9) <= 1:
+        raise PermanentError(
+            f"{path}: nine in ten of {len(some):,} values of {column.name} lie below 1, but the portfolio's unit is "
+            f"{column.unit!r}: they are fractions of one. Give --scale {column.name}=100, or =1 where they are right"
+        )
+
+
+def _id(given: pa.ChunkedArray, column: Column, rejections: Rejections) -> tuple[pa.ChunkedArray, Mask]:
+    if column.type == "integer":
+        return _read(_text_or_typed(given), pa.int64())
+    values, unreadable = _read(given, pa.string())
+    values = text(values)
+    if not is_text(given.type):
+        # Whole numbers with gaps arrive as floats.
+        values = pc.replace_substring_regex(values, r"\.0$", "")
+    rejections.add_lost_ids(values)
+    return values, unreadable
+
+
+def _category(given: pa.ChunkedArray, column: Column) -> tuple[pa.ChunkedArray, Mask]:
+    values, unreadable = _read(given, pa.string())
+    trimmed = pc.utf8_trim_whitespace(values)
+    nothing = [word for word in _NO_TEXT if word not in {level.lower() for level in column.allowed or ()}]
+    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(nothing))
+    return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed), unreadable

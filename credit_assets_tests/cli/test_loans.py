@@ -1,0 +1,243 @@
+"""Files into the warehouse by the command: what is written, what is refused before anything is, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from credit_assets.cli.main import app
+from credit_assets.failures import PermanentError
+from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.settings import load_settings
+from credit_assets.warehouse import open_warehouse
+from credit_assets_tests.support.lending_club_files import loan, write_csv
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "home"
+
+
+def load(*arguments: object) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["load", *map(str, arguments), "--json"], catch_exceptions=True)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    report: dict[str, Any] = json.loads(done.output)
+    return report
+
+
+def refused(*arguments: object) -> str:
+    """The message of a load that was refused, after which the book is as it was."""
+    before = book()
+    with pytest.raises(PermanentError) as error:
+        load(*arguments)
+    assert book() == before
+    return str(error.value)
+
+
+def book() -> list[Any]:
+    """Everything that the warehouse holds."""
+    path = Path(os.environ["CREDIT_HOME"]) / "warehouse.duckdb"
+    if not path.is_file():
+        return []
+    with duckdb.connect(str(path), read_only=True) as connection:
+        tables = [row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+        return [(name, connection.execute(f'SELECT * FROM "{name}" ORDER BY ALL').fetchall()) for name in tables]
+
+
+def count(table: str) -> int:
+    return len(dict(book())[table])
+
+
+def some(number: int, first: int = 0, **values: str) -> list[dict[str, str]]:
+    return [loan(id=str(1_000 + i), annual_inc=str(40_000 + 100 * i), **values) for i in range(first, first + number)]
+
+
+def test_what_a_file_was_taken_for_is_said_and_kept_with_the_book(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", some(40), below="\nTotal: 40\n")
+    report = load("lending-club", path)
+    assert report["rows_read"] == 41 == report["rows_kept"] + sum(report["rejected"].values())
+    assert report["read_as"]["encoding"] == "UTF-8"
+    assert Path(report["rejected_rows_file"]).read_text().count("Total: 40") == 1
+    (kept,) = open_warehouse(load_settings().warehouse, "UTC").loaded_files(load_portfolio())
+    assert kept.read_as["layout"] == report["layout"]
+    assert kept.conventions["total_debt"] == report["total_debt"]
+    assert (kept.name, kept.rows_kept, kept.sizes["interest_rate"].median) == ("a.csv", 40, 13.56)
+    shown = CliRunner().invoke(app, ["load", "lending-club", str(path)])
+    assert "delimiter: comma" in shown.output
+    assert load("lending-club", path)["warehouse"]["applications_unchanged"] == 40
+    assert count("loan_applications_files") == 1
+
+
+def test_two_files_of_a_year_without_ids(tmp_path: Path) -> None:
+    """The second overwrote the first: 300 loans gone, exit 0."""
+    paths = [
+        write_csv(
+            tmp_path / f"{month}.csv", some(300, first, issue_d=f"{month}-2016", last_pymnt_d=""), without=("id",)
+        )
+        for month, first in (("Jan", 0), ("Apr", 300))
+    ]
+    for path in paths:
+        assert load("lending-club", path)["warehouse"]["applications_inserted"] == 300
+    for path in paths:
+        assert load("lending-club", path)["warehouse"]["applications_unchanged"] == 300
+    assert count("loan_applications") == 600
+
+
+def test_two_scales_of_debt(tmp_path: Path) -> None:
+    """Debt to income of .15 and of 2.60 stood in one book."""
+    load("lending-club", write_csv(tmp_path / "old.csv", some(40)))
+    new = write_csv(tmp_path / "new.csv", some(40, 100, tot_cur_bal="200000.0", total_rev_hi_lim="20000.0"))
+    assert "total_debt is 'balance: tot_cur_bal' in the file, but 'annualised" in refused("lending-club", new)
+    load("lending-club", new, "--debt", "debt_service")
+    assert count("loan_applications") == 80
+    assert "--debt is auto, balance" in refused("lending-club", new, "--debt", "both")
+
+
+def test_rejected_rows_above_a_share_fail(tmp_path: Path, home: Path) -> None:
+    """99.98% rejected was exit 0."""
+    path = write_csv(tmp_path / "a.csv", [*some(18), *some(2, 50, loan_status="Sold")], below="\nTotal: 20\n")
+    said = refused("lending-club", path)
+    assert "a.csv: 2 of 20 rows (10.00%) cannot be used: loan_status is not known (2); they stand in" in said
+    assert "Sold" in next((home / "rejected").iterdir()).read_text()
+    assert load("lending-club", path, "--max-rejected", 0.1)["rows_kept"] == 18
+    nothing = write_csv(tmp_path / "b.csv", some(20, loan_status="Sold"))
+    assert "20 of 20 rows (100.00%)" in refused("lending-club", nothing, "--max-rejected", 1)
+
+
+def test_files_of_one_name_keep_their_rejected_rows_apart(tmp_path: Path, home: Path) -> None:
+    for folder, status in (("one", "Sold"), ("two", "Lost")):
+        (tmp_path / folder).mkdir()
+        path = write_csv(tmp_path / folder / "a.csv", [*some(30), *some(1, 90, loan_status=status)])
+        load("lending-club", path)
+    assert len(list((home / "rejected").iterdir())) == 2
+
+
+def test_a_book_without_records_is_compared_by_its_rows(tmp_path: Path) -> None:
+    from credit_assets.loans.generator import generate_book
+
+    warehouse = open_warehouse(load_settings().warehouse, "UTC")
+    portfolio = load_portfolio()
+    warehouse.create_tables(portfolio)
+    warehouse.write(portfolio, *generate_book(500, date(2011, 1, 1), date(2011, 6, 30), 1))
+    path = write_csv(tmp_path / "a.csv", [loan(id=str(i), annual_inc="45.5") for i in range(40)])
+    assert "annual_income has the median 45.5 (40 values), the book" in refused("lending-club", path)
+
+
+def test_generated_loans_are_part_of_the_book_too(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["generate", "--rows", "300", "--start", "2011-01-01", "--end", "2011-06-30", "--json"]
+    )
+    assert done.exit_code == 0
+    path = write_csv(tmp_path / "a.csv", some(40, tot_cur_bal="200000.0"))
+    assert "total_debt is 'balance" in refused("lending-club", path)
+    assert "generated, 300 rows" in refused("lending-club", path)
+
+
+@pytest.mark.parametrize(
+    "option", [("--encoding", "utf-16"), ("--delimiter", ";"), ("--decimal", ","), ("--dates", "x")]
+)
+def test_what_is_told_overrules_what_is_seen(tmp_path: Path, option: tuple[str, str]) -> None:
+    path = write_csv(tmp_path / "a.csv", [loan(id=str(i), annual_inc="45.000,5") for i in range(30)])
+    if option[0] == "--decimal":
+        wrong = [loan(id=str(i)) for i in range(30)]
+        path = write_csv(tmp_path / "a.csv", wrong)
+    assert refused("lending-club", path, *option)
+
+
+# The portfolio's tables
+
+
+MINI = """
+name: mini
+applications_table: apps
+outcomes: {table: outs, id: app_id, date: known_on, defaulted: bad}
+columns:
+  - {name: app_id, type: string, role: id, nullable: false}
+  - {name: applied_on, type: date, role: date, nullable: false}
+  - {name: income, type: float, minimum: 0}
+"""
+
+
+@pytest.fixture
+def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mini.yaml").write_text(MINI)
+    monkeypatch.setenv("CREDIT_PORTFOLIO", str(tmp_path / "mini.yaml"))
+    lines = [f"00{i};3{i % 2}.01.2024;{40_000 + i},5" for i in range(50)]
+    (tmp_path / "apps.csv").write_bytes("\r\n".join(["customer;applied_on;income", *lines]).encode("cp1252"))
+    (tmp_path / "outs.csv").write_text("app_id|known_on|bad\n001|2024-06-30|Y\n002|2024-06-30|n\n")
+    return tmp_path
+
+
+def test_both_tables_of_a_portfolio(mini: Path) -> None:
+    report = load("csv", "applications", mini / "apps.csv", "--map", "customer=app_id")
+    assert report["read_as"]["decimal comma"] == "income"
+    assert load("csv", "outcomes", mini / "outs.csv")["warehouse"]["outcomes_inserted"] == 2
+    tables = dict(book())
+    assert tables["apps"][1] == ("001", date(2024, 1, 31), 40_001.5)
+    assert tables["outs"] == [("001", date(2024, 6, 30), 1), ("002", date(2024, 6, 30), 0)]
+    assert len(tables["apps_files"]) == 2
+    again = load("csv", "applications", mini / "apps.csv", "--map", "customer=app_id")
+    assert again["warehouse"]["applications_unchanged"] == 50
+
+
+def test_a_second_file_in_another_unit(mini: Path) -> None:
+    load("csv", "applications", mini / "apps.csv", "--map", "customer=app_id")
+    lines = [f"10{i},2024-02-01,{40 + i}" for i in range(30)]
+    (mini / "b.csv").write_text("\n".join(["app_id,applied_on,income", *lines]))
+    said = refused("csv", "applications", mini / "b.csv")
+    assert "b.csv: other units or scales than the book's: income has the median" in said
+    assert load("csv", "applications", mini / "b.csv", "--scale", "income=1000")["rows_kept"] == 30
+    assert load("csv", "applications", mini / "b.csv", "--accept-scale", "income")["rows_kept"] == 30
+
+
+def test_ids_that_begin_again_in_each_file(mini: Path) -> None:
+    """Numbers of a branch, say: the second file would overwrite the loans of the first."""
+    load("csv", "applications", mini / "apps.csv", "--map", "customer=app_id")
+    lines = [f"00{i},2024-03-{i % 28 + 1:02d},{40_000 + i}" for i in range(50)]
+    (mini / "b.csv").write_text("\n".join(["app_id,applied_on,income", *lines]))
+    said = refused("csv", "applications", mini / "b.csv")
+    assert "50 of 50 rows for table apps have an app_id that is there with another applied_on" in said
+    assert load("csv", "applications", mini / "b.csv", "--accept-scale", "applied_on")["rows_kept"] == 50
+    # The same file read again with the days in another order is a correction of itself.
+    (mini / "c.csv").write_text(
+        "app_id,applied_on,income\n" + "".join(f"c{i},01/02/2024,{40_000 + i}\n" for i in range(9))
+    )
+    load("csv", "applications", mini / "c.csv", "--dates", "day-first")
+    assert (
+        load("csv", "applications", mini / "c.csv", "--dates", "month-first")["warehouse"]["applications_updated"] == 9
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["people"], "the table is applications or outcomes, not 'people'"),
+        (["applications", "--map", "customer=id"], "--map: portfolio mini has no column id in its applications"),
+        (["applications", "--map", "customer"], "--map customer: write NAME=VALUE"),
+        (["applications", "--map", "customer=app_id", "--map", "income=app_id"], "app_id is given two columns"),
+        (["applications", "--scale", "income=lots"], "--scale income=lots: give a factor"),
+        (["applications", "--scale", "wealth=2"], "--scale: portfolio mini has no column wealth"),
+        (
+            ["applications"],
+            "missing columns app_id; read as UTF-8 with semicolon between the fields; it has the columns",
+        ),
+    ],
+)
+def test_arguments_that_fit_no_table(mini: Path, arguments: list[str], said: str) -> None:
+    assert said in refused("csv", arguments[0], mini / "apps.csv", *arguments[1:])
+
+
+def test_absent_files_and_folders(tmp_path: Path) -> None:
+    assert "no such file" in refused("lending-club", tmp_path / "none.csv")
+    assert "is a folder" in refused("lending-club", tmp_path)
