@@ -15,7 +15,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.data.request_rules import RequestRules
+from credit_assets.ml.data.request_rules import Request, RequestRules
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
@@ -36,6 +36,7 @@ def test_the_example_is_nobodys_application() -> None:
     example = example_application(pa.Table.from_pandas(applications()), load_portfolio())
     assert example.to_dict("records")[0]["annual_income"] == 2.5
     assert example.to_dict("records")[0]["purpose"] == "car"
+    assert example.to_dict("records")[0]["open_accounts"] == 2, "a whole number stays whole"
     empty = example_application(pa.Table.from_pandas(applications().head(0)), load_portfolio())
     assert empty["purpose"].tolist() == [None]
 
@@ -122,6 +123,10 @@ def test_everything_a_validator_looks_for_is_on_the_run(
     saved = json.loads(next((tmp_path / "mlflow").rglob("input_example.json")).read_text())
     example = pd.DataFrame(saved["data"], columns=saved["columns"])
     assert example.merge(frame, on=list(example.columns)).empty
+    # It is a request that the served model does not refuse.
+    asked = Request(kept, scorer.categories)
+    assert asked.read(example, 1)[1] is None
+    assert asked.refusal is None
 
 
 def test_the_champion_loads_as_a_pyfunc_from_a_server(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.portfolio import Column, Portfolio, load_portfolio
 from credit_assets.ml.data.request_rules import RULES_FILE, Request, RequestError, RequestRules
 
@@ -138,6 +140,38 @@ def test_a_model_without_rules_of_its_own_wants_all_columns_in_their_types_and_n
     assert ask(old, {"amount": [np.inf, np.nan], "purpose": ["", None]}) == (None, [None, None])
     assert "amount: not a finite number (row 1)" in str(ask(old, {"amount": ["x", 1], "purpose": ["car", None]})[0])
     assert "purpose: not among the columns given" in str(ask(old, {"amount": [1, 1]})[0])
+
+
+FAULTS: list[tuple[str, Any]] = [
+    ("annual_income", -60_000.0),
+    ("annual_income", "12.5%"),
+    ("term_months", 99_999),
+    ("term_months", 2.5),
+    ("term_months", None),
+    ("purpose", "yacht"),
+    ("inquiries_6m", -1),
+]
+
+
+def test_sound_applications_are_never_refused_and_planted_faults_always() -> None:
+    portfolio = load_portfolio()
+    book, _ = generate_book(4000, date(2023, 1, 1), date(2023, 12, 31), seed=3)
+    frame = book.to_pandas()
+    seen = {name: sorted(frame[name].dropna().unique()) for name in portfolio.categorical_features}
+
+    def held(frame: pd.DataFrame) -> tuple[RequestError | None, Any]:
+        request = Request(RequestRules.of(portfolio), seen)
+        _, warnings = request.read(frame.to_dict("series"), len(frame))
+        return request.refusal, warnings
+
+    assert held(frame) == (None, None)
+    for column, value in FAULTS:
+        spoilt = frame.astype({column: object})
+        spoilt.loc[::8, column] = value
+        refusal, warnings = held(spoilt)
+        assert refusal is not None
+        assert [(one.column, one.rows) for one in refusal.broken] == [(column, 500)]
+        assert warnings is None
 
 
 # The saved form
