@@ -162,8 +162,7 @@ class Warehouse(ABC):
     def write(
         self, portfolio: Portfolio, applications: pa.Table | None, outcomes: pa.Table | None, load: Load | None = None
     ) -> WriteReport:
-        """Insert new ids, update changed ones, leave equal ones; both tables in one transaction, with the record of the
-        file that they come from.
+        """Insert new ids, update changed ones, leave equal ones; all in one transaction with the record of the file.
 
         Columns outside the portfolio are neither needed nor touched. Raises PermanentError where a column of the
         portfolio is missing, an id is missing or comes twice, or a value does not fit its type: nothing is written.
@@ -172,15 +171,13 @@ class Warehouse(ABC):
         staged = [(source, None if rows is None else checked(source, rows)) for source, rows in plan]
         with self._session(write=True) as session:
             counts = []
-            for source, rows in staged:
+            for (source, rows), held in zip(staged, (load, None), strict=True):
                 counts.append(TableCounts())
                 if rows is not None:
                     table = self._open(session, source, source.schema.names)
                     session.lock(source.table)
-                    moving = load.max_moved if load is not None and source.day == portfolio.date_column else 1.0
-                    counts[-1] = upsert(session, source, table, rows, max_moved=moving)
-            if load is not None:
-                write_file(session, portfolio, load)
+                    counts[-1] = upsert(session, source, table, rows, max_moved=held.max_moved if held else 1.0)
+            write_file(session, portfolio, load)
             return WriteReport(*counts)
 
     # Reading

@@ -64,13 +64,15 @@ def read_files(session: Session, portfolio: Portfolio) -> list[LoadedFile]:
     return [LoadedFile.from_record(json.loads(row[0])) for row in session.rows(query)]
 
 
-def write_file(session: Session, portfolio: Portfolio, load: Load) -> None:
-    """Add the record of a load, or replace that of the same file.
+def write_file(session: Session, portfolio: Portfolio, load: Load | None) -> None:
+    """Add the record of a load, or replace that of the same file; rows that come from no file have none.
 
     Raises TransientError where there are other records than those that the file was compared with.
     """
     import sqlalchemy as sa
 
+    if load is None:
+        return
     file = load.file
     name = table_of(portfolio)
     session.create(_new_table(session, name))

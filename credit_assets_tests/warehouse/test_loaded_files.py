@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from credit_assets.loans.loaded_file import Load, LoadedFile, Size
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse import Warehouse, open_warehouse
 from credit_assets.warehouse.loaded_files import table_of
-from credit_assets_tests.support.warehouses import OTHER, applications, outcomes
+from credit_assets_tests.support.warehouses import DAY, OTHER, applications, outcomes
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
 
@@ -64,6 +65,23 @@ def test_a_load_that_was_overtaken_writes_nothing(empty: Warehouse, portfolio: P
         empty.write(portfolio, applications(portfolio, 30), None, Load(file("b"), ()))
     assert [one.digest for one in empty.loaded_files(portfolio)] == ["a"]
     assert sum(empty.daily_counts(portfolio, *empty.date_range(portfolio)).values()) == 3  # type: ignore[misc]
+
+
+def test_ids_of_other_rows_are_not_overwritten(empty: Warehouse, portfolio: Portfolio) -> None:
+    empty.create_tables(portfolio)
+    first = file("a")
+    empty.write(portfolio, applications(portfolio, 30), outcomes(portfolio, 3), Load(first, (), 0.0))
+    later = applications(portfolio, 30, application_date=[DAY + timedelta(days=90)] * 30)
+    with pytest.raises(
+        PermanentError, match="30 of 30 rows for table loan_applications have an application_id that is"
+    ):
+        empty.write(portfolio, later, None, Load(file("b"), (first,), 0.99))
+    assert empty.date_range(portfolio) == (DAY, DAY + timedelta(days=2))
+    assert empty.loaded_files(portfolio) == [first]
+    # Corrections of other columns, and days that are allowed to move, are written.
+    richer = applications(portfolio, 30, annual_income=[1.0] * 30)
+    assert empty.write(portfolio, richer, None, Load(file("b"), (first,), 0.0)).applications.updated == 30
+    assert empty.write(portfolio, later, outcomes(portfolio, 4)).applications.updated == 30
 
 
 def test_no_record_without_its_rows(empty: Warehouse, portfolio: Portfolio) -> None:
