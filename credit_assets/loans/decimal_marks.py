@@ -6,8 +6,8 @@ scales (`scales`) and what a plain number is (`credit_assets.ml.data.values`).
 Each column decides for itself, since one export may write its money in one way and its rates in another. Evidence is a
 value that can be read in one way only: 12,5 and 1.234,56 have a comma, 12.5 and 1,234.56 a point. 1,234 and 1.234 are
 none: they are thousands or fractions, and whole numbers beside them say nothing, since people type 45000 and 45,000
-into one column. A column of such values alone follows the other columns of the file where they agree. Where nothing
-decides, the file is refused: an income would be wrong by a thousand, and nothing would say so.
+into one column. In a column of such values alone the sign parts thousands where the other columns have the other sign
+for decimals. Otherwise the file is refused: an income would be wrong by a thousand, and nothing would say so.
 """
 
 from __future__ import annotations
@@ -80,6 +80,13 @@ class Forms:
         return bool(self.one_comma or self.one_point) and not self.certain
 
     @property
+    def if_thousands(self) -> Mark:
+        """The decimal mark, where what can be read in two ways parts thousands."""
+        if self.one_comma and self.one_point:
+            return ""
+        return "." if self.one_comma else ","
+
+    @property
     def contradicting(self) -> int:
         return min(self.comma, self.point)
 
@@ -113,15 +120,14 @@ def decimal_marks(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: obj
     for name, found in forms.items():
         if not found.unclear:
             marks[name] = found.certain
-        elif len(certain) == 1:
-            marks[name] = next(iter(certain))
+        elif certain == {found.if_thousands}:
+            marks[name] = found.if_thousands
         else:
             count, sign = (found.one_comma, "comma") if found.one_comma else (found.one_point, "point")
             raise PermanentError(
                 f"{where}: column {name} has {count:,} values with one {sign} before three digits, which parts "
-                "thousands or decimals, and "
-                + ("the other columns contradict each other" if certain else "nothing in the file tells")
-                + ": give --decimal . or --decimal ,"
+                "thousands or decimals, and no other column tells: give --decimal . or --decimal , for the file, or "
+                "write the column without it"
             )
     return marks
 

@@ -99,8 +99,11 @@ def account(raw: RawTable, kept: int, rejected: pd.DataFrame) -> tuple[int, dict
 
 
 def refuse_too_many(kept: int, reasons: dict[str, int], allowed: float, where: object, aside: str | None) -> None:
-    """Raise PermanentError where more than the allowed share of the rows was rejected; other lines do not count."""
-    counted = {reason: count for reason, count in reasons.items() if reason not in NO_ROWS}
+    """Raise PermanentError where more than the allowed share of the rows was rejected: lines that are no rows and rows
+    that repeat an earlier one do not count.
+    """
+    # A row that is there already is not lost either: files put together of overlapping ones have many.
+    counted = {reason: count for reason, count in reasons.items() if reason not in NO_ROWS | {REPEATED}}
     rejected = sum(counted.values())
     of = kept + rejected
     if kept and rejected <= allowed * of:

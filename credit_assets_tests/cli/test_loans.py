@@ -115,6 +115,14 @@ def test_rejected_rows_above_a_share_fail(tmp_path: Path, home: Path) -> None:
     assert "20 of 20 rows (100.00%)" in refused("lending-club", nothing, "--max-rejected", 1)
 
 
+def test_files_put_together_of_the_same_lose_nothing(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", some(20))
+    path.write_text(path.read_text() * 2)
+    report = load("lending-club", path)
+    assert report["rows_kept"] == 20
+    assert report["rejected"] == {"repeats an earlier row": 20, "not a row: the header once more": 1}
+
+
 def test_files_of_one_name_keep_their_rejected_rows_apart(tmp_path: Path, home: Path) -> None:
     for folder, status in (("one", "Sold"), ("two", "Lost")):
         (tmp_path / folder).mkdir()

@@ -58,14 +58,21 @@ def test_values_with_two_readings_follow_the_rest_of_the_file() -> None:
     assert marks(income=["45.000", "1.234", "900"], rate=["12,5"])["income"] == ","
 
 
-@pytest.mark.parametrize("rate", [["12"], ["12.5", "1"]])
-def test_where_nothing_decides_the_file_is_refused(rate: list[str]) -> None:
-    others = {"rate": rate, "debt": ["7,5"]} if "." in rate[0] else {"rate": rate}
+@pytest.mark.parametrize("others", [{"rate": ["12"]}, {"rate": ["12.5", "1"], "debt": ["7,5"]}])
+def test_where_nothing_decides_the_file_is_refused(others: dict[str, list[str]]) -> None:
     with pytest.raises(PermanentError, match=r"column income has 2 values with one comma .* give --decimal") as refused:
         marks(income=["45,000", "1,234", "900"], **others)
     assert "1,234" not in str(refused.value)
     with pytest.raises(PermanentError, match="column income has 1 values with one point"):
         marks(income=["45.000", "900"], **others)
+
+
+def test_a_sign_of_decimals_elsewhere_does_not_make_decimals_of_thousands() -> None:
+    """Incomes like 45.000 beside rates like 12.5 were read as 45."""
+    with pytest.raises(PermanentError, match="column income has 2 values with one point before three digits"):
+        marks(income=["45.000", "1.234", "900"], rate=["12.5"])
+    with pytest.raises(PermanentError, match="column income has 2 values with one comma before three digits"):
+        marks(income=["45,000", "1,234", "900"], rate=["12,5"])
 
 
 def test_the_user_decides() -> None:
