@@ -30,7 +30,6 @@ from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.rules.triggers import TriggerState
-from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.storage.claims import Claims
@@ -122,7 +121,7 @@ def _fill(settings: Settings, instance: dg.DagsterInstance, store: Store, days: 
 
 
 def _ticks(settings: Settings, instance: dg.DagsterInstance) -> dict[tuple[str, str], Callable[[], Any]]:
-    sensors = {one.name: one for one in [*report_sensors(settings), external_sensor(daily_partitions(settings))]}
+    sensors = {one.name: one for one in [*report_sensors(settings), external_sensor(settings)]}
     schedule = refresh_schedule(settings)
     built = build_resources(settings)
 

@@ -51,7 +51,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
                 *report_sensors(settings),
-                external_sensor(partitions),
+                external_sensor(settings),
                 deployment_sensor(),
                 lost_runs_sensor(asset_jobs),
                 *event_sensors(settings),

@@ -33,6 +33,7 @@ OUTCOME_GATES["volume"] = "The number of outcomes is in line with the days, week
 ACCOUNTED_FOR = "accounted_for"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
+    "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
     ACCOUNTED_FOR: "No outcome or application that the set is made of is missing from it.",
     "enough_outcomes": "Enough mature goods and bads to train and to test on.",
     "target_rate": "The default rate of the mature cohorts is plausible.",

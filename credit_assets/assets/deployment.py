@@ -5,6 +5,7 @@ Both records are written on every run, whatever the decision, and are the same h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.retraining import REFRESH, triggers_of
+from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -44,6 +46,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.rules.decisions import decide_registration
 
         triggers = triggers_of(claims, date.fromisoformat(context.partition_key))
+        if trained_model.get("status") == NOT_DUE:
+            return not_due_decision(context.partition_key, triggers, trained_model["why"])
         decision = decide_registration(
             trained_model["evaluation"],
             trained_model["champion"],
@@ -113,7 +117,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "champion_after": after.version if after else None,
             "shadow_after": trial.version if trial else None,
             "decision": "promoted" if decision.accepted else "unchanged",
-            "reasons": [reason.to_record() for reason in decision.reasons],
+            "reasons": registered_model["reasons"]
+            if registered_model["decision"] == NOT_DUE
+            else [reason.to_record() for reason in decision.reasons],
         }
         return dg.MaterializeResult(
             value=record,
@@ -127,6 +133,28 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         )
 
     return [registered_model, deployed_model]
+
+
+def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.MaterializeResult[Any]:
+    """The decision on a day of which no model can be made yet: none, and why."""
+    record: dict[str, Any] = {
+        "as_of": as_of,
+        "decision": NOT_DUE,
+        "variant": None,
+        "fingerprint": None,
+        "version": None,
+        "triggers": list(triggers),
+        "reasons": [{"rule": DUE, "passed": False, "value": NOT_DUE, "threshold": DUE, "text": why}],
+    }
+    return dg.MaterializeResult(
+        value=record,
+        data_version=dg.DataVersion(NOT_DUE),
+        metadata={
+            "decision": NOT_DUE,
+            "version": "none",
+            "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
+        },
+    )
 
 
 def register(registry: Registry, trained: dict[str, Any], description: str) -> Version:

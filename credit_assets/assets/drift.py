@@ -62,5 +62,8 @@ def drift_records(
         # Those that were registered before models kept a reference have none.
         with contextlib.suppress(FileNotFoundError):
             references[version] = DriftReference.load(registry.download(versions[version]))
-    pooling = Pooling(settings.start_date, settings.drift_window_days, settings.portfolio_contract.date_column)
-    return drift_reports(days, champions, references, StoredDays(store), pooling, drift_policy(settings))
+    tables = StoredDays(store)
+    pooling = Pooling(
+        tables.first_day(settings.start_date), settings.drift_window_days, settings.portfolio_contract.date_column
+    )
+    return drift_reports(days, champions, references, tables, pooling, drift_policy(settings))

@@ -14,8 +14,10 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, account_result, account_spec, gate_specs
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import own_store
 from credit_assets.ml.data.schemas import applications_fields, outcomes_fields
 from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
 from credit_assets.storage.partition_files import PartitionWriter, Staged, in_pieces, quarantine
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
@@ -43,11 +45,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         metadata=column_schema(applications_fields(portfolio)),
     )
     def raw_loan_data(
-        context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
+        context: dg.AssetExecutionContext,
+        warehouse: dg.ResourceParam[Warehouse],
+        store: dg.ResourceParam[Store],
+        claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import application_gates
         from credit_assets.ml.rules.volume_gates import history_days
 
+        own_store(settings, claims)
         days = days_of(context)
         history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
@@ -65,11 +71,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         metadata=column_schema(outcomes_fields(portfolio)),
     )
     def loan_outcomes(
-        context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
+        context: dg.AssetExecutionContext,
+        warehouse: dg.ResourceParam[Warehouse],
+        store: dg.ResourceParam[Store],
+        claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import outcome_gates
         from credit_assets.ml.rules.volume_gates import history_days
 
+        own_store(settings, claims)
         days = days_of(context)
         history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_outcomes(portfolio, days[0] - history, days[-1])

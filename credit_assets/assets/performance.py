@@ -67,7 +67,8 @@ def performance_records(
     versions = registry.versions()
     champions = Champions(champion_history(versions), {version.version: _registered(version) for version in versions})
     portfolio, min_bads = settings.portfolio_contract, settings.performance_min_bads
-    return performance_reports(days, champions, StoredDays(store), _cohorts(settings), portfolio, min_bads)
+    tables = StoredDays(store)
+    return performance_reports(days, champions, tables, _cohorts(settings, tables), portfolio, min_bads)
 
 
 def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]], store: Store) -> UPath | None:
@@ -75,7 +76,9 @@ def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]]
     from credit_assets.ml.reports.performance import picture
 
     stored = StoredDays(store)
-    drawn = picture(day, _cohorts(settings), lambda one: records.get(one.isoformat()) or stored.record(NAME, one))
+    drawn = picture(
+        day, _cohorts(settings, stored), lambda one: records.get(one.isoformat()) or stored.record(NAME, one)
+    )
     if drawn is None:
         return None
     path = store.path("figures", NAME, f"{day}.png")
@@ -83,10 +86,10 @@ def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]]
     return path
 
 
-def _cohorts(settings: Settings) -> Cohorts:
+def _cohorts(settings: Settings, tables: StoredDays) -> Cohorts:
     from credit_assets.ml.reports.performance import Cohorts
 
-    return Cohorts(settings.start_date, settings.window_days, settings.performance_cohort_days)
+    return Cohorts(tables.first_day(settings.start_date), settings.window_days, settings.performance_cohort_days)
 
 
 def _registered(version: Version) -> RegisteredModel:

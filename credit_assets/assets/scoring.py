@@ -45,23 +45,31 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         days, schema, day_column = days_of(context), scores_schema(portfolio), portfolio.date_column
         models = ModelsInForce(context, settings, registry, days)
         seen: dict[date, DayOfScores] = defaultdict(DayOfScores)
+        unscored: dict[date, int] = defaultdict(int)
         with PartitionWriter(store, "loan_scores", days, schema, day_column) as files:
             for piece in processed_features.pieces():
                 for days_of_models in models.runs(split_by_day(piece, day_column, days)):
                     scores = models.score(piece.schema, days_of_models)
                     if scores is None:
+                        for day, rows in days_of_models:
+                            unscored[day] += rows.num_rows
                         continue
                     files.write(scores.cast(schema))
                     for day, rows in split_by_day(scores, day_column, [day for day, _ in days_of_models]).items():
                         seen[day].add(rows)
             staged = files.close()
-        unscored = [day for day in days if models.champion(day) is None]
-        if unscored:
+        without = [day for day in days if models.champion(day) is None]
+        if without:
             context.log.warning(
-                f"{len(unscored)} days ({unscored[0]} .. {unscored[-1]}) have no champion in force and so no scores; "
-                "a model scores from the day after its as-of date"
+                f"{len(without)} days ({without[0]} .. {without[-1]}) have no champion in force: "
+                f"{sum(unscored.values())} applications stay unscored; a model scores from the day after its as-of date"
             )
-        metadata = {day: models.describe(day) | seen[day].summary(settings.challenger_share) for day in days}
+        metadata = {
+            day: models.describe(day)
+            | {"scored": seen[day].rows, "unscored": unscored[day]}
+            | seen[day].summary(settings.challenger_share)
+            for day in days
+        }
         return daily_result(context, staged, None, metadata)
 
     return [loan_scores]

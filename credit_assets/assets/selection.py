@@ -9,8 +9,11 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.conventions import Table, daily_asset, inputs
+from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
 
@@ -29,11 +32,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         training_set: Table,
         tracking: dg.ResourceParam[Tracking],
         registry: dg.ResourceParam[Registry],
+        store: dg.ResourceParam[Store],
         **records: dict[str, Any],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.reports.selection import best_candidate, selection_record, summary
 
+        if why := why_no_training(store, training_set, context.partition_key):
+            return not_due_result({"as_of": context.partition_key, "status": NOT_DUE}, why)
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
         candidates = list(records.values())
         best = best_candidate(candidates, data, settings.variants, as_of)

@@ -60,7 +60,7 @@ def shadow_records(
 
     histories = champion_history(registry.versions()), Aliases(registry).history(SHADOW)
     view = TrialView(
-        first_day=settings.start_date,
+        first_day=StoredDays(store).first_day(settings.start_date),
         window_days=settings.window_days,
         cohort_days=settings.performance_cohort_days,
         approval_rate=settings.approval_rate,

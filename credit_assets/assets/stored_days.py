@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from credit_assets.storage.store import Store
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READERS = 8
+_AT_ONCE = 64
 
 
 class StoredDays:
@@ -51,7 +52,46 @@ class StoredDays:
         # A file that cannot be read is as good as none: its day has to be ingested again.
         return {day: (rows, aside.get(day) or 0) for day, rows in days.items() if rows is not None}
 
+    def first_day(self, start: date) -> date:
+        """The first day that is ingested, whatever came of it, not before `start`; `start` where none is.
+
+        Days before it are outside the book and nobody waits for them; a gap after it is one.
+        """
+        days = {day for asset in ("raw_loan_data", "processed_features") for day in self._store.days(asset)}
+        return min((day for one in days if (day := date.fromisoformat(one)) >= start), default=start)
+
+    def first_with_rows(self, asset: str, first: date, last: date) -> date | None:
+        """The first day of first .. last of which the asset has rows; None where none has."""
+        days = [first + timedelta(n) for n in range((last - first).days + 1)]
+        for some in (days[n : n + _AT_ONCE] for n in range(0, len(days), _AT_ONCE)):
+            counted = self.counts(asset, some)
+            if found := [day for day in some if counted[day]]:
+                return found[0]
+        return None
+
     def record(self, asset: str, day: date) -> dict[str, Any] | None:
         """Raises PermanentError where the record is damaged."""
         path = self._store.path(asset, f"{day}.json")
         return self._store.read_record(path) if path.exists() else None
+
+
+class Found(NamedTuple):
+    """Applications of a day that have a score, and those that have none."""
+
+    scored: int
+    unscored: int
+
+
+class ScoredDays:
+    """How many applications of a day are scored, by the files themselves: a day that was passed by without a champion
+    has a file of scores too, an empty one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._tables = StoredDays(store)
+
+    def of(self, days: Sequence[date]) -> dict[date, Found]:
+        scores = self._tables.counts("loan_scores", days)
+        applications = self._tables.counts("processed_features", days)
+        found = {day: (scores[day] or 0, applications[day] or 0) for day in days}
+        return {day: Found(scored, max(0, there - scored)) for day, (scored, there) in found.items()}

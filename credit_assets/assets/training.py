@@ -10,13 +10,14 @@ import dagster as dg
 
 from credit_assets import stages, stopping
 from credit_assets.assets import engines
-from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES, table_accounts
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import Table, daily_asset, daily_result, inputs
+from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
+from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
 from credit_assets.checks import TRAINING_GATES, gate_specs
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ml.data.schemas import training_fields
+from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
@@ -44,51 +45,21 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         partitions,
         "pandas",
         "parquet",
-        ins=inputs("training_set", settings),
+        deps=dependencies("training_set", settings),
         check_specs=gate_specs("training_set", TRAINING_GATES, partitions),
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
-        "nothing in it was learned after the as-of date.",
+        "nothing in it was learned after the as-of date. Without rows where the date is not due: where no model can be "
+        "made as of it yet.",
         metadata=column_schema(training_fields(portfolio)),
     )
     def training_set(
-        context: dg.AssetExecutionContext,
-        processed_features: Table,
-        loan_outcomes: Table,
-        warehouse: dg.ResourceParam[Warehouse],
-        store: dg.ResourceParam[Store],
+        context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, join_findings
-        from credit_assets.ml.reports.training import splits_table, summary
-        from credit_assets.ml.rules.account_gates import account_of_training
-        from credit_assets.ml.rules.training_gates import training_gates
-
         as_of = date.fromisoformat(context.partition_key)
-        window = CohortWindow(as_of, settings.window_days, settings.lookback_days)
-        if processed_features is None:
-            raise PermanentError(
-                f"no cohort is mature by {as_of}: its training set spans the applications of {window.first} .. "
-                f"{window.last}, and the first partition is {settings.start_date} (CREDIT_START_DATE)"
-            )
-        table = assemble_training_set(
-            processed_features,
-            loan_outcomes,
-            window,
-            portfolio,
-            test_share=settings.test_share,
-            validation_share=settings.validation_share,
-        )
-        # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
-        accounts = table_accounts(settings, warehouse, store)
-        windows = {APPLICATIONS: (window.first, window.last), OUTCOMES: (window.first, as_of)}
-        gates = (
-            *training_gates(table, portfolio, window),
-            account_of_training(accounts, windows, portfolio.gates),
-        )
-        findings = join_findings(processed_features, loan_outcomes, window, portfolio)
-        metadata = {**summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))}
-        staged = stage(store, store.path("training_set", f"{as_of}.parquet"), table, gates)
-        return daily_result(context, {as_of: staged}, {as_of: gates}, {as_of: metadata})
+        made = training_set_of(settings, warehouse, store, as_of, tuple(TRAINING_GATES))
+        staged = stage(store, store.path("training_set", f"{as_of}.parquet"), made.table, made.gates)
+        return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata})
 
     return training_set
 
@@ -111,9 +82,14 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
         "MLflow. Trained again only when data, code, parameters or seed have changed.",
     )
     def candidate(
-        context: dg.AssetExecutionContext, training_set: Table, tracking: dg.ResourceParam[Tracking]
+        context: dg.AssetExecutionContext,
+        training_set: Table,
+        tracking: dg.ResourceParam[Tracking],
+        store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
         as_of = context.partition_key
+        if why := why_no_training(store, training_set, as_of):
+            return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
         try:
             record = train_or_reuse(context, settings, variant, training_set, tracking)
         except Exception as error:

@@ -18,6 +18,8 @@ from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotRe
 from credit_assets.ledger.registry import Registry
 from credit_assets.notify.messages import one_line
 from credit_assets.notify.ticks import told
+from credit_assets.partitions import daily_partitions
+from credit_assets.settings import Settings
 from credit_assets.stages import GOVERNANCE, RETRAIN
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -44,7 +46,9 @@ def external_trigger_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     )
 
 
-def external_sensor(partitions: dg.PartitionsDefinition) -> dg.SensorDefinition:
+def external_sensor(settings: Settings) -> dg.SensorDefinition:
+    partitions = daily_partitions(settings)
+
     @dg.sensor(
         name=EXTERNAL_ASSET,
         job_name=RETRAIN,
@@ -61,7 +65,7 @@ def external_sensor(partitions: dg.PartitionsDefinition) -> dg.SensorDefinition:
         claims: dg.ResourceParam[Claims],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            return _follow(context, partitions, Services(store, registry, claims))
+            return _follow(context, partitions, Services(settings, store, registry, claims))
         except NotNow as why:
             return dg.SkipReason(str(why))
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.assets.due import planned, without_training
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
@@ -61,6 +62,10 @@ def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
         if closed < settings.start_date:
             return dg.SkipReason(f"no day has closed since {settings.start_date} (CREDIT_START_DATE)")
         day = closed.isoformat()
-        return dg.RunRequest(run_key=day, partition_key=day)
+        selection = without_training(settings, DAILY, planned(settings).why_not(closed))
+        if selection and settings.retraining == "triggered":
+            # Its job makes no training set either: a trigger asks for one once it is due.
+            selection = None
+        return dg.RunRequest(run_key=day, partition_key=day, asset_selection=selection)
 
     return schedule

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from credit_assets.assets.due import planned
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, record_of, start
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH
@@ -53,13 +54,10 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         as_of = now.date().replace(day=1) - timedelta(days=1)
         if as_of < settings.start_date:
             return dg.SkipReason(f"no month has ended since {settings.start_date} (CREDIT_START_DATE)")
-        if as_of - timedelta(days=settings.window_days) < settings.start_date:
-            return dg.SkipReason(
-                f"no cohort is mature by {as_of}: the first, of {settings.start_date} (CREDIT_START_DATE), needs "
-                f"{settings.window_days} days (CREDIT_PERFORMANCE_WINDOW_DAYS)"
-            )
+        if why := planned(settings).why_not(as_of):
+            return dg.SkipReason(why)
         try:
-            started = _refresh(context.instance, Services(store, registry, claims), as_of)
+            started = _refresh(context.instance, Services(settings, store, registry, claims), as_of)
         except NotNow as why:
             started = NoRun(str(why))
             if now.day == REFRESH_DAYS and now.hour == 23:

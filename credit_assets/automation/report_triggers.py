@@ -98,7 +98,7 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
         claims: dg.ResourceParam[Claims],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            return _follow(context, rule, Services(store, registry, claims))
+            return _follow(context, rule, Services(settings, store, registry, claims))
         except NotNow as why:
             return dg.SkipReason(str(why))
 

@@ -21,11 +21,13 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.due import calendar_of
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.registry import CHAMPION, Registry
 from credit_assets.ledger.retraining import claim_retraining
 from credit_assets.notify.messages import one_line
 from credit_assets.notify.ticks import Unreachable
+from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG
@@ -54,6 +56,7 @@ class NoRun:
 class Services:
     """Where triggers read and claim."""
 
+    settings: Settings
     store: Store
     registry: Registry
     claims: Claims
@@ -81,7 +84,8 @@ class Event:
 
 
 def start(services: Services, event: Event) -> dg.RunRequest | NoRun:
-    """The run of this event, or which other event has started the retraining as of the same day.
+    """The run of this event, or why there is none: the day is not due, or another event has started the retraining
+    as of it.
 
     Raises NotNow where the day is not ingested or something does not answer, PermanentError for a damaged claim.
     """
@@ -91,6 +95,9 @@ def start(services: Services, event: Event) -> dg.RunRequest | NoRun:
     if missing:
         named = f"{event.trigger}: {event.reason}"
         raise NotReady(f"{' and '.join(missing)} of {day} must be materialized first ({named})")
+    with reaching("the store"):
+        if why := calendar_of(services.settings, services.store).why_not(day):
+            return NoRun(f"{why} ({event.trigger}: {event.reason})")
     with reaching("MLflow"):
         # A run that cannot reach it fails, and its event would be spent.
         services.registry.alias(CHAMPION)

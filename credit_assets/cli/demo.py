@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -116,6 +117,7 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
     book = LENDING_CLUB if loans else GENERATED
     if loans and not loans.is_file():
         raise PermanentError(f"LOANS={loans}: no such file; give the path of a LendingClub CSV or Parquet file")
+    _refuse_other_books(load_settings())
     _write_settings(book)
     # mlflow and the UI that are started later read the same home.
     settings = load_settings()
@@ -160,6 +162,23 @@ def _write_settings(book: Book) -> None:
     partial = file.with_suffix(".tmp")
     partial.write_text(text, "utf-8")
     partial.replace(file)
+
+
+def _refuse_other_books(settings: Settings) -> None:
+    """Raise PermanentError before a loan is written where the demo's loans would come among those of somebody else."""
+    with instance_of(settings):
+        pass
+    if settings_file().is_file() or not settings.warehouse_url.get_secret_value():
+        return
+    warehouse, known = open_warehouse(settings.warehouse), None
+    # Without the tables there is nothing to come among; what else is wrong, writing says.
+    with suppress(PermanentError):
+        known = warehouse.date_range(settings.portfolio_contract)
+    if known:
+        raise PermanentError(
+            f"CREDIT_WAREHOUSE_URL names {warehouse.describe()}, which holds applications of {known[0]} .. {known[1]}: "
+            "the demo would write its own among them; unset CREDIT_WAREHOUSE_URL for the demo"
+        )
 
 
 def _shell_home(settings: Settings) -> str:

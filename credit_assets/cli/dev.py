@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from credit_assets.failures import PermanentError
-from credit_assets.instance.home import ensure_instance
+from credit_assets.instance.home import instance_of
 from credit_assets.masking import masked
 from credit_assets.places import database_file
 from credit_assets.settings import Settings, setting_sources
@@ -50,7 +50,9 @@ def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: i
     """
     programs = programs_of(settings, host, port or settings.dev_port, mlflow_port or settings.dev_mlflow_port)
     refuse_taken_ports(host, programs)
-    ensure_instance(settings)
+    with instance_of(settings):
+        # Another book's records are refused before anything is started.
+        pass
     logs = settings.home_dir / LOGS
     logs.mkdir(parents=True, exist_ok=True)
     out = Console(highlight=False)

@@ -23,12 +23,17 @@ import credit_assets.storage.health as storage
 import credit_assets.tracking.health as tracking
 import credit_assets.warehouse.health as warehouse
 from credit_assets import executors
+from credit_assets.assets.due import outlook
 from credit_assets.cli.models import accounts_record
 from credit_assets.failures import PermanentError
 from credit_assets.health import Check, Health, Status, first_line
+from credit_assets.instance.ownership import book_of, changed_since, refuse_other_portfolio
 from credit_assets.masking import HIDDEN, Secrets, masked_url
+from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,6 +99,8 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         ),
         Check("store", "store_uri", lambda: storage.health(settings.store)),
         Check("rows", "portfolio", lambda: rows_health(settings), 3),
+        Check("book", "store_uri", lambda: book_health(settings)),
+        Check("first model", "start_date", lambda: first_model_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
@@ -187,6 +194,32 @@ def rows_health(settings: Settings) -> Health:
         f"{account['table']}: {account['rows']:,} rows, {account['ingested']:,} ingested" for account in found.values()
     )
     return Health(value, status, " ".join(a["description"] for a in found.values() if a["verdict"] != "passed"))
+
+
+def book_health(settings: Settings) -> Health:
+    """Whose book the store holds, and whether the settings still name the same."""
+    book = book_of(Claims(settings.store))
+    if book is None:
+        return Health("none yet: it begins with the first day that is ingested")
+    try:
+        refuse_other_portfolio(settings, book)
+    except PermanentError as error:
+        return Health(f"portfolio {book.portfolio}", "fail", str(error))
+    changed = changed_since(settings)
+    return Health(f"portfolio {book.portfolio}", "warn" if changed else "ok", "; ".join(changed))
+
+
+def first_model_health(settings: Settings) -> Health:
+    """The first as-of date with which there can be a model, and whether it has come."""
+    found = outlook(settings, Store(settings.store))
+    value = f"possible as of {found.first_due}: {found.why}"
+    if found.newest is None:
+        return Health(f"{value}; nothing is ingested yet")
+    if found.state == DUE:
+        return Health(value)
+    return Health(
+        f"{value}; the newest day ingested is {found.newest}, so none is due: trainings are skipped until then"
+    )
 
 
 def disk_health(settings: Settings) -> Health:

@@ -236,13 +236,14 @@ def backfill(
 ) -> None:
     """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing."""
     from credit_assets.cli.replay import BACKFILLED, Replay
+    from credit_assets.cli.trainings import print_backfill
     from credit_assets.instance.home import instance_of
 
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or BACKFILLED
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
         made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=progress)
-    output(made.to_record(), lambda out: out.print(f"{', '.join(chosen)}: {made.days} days in {made.runs} runs"), json_)
+    output(made.to_record(), partial(print_backfill, made, chosen), json_)
 
 
 @app.command()
@@ -342,6 +343,8 @@ def trigger(
         record = report_trigger(settings, instance, kind, reason=reason, by=who(settings, by), as_of=day)
     shown = record["as_of"] or "the newest day ingested"
     text = f"requested a retraining as of {shown}; the sensor external_trigger starts it within a tick"
+    if record["not_due"]:
+        text = f"requested a retraining as of {shown}, which is passed by: {record['not_due']}"
     output(record, lambda out: out.print(text), json_)
 
 

@@ -5,6 +5,8 @@ Belongs here: reading and showing. Does not belong here: moving anything (`moves
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -13,12 +15,17 @@ from rich.table import Table
 
 from credit_assets import stages
 from credit_assets.assets.accounts import table_accounts
+from credit_assets.assets.due import outlook
+from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import CHAMPION
+from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.rules.decisions import summary_of
+from credit_assets.ml.rules.due import why_not_due
 from credit_assets.ml.rules.periods import holder_now
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
@@ -29,8 +36,9 @@ from credit_assets.warehouse import open_warehouse
 
 
 def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
-    """Partitions by asset, champion, latest runs."""
-    assets = {}
+    """Partitions by asset, what of them is scored, when a model can be made, champion, latest runs."""
+    store = Store(settings.store)
+    assets: dict[str, dict[str, Any]] = {}
     for row in stages.assets(settings.variants):
         days = sorted(instance.get_materialized_partitions(dg.AssetKey(row.name)))
         assets[row.name] = {
@@ -38,6 +46,10 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
             "first": days[0] if days else None,
             "last": days[-1] if days else None,
         }
+        if row.name == "loan_scores":
+            assets[row.name] |= scored_record(store, days)
+        if row.name == "training_set":
+            assets[row.name]["not_due"] = sum(bool(why_not_due(gates)) for gates in _gates(store, days))
     champion, shadow = _holders(settings, CHAMPION, SHADOW)
     runs = [
         {
@@ -52,6 +64,8 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         "home": str(settings.home_dir),
         "assets": assets,
         "accounts": accounts_record(settings),
+        "training": outlook(settings, store).to_record(),
+        "warnings": changed_since(settings),
         "champion": champion,
         "shadow": shadow,
         "runs": runs,
@@ -75,6 +89,24 @@ def accounts_record(settings: Settings) -> dict[str, Any]:
         gate = account_gate([account], limits)
         found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.description}
     return found
+
+
+def _gates(store: Store, days: Sequence[str]) -> Iterator[list[GateResult]]:
+    """The verdicts on these training sets; a set without a file has none."""
+    there = set(store.days("training_set"))
+    return (store.gates("training_set", day) for day in days if day in there)
+
+
+def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:
+    """How many of these partitions hold scores, and how many were passed by since no champion was in force."""
+    found = ScoredDays(store).of([date.fromisoformat(day) for day in days]).values()
+    passed_by = [day for day in found if day.unscored]
+    return {
+        "scored": len(found) - len(passed_by),
+        "unscored": len(passed_by),
+        "scored_applications": sum(day.scored for day in found),
+        "unscored_applications": sum(day.unscored for day in found),
+    }
 
 
 def _holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
@@ -133,6 +165,8 @@ def models_record(settings: Settings) -> dict[str, Any]:
 
 
 def print_status(record: dict[str, Any], console: Console) -> None:
+    for line in record["warnings"]:
+        console.print(f"warning: {line}", style="yellow", markup=False)
     table = Table("asset", "partitions", "first", "last", title=f"Home: {record['home']}", title_justify="left")
     for name, entry in record["assets"].items():
         table.add_row(name, f"{entry['partitions']:,}", entry["first"] or "-", entry["last"] or "-")
@@ -141,11 +175,22 @@ def print_status(record: dict[str, Any], console: Console) -> None:
         text = account if isinstance(account, str) else f"rows {account['verdict']}: {account['description']}"
         console.print(text, style=None if " passed:" in text else "yellow")
     champion = record["champion"]
+    if skipped := record["assets"]["training_set"]["not_due"]:
+        console.print(f"training_set: {skipped:,} of its days are not due: no model can be made as of them")
+    scores = record["assets"]["loan_scores"]
+    if scores["unscored"]:
+        console.print(
+            f"loan_scores: {scores['scored']:,} days scored ({scores['scored_applications']:,} applications), "
+            f"{scores['unscored']:,} unscored ({scores['unscored_applications']:,}): no champion was in force"
+        )
+    champion, training = record["champion"], record["training"]
     console.print(
         f"champion: version {champion['version']}, {champion['variant']}, as of {champion['as_of']}"
         if champion
         else "champion: none yet; `credit-assets replay` trains one"
     )
+    if not champion:
+        console.print(f"first model: possible as of {training['first_possible']} ({training['why']})", markup=False)
     if shadow := record["shadow"]:
         console.print(f"on trial: version {shadow['version']}, {shadow['variant']}, as of {shadow['as_of']}")
     for run in record["runs"]:

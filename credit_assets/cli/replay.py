@@ -8,23 +8,27 @@ each is compared with the champion that the one before it left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from credit_assets import stages
+from credit_assets.assets.due import calendar_of, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
 from credit_assets.assets.runs import QUIET, failures, must
+from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.rules.decisions import summary_of
+from credit_assets.ml.rules.due import NOT_DUE, Calendar, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
@@ -59,6 +63,7 @@ class Replay:
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
         self.aliases = Aliases(self.registry)
+        self.scored_days = ScoredDays(self.store)
         self.deployment: Deployment = resources["deployment"]
 
     def run(
@@ -73,19 +78,20 @@ class Replay:
     ) -> ReplayReport:
         """Ingest, train and score start .. end, skipping what is there unless `again`.
 
-        Trains on the as-of dates of `training_days` from `train_from` on.
+        Trains on the as-of dates of `training_days` from `train_from` on. One that is not due is recorded as such, and
+        the replay goes on.
 
         Raises PermanentError where a run fails for another reason than a gate of the training set.
         """
         days = self._days(start, end)
-        report = ReplayReport(days=len(days))
+        report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
         todo_ingest = self._missing(days, _INGESTED, again)
         for first, last in ranges(todo_ingest, self.settings.days_per_run):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
             self.ingest(first, last, report)
         self._recheck(end, set(todo_ingest), report)
         as_ofs = training_days(max(start, train_from or start), end, train)
-        to_train = set(self._missing(as_ofs, _TRAINED, again))
+        to_train = set(self._to_train(as_ofs, again))
         trial = self.settings.promotion == "shadow"
         todo = set(self._missing(days, _SCORED, again))
         for n, day in enumerate(as_ofs):
@@ -131,7 +137,7 @@ class Replay:
         job = self.definitions.get_repository_def().get_implicit_job_def_for_assets(keys)
         assert job is not None
         days = self._days(start, end)
-        report = ReplayReport(days=len(days))
+        report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
         done = 0
         for first, last in ranges(self._missing(days, assets, again), self.settings.days_per_run):
             on_progress(f"backfill {first} .. {last}", done, len(days))
@@ -144,9 +150,10 @@ class Replay:
                 tags=range_tags(first.isoformat(), last.isoformat()),
             )
             must(result, f"backfill {first} .. {last}")
+            if "loan_scores" in assets:
+                report.note_scored(self.scored_days.of(days_between(first, last)))
             done += (last - first).days + 1
         report.ingested = done if "raw_loan_data" in assets else 0
-        report.scored = done if "loan_scores" in assets else 0
         on_progress("done", 1, 1)
         return report
 
@@ -158,14 +165,17 @@ class Replay:
     def score(self, first: date, last: date, report: ReplayReport) -> None:
         """Scores and reports of these days in one run. Raises PermanentError where it fails."""
         must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
-        report.scored += (last - first).days + 1
+        report.note_scored(self.scored_days.of(days_between(first, last)))
 
     def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
         """The model as of this day, from training set to deployment; `tags` say what asked for it.
 
         Raises PermanentError where the run fails for another reason than a gate.
         """
-        result = self._execute(RETRAIN, report, partition_key=day.isoformat(), tags=dict(tags or {}))
+        made = without_training(self.settings, RETRAIN, self._calendar().why_not(day))
+        result = self._execute(
+            RETRAIN, report, partition_key=day.isoformat(), tags=dict(tags or {}), asset_selection=made
+        )
         if result.success:
             return self._recorded(day)
         found = failures(result)
@@ -207,7 +217,7 @@ class Replay:
             while first <= last:
                 on_trial = self.settings.promotion == "shadow" and self.aliases.period_of(SHADOW, first)
                 until = first if on_trial else last
-                on_progress(f"score {first} .. {until}", report.scored, of)
+                on_progress(f"score {first} .. {until}", report.scored + report.unscored, of)
                 self.score(first, until, report)
                 self.deployment.apply_pending()
                 first = until + timedelta(1)
@@ -235,20 +245,34 @@ class Replay:
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
         return [day for day in days if day.isoformat() not in done]
 
+    def _calendar(self) -> Calendar:
+        return calendar_of(self.settings, self.store)
+
+    def _to_train(self, as_ofs: Sequence[date], again: bool) -> Iterator[date]:
+        """As-of dates on which something is still to be made. One that was not due is looked at again unless the
+        calendar says so still: since then earlier days may have come."""
+        calendar, recorded, missing = (
+            self._calendar(),
+            self._done("training_set"),
+            set(self._missing(as_ofs, _TRAINED, again)),
+        )
+        for day in as_ofs:
+            there = not again and day.isoformat() in recorded
+            if calendar.why_not(day):
+                if not (there and self._why_not_due(day)):
+                    yield day
+            elif day in missing or self._why_not_due(day):
+                yield day
+
+    def _why_not_due(self, day: date) -> str:
+        return why_not_due(self.store.gates("training_set", day.isoformat()))
+
     def _never_scored(self, days: Sequence[date]) -> set[date]:
         """Days scored before their champion was trained: empty, though a champion covers them now."""
-        versions = self.registry.versions()
-        begin = first_day_in_force(versions)
+        begin = first_day_in_force(self.registry.versions())
         done = self._done("loan_scores") & self._done("processed_features")
-        return {
-            day
-            for day in days
-            if begin is not None
-            and day >= begin
-            and day.isoformat() in done
-            and self.store.row_count("loan_scores", day.isoformat()) == 0
-            and self.store.row_count("processed_features", day.isoformat()) > 0
-        }
+        covered = [day for day in days if begin is not None and day >= begin and day.isoformat() in done]
+        return {day for day, found in self.scored_days.of(covered).items() if found.unscored}
 
     def _range(self, job: str, first: date, last: date, report: ReplayReport) -> dg.ExecuteInProcessResult:
         return self._execute(job, report, tags=range_tags(first.isoformat(), last.isoformat()))
@@ -265,6 +289,8 @@ class Replay:
         def read(asset: str) -> Any:
             return self.store.read_record(self.store.path(asset, f"{day}.json"))
 
+        if why := self._why_not_due(day):
+            return TrainingOutcome(day, NOT_DUE, reason=why)
         trained, registered, deployed = read("trained_model"), read("registered_model"), read("deployed_model")
         promoted = deployed["decision"] == "promoted"
         return TrainingOutcome(

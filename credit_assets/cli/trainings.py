@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from credit_assets.assets.stored_days import Found
+from credit_assets.ml.rules.due import NOT_DUE
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class TrainingOutcome:
     """What one as-of date came to."""
 
     as_of: date
-    status: str  # registered, rejected, blocked
+    status: str  # registered, rejected, blocked, not due
     version: str | None = None
     variant: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -31,35 +35,76 @@ class TrainingOutcome:
 
 @dataclass
 class ReplayReport:
-    """Counts of runs and days done and found done, and the trainings in as-of order."""
+    """What was done of how many days, and the trainings in as-of order.
+
+    `scored` are days whose applications all have a score (an empty day has), `unscored` those that the scoring passed
+    by, since no champion was in force; the others count applications.
+    """
 
     days: int = 0
     ingested: int = 0
     scored: int = 0
     restated: list[str] = field(default_factory=list)
     """Days made again since the warehouse had changed them, and the versions that were trained on them, in words."""
+    unscored: int = 0
+    scored_applications: int = 0
+    unscored_applications: int = 0
     runs: int = 0
     trainings: list[TrainingOutcome] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    _of_day: dict[date, Found] = field(default_factory=dict, repr=False)
+
+    def note_scored(self, found: Mapping[date, Found]) -> None:
+        """Count days that were just scored. One that is scored again, by a new champion, counts once."""
+        self._of_day.update(found)
+        every = self._of_day.values()
+        self.unscored = sum(day.unscored > 0 for day in every)
+        self.scored = len(every) - self.unscored
+        self.scored_applications = sum(day.scored for day in every)
+        self.unscored_applications = sum(day.unscored for day in every)
+
+    @property
+    def not_due(self) -> list[TrainingOutcome]:
+        return [outcome for outcome in self.trainings if outcome.status == NOT_DUE]
 
     def to_record(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON types; `not_due` has the as-of dates that were skipped."""
+        shown = {one.name: getattr(self, one.name) for one in fields(self) if one.name[0] != "_"}
+        trainings = [asdict(outcome) for outcome in self.trainings]
+        return {**shown, "trainings": trainings, "not_due": [str(one.as_of) for one in self.not_due]}
 
 
 def print_trainings(report: ReplayReport, console: Console) -> None:
     console.print(
-        f"{report.days:,} days: {report.ingested:,} ingested, {report.scored:,} scored in this replay, "
-        f"{report.runs} Dagster runs"
+        f"{report.days:,} days in {report.runs} Dagster runs: {report.ingested:,} ingested, {_scored(report)}"
     )
     if report.restated:
         console.print("changed in the warehouse since they were ingested, and made again:")
         for line in report.restated:
             console.print(f"  {line}")
-    if not report.trainings:
-        return
-    table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")
-    for t in report.trainings:
-        metrics = [f"{t.metrics[n]:.4f}" if n in t.metrics else "-" for n in ("auc", "gini", "ks", "brier")]
-        decision = f"{t.status}, {'promoted' if t.promoted else 'on trial'}" if t.moved else t.status
-        bads = f"{t.metrics['bads']:.0f}" if t.metrics else "-"
-        table.add_row(str(t.as_of), decision, t.version or "-", t.variant or "-", *metrics, bads, t.reason)
-    console.print(table)
+    trained = [outcome for outcome in report.trainings if outcome.status != NOT_DUE]
+    if trained:
+        table = Table("as of", "decision", "version", "variant", "AUC", "Gini", "KS", "Brier", "bads", "why")
+        for t in trained:
+            metrics = [f"{t.metrics[n]:.4f}" if n in t.metrics else "-" for n in ("auc", "gini", "ks", "brier")]
+            decision = f"{t.status}, {'promoted' if t.promoted else 'on trial'}" if t.moved else t.status
+            bads = f"{t.metrics['bads']:.0f}" if t.metrics else "-"
+            table.add_row(str(t.as_of), decision, t.version or "-", t.variant or "-", *metrics, bads, t.reason)
+        console.print(table)
+    if skipped := report.not_due:
+        first, last = skipped[0].as_of, skipped[-1]
+        which = f"{first}" if len(skipped) == 1 else f"{len(skipped)} as-of dates, {first} .. {last.as_of},"
+        console.print(f"Skipped: {which} {'is' if len(skipped) == 1 else 'are'} {last.reason}", markup=False)
+
+
+def print_backfill(report: ReplayReport, assets: Sequence[str], console: Console) -> None:
+    scored = f": {_scored(report)}" if report.scored or report.unscored else ""
+    console.print(f"{', '.join(assets)}: {report.days:,} days in {report.runs} runs{scored}", markup=False)
+
+
+def _scored(report: ReplayReport) -> str:
+    scored = f"{report.scored:,} scored ({report.scored_applications:,} applications)"
+    if not report.unscored:
+        return scored
+    passed = f"{report.unscored:,} unscored ({report.unscored_applications:,} applications)"
+    return f"{scored}, {passed}: no champion was in force"

@@ -7,10 +7,12 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.due import calendar_of
 from credit_assets.automation.external_trigger import EXTERNAL_ASSET, KINDS
 from credit_assets.failures import PermanentError
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
 
 
 def report_trigger(
@@ -18,8 +20,9 @@ def report_trigger(
 ) -> dict[str, Any]:
     """Report one materialization of the asset `external_trigger`; its sensor starts the retraining.
 
-    Without `as_of` the newest day that is ingested counts. Raises PermanentError for an unknown kind, an empty reason
-    or a day that is no partition.
+    Without `as_of` the newest day that is ingested counts. Where no model can be made as of the day yet, `not_due` says
+    why: the request is recorded, and the sensor passes it by. Raises PermanentError for an unknown kind, an empty
+    reason or a day that is no partition.
     """
     reason = " ".join(reason.split())
     if kind not in KINDS:
@@ -36,4 +39,8 @@ def report_trigger(
     instance.report_runless_asset_event(
         dg.AssetMaterialization(EXTERNAL_ASSET, description=f"{kind}: {reason}", partition=day, metadata={"by": by})
     )
-    return {"kind": kind, "reason": reason, "by": by, "as_of": day}
+    store = Store(settings.store)
+    newest = max(store.days("loan_outcomes"), default=None)
+    asked = as_of or (date.fromisoformat(newest) if newest else None)
+    not_due = calendar_of(settings, store).why_not(asked) if asked else ""
+    return {"kind": kind, "reason": reason, "by": by, "as_of": day, "not_due": not_due or None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from credit_assets.failures import PermanentError, advised
 from credit_assets.health import Health, first_line
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance
+from credit_assets.instance.ownership import refuse_foreign
 from credit_assets.settings import Settings
 
 
@@ -24,6 +25,9 @@ def health(settings: Settings) -> Health:
             runs = instance.get_runs_count()
             # Another file than that of the runs.
             instance.get_asset_keys(limit=1)
+            refuse_foreign(settings, instance)
+    except PermanentError as error:
+        return Health("another book's", "fail", str(error))
     except Exception as error:
         advice = advised(error) or f"correct or delete {config}: {first_line(error)}"
         return Health(f"the instance in {folder} does not load", "fail", advice)

@@ -134,10 +134,13 @@ def ensure_instance(settings: Settings) -> Path:
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The open instance of these settings, its folder made where it is not there.
 
-    Raises PermanentError, or TransientError where another process holds it, where it cannot be opened.
+    Raises PermanentError, or TransientError where another process holds it, where it cannot be opened; PermanentError
+    where it, or the store, is another book's.
     """
     import dagster as dg
     from filelock import FileLock
+
+    from credit_assets.instance.ownership import refuse_foreign
 
     folder = ensure_instance(settings)
     # Each storage makes its tables when it is opened first: two commands at once in a new home would make them twice.
@@ -145,6 +148,7 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
         with _opening(folder), FileLock(folder / ".opening.lock"):
             instance = stack.enter_context(dg.DagsterInstance.get())
         try:
+            refuse_foreign(settings, instance)
             yield instance
         except Exception as error:
             # Of the databases of a command only Dagster's are not told of by whoever reads them.

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import Book, book_of, parse
+from credit_assets.masking import masked_url
 from credit_assets.ml.rules.periods import champion_history, period_on
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from credit_assets.tracking.server import Server
 
 CHAMPION = "champion"
+BOOK_TAG = "book"
 _PAGE = 1000
 _T = TypeVar("_T")
 
@@ -200,14 +203,29 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         about = "Probability of default, one version for each accepted model."
+        book = self._book()
         try:
-            self._client.create_registered_model(self.model_name, description=about)
+            self._client.create_registered_model(
+                self.model_name, tags={BOOK_TAG: book.to_json()} if book else None, description=about
+            )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
     def _registered_model(self) -> RegisteredModel | None:
-        return self._if_there("cannot get the registered model", self._client.get_registered_model, self.model_name)
+        find = self._client.get_registered_model
+        model = self._if_there("cannot get the registered model", find, self.model_name)
+        tag, ours = model.tags.get(BOOK_TAG) if model else None, self._book()
+        if tag and ours and (theirs := parse(tag, f"the tag {BOOK_TAG} of {self.model_name} in MLflow")).id != ours.id:
+            raise PermanentError(
+                f"{self.model_name} in MLflow ({masked_url(self._server.uri)}, MLFLOW_TRACKING_URI) belongs to another "
+                f"book, {theirs}; this one is {ours}: unset MLFLOW_TRACKING_URI or give each book a server of its own"
+            )
+        return model
+
+    def _book(self) -> Book | None:
+        """Whose models these are, by the mark of the store."""
+        return book_of(self.claims)
 
     def _of_fingerprint(self, fingerprint: str) -> list[str]:
         where = f"name='{self.model_name}' and tags.fingerprint='{fingerprint}'"

@@ -70,7 +70,7 @@ def ended_message(run: dg.DagsterRun, events: Sequence[dg.DagsterEvent], dagster
     kind: Kind = "warning"
     if decided is not None:
         accepted = decided["decision"].value == "registered"
-        came_to = f"version {decided['version'].value} registered" if accepted else "rejected"
+        came_to = f"version {decided['version'].value} registered" if accepted else str(decided["decision"].value)
         title = f"retraining{of_day(day)} ended: {came_to}" + (", with failed checks" if checks else "")
         kind = "warning" if checks else "success" if accepted else "info"
         lines += [f"Started by: {run.tags.get(TRIGGER_TAG) or 'hand'}", f"Decision: {came_to}"]

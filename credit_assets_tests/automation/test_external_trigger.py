@@ -81,10 +81,28 @@ def test_an_external_event_that_waits_holds_up_no_other(world: World) -> None:
 def test_the_command_reports_what_the_sensor_understands(world: World) -> None:
     world.ingest(D)
     record = report_trigger(world.settings, world.instance, "performance", reason="more\ndefaults", by="ana", as_of=D)
-    assert record == {"kind": "performance", "reason": "more defaults", "by": "ana", "as_of": "2024-03-20"}
+    asked = {"kind": "performance", "reason": "more defaults", "by": "ana", "as_of": "2024-03-20"}
+    assert record == {**asked, "not_due": None}
     run = the_run(world.tick("external_trigger"))
     assert run.run_key == "external:2024-03-20:performance"
     assert run.tags["credit/reason"] == "performance: more defaults (ana)"
+
+
+def test_a_request_as_of_a_day_that_is_not_due_is_recorded_and_passed_by(world: World) -> None:
+    early = date(2024, 1, 20)
+    world.ingest(early)
+    record = report_trigger(world.settings, world.instance, "other", reason="an audit", by="ana", as_of=early)
+    why = "the first as-of date with a model can be 2024-02-02"
+    assert record["not_due"].startswith("not due: ")
+    assert why in record["not_due"]
+    # Without a day it is the newest one ingested.
+    assert why in report_trigger(world.settings, world.instance, "other", reason="x", by="ana", as_of=None)["not_due"]
+    said = str(world.tick("external_trigger"))
+    assert why in said
+    assert "an audit (ana)" in said
+    # It was asked for and stays so; the day is not taken from whoever asks once it is due.
+    assert world.claims.names("retraining") == []
+    assert world.tick("external_trigger") == "no external event"
 
 
 @pytest.mark.parametrize(

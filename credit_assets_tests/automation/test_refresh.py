@@ -79,4 +79,6 @@ def test_the_refresh_before_the_first_cohort_is_mature(world: World) -> None:
     world.settings = world.settings.model_copy(update={"performance_window_days": 31})
     world.settings.__dict__.pop("window_days", None)
     said = world.refresh(2, 1, 7)
-    assert said.startswith("no cohort is mature by 2024-01-31: the first, of 2024-01-01")
+    assert said.startswith("not due: the applications of no day are mature by 2024-01-31")
+    assert "the start date (CREDIT_START_DATE) is 2024-01-01" in said
+    assert said.endswith("the first as-of date with a model can be 2024-02-03")

@@ -15,7 +15,6 @@ from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import triggers_of
-from credit_assets.partitions import daily_partitions
 from credit_assets.settings import MODEL_NAME, load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -136,7 +135,7 @@ def test_damaged_claims_and_cursors_fail_the_tick(world: World) -> None:
 )
 def test_what_runs_by_default(given: dict[str, Any], triggers: str, refresh: str) -> None:
     settings = load_settings(**given)
-    all_sensors = [*report_sensors(settings), external_sensor(daily_partitions(settings))]
+    all_sensors = [*report_sensors(settings), external_sensor(settings)]
     sensors = {one.name: one.default_status.value for one in all_sensors}
     assert sensors == {
         "drift_trigger": triggers,

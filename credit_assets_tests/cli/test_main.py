@@ -130,6 +130,33 @@ def test_replay_and_backfill_draw_their_progress_and_say_what_they_made(run: Run
     assert again.code == 0, again.err
 
 
+def test_a_young_lender_replays_status_and_doctor_say_from_when_on_there_can_be_a_model(run: Run) -> None:
+    run("generate", "--rows", "60", "--start", "2024-01-01", "--end", "2024-01-03")
+    days = ["--start", "2024-01-01", "--end", "2024-01-03"]
+    made = run("replay", *days, "--train", "1")
+    assert made.code == 0, made.err
+    text = " ".join(made.out.split())
+    assert "3 ingested, 0 scored (0 applications), 3 unscored (60 applications): no champion was in force" in text
+    assert "Skipped: 3 as-of dates, 2024-01-01 .. 2024-01-03, are not due" in text
+    record = json.loads(run("replay", *days, "--train", "1", "--json").out)
+    assert record["not_due"] == ["2024-01-01", "2024-01-02", "2024-01-03"]
+    assert record["runs"] == 0
+    status = json.loads(run("status", "--json").out)
+    assert status["training"]["state"] == "not due"
+    assert status["training"]["first_possible"] == "2025-01-02"
+    assert status["assets"]["training_set"]["not_due"] == 3
+    assert status["assets"]["loan_scores"]["scored"] == 0
+    assert status["assets"]["loan_scores"]["unscored_applications"] == 60
+    shown = " ".join(run("status").out.split())
+    assert "first model: possible as of 2025-01-02" in shown
+    assert "loan_scores: 0 days scored (0 applications), 3 unscored (60): no champion was in force" in shown
+    findings = {one["name"]: one for one in json.loads(run("doctor", "--json").out)["findings"]}
+    assert "possible as of 2025-01-02" in findings["first model"]["value"]
+    asked = run("trigger", "other", "--reason", "an audit")
+    assert asked.code == 0
+    assert "which is passed by: not due" in " ".join(asked.out.split())
+
+
 def test_status_and_models_on_an_empty_home_say_what_to_do(run: Run, empty_home: str) -> None:
     status = json.loads(run("status", "--json", CREDIT_HOME=empty_home).out)
     assert status["champion"] is None

@@ -55,12 +55,14 @@ class World:
 
     def __post_init__(self) -> None:
         self.partitions = daily_partitions(self.settings)
-        sensors = [*report_sensors(self.settings), external_sensor(self.partitions)]
+        sensors = [*report_sensors(self.settings), external_sensor(self.settings)]
         self.sensors = {one.name: one for one in sensors}
         # Switched on when there was nothing yet.
         report_cursor = write_cursor(0, TriggerState().to_record())
         self.cursors: dict[str, str | None] = {name: report_cursor for name in self.sensors if name != EXTERNAL_ASSET}
         self.cursors[EXTERNAL_ASSET] = write_cursor(0, {"waiting": []})
+        # The book has been ingested from its first day on.
+        self.store.write_bytes(self.store.path("raw_loan_data", f"{START}.parquet"), b"looked for, not read")
 
     def reset(self, name: str) -> None:
         """The sensor is switched on for the first time."""

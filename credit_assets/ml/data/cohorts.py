@@ -117,6 +117,34 @@ def assemble_training_set(
         Where columns are missing or hold values of another type, no application lies in the window, fewer than three
         days have any, the shares leave no room for training, or one id stands in one day with different features.
     """
+    table = mature_set(features, outcomes, window, portfolio, test_share=test_share, validation_share=validation_share)
+    if not table.num_rows:
+        raise ValueError(
+            f"no application between {window.first} and {window.last}, the cohorts that as-of date {window.as_of} "
+            f"trains on (performance window {window.window_days} days, lookback {window.lookback_days} days): load "
+            "these days, take a later as-of date or a longer lookback"
+        )
+    if table[SPLIT][-1].as_py() != SPLITS[-1]:
+        days = len(table[portfolio.date_column].unique())
+        raise ValueError(
+            f"applications on {days} day{'s' if days > 1 else ''} of {window.first} .. {window.last} cannot "
+            "be split by time into train, validation and test: at least 3 days must have some; take a longer lookback"
+        )
+    return table
+
+
+def mature_set(
+    features: TableLike,
+    outcomes: TableLike,
+    window: CohortWindow,
+    portfolio: Portfolio,
+    *,
+    test_share: float,
+    validation_share: float,
+) -> pa.Table:
+    """What `assemble_training_set` gives, and where that refuses, what there is: no rows, or the rows of fewer than
+    three days, all of them "train". For whoever has the gates judge it (`ml.rules.training_gates`), with numbers.
+    """
     import pyarrow as pa
 
     if not (test_share > 0 and validation_share > 0 and test_share + validation_share < 1):
@@ -125,14 +153,8 @@ def assemble_training_set(
             "something to train on: their sum must be below 1"
         )
     cohort, _ = _cohort(features, window, portfolio)
-    if not len(cohort):
-        raise ValueError(
-            f"no application between {window.first} and {window.last}, the cohorts that as-of date {window.as_of} "
-            f"trains on (performance window {window.window_days} days, lookback {window.lookback_days} days): load "
-            "these days, take a later as-of date or a longer lookback"
-        )
     target = targets(cohort, outcomes, window, portfolio)
-    lengths = _split(cohort[portfolio.date_column].to_numpy(), test_share, validation_share, window)
+    lengths = _split(cohort[portfolio.date_column].to_numpy(), test_share, validation_share)
     split = pa.chunked_array([pa.repeat(name, length) for name, length in zip(SPLITS, lengths, strict=True)])
     return pa.Table.from_arrays([*cohort.columns, pa.array(target), split], schema=training_schema(portfolio))
 
@@ -278,18 +300,13 @@ def _days_after(joined: pa.Table, portfolio: Portfolio) -> NDArray[np.int64]:
     return np.asarray(days.astype("timedelta64[D]").astype(np.int64))
 
 
-def _split(
-    dates: NDArray[np.datetime64], test_share: float, validation_share: float, window: CohortWindow
-) -> tuple[int, int, int]:
+def _split(dates: NDArray[np.datetime64], test_share: float, validation_share: float) -> tuple[int, int, int]:
     """How many rows each of SPLITS has, given sorted dates. Boundaries are the days that come nearest to the shares."""
     import numpy as np
 
     days, first_rows = np.unique(dates, return_index=True)
     if len(days) < len(SPLITS):
-        raise ValueError(
-            f"applications on {len(days)} day{'s' if len(days) > 1 else ''} of {window.first} .. {window.last} cannot "
-            "be split by time into train, validation and test: at least 3 days must have some; take a longer lookback"
-        )
+        return len(dates), 0, 0
     rows = len(dates)
     # first_rows[b] is the number of rows before day b, so b is the first day of the later part. The later boundary
     # leaves two days to the parts before it, the earlier one a day to each side.

@@ -5,11 +5,11 @@ Belongs here: what is held against what. Does not belong here: how the set is ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from credit_assets.ml.data.cohorts import SPLIT, TARGET, CohortWindow
+from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET, CohortWindow
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
@@ -28,6 +28,7 @@ _Key = TypeVar("_Key")
 _RARE_LEVEL = 20
 # Fewer goods or bads rank well by luck; the gate on their numbers speaks before this one has to.
 _FEWEST_TO_RANK = 10
+_ALWAYS_SHOWN = ("goods", "bads", "test bads")
 
 
 def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
@@ -64,23 +65,45 @@ def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindo
     )
 
 
-def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
+def shortages(training_set: Data, portfolio: Portfolio) -> dict[str, tuple[int, int]]:
+    """What the set has too little of to train and to test on: what, how many there are, and how many there must be.
+
+    The portfolio's limits on goods and bads, and what no learner, calibration or measure can do without: both outcomes
+    in every split.
+    """
+    rows = Rows.of(training_set)
+    return _short(_counted(rows, numbers(rows.column(TARGET)) == 1, portfolio))
+
+
+def _counted(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -> dict[str, tuple[int, int]]:
+    """By what is counted: how many there are, and the least there must be."""
     limits = portfolio.gates
     bads = int(bad.sum())
     places, different = texts(rows.column(SPLIT))
-    in_test = [text == "test" for text in different]
-    counted = {
-        "goods": (len(bad) - bads, limits.min_goods),
-        "bads": (bads, limits.min_bads),
-        "test bads": (sum(int(bad[places == n].sum()) for n, test in enumerate(in_test) if test), limits.min_test_bads),
-    }
-    short = {what: counts for what, counts in counted.items() if counts[0] < counts[1]}
+    counted = {"goods": (len(bad) - bads, limits.min_goods), "bads": (bads, limits.min_bads)}
+    for split in SPLITS:
+        inside = [places == n for n, text in enumerate(different) if text == split]
+        of_split = sum(int(rows_of.sum()) for rows_of in inside)
+        bads_of = sum(int(bad[rows_of].sum()) for rows_of in inside)
+        counted[f"{split} goods"] = (of_split - bads_of, 1)
+        counted[f"{split} bads"] = (bads_of, limits.min_test_bads if split == "test" else 1)
+    return counted
+
+
+def _short(counted: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    return {what: counts for what, counts in counted.items() if counts[0] < counts[1]}
+
+
+def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
+    counted = _counted(rows, bad, portfolio)
+    short = _short(counted)
+    shown = {what: counts for what, counts in counted.items() if what in _ALWAYS_SHOWN or what in short}
     return GateResult(
         name="enough_outcomes",
         passed=not short,
         severity="error",
-        value=", ".join(f"{count} {what}" for what, (count, _) in counted.items()),
-        threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in counted.items()),
+        value=", ".join(f"{count} {what}" for what, (count, _) in shown.items()),
+        threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in shown.items()),
         description=f"The cohorts {window.first} .. {window.last} have enough goods and bads to train and test on."
         if not short
         else f"The cohorts {window.first} .. {window.last} have too few {' and '.join(short)}; take a longer lookback.",
