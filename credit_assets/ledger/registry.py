@@ -216,7 +216,9 @@ class Registry:
         find = self._client.get_registered_model
         model = self._if_there("cannot get the registered model", find, self.model_name)
         tag, ours = model.tags.get(BOOK_TAG) if model else None, self._book()
-        if tag and ours and (theirs := parse(tag, f"the tag {BOOK_TAG} of {self.model_name} in MLflow")).id != ours.id:
+        theirs = parse(tag, f"the tag {BOOK_TAG} of {self.model_name} in MLflow") if tag else None
+        # A store that was emptied at its place has a new mark.
+        if theirs and ours and theirs.id != ours.id and theirs.store != ours.store:
             raise PermanentError(
                 f"{self.model_name} in MLflow ({masked_url(self._server.uri)}, MLFLOW_TRACKING_URI) belongs to another "
                 f"book, {theirs}; this one is {ours}: unset MLFLOW_TRACKING_URI or give each book a server of its own"

@@ -56,6 +56,8 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "warehouse": "warn",
         "store": "ok",
         "rows": "warn",
+        "book": "ok",
+        "first model": "ok",
         "MLflow": "ok",
         "Dagster": "ok",
         "alerts": "ok",
@@ -64,6 +66,8 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
     }
     assert "credit-assets generate" in found["warehouse"].advice
     assert "was written" in found["Dagster"].value
+    assert found["book"].value.startswith("none yet")
+    assert found["first model"].value.startswith("possible as of 2025-01-02: the start date (CREDIT_START_DATE)")
     assert "CREDIT_ALERT_URLS" in found["alerts"].advice
     assert found["warehouse"].source == "CREDIT_WAREHOUSE_URL"
     # It looks; the only traces are the folders that every command makes.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import Book
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.registry import Registry
 from credit_assets.storage.claims import Claims
@@ -64,6 +65,31 @@ def test_a_version_is_found_again_where_the_store_is_new(registry: Registry, tmp
     register(registry, "f1")
     emptied = Registry(registry.tracking, MODEL, Claims(str(tmp_path / "new_store")))
     assert register(emptied, "f1").version == "1"
+
+
+def of_book(registry: Registry, store: Path, book: Book) -> Registry:
+    """The registry as seen by another store that holds this book."""
+    claims = Claims(str(store))
+    claims.claim("book", book.to_json())
+    return Registry(registry.tracking, MODEL, claims)
+
+
+def test_models_of_another_book_are_refused_by_its_name(registry: Registry, tmp_path: Path) -> None:
+    mine = Book("1", "consumer_loans", str(tmp_path / "a"), "/home/demo", "embedded", "UTC")
+    ours = of_book(registry, tmp_path / "a", mine)
+    register(ours, "f1")
+    assert [v.version for v in ours.versions()] == ["1"]
+    theirs = of_book(registry, tmp_path / "b", Book("2", "cards", str(tmp_path / "b"), "/home/own", "embedded", "UTC"))
+    for look in (theirs.versions, lambda: register(theirs, "f2"), lambda: theirs.version("1")):
+        with pytest.raises(PermanentError, match=r"belongs to another book, portfolio consumer_loans .*/home/demo"):
+            look()
+    assert [v.version for v in ours.versions()] == ["1"]
+    # The same place, emptied and filled again, and a store without a mark: found again.
+    emptied = of_book(
+        registry, tmp_path / "c", Book("3", "consumer_loans", str(tmp_path / "a"), "/h", "embedded", "UTC")
+    )
+    assert [v.version for v in emptied.versions()] == ["1"]
+    assert [v.version for v in registry.versions()] == ["1"]
 
 
 def test_a_version_deleted_by_hand_can_be_registered_again(registry: Registry) -> None:
