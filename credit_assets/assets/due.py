@@ -11,7 +11,7 @@ what went before and what comes after the training is not held up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -136,6 +136,23 @@ def without_training(settings: Settings, job: str, why: str) -> list[dg.AssetKey
     trained = set(stages.names(*stages.JOBS[stages.RETRAIN], variants=settings.variants)) - {"training_set"}
     made = stages.names(*stages.JOBS[job], variants=settings.variants)
     return [dg.AssetKey(name) for name in made if name not in trained]
+
+
+def still_to_train(
+    settings: Settings, store: Store, as_ofs: Sequence[date], recorded: Container[str], missing: Container[date]
+) -> set[date]:
+    """Of these as-of dates those on which something is still to be made: those `missing` that are due, and those not
+    due that are not `recorded` (ISO days) as such. One that was not due is looked at again unless the calendar still
+    says so: since then earlier days may have come.
+    """
+    calendar = calendar_of(settings, store)
+
+    def was_not_due(day: date) -> bool:
+        return day.isoformat() in recorded and bool(why_not_due(store.gates("training_set", day.isoformat())))
+
+    return {
+        day for day in as_ofs if (not was_not_due(day) if calendar.why_not(day) else day in missing or was_not_due(day))
+    }
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ each is compared with the champion that the one before it left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from credit_assets import stages
-from credit_assets.assets.due import calendar_of, without_training
+from credit_assets.assets.due import calendar_of, still_to_train, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
 from credit_assets.assets.runs import QUIET, failures, must
 from credit_assets.assets.stored_days import ScoredDays
@@ -28,7 +28,7 @@ from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.rules.decisions import summary_of
-from credit_assets.ml.rules.due import NOT_DUE, Calendar, why_not_due
+from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
@@ -91,7 +91,8 @@ class Replay:
             self.ingest(first, last, report)
         self._recheck(end, set(todo_ingest), report)
         as_ofs = training_days(max(start, train_from or start), end, train)
-        to_train = set(self._to_train(as_ofs, again))
+        recorded = set() if again else self._done("training_set")
+        to_train = still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, _TRAINED, again))
         trial = self.settings.promotion == "shadow"
         todo = set(self._missing(days, _SCORED, again))
         for n, day in enumerate(as_ofs):
@@ -172,7 +173,7 @@ class Replay:
 
         Raises PermanentError where the run fails for another reason than a gate.
         """
-        made = without_training(self.settings, RETRAIN, self._calendar().why_not(day))
+        made = without_training(self.settings, RETRAIN, calendar_of(self.settings, self.store).why_not(day))
         result = self._execute(
             RETRAIN, report, partition_key=day.isoformat(), tags=dict(tags or {}), asset_selection=made
         )
@@ -245,28 +246,6 @@ class Replay:
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
         return [day for day in days if day.isoformat() not in done]
 
-    def _calendar(self) -> Calendar:
-        return calendar_of(self.settings, self.store)
-
-    def _to_train(self, as_ofs: Sequence[date], again: bool) -> Iterator[date]:
-        """As-of dates on which something is still to be made. One that was not due is looked at again unless the
-        calendar says so still: since then earlier days may have come."""
-        calendar, recorded, missing = (
-            self._calendar(),
-            self._done("training_set"),
-            set(self._missing(as_ofs, _TRAINED, again)),
-        )
-        for day in as_ofs:
-            there = not again and day.isoformat() in recorded
-            if calendar.why_not(day):
-                if not (there and self._why_not_due(day)):
-                    yield day
-            elif day in missing or self._why_not_due(day):
-                yield day
-
-    def _why_not_due(self, day: date) -> str:
-        return why_not_due(self.store.gates("training_set", day.isoformat()))
-
     def _never_scored(self, days: Sequence[date]) -> set[date]:
         """Days scored before their champion was trained: empty, though a champion covers them now."""
         begin = first_day_in_force(self.registry.versions())
@@ -289,7 +268,7 @@ class Replay:
         def read(asset: str) -> Any:
             return self.store.read_record(self.store.path(asset, f"{day}.json"))
 
-        if why := self._why_not_due(day):
+        if why := why_not_due(self.store.gates("training_set", day.isoformat())):
             return TrainingOutcome(day, NOT_DUE, reason=why)
         trained, registered, deployed = read("trained_model"), read("registered_model"), read("deployed_model")
         promoted = deployed["decision"] == "promoted"
