@@ -59,10 +59,15 @@ def load_lending_club_file(
 
     Raises PermanentError where the file cannot be used or contradicts the book: nothing is written then.
     """
-    from credit_assets.loans.lending_club import read_lending_club
+    from credit_assets.loans.lending_club import COLUMNS, read_lending_club
 
     _refuse_absent(file)
     portfolio = settings.portfolio_contract
+    if lacking := [column.name for column in portfolio.columns if column.name not in COLUMNS]:
+        raise PermanentError(
+            f"LendingClub files give no column {', '.join(lacking)}, which portfolio {portfolio.name} names: take a "
+            "portfolio without them, or read the file with `credit-assets load csv applications` and --map"
+        )
     warehouse = open_warehouse(settings.warehouse, settings.timezone)
     known = warehouse.loaded_files(portfolio)
     holds = warehouse.holds_applications(portfolio)

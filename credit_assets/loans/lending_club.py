@@ -58,6 +58,12 @@ LAYOUT = Layout(
                           "addr_state", "last_pymnt_d"}),
     advice="give the published file with its original column names (accepted loans, not rejected applications)",
 )  # fmt: skip
+COLUMNS = (
+    "application_id", "application_date", "annual_income", "total_debt", "credit_used", "credit_limit", "loan_amount",
+    "interest_rate", "term_months", "purpose", "home_ownership", "employment_years", "state", "inquiries_6m",
+    "delinquencies_2y", "open_accounts",
+)  # fmt: skip
+"""What the files give, by the names of the packaged portfolio."""
 _NUMBERS = (
     "loan_amnt", "term", "int_rate", "annual_inc", "dti", "delinq_2yrs", "inq_last_6mths", "open_acc", "revol_bal",
     "revol_util", "tot_cur_bal", "total_rev_hi_lim",

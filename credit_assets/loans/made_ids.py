@@ -41,7 +41,7 @@ def made_ids(
     natural = [f"LC{int(month) // 12}-{number:07d}" for month, number in zip(months, numbers, strict=True)]
     if book is None or not book.num_rows:
         return natural
-    keys, times = _keys(loans, months)
+    keys, times = _keys(loans, months, _compared(book))
     held = _held(book)
     taken = set(book["application_id"].to_pylist())
     ids = []
@@ -60,20 +60,27 @@ def loans_under_made_ids(loans: pa.Table, months: NDArray[np.float64], book: pa.
     """How many of the loans, which have ids of their own, are in the book under made ones."""
     ids = book["application_id"].to_pandas()
     held = _held(book.filter(pa.array(ids.str.fullmatch(_MADE).to_numpy(dtype=bool))))
-    return sum((key, time) in held for key, time in zip(*_keys(loans, months), strict=True))
+    return sum((key, time) in held for key, time in zip(*_keys(loans, months, _compared(book)), strict=True))
+
+
+def _compared(book: pa.Table) -> list[str]:
+    """The columns by which loans are found again: a portfolio need not have all of them."""
+    return [name for name in _ORIGINATION if name in book.column_names]
 
 
 def _held(book: pa.Table) -> dict[tuple[int, int], str]:
     book = book.sort_by("application_id")
     days = book["application_date"].to_numpy().astype("datetime64[M]").astype("int64")
-    keys, times = _keys(book, days + 1970 * 12)
+    keys, times = _keys(book, days + 1970 * 12, _compared(book))
     return dict(zip(zip(keys, times, strict=True), book["application_id"].to_pylist(), strict=True))
 
 
-def _keys(loans: pa.Table, months: NDArray[np.float64] | NDArray[np.int64]) -> tuple[Sequence[int], Sequence[int]]:
+def _keys(
+    loans: pa.Table, months: NDArray[np.float64] | NDArray[np.int64], names: Sequence[str]
+) -> tuple[Sequence[int], Sequence[int]]:
     """A hash of what each loan was at issue, and how many before it have the same."""
     frame = pd.DataFrame({"month": months.astype("float64")})
-    for name in _ORIGINATION:
+    for name in names:
         column = loans[name]
         if pa.types.is_string(column.type):
             frame[name] = column.to_pandas().fillna("").to_numpy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ def _western(container: Container) -> tuple[str, str]:
             high += int(beyond.sum())
             neighbours += int((beyond[1:] & beyond[:-1]).sum())
             undefined |= not {0x81, 0x8D, 0x8F, 0x90, 0x9D}.isdisjoint(chunk)
-            letters = [letter for letter in decoder.decode(chunk) if letter >= "\x80"]
+            letters = re.findall("[^\x00-\x7f]", decoder.decode(chunk))
             escaped = sum(1 for letter in letters if "\udc80" <= letter <= "\udcff")
             damaged += escaped
             as_utf8 += len(letters) - escaped

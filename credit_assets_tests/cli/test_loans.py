@@ -199,6 +199,25 @@ def test_both_tables_of_a_portfolio(mini: Path) -> None:
     assert again["warehouse"]["applications_unchanged"] == 50
 
 
+def test_lending_club_files_into_other_portfolios(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_csv(mini / "a.csv", some(40), without=("id",))
+    assert "LendingClub files give no column app_id, applied_on, income, which portfolio mini" in refused(
+        "lending-club", path
+    )
+    few = """
+name: few
+columns:
+  - {name: application_id, type: string, role: id, nullable: false}
+  - {name: application_date, type: date, role: date, nullable: false}
+  - {name: annual_income, type: integer}
+"""
+    (mini / "few.yaml").write_text(few)
+    monkeypatch.setenv("CREDIT_PORTFOLIO", str(mini / "few.yaml"))
+    for _ in range(2):
+        load("lending-club", path)
+    assert count("loan_applications") == 40
+
+
 def test_a_second_file_in_another_unit(mini: Path) -> None:
     load("csv", "applications", mini / "apps.csv", "--map", "customer=app_id")
     lines = [f"10{i},2024-02-01,{40 + i}" for i in range(30)]
