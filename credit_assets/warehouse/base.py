@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from datetime import date
+from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.loaded_file import Load, LoadedFile
 from credit_assets.masking import masked_url
-from credit_assets.ml.data.accounts import DayCounts
+from credit_assets.ml.data.accounts import DayCounts, plausible_days
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_file
 from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
@@ -109,7 +111,6 @@ class Warehouse(ABC):
         return self._count(Source.outcomes(portfolio), earliest, latest)
 
     def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
-        from credit_assets.ml.data.instants import read_days
         from credit_assets.warehouse.counting import day_counts, day_counts_query
 
         with self._session() as session:
@@ -117,23 +118,13 @@ class Warehouse(ABC):
                 day_counts_query(self._open(session, source, (source.day,)), source, earliest, latest)
             )
 
-        def as_days(values: Sequence[Any]) -> list[date | None]:
-            days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
-            return days
-
-        return day_counts(groups, as_days, earliest, latest)
+        return day_counts(groups, partial(self._as_days, source), earliest, latest)
 
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
-        """First and last application date; None for an empty table."""
-        import sqlalchemy as sa
-
-        source = Source.applications(portfolio)
-        with self._session() as session:
-            table = self._open(session, source, (source.day,))
-            day = table.day(source.day)
-            first, last = session.rows(sa.select(sa.func.min(day), sa.func.max(day)).select_from(table.clause))[0]
-        ends = [known for known in self._as_days(source, [first, last]) if known is not None]
-        return (min(ends), max(ends)) if ends else None
+        """First and last application date that a loan book may have; None where there is none."""
+        now = datetime.now(ZoneInfo(self._timezone)).date()
+        days = self._count(Source.applications(portfolio), *plausible_days(now, now)).days
+        return (min(days), max(days)) if days else None
 
     def create_tables(self, portfolio: Portfolio) -> None:
         """Create the two tables, keyed by id, where they do not exist. Existing tables are left as they are."""
@@ -276,11 +267,10 @@ class Warehouse(ABC):
         return OpenTable(clause, columns, stored, self._timezone, naive, session.knows_zones)
 
     def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
+        """The values of a column of days, None for what is none: the account of the table has those by name."""
         from credit_assets.ml.data.instants import read_days
 
-        reading = read_days(values, self._timezone, source.timezone)
-        source.refuse_misfits({source.day: reading.misfit_count}, f"in {self.describe()}")
-        days: list[date | None] = reading.values.to_pylist()
+        days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
         return days
 
 

@@ -74,6 +74,9 @@ def test_every_row_is_counted_once(empty: Warehouse, kind: str) -> None:
     assert empty.count_applications(OTHER, EARLIEST, LATEST) == expected
     assert empty.count_outcomes(OTHER, EARLIEST, LATEST) == expected
     assert expected.rows == len(odd) + len(SOUND)
+    # Neither an infinite day nor one of a system is where the book begins or ends.
+    assert empty.date_range(OTHER) == (DAY, NEXT)
+    assert empty.daily_outcomes(OTHER, DAY, NEXT) == {DAY: 2, NEXT: 1}
 
 
 def test_numbers_in_a_column_of_days_are_counted(empty: Warehouse) -> None:
