@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,28 @@ def test_stray_quotes_lose_no_rows(tmp_path: Path, first: str, second: str, apar
         read_lending_club(path)
     plain = read_lending_club(path, reading=Reading(quotes=False))
     assert plain.report.rows_read == len(lines) - 1 == plain.report.rows_kept
+
+
+def test_two_quotes_anywhere_lose_no_rows(tmp_path: Path) -> None:
+    """Either the file is refused, or every row is kept or rejected."""
+    rows = [f"{i},2015-01-{i % 28 + 1:02d},{i * 7919 % 1000}" for i in range(200)]
+    draws = random.Random(3)
+    refusals = 0
+    for _ in range(300):
+        lines = list(rows)
+        for row in draws.sample(range(200), 2):
+            fields = lines[row].split(",")
+            field = draws.randrange(3)
+            place = draws.choice([0, len(fields[field]), draws.randrange(len(fields[field]) + 1)])
+            fields[field] = fields[field][:place] + '"' + fields[field][place:]
+            lines[row] = ",".join(fields)
+        try:
+            table = read(tmp_path / "a.csv", "\n".join(["key,day,amount", *lines]))
+        except PermanentError:
+            refusals += 1
+        else:
+            assert table.columns.num_rows + len(table.stray_lines) == 200
+    assert 150 < refusals < 250
 
 
 def test_texts_over_several_lines_are_kept_and_counted(tmp_path: Path) -> None:
