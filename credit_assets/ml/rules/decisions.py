@@ -13,12 +13,17 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from credit_assets.ml.rules.calibration_limit import ece_limit
+
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
 
 Promotion = Literal["immediate", "shadow", "manual"]
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
 _ROUNDING = 1e-12
+_NO_SKILL = 0.5
+# Standard errors from a value to either end of its 95% interval.
+_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class RegistrationPolicy:
     gives. `require_significance` asks in addition that the 95% interval of the difference lies above zero; on a small
     book hardly any improvement would pass that, so it is off by default, and the interval is recorded either way.
     `min_auc`: floor, somewhat above chance. `max_auc`: above it a feature knows the outcome more likely than not.
-    `max_ece`: how far PDs may be off on average.
+    `max_ece`: how far PDs may truly be off on average; what a test of its size shows by chance is added (`ece_limit`).
     `non_inferiority_margin`: set for a refresh by the calendar, which need not be better: in place of the improvement
     the lower end of the 95% interval of the difference must lie above minus the margin. A small test has a wide
     interval and so cannot show it, which is what separates this from "not shown to be worse".
@@ -139,7 +144,7 @@ def decide_registration(
     >>> decide_registration({"auc": 0.66, "ece": 0.01}, None, gates, policy).accepted
     True
     >>> decide_registration({"auc": 0.50, "ece": 0.01}, None, gates, policy).summary()
-    'out-of-time AUC 0.5000 is below the floor 0.55'
+    'out-of-time AUC 0.5000 is below the floor 0.55 (CREDIT_MIN_AUC)'
     """
     reasons = [*_gates(gates), *_floors(candidate, policy)]
     if champion is None:
@@ -253,32 +258,75 @@ def _gates(gates: Sequence[GateResult]) -> list[Reason]:
 
 def _floors(candidate: Mapping[str, Any], policy: RegistrationPolicy) -> list[Reason]:
     auc, ece = _measure(candidate, "auc", "candidate"), _measure(candidate, "ece", "candidate")
-    enough, plausible, calibrated = auc >= policy.min_auc, auc <= policy.max_auc, ece <= policy.max_ece
+    enough, plausible = auc >= policy.min_auc, auc <= policy.max_auc
+    test = _test_size(candidate)
+    found = f"out-of-time AUC {auc:.4f}{_interval(candidate)}{test}"
+    most = ece_limit(candidate["lift"], policy.max_ece) if candidate.get("lift") else policy.max_ece
+    calibrated = ece <= most
+    allowed = f"{policy.max_ece:g} (CREDIT_MAX_ECE)"
+    if most > policy.max_ece:
+        allowed += f", which a test of this size may show as up to {most:.4f}"
     return [
         Reason(
             "min_auc",
             enough,
             auc,
             policy.min_auc,
-            f"out-of-time AUC {auc:.4f} {'reaches' if enough else 'is below'} the floor {policy.min_auc:g}",
+            f"{found} {'reaches' if enough else 'is below'} the floor {policy.min_auc:g} (CREDIT_MIN_AUC)",
         ),
         Reason(
             "max_auc",
             plausible,
             auc,
             policy.max_auc,
-            f"out-of-time AUC {auc:.4f} is plausible (at most {policy.max_auc:g})"
+            f"{found} is plausible (at most {policy.max_auc:g}, CREDIT_MAX_AUC)"
             if plausible
-            else f"out-of-time AUC {auc:.4f} is above {policy.max_auc:g}: suspect a feature that knows the outcome",
+            else f"{found} is above {policy.max_auc:g} (CREDIT_MAX_AUC): suspect a feature that knows the outcome",
         ),
         Reason(
             "max_ece",
             calibrated,
             ece,
-            policy.max_ece,
-            f"calibration error (ECE) {ece:.4f} is {'within' if calibrated else 'above'} {policy.max_ece:g}",
+            most,
+            f"calibration error (ECE) {ece:.4f}{test} is {'within' if calibrated else 'above'} {allowed}",
         ),
+        *_level(candidate),
     ]
+
+
+def _test_size(candidate: Mapping[str, Any]) -> str:
+    if {"rows", "bads"} <= set(candidate):
+        return f" on {candidate['rows']:,} rows ({candidate['bads']:,} bads)"
+    return ""
+
+
+def _interval(candidate: Mapping[str, Any]) -> str:
+    """The interval of the AUC, where its evidence has one, and what it means where chance lies in it."""
+    if candidate.get("auc_ci_low") is None:
+        return ""
+    low, high = candidate["auc_ci_low"], candidate["auc_ci_high"]
+    chance = ", so that it may be chance" if low <= _NO_SKILL else ""
+    return f" (95% interval {low:.4f} .. {high:.4f}{chance})"
+
+
+def _level(candidate: Mapping[str, Any]) -> list[Reason]:
+    """Said, and no rule: PDs whose sum is clearly not the number of bads.
+
+    At a low rate of default PDs that are half too high err by little in points, which is what the ECE limits. The
+    interval is that of a Poisson count on the log scale, O / E exp(+-1.96 / sqrt(O)).
+    """
+    if not {"rows", "bads", "expected_rate"} <= set(candidate) or not candidate["bads"]:
+        return []
+    bads, expected = candidate["bads"], candidate["rows"] * candidate["expected_rate"]
+    spread = math.exp(_Z / math.sqrt(bads))
+    if expected <= 0 or 1 / spread <= bads / expected <= spread:
+        return []
+    ratio = bads / expected
+    text = (
+        f"observed over expected defaults is {ratio:.2f} (95% interval {ratio / spread:.2f} .. {ratio * spread:.2f}): "
+        f"PDs {'understate' if ratio > 1 else 'overstate'} the risk of the test's rows; a warning, which stops nothing"
+    )
+    return [Reason("pd_level", True, ratio, 1, text)]
 
 
 def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> list[Reason]:
@@ -306,8 +354,8 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
                 low,
                 -margin,
                 f"AUC {difference:+.4f} over champion version {champion.get('version', '?')}{both}{counts}, 95% "
-                f"interval {low:+.4f} .. {high:+.4f}: a refresh must be shown not to be worse by {margin:g}, and "
-                f"{'is' if sound else 'is not'}",
+                f"interval {low:+.4f} .. {high:+.4f}: a refresh must be shown not to be worse by {margin:g} "
+                f"(CREDIT_REFRESH_MARGIN), and {'is' if sound else 'is not'}",
             )
         ]
     verdict = "meets" if enough else "falls short of"
@@ -318,7 +366,7 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
             difference,
             policy.min_improvement,
             f"AUC {difference:+.4f} over champion version {champion.get('version', '?')}{both}{counts} {verdict} the "
-            f"required {policy.min_improvement:g}",
+            f"required {policy.min_improvement:g} (CREDIT_MIN_IMPROVEMENT)",
         )
     ]
     clear = low > 0
@@ -329,8 +377,8 @@ def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> lis
         text = f"{interval} lies above zero"
     else:
         text = f"{interval} includes zero or lies below it, so the difference may be chance{shown}"
-        if not policy.require_significance:
-            text += "; the policy does not ask for more"
+        asked = "asks" if policy.require_significance else "does not ask"
+        text += f"; the policy {asked} for more (CREDIT_REQUIRE_SIGNIFICANCE)"
     reasons.append(
         Reason("significance", clear or not policy.require_significance, f"{low:+.4f} .. {high:+.4f}", "above 0", text)
     )

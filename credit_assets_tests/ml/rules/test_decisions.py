@@ -112,7 +112,7 @@ def test_the_reasons_say_value_and_threshold() -> None:
     assert (improvement.value, improvement.threshold) == (0.0031, 0.005)
     assert improvement.text == (
         "AUC +0.0031 over champion version 3, 0.6631 against 0.6600 on the same 5,049 rows (115 bads) falls short of "
-        "the required 0.005"
+        "the required 0.005 (CREDIT_MIN_IMPROVEMENT)"
     )
     assert decision.summary() == improvement.text
     assert (reasons["min_auc"].value, reasons["min_auc"].threshold) == (0.66, 0.55)
