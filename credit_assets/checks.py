@@ -39,6 +39,7 @@ TRAINING_GATES = {
     "target_rate": "The default rate of the mature cohorts is plausible.",
     "leakage": "No feature knows the outcome.",
     "missing_share": "No feature misses more values than its contract allows.",
+    "usable_features": "Every feature is there and has values that differ.",
 }
 _ROWS_SHOWN = 50
 
@@ -61,7 +62,7 @@ def account_result(gate: GateResult) -> dg.AssetCheckResult:
         check_name=gate.name,
         passed=gate.passed,
         severity=_severity(gate),
-        description=gate.description,
+        description=gate.message(),
         metadata=_metadata(gate),
     )
 
@@ -109,7 +110,7 @@ def _result(day: date, gate: GateResult, *, one_of_many: bool) -> PartitionCheck
         check_name=gate.name,
         passed=gate.passed,
         severity=_severity(gate),
-        description=gate.description if gate.passed or not one_of_many else f"{day}: {gate.description}",
+        description=gate.message() if gate.passed or not one_of_many else f"{day}: {gate.message()}",
         metadata=_metadata(gate),
     )
     result.partition = day.isoformat()

@@ -86,7 +86,7 @@ def training_set_of(
     findings = join_findings(features, outcomes, window, portfolio)
     return TrainingSet(
         table,
-        (due_gate(), *training_gates(table, portfolio, window), accounted),
+        (due_gate(), *training_gates(table, portfolio, window, calendar.first_day), accounted),
         {"state": DUE, **summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))},
     )
 

@@ -121,7 +121,7 @@ class Ingested:
         account = table_account(context.asset_key.path[-1], settings, warehouse, store, just)
         gate = account_gate([account], settings.portfolio_contract.gates)
         if not gate.passed:
-            context.log.warning(gate.description)
+            context.log.warning(gate.message())
         return daily_result(context, self.files, self.gates, self.metadata, [account_result(gate)])
 
 

@@ -87,6 +87,8 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
         tracking: dg.ResourceParam[Tracking],
         store: dg.ResourceParam[Store],
     ) -> dg.MaterializeResult[Any]:
+        from credit_assets.ml.learners.candidates import rounds_at_the_cap
+
         as_of = context.partition_key
         if why := why_no_training(store, training_set, as_of):
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
@@ -102,6 +104,9 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
             record = {"variant": variant, "as_of": as_of, "status": "failed", "error": f"{error}"}
             return dg.MaterializeResult(value=record, metadata={"status": "failed", "error": str(error)})
         test = record["metrics"]["test"]
+        at_cap = rounds_at_the_cap(record["rounds"], record["identity"]["params"])
+        if at_cap is not None:
+            context.log.warning(f"{name}: {at_cap}")
         return dg.MaterializeResult(
             value=record,
             data_version=dg.DataVersion(record["fingerprint"]),
@@ -112,6 +117,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
                 "ks": test["ks"],
                 "brier": test["brier"],
                 "rounds": record["rounds"],
+                **({"warning": at_cap} if at_cap is not None else {}),
                 **engines.metadata(record),
                 "fingerprint": record["fingerprint"],
                 "mlflow_run": tracking.server.run_link(record["run_id"]),

@@ -87,7 +87,7 @@ def accounts_record(settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for asset, account in accounts.items():
         gate = account_gate([account], limits)
-        found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.description}
+        found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.message()}
     return found
 
 

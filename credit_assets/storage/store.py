@@ -201,7 +201,7 @@ def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
     """Raise PermanentError where a gate has rejected the partition."""
     rejected = [gate for gate in gates if gate.blocks]
     if rejected:
-        reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}" for g in rejected)
+        reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}, ruled by {g.setting}" for g in rejected)
         raise PermanentError(
             f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
         )

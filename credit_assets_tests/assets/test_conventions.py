@@ -40,7 +40,7 @@ def graph(store: Store, faults: dict[str, str]) -> dg.AssetsDefinition:
             fault: Any = faults.get(day.isoformat())
             values = GateResult(
                 "values", not fault, fault or "error", 7, "0 rows", "broken" if fault else "kept",
-                (detail("income", "below 0", 7),) if fault else (),
+                (detail("income", "below 0", 7),) if fault else (), setting="columns: income: minimum",
             )  # fmt: skip
             gates[day] = (values, GateResult("volume", True, "warn", rows, "at least 1", "in line"))
             table = pa.table({"x": [float(n) for n in range(rows)]})
@@ -92,7 +92,9 @@ def test_every_day_of_a_range_has_its_own_results(tmp_path: Path) -> None:
         assert metadata[day]["of"].value == day
     warned = found["values"]["2024-01-03"][1]
     assert warned.severity == dg.AssetCheckSeverity.WARN
-    assert warned.description == "2024-01-03: broken"
+    assert warned.description == (
+        "2024-01-03: broken Found 7, allowed 0 rows. Columns: income below 0 (7). Ruled by columns: income: minimum."
+    )
     assert warned.metadata["offending"].records[0].data == {"column": "income", "problem": "below 0", "count": "7"}
 
 

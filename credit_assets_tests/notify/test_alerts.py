@@ -47,7 +47,15 @@ def wrapped_own_error() -> None:
 
 @dg.asset(partitions_def=DAYS, check_specs=[dg.AssetCheckSpec("volume", asset="gated", blocking=True)])
 def gated(context) -> dg.MaterializeResult:
-    gate = GateResult("volume", False, "error", 3, "at least 10 applications", "Too few applications; see the source.")
+    gate = GateResult(
+        "volume",
+        False,
+        "error",
+        3,
+        "at least 10 applications",
+        "Too few applications; see the source.",
+        setting="gates: x",
+    )
     return dg.MaterializeResult(check_results=check_results(context, {date(2024, 3, 5): [gate]}))
 
 

@@ -32,7 +32,9 @@ def fine() -> None: ...
 
 @dg.asset(partitions_def=DAYS, check_specs=gate_specs("warned", GATES, DAYS))
 def warned(context) -> dg.MaterializeResult:
-    volume = GateResult("volume", False, "warn", 412, "at least 500 applications", "Fewer applications than usual.")
+    volume = GateResult(
+        "volume", False, "warn", 412, "at least 500 applications", "Fewer applications than usual.", setting="gates: x"
+    )
     other = GateResult("missing_share", True, "error", 0.01, "at most 0.05", "Few enough values are missing.")
     return dg.MaterializeResult(check_results=check_results(context, {date(2024, 3, 5): [volume, other]}))
 

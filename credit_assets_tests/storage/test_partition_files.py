@@ -32,7 +32,7 @@ from credit_assets_tests.support.store_files import read_table, write_table
 
 FIRST = date(2024, 1, 1)
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
-REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract")
+REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract", setting="columns: x")
 
 
 def days(count: int) -> list[date]:

@@ -18,8 +18,8 @@ from credit_assets.storage.store import Store, canonical_json
 from credit_assets_tests.support.store_files import write_table
 
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
-REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract")
-WARNED = GateResult("volume", False, "warn", 0, "at least 1", "the day is empty")
+REJECTED = GateResult("values", False, "error", 7, "0 rows", "7 rows break the contract", setting="columns: x")
+WARNED = GateResult("volume", False, "warn", 0, "at least 1", "the day is empty", setting="gates: x")
 
 
 def table(rows: int = 3) -> pa.Table:
@@ -57,7 +57,8 @@ def test_missing_partitions_are_named_with_what_to_do(store: Store) -> None:
 def test_a_rejected_partition_is_refused_whoever_asks(store: Store) -> None:
     write_table(store, store.path("raw", "2024-01-01.parquet"), table(), [REJECTED])
     with pytest.raises(
-        PermanentError, match=r"raw 2024-01-01 was rejected by its gate \(values is 7, allowed 0 rows\)"
+        PermanentError,
+        match=r"raw 2024-01-01 was rejected by its gate \(values is 7, allowed 0 rows, ruled by columns: x\)",
     ):
         store.read_partitions("raw", ["2024-01-01"])
 

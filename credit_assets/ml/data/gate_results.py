@@ -15,6 +15,8 @@ Severity = Literal["error", "warn"]
 Verdict = Literal["passed", "warn", "error"]
 
 _DETAIL_KEYS = frozenset({"column", "problem", "count"})
+_COLUMNS_SHOWN = 5
+_UNNAMED = "a setting that was not recorded"
 _RANK: dict[Verdict, int] = {"passed": 0, "warn": 1, "error": 2}
 
 
@@ -24,9 +26,12 @@ class GateResult:
 
     `value` is what was measured and `threshold` has in words what it is held against. `severity` is what a failure
     means: "error" stops what is downstream, "warn" is shown and stops nothing. `details` names columns, problems and
-    counts, and can hold nothing else: applicant rows, values and ids must never reach a log or the UI.
+    counts, and can hold nothing else: applicant rows, values and ids must never reach a log or the UI. `setting` names
+    what rules the gate: keys of the portfolio file, as `gates: max_quarantined_share`, or a setting, as
+    `CREDIT_LOOKBACK_DAYS`.
 
-    Raises ValueError on a detail with keys other than column, problem and count.
+    Raises ValueError on a detail with keys other than column, problem and count, and on a failed gate without the
+    setting that rules it: who reads that it failed has to know what to change.
     """
 
     name: str
@@ -36,8 +41,11 @@ class GateResult:
     threshold: str
     description: str
     details: tuple[dict[str, Any], ...] = ()
+    setting: str = ""
 
     def __post_init__(self) -> None:
+        if not self.passed and not self.setting:
+            raise ValueError(f"gate {self.name!r} failed without the setting that rules it")
         if self.severity not in ("error", "warn"):
             raise ValueError(f"gate {self.name!r}: severity is 'error' or 'warn', not {self.severity!r}")
         for detail in self.details:
@@ -67,21 +75,37 @@ class GateResult:
     def from_record(cls, record: Mapping[str, Any]) -> GateResult:
         """Restore what `to_record` gave. Raises ValueError naming keys that are missing or unknown."""
         fields = set(cls.__dataclass_fields__)
-        missing, unknown = sorted(fields - {"details"} - set(record)), sorted(set(record) - fields)
+        missing, unknown = sorted(fields - {"details", "setting"} - set(record)), sorted(set(record) - fields)
         if missing or unknown:
             raise ValueError(
                 f"not the record of a gate: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}"
             )
-        return cls(**{**record, "details": tuple(dict(detail) for detail in record.get("details", ()))})
+        # Results that were recorded before named none.
+        setting = record.get("setting", _UNNAMED)
+        details = tuple(dict(detail) for detail in record.get("details", ()))
+        return cls(**{**record, "details": details, "setting": setting})
+
+    def message(self) -> str:
+        """What people read: the description; of a failed gate also what was found, what is allowed, where, by what."""
+        if self.passed:
+            return self.description
+        columns = f" Columns: {self._columns()}." if self.details else ""
+        return (
+            f"{self.description} Found {_number(self.value)}, allowed {self.threshold}.{columns} "
+            f"Ruled by {self.setting}."
+        )
 
     def line(self) -> str:
-        """One line for a log or an error message: name, verdict, value, threshold and the columns concerned."""
+        """One line for a log or an error message: name, verdict, value, threshold, columns concerned and setting."""
         text = f"{self.name}: {self.verdict}, {_number(self.value)} ({self.threshold})"
         if self.details:
-            shown = [f"{d['column']} {d['problem']} ({d['count']})" for d in self.details[:5]]
-            more = len(self.details) - len(shown)
-            text += "; " + ", ".join(shown) + (f" and {more} more" if more else "")
-        return text
+            text += f"; {self._columns()}"
+        return text if self.passed else f"{text}; ruled by {self.setting}"
+
+    def _columns(self) -> str:
+        shown = [f"{d['column']} {d['problem']} ({d['count']})" for d in self.details[:_COLUMNS_SHOWN]]
+        more = len(self.details) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def detail(column: str, problem: str, count: int) -> dict[str, Any]:
@@ -128,6 +152,7 @@ def merge(results: Iterable[Iterable[GateResult]]) -> tuple[GateResult, ...]:
                 threshold=gravest.threshold,
                 description=gravest.description + note,
                 details=tuple(detail(column, problem, count) for (column, problem), count in counts.items()),
+                setting=gravest.setting,
             )
         )
     return tuple(merged)

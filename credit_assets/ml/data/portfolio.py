@@ -135,6 +135,7 @@ class Gates(_Strict):
     min_test_bads: int = Field(default=10, ge=1)
     max_single_feature_auc: float = Field(default=0.95, gt=0.5, le=1)
     leakage_columns: tuple[str, ...] = ()
+    unusable_features: Literal["error", "warn"] = "warn"
 
     @model_validator(mode="after")
     def _ordered(self) -> Gates:

@@ -161,6 +161,34 @@ def predict(scorer: CreditScorer, sample: Sample, threads: int = 1) -> Predictio
     )
 
 
+def rounds_at_the_cap(rounds: int, params: Mapping[str, Any]) -> str | None:
+    """What to say of a model that ended at the cap of rounds, None of one that early stopping ended.
+
+    The validation loss has to stay above its best for `early_stopping_rounds` to end a training. A best round nearer to
+    `max_rounds` was not shown to be the best: more rounds may have been better.
+
+    Parameters
+    ----------
+    rounds, params
+        Those of a `Candidate`: its best round, and what `resolve_params` gives.
+
+    Examples
+    --------
+    >>> rounds_at_the_cap(300, {"max_rounds": 500, "early_stopping_rounds": 50}) is None
+    True
+    >>> rounds_at_the_cap(480, {"max_rounds": 500, "early_stopping_rounds": 50})[:70]
+    'training ended at the cap of 500 rounds (CREDIT_MAX_ROUNDS) with its b'
+    """
+    most, patience = int(params["max_rounds"]), int(params["early_stopping_rounds"])
+    if rounds + patience <= most:
+        return None
+    return (
+        f"training ended at the cap of {most} rounds (CREDIT_MAX_ROUNDS) with its best round at {rounds}: early "
+        f"stopping, which waits {patience} rounds (CREDIT_EARLY_STOPPING_ROUNDS), had not ended it, so that more "
+        "rounds or a larger learning rate (CREDIT_VARIANT_PARAMS) may give a better model"
+    )
+
+
 def unseen_points(predictions: Mapping[str, Predictions]) -> NDArray[np.float64]:
     """Points of the rows that the trees were not fitted on: those of the train rows lie further apart."""
     return np.concatenate([predictions["validation"].score, predictions["test"].score])

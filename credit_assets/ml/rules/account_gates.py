@@ -75,6 +75,7 @@ def account_gate(accounts: Sequence[Account], limits: Gates) -> GateResult:
         "(gates: max_late_share)",
         description=_words(accounts, above, details),
         details=details,
+        setting="gates: unaccounted, max_undated_share, max_late_share",
     )
 
 

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 MISSING_CHANCE = 0.01
 QUARANTINED_CHANCE = 0.05
 
+# Keys of a column in the portfolio file that rule a gate of its rows.
+_RULED_BY = {
+    "values": "type, nullable, minimum, maximum, allowed, on_violation",
+    "unique_ids": "role (id)",
+    "partition_date": "role (date)",
+}
+
 DayGates: TypeAlias = dict[date, tuple[GateResult, ...]]
 
 
@@ -169,6 +176,7 @@ def _schema_gate(findings: DayFindings) -> list[GateResult]:
             if not details
             else "Columns are missing or cannot be read as their type; correct the source or the portfolio file.",
             details=details,
+            setting=_keys_of(details, "name and type"),
         )
 
     if not faults:
@@ -191,6 +199,7 @@ def _row_gate(findings: DayFindings, gate: str, *, passed: str, warns: str, fail
             threshold="0 rows",
             description=fails if rejected else warns if rows else passed,
             details=details,
+            setting=_keys_of(details, _RULED_BY[gate]),
         )
 
     results = [result(0, False, ())] * len(findings.days)
@@ -232,7 +241,9 @@ def _quarantined_share_gate(findings: DayFindings, limit: float) -> list[GateRes
             threshold=f"at most {limit:.4g} of the rows, beyond chance",
             description="Few enough rows were set aside."
             if not failed
-            else "Too many rows break the contract; correct the source, or the contract where it is wrong.",
+            else "Too many rows break the contract; correct the source, or the contract where it is wrong (the gate "
+            "values has the columns).",
+            setting="gates: max_quarantined_share",
         )
 
     sound = gate(0.0, False)
@@ -282,9 +293,15 @@ def missing_share_gates(
                 )
                 if block
                 else (),
+                setting=f"columns: {', '.join(names[i] for i in np.flatnonzero(failed[index]))}: max_missing_share",
             )
         )
     return gates
+
+
+def _keys_of(details: Sequence[Mapping[str, Any]], keys: str) -> str:
+    """Where the portfolio file rules these columns."""
+    return f"columns: {', '.join(dict.fromkeys(one['column'] for one in details))}: {keys}"
 
 
 def exceeds(counts: Any, rows: Any, limit: Any, chance: float) -> Mask:

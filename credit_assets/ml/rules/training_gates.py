@@ -5,7 +5,9 @@ Belongs here: what is held against what. Does not belong here: how the set is ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +16,7 @@ from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers, texts
-from credit_assets.ml.rules.day_gates import missing_share_gates
+from credit_assets.ml.rules.day_gates import MISSING_CHANCE, exceeds, missing_share_gates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +33,11 @@ _FEWEST_TO_RANK = 10
 _ALWAYS_SHOWN = ("goods", "bads", "test bads")
 
 
-def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindow) -> tuple[GateResult, ...]:
-    """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`; all block.
+def training_gates(
+    training_set: Data, portfolio: Portfolio, window: CohortWindow, first_day: date | None = None
+) -> tuple[GateResult, ...]:
+    """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`, which block, and
+    `usable_features`, which warns or blocks as `gates: unusable_features` says.
 
     `leakage` fails where a feature's name matches `leakage_columns` or is that of an outcome column, where a column is
     there that is no feature (ignored or protected columns), or where one feature alone ranks the target with an AUC
@@ -46,6 +51,9 @@ def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindo
         Whose `gates` are the thresholds.
     window
         The cohorts it was made of, for the messages.
+    first_day
+        The first day that can have been ingested, so that nobody is sent for cohorts which cannot exist; None where
+        that is not known.
 
     Raises
     ------
@@ -58,10 +66,11 @@ def training_gates(training_set: Data, portfolio: Portfolio, window: CohortWindo
         raise ValueError(f"not a training set: column {', '.join(missing)} is missing")
     bad = numbers(rows.column(TARGET)) == 1
     return (
-        _enough_outcomes(rows, bad, portfolio, window),
+        _enough_outcomes(rows, bad, portfolio, window, first_day),
         _target_rate(bad, portfolio, window),
         _leakage(rows, bad, portfolio),
         _missing_share(rows, portfolio),
+        _usable_features(rows, portfolio),
     )
 
 
@@ -94,7 +103,9 @@ def _short(counted: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]
     return {what: counts for what, counts in counted.items() if counts[0] < counts[1]}
 
 
-def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
+def _enough_outcomes(
+    rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow, first_day: date | None
+) -> GateResult:
     counted = _counted(rows, bad, portfolio)
     short = _short(counted)
     shown = {what: counts for what, counts in counted.items() if what in _ALWAYS_SHOWN or what in short}
@@ -106,26 +117,51 @@ def _enough_outcomes(rows: Rows, bad: NDArray[np.bool_], portfolio: Portfolio, w
         threshold="at least " + ", ".join(f"{least} {what}" for what, (_, least) in shown.items()),
         description=f"The cohorts {window.first} .. {window.last} have enough goods and bads to train and test on."
         if not short
-        else f"The cohorts {window.first} .. {window.last} have too few {' and '.join(short)}; take a longer lookback.",
+        else f"The cohorts {window.first} .. {window.last} have too few {' and '.join(short)}; "
+        + _more_outcomes(counted, window, first_day),
         details=tuple(detail(TARGET, f"{what}, fewer than {least}", count) for what, (count, least) in short.items()),
+        setting="gates: min_goods, min_bads, min_test_bads, and CREDIT_LOOKBACK_DAYS",
+    )
+
+
+def _more_outcomes(counted: Mapping[str, tuple[int, int]], window: CohortWindow, first_day: date | None) -> str:
+    """What gives more of what is too few, and nothing that cannot."""
+    if counted["bads"][0] == 0:
+        return (
+            f"not one default met its application: see whether outcomes are loaded up to {window.as_of}, whether the "
+            "ids of both tables are alike, and what counts as a default (outcomes: defaulted)."
+        )
+    factor = max(least / count if count else math.inf for count, least in counted.values())
+    longer = f"{math.ceil(factor * window.lookback_days)} days" if factor < math.inf else "more days"
+    if first_day is None or window.first > first_day:
+        now = f"CREDIT_LOOKBACK_DAYS, now {window.lookback_days}"
+        return f"at this rate {longer} of cohorts have enough: a longer lookback ({now})."
+    return (
+        f"no cohort is older than {first_day} (CREDIT_START_DATE), so that a longer lookback finds none: at this rate "
+        f"{longer} of cohorts have enough, that is a later as-of date, with a lookback as long."
     )
 
 
 def _target_rate(bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWindow) -> GateResult:
     low, high = portfolio.gates.target_rate_min, portfolio.gates.target_rate_max
     rate = float(bad.mean()) if len(bad) else float("nan")
-    passed = low <= rate <= high
+    # Beyond chance: a small book at a plausible rate lies outside now and then.
+    bads, rows = int(bad.sum()), len(bad)
+    above = bool(exceeds(bads, rows, high, MISSING_CHANCE))
+    below = bool(exceeds(rows - bads, rows, 1 - low, MISSING_CHANCE))
+    passed = bool(rows) and not above and not below
     return GateResult(
         name="target_rate",
         passed=passed,
         severity="error",
         value=rate,
-        threshold=f"{low:g} .. {high:g}",
+        threshold=f"{low:g} .. {high:g}, beyond chance",
         description=f"The rate of default within {window.window_days} days is plausible."
         if passed
         else f"The rate of default within {window.window_days} days is not plausible; see whether outcomes of the "
         f"days up to {window.as_of} are loaded, and whether they mean what the portfolio file says.",
-        details=() if passed else (detail(TARGET, "rate outside the plausible range", int(bad.sum())),),
+        details=() if passed else (detail(TARGET, f"bad of {rows} loans", bads),),
+        setting="gates: target_rate_min, target_rate_max",
     )
 
 
@@ -151,9 +187,58 @@ def _leakage(training_set: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -
         threshold=f"no leakage column, single-feature AUC at most {limit:g}",
         description="No feature knows the outcome."
         if not details
-        else "Features know the outcome or must not be there; take them out of the portfolio's features.",
+        else "Features know the outcome or must not be there; give them another role than feature (role: ignored).",
         details=tuple(details),
+        setting="gates: max_single_feature_auc, leakage_columns",
     )
+
+
+def _usable_features(training_set: Rows, portfolio: Portfolio) -> GateResult:
+    """Features that are there in name only, told before a model is trained on them: gone, all missing, or constant.
+
+    A model trained without one that has broken looks sound, and has lost what that one knew. It fails as
+    `gates: unusable_features` says, a warning unless set, since a new book has such columns rightly.
+    """
+    import pyarrow.compute as pc
+
+    names, rows = set(training_set.names), len(training_set)
+    details = []
+    for name in portfolio.feature_names:
+        if name not in names:
+            details.append(detail(name, "gone: the set has no such column", rows))
+            continue
+        values = training_set.column(name)
+        missing = pc.sum(pc.is_null(values, nan_is_null=True)).as_py() or 0
+        if missing == rows:
+            details.append(detail(name, "all missing", rows))
+        elif _different(values, missing) == 1:
+            details.append(
+                detail(name, f"the same value in all rows that have one ({missing} missing)", rows - missing)
+            )
+    return GateResult(
+        name="usable_features",
+        passed=not details,
+        severity=portfolio.gates.unusable_features,
+        value=len(details),
+        threshold=f"0 of {len(portfolio.feature_names)} features gone, all missing or constant",
+        description="Every feature has values that differ."
+        if not details
+        else "Features tell nothing in this set; see whether the source still fills them, or make them role: ignored.",
+        details=tuple(details),
+        setting="gates: unusable_features",
+    )
+
+
+def _different(values: pa.ChunkedArray, missing: int) -> int:
+    """How many different values there are, missing ones not counted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type) and missing:
+        values = values.filter(pc.invert(pc.is_null(values, nan_is_null=True)))
+    return int(pc.count_distinct(values, mode="only_valid").as_py())
 
 
 def _columns_out_of_place(training_set: Rows, portfolio: Portfolio) -> list[dict[str, Any]]:

@@ -132,6 +132,7 @@ def volume_gate(
         if here is not None
         else "at least 1 row",
         description=text.strip(),
+        setting="gates: volume_compare, volume_history_days, volume_max_ratio, volume_min_expected",
     )
 
 

@@ -11,7 +11,7 @@ from credit_assets.ml.data.gate_results import GateResult, blocking, detail, mer
 
 
 def gate(name: str = "values", passed: bool = True, severity: str = "error", value=1, details=()) -> GateResult:
-    return GateResult(name, passed, severity, value, "0 rows", f"{name} of the day", tuple(details))
+    return GateResult(name, passed, severity, value, "0 rows", f"{name} of the day", tuple(details), "gates: x")
 
 
 def test_record_survives_json():
@@ -82,5 +82,24 @@ def test_line_names_columns_and_counts():
     line = gate(passed=False, value=4, details=[detail(f"c{i}", "missing", i) for i in range(7)]).line()
     assert line == (
         "values: error, 4 (0 rows); c0 missing (0), c1 missing (1), c2 missing (2), c3 missing (3), c4 missing (4) "
-        "and 2 more"
+        "and 2 more; ruled by gates: x"
+    )
+
+
+def test_a_failed_gate_names_what_rules_it():
+    with pytest.raises(ValueError, match="'volume' failed without the setting that rules it"):
+        GateResult("volume", False, "warn", 3, "at least 5", "Few rows.")
+    assert GateResult("volume", True, "warn", 6, "at least 5", "Enough rows.").message() == "Enough rows."
+
+
+def test_a_result_of_before_is_read_without_its_setting():
+    record = gate(passed=False).to_record()
+    del record["setting"]
+    assert "ruled by a setting that was not recorded" in GateResult.from_record(record).line()
+
+
+def test_the_message_says_what_was_found_what_is_allowed_where_and_by_what():
+    found = gate(passed=False, value=0.25, details=[detail("purpose", "missing", 3)])
+    assert found.message() == (
+        "values of the day Found 0.25, allowed 0 rows. Columns: purpose missing (3). Ruled by gates: x."
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from credit_assets.ml.data.fingerprints import fingerprint, rounded
 from credit_assets.ml.evidence.drift import DriftReference
 from credit_assets.ml.evidence.evaluation import evaluate
-from credit_assets.ml.learners.candidates import EVIDENCE
+from credit_assets.ml.learners.candidates import EVIDENCE, rounds_at_the_cap, train_candidate
+from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
 
 
 def test_other_evidence_is_counted_as_another_form() -> None:
@@ -25,3 +29,20 @@ def test_other_evidence_is_counted_as_another_form() -> None:
         2,
         "aa734920678887c391b02bc0213cc6d105669595e830cf967b12584352381e49",
     )
+
+
+@pytest.mark.parametrize(("rounds", "capped"), [(1, False), (50, False), (51, True), (60, True)])
+def test_a_model_that_ended_at_the_cap_says_so(rounds: int, capped: bool) -> None:
+    said = rounds_at_the_cap(rounds, {"max_rounds": 60, "early_stopping_rounds": 10})
+    assert (said is not None) == capped
+    assert said is None or f"cap of 60 rounds (CREDIT_MAX_ROUNDS) with its best round at {rounds}" in said
+
+
+def test_what_it_says_is_what_the_training_did() -> None:
+    """Losses over rounds: those of a training that was stopped early end before the cap."""
+    for rounds in (3, 400):
+        config = replace(quick_config("lightgbm"), max_rounds=rounds, early_stopping_rounds=5)
+        candidate = train_candidate(training_set(1200), "lightgbm", PORTFOLIO, config)
+        said = rounds_at_the_cap(candidate.best_rounds, candidate.params)
+        assert (said is not None) == (len(candidate.history["validation-logloss"]) == rounds)
+        assert (said is not None) == (rounds == 3)

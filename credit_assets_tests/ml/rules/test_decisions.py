@@ -25,7 +25,7 @@ GOOD = {"auc": 0.66, "ece": 0.01}
 
 
 def gate(name: str, passed: bool = True, severity: Any = "error") -> GateResult:
-    return GateResult(name, passed, severity, 3, "at least 5", f"{name} was looked at")
+    return GateResult(name, passed, severity, 3, "at least 5", f"{name} was looked at", setting="gates: x")
 
 
 GATES = (gate("enough_outcomes"), gate("leakage"))
@@ -132,7 +132,10 @@ def test_an_improvement_that_may_be_chance_is_registered_and_says_so() -> None:
 def test_a_gate_that_only_warns_is_told() -> None:
     decision = decide_registration(GOOD, None, (gate("volume", False, "warn"),), POLICY)
     assert decision.accepted
-    assert decision.reasons[0].text == "gate volume: warn, 3 (at least 5); a warning, which stops nothing"
+    assert (
+        decision.reasons[0].text
+        == "gate volume: warn, 3 (at least 5); ruled by gates: x; a warning, which stops nothing"
+    )
 
 
 def test_why_models_cannot_be_compared_is_told() -> None:

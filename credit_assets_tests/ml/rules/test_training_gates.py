@@ -52,7 +52,7 @@ def training_set(bads: int = 40, rows: int = 200, **columns: object) -> pd.DataF
 
 def gate(frame: pd.DataFrame, name: str, portfolio: Portfolio = TINY) -> GateResult:
     gates = training_gates(frame, portfolio, WINDOW)
-    assert [g.name for g in gates] == ["enough_outcomes", "target_rate", "leakage", "missing_share"]
+    assert [g.name for g in gates] == ["enough_outcomes", "target_rate", "leakage", "missing_share", "usable_features"]
     return {g.name: g for g in gates}[name]
 
 
@@ -78,11 +78,15 @@ def test_too_few_goods_and_bads_are_both_told():
     assert {d["problem"].split(",")[0] for d in result.details} == {"goods", "bads", "test bads"}
 
 
-@pytest.mark.parametrize(("bads", "passed"), [(0, False), (1, False), (2, True), (120, True), (121, False)])
-def test_target_rate_at_its_borders(bads: int, passed: bool):
-    result = gate(training_set(bads), "target_rate")
+@pytest.mark.parametrize(
+    ("bads", "rows", "passed"),
+    [(1, 200, True), (2, 200, True), (5, 2000, False), (120, 200, True), (130, 200, True), (145, 200, False)],
+)
+def test_target_rate_beyond_its_borders_and_chance(bads: int, rows: int, passed: bool):
+    """1% to 60%: 1 of 200 and 130 of 200 occur at a plausible rate, 5 of 2,000 and 145 of 200 do not."""
+    result = gate(training_set(bads, rows), "target_rate")
     assert result.passed == passed
-    assert result.value == pytest.approx(bads / 200)
+    assert result.value == pytest.approx(bads / rows)
 
 
 def test_features_named_like_leakage_are_refused():
