@@ -65,7 +65,8 @@ def failing_outcomes() -> list[GateResult]:
         frame,
         frame.assign(outcome_date=DAY + timedelta(1)),
     ]
-    results = [check_outcomes(rows, portfolio, [DAY]) for rows in spoiled]
+    recent = {DAY - timedelta(number): 2000 for number in range(1, 150)}
+    results = [check_outcomes(rows, portfolio, [DAY], recent) for rows in spoiled]
     return [gate for one in results for gate in one.gates[DAY] if not gate.passed]
 
 
