@@ -75,9 +75,8 @@ class ReplayReport:
 
 
 def print_trainings(report: ReplayReport, console: Console) -> None:
-    console.print(
-        f"{report.days:,} days in {report.runs} Dagster runs: {report.ingested:,} ingested, {_scored(report)}"
-    )
+    done = f"{report.ingested:,} ingested, {_scored(report)}"
+    console.print(f"{report.days:,} days; in this replay, with {report.runs} Dagster runs: {done}")
     if report.restated:
         console.print("changed in the warehouse since they were ingested, and made again:")
         for line in report.restated:
