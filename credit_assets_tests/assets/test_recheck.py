@@ -157,11 +157,14 @@ def test_what_a_killed_recheck_left_is_made_by_the_next(house: House, monkeypatc
     assert len(made) == 1
 
 
-def test_what_cannot_be_rechecked_is_said(house: House, tmp_path: Path) -> None:
+def test_what_cannot_be_rechecked_is_said(house: House) -> None:
     with pytest.raises(PermanentError, match="give one of them"):
         recheck(house, days=3, since=DAY)
     with pytest.raises(PermanentError, match=f"lies after {LAST}"):
         recheck(house, since=date(2025, 1, 1))
+
+
+def test_an_empty_home_has_nothing_to_recheck(tmp_path: Path) -> None:
     with open_house(tmp_path / "empty") as empty, pytest.raises(PermanentError, match="no day is ingested yet"):
         recheck(empty)
 
