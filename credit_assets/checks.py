@@ -34,6 +34,7 @@ ACCOUNTED_FOR = "accounted_for"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
     "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
+    "orphans": "Few enough outcomes have an id that was never an application.",
     ACCOUNTED_FOR: "No outcome or application that the set is made of is missing from it.",
     "enough_outcomes": "Enough mature goods and bads to train and to test on.",
     "target_rate": "The default rate of the mature cohorts is plausible.",
@@ -72,9 +73,11 @@ def check_results(
 ) -> list[dg.AssetCheckResult]:
     """One result a gate for the step to return, after those of a step's other days have been recorded.
 
-    Returned is the first day that blocks, else the first that failed, else the last. A step may return one result a
-    check, while each of its partitions has one: all others go to the event log at once, in batches.
+    A step may return one result a check, while each of its partitions has one: all others go to the event log at once,
+    in batches. A result that blocks, if returned, would fail the step and with it every day; so a day that blocks is
+    returned only where all of them are rejected, else the first of the others that failed, else the last of them.
     """
+    nothing_left = all(any(gate.blocks for gate in gates) for gates in gates_by_day.values())
     by_name: dict[str, list[tuple[date, GateResult]]] = {}
     for day, gates in gates_by_day.items():
         for gate in gates:
@@ -82,9 +85,10 @@ def check_results(
     returned: list[dg.AssetCheckResult] = []
     recorded: list[tuple[date, GateResult]] = []
     for of_gate in by_name.values():
-        shown = min(of_gate, key=lambda item: (not item[1].blocks, item[1].passed))
+        candidates = of_gate if nothing_left else [item for item in of_gate if not item[1].blocks]
+        shown = min(candidates, key=lambda item: (not item[1].blocks, item[1].passed))
         if shown[1].passed:
-            shown = of_gate[-1]
+            shown = candidates[-1]
         returned.append(_result(*shown, one_of_many=len(gates_by_day) > 1))
         recorded += [item for item in of_gate if item is not shown]
     record_check_results(context, [_evaluation(context.asset_key, *item) for item in recorded])

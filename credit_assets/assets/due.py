@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -64,10 +65,11 @@ def training_set_of(
     Raises PermanentError naming days after the first ingested one that are not there or were rejected.
     """
     from credit_assets.ml.data.cohorts import join_findings, mature_set
+    from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
     from credit_assets.ml.rules.due import due_gate
-    from credit_assets.ml.rules.training_gates import shortages, training_gates
+    from credit_assets.ml.rules.training_gates import orphan_gate, shortages, training_gates, with_orphans
 
     calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
     if why := calendar.why_not(as_of):
@@ -80,13 +82,20 @@ def training_set_of(
     # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
     windows = {APPLICATIONS: (days[0], window.last), OUTCOMES: (days[0], as_of)}
     accounted = account_of_training(table_accounts(settings, warehouse, store), windows, portfolio.gates)
-    short = {} if accounted.blocks else shortages(table, portfolio)
+    ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
+    orphans = find_orphans(outcomes[portfolio.outcomes.id], ids)
+    unmet = orphan_gate(orphans, portfolio).blocks
+    short = {} if accounted.blocks or unmet else shortages(table, portfolio)
     if short and (why := _of_young_book(calendar, tables, as_of, short)):
         return _not_due(settings, why, gate_names)
     findings = join_findings(features, outcomes, window, portfolio)
     return TrainingSet(
         table,
-        (due_gate(), *training_gates(table, portfolio, window, calendar.first_day), accounted),
+        (
+            due_gate(),
+            *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans, portfolio),
+            accounted,
+        ),
         {"state": DUE, **summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))},
     )
 

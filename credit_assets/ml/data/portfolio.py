@@ -130,6 +130,7 @@ class Gates(_Strict):
     volume_min_expected: float = Field(default=50.0, ge=0)
     target_rate_min: float = Field(default=0.002, ge=0, le=1)
     target_rate_max: float = Field(default=0.5, ge=0, le=1)
+    max_orphan_share: float = Field(default=0.01, ge=0, le=1)
     min_goods: int = Field(default=200, ge=1)
     min_bads: int = Field(default=40, ge=1)
     min_test_bads: int = Field(default=10, ge=1)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET, CohortWindow
 from credit_assets.ml.data.gate_results import GateResult, detail
+from credit_assets.ml.data.orphans import Orphans
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers, texts
@@ -31,6 +33,8 @@ _RARE_LEVEL = 20
 # Fewer goods or bads rank well by luck; the gate on their numbers speaks before this one has to.
 _FEWEST_TO_RANK = 10
 _ALWAYS_SHOWN = ("goods", "bads", "test bads")
+# As of missing values: orphans occur in sound data, as outcomes of applications from before the table begins.
+ORPHAN_CHANCE = 0.01
 
 
 def training_gates(
@@ -71,6 +75,46 @@ def training_gates(
         _leakage(rows, bad, portfolio),
         _missing_share(rows, portfolio),
         _usable_features(rows, portfolio),
+    )
+
+
+def with_orphans(gates: Sequence[GateResult], found: Orphans, portfolio: Portfolio) -> tuple[GateResult, ...]:
+    """The gates of a training set with `orphans` before them, without the advice that cannot help where it blocks: no
+    lookback is long enough for outcomes that meet no application.
+    """
+    orphans = orphan_gate(found, portfolio)
+    if orphans.blocks:
+        advice, instead = "take a longer lookback", "their outcomes do not meet them, see the gate orphans"
+        gates = [replace(gate, description=gate.description.replace(advice, instead)) for gate in gates]
+    return orphans, *gates
+
+
+def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
+    """The gate `orphans`: outcomes that belong to no application there is, in number beyond `max_orphan_share`.
+
+    An orphan's application counts as good, whatever became of it.
+    """
+    limit = portfolio.gates.max_orphan_share
+    failed = bool(exceeds(found.orphans, max(found.outcomes, 1), limit, ORPHAN_CHANCE))
+    share = found.orphans / found.outcomes if found.outcomes else 0.0
+    told = (
+        f"{found.orphans:,} of {found.outcomes:,} outcomes ({share:.1%}) have an id that was never an application; "
+        f"allowed are {limit:.1%} (gates: max_orphan_share). Their ids are {found.outcome_form}; those of applications "
+        f"are {found.application_form}"
+    )
+    return GateResult(
+        name="orphans",
+        passed=not failed,
+        severity="error",
+        value=share,
+        threshold=f"at most {limit:.4g} of the outcomes, beyond chance",
+        description=f"{told}. Correct the ids of {portfolio.outcomes.table} (column {portfolio.outcomes.id}), or let a "
+        f"view show them as {portfolio.applications_table} has them ({portfolio.id_column}), and ingest again."
+        if failed
+        else f"{told}."
+        if found.orphans
+        else "Every outcome belongs to an application.",
+        details=(detail(portfolio.outcomes.id, "was never an application", found.orphans),) if found.orphans else (),
     )
 
 
