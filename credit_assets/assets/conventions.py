@@ -17,11 +17,13 @@ from credit_assets import stopping
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import PermanentError, advised, is_transient
+from credit_assets.instance.dagster_internals import leave_out_partitions
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
 from credit_assets.stages import asset as row_of
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.partition_files import Staged
+from credit_assets.storage.store import RefusedPartitionError
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
@@ -125,9 +127,13 @@ def daily_result(
     gates: Mapping[date, Sequence[GateResult]] | None = None,
     metadata: Mapping[date, Mapping[str, Any]] | None = None,
     whole: Sequence[dg.AssetCheckResult] = (),
+    refused: Mapping[str, str] | None = None,
 ) -> dg.MaterializeResult[Any]:
     """One staged file a day as the result of a step, with row count, content hash and check results of each day, and
     those of checks on the `whole` asset.
+
+    A day that a gate rejects, or that is `refused` (ISO day: why), is written with that verdict and not materialized,
+    and the other days of the step are. Where no other is left, the step fails.
 
     The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
@@ -152,8 +158,13 @@ def daily_result(
     if len(staged) == 1:
         # Shown in the run's own event too, where a person looks first.
         context.log.info(f"{next(iter(staged.values())).rows} rows, content hash {version[:12]}")
+    left_out = {**rejected_days(gates), **(refused or {})}
+    if len(left_out) == len(staged):
+        left_out = {}
+    else:
+        tell_left_out(context, left_out, len(staged))
     return dg.MaterializeResult(
-        value=ByDay({day.isoformat(): file for day, file in staged.items()}),
+        value=ByDay({day.isoformat(): file for day, file in staged.items()}, left_out, leave_out_partitions),
         data_version=dg.DataVersion(version),
         check_results=[*(check_results(context, gates) if gates else ()), *whole] or None,
     )
@@ -163,12 +174,72 @@ def records_result(
     context: dg.AssetExecutionContext,
     records: Mapping[str, Mapping[str, Any]],
     metadata: Mapping[str, Mapping[str, Any]],
+    refused: Mapping[str, str] | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """One record a day, by ISO day, as the result of a step, with the metadata of each day."""
+    """One record a day, by ISO day, as the result of a step, with the metadata of each day; none of those `refused`."""
     from credit_assets.ml.data.fingerprints import fingerprint
 
+    refused = refused or {}
+    tell_left_out(context, refused, len(records) + len(refused))
     note_days(context, metadata)
-    return dg.MaterializeResult(value=ByDay(records), data_version=dg.DataVersion(fingerprint(**records)))
+    value = ByDay(records, refused, leave_out_partitions)
+    return dg.MaterializeResult(value=value, data_version=dg.DataVersion(fingerprint(**records)))
+
+
+def rejected_days(gates: Mapping[date, Sequence[GateResult]]) -> dict[str, str]:
+    """The days that a gate rejects, by ISO day, each with what its gates say."""
+    from credit_assets.ml.data.gate_results import why_rejected
+
+    return {day.isoformat(): why for day, of_day in gates.items() if (why := why_rejected(of_day))}
+
+
+def refused_gates(refused: Mapping[str, str]) -> dict[date, tuple[GateResult, ...]]:
+    """The verdict on days (ISO day: why) of whose inputs some are refused, for their files."""
+    from credit_assets.ml.data.gate_results import upstream_gate
+
+    return {date.fromisoformat(day): (upstream_gate(reason),) for day, reason in refused.items()}
+
+
+def tell_left_out(context: dg.AssetExecutionContext, left_out: Mapping[str, str], of: int) -> None:
+    """One message of all days that a step leaves out, with the reason of each."""
+    if left_out:
+        days = "\n".join(f"{day}: {reason}" for day, reason in sorted(left_out.items()))
+        context.log.error(
+            f"{context.asset_key.to_user_string()}: {len(left_out)} of {of} days are not made, the others are. Correct "
+            f"the source, then materialize these days again, and nothing else is done anew:\n{days}"
+        )
+
+
+_Made = TypeVar("_Made")
+
+
+def made_or_refused(
+    days: Sequence[date], make: Callable[[Sequence[date]], Mapping[str, _Made]]
+) -> tuple[dict[str, _Made], dict[str, str]]:
+    """What `make` makes of days, by ISO day, and why it makes none of the others.
+
+    Raises RefusedPartitionError where what is needed of other days is refused for all of them. A range of which one
+    day is refused is halved until that day stands alone.
+    """
+    try:
+        return dict(make(days)), {}
+    except RefusedPartitionError as refusal:
+        if len(days) == 1:
+            raise
+        reason = refusal
+    made: dict[str, _Made] = {}
+    refused: dict[str, str] = {}
+    for half in (days[: len(days) // 2], days[len(days) // 2 :]):
+        try:
+            some, not_made = made_or_refused(half, make)
+        except RefusedPartitionError as refusal:
+            refused |= {day.isoformat(): str(refusal) for day in half}
+        else:
+            made |= some
+            refused |= not_made
+    if not made:
+        raise reason
+    return made, refused
 
 
 def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
+from credit_assets.assets.conventions import (
+    daily_asset,
+    days_of,
+    dependencies,
+    made_or_refused,
+    records_result,
+)
 from credit_assets.assets.policies import drift_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Registry
@@ -35,11 +41,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.reports.drift import feature_table, summary
 
         days = days_of(context)
-        records = drift_records(settings, days, store, registry)
+        records, refused = made_or_refused(days, lambda some: drift_records(settings, some, store, registry))
         metadata = {day: summary(record) for day, record in records.items()}
-        last = days[-1].isoformat()
+        last = max(records)
         metadata[last]["features"] = dg.MetadataValue.md(feature_table(records[last]))
-        return records_result(context, records, metadata)
+        return records_result(context, records, metadata, refused)
 
     return [drift_report]
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs
+from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
 from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
@@ -38,6 +38,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:
             for piece in raw_loan_data.pieces():
                 files.write(feature_table(piece, portfolio))
-            return daily_result(context, files.close())
+            refused = raw_loan_data.refused
+            return daily_result(context, files.close(refused_gates(refused)), refused=refused)
 
     return [processed_features]

@@ -97,9 +97,10 @@ def reading(
     from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
 
     if asset == "raw_loan_data":
-        rows = warehouse.read_applications(portfolio, days[0], days[-1])
+        rows = warehouse.read_applications(portfolio, days[0], days[-1], noted=True)
         return Contract(applications_rules(portfolio), days), rows
-    return Contract(outcomes_rules(portfolio), days), warehouse.read_outcomes(portfolio, days[0], days[-1])
+    rows = warehouse.read_outcomes(portfolio, days[0], days[-1], noted=True)
+    return Contract(outcomes_rules(portfolio), days), rows
 
 
 @dataclass(frozen=True)

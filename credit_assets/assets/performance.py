@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
+from credit_assets.assets.conventions import (
+    daily_asset,
+    days_of,
+    dependencies,
+    made_or_refused,
+    records_result,
+)
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.rules.periods import champion_history
@@ -41,9 +47,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.reports.performance import measures_table, summary
 
         days = days_of(context)
-        records = performance_records(settings, days, store, registry)
+        records, refused = made_or_refused(days, lambda some: performance_records(settings, some, store, registry))
         metadata = {day: summary(record) for day, record in records.items()}
-        last = days[-1]
+        last = date.fromisoformat(max(records))
         of_last = metadata[last.isoformat()]
         of_last["measures"] = dg.MetadataValue.md(measures_table(records[last.isoformat()]))
         # Drawing takes longer than measuring, and the picture of years changes little from day to day.
@@ -51,7 +57,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         path = draw(settings, last, records, store) if weekly else None
         if path is not None:
             of_last["performance_over_time"] = dg.MetadataValue.path(str(path))
-        return records_result(context, records, metadata)
+        return records_result(context, records, metadata, refused)
 
     return [performance_report]
 

@@ -9,13 +9,19 @@ does. That is what lets a recheck ingest days again before the training that fol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.gate_results import why_rejected
+from credit_assets.storage.store import RejectedPartitionError, Store
 from credit_assets.tags import range_tags
 
+FROM_WAREHOUSE = ("raw_loan_data", "loan_outcomes")
+"""The assets whose days have gates."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _GATE_ERROR = "DagsterAssetCheckFailedError"
 
@@ -44,16 +50,30 @@ class Runs:
         must(result, f"{job} {first} .. {last}")
 
 
-def must(result: dg.ExecuteInProcessResult, what: str) -> None:
-    """Raise PermanentError where the run failed, with every reason and the run's id."""
-    if not result.success:
-        raise PermanentError(
-            f"{what}: {'; '.join(reason for _, reason in failures(result))} (Dagster run {result.run_id})"
-        )
+def must(result: dg.ExecuteInProcessResult, what: str, *, gates_may_stop: bool = False) -> None:
+    """Raise PermanentError where the run failed, with every reason and the run's id; of a run that `gates_may_stop`
+    only where something else did.
+    """
+    found = [] if result.success else failures(result)
+    if found and not (gates_may_stop and all(gate for gate, _ in found)):
+        raise PermanentError(f"{what}: {'; '.join(reason for _, reason in found)} (Dagster run {result.run_id})")
+
+
+def rejected_of(store: Store, asset: str, days: Sequence[str]) -> dict[str, str]:
+    """Of these days the partitions that gates rejected, with what the gates say; from the footers of their files."""
+
+    def reason(day: str) -> str:
+        try:
+            return why_rejected(store.gates(asset, day))
+        except FileNotFoundError:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        return {day: text for day, text in zip(days, pool.map(reason, days), strict=True) if text}
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
-    """Per failed step: whether a gate stopped it, and one line that says why."""
+    """Per failed step: whether a gate stopped it, its own or that of what it reads, and one line that says why."""
     events = [event for event in result.all_events if event.is_step_failure]
     return [_failure(event, result) for event in events] or [(False, "the run failed before any step")]
 
@@ -74,4 +94,13 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
     # After its retries a step says only that they are used up; what failed is the cause.
     cause = error.cause or error if error is not None else None
     text = described or (cause.message if cause is not None else "unknown failure")
-    return False, f"{event.step_key}: {' '.join(text.split())[:400]}"
+    return _is_rejected(error), f"{event.step_key}: {' '.join(text.split())[:400]}"
+
+
+def _is_rejected(error: Any) -> bool:
+    """Whether a step failed since a gate had rejected what it reads."""
+    while error is not None:
+        if error.cls_name == RejectedPartitionError.__name__:
+            return True
+        error = error.cause
+    return False

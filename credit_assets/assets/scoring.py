@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs
+from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
 from credit_assets.assets.models_in_force import ModelsInForce
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import scores_fields
@@ -57,7 +57,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                     files.write(scores.cast(schema))
                     for day, rows in split_by_day(scores, day_column, [day for day, _ in days_of_models]).items():
                         seen[day].add(rows)
-            staged = files.close()
+            refused = processed_features.refused
+            staged = files.close(refused_gates(refused))
         without = [day for day in days if models.champion(day) is None]
         if without:
             context.log.warning(
@@ -70,6 +71,6 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             | seen[day].summary(settings.challenger_share)
             for day in days
         }
-        return daily_result(context, staged, None, metadata)
+        return daily_result(context, staged, None, metadata, refused=refused)
 
     return [loan_scores]

@@ -8,7 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import daily_asset, days_of, dependencies, records_result
+from credit_assets.assets.conventions import (
+    daily_asset,
+    days_of,
+    dependencies,
+    made_or_refused,
+    records_result,
+)
 from credit_assets.assets.policies import trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
@@ -42,12 +48,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.reports.shadow import summary
 
         days = days_of(context)
-        records = shadow_records(settings, days, store, registry)
+        records, refused = made_or_refused(days, lambda some: shadow_records(settings, some, store, registry))
         request_decisions(records, requests)
         metadata = {day: summary(record) for day, record in records.items()}
-        last = days[-1].isoformat()
+        last = max(records)
         metadata[last] |= report_tables(records[last])
-        return records_result(context, records, metadata)
+        return records_result(context, records, metadata, refused)
 
     return [shadow_report]
 

@@ -136,6 +136,7 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
     with instance_of(settings) as instance:
         replay = Replay(settings, instance)
         report = replay.run(start, end, book.train, train_from=book.train_from, on_progress=on_progress)
+        report.raise_rejected()
     models = models_record(settings)
     scored = sum(replay.store.row_count("loan_scores", day) for day in replay.store.days("loan_scores"))
     demo = DemoReport(settings, book, loaded, report, models, scored, "")

@@ -113,6 +113,7 @@ class Simulation:
     def _ingest(self, end: date) -> None:
         for a, b in ranges(days_between(self.settings.start_date, end), self.settings.days_per_run):
             self.replay.ingest(a, b, self.report)
+        self.report.raise_rejected()
 
     def _first_model(self, life: Life) -> None:
         for day in training_days(life.start, life.end, "month-end"):

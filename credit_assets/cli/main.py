@@ -222,6 +222,7 @@ def replay(
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
         report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=progress)
     output(report.to_record(), partial(print_trainings, report), json_)
+    report.raise_rejected()
 
 
 @app.command()
@@ -244,6 +245,7 @@ def backfill(
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
         made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=progress)
     output(made.to_record(), partial(print_backfill, made, chosen), json_)
+    made.raise_rejected()
 
 
 @app.command()

@@ -17,7 +17,7 @@ import dagster as dg
 from credit_assets import stages
 from credit_assets.assets.due import calendar_of, still_to_train, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
-from credit_assets.assets.runs import QUIET, failures, must
+from credit_assets.assets.runs import FROM_WAREHOUSE, QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
@@ -150,7 +150,8 @@ class Replay:
                 asset_selection=keys,
                 tags=range_tags(first.isoformat(), last.isoformat()),
             )
-            must(result, f"backfill {first} .. {last}")
+            must(result, f"backfill {first} .. {last}", gates_may_stop=True)
+            report.note_rejected(self.store, days_between(first, last))
             if "loan_scores" in assets:
                 report.note_scored(self.scored_days.of(days_between(first, last)))
             done += (last - first).days + 1
@@ -159,13 +160,20 @@ class Replay:
         return report
 
     def ingest(self, first: date, last: date, report: ReplayReport) -> None:
-        """Applications, outcomes and features of these days in one run. Raises PermanentError where it fails."""
-        must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}")
-        report.ingested += (last - first).days + 1
+        """Applications, outcomes and features of these days in one run. Days that a gate rejects are reported.
+
+        Raises PermanentError where the run fails for another reason.
+        """
+        days = days_between(first, last)
+        must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}", gates_may_stop=True)
+        report.ingested += len(days) - report.note_rejected(self.store, days)
 
     def score(self, first: date, last: date, report: ReplayReport) -> None:
-        """Scores and reports of these days in one run. Raises PermanentError where it fails."""
-        must(self._range(SCORE, first, last, report), f"score {first} .. {last}")
+        """Scores and reports of these days in one run, but for those that read a rejected day.
+
+        Raises PermanentError where the run fails for another reason.
+        """
+        must(self._range(SCORE, first, last, report), f"score {first} .. {last}", gates_may_stop=True)
         report.note_scored(self.scored_days.of(days_between(first, last)))
 
     def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
@@ -242,8 +250,11 @@ class Replay:
         return self.instance.get_materialized_partitions(dg.AssetKey(asset)) & set(self.store.days(asset))
 
     def _missing(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[date]:
-        """Days on which one of the assets is still to be made; all of them `again`."""
+        """Days on which one of the assets is still to be made, or was rejected; all of them `again`."""
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
+        done &= {day.isoformat() for day in days}
+        for asset in set(assets).intersection(FROM_WAREHOUSE):
+            done -= rejected_of(self.store, asset, sorted(done)).keys()
         return [day for day in days if day.isoformat() not in done]
 
     def _never_scored(self, days: Sequence[date]) -> set[date]:

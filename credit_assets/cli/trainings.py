@@ -10,8 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from credit_assets.assets.runs import FROM_WAREHOUSE, rejected_of
 from credit_assets.assets.stored_days import Found
+from credit_assets.failures import PermanentError
 from credit_assets.ml.rules.due import NOT_DUE
+from credit_assets.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class ReplayReport:
     trainings: list[TrainingOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _of_day: dict[date, Found] = field(default_factory=dict, repr=False)
+    rejected: dict[str, str] = field(default_factory=dict)
+    """What gates said of the days that they rejected, by `asset day`."""
 
     def note_scored(self, found: Mapping[date, Found]) -> None:
         """Count days that were just scored. One that is scored again, by a new champion, counts once."""
@@ -67,11 +72,37 @@ class ReplayReport:
     def not_due(self) -> list[TrainingOutcome]:
         return [outcome for outcome in self.trainings if outcome.status == NOT_DUE]
 
+    def note_rejected(self, store: Store, days: Sequence[date]) -> int:
+        """Note which of these days gates have rejected; how many they are."""
+        found: dict[str, str] = {}
+        for asset in FROM_WAREHOUSE:
+            rejected = rejected_of(store, asset, [day.isoformat() for day in days])
+            found |= {f"{asset} {day}": reason for day, reason in rejected.items()}
+        self.rejected |= found
+        return len({name.split()[-1] for name in found})
+
+    def raise_rejected(self) -> None:
+        """Raise PermanentError naming every day that a gate rejected, if any: the others are made."""
+        if not self.rejected:
+            return
+        days = sorted({name.split()[-1] for name in self.rejected})
+        again = f"credit-assets replay --start {days[0]} --end {days[-1]}"
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in sorted(self.rejected.items(), key=_by_day))
+        raise PermanentError(
+            f"{len(days)} of {self.days:,} days were rejected by their gates, the others are done: correct the source, "
+            f"then `{again}`, which does the rejected days alone.{lines}"
+        )
+
     def to_record(self) -> dict[str, Any]:
         """As JSON types; `not_due` has the as-of dates that were skipped."""
         shown = {one.name: getattr(self, one.name) for one in fields(self) if one.name[0] != "_"}
         trainings = [asdict(outcome) for outcome in self.trainings]
         return {**shown, "trainings": trainings, "not_due": [str(one.as_of) for one in self.not_due]}
+
+
+def _by_day(named: tuple[str, str]) -> tuple[str, str]:
+    asset, day = named[0].split()
+    return day, asset
 
 
 def print_trainings(report: ReplayReport, console: Console) -> None:

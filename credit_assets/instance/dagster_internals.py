@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,15 @@ def record_check_results(context: dg.AssetExecutionContext, results: Sequence[dg
         )
         last = DagsterEventBatchMetadata(batch, number == len(results))
         context.instance.report_dagster_event(event, context.run.run_id, logging.DEBUG, last)
+
+
+def leave_out_partitions(context: dg.OutputContext, keys: Collection[str]) -> None:
+    """Let a step over many partitions materialize the others only. To be called where its output is stored.
+
+    Lacking: such a step materializes all of its partitions or none.
+    """
+    others = [key for key in context.asset_partition_keys if key not in keys]
+    context._asset_partitions_subset = context.asset_partitions_def.subset_with_partition_keys(others)
 
 
 def retry_failed(instance: dg.DagsterInstance, run_id: str) -> bool:

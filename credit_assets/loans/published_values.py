@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from credit_assets.failures import PermanentError
 from credit_assets.loans.dates import Order, month_of
 from credit_assets.loans.decimal_marks import Mark, decimal_marks, plain, without_spaces
-from credit_assets.ml.data.values import read
+from credit_assets.ml.data.values import MISSING_WORDS, read
 
-_MISSING = ("", "n/a", "na", "nan", "null", "none", "<na>", "nat")
 _CURRENCIES = "$€£¥₹"
 
 
@@ -54,7 +53,7 @@ class NumberColumns:
 def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Trimmed text; what stands for nothing is null."""
     trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(_MISSING)), pa.scalar(None, pa.string()), trimmed)
+    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING_WORDS)), pa.scalar(None, pa.string()), trimmed)
 
 
 def read_numbers(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: object) -> NumberColumns:

@@ -7,7 +7,7 @@ Belongs here: what an asset hands over and what the next one gets. Does not belo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,20 @@ IN_PIECES = {"in_pieces": True}
 
 
 class ByDay(dict[str, Any]):
-    """What an asset returns from a step over several days: partition key (ISO day) -> value of that day."""
+    """What an asset returns from a step over several days: partition key (ISO day) -> value of that day.
+
+    `left_out`: days that could not be made. A value that one of them has is written, for whoever reads it is to meet
+    its verdict; without one, what an earlier step wrote goes. `leave_out` keeps Dagster from taking them for made.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        left_out: Collection[str] = (),
+        leave_out: Callable[[dg.OutputContext, Collection[str]], None] | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.left_out, self.leave_out = frozenset(left_out), leave_out
 
 
 @contextmanager
@@ -57,11 +70,16 @@ class _StoreIOManager(dg.IOManager):
         """Write one partition, or each partition of a `ByDay`."""
         keys = context.asset_partition_keys
         values = obj if isinstance(obj, ByDay) else {keys[0]: obj}
-        if set(values) != set(keys):
+        left_out = values.left_out if isinstance(values, ByDay) else frozenset()
+        if set(values) | left_out != set(keys):
             raise PermanentError("a run over several partitions must return a value for each of them")
         folder = self.store.path(_folder(context))
         for key, value in values.items():
             self.write(folder / (key + self.extension), value)
+        for key in left_out.difference(values):
+            self.store.remove(folder / (key + self.extension))
+        if left_out and isinstance(values, ByDay) and values.leave_out:
+            values.leave_out(context, left_out)
         name, path = ("folder", folder) if isinstance(obj, ByDay) else ("path", folder / (keys[0] + self.extension))
         context.add_output_metadata({name: dg.MetadataValue.path(str(path))})
 

@@ -22,7 +22,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from credit_assets.failures import PermanentError
-from credit_assets.storage.store import GATES_KEY, Store, damaged, gates_of, refuse_missing, refuse_rejected
+from credit_assets.storage.store import (
+    GATES_KEY,
+    RefusedPartitionError,
+    Store,
+    damaged,
+    gates_of,
+    refuse_missing,
+    refuse_rejected,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,31 +200,46 @@ def _write_all(taken: Sequence[tuple[_DayFile, pa.Table]]) -> None:
 
 
 class Partitions:
-    """Partitions of an asset, to be read piece by piece in the order of their days."""
+    """Partitions of an asset, to be read piece by piece in the order of their days.
+
+    Of several days those are left out that are not there or that a gate has rejected: once all pieces are read,
+    `refused` says why, by ISO day.
+    """
 
     def __init__(self, store: Store, asset: str, days: Sequence[str]) -> None:
         self.store, self.asset, self.days = store, asset, list(days)
+        self.refused: dict[str, str] = {}
 
     def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
         """Tables of `rows` rows, the last one of fewer; a piece may end within a day. Nothing for empty days.
 
-        Raises PermanentError naming the partitions that are missing, that a gate has rejected, that are damaged or
-        that were written with other columns than the first.
+        Raises PermanentError naming partitions that are damaged or that were written with other columns than the first,
+        and RefusedPartitionError where none is left.
         """
         there = set(self.store.days(self.asset))
-        refuse_missing(self.asset, [day for day in self.days if day not in there], len(self.days))
+        missing = [day for day in self.days if day not in there]
+        if len(missing) == len(self.days):
+            refuse_missing(self.asset, missing, len(self.days))
+        self.refused = {day: f"{self.asset} {day} is not there" for day in missing}
         return in_pieces(self._tables(), rows)
 
     def _tables(self) -> Iterator[pa.Table]:
         schema = None
-        with ThreadPoolExecutor(min(_AHEAD, max(1, len(self.days)))) as pool:
-            for day, file in zip(self.days, _read_ahead(pool, self._open, self.days, _AHEAD), strict=True):
-                refuse_rejected(self.asset, day, gates_of(file.metadata))
+        days = [day for day in self.days if day not in self.refused]
+        with ThreadPoolExecutor(min(_AHEAD, max(1, len(days)))) as pool:
+            for day, file in zip(days, _read_ahead(pool, self._open, days, _AHEAD), strict=True):
+                try:
+                    refuse_rejected(self.asset, day, gates_of(file.metadata))
+                except RefusedPartitionError as refusal:
+                    self.refused[day] = str(refusal)
+                    if len(self.refused) == len(self.days):
+                        raise
+                    continue
                 bare = file.schema_arrow.remove_metadata()
                 schema = schema or bare
                 if bare != schema:
                     raise PermanentError(
-                        f"{self.asset} {day} has other columns than {self.days[0]}: the portfolio has changed since; "
+                        f"{self.asset} {day} has other columns than {days[0]}: the portfolio has changed since; "
                         "materialize them again"
                     )
                 yield from self._row_groups(file, day, pool)

@@ -171,6 +171,14 @@ class Store:
         return sorted(p.stem for p in folder.iterdir() if p.suffix in (".parquet", ".json") and p.name[0] != ".")
 
 
+class RefusedPartitionError(PermanentError):
+    """A partition is not there, or a gate has rejected it: what it was to be read for cannot be made."""
+
+
+class RejectedPartitionError(RefusedPartitionError):
+    """A gate has rejected the partition."""
+
+
 def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
     """The folder of a store; a local one absolute. Raises PermanentError where no installed filesystem has the URI."""
     from upath import UPath
@@ -202,7 +210,7 @@ def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
     rejected = [gate for gate in gates if gate.blocks]
     if rejected:
         reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}, ruled by {g.setting}" for g in rejected)
-        raise PermanentError(
+        raise RejectedPartitionError(
             f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
         )
 
@@ -210,7 +218,7 @@ def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
 def refuse_missing(asset: str, missing: Sequence[str], of: int) -> None:
     """Raise PermanentError naming the partitions that are not there, if any."""
     if missing:
-        raise PermanentError(
+        raise RefusedPartitionError(
             f"{asset}: {len(missing)} of {of} partitions needed are not there ({range_of(missing)}); "
             f"materialize them, for instance with `credit-assets replay --start {missing[0]} --end {missing[-1]}`"
         )

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, u
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from credit_assets.ml.data.values import Reading
 
 FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
 """What fills a warehouse, for the messages of one that is empty."""
@@ -66,18 +69,38 @@ class Warehouse(ABC):
         with self._session() as session:
             session.stored_as("loan_applications")
 
-    def read_applications(self, portfolio: Portfolio, start: date, end: date) -> pa.RecordBatchReader:
+    def read_applications(
+        self, portfolio: Portfolio, start: date, end: date, *, noted: bool = False
+    ) -> pa.RecordBatchReader:
         """Applications of `start` to `end`, both included, ordered by (day, id), as a stream of Arrow batches.
 
         Columns are all of the portfolio's, in file order, with the types of `applications_schema`. A day without rows
         gives an empty reader of the same schema. A value that does not fit its type raises PermanentError while
-        reading, after the stream has been counted to its end.
+        reading, after the stream has been counted to its end; or, `noted`, is null and stands in one more column,
+        UNREADABLE, from which a `Contract` takes it.
         """
-        return self._read(Source.applications(portfolio), start, end)
+        return self._read(Source.applications(portfolio), start, end, noted)
 
-    def read_outcomes(self, portfolio: Portfolio, start: date, end: date) -> pa.RecordBatchReader:
+    def read_outcomes(
+        self, portfolio: Portfolio, start: date, end: date, *, noted: bool = False
+    ) -> pa.RecordBatchReader:
         """Outcomes that became known from `start` to `end`, otherwise as `read_applications`."""
-        return self._read(Source.outcomes(portfolio), start, end)
+        return self._read(Source.outcomes(portfolio), start, end, noted)
+
+    def application_ids(self, portfolio: Portfolio) -> Iterator[pa.ChunkedArray]:
+        """The ids of all applications, whatever their day, in batches and no order; what is no id is null."""
+        import pyarrow as pa
+        import sqlalchemy as sa
+
+        from credit_assets.ml.data.values import read
+
+        source = Source.applications(portfolio)
+        field = source.schema.field(source.id)
+        ids = replace(source, schema=pa.schema([field]))
+        with self._session() as session:
+            table = self._open(session, source, (source.id, source.day))
+            for (batch,) in session.stream(sa.select(table.columns[source.id]), (), ids).batches:
+                yield read(batch, field.type).values
 
     def daily_counts(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
         """Applications of each day from `start` to `end` that has any, in order of days."""
@@ -173,10 +196,11 @@ class Warehouse(ABC):
 
     # Reading
 
-    def _read(self, source: Source, start: date, end: date) -> pa.RecordBatchReader:
+    def _read(self, source: Source, start: date, end: date, noted: bool) -> pa.RecordBatchReader:
         import pyarrow as pa
         import sqlalchemy as sa
 
+        from credit_assets.ml.data.unreadable import UNREADABLE
         from credit_assets.warehouse.ordering import in_order
 
         with ExitStack() as until:
@@ -193,38 +217,15 @@ class Warehouse(ABC):
             result = session.stream(query, (table.day(source.day), key), source)
             # The reader outlives this call, and so does the connection: the generator closes it.
             kept_open = until.pop_all()
-        fitted = self._fitted(source, result.batches, kept_open)
+        schema = source.schema.append(pa.field(UNREADABLE, pa.string())) if noted else source.schema
+        fitted = _fitted(source, self._timezone, f"in {self.describe()}", result.batches, schema, kept_open)
         if not table.tells_day(source.day):
             fitted = _of_days(fitted, source.day, start, end)
         if table.stored[source.day] == "text":
             fitted = self._or_explain(source, fitted)
         in_place = result.ordered and table.tells_day(source.day)
-        ordered = fitted if in_place else in_order(fitted, source.schema, (source.day, source.id))
-        return pa.RecordBatchReader.from_batches(source.schema, ordered)
-
-    def _fitted(
-        self, source: Source, batches: Iterator[Sequence[Any]], kept_open: ExitStack
-    ) -> Generator[pa.RecordBatch]:
-        import pyarrow as pa
-
-        from credit_assets.ml.data.instants import read_days
-        from credit_assets.ml.data.values import read
-
-        misfits: Counter[str] = Counter()
-        with kept_open:
-            for batch in batches:
-                readings = [
-                    read_days(values, self._timezone, source.timezone)
-                    if pa.types.is_date32(field.type)
-                    else read(values, field.type)
-                    for field, values in zip(source.schema, batch, strict=True)
-                ]
-                misfits.update(
-                    {n: reading.misfit_count for n, reading in zip(source.schema.names, readings, strict=True)}
-                )
-                if not misfits.total():
-                    yield pa.RecordBatch.from_arrays([reading.array for reading in readings], schema=source.schema)
-        source.refuse_misfits(misfits, f"in {self.describe()}")
+        ordered = fitted if in_place else in_order(fitted, schema, (source.day, source.id))
+        return pa.RecordBatchReader.from_batches(schema, ordered)
 
     def _or_explain(self, source: Source, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
         """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
@@ -284,3 +285,43 @@ def _of_days(batches: Generator[pa.RecordBatch], column: str, start: date, end: 
             days = batch.column(column)
             inside = pc.and_(pc.greater_equal(days, pa.scalar(start)), pc.less_equal(days, pa.scalar(end)))
             yield batch.filter(pc.fill_null(inside, True))
+
+
+def _read_as(values: Any, kind: pa.DataType, zone: str, naive: str | None) -> Reading:
+    import pyarrow as pa
+
+    from credit_assets.ml.data.instants import read_days
+    from credit_assets.ml.data.values import Reading, read
+
+    if pa.types.is_date32(kind):
+        return read_days(values, zone, naive)
+    if pa.types.is_int8(kind):  # 0 or 1, in whatever words
+        flags = read(values, pa.bool_())
+        return Reading(flags.values.cast(kind), flags.misfits)
+    return read(values, kind)
+
+
+def _fitted(
+    source: Source, zone: str, where: str, batches: Iterator[Sequence[Any]], schema: pa.Schema, kept_open: ExitStack
+) -> Generator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    from credit_assets.ml.data.unreadable import UNREADABLE, notes
+
+    names, noted = source.schema.names, UNREADABLE in schema.names
+    misfits: Counter[str] = Counter()
+    with kept_open:
+        for batch in batches:
+            readings = [
+                _read_as(values, field.type, zone, source.timezone)
+                for field, values in zip(source.schema, batch, strict=True)
+            ]
+            misfits.update({n: reading.misfit_count for n, reading in zip(names, readings, strict=True)})
+            arrays = [reading.array for reading in readings]
+            if noted:
+                found = {n: reading.misfits for n, reading in zip(names, readings, strict=True)}
+                arrays.append(notes(dict(zip(names, batch, strict=True)), found, len(arrays[0])))
+            if noted or not misfits.total():
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if not noted:
+        source.refuse_misfits(misfits, where)

@@ -132,7 +132,7 @@ class _DuckDBSession(Session):
         return self._run(query).fetchall()
 
     def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
-        if not self._stored_in_order(query.with_only_columns(*order), source.table):
+        if order and not self._stored_in_order(query.with_only_columns(*order), source.table):
             query = query.order_by(*order)
         return ResultStream(batch.columns for batch in self._reader(query))
 

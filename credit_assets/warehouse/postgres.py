@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.failures import PermanentError
 from credit_assets.warehouse.driver_internals import adbc_batches, postgresql_dialect
-from credit_assets.warehouse.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,17 +57,15 @@ def _way(stored: Any, wanted: pa.DataType) -> str | None:
 def open_stream(
     arguments: Mapping[str, Any],
     query: sa.Select[Any],
-    source: Source,
     as_text: set[str],
     timezone: str,
     until: ExitStack,
 ) -> Iterator[Sequence[pa.Array]]:
-    """Batches of the query's rows, one Arrow array a column of `source`, in no order.
+    """Batches of the query's rows, one Arrow array a column, in no order.
 
     `arguments`: those for psycopg.connect. `as_text`: what `columns_to_cast` gave. `timezone`: in which instants have
     their days. `until`: closes the connection.
-    Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused;
-    while reading also PermanentError for a day that no calendar has.
+    Raises the errors of `adbc_driver_manager`, whose messages may quote values, at once for a connection refused.
     """
     from adbc_driver_postgresql import StatementOptions, dbapi
 
@@ -85,7 +80,7 @@ def open_stream(
         cursor.fetchall()
         with closing(adbc_batches(cursor, text)) as batches:
             for batch in batches:
-                yield [_usual(a, field, source.table) for a, field in zip(batch.columns, source.schema, strict=True)]
+                yield [_usual(array) for array in batch.columns]
 
     return arrays()
 
@@ -106,7 +101,7 @@ def _text(query: sa.Select[Any], as_text: set[str]) -> str:
     return query.compile(dialect=postgresql_dialect(), compile_kwargs={"literal_binds": True}).string
 
 
-def _usual(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
+def _usual(array: pa.Array) -> pa.Array:
     """The array as values are read, where the driver gives PostgreSQL's type in a form of its own."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -117,20 +112,4 @@ def _usual(array: pa.Array, field: pa.Field, table: str) -> pa.Array:
     if pa.types.is_float32(array.type):
         # By way of its text, as PostgreSQL shows it and psycopg reads it: 1.1, not 1.10000002384186.
         return pc.cast(pc.cast(array, pa.string()), pa.float64())
-    if pa.types.is_date32(array.type):
-        _refuse_days_of_no_calendar(array, f"column {field.name} of table {table}")
     return array
-
-
-def _refuse_days_of_no_calendar(array: pa.Array, name: str) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    # 'infinity' comes through as a day like others, and years before 1 as days that Python does not have.
-    ends = pc.min_max(pc.cast(array, pa.int32()))
-    first, last = ends["min"].as_py(), ends["max"].as_py()
-    epoch = date(1970, 1, 1).toordinal()
-    if first is not None and not (date.min.toordinal() <= first + epoch and last + epoch <= date.max.toordinal()):
-        raise PermanentError(
-            f"{name} holds days before year 1, after year 9999 or infinite ones: correct them, or store null"
-        )

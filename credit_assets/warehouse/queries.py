@@ -51,7 +51,7 @@ class OpenTable:
         import sqlalchemy as sa
 
         column = self.columns[name]
-        if self.stored[name] == "date" or not self.tells_day(name):
+        if self.stored[name] in ("date", "other") or not self.tells_day(name):
             return column
         if self.stored[name] == "timestamp" and self.naive:
             # To an instant, whose date is that in the session's zone, which is the one of days.

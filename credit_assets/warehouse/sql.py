@@ -216,7 +216,7 @@ class _SqlSession(Session):
         url = self._connection.engine.url
         arguments = {"connect_timeout": CONNECT_SECONDS, **self._dialect.create_connect_args(url)[1]}
         try:
-            rows = open_stream(arguments, query, source, as_text, self._timezone, self._until)
+            rows = open_stream(arguments, query, as_text, self._timezone, self._until)
         except adbc_driver_manager.Error as error:
             # The server may have no second connection to give, and the driver lacks some ways to log in (Kerberos).
             _logger.warning(

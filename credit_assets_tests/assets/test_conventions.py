@@ -10,14 +10,14 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets.conventions import daily_result, days_of, retry_transient_only
+from credit_assets.assets.conventions import daily_result, days_of, made_or_refused, retry_transient_only
 from credit_assets.checks import gate_specs
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.settings import load_settings
 from credit_assets.storage.io_managers import ParquetIOManager
 from credit_assets.storage.partition_files import stage
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import RejectedPartitionError, Store
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 GATES = {"values": "Values keep the contract.", "volume": "As many as usual."}
@@ -98,11 +98,17 @@ def test_every_day_of_a_range_has_its_own_results(tmp_path: Path) -> None:
     assert warned.metadata["offending"].records[0].data == {"column": "income", "problem": "below 0", "count": "7"}
 
 
-def test_a_day_that_blocks_stops_the_run_and_leaves_the_others_verdicts(tmp_path: Path) -> None:
-    success, found, _ = run(
+def test_days_that_block_are_left_out_and_the_others_are_made(tmp_path: Path) -> None:
+    success, found, metadata = run(
         tmp_path, {"2024-01-02": "error", "2024-01-04": "error", "2024-01-01": "warn"}, "2024-01-05"
     )
-    assert not success
+    assert success
+    assert sorted(metadata) == ["2024-01-01", "2024-01-03", "2024-01-05"]
+    store = Store(str(tmp_path / "store"))
+    assert store.read_partitions("daily", sorted(metadata)).num_rows == 1 + 3 + 5
+    for day in ("2024-01-02", "2024-01-04"):
+        with pytest.raises(RejectedPartitionError, match=f"daily {day} was rejected by its gate"):
+            store.read_partitions("daily", ["2024-01-01", day])
     assert {day: status for day, (status, _) in found["values"].items()} == {
         "2024-01-01": "FAILED",
         "2024-01-02": "FAILED",
@@ -113,6 +119,30 @@ def test_a_day_that_blocks_stops_the_run_and_leaves_the_others_verdicts(tmp_path
     blocking = dg.AssetCheckSeverity.ERROR
     failed = {day for day, (_, result) in found["values"].items() if not result.passed and result.severity == blocking}
     assert failed == {"2024-01-02", "2024-01-04"}
+
+
+def test_a_range_of_which_nothing_is_left_fails(tmp_path: Path) -> None:
+    success, found, _ = run(tmp_path, {"2024-01-01": "error", "2024-01-02": "error"}, "2024-01-02")
+    assert not success
+    assert [status for status, _ in found["values"].values()] == ["FAILED", "FAILED"]
+    assert not run(tmp_path / "one", {"2024-01-01": "error"}, "2024-01-01")[0]
+
+
+def test_a_range_is_halved_until_the_refused_days_stand_alone() -> None:
+    days = [date(2024, 1, n) for n in range(1, 32)]
+    bad = {date(2024, 1, 7), date(2024, 1, 8), date(2024, 1, 31)}
+
+    def make(some: Any) -> dict[str, date]:
+        for day in some:
+            if day in bad:
+                raise RejectedPartitionError(f"{day} was rejected")
+        return {day.isoformat(): day for day in some}
+
+    made, refused = made_or_refused(days, make)
+    assert sorted(made.values()) == [day for day in days if day not in bad]
+    assert refused == {day.isoformat(): f"{day} was rejected" for day in bad}
+    with pytest.raises(RejectedPartitionError):
+        made_or_refused(sorted(bad), make)
 
 
 def test_a_single_day_has_a_result_of_its_partition(tmp_path: Path) -> None:

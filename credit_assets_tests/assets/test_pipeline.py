@@ -208,8 +208,19 @@ def test_a_rejected_day_stops_its_run_and_every_other_one(own_house: Any) -> Non
     # Above the share that a day may lose to quarantine.
     applications.loc[day, "interest_rate"] = 900.0
     house = own_house(applications, outcomes)
-    with pytest.raises(PermanentError, match="quarantined_share"):
-        house.replay.run(START, date(2024, 1, 5), "none")
+    report = house.replay.run(START, date(2024, 1, 5), "none")
+    assert list(report.rejected) == ["raw_loan_data 2024-01-01"]
+    with pytest.raises(
+        PermanentError, match=r"(?s)1 of 5 days .*--start 2024-01-01 --end 2024-01-01.*quarantined_share"
+    ):
+        report.raise_rejected()
+    # The days beside it are done, features and scores too; again, the rejected day alone is tried.
+    assert report.ingested == 4
+    for asset in ("raw_loan_data", "processed_features", "loan_scores"):
+        done = house.instance.get_materialized_partitions(dg.AssetKey(asset))
+        assert done == {f"2024-01-0{n}" for n in range(2, 6)}, asset
+    again = house.replay.run(START, date(2024, 1, 5), "none")
+    assert (list(again.rejected), again.ingested) == (["raw_loan_data 2024-01-01"], 0)
     result = house.replay.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=house.instance,
         partition_key="2024-01-01",

@@ -27,7 +27,7 @@ from credit_assets.storage.partition_files import (
     split_by_day,
     stage,
 )
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
 from credit_assets_tests.support.store_files import read_table, write_table
 
 FIRST = date(2024, 1, 1)
@@ -163,12 +163,18 @@ def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store)
     def replace(content: pa.Table, gates: Sequence[GateResult] = ()) -> None:
         write_table(store, store.path("raw", f"{keys[1]}.parquet"), content, gates)
 
-    def read() -> None:
-        list(Partitions(store, "raw", keys).pieces())
+    def read(*some: str) -> tuple[int, dict[str, str]]:
+        partitions = Partitions(store, "raw", some or keys)
+        rows = sum(piece.num_rows for piece in partitions.pieces())
+        return rows, partitions.refused
 
     replace(table.slice(3, 3), [REJECTED])
-    with pytest.raises(PermanentError, match=r"raw 2024-01-02 was rejected by its gate \(values is 7"):
-        read()
+    rows, refused = read()
+    assert rows == 6
+    assert list(refused) == [keys[1]]
+    assert refused[keys[1]].startswith("raw 2024-01-02 was rejected by its gate (values is 7")
+    with pytest.raises(RejectedPartitionError, match=r"raw 2024-01-02 was rejected by its gate \(values is 7"):
+        read(keys[1])
     replace(table.slice(3, 3).drop_columns(["x"]))
     with pytest.raises(PermanentError, match="raw 2024-01-02 has other columns than 2024-01-01"):
         read()
@@ -176,8 +182,9 @@ def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store)
     with pytest.raises(PermanentError, match=r"2024-01-02\.parquet is not a Parquet file"):
         read()
     store.remove(store.path("raw", f"{keys[1]}.parquet"))
-    with pytest.raises(PermanentError, match=r"1 of 3 partitions needed are not there \(2024-01-02\)"):
-        read()
+    assert read() == (6, {keys[1]: "raw 2024-01-02 is not there"})
+    with pytest.raises(RefusedPartitionError, match=r"1 of 1 partitions needed are not there \(2024-01-02\)"):
+        read(keys[1])
 
 
 _COPY = """
@@ -185,7 +192,7 @@ import sys
 from datetime import date
 import numpy as np, pyarrow as pa
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ml.data import values
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.data.unreadable import UNREADABLE
 from credit_assets.warehouse import open_warehouse, ordering, postgres, sql
 from credit_assets_tests.support.warehouses import DAY, OTHER, applications, execute, lenders_table
 
@@ -243,8 +244,10 @@ def test_days_that_no_calendar_has_are_refused(postgres_database: str, portfolio
     )
     for odd in ("infinity", "-infinity", "0001-01-01 BC", "10000-01-01"):
         execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{odd}'")
-        with pytest.raises(PermanentError, match="column opened of table Applicants-2024 holds days before year 1"):
+        with pytest.raises(PermanentError, match=r"Applicants-2024 .* opened \(1 rows are not date32"):
             warehouse.read_applications(opened, DAY, DAY).read_all()
+        noted = warehouse.read_applications(opened, DAY, DAY, noted=True).read_all()
+        assert noted["opened"].null_count == noted.num_rows - noted[UNREADABLE].null_count == 1
     for day in (date.min, date.max):
         execute(warehouse, f"UPDATE \"Applicants-2024\" SET opened = '{day.isoformat()}'")
         assert warehouse.read_applications(opened, DAY, DAY).read_all()["opened"].to_pylist() == [day]

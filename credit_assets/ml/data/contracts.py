@@ -22,12 +22,14 @@ from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.repeated_ids import RepeatedIds
 from credit_assets.ml.data.schemas import applications_schema, outcomes_schema, quarantine_schema
 from credit_assets.ml.data.screens import MISSING, UNREADABLE, Screened, screen
+from credit_assets.ml.data.unreadable import taken_off
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
     from credit_assets.ml.data.chunks import Mask, Positions
+    from credit_assets.ml.data.unreadable import Noted
 
     Source: TypeAlias = Mapping[str, pa.ChunkedArray | pd.Series]
 
@@ -137,7 +139,8 @@ class Contract:
         ----------
         rows
             A table, best with the types of the schema, or a frame of values of any type; columns in any order, more
-            than the contract's do not matter. Chunks come in order of (date, id); within a chunk rows may have any
+            than the contract's do not matter. A table may note values that are none of its types
+            (`unreadable.UNREADABLE`). Chunks come in order of (date, id); within a chunk rows may have any
             order.
         last
             Whether no more rows of any day follow. Without it a day that the next chunk may go on with keeps no row of
@@ -151,9 +154,12 @@ class Contract:
         import numpy as np
         import pyarrow as pa
 
+        rows, noted = taken_off(rows) if isinstance(rows, pa.Table) else (rows, {})
         source = self._source(rows)
         screened = {
-            column.name: screen(column, self.schema.field(column.name).type, source[column.name])
+            column.name: screen(
+                column, self.schema.field(column.name).type, source[column.name], noted.get(column.name)
+            )
             for column in self.rules.columns
             if column.name in source
         }
@@ -177,7 +183,8 @@ class Contract:
                 shown.append((at_fault, f"{rule.column}: {rule.text}"))
         if not shown:
             return Checked(typed, self.quarantine_schema.empty_table())
-        return Checked(typed.filter(pa.array(~quarantined)), self._aside(source, typed, quarantined, shown))
+        aside = self._aside(source, typed, quarantined, shown)
+        return Checked(typed.filter(pa.array(~quarantined)), _with_notes(aside, noted, np.flatnonzero(quarantined)))
 
     # Rows
 
@@ -282,6 +289,19 @@ class Contract:
                     f"{self.days[self._latest]}: give the chunks in order of (date, id)"
                 )
             self._latest = int(days.max())
+
+
+def _with_notes(aside: pa.Table, noted: Mapping[str, Noted], at: Positions) -> pa.Table:
+    """The rows set aside, those of the chunk `at`, with the texts that were noted beside them."""
+    import pyarrow as pa
+
+    for name, note in noted.items():
+        field = aside.schema.field(name)
+        if pa.types.is_string(field.type):
+            texts = aside[name].to_pylist()
+            shown = [note.texts.get(row, text) for row, text in zip(at.tolist(), texts, strict=True)]
+            aside = aside.set_column(aside.column_names.index(name), field, pa.array(shown, pa.string()))
+    return aside
 
 
 def _texts(given: pa.ChunkedArray | pd.Series, at: Positions) -> pa.Array | pa.ChunkedArray:

@@ -113,6 +113,27 @@ def detail(column: str, problem: str, count: int) -> dict[str, Any]:
     return {"column": column, "problem": problem, "count": int(count)}
 
 
+def why_rejected(gates: Iterable[GateResult]) -> str:
+    """What the gates of a rejected day say: first those that reject it, then the other ones that did not pass, since
+    these name the columns of what was quarantined. Empty where no gate rejects it.
+    """
+    failed = sorted((gate for gate in gates if not gate.passed), key=lambda gate: not gate.blocks)
+    return "; ".join(gate.line() for gate in failed) if failed and failed[0].blocks else ""
+
+
+def upstream_gate(reason: str) -> GateResult:
+    """The verdict on a day that was made of nothing, since what it is made of was refused."""
+    return GateResult(
+        "upstream",
+        passed=False,
+        severity="error",
+        value=f"refused: {reason}",
+        threshold="kept",
+        description=reason,
+        setting="the gate that rejected it",
+    )
+
+
 def worst(gates: Iterable[GateResult]) -> Verdict:
     """The gravest verdict among the gates; "passed" where there are none."""
     return max((gate.verdict for gate in gates), key=_RANK.__getitem__, default="passed")

@@ -16,10 +16,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from credit_assets.ml.data.values import Reading, Values, as_column, mask_of, read
+from credit_assets.ml.data.values import MISSING_WORDS, Reading, Values, as_column, mask_of, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+# Days since 1970 of the first and the last day of the calendar.
+_FIRST, _LAST = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
 
 
 def read_days(given: Values, zone: str, naive: str | None = None) -> Reading:
@@ -42,7 +46,7 @@ def read_days(given: Values, zone: str, naive: str | None = None) -> Reading:
         # Microseconds: of finer ones Arrow makes objects of pandas.
         values = values.cast(pa.timestamp("us", kind.tz), safe=False)
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return read(values, pa.date32())
+        return _of_the_calendar(read(values, pa.date32()))
     elif (plain := read(_dates_alone(values), pa.date32())).values.null_count == values.null_count:
         return plain
     encoded = values.combine_chunks().dictionary_encode()
@@ -50,9 +54,25 @@ def read_days(given: Values, zone: str, naive: str | None = None) -> Reading:
     days = pa.chunked_array([different.take(encoded.indices)])
     if pa.types.is_timestamp(kind):
         return Reading(days)
-    blank = pc.equal(pc.utf8_trim_whitespace(values), "")
-    misfits = mask_of(pc.and_(pc.invert(pc.fill_null(blank, True)), days.is_null()))
+    missing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), pa.array([*MISSING_WORDS, None], values.type))
+    misfits = mask_of(pc.and_(pc.invert(missing), days.is_null()))
     return Reading(days, misfits if misfits.any() else None)
+
+
+def _of_the_calendar(reading: Reading) -> Reading:
+    """Without the days that no calendar has: databases hold infinite ones, and years before 1 and after 9999."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = reading.values.cast(pa.int32())
+    ends = pc.min_max(numbers)
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    if first is None or (first >= _FIRST and last <= _LAST):
+        return reading
+    outside = pc.or_(pc.less(numbers, _FIRST), pc.greater(numbers, _LAST))
+    misfits = mask_of(outside)
+    values = pc.if_else(outside, pa.scalar(None, reading.values.type), reading.values)
+    return Reading(values, misfits if reading.misfits is None else misfits | reading.misfits)
 
 
 def _dates_alone(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -82,9 +102,9 @@ def _day(value: datetime | str | None, here: ZoneInfo, there: ZoneInfo) -> date 
     if value.tzinfo is None:
         if there.key == here.key:
             return value.date()
-        value = max(value.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1))
+        value = value.replace(tzinfo=there)
     try:
-        return value.astimezone(here).date()
+        return max(value.replace(fold=fold).astimezone(UTC) for fold in (0, 1)).astimezone(here).date()
     except OverflowError:
         # Within a day of the ends of the calendar.
         return None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from credit_assets.ml.data.ids import normal_ids
 from credit_assets.ml.data.portfolio import Column
 from credit_assets.ml.data.values import Values, finite, mask_of, nulls_where, read
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from credit_assets.ml.data.unreadable import Noted
 
     Mask = NDArray[np.bool_]
 
@@ -48,11 +51,12 @@ class Screened:
     broken: Mapping[str, Mask]
 
 
-def screen(column: Column, type_: pa.DataType, given: Values) -> Screened:
+def screen(column: Column, type_: pa.DataType, given: Values, noted: Noted | None = None) -> Screened:
     """Read a column as `type_`, the Arrow type in which it is stored, and hold it against its rules.
 
-    Empty text counts as missing: loads from CSV files leave it where a value is absent. A boolean may be stored as a
-    number. An infinite number is unreadable.
+    Blanks around a text are no part of it: databases pad text of a fixed length. Empty text counts as missing: loads
+    from CSV files leave it where a value is absent. A boolean may be stored as a number. An infinite number is
+    unreadable, and so are the rows `noted`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -67,8 +71,12 @@ def screen(column: Column, type_: pa.DataType, given: Values) -> Screened:
             infinite = mask_of(pc.and_(all_values.is_valid(), values.is_null()))
             if infinite.any():
                 unreadable = infinite if unreadable is None else unreadable | infinite
-    elif pa.types.is_string(type_) and pc.min(pc.binary_length(values)).as_py() == 0:
-        values = nulls_where(pc.equal(values, ""), values)
+    elif pa.types.is_string(type_):
+        values = normal_ids(values) if column.role == "id" else _stripped(values)
+        if pc.min(pc.binary_length(values)).as_py() == 0:
+            values = nulls_where(pc.equal(values, ""), values)
+    if noted is not None:
+        unreadable = noted.rows if unreadable is None else unreadable | noted.rows
     missing = None
     if values.null_count:
         missing = mask_of(values.is_null())
@@ -76,6 +84,15 @@ def screen(column: Column, type_: pa.DataType, given: Values) -> Screened:
             missing = missing & ~unreadable
             missing = missing if missing.any() else None
     return Screened(values, missing, unreadable, _broken(column, values))
+
+
+def _stripped(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without blanks around; the column itself where there are none."""
+    import pyarrow.compute as pc
+
+    bare = pc.utf8_trim_whitespace(texts)
+    same = pc.sum(pc.binary_length(bare)).as_py() == pc.sum(pc.binary_length(texts)).as_py()
+    return texts if same else bare
 
 
 def _broken(column: Column, values: pa.ChunkedArray) -> dict[str, Mask]:

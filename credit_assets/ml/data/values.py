@@ -11,12 +11,13 @@ percent signs and months are taken off before a number or a day is read here).
     texts(column)        categories for numpy: places among the different texts
     as_table(data, schema)  a table or a frame as a table of exactly this schema; misfits raise ValueError
 
-The rules. Missing are null, NaN, NaT, and blank text where anything but text is wanted. A number is a finite decimal
-number, with exponent or without, or infinite where floats say so: "1e3" and " 12 " are, "1,000", "nan" and "0x10" are
-not. A whole number may be written with zeros after the point. True and false are 1 and 0, and read from true, t, yes,
-y and their opposites in any case. A day comes from a date, a timestamp (the day of its own zone) or ISO text, never
-from a number: as days since 1970 a customer's number would be a valid date. Text is what a value looks like: 3.0 as
-"3", since whole numbers with gaps arrive as floats, true as "true". No reading depends on the rows around a value.
+The rules. Missing are null, NaN, NaT, and where anything but text is wanted blank text and the MISSING_WORDS, in any
+case and with blanks around. A number is a finite decimal number, with exponent or without, or infinite where floats say
+so: "1e3" and " 12 " are, "1,000", "unknown" and "0x10" are not. A whole number may be written with zeros after the
+point. True and false are 1 and 0, and read from true, t, yes, y and their opposites in any case. A day comes from a
+date, a timestamp (the day of its own zone) or ISO text, never from a number: as days since 1970 a customer's number
+would be a valid date. Text is what a value looks like: 3.0 as "3", since whole numbers with gaps arrive as floats, true
+as "true". No reading depends on the rows around a value.
 
 pyarrow, numpy and pandas are imported where they are used: the definitions load without them.
 """
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 Values: TypeAlias = Union["pa.Array", "pa.ChunkedArray", "pd.Series[Any]", "NDArray[Any]", Sequence[Any]]
 """The values of a column, in anything that `as_column` takes."""
 
+MISSING_WORDS = (
+    *("", "n/a", "na", "#n/a", "nan", "nat", "null", "none", "nil", "<na>", "<null>", "(null)", "\\n"),
+    *("-", "--", ".", "?"),
+)
+"""Texts that say of a number, a truth value or a day that there is none, in small letters: those that databases,
+spreadsheets, pandas, R and SAS write."""
 _NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 _TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 # From here on float64 has gaps, and a long customer number would become its neighbour's.
@@ -251,7 +258,7 @@ def _of_texts(values: pa.ChunkedArray, type_: pa.DataType) -> Reading:
     if pa.types.is_string(type_):
         return Reading(values)
     given = pc.utf8_trim_whitespace(values)
-    given = nulls_where(pc.equal(given, ""), given)
+    given = nulls_where(pc.is_in(pc.utf8_lower(given), pa.array(MISSING_WORDS)), given)
     if pa.types.is_date(type_):
         result = _days(given, type_)
     elif pa.types.is_boolean(type_):

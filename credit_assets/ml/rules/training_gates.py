@@ -84,9 +84,13 @@ def with_orphans(gates: Sequence[GateResult], found: Orphans, portfolio: Portfol
     """
     orphans = orphan_gate(found, portfolio)
     if orphans.blocks:
-        advice, instead = "take a longer lookback", "their outcomes do not meet them, see the gate orphans"
-        gates = [replace(gate, description=gate.description.replace(advice, instead)) for gate in gates]
+        gates = [_without_advice(gate) if gate.name == "enough_outcomes" else gate for gate in gates]
     return orphans, *gates
+
+
+def _without_advice(gate: GateResult) -> GateResult:
+    found = gate.description.partition("; ")[0]
+    return gate if gate.passed else replace(gate, description=f"{found}; see the gate orphans.")
 
 
 def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
@@ -115,6 +119,7 @@ def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
         if found.orphans
         else "Every outcome belongs to an application.",
         details=(detail(portfolio.outcomes.id, "was never an application", found.orphans),) if found.orphans else (),
+        setting="gates: max_orphan_share",
     )
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from credit_assets.ml.data.gate_results import GateResult, blocking, detail, merge, worst
+from credit_assets.ml.data.gate_results import GateResult, blocking, detail, merge, why_rejected, worst
 
 
 def gate(name: str = "values", passed: bool = True, severity: str = "error", value=1, details=()) -> GateResult:
@@ -103,3 +103,13 @@ def test_the_message_says_what_was_found_what_is_allowed_where_and_by_what():
     assert found.message() == (
         "values of the day Found 0.25, allowed 0 rows. Columns: purpose missing (3). Ruled by gates: x."
     )
+
+
+def test_a_rejected_day_says_which_columns_were_at_fault():
+    share = gate("quarantined_share", passed=False)
+    values = gate("values", passed=False, severity="warn", value=3, details=[detail("kind", "not an allowed value", 3)])
+    assert why_rejected([values, share, gate("volume")]) == (
+        "quarantined_share: error, 1 (0 rows); ruled by gates: x; "
+        "values: warn, 3 (0 rows); kind not an allowed value (3); ruled by gates: x"
+    )
+    assert why_rejected([values, gate()]) == why_rejected([]) == ""

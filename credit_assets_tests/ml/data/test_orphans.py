@@ -44,7 +44,8 @@ def test_lost_zeros_block_and_the_message_has_both_forms_and_no_id() -> None:
 
 
 def test_no_lookback_is_advised_where_outcomes_meet_nothing() -> None:
-    short = GateResult("enough_outcomes", False, "error", 0, "40", "too few bads; take a longer lookback.")
+    advice = "too few bads; at this rate 90 days of cohorts have enough: a longer lookback."
+    short = GateResult("enough_outcomes", False, "error", 0, "40", advice, setting="gates: min_bads")
     for found, advised in ((Orphans(100, 100, "a", "b"), False), (Orphans(100, 0), True)):
         gates = with_orphans([short], found, PORTFOLIO)
         assert [gate.name for gate in gates] == ["orphans", "enough_outcomes"]
