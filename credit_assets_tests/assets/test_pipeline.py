@@ -229,7 +229,7 @@ def test_a_rejected_day_stops_its_run_and_every_other_one(own_house: Any) -> Non
     )
     assert not result.success
     ((gate, why),) = failures(result)
-    assert not gate
+    assert gate
     assert "raw_loan_data 2024-01-01 was rejected by its gate" in why
     aside = house.replay.store.path("quarantine", "raw_loan_data", "2024-01-01.parquet")
     assert aside.exists()
