@@ -25,6 +25,7 @@ _UNDATED = {
     "implausible": "an infinite date, or one that no loan book has",
     "future": "a date to come",
 }
+_NOTHING_MISSING = "Every row is accounted for."
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,12 @@ def account_of_training(
 ) -> GateResult:
     """The gate on the days that a training set is made of: of each account those of its window, first and last day.
 
-    Rows that no day finds count whatever the window: nobody knows which they would lie in.
+    Rows that no day finds count whatever the window: nobody knows which they would lie in. Nothing found says nothing
+    of the tables' sizes: the gate lies in the file of the training set, and an as-of date that is replayed years later
+    leaves the same bytes.
     """
-    return account_gate([_within(accounts[name], *window) for name, window in windows.items()], limits)
+    gate = account_gate([_within(accounts[name], *window) for name, window in windows.items()], limits)
+    return replace(gate, description=_NOTHING_MISSING) if gate.passed else gate
 
 
 def _within(whole: Account, first: date, last: date) -> Account:
@@ -113,7 +117,7 @@ def _details(one: Account) -> list[dict[str, Any]]:
 def _words(accounts: Sequence[Account], above: Sequence[_Finding], details: Sequence[Mapping[str, Any]]) -> str:
     sums = "; ".join(one.line() for one in accounts)
     if not details:
-        return f"Every row is accounted for. {sums}."
+        return f"{_NOTHING_MISSING} {sums}."
     todo = []
     if any(one.undated or one.future for one in accounts):
         todo.append(
