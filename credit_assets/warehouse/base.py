@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.loaded_file import Load, LoadedFile
@@ -145,7 +144,8 @@ class Warehouse(ABC):
 
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
         """First and last application date that a loan book may have; None where there is none."""
-        now = datetime.now(ZoneInfo(self._timezone)).date()
+        # Of any zone: what is plausible ends years ahead.
+        now = datetime.now(UTC).date()
         days = self._count(Source.applications(portfolio), *plausible_days(now, now)).days
         return (min(days), max(days)) if days else None
 

@@ -115,7 +115,9 @@ def test_no_secret_is_shown_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_server_that_never_answers_takes_its_time_limit_and_no_more(mute: int) -> None:
     url, settings = f"postgresql://risk:x@127.0.0.1:{mute}/loans", load_settings()
-    found = within(2, lambda: warehouse_health(url, settings.portfolio_contract, settings.start_date, embedded=False))
+    found = within(
+        2, lambda: warehouse_health(url, settings.portfolio_contract, settings.start_date, "UTC", embedded=False)
+    )
     assert found.status == "fail"
     assert "no answer within 2 s" in found.value
     assert "firewall" in found.advice

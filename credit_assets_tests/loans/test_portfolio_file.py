@@ -123,12 +123,13 @@ def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_outcomes(tmp_path: Path) -> None:
-    given = [{"app_id": f"A{i}", "known_on": "31.01.2025", "bad": bad} for i, bad in enumerate(["1", "no", "0.0", "?"])]
+    flags = ["1", "no", "0.0", "perhaps", "?"]
+    given = [{"app_id": f"A{i}", "known_on": "31.01.2025", "bad": bad} for i, bad in enumerate(flags)]
     found = read(tmp_path / "a.csv", given, "outcomes")
     assert found.rows["bad"].to_pylist() == [1, 0, 0]
     assert str(found.rows.schema.field("bad").type) == "int8"
     assert found.rows["known_on"].to_pylist() == [date(2025, 1, 31)] * 3
-    assert found.reasons == {"bad cannot be read as boolean": 1}
+    assert found.reasons == {"bad cannot be read as boolean": 1, "bad is missing": 1}
 
 
 def test_names_and_factors(tmp_path: Path) -> None:

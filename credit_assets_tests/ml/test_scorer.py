@@ -79,7 +79,7 @@ def test_the_hook_gives_pd_and_points_of_any_rows(rows: pd.DataFrame) -> None:
     assert list(model.predict(rows.assign(purpose="yacht", income=-1.0)).columns) == ["pd", "score"]
     assert model.predict(rows.assign(income=np.inf)).equals(scorer.score(rows.assign(income=np.nan)))
     with pytest.raises(RequestError, match="income: not a finite number"):
-        model.predict(rows.assign(income="n/a"))
+        model.predict(rows.assign(income="twelve"))
     with pytest.raises(RequestError, match="debt: not among the columns given"):
         model.predict(rows.drop(columns="debt"))
 

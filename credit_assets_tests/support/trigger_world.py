@@ -133,7 +133,7 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def fresh_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def fresh_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Dagster home with its databases made: copying it saves each test the migrations."""
     home = tmp_path_factory.mktemp("dagster-template")
     with pytest.MonkeyPatch.context() as patch:
@@ -141,7 +141,7 @@ def fresh_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         with instance_of(load_settings(home=home)) as instance:
             instance.get_runs(limit=1)
             assert instance.schedule_storage
-        yield home
+    return home
 
 
 @pytest.fixture

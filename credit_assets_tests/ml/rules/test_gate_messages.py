@@ -14,10 +14,11 @@ from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.accounts import Account
 from credit_assets.ml.data.cohorts import CohortWindow
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.data.orphans import Orphans
 from credit_assets.ml.data.portfolio import Column, Gates, OutcomeTable, Portfolio, load_portfolio
 from credit_assets.ml.rules.account_gates import account_gate
 from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
-from credit_assets.ml.rules.training_gates import training_gates
+from credit_assets.ml.rules.training_gates import orphan_gate, training_gates
 from credit_assets.settings import Settings
 from credit_assets_tests.support.tiny import TINY, WINDOW, days
 
@@ -100,7 +101,8 @@ def failing_training() -> list[GateResult]:
         frame.drop(columns=["kind"]),
     ]
     gates = [gate for one in sets for gate in training_gates(one, portfolio, WINDOW) if not gate.passed]
-    return [*gates, account_gate([Account("outs", "known_on", 100, ingested=90, missing=10)], Gates())]
+    unaccounted = account_gate([Account("outs", "known_on", 100, ingested=90, missing=10)], Gates())
+    return [*gates, unaccounted, orphan_gate(Orphans(100, 25, "text of 5 characters", "text of 9"), portfolio)]
 
 
 CASES = {
