@@ -122,13 +122,13 @@ def assemble_training_set(
         raise ValueError(
             f"no application between {window.first} and {window.last}, the cohorts that as-of date {window.as_of} "
             f"trains on (performance window {window.window_days} days, lookback {window.lookback_days} days): load "
-            "these days, take a later as-of date or a longer lookback"
+            "these days or take a later as-of date"
         )
     if table[SPLIT][-1].as_py() != SPLITS[-1]:
         days = len(table[portfolio.date_column].unique())
         raise ValueError(
             f"applications on {days} day{'s' if days > 1 else ''} of {window.first} .. {window.last} cannot "
-            "be split by time into train, validation and test: at least 3 days must have some; take a longer lookback"
+            "be split by time into train, validation and test: at least 3 days must have some; load more of them"
         )
     return table
 

@@ -151,6 +151,9 @@ def require_outcomes(split: str, rows: int, bads: int) -> None:
     The test is only counted here; what is in it shows when it is evaluated, after everything is decided.
     """
     if not rows:
-        raise ValueError(f"the training set has no {split} rows: take a longer lookback")
+        raise ValueError(f"the training set has no {split} rows: give it applications of more days")
     if split != "test" and bads in (0, rows):
-        raise ValueError(f"the {rows} {split} rows are all {'bad' if bads else 'good'}: take a longer lookback")
+        raise ValueError(
+            f"the {rows} {split} rows are all {'bad' if bads else 'good'}: nothing can be learned from one "
+            "outcome; see that outcomes meet their applications, or give rows of more days"
+        )

@@ -206,7 +206,7 @@ def test_a_copy_has_the_same_version(version: str, monkeypatch: pytest.MonkeyPat
         ("learners/calibration.py", '"""Smallest slope', '"""The smallest slope'),
         ("learners/learner.py", '    """One learner. Instances', '    """A learner. Instances'),
         ("learners/learner.py", "unknown parameter", "there is no parameter"),
-        ("learners/training.py", "take a longer lookback", "look further back"),
+        ("learners/training.py", "give rows of more days", "look further back"),
     ],
 )  # fmt: skip
 def test_words_and_layout_do_not_change_the_version(package: Path, version: str, file: str, old: str, new: str) -> None:
