@@ -15,14 +15,19 @@ import json
 import os
 import sys
 import uuid
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from credit_assets.ml.data.cohorts import CohortWindow
+    from credit_assets.ml.data.gate_results import GateResult
     from credit_assets.settings import Settings
+    from credit_assets.warehouse import Warehouse
 
 # As the pipeline does: spinning threads cost more than they gain.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,8 +46,10 @@ def run_day(settings: Settings, day: date) -> None:
 
     from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
     from credit_assets.ml.data.features import feature_table
+    from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
-    from credit_assets.ml.rules.training_gates import training_gates
+    from credit_assets.ml.rules.due import due_gate
+    from credit_assets.ml.rules.training_gates import training_gates, with_orphans
     from credit_assets.ml.rules.volume_gates import history_days
     from credit_assets.warehouse import open_warehouse
 
@@ -62,23 +69,52 @@ def run_day(settings: Settings, day: date) -> None:
 
     # Training set
     window = CohortWindow(day, settings.window_days, settings.lookback_days)
-    cohorts = [files.read_table("processed_features", one) for one in _days(window.first, window.last)]
-    known = [files.read_table("loan_outcomes", one) for one in _days(window.first, day)]
+    days = _days(window.first, window.last)
+    cohorts = pa.concat_tables([files.read_table("processed_features", one) for one in days])
+    known = pa.concat_tables([files.read_table("loan_outcomes", one) for one in _days(window.first, day)])
     training_set = assemble_training_set(
-        pa.concat_tables(cohorts),
-        pa.concat_tables(known),
+        cohorts,
+        known,
         window,
         portfolio,
         test_share=settings.test_share,
         validation_share=settings.validation_share,
     )
-    gates = training_gates(training_set, portfolio, window)
+    ids = chain([cohorts[portfolio.id_column]], warehouse.application_ids(portfolio))
+    orphans = find_orphans(known[portfolio.outcomes.id], ids)
+    gates = (
+        due_gate(),
+        *with_orphans(training_gates(training_set, portfolio, window, window.first), orphans, portfolio),
+        _accounted(settings, warehouse, files, window),
+    )
     files.write_table("training_set", day, training_set, gates)
 
     _models(settings, day, training_set, gates, files)
     registry = _registry(settings)
     _score(settings, day, features, registry, files)
     _reports(settings, day, features, registry, files)
+
+
+def _accounted(settings: Settings, warehouse: Warehouse, files: Files, window: CohortWindow) -> GateResult:
+    """The gate on rows that no day's query found, and on days that have changed since they were ingested."""
+    from credit_assets.ml.data.accounts import account, plausible_days
+    from credit_assets.ml.rules.account_gates import account_of_training
+
+    portfolio, start = settings.portfolio_contract, settings.start_date
+    today = datetime.now(ZoneInfo(settings.timezone)).date()
+    bounds = plausible_days(start, today)
+    applications = portfolio.applications_table, portfolio.date_column
+    outcomes = portfolio.outcomes.table, portfolio.outcomes.date
+    accounts = {}
+    for name, columns, counted in (
+        ("raw_loan_data", applications, warehouse.count_applications(portfolio, *bounds)),
+        ("loan_outcomes", outcomes, warehouse.count_outcomes(portfolio, *bounds)),
+    ):
+        aside = files.rows(f"quarantine/{name}")
+        stored = {day: (rows, aside.get(day, 0)) for day, rows in files.rows(name).items()}
+        accounts[name] = account(*columns, counted, stored, start=start, today=today)
+    windows = {"raw_loan_data": (window.first, window.last), "loan_outcomes": (window.first, window.as_of)}
+    return account_of_training(accounts, windows, portfolio.gates)
 
 
 class Files:
@@ -97,6 +133,13 @@ class Files:
         self._write(self.root / name / f"{day}.parquet", lambda aside: pq.write_table(table, aside, compression="zstd"))
         if blocking:
             raise ValueError(f"{name} {day}: {'; '.join(gate.line() for gate in blocking)}")
+
+    def rows(self, name: str) -> dict[date, int]:
+        """Rows of each day that is there."""
+        import pyarrow.parquet as pq
+
+        files = sorted((self.root / name).glob("*.parquet"))
+        return {date.fromisoformat(file.stem): pq.read_metadata(file).num_rows for file in files}
 
     def read_table(self, name: str, day: date) -> pa.Table:
         import pyarrow.parquet as pq

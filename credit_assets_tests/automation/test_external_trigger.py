@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +184,10 @@ def evaluate(settings: Settings, instance: dg.DagsterInstance, cursor: str | Non
 def test_an_event_posted_over_graphql_starts_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
-    settings = load_settings(home=home, start_date=date(2024, 1, 1))
+    # Of a window that has closed for the first days: the as-of date is due.
+    settings = load_settings(home=home, start_date=date(2024, 1, 1), performance_window_days=30)
     store = Store(settings.store)
-    env = {"CREDIT_HOME": str(home), "CREDIT_START_DATE": "2024-01-01"}
+    env = {"CREDIT_HOME": str(home), "CREDIT_START_DATE": "2024-01-01", "CREDIT_PERFORMANCE_WINDOW_DAYS": "30"}
     with (
         instance_of(settings) as instance,
         running(
@@ -194,7 +195,9 @@ def test_an_event_posted_over_graphql_starts_one_run(tmp_path: Path, monkeypatch
         ) as url,
     ):
         for asset in ("loan_outcomes", "processed_features"):
-            store.write_bytes(store.path(asset, f"{GRAPHQL_DAY}.parquet"), b"looked for, not read")
+            for number in range((GRAPHQL_DAY - settings.start_date).days + 1):
+                day = settings.start_date + timedelta(number)
+                store.write_bytes(store.path(asset, f"{day}.parquet"), b"looked for, not read")
             instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=str(GRAPHQL_DAY)))
         ask(url, "drift: PSI of income 0.4 in Evidently")
         ask(url, "it rains")
