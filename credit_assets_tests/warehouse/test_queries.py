@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -106,6 +107,11 @@ def every_day_has_its_rows(warehouse: Warehouse, portfolio: Portfolio, days: Seq
         assert warehouse.daily_counts(portfolio, day, day) == {day: len(ids)}
 
 
+def with_slow(zone: str, *more: str) -> list[Any]:
+    """One zone for every run of the tests, more for those that take their time."""
+    return [zone, *(pytest.param(one, marks=pytest.mark.slow) for one in more)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +121,7 @@ def test_an_instant_is_of_its_day_in_every_zone(
     check_instants(kind, zone, tmp_path, request)
 
 
-@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/St_Johns", "Pacific/Apia"])
+@pytest.mark.parametrize("zone", with_slow("Pacific/Apia", "Asia/Tokyo", "America/St_Johns"))
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_instant_is_of_the_day_that_it_is_in_the_zone_of_the_partitions(
     kind: str, zone: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -137,7 +143,7 @@ def check_instants(kind: str, zone: str, tmp_path: Path, request: pytest.Fixture
     every_day_has_its_rows(warehouse, book("Asia/Kathmandu"), days)
 
 
-@pytest.mark.parametrize("naive", ["UTC", "America/New_York", "Pacific/Apia", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("naive", with_slow("Australia/Lord_Howe", "UTC", "America/New_York", "Pacific/Apia"))
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_time_without_a_zone_is_of_the_zone_that_the_portfolio_names(
     kind: str, naive: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -164,7 +170,7 @@ def test_a_date_is_that_day_whatever_the_zones(kind: str, tmp_path: Path, reques
         every_day_has_its_rows(warehouse, book("Asia/Tokyo"), days)
 
 
-@pytest.mark.parametrize("zone", ["America/Sao_Paulo", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("zone", with_slow("America/Sao_Paulo", "America/New_York", "Asia/Tokyo"))
 @pytest.mark.parametrize("column", ["TIMESTAMPTZ", "TIMESTAMP", "DATE"])
 @pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
 def test_a_day_that_is_written_is_read_as_that_day(
