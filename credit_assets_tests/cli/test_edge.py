@@ -139,7 +139,12 @@ def test_a_database_that_no_retry_mends_is_not_transient() -> None:
 def interrupted(body: str, number: signal.Signals, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The program, to which the signal is sent once it has printed "ready"."""
     process = subprocess.Popen(
-        program(body) + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program(body) + list(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run under nohup, or in the background of a script, were started with it ignored.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
