@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets import stages
 from credit_assets.assets.runs import Runs
 from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
@@ -65,7 +64,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The asset graph: what each module of the table defines, in its order."""
-    modules = dict.fromkeys(row.module for row in stages.assets(settings.variants))
+    modules = dict.fromkeys(row.module for row in settings.graph.assets)
     return [
         asset
         for module in modules

@@ -4,15 +4,18 @@ Belongs here: one row for each asset that a run makes, as plain data. Does not b
 module in `credit_assets.assets`), and how a window becomes partitions (`credit_assets.partitions`). Settings read this
 module, so it knows no settings and imports no Dagster.
 
-Adding an asset is one row here and one function in the module that the row names.
+Adding an asset is one row here and one function in the module that the row names. Which rows there are depends on the
+variants and on the parts that a portfolio has: a `Graph`, of settings `settings.graph`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import Literal, get_args
 
+from credit_assets.ml.data.portfolio import Part
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.profiles import PROFILES, WAREHOUSE_POOL
 
@@ -57,6 +60,8 @@ class Asset:
     variant: str | None = None
     after: tuple[str, ...] = ()
     """What a run that makes both makes first, of the same day, though nothing of it is read."""
+    gated: bool = False
+    """Whether gates judge its days by themselves; what only reads a rejected day is not made."""
 
 
 _RECHECKED = ("restated_days",)
@@ -76,15 +81,65 @@ def candidate(variant: str) -> Asset:
     )
 
 
-def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
-    """The table, in the order in which a day is made, with a candidate for each of the variants."""
-    candidates = [candidate(variant) for variant in variants]
+_OF_PARTS: Mapping[Part, Asset] = {
+    "decisions": Asset("loan_decisions", "ingestion", "decisions", pool=WAREHOUSE_POOL, by_range=True, gated=True),
+    "histories": Asset("history_features", "ingestion", "histories", pool=WAREHOUSE_POOL, by_range=True, gated=True),
+}
+"""Rows that only a portfolio with that part has."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The table of one deployment: with a candidate for each of its variants, and what the parts of its portfolio ask
+    for.
+    """
+
+    variants: tuple[str, ...] = ()
+    parts: frozenset[Part] = frozenset()
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """All rows, in the order in which a day is made."""
+        return _table(self)
+
+    def asset(self, name: str) -> Asset:
+        """The row of that name. Raises KeyError where there is none."""
+        return {row.name: row for row in self.assets}[name]
+
+    def names(self, *stages: Stage) -> tuple[str, ...]:
+        """The assets of these stages."""
+        return tuple(row.name for row in self.assets if row.stage in stages)
+
+    def made_by(self, job: str) -> tuple[str, ...]:
+        """The assets of a job."""
+        return self.names(*JOBS[job])
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """The assets whose days gates judge: a day of theirs may be there and rejected."""
+        return tuple(row.name for row in self.assets if row.gated)
+
+
+EVERYTHING = Graph(tuple(VARIANTS), frozenset(get_args(Part)))
+"""The table with every row that there can be."""
+
+
+@cache
+def _table(graph: Graph) -> tuple[Asset, ...]:
+    candidates = [candidate(variant) for variant in graph.variants]
     return (
         # Its runs within the step take the warehouse's slots, so that it holds none itself.
         Asset("restated_days", "recheck", "recheck", io=RECORD),
-        Asset("raw_loan_data", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
-        Asset("loan_outcomes", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True),
-        Asset("processed_features", "ingestion", "features", {"raw_loan_data": "same_day"}, by_range=True),
+        Asset("raw_loan_data", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True, gated=True),
+        Asset("loan_outcomes", "ingestion", "ingestion", pool=WAREHOUSE_POOL, by_range=True, gated=True),
+        *(row for part, row in _OF_PARTS.items() if part in graph.parts),
+        Asset(
+            "processed_features",
+            "ingestion",
+            "features",
+            dict.fromkeys(["raw_loan_data", *(["history_features"] if "histories" in graph.parts else [])], "same_day"),
+            by_range=True,
+        ),
         Asset(
             "training_set",
             "training",
@@ -140,22 +195,10 @@ def assets(variants: Iterable[str]) -> tuple[Asset, ...]:
     )
 
 
-def asset(name: str, variants: Iterable[str] | None = None) -> Asset:
-    """The row of that name, with the candidates of these variants, of all where none are given. Raises KeyError where
-    there is none.
-    """
-    return {row.name: row for row in assets(VARIANTS if variants is None else variants)}[name]
-
-
-def names(*stages: Stage, variants: Iterable[str] = ()) -> tuple[str, ...]:
-    """The assets of these stages, with the candidates of these variants."""
-    return tuple(row.name for row in assets(variants) if row.stage in stages)
-
-
 def check_step_profiles(steps: Mapping[str, str]) -> None:
     """Raises ValueError where an asset or a profile does not exist."""
     for what, chosen, known in (
-        ("assets", set(steps), sorted(row.name for row in assets(VARIANTS))),
+        ("assets", set(steps), sorted(row.name for row in EVERYTHING.assets)),
         ("profiles", set(steps.values()), PROFILES),
     ):
         if unknown := sorted(chosen.difference(known)):

@@ -17,7 +17,7 @@ import pytest
 from credit_assets.assets.recheck import TRAINED_ON_RESTATED
 from credit_assets.build import build_definitions
 from credit_assets.checks import ACCOUNTED_FOR
-from credit_assets.cli.replay import BACKFILLED
+from credit_assets.cli.replay import backfilled
 from credit_assets.ml.data import schemas
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.settings import Settings, load_settings
@@ -240,7 +240,7 @@ def test_a_backfill_from_the_ui_takes_as_many_days_a_run_as_the_setting_says(
             backfill_id="of_ten_days",
             asset_graph=context.create_request_context().asset_graph,
             partition_names=days,
-            asset_selection=[dg.AssetKey(name) for name in BACKFILLED],
+            asset_selection=[dg.AssetKey(name) for name in backfilled(load_settings().graph)],
             backfill_timestamp=time.time(),
             tags={},
             dynamic_partitions_store=instance,

@@ -20,7 +20,6 @@ from credit_assets.failures import PermanentError, advised, is_transient
 from credit_assets.instance.dagster_internals import leave_out_partitions
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
-from credit_assets.stages import asset as row_of
 from credit_assets.storage.io_managers import ByDay
 from credit_assets.storage.partition_files import Staged
 from credit_assets.storage.store import RefusedPartitionError
@@ -41,7 +40,7 @@ def daily_asset(
     """The decorator of every asset of the graph: what all have in common, what its row of the table says, and what its
     step asks of a cluster. `more` goes to `dg.asset`. Only transient failures of the function are retried.
     """
-    row = row_of(asset)
+    row = settings.graph.asset(asset)
 
     def made(function: Callable[..., Any]) -> dg.AssetsDefinition:
         definition: dg.AssetsDefinition = dg.asset(
@@ -67,7 +66,7 @@ def inputs(asset: str, settings: Settings, metadata: Mapping[str, Any] | None = 
     """What the asset reads, loaded for it by the I/O managers."""
     return {
         name: dg.AssetIn(partition_mapping=partition_mapping(settings, window), metadata=metadata)
-        for name, window in row_of(asset, settings.variants).reads.items()
+        for name, window in settings.graph.asset(asset).reads.items()
     }
 
 
@@ -75,7 +74,7 @@ def dependencies(asset: str, settings: Settings) -> list[dg.AssetDep]:
     """What the asset reads, where it opens the files itself."""
     return [
         dg.AssetDep(name, partition_mapping=partition_mapping(settings, window))
-        for name, window in row_of(asset, settings.variants).reads.items()
+        for name, window in settings.graph.asset(asset).reads.items()
     ]
 
 

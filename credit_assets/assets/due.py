@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets import stages
 from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES, table_accounts
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ml.rules.due import DUE, LEAST_DAYS, NOT_DUE, Calendar, first_enough, unjudged_gates, why_not_due
 from credit_assets.settings import Settings
+from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
 
@@ -142,9 +142,8 @@ def without_training(settings: Settings, job: str, why: str) -> list[dg.AssetKey
     """
     if not why:
         return None
-    trained = set(stages.names(*stages.JOBS[stages.RETRAIN], variants=settings.variants)) - {"training_set"}
-    made = stages.names(*stages.JOBS[job], variants=settings.variants)
-    return [dg.AssetKey(name) for name in made if name not in trained]
+    trained = set(settings.graph.made_by(RETRAIN)) - {"training_set"}
+    return [dg.AssetKey(name) for name in settings.graph.made_by(job) if name not in trained]
 
 
 def still_to_train(

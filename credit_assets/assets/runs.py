@@ -20,8 +20,6 @@ from credit_assets.ml.data.gate_results import why_rejected
 from credit_assets.storage.store import RejectedPartitionError, Store
 from credit_assets.tags import range_tags
 
-FROM_WAREHOUSE = ("raw_loan_data", "loan_outcomes")
-"""The assets whose days have gates."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _GATE_ERROR = "DagsterAssetCheckFailedError"
 

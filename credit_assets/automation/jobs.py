@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from credit_assets import stages
 from credit_assets.assets.due import planned, without_training
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
@@ -37,7 +36,7 @@ def jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
             job,
-            selection=dg.AssetSelection.assets(*stages.names(*made[job], variants=settings.variants)),
+            selection=dg.AssetSelection.assets(*settings.graph.names(*made[job])),
             description=description,
             run_tags=_RUN_TAGS,
         )

@@ -32,8 +32,6 @@ from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG
 
-# Partitions that a retraining cannot do without on its as-of date.
-_INPUTS = ("loan_outcomes", "processed_features")
 _LONGEST_REASON = 300
 
 
@@ -91,7 +89,8 @@ def start(services: Services, event: Event) -> dg.RunRequest | NoRun:
     """
     day = event.as_of
     with reaching("the store"):
-        missing = [asset for asset in _INPUTS if not services.store.path(asset, f"{day}.parquet").exists()]
+        read = sorted(services.settings.graph.asset("training_set").reads)
+        missing = [asset for asset in read if not services.store.path(asset, f"{day}.parquet").exists()]
     if missing:
         named = f"{event.trigger}: {event.reason}"
         raise NotReady(f"{' and '.join(missing)} of {day} must be materialized first ({named})")

@@ -236,12 +236,12 @@ def backfill(
     json_: Json = False,
 ) -> None:
     """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing."""
-    from credit_assets.cli.replay import BACKFILLED, Replay
+    from credit_assets.cli.replay import Replay, backfilled
     from credit_assets.cli.trainings import print_backfill
     from credit_assets.instance.home import instance_of
 
-    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or BACKFILLED
     settings = load_settings()
+    chosen = tuple(name.strip() for name in assets.split(",") if name.strip()) or backfilled(settings.graph)
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
         made = Replay(settings, instance).backfill(start.date(), end.date(), chosen, again=again, on_progress=progress)
     output(made.to_record(), partial(print_backfill, made, chosen), json_)

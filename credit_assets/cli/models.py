@@ -13,7 +13,6 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from credit_assets import stages
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.assets.due import outlook
 from credit_assets.assets.stored_days import ScoredDays
@@ -39,7 +38,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
     """Partitions by asset, what of them is scored, when a model can be made, champion, latest runs."""
     store = Store(settings.store)
     assets: dict[str, dict[str, Any]] = {}
-    for row in stages.assets(settings.variants):
+    for row in settings.graph.assets:
         days = sorted(instance.get_materialized_partitions(dg.AssetKey(row.name)))
         assets[row.name] = {
             "partitions": len(days),

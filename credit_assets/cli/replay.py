@@ -9,15 +9,15 @@ each is compared with the champion that the one before it left.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
-from credit_assets import stages
 from credit_assets.assets.due import calendar_of, still_to_train, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
-from credit_assets.assets.runs import FROM_WAREHOUSE, QUIET, failures, must, rejected_of
+from credit_assets.assets.runs import QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
@@ -32,18 +32,18 @@ from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
-from credit_assets.stages import INGEST, JOBS, RECHECK, RETRAIN, SCORE
+from credit_assets.stages import INGEST, RECHECK, RETRAIN, SCORE, Graph
 from credit_assets.storage.store import Store
 from credit_assets.tags import range_tags
 from credit_assets.tracking import Tracking
 
-_INGESTED, _SCORED = (stages.names(*JOBS[job]) for job in (INGEST, SCORE))
-# Without the candidates: another choice of variants makes no finished training unfinished.
-_TRAINED = stages.names(*JOBS[RETRAIN])
-BACKFILLED = stages.names("ingestion", "scoring")
-
 OnProgress = Callable[[str, int, int], None]
 """Hears what is being done, how many are done, and of how many."""
+
+
+def backfilled(graph: Graph) -> tuple[str, ...]:
+    """What a backfill makes where nothing is named."""
+    return graph.names("ingestion", "scoring")
 
 
 def no_progress(*_: object) -> None:
@@ -58,6 +58,7 @@ class Replay:
         self.settings = settings.model_copy(update={"executor": "in_process"})
         self.instance = instance
         self.definitions = build_definitions(self.settings, **overrides)
+        self.graph = self.settings.graph
         resources = self.definitions.resources or {}
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
@@ -85,16 +86,18 @@ class Replay:
         """
         days = self._days(start, end)
         report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
-        todo_ingest = self._missing(days, _INGESTED, again)
+        todo_ingest = self._missing(days, self.graph.made_by(INGEST), again)
         for first, last in ranges(todo_ingest, self.settings.days_per_run):
             on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
             self.ingest(first, last, report)
         self._recheck(end, set(todo_ingest), report)
         as_ofs = training_days(max(start, train_from or start), end, train)
         recorded = set() if again else self._done("training_set")
-        to_train = still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, _TRAINED, again))
+        # Without the candidates: another choice of variants makes no finished training unfinished.
+        trained = replace(self.graph, variants=()).made_by(RETRAIN)
+        to_train = still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, trained, again))
         trial = self.settings.promotion == "shadow"
-        todo = set(self._missing(days, _SCORED, again))
+        todo = set(self._missing(days, self.graph.made_by(SCORE), again))
         for n, day in enumerate(as_ofs):
             if trial:
                 # A trial is decided by the days between two trainings; without one they can wait for the last training.
@@ -117,18 +120,20 @@ class Replay:
         self,
         start: date,
         end: date,
-        assets: Sequence[str] = BACKFILLED,
+        assets: Sequence[str] | None = None,
         *,
         again: bool = False,
         on_progress: OnProgress = no_progress,
     ) -> ReplayReport:
-        """These assets for start .. end, a range of days in one run, skipping days that are there unless `again`.
+        """These assets for start .. end, a range of days in one run, skipping days that are there unless `again`; from
+        the applications to their scores, where none are given.
 
         What is neither among them nor there already is not made. Raises PermanentError where a run fails, and for an
         asset that is unknown or made one day at a time.
         """
+        assets = backfilled(self.graph) if assets is None else assets
         keys = [dg.AssetKey(asset) for asset in assets]
-        known = {row.name for row in stages.assets(self.settings.variants) if row.by_range}
+        known = {row.name for row in self.graph.assets if row.by_range}
         unknown = sorted(set(assets) - known)
         if unknown or not assets:
             raise PermanentError(
@@ -151,7 +156,7 @@ class Replay:
                 tags=range_tags(first.isoformat(), last.isoformat()),
             )
             must(result, f"backfill {first} .. {last}", gates_may_stop=True)
-            report.note_rejected(self.store, days_between(first, last))
+            report.note_rejected(self.store, self.graph.gated, days_between(first, last))
             if "loan_scores" in assets:
                 report.note_scored(self.scored_days.of(days_between(first, last)))
             done += (last - first).days + 1
@@ -166,7 +171,7 @@ class Replay:
         """
         days = days_between(first, last)
         must(self._range(INGEST, first, last, report), f"ingest {first} .. {last}", gates_may_stop=True)
-        report.ingested += len(days) - report.note_rejected(self.store, days)
+        report.ingested += len(days) - report.note_rejected(self.store, self.graph.gated, days)
 
     def score(self, first: date, last: date, report: ReplayReport) -> None:
         """Scores and reports of these days in one run, but for those that read a rejected day.
@@ -204,7 +209,7 @@ class Replay:
 
     def newest_ingested(self) -> date | None:
         """The newest day of which applications or outcomes are in the store."""
-        days = [day for asset in _INGESTED for day in self.store.days(asset)]
+        days = [day for asset in self.graph.made_by(INGEST) for day in self.store.days(asset)]
         return date.fromisoformat(max(days)) if days else None
 
     def _recheck(self, end: date, fresh: set[date], report: ReplayReport) -> None:
@@ -253,7 +258,7 @@ class Replay:
         """Days on which one of the assets is still to be made, or was rejected; all of them `again`."""
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
         done &= {day.isoformat() for day in days}
-        for asset in set(assets).intersection(FROM_WAREHOUSE):
+        for asset in set(assets).intersection(self.graph.gated):
             done -= rejected_of(self.store, asset, sorted(done)).keys()
         return [day for day in days if day.isoformat() not in done]
 

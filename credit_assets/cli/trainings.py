@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from credit_assets.assets.runs import FROM_WAREHOUSE, rejected_of
+from credit_assets.assets.runs import rejected_of
 from credit_assets.assets.stored_days import Found
 from credit_assets.failures import PermanentError
 from credit_assets.ml.rules.due import NOT_DUE
@@ -72,10 +72,10 @@ class ReplayReport:
     def not_due(self) -> list[TrainingOutcome]:
         return [outcome for outcome in self.trainings if outcome.status == NOT_DUE]
 
-    def note_rejected(self, store: Store, days: Sequence[date]) -> int:
-        """Note which of these days gates have rejected; how many they are."""
+    def note_rejected(self, store: Store, assets: Sequence[str], days: Sequence[date]) -> int:
+        """Note which of these days gates have rejected, of any of the assets; how many they are."""
         found: dict[str, str] = {}
-        for asset in FROM_WAREHOUSE:
+        for asset in assets:
             rejected = rejected_of(store, asset, [day.isoformat() for day in days])
             found |= {f"{asset} {day}": reason for day, reason in rejected.items()}
         self.rejected |= found

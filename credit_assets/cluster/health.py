@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from credit_assets import stages
 from credit_assets.cluster.op_tags import profile_name, profiles
 from credit_assets.health import Check, Health
 from credit_assets.profiles import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, size
@@ -189,7 +188,7 @@ def check_pools() -> Health:
 
 def _used(settings: Settings) -> dict[str, Profile]:
     """The profiles that a step has, by name."""
-    names = {profile_name(settings, row.name) for row in stages.assets(settings.variants)}
+    names = {profile_name(settings, row.name) for row in settings.graph.assets}
     return {name: profile for name, profile in profiles(settings).items() if name in names}
 
 

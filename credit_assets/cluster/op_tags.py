@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from credit_assets import stages
 from credit_assets.profiles import GPU, GPU_POOL, PROFILES, Profile, merged_profiles
 from credit_assets.settings import Settings
 from credit_assets.tags import ASSET_LABEL, COST_CENTRE_LABEL, POD_CONFIG_TAG, PROFILE_LABEL, VARIANT_LABEL
@@ -25,7 +24,7 @@ def profiles(settings: Settings) -> dict[str, Profile]:
 
 def profile_name(settings: Settings, asset: str) -> str:
     """The profile of an asset: the table's, unless CREDIT_STEP_PROFILES names another."""
-    return settings.step_profiles.get(asset) or stages.asset(asset).profile
+    return settings.step_profiles.get(asset) or settings.graph.asset(asset).profile
 
 
 def pool(settings: Settings, asset: str) -> str | None:
@@ -37,7 +36,7 @@ def pool(settings: Settings, asset: str) -> str | None:
         return None
     if profiles(settings)[profile_name(settings, asset)].gpu:
         return GPU_POOL
-    return stages.asset(asset).pool
+    return settings.graph.asset(asset).pool
 
 
 def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
     name = profile_name(settings, asset)
     profile = profiles(settings)[name]
     labels = {ASSET_LABEL: asset, PROFILE_LABEL: name}
-    if variant := stages.asset(asset).variant:
+    if variant := settings.graph.asset(asset).variant:
         labels[VARIANT_LABEL] = variant
     if settings.cost_centre:
         labels[COST_CENTRE_LABEL] = settings.cost_centre

@@ -33,6 +33,7 @@ from credit_assets.settings.groups import (
     SettingsError,
     Training,
 )
+from credit_assets.stages import Graph
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -64,6 +65,11 @@ class Settings(Alerts, Execution, Retraining, Monitoring, Deployment, Quality, T
         # A rule over several settings would otherwise quote all of them, secrets included, in its traceback.
         hide_input_in_errors=True,
     )
+
+    @property
+    def graph(self) -> Graph:
+        """The table of assets of this deployment: with its variants, and what its portfolio asks for."""
+        return Graph(self.variants, self.portfolio_contract.parts)
 
     @property
     def training_threads(self) -> int:

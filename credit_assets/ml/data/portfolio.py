@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
 Role = Literal["id", "date", "feature", "protected", "ignored"]
 Monotone = Literal[-1, 0, 1]
+Part = Literal["decisions", "histories"]
+"""What a portfolio may have that brings assets of its own."""
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
 
 NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
@@ -217,6 +219,11 @@ class Portfolio(_Strict):
                         "which is not a numeric feature column of this portfolio"
                     )
         return self
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """Which of the parts with assets of their own it has; the table of assets follows it."""
+        return frozenset()
 
     def _one(self, role: Role) -> Column:
         return next(column for column in self.columns if column.role == role)
