@@ -1,4 +1,4 @@
-"""The options that every command which loads a file takes, in one place.
+"""The options that every command which loads a file takes, in one place, and those of a generated book.
 
 Belongs here: their names, help and checks. Does not belong here: what they do (`credit_assets.loans`, `loans`).
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
 from credit_assets.failures import PermanentError
+from credit_assets.places import PlaceError, local_path
 
 if TYPE_CHECKING:
     from credit_assets.cli.loans import LoadRules
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
     from credit_assets.loans.lending_club import DebtScale
     from credit_assets.loans.portfolio_file import Columns, Table
     from credit_assets.ml.data.portfolio import Portfolio
+
+
+def local_file(text: str) -> Path:
+    """A file that is given to a verb, read as the settings read paths."""
+    try:
+        return local_path(text)
+    except PlaceError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -62,27 +73,69 @@ class FileOptions:
         return LoadRules(self.max_rejected, tuple(self.accept_scale or ()))
 
 
-def with_file_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameter `options` is filled from the options above: typer sees each of them."""
-    hints = get_type_hints(FileOptions, include_extras=True)
-    own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "options"]
-    own_hints = get_type_hints(command, include_extras=True)
-    own = [parameter.replace(annotation=own_hints[parameter.name]) for parameter in own]
+@dataclass(frozen=True)
+class BookOptions:
+    """Which book is made, and what is said of it besides."""
+
+    book: Annotated[
+        str,
+        typer.Option(
+            help="loans: everybody was lent to; lender: everyone who applied, with decisions, statuses and histories."
+        ),
+    ] = "loans"
+    known_until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day by which a lender's book knows what it knows; default: --end."),
+    ] = None
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet file for the true PD and outcome of everyone in a lender's book.",
+            parser=local_file,
+            metavar="FILE",
+        ),
+    ] = None
+
+    def is_lender(self) -> bool:
+        """Raises PermanentError for another word, or for what only a lender's book has."""
+        if self.book not in ("loans", "lender"):
+            raise PermanentError(f"--book is loans or lender, not {self.book!r}")
+        given = {"--known-until": self.known_until, "--truth": self.truth}
+        if self.book == "loans" and (alone := [name for name, value in given.items() if value is not None]):
+            raise PermanentError(
+                f"{' and '.join(alone)}: give --book lender too; in the book of loans all were lent to"
+            )
+        return self.book == "lender"
+
+
+def with_options(kind: type[Any], name: str = "options") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Fills a command's parameter `name` from the options of `kind`, a dataclass: typer sees each of them."""
+    hints = get_type_hints(kind, include_extras=True)
     shared = [
         inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name])
-        for item in fields(FileOptions)
+        for item in fields(kind)
     ]
 
-    @wraps(command)
-    def wrapper(**arguments: Any) -> None:
-        options = FileOptions(**{item.name: arguments.pop(item.name) for item in fields(FileOptions)})
-        command(**arguments, options=options)
+    def taking(command: Callable[..., None]) -> Callable[..., None]:
+        own_hints = get_type_hints(command, include_extras=True)
+        given = inspect.signature(command).parameters.values()
+        own = [parameter.replace(annotation=own_hints[parameter.name]) for parameter in given if parameter.name != name]
 
-    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
-    del wrapper.__wrapped__
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapper
+        @wraps(command)
+        def wrapper(**arguments: Any) -> None:
+            options = kind(**{item.name: arguments.pop(item.name) for item in fields(kind)})
+            command(**arguments, **{name: options})
+
+        parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
+        del wrapper.__wrapped__
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapper
+
+    return taking
+
+
+with_file_options = with_options(FileOptions)
 
 
 def debt_scale(given: str) -> DebtScale:

@@ -157,6 +157,46 @@ def generate_into_warehouse(settings: Settings, rows: int, start: date, end: dat
     }
 
 
+def generate_lender_into_warehouse(
+    settings: Settings, rows: int, days: tuple[date, date], seed: int, known_until: date, truth: Path | None = None
+) -> dict[str, Any]:
+    """Generate a lender's book and write its tables into the warehouse, and its truth into a file where one is named.
+
+    Raises PermanentError for an impossible range, a file that is not Parquet, or tables of another book.
+    """
+    import pyarrow.parquet as pq
+
+    from credit_assets.loans.lender_book import generate_lender_book
+
+    start, end = days
+    if truth is not None and truth.suffix != ".parquet":
+        raise PermanentError(f"--truth {truth}: the truth is written as Parquet; name a file that ends in .parquet")
+    try:
+        book = generate_lender_book(rows, start, end, seed, known_until=known_until)
+    except ValueError as error:
+        raise PermanentError(f"generate: {error}") from error
+    settings.home_dir.mkdir(parents=True, exist_ok=True)
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    written = warehouse.replace_rows(book.tables())
+    if truth is not None:
+        truth.parent.mkdir(parents=True, exist_ok=True)
+        partial_file = truth.with_suffix(".tmp")
+        pq.write_table(book.truth, partial_file)
+        partial_file.replace(truth)
+    statuses = book.applications["status"].value_counts().to_pylist()
+    return {
+        "rows": rows,
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "known_until": known_until.isoformat(),
+        "seed": seed,
+        "statuses": {one["values"]: one["counts"] for one in sorted(statuses, key=lambda one: one["values"])},
+        "tables": written,
+        "truth": None if truth is None else str(truth),
+        "warehouse": {"url": warehouse.describe()},
+    }
+
+
 def _refuse_absent(file: Path) -> None:
     if not file.exists():
         raise PermanentError(f"{file}: no such file; give the path of a delimited text, Parquet or Arrow file")

@@ -19,10 +19,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from credit_assets import stopping
 from credit_assets.cli.edge import DEBUG, run
-from credit_assets.cli.load_options import FileOptions, debt_scale, table_columns, table_name, with_file_options
+from credit_assets.cli.load_options import (
+    BookOptions,
+    FileOptions,
+    debt_scale,
+    local_file,
+    table_columns,
+    table_name,
+    with_file_options,
+    with_options,
+)
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
-from credit_assets.places import PlaceError, local_path
 from credit_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -37,15 +45,8 @@ load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into th
 app.add_typer(load_app, name="load")
 
 
-def _file(text: str) -> Path:
-    try:
-        return local_path(text)
-    except PlaceError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 # A file that is given to a verb, read as the settings read paths.
-FILE: dict[str, Any] = {"parser": _file, "metavar": "FILE"}
+FILE: dict[str, Any] = {"parser": local_file, "metavar": "FILE"}
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
 By = Annotated[
@@ -123,17 +124,28 @@ def demo(
 
 
 @app.command()
+@with_options(BookOptions)
 def generate(
-    rows: Annotated[int, typer.Option(min=1, help="Number of loans.")],
+    rows: Annotated[int, typer.Option(min=1, help="Number of loans; of a lender's book, of applications.")],
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First application date.")],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last application date.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 20071,
     json_: Json = False,
+    *,
+    options: BookOptions,
 ) -> None:
-    """Make a deterministic loan book and write it into the warehouse."""
-    from credit_assets.cli.loans import generate_into_warehouse, print_report
+    """Make a deterministic loan book and write it into the warehouse.
 
-    report = generate_into_warehouse(load_settings(), rows, start.date(), end.date(), seed)
+    Example: credit-assets generate --rows 60000 --start 2023-01-01 --end 2024-12-31 --book lender --truth truth.parquet
+    """
+    from credit_assets.cli.loans import generate_into_warehouse, generate_lender_into_warehouse, print_report
+
+    settings, days = load_settings(), (start.date(), end.date())
+    if options.is_lender():
+        until = options.known_until.date() if options.known_until else days[1]
+        report = generate_lender_into_warehouse(settings, rows, days, seed, until, options.truth)
+    else:
+        report = generate_into_warehouse(settings, rows, *days, seed)
     output(report, partial(print_report, report), json_)
 
 

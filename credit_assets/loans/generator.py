@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
+
+from credit_assets.loans.draws import Draws, calendar_of, dates_of, ids_of, pick, refuse_impossible
 
 _CHUNK_ROWS = 1 << 18
 _DAYS_PER_MONTH = 365.25 / 12
-# Monday to Sunday.
-_WEEKDAY_VOLUME = (1.10, 1.15, 1.15, 1.12, 1.05, 0.72, 0.71)
 _PURPOSES = {  # share of loans, default log-odds against the mean
     "debt_consolidation": (0.465, 0.03), "credit_card": (0.129, -0.25), "other": (0.104, 0.15),
     "home_improvement": (0.075, -0.05), "major_purchase": (0.054, -0.30), "small_business": (0.047, 0.75),
@@ -50,7 +50,7 @@ _MONTHS_TO_DEFAULT = {
     36: (5.2, 8.0, 9.8, 11.9, 15.5, 20.0, 23.8, 27.5, 31.0, 35.5, 41.0),
     60: (5.2, 9.3, 12.0, 16.0, 21.0, 26.0, 30.5, 36.0, 42.0, 50.0, 65.0),
 }
-_MONTHS_TO_PAID = {
+MONTHS_TO_PAID = {
     36: (1.0, 11.0, 17.5, 24.0, 30.0, 34.5, 36.0, 36.3, 36.8, 37.0, 40.0),
     60: (1.0, 11.0, 20.0, 29.0, 37.0, 44.0, 51.0, 58.0, 60.0, 61.0, 66.0),
 }
@@ -88,13 +88,8 @@ def generate_book(
     Raises ValueError for less than one row, an end before the start, or a seed out of range.
     """
 
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, not {rows}")
-    if end < start:
-        raise ValueError(f"end {end} lies before start {start}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
-    day, number = _calendar(rows, start, end, seed)
+    refuse_impossible(rows, start, end, seed)
+    day, number = calendar_of(rows, start, end, seed)
     parts = [
         _loans(day[i : i + _CHUNK_ROWS], number[i : i + _CHUNK_ROWS], start, seed, shift)
         for i in range(0, rows, _CHUNK_ROWS)
@@ -107,68 +102,57 @@ def generate_book(
     ).combine_chunks()
 
 
-def _calendar(rows: int, start: date, end: date, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Day (days since 1970) and number within its day, of each loan."""
+@dataclass(frozen=True)
+class Applicants:
+    """Some applications as drawn: the columns that a lender stores, and what the generator knows besides.
 
-    first = (start - date(1970, 1, 1)).days
-    days = np.arange(first, first + (end - start).days + 1)
-    volume = np.array(_WEEKDAY_VOLUME)[(days + 3) % 7]  # 1970-01-01 was a Thursday
-    expected = np.maximum(rows * volume / volume.sum(), 1.0)
-    # Counts vary as those of independent applicants do, and by 5 % more.
-    noise = _Draws(seed, days, np.zeros(len(days), dtype="int64")).normal("volume")
-    volume = volume * np.clip(1 + noise * np.sqrt(1 / expected + 0.05**2), 0.1, None)
-    until = np.round(np.cumsum(volume) / volume.sum() * rows).astype("int64")
-    counts = np.diff(until, prepend=0)
-    return np.repeat(days, counts), np.arange(rows) - np.repeat(until - counts, counts)
+    `log_odds`: of a default in the life of the loan; `hidden`: what the lender saw and the columns do not show, with
+    its share of the log-odds, HIDDEN.
+    """
 
-
-class _Draws:
-    """Uniform and normal draws by hash: splitmix64's finaliser over (seed, day, number, variable)."""
-
-    # The place of a name is part of its hash: add at the end.
-    _VARIABLES = (
-        "volume", "income", "amount", "term", "debt", "utilisation", "open", "balance", "inquiries", "delinquencies",
-        "employment", "purpose", "home", "state", "hidden", "rate", "default", "when", "missing", "paid", "no_balance",
-    )  # fmt: skip
-
-    def __init__(self, seed: int, day: np.ndarray, number: np.ndarray) -> None:
-
-        where = (day.astype("uint64") << np.uint64(32)) | number.astype("uint64")
-        self._key = _mixed(_mixed(where) ^ _mixed(np.array([seed], dtype="uint64")))
-
-    def uniform(self, variable: str) -> np.ndarray:
-        """In (0, 1), both ends excluded."""
-
-        salt = np.array([self._VARIABLES.index(variable) + 1], dtype="uint64") * np.uint64(0x9E3779B97F4A7C15)
-        return ((_mixed(self._key + salt) >> np.uint64(11)).astype("float64") + 0.5) / 2.0**53
-
-    def normal(self, variable: str) -> np.ndarray:
-
-        values: np.ndarray = ndtri(self.uniform(variable))
-        return values
+    columns: pa.Table
+    log_odds: np.ndarray
+    hidden: np.ndarray
+    long: np.ndarray
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
-
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = x ^ (x >> np.uint64(31))
-    return mixed
-
-
-def _pick(uniform: np.ndarray, shares: Any) -> np.ndarray:
-    """Index of the level that each draw falls in."""
-
-    edges = np.cumsum(np.asarray(shares, dtype="float64"))
-    return np.searchsorted(edges / edges[-1], uniform, side="right")
+HIDDEN = 0.42
 
 
 def _loans(
     day: np.ndarray, number: np.ndarray, start: date, seed: int, shift: Shift | None
 ) -> tuple[pa.Table, pa.Table]:
 
-    draw = _Draws(seed, day, number)
+    draw = Draws.of_loans(seed, day, number)
+    drawn = draw_applicants(day, ids_of(day, number, seed), start, (draw, draw), shift)
+    log_odds, long = drawn.log_odds, drawn.long
+    defaulted = draw.uniform("default") < 1 / (1 + np.exp(-log_odds))
+    # The riskier of the bads go bad sooner.
+    when = np.where(defaulted, draw.uniform("when") ** np.exp(0.13 * (log_odds + 1.9)), draw.uniform("paid"))
+    months = np.empty(len(day))
+    for is_long, term in ((False, 36), (True, 60)):
+        for bad, table in ((True, _MONTHS_TO_DEFAULT), (False, MONTHS_TO_PAID)):
+            here = (long == is_long) & (defaulted == bad)
+            months[here] = np.interp(when[here], np.linspace(0, 1, 11), table[term])
+    known = day + np.floor(months * _DAYS_PER_MONTH).astype("int64")
+
+    applications = drawn.columns
+    outcomes = pa.table(
+        {
+            "application_id": applications["application_id"],
+            "outcome_date": dates_of(known),
+            "defaulted": pa.array(defaulted.astype("int8")),
+        }
+    )
+    return applications, outcomes
+
+
+def draw_applicants(
+    day: np.ndarray, ids: pa.Array, start: date, draws: tuple[Draws, Draws], shift: Shift | None = None
+) -> Applicants:
+    """The applications of these days. `draws`: of the person, and of the application."""
+
+    person, draw = draws
     t = (day - (start - date(1970, 1, 1)).days) / 365.25
     broken = np.zeros(len(day)) if shift is None else (day >= (shift.since - date(1970, 1, 1)).days).astype("float64")
     by = shift or Shift(start)
@@ -178,30 +162,32 @@ def _loans(
         return np.where(broken > 0, value, 1.0)
 
     # Applicant
-    z_income, z_debt = draw.normal("income"), draw.normal("debt")
+    z_income, z_debt = person.normal("income"), person.normal("debt")
     income = np.round(59_000 * np.exp(0.55 * z_income) * factor(by.income), -2).clip(1_900)
     debt_service = (11.2 + 2.6 * (1 - np.exp(-t / 1.5)) + 6.9 * (0.995 * z_debt - 0.09 * z_income)).clip(0, 29.99)
-    z_util = 0.27 * z_debt + 0.963 * draw.normal("utilisation") + by.utilisation * broken + 0.22 * (t >= 4.25)
-    no_balance = draw.uniform("no_balance") < 0.022
+    z_util = 0.27 * z_debt + 0.963 * person.normal("utilisation") + by.utilisation * broken + 0.22 * (t >= 4.25)
+    no_balance = person.uniform("no_balance") < 0.022
     utilisation = np.where(no_balance, 0.0, np.round(ndtr(z_util) ** 1.03, 3))
-    z_open = 0.31 * z_debt + 0.31 * z_income + 0.9 * draw.normal("open")
+    z_open = 0.31 * z_debt + 0.31 * z_income + 0.9 * person.normal("open")
     open_accounts = np.round(8.4 * np.exp(0.46 * z_open)).clip(1, 47)
-    z_balance = 0.42 * z_income + 0.28 * z_debt + 0.15 * z_open + 0.8 * draw.normal("balance")
+    z_balance = 0.42 * z_income + 0.28 * z_debt + 0.15 * z_open + 0.8 * person.normal("balance")
     balance = np.round(11_500 * np.exp(0.85 * z_balance) * (utilisation / 0.5) ** 0.7)
     # As computed from the published files: no limit where utilisation is under 1 %.
     limit = np.where(utilisation >= 0.01, np.round(balance / np.maximum(utilisation, 0.01), 2), np.nan)
     mean_inquiries = (0.75 + 2.1 * np.exp(-t / 1.6)) * factor(by.inquiries)
-    inquiries = np.floor(np.log(draw.uniform("inquiries")) / np.log(mean_inquiries / (1 + mean_inquiries))).clip(0, 33)
-    some_late = draw.uniform("delinquencies") / (0.108 + 0.08 * np.exp(-t))
+    inquiries = np.floor(np.log(person.uniform("inquiries")) / np.log(mean_inquiries / (1 + mean_inquiries))).clip(
+        0, 33
+    )
+    some_late = person.uniform("delinquencies") / (0.108 + 0.08 * np.exp(-t))
     delinquencies = np.where(some_late < 1, 1 + np.floor(np.log(some_late.clip(1e-12, 1)) / np.log(0.21)), 0).clip(
         0, 13
     )
-    no_employment = draw.uniform("missing") < 0.026
-    employment = np.where(no_employment, np.nan, _pick(draw.uniform("employment"), _EMPLOYMENT))
-    purpose = _pick(draw.uniform("purpose"), [share for share, _ in _PURPOSES.values()])
+    no_employment = person.uniform("missing") < 0.026
+    employment = np.where(no_employment, np.nan, pick(person.uniform("employment"), _EMPLOYMENT))
+    purpose = pick(draw.uniform("purpose"), [share for share, _ in _PURPOSES.values()])
     # Owners of a house earn more: the shares of renters and of mortgages meet at the mean.
-    home = _pick(ndtr(draw.normal("home") * 0.92 + z_income * 0.39), (0.477, 0.0765, 0.0005, 0.003, 0.443))
-    state = _pick(draw.uniform("state"), list(_STATES.values()))
+    home = pick(ndtr(person.normal("home") * 0.92 + z_income * 0.39), (0.477, 0.0765, 0.0005, 0.003, 0.443))
+    state = pick(person.uniform("state"), list(_STATES.values()))
 
     # Loan
     long = draw.uniform("term") < np.where(t < 0.25, 0.0, 0.35 * (1 - np.exp(-(t - 0.25) / 0.5)))
@@ -209,7 +195,7 @@ def _loans(
     amount = typical * np.exp(0.43 * 0.7 * z_income + 0.63 * draw.normal("amount"))
     amount = (np.round(amount / 25) * 25).clip(500, 35_000)
     # What the lender saw and these columns do not show (a bureau score); the rate gives it away in part.
-    hidden = draw.normal("hidden")
+    hidden = person.normal("hidden")
     grade = 0.45 * z_util + 0.10 * z_debt + 0.13 * (inquiries - 1.1) + 0.22 * (delinquencies - 0.15) + 0.72 * hidden
     middle = np.where(long, 13.4 + 1.6 * (1 - np.exp(-t / 2)), 12.1 - 1.3 * (1 - np.exp(-t / 3)))
     rate = middle + (2.7 + 0.5 * np.minimum(t, 2)) * (grade + 0.3 * draw.normal("rate")) + by.rate * broken
@@ -218,7 +204,7 @@ def _loans(
     # Default: log-odds of ever, then when
     log_odds = (
         -2.10
-        + 0.42 * hidden
+        + HIDDEN * hidden
         + 0.25 * z_util
         + 0.07 * z_debt
         + 0.14 * (inquiries.clip(0, 8) - 1.1)
@@ -230,19 +216,9 @@ def _loans(
         + np.array([effect for _, effect in _PURPOSES.values()])[purpose]
         + by.default_log_odds * broken
     )
-    defaulted = draw.uniform("default") < 1 / (1 + np.exp(-log_odds))
-    # The riskier of the bads go bad sooner.
-    when = np.where(defaulted, draw.uniform("when") ** np.exp(0.13 * (log_odds + 1.9)), draw.uniform("paid"))
-    months = np.empty(len(day))
-    for is_long, term in ((False, 36), (True, 60)):
-        for bad, table in ((True, _MONTHS_TO_DEFAULT), (False, _MONTHS_TO_PAID)):
-            here = (long == is_long) & (defaulted == bad)
-            months[here] = np.interp(when[here], np.linspace(0, 1, 11), table[term])
-    known = day + np.floor(months * _DAYS_PER_MONTH).astype("int64")
 
     # A few files come without a bureau record, as in the real book.
-    no_bureau = draw.uniform("missing") > 0.9993
-    ids = _ids(day, number, seed)
+    no_bureau = person.uniform("missing") > 0.9993
 
     def counted(values: np.ndarray) -> pa.Array:
         return pa.array(np.where(no_bureau, np.nan, values), from_pandas=True).cast(pa.int64())
@@ -250,10 +226,10 @@ def _loans(
     def levels(index: np.ndarray, names: Any) -> pa.Array:
         return pc.take(pa.array(list(names)), pa.array(index))
 
-    applications = pa.table(
+    columns = pa.table(
         {
             "application_id": ids,
-            "application_date": _dates(day),
+            "application_date": dates_of(day),
             "annual_income": pa.array(income),
             "total_debt": pa.array(np.round(np.round(debt_service, 2) / 100 * income, 2)),
             "credit_used": pa.array(balance),
@@ -270,21 +246,4 @@ def _loans(
             "open_accounts": counted(open_accounts),
         }
     )
-    outcomes = pa.table(
-        {"application_id": ids, "outcome_date": _dates(known), "defaulted": pa.array(defaulted.astype("int8"))}
-    )
-    return applications, outcomes
-
-
-def _dates(days: np.ndarray) -> pa.Array:
-
-    return pa.array(days.astype("datetime64[D]"))
-
-
-def _ids(day: np.ndarray, number: np.ndarray, seed: int) -> pa.Array:
-    """`G<seed>-<yyyymmdd>-<number>`; sorts as (day, number) within a seed."""
-
-    days = pc.strftime(_dates(day).cast(pa.timestamp("s")).dictionary_encode().dictionary, format="%Y%m%d")
-    named = pc.take(days, _dates(day).dictionary_encode().indices)
-    padded = pc.utf8_lpad(pa.array(number).cast(pa.string()), 7, "0")
-    return pc.binary_join_element_wise(pa.scalar(f"G{seed}"), named, padded, pa.scalar("-"))
+    return Applicants(columns, log_odds, hidden, long)

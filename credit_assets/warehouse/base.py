@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -24,7 +24,7 @@ from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_f
 from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source
-from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, upsert
+from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, replace_rows, upsert
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -193,6 +193,13 @@ class Warehouse(ABC):
                     counts[-1] = upsert(session, source, table, rows, max_moved=held.max_moved if held else 1.0)
             write_file(session, portfolio, load)
             return WriteReport(*counts)
+
+    def replace_rows(self, tables: Mapping[str, tuple[str, pa.Table]]) -> dict[str, int]:
+        """Write rows of tables that need no portfolio, by name, each with its key: see `writing.replace_rows`. All in
+        one transaction.
+        """
+        with self._session(write=True) as session:
+            return {name: replace_rows(session, name, key, rows) for name, (key, rows) in tables.items()}
 
     # Reading
 

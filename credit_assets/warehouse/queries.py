@@ -156,5 +156,6 @@ def sql_type(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
 
     from credit_assets.ml.data.schemas import SQL_TYPES
 
-    type_: sa.types.TypeEngine[Any] = getattr(sa, SQL_TYPES[str(kind)])()
+    # No column of a portfolio is an instant, but tables beside it may have some.
+    type_: sa.types.TypeEngine[Any] = getattr(sa, {"timestamp[us]": "DateTime", **SQL_TYPES}[str(kind)])()
     return type_

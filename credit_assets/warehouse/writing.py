@@ -1,4 +1,4 @@
-"""Rows into a warehouse's table: new ids inserted, changed ones updated, equal ones left.
+"""Rows into a warehouse's table: new ids inserted, changed ones updated, equal ones left; or all rows of a key anew.
 
 Belongs here: the checks before anything is written, and the statements that write. Does not belong here: reading
 (`base`).
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
-from credit_assets.warehouse.queries import OpenTable, table_clause
+from credit_assets.warehouse.queries import OpenTable, sql_type, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source, split_name
 
@@ -110,3 +110,30 @@ def upsert(
         )
     )
     return TableCounts(inserted, updated, rows.num_rows - inserted - updated)
+
+
+def replace_rows(session: Session, name: str, key: str, rows: pa.Table) -> int:
+    """Write the rows in place of those that have the same keys; how many there are. The table is made where it is not
+    there, without a key: several rows may have the same. Raises PermanentError where it lacks a column.
+    """
+    import sqlalchemy as sa
+
+    schema, short = split_name(name)
+    columns = [sa.Column(session.identifier(field.name), sql_type(field.type)) for field in rows.schema]
+    made_in = None if schema is None else session.identifier(schema)
+    # First of all: of a table that is not there, DuckDB's answer ends the transaction.
+    session.create(sa.Table(session.identifier(short), sa.MetaData(), *columns, schema=made_in))
+    stored = session.stored_as(name) or {}
+    if missing := [column for column in rows.column_names if column not in stored]:
+        raise PermanentError(
+            f"table {name} is there without column {', '.join(missing)}: nothing was written; it is another book's, so "
+            "give this one a warehouse of its own (CREDIT_WAREHOUSE_URL, or another CREDIT_HOME)"
+        )
+    session.lock(name)
+    session.stage("incoming_" + short, rows)
+    incoming = table_clause(session, "incoming_" + short, rows.column_names)
+    target = table_clause(session, name, rows.column_names)
+    names = [session.identifier(column) for column in rows.column_names]
+    session.change(sa.delete(target).where(target.c[session.identifier(key)].in_(sa.select(incoming.c[key]))))
+    session.change(sa.insert(target).from_select(names, sa.select(*(incoming.c[column] for column in names))))
+    return int(rows.num_rows)

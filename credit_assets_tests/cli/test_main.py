@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -115,6 +117,54 @@ def test_generate_fills_the_warehouse_once_and_reports_as_json(run: Run) -> None
     assert first["warehouse"]["applications_inserted"] == 500
     assert second["warehouse"]["applications_inserted"] == 0
     assert second["warehouse"]["applications_unchanged"] == 500
+
+
+def test_generate_makes_a_lenders_book_and_keeps_its_truth_apart(run: Run, tmp_path: Path) -> None:
+    truth = tmp_path / "of the book" / "truth.parquet"
+    arguments = ["generate", "--rows", "300", "--start", "2024-01-01", "--end", "2024-01-31", "--book", "lender"]
+    first, second = (
+        json.loads(run(*arguments, "--known-until", "2024-12-31", "--truth", str(truth), "--json").out)
+        for _ in range(2)
+    )
+    assert first == second
+    assert sum(first["statuses"].values()) == first["tables"]["loan_applications"] == 300
+    with duckdb.connect(first["warehouse"]["url"].removeprefix("duckdb:///"), read_only=True) as connection:
+        tables = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        counts = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in tables}
+    # Written twice and there once; and no table has the truth.
+    assert counts == first["tables"]
+    known = pq.read_table(truth)
+    assert known.num_rows == 300
+    assert list(truth.parent.iterdir()) == [truth]
+    assert {"pd", "outcome"} <= set(known.column_names)
+    assert "declined" in run(*arguments).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--truth", "truth.parquet"], "--truth: give --book lender too"),
+        (["--book", "bank"], "--book is loans or lender, not 'bank'"),
+        (["--book", "lender", "--truth", "truth.csv"], "name a file that ends in .parquet"),
+        (["--book", "lender", "--known-until", "2024-01-15"], "the book would lack its last days"),
+    ],
+)
+def test_a_lenders_book_that_cannot_be_made_leaves_nothing(
+    arguments: list[str], said: str, run: Run, empty_home: str
+) -> None:
+    days = ["--rows", "30", "--start", "2024-01-01", "--end", "2024-01-31"]
+    done = run("generate", *days, *arguments, CREDIT_HOME=empty_home)
+    assert done.code == 1
+    assert said in done.err
+    assert not list(Path(empty_home).rglob("*.duckdb"))
+
+
+def test_a_lenders_book_is_refused_among_the_loans_of_another(run: Run) -> None:
+    days = ["--rows", "30", "--start", "2024-01-01", "--end", "2024-01-31"]
+    assert run("generate", *days).code == 0
+    done = run("generate", *days, "--book", "lender")
+    assert done.code == 1
+    assert "table loan_applications is there without column customer_id, status: nothing was written" in done.err
 
 
 def test_replay_and_backfill_draw_their_progress_and_say_what_they_made(run: Run) -> None:

@@ -108,6 +108,21 @@ def execute(warehouse: Warehouse, *statements: str) -> None:
     engine.dispose()
 
 
+def fetched(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
+    """What a query gives, past the warehouse's own methods."""
+    url = warehouse._url
+    if url.startswith("duckdb"):
+        import duckdb
+
+        with duckdb.connect(url.removeprefix("duckdb:///"), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.exec_driver_sql(query)]
+    engine.dispose()
+    return found
+
+
 OTHER = Portfolio.model_validate(
     {
         "name": "odd-names",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse import TableCounts, Warehouse, open_warehouse
-from credit_assets_tests.support.warehouses import DAY, applications, execute, outcomes
+from credit_assets_tests.support.warehouses import DAY, applications, execute, fetched, outcomes
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
 
@@ -104,3 +104,18 @@ def _write_rows(warehouse: Warehouse, portfolio: Portfolio, started: Any) -> Non
     started.set()
     for _ in range(3):
         warehouse.write(portfolio, applications(portfolio, 1_000), outcomes(portfolio, 1_000))
+
+
+def test_rows_of_a_key_are_replaced(empty: Warehouse) -> None:
+    """Tables of a lender beside the portfolio's: several rows a key, instants, made where they are not there."""
+    at = datetime(2024, 2, 28, 23, 59, 59)
+    rows = pa.table({"order": ["a", "a", "b"], "day": [DAY] * 3, "loaded_at": [at] * 3, "size": [1.5, None, 2.0]})
+    once = {"Months": ("order", rows), "other": ("order", rows.slice(2))}
+    assert empty.replace_rows(once) == {"Months": 3, "other": 1}
+    assert empty.replace_rows({"Months": ("order", rows.slice(1))}) == {"Months": 2}
+    found = fetched(empty, 'SELECT "order", "size", CAST("loaded_at" AS VARCHAR(26)) FROM "Months" ORDER BY "order"')
+    assert [(*values, when[:19]) for *values, when in found] == [("a", None, str(at)), ("b", 2.0, str(at))]
+    # One transaction: of a book whose second table is another's, nothing is there.
+    with pytest.raises(PermanentError, match="table unrelated is there without column order, day"):
+        empty.replace_rows({"Months": ("order", rows), "unrelated": ("order", rows)})
+    assert len(fetched(empty, 'SELECT 1 FROM "Months"')) == 2
