@@ -35,6 +35,7 @@ MAX_MOVED_SHARE = 0.01
 # Of a book without records, the newest days up to about this many rows stand for it.
 _SAMPLE_DAYS = 90
 _SAMPLE_ROWS = 200_000
+_SAMPLE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -250,16 +251,18 @@ def _unrecorded(settings: Settings, warehouse: Warehouse) -> LoadedFile:
     import pyarrow as pa
 
     from credit_assets.loans.scales import sizes_of
+    from credit_assets.ml.data.sizes import rows_within
 
     portfolio = settings.portfolio_contract
     days = warehouse.date_range(portfolio)
     assert days is not None
     batches, rows = [], 0
     reader = warehouse.read_applications(portfolio, max(days[0], days[1] - timedelta(days=_SAMPLE_DAYS)), days[1])
+    most = rows_within(_SAMPLE_BYTES, reader.schema.types, _SAMPLE_ROWS)
     for batch in reader:
         batches.append(batch)
         rows += batch.num_rows
-        if rows >= _SAMPLE_ROWS:
+        if rows >= most:
             break
     reader.close()
     table = pa.Table.from_batches(batches, reader.schema)

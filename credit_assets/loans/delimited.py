@@ -32,7 +32,9 @@ from credit_assets.loans.layouts import (
 )
 from credit_assets.loans.text_files import TextFile, delimiter_name, not_decoded, recognise, rows_of, zero_bytes
 
+# Rows held as Python texts, at most: of some 30 columns, and fewer of more.
 _BATCH_ROWS = 1 << 15
+_BATCH_VALUES = 1 << 20
 _STRAY_CHARACTERS = 2_000
 
 
@@ -93,6 +95,7 @@ class _Rows:
         self._present = layout.present(file.container.path, file.names, file.described)
         places = [file.names.index(name) for name in self._present]
         self._pick: Any = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+        self._most = max(1, min(_BATCH_ROWS, _BATCH_VALUES // max(1, len(places))))
         self._batches: list[pa.RecordBatch] = []
         self._rows: list[Sequence[str]] = []
         self._numbers: list[int] = []
@@ -176,7 +179,7 @@ class _Rows:
         self._rows.append(picked)
         self._numbers.append(number)
         self._starts.append(start)
-        if len(self._rows) == _BATCH_ROWS:
+        if len(self._rows) == self._most:
             self._flush()
 
     def _set_aside(self, row: list[str], number: int, start: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
-from credit_assets.ml.data.rows import BATCH_ROWS, Rows
+from credit_assets.ml.data.rows import Rows, batch_rows
 from credit_assets.ml.learners.scorer import CreditScorer
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ class ScoringModel:
         given = self._given(data)
         request, scores, warnings = Request(self.rules, self.scorer.categories), [], []
         # One batch of no rows where there are none.
-        for begin in range(0, max(len(data), 1), BATCH_ROWS):
-            rows = min(BATCH_ROWS, len(data) - begin)
+        most = batch_rows(len(given))
+        for begin in range(0, max(len(data), 1), most):
+            rows = min(most, len(data) - begin)
             batch = {name: _slice(values, begin, rows) for name, values in given.items()}
             columns, warned = request.read(batch, rows)
             if request.refusal is None:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.sizes import rows_within
 from credit_assets.storage.store import (
     GATES_KEY,
     RefusedPartitionError,
@@ -43,8 +44,11 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 PIECE_ROWS = 250_000
-"""Rows of a piece: some 40 MB of a wide table, enough that the cost of a call does not show."""
+PIECE_BYTES = 128 * 2**20
+"""A piece at most: some 40 MB of the packaged portfolio's table, enough that the cost of a call does not show."""
+# A row group at most, by the types of the columns.
 _ROW_GROUP = 262_144
+_ROW_GROUP_BYTES = 64 * 2**20
 # What a writer holds before it writes: small days of a long range go to their files in one go, in parallel.
 _BUFFERED_BYTES = 128 * 2**20
 _AHEAD = 16
@@ -132,6 +136,7 @@ class _DayFile:
 
     def __init__(self, store: Store, path: UPath, schema: pa.Schema) -> None:
         self._store, self._path, self._schema = store, path, schema
+        self._row_group = rows_within(_ROW_GROUP_BYTES, schema.types, _ROW_GROUP)
         self.waiting: list[pa.Table] = []
         self.bytes = 0
         self.rows = 0
@@ -145,11 +150,11 @@ class _DayFile:
         self.rows += rows.num_rows
 
     def take(self, *, whole_groups_only: bool = False) -> pa.Table:
-        """What waits, to be written. Row groups begin every _ROW_GROUP rows of the day, whatever came at once."""
+        """What waits, to be written. Row groups begin every so many rows of the day, whatever came at once."""
         import pyarrow as pa
 
         rows = pa.concat_tables(self.waiting) if self.waiting else self._schema.empty_table()
-        keep = rows.num_rows % _ROW_GROUP if whole_groups_only else 0
+        keep = rows.num_rows % self._row_group if whole_groups_only else 0
         self.waiting = [rows.slice(rows.num_rows - keep).combine_chunks()] if keep else []
         self.bytes = sum(table.nbytes for table in self.waiting)
         return rows.slice(0, rows.num_rows - keep)
@@ -189,7 +194,7 @@ class _DayFile:
                 str(self._staging), self._schema, compression="zstd", use_dictionary=texts or False
             )
             self._content = ContentHash()
-        self._writer.write_table(rows, row_group_size=_ROW_GROUP)
+        self._writer.write_table(rows, row_group_size=self._row_group)
         self._content.update(rows)
 
 
@@ -211,7 +216,7 @@ class Partitions:
         self.refused: dict[str, str] = {}
 
     def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
-        """Tables of `rows` rows, the last one of fewer; a piece may end within a day. Nothing for empty days.
+        """Tables as of `in_pieces`; a piece may end within a day. Nothing for empty days.
 
         Raises PermanentError naming partitions that are damaged or that were written with other columns than the first,
         and RefusedPartitionError where none is left.
@@ -278,21 +283,24 @@ def _read_ahead(
 
 
 def in_pieces(tables: Iterable[pa.Table], rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
-    """The same rows in tables of `rows` rows, each of one chunk; the last one has the rest, of which there may be none.
+    """The same rows in tables of `rows` rows, or of as many as PIECE_BYTES hold, each of one chunk; the last one has
+    the rest, of which there may be none.
 
     Small tables are gathered and larger ones cut, so that what is done with a piece is done seldom and on little.
     """
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
-    held = 0
+    held = size = 0
     for table in tables:
         waiting.append(table)
-        held += table.num_rows
-        while held >= rows:
+        held, size = held + table.num_rows, size + table.nbytes
+        while held and (held >= rows or size >= PIECE_BYTES):
+            most = rows if size < PIECE_BYTES else max(1, min(rows, held, held * PIECE_BYTES // size))
             together = pa.concat_tables(waiting)
-            yield together.slice(0, rows).combine_chunks()
-            waiting, held = [together.slice(rows)], held - rows
+            yield together.slice(0, most).combine_chunks()
+            waiting = [together.slice(most)]
+            held, size = waiting[0].num_rows, waiting[0].nbytes
     if held:
         yield pa.concat_tables(waiting).combine_chunks()
 

@@ -112,9 +112,12 @@ class Store:
         import pyarrow.parquet as pq
 
         try:
+            if is_local(path):
+                return pq.ParquetFile(str(path))
+            # Several are opened at once, so that all of them together bound what is held.
             if path.stat().st_size <= _SMALL_FILE:
                 return pq.ParquetFile(pa.BufferReader(path.read_bytes()))
-            return pq.ParquetFile(str(path) if is_local(path) else path.open("rb"))
+            return pq.ParquetFile(path.open("rb"))
         except pa.ArrowInvalid as error:
             raise damaged(path, error) from error
 

@@ -31,6 +31,7 @@ _REFUSED = (
     "invalid connection option",
     "invalid port",
 )
+_TOO_LARGE = ("too many columns", "too many sql variables", "maximum depth", "row is too big")
 _MISSING = ("no such table", "no such column", "undefinedtable", "undefinedcolumn")
 
 
@@ -49,6 +50,8 @@ class ErrorKind(Enum):
     """A table or column is not there."""
     ZONE = auto()
     """The warehouse does not know a time zone."""
+    TOO_LARGE = auto()
+    """More than the database can do: of columns, of a row's bytes, of parameters."""
     PASSING = auto()
     """Of the operation and not of the statement: it may go well the next time."""
     OTHER = auto()
@@ -74,6 +77,9 @@ def sql_error_kind(error: BaseException, *, connected: bool) -> ErrorKind:
     named = type(error).__name__.lower()
     if state in ("42P01", "42703") or any(part in named or part in text for part in _MISSING):
         return ErrorKind.MISSING
+    # Class 54 of SQLSTATE: a limit of the program. SQLite has no code for it.
+    if state.startswith("54") or any(part in text for part in _TOO_LARGE):
+        return ErrorKind.TOO_LARGE
     return ErrorKind.PASSING if {"OperationalError", "InterfaceError"} & classes else ErrorKind.OTHER
 
 

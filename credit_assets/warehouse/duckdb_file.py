@@ -19,7 +19,7 @@ from credit_assets.failures import PermanentError, TransientError, advised
 from credit_assets.places import PlaceError, local_path
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
-from credit_assets.warehouse.ordering import BATCH_ROWS, Ascending, reading_duckdb
+from credit_assets.warehouse.ordering import Ascending, batch_rows
 from credit_assets.warehouse.session import ResultStream, Session, Stored
 from credit_assets.warehouse.source import Source, split_name
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _PREFIX = "duckdb:///"
+# What a reading DuckDB may hold of blocks, and what it takes for each column: a block of its values and one of which
+# are null, for each thread that reads.
+_MEMORY = 384 * 2**20
+_COLUMN = 2 * 256 * 2**10
+_WIDEST: dict[Path, int] = {}
+"""Most columns that this process has read of a file at once."""
 
 
 class DuckDBWarehouse(Warehouse):
@@ -72,7 +78,7 @@ class DuckDBWarehouse(Warehouse):
             connection.execute("SET TimeZone = ?", [self._timezone])
             connection.execute("SET enable_progress_bar = false")  # it goes to stdout
             connection.begin()
-            yield _DuckDBSession(connection)
+            yield _DuckDBSession(connection, self.path)
             connection.commit()
         except duckdb.Error as error:
             # Not chained: DuckDB quotes the values that it could not convert.
@@ -86,7 +92,7 @@ class DuckDBWarehouse(Warehouse):
         folder = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
         # Made by DuckDB where a sort spills, and taken away again. Processes that shared one would be in conflict.
         spill = folder / f"{self.path.name}.{_name_of_process(os.getpid())}.tmp"
-        return {**reading_duckdb(), "temp_directory": str(spill)}
+        return {**reading_bounds(), "temp_directory": str(spill)}
 
     def _explained(self, error: duckdb.Error) -> Exception:
         match duckdb_error_kind(error):
@@ -110,8 +116,8 @@ class DuckDBWarehouse(Warehouse):
 
 
 class _DuckDBSession(Session):
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+        self._connection, self._file = connection, file
 
     def identifier(self, name: str) -> str:
         from sqlalchemy.sql import quoted_name
@@ -132,25 +138,33 @@ class _DuckDBSession(Session):
         return self._run(query).fetchall()
 
     def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
-        if order and not self._stored_in_order(query.with_only_columns(*order), source.table):
-            query = query.order_by(*order)
-        return ResultStream(batch.columns for batch in self._reader(query))
+        # Not sorted here: DuckDB sorts rows whole, and of many columns they fit into no memory that it is given.
+        ordered = bool(order) and self._stored_in_order(query.with_only_columns(*order), source)
+        return ResultStream((batch.columns for batch in self._reader(query, source.schema.types)), ordered)
 
-    def _reader(self, query: sa.Select[Any]) -> pa.RecordBatchReader:
+    def _reader(self, query: sa.Select[Any], types: Sequence[pa.DataType]) -> pa.RecordBatchReader:
+        self._make_room(len(types))
         text, values = _compiled(query)
         # A relation streams; a result of execute() would be held whole.
-        return self._connection.sql(text, params=values).to_arrow_reader(BATCH_ROWS)
+        return self._connection.sql(text, params=values).to_arrow_reader(batch_rows(types))
 
-    def _stored_in_order(self, keys: sa.Select[Any], table: str) -> bool:
+    def _make_room(self, columns: int) -> None:
+        """Bounds for so many columns. The readers of a process share them: what the widest of them needs stays."""
+        widest = _WIDEST[self._file] = max(columns, _WIDEST.get(self._file, 0))
+        for setting, value in reading_bounds(widest).items():
+            self._connection.execute(f"SET {setting} = '{value}'")
+
+    def _stored_in_order(self, keys: sa.Select[Any], source: Source) -> bool:
         """Whether the rows come in order by themselves, as DuckDB keeps the order in which a table was written.
 
         To read two columns beforehand costs a fraction of reading all; to sort all costs several times as much. Rows
         in no order are found out by the first batch.
         """
-        if not self._is_table(table):
+        if not self._is_table(source.table):
             return False  # A view's rows come as its query makes them.
         order = Ascending()
-        with self._reader(keys) as reader:
+        types = [source.schema.field(name).type for name in (source.day, source.id)]
+        with self._reader(keys, types) as reader:
             if not all(_compares_as_sorted(kind) for kind in reader.schema.types):
                 return False
             return all(order.add(*batch.columns) for batch in reader)
@@ -191,6 +205,16 @@ def _compares_as_sorted(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
+
+
+def reading_bounds(columns: int = 0) -> dict[str, Any]:
+    """Bounds of a DuckDB that reads so many columns: memory, as DuckDB writes it, and threads, of which each holds rows
+    of its own, so that fewer read many columns.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = columns * _COLUMN
+    threads = max(1, min(4, cores, _MEMORY // max(1, at_once)))
+    return {"memory_limit": f"{max(_MEMORY, at_once * 3 // 2)}B", "threads": threads}
 
 
 @cache

@@ -9,32 +9,33 @@ pays a quarter of it, and nothing where they come in order, as rows that were st
 
 from __future__ import annotations
 
-import os
 import tempfile
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.ordering import is_sorted
+from credit_assets.ml.data.sizes import rows_within
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# Rows of a batch: about 35 MB of the packaged portfolio's table.
-BATCH_ROWS = 250_000
-# Arrow bytes that are sorted in memory, where a sorted copy stands beside them: about 1.8 million loans.
+# A batch at most: 32 MB of a wide table. One of the packaged portfolio has some 20 MB.
+BATCH_ROWS = 122_880
+BATCH_BYTES = 32 * 2**20
+# Arrow bytes that are sorted in memory: about 1.8 million loans.
 HELD_BYTES = 256 * 2**20
-# What DuckDB may hold for itself; beyond it spills to disk. To sort ten million loans in no order takes a quarter
-# more CPU than with all the memory that it would like, 2 GiB.
-DUCKDB_MEMORY = "384MiB"
+# One batch of each sorted run is held while they are merged.
+RUN_BATCH_BYTES = 4 * 2**20
 
 
-def reading_duckdb() -> dict[str, Any]:
-    """Bounds of a DuckDB that reads. Each thread holds rows of its own, so that many would not fit into its memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"memory_limit": DUCKDB_MEMORY, "threads": min(4, cores)}
+def batch_rows(types: Iterable[pa.DataType]) -> int:
+    """Rows of a batch of columns of these types."""
+    return rows_within(BATCH_BYTES, types, BATCH_ROWS)
 
 
 class Ascending:
@@ -61,31 +62,135 @@ class Ascending:
 def in_order(batches: Generator[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str]) -> Iterator[pa.RecordBatch]:
     """The rows of `batches`, of `schema`, ordered by the two columns `keys`, text by its bytes, nulls last.
 
-    Up to HELD_BYTES they are sorted in memory; more are sorted by DuckDB, which spills to the folder for temporary
-    files. Raises what `batches` raises, and PermanentError where that folder is full.
+    Up to HELD_BYTES they are sorted in memory. More are sorted in runs of that size, which lie in the folder for
+    temporary files and are merged: whatever the columns and their number, no more is held. Raises what `batches`
+    raises, and PermanentError where that folder is full.
     """
-    import pyarrow as pa
 
     order, ordered, size = Ascending(), True, 0
     held: list[pa.RecordBatch] = []
-    with closing(batches):
-        for batch in batches:
-            ordered = ordered and order.add(*(batch.column(key) for key in keys))
-            held.append(batch)
-            size += batch.nbytes
-            if size > HELD_BYTES:
-                yield from _by_duckdb(_emptied(held), batches, schema, keys)
-                return
-    if ordered:
+    with ExitStack() as until:
+        runs: Runs | None = None
+        with closing(batches):
+            for batch in batches:
+                ordered = ordered and order.add(*(batch.column(key) for key in keys))
+                held.append(batch)
+                size += batch.nbytes
+                if size > HELD_BYTES:
+                    runs = runs or until.enter_context(Runs(schema, keys))
+                    runs.add(_sorted(held, schema, None if ordered else keys))
+                    size = 0
+        if runs is not None:
+            runs.add(_sorted(held, schema, None if ordered else keys))
+            yield from runs.merged()
+        else:
+            yield from _sorted(held, schema, None if ordered else keys)
+
+
+def _sorted(held: list[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str] | None) -> Iterator[pa.RecordBatch]:
+    """The batches held, which are let go of, ordered by the keys; without keys they are in order."""
+    import pyarrow as pa
+
+    most = batch_rows(schema.types)
+    if keys is None:
         for batch in _emptied(held):
-            yield from pa.Table.from_batches([batch]).to_batches(BATCH_ROWS)
+            yield from pa.Table.from_batches([batch]).to_batches(most)
         return
     # Not in one piece: to copy it costs more than to take rows out of several.
     table = pa.Table.from_batches(held, schema)
     held.clear()
     places = _places(table, keys)
-    for start in range(0, len(places), BATCH_ROWS):
-        yield from table.take(places[start : start + BATCH_ROWS]).combine_chunks().to_batches()
+    for start in range(0, len(places), most):
+        yield from table.take(places[start : start + most]).combine_chunks().to_batches()
+
+
+class Runs:
+    """Sorted runs in files of their own, and all their rows in order. Used as a context: the files go with it."""
+
+    def __init__(self, schema: pa.Schema, keys: tuple[str, str]) -> None:
+        self._schema, self._keys = schema, keys
+        self._folder = tempfile.TemporaryDirectory(prefix="credit-assets-sort-", ignore_cleanup_errors=True)
+        self._files: list[Path] = []
+
+    def __enter__(self) -> Runs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def add(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """The next run. Raises PermanentError where it cannot be written."""
+        import pyarrow as pa
+
+        most = rows_within(RUN_BATCH_BYTES, self._schema.types, BATCH_ROWS)
+        file = Path(self._folder.name) / f"{len(self._files)}.arrow"
+        packed = pa.ipc.IpcWriteOptions(compression="lz4" if pa.Codec.is_available("lz4") else None)
+        try:
+            with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, self._schema, options=packed) as writer:
+                for batch in batches:
+                    writer.write_table(pa.Table.from_batches([batch]), max_chunksize=most)
+        except OSError as error:
+            raise PermanentError(
+                f"rows too many to be sorted in memory could not be sorted in {tempfile.gettempdir()} "
+                f"({error.strerror or type(error).__name__}): if it is full, make room there, or set TMPDIR to a "
+                "folder that has it"
+            ) from None
+        self._files.append(file)
+
+    def merged(self) -> Iterator[pa.RecordBatch]:
+        """All rows in order, those of equal keys as they came; of each run one batch is held."""
+        import pyarrow as pa
+
+        heads = [head for file in self._files if (head := _Head(file, self._keys)).rows is not None]
+        while heads:
+            # All up to the end of the batch that ends first: of that run the whole batch, of those that came before it
+            # what equals the end too, of those after it what lies before.
+            ends = [head.last for head in heads]
+            end = min(ends)
+            first = ends.index(end)
+            parts = [head.taken(end, equal=at <= first) for at, head in enumerate(heads)]
+            parts = [part for part in parts if part.num_rows]
+            heads = [head for head in heads if head.rows is not None]
+            table = pa.Table.from_batches(parts, self._schema)
+            if len(parts) > 1:
+                table = table.take(_places(table, self._keys))
+            yield from table.combine_chunks().to_batches(batch_rows(self._schema.types))
+
+
+class _Head:
+    """The batch of a run that is being merged; none once all are."""
+
+    def __init__(self, file: Path, keys: tuple[str, str]) -> None:
+        import pyarrow as pa
+
+        self._keys = keys
+        self._reader = pa.ipc.open_stream(pa.OSFile(str(file)))
+        self.rows: pa.RecordBatch | None = None
+        self._next()
+
+    def _next(self) -> None:
+        self.rows = next((batch for batch in self._reader if batch.num_rows), None)
+        if self.rows is None:
+            self._reader.close()
+        else:
+            self.last = self._key(self.rows.num_rows - 1)
+
+    def _key(self, row: int) -> tuple[tuple[bool, Any], ...]:
+        """What compares as the rows are sorted: nulls last, and text by its bytes, as Python compares it."""
+        assert self.rows is not None
+        values = (self.rows.column(key)[row].as_py() for key in self._keys)
+        return tuple((value is None, value) if value is not None else (True, 0) for value in values)
+
+    def taken(self, end: tuple[tuple[bool, Any], ...], *, equal: bool) -> pa.RecordBatch:
+        """The rows before `end`, and those `equal` to it; the rest stays."""
+        assert self.rows is not None
+        rows, find = self.rows, bisect_right if equal else bisect_left
+        count = len(rows) if equal and self.last == end else find(range(len(rows)), end, key=self._key)
+        if count == len(rows):
+            self._next()
+        else:
+            self.rows = rows.slice(count)
+        return rows.slice(0, count)
 
 
 def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
@@ -138,38 +243,3 @@ def _emptied(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     batches.reverse()
     while batches:
         yield batches.pop()
-
-
-def _by_duckdb(
-    first: Iterable[pa.RecordBatch], rest: Iterable[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str]
-) -> Iterator[pa.RecordBatch]:
-    import duckdb
-    import pyarrow as pa
-
-    raised: list[Exception] = []
-
-    def source() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from first
-            yield from rest
-        except Exception as error:
-            # DuckDB would pass on no more than its text.
-            raised.append(error)
-            raise
-
-    with tempfile.TemporaryDirectory(prefix="credit-assets-sort-", ignore_cleanup_errors=True) as folder:
-        try:
-            with duckdb.connect(config={**reading_duckdb(), "temp_directory": folder}) as connection:
-                connection.execute("SET enable_progress_bar = false")  # it goes to stdout
-                reader = pa.RecordBatchReader.from_batches(schema, source())
-                named = ", ".join('"' + key.replace('"', '""') + '"' for key in keys)
-                for batch in connection.from_arrow(reader).order(named).to_arrow_reader(BATCH_ROWS):
-                    yield batch.cast(schema)
-        except duckdb.Error as error:
-            if raised:
-                raise raised[0] from None
-            # Not chained: DuckDB quotes values.
-            raise PermanentError(
-                f"rows too many to be sorted in memory could not be sorted in {tempfile.gettempdir()} "
-                f"({type(error).__name__}): if it is full, make room there, or set TMPDIR to a folder that has it"
-            ) from None

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Rows held at a time as Python values: about 50 MB of a wide table.
+# Rows held at a time as Python values, at most: about 50 MB of the packaged portfolio's table, and of any other.
 BATCH_ROWS = 50_000
+BATCH_VALUES = 1_250_000
 CONNECT_SECONDS = 10
 
 
@@ -140,6 +141,11 @@ class SqlWarehouse(Warehouse):
                 return PermanentError(f"{text}; correct the portfolio, or run `credit-assets load`")
             case ErrorKind.ZONE:
                 return PermanentError(f"{text}; {ANOTHER_ZONE}")
+            case ErrorKind.TOO_LARGE:
+                return PermanentError(
+                    f"{text}: more columns than this database takes in one table; leave columns out of the portfolio, "
+                    "or keep them in several tables and let a view join them"
+                )
             case ErrorKind.PASSING:
                 return TransientError(text)
         return PermanentError(text)
@@ -200,9 +206,10 @@ class _SqlSession(Session):
         copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
         if copied is not None:
             return ResultStream(copied, ordered=False)
-        options = {"stream_results": True, "max_row_buffer": BATCH_ROWS}
+        most = _batch_rows(source.schema)
+        options = {"stream_results": True, "max_row_buffer": most}
         result = self._connection.execution_options(**options).execute(query.order_by(*order))
-        return ResultStream(tuple(zip(*rows, strict=True)) for rows in result.partitions(BATCH_ROWS))
+        return ResultStream(tuple(zip(*rows, strict=True)) for rows in result.partitions(most))
 
     def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
         """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
@@ -259,7 +266,7 @@ class _SqlSession(Session):
         if self._dialect.driver == "psycopg":
             self._copy(table, rows)
         else:
-            for batch in rows.to_batches(BATCH_ROWS):
+            for batch in rows.to_batches(_batch_rows(rows.schema)):
                 self._connection.execute(sa.insert(table), batch.to_pylist())
 
     def _copy(self, table: sa.Table, rows: pa.Table) -> None:
@@ -271,9 +278,13 @@ class _SqlSession(Session):
         driver = self._connection.connection.driver_connection
         assert driver is not None
         with driver.cursor() as cursor, cursor.copy(f"COPY {quoted} FROM STDIN (FORMAT csv)") as copy:
-            for batch in rows.to_batches(BATCH_ROWS):
+            for batch in rows.to_batches(_batch_rows(rows.schema)):
                 buffer = pa.BufferOutputStream()
                 pyarrow.csv.write_csv(batch, buffer, pyarrow.csv.WriteOptions(include_header=False))
                 copy.write(buffer.getvalue().to_pybytes())
         # Without statistics the joins that follow are planned for a handful of rows.
         self._connection.exec_driver_sql(f"ANALYZE {quoted}")
+
+
+def _batch_rows(schema: pa.Schema) -> int:
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, len(schema))))

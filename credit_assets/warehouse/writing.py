@@ -6,6 +6,7 @@ Belongs here: the checks before anything is written, and the statements that wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from credit_assets.warehouse.source import Source, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import sqlalchemy as sa
+
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def upsert(
     updated = session.change(
         sa.update(target)
         .values({target.c[n]: given[n] for n in rest})
-        .where(same, sa.or_(*(target.c[n].is_distinct_from(given[n]) for n in rest)))
+        .where(same, _any([target.c[n].is_distinct_from(given[n]) for n in rest]))
     )
     inserted = session.change(
         sa.insert(target).from_select(
@@ -137,3 +141,14 @@ def replace_rows(session: Session, name: str, key: str, rows: pa.Table) -> int:
     session.change(sa.delete(target).where(target.c[session.identifier(key)].in_(sa.select(incoming.c[key]))))
     session.change(sa.insert(target).from_select(names, sa.select(*(incoming.c[column] for column in names))))
     return int(rows.num_rows)
+
+
+def _any(conditions: Sequence[sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    """Whether one of the conditions holds. In groups: a chain of one for each of a thousand columns is deeper than
+    databases allow an expression to be.
+    """
+    import sqlalchemy as sa
+
+    groups = [sa.or_(*conditions[n : n + _AT_ONCE]) for n in range(0, len(conditions), _AT_ONCE)]
+    # SQLAlchemy would make one chain of them.
+    return groups[0] if len(groups) == 1 else sa.or_(*(sa.case((group, 1), else_=0) == 1 for group in groups))

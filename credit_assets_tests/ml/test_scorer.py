@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from credit_assets.ml import scorer as door
+from credit_assets.ml.data import rows as rows_module
 from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.candidates import train_candidate
@@ -185,7 +185,7 @@ def test_batches_make_no_difference_and_the_index_stays(
     rows = whole.assign(purpose=["yacht", *whole["purpose"][1:]])
     rows = rows.set_index(pd.Index([f"A{number // 2}" for number in range(12)]))
     at_once = ruled.predict(rows)
-    monkeypatch.setattr(door, "BATCH_ROWS", 5)
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 5)
     pd.testing.assert_frame_equal(ruled.predict(rows), at_once, check_exact=True)
     assert at_once.index.tolist() == rows.index.tolist()
     assert at_once[WARNINGS].tolist() == ["purpose: a level that the model has not seen"] + [None] * 11

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -153,6 +154,30 @@ def test_pieces_gather_small_tables_and_cut_large_ones() -> None:
     assert [piece.num_rows for piece in in_pieces(cut, 10)] == [10] * 5
     assert pa.concat_tables(in_pieces(cut, 9)) == table
     assert list(in_pieces([])) == []
+
+
+def test_pieces_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_files, "PIECE_BYTES", 4_000)
+    of = days(1)
+    # 100 rows of 50 numbers, 400 bytes each; and of one text, long ones among short ones.
+    wide = pa.table({"day": [of[0]] * 100, **{f"f{n}": [float(n)] * 100 for n in range(50)}})
+    texts = pa.table({"day": [of[0]] * 100, "text": ["x" * (900 if row % 2 else 1) for row in range(100)]})
+    for table in (wide, texts):
+        for cut in ([table], [table.slice(n, 7) for n in range(0, 100, 7)]):
+            pieces = list(in_pieces(cut))
+            assert pa.concat_tables(pieces).combine_chunks() == table
+            assert max(piece.nbytes for piece in pieces) <= 4_000 + 900
+            assert len(pieces) < 30
+
+
+def test_row_groups_are_bounded_by_the_width_of_a_row(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_files, "_ROW_GROUP_BYTES", 8_080)
+    of = days(1)
+    for columns, rows in ((100, 10), (1, 100)):
+        table = pa.table({"day": [of[0]] * 100, **{f"f{n}": [float(n)] * 100 for n in range(columns)}})
+        write(store, f"of_{columns}", table, of, [33, 71])
+        footer = pq.read_metadata(str(store.path(f"of_{columns}", f"{of[0]}.parquet")))
+        assert [footer.row_group(n).num_rows for n in range(footer.num_row_groups)] == [rows] * (100 // rows)
 
 
 def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store) -> None:

@@ -140,6 +140,21 @@ OTHER = Portfolio.model_validate(
 )
 
 
+def wide_portfolio(columns: int) -> Portfolio:
+    """A portfolio of so many columns, id and date among them."""
+    features = [{"name": f"f{n}", "type": "float"} for n in range(columns - 2)]
+    return Portfolio.model_validate(
+        {
+            "name": "wide",
+            "columns": [
+                {"name": "id", "type": "string", "role": "id", "nullable": False},
+                {"name": "day", "type": "date", "role": "date", "nullable": False},
+                *features,
+            ],
+        }
+    )
+
+
 LENDERS = {
     "duckdb": ("BIGINT", "TIMESTAMPTZ", "DECIMAL(12,2)", "TINYINT", "ENUM ('a', 'b')", "2024-02-28 23:59:59+00"),
     "sqlite": ("INTEGER", "DATETIME", "NUMERIC", "BOOLEAN", "TEXT", "2024-02-28 23:59:59"),

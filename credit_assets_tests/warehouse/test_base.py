@@ -15,7 +15,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import applications_schema, outcomes_schema
-from credit_assets.warehouse import Warehouse, duckdb_file, open_warehouse, ordering, sql
+from credit_assets.warehouse import Warehouse, open_warehouse, ordering, sql
 from credit_assets_tests.support.warehouses import (
     DAY,
     LENDERS,
@@ -179,7 +179,7 @@ def test_ids_sort_by_bytes_everywhere(empty: Warehouse, portfolio: Portfolio) ->
 
 
 def test_streams_in_batches(empty: Warehouse, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sql, duckdb_file, ordering):
+    for module in (sql, ordering):
         monkeypatch.setattr(module, "BATCH_ROWS", 2_048)
     empty.create_tables(portfolio)
     empty.write(portfolio, applications(portfolio, 10_000), None)

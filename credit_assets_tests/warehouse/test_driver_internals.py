@@ -24,6 +24,13 @@ from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kin
         (psycopg.errors.UndefinedColumn("column x"), True, ErrorKind.MISSING),
         (psycopg.errors.InvalidTextRepresentation("invalid input syntax"), True, ErrorKind.VALUE),
         (sqlite3.IntegrityError("UNIQUE constraint failed"), True, ErrorKind.VALUE),
+        (
+            psycopg.errors.ProgramLimitExceeded("row is too big: size 9624, maximum size 8160"),
+            True,
+            ErrorKind.TOO_LARGE,
+        ),
+        (psycopg.errors.TooManyColumns("tables can have at most 1600 columns"), True, ErrorKind.TOO_LARGE),
+        (sqlite3.OperationalError("too many columns on loans"), True, ErrorKind.TOO_LARGE),
         (psycopg.errors.AdminShutdown("terminating connection"), True, ErrorKind.PASSING),
         (psycopg.ProgrammingError("a placeholder too many"), True, ErrorKind.OTHER),
     ],

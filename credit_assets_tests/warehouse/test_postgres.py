@@ -21,13 +21,13 @@ from credit_assets_tests.support.warehouses import DAY, OTHER, applications, exe
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
 
 
-@pytest.mark.parametrize("way", ["sorted in memory", "sorted by DuckDB", "row by row"])
+@pytest.mark.parametrize("way", ["sorted in memory", "sorted in runs", "row by row"])
 def test_a_connection_that_breaks_while_streaming_is_transient(
     way: str, postgres_database: str, portfolio: Portfolio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql, "BATCH_ROWS", 500)
     monkeypatch.setattr(postgres, "BATCH_BYTES", 2**16)
-    if way == "sorted by DuckDB":
+    if way == "sorted in runs":
         monkeypatch.setattr(ordering, "HELD_BYTES", 1)
     warehouse = open_warehouse(postgres_database)
     warehouse.create_tables(portfolio)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 131_072
-"""Rows of a batch at most: the matrix of a batch is some 10 MB, and the cost of a call does not show."""
+BATCH_VALUES = 8 * 2**20
+"""A batch at most: the matrix of one is some 10 MB, and the cost of a call does not show; of many columns it is
+64 MB."""
 
 Data: TypeAlias = Union["pd.DataFrame", "pa.Table", "Rows"]
 Batch: TypeAlias = Mapping[str, "pa.ChunkedArray"]
@@ -131,6 +133,11 @@ class Rows:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
 
+def batch_rows(columns: int) -> int:
+    """Rows of a batch of so many columns."""
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, columns)))
+
+
 class _Source(ABC):
     """Where rows lie."""
 
@@ -148,8 +155,9 @@ class _Columns(_Source):
 
     def pieces(self, names: Sequence[str], first: int, last: int) -> Iterator[tuple[int, Batch]]:
         columns = {name: self._column(name) for name in names}
-        for a in range(first, last, BATCH_ROWS):
-            length = min(BATCH_ROWS, last - a)
+        most = batch_rows(len(names))
+        for a in range(first, last, most):
+            length = min(most, last - a)
             yield a, {name: values.slice(a, length) for name, values in columns.items()}
 
     def _column(self, name: str) -> pa.ChunkedArray:
