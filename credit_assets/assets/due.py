@@ -12,7 +12,7 @@ what went before and what comes after the training is not held up.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,8 @@ class TrainingSet:
     table: pa.Table
     gates: tuple[GateResult, ...]
     metadata: Mapping[str, Any]
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By asset and ISO day, the content of what it was made of."""
 
 
 def training_set_of(
@@ -75,8 +77,9 @@ def training_set_of(
     if why := calendar.why_not(as_of):
         return _not_due(settings, why, gate_names)
     days, window = calendar.days_there(as_of), calendar.cohorts(as_of)
-    features = tables.table("processed_features", days)
-    outcomes = tables.table("loan_outcomes", [days[0] + timedelta(n) for n in range((as_of - days[0]).days + 1)])
+    until = [days[0] + timedelta(n) for n in range((as_of - days[0]).days + 1)]
+    features, of_features = tables.table_with_contents("processed_features", days)
+    outcomes, of_outcomes = tables.table_with_contents("loan_outcomes", until)
     shares = {"test_share": settings.test_share, "validation_share": settings.validation_share}
     table = mature_set(features, outcomes, window, portfolio, **shares)
     # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
@@ -97,6 +100,7 @@ def training_set_of(
             accounted,
         ),
         {"state": DUE, **summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))},
+        {"processed_features": of_features, "loan_outcomes": of_outcomes},
     )
 
 

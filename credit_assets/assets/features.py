@@ -39,6 +39,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             for piece in raw_loan_data.pieces():
                 files.write(feature_table(piece, portfolio))
             refused = raw_loan_data.refused
-            return daily_result(context, files.close(refused_gates(refused)), refused=refused)
+            staged = files.close(refused_gates(refused), {"raw_loan_data": raw_loan_data.contents})
+            return daily_result(context, staged, refused=refused)
 
     return [processed_features]

@@ -9,7 +9,6 @@ does. That is what lets a recheck ingest days again before the training that fol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -60,14 +59,8 @@ def must(result: dg.ExecuteInProcessResult, what: str, *, gates_may_stop: bool =
 def rejected_of(store: Store, asset: str, days: Sequence[str]) -> dict[str, str]:
     """Of these days the partitions that gates rejected, with what the gates say; from the footers of their files."""
 
-    def reason(day: str) -> str:
-        try:
-            return why_rejected(store.gates(asset, day))
-        except FileNotFoundError:
-            return ""
-
-    with ThreadPoolExecutor(8) as pool:
-        return {day: text for day, text in zip(days, pool.map(reason, days), strict=True) if text}
+    found = store.footers(asset, days)
+    return {day: why for day, footer in found.items() if (why := why_rejected(footer.gates))}
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:

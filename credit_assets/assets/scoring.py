@@ -58,7 +58,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                     for day, rows in split_by_day(scores, day_column, [day for day, _ in days_of_models]).items():
                         seen[day].add(rows)
             refused = processed_features.refused
-            staged = files.close(refused_gates(refused))
+            staged = files.close(refused_gates(refused), {"processed_features": processed_features.contents})
         without = [day for day in days if models.champion(day) is None]
         if without:
             context.log.warning(

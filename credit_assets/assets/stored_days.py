@@ -6,16 +6,15 @@ Belongs here: the reading alone. Does not belong here: which days a report needs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from credit_assets.storage.partition_files import Partitions
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_READERS = 8
 _AT_ONCE = 64
 
 
@@ -29,19 +28,34 @@ class StoredDays:
         """Raises PermanentError as `Store.read_partitions`."""
         return self._store.read_partitions(asset, [day.isoformat() for day in days])
 
-    def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
-        """From the files' footers alone, several at a time."""
+    def table_with_contents(self, asset: str, days: Sequence[date]) -> tuple[pa.Table, dict[str, str]]:
+        """What `table` gives, and the content hash of each ISO day. Raises as it does."""
+        return self._store.read_with_contents(asset, [day.isoformat() for day in days])
 
-        def count(day: date) -> int | None:
-            try:
-                return self._store.row_count(asset, day.isoformat())
-            except (FileNotFoundError, ValueError):
-                return None
+    def counts(self, asset: str, days: Sequence[date]) -> dict[date, int | None]:
+        """Rows of each day. A file that cannot be read is as good as none: its day has to be made again."""
+        found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)
+        return {day: found[name].rows if (name := day.isoformat()) in found else None for day in days}
 
-        if len(days) < 2:
-            return {day: count(day) for day in days}
-        with ThreadPoolExecutor(min(_READERS, len(days))) as pool:
-            return dict(zip(days, pool.map(count, days), strict=True))
+    def accepted(self, asset: str, days: Sequence[date]) -> dict[date, int]:
+        """Rows of those days that are there and that no gate has rejected."""
+        found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)
+        return {date.fromisoformat(day): one.rows for day, one in found.items() if not one.rejected}
+
+    def sample(self, asset: str, days: Mapping[date, int], most: int) -> pa.Table:
+        """Of these days (and their numbers of rows) at most so many rows, evenly taken; never holds more than these and
+        a piece. Raises PermanentError as `Partitions`.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        rows, taken, begin = sum(days.values()), [], 0
+        wanted = np.linspace(0, rows - 1, min(rows, most)).astype(np.int64)
+        for piece in Partitions(self._store, asset, [day.isoformat() for day in days]).pieces():
+            inside = wanted[(wanted >= begin) & (wanted < begin + piece.num_rows)] - begin
+            taken.append(piece if len(inside) == piece.num_rows else piece.take(inside))
+            begin += piece.num_rows
+        return pa.concat_tables(taken)
 
     def ingested(self, asset: str) -> dict[date, tuple[int, int]]:
         """Rows ingested and quarantined of each day that is there, from the files' footers alone."""
@@ -49,7 +63,6 @@ class StoredDays:
             self.counts(name, [date.fromisoformat(day) for day in self._store.days(name)])
             for name in (asset, f"quarantine/{asset}")
         )
-        # A file that cannot be read is as good as none: its day has to be ingested again.
         return {day: (rows, aside.get(day) or 0) for day, rows in days.items() if rows is not None}
 
     def first_day(self, start: date) -> date:

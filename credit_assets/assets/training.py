@@ -58,7 +58,8 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
     ) -> dg.MaterializeResult[Any]:
         as_of = date.fromisoformat(context.partition_key)
         made = training_set_of(settings, warehouse, store, as_of, tuple(TRAINING_GATES))
-        staged = stage(store, store.path("training_set", f"{as_of}.parquet"), made.table, made.gates)
+        path = store.path("training_set", f"{as_of}.parquet")
+        staged = stage(store, path, made.table, made.gates, made.inputs)
         return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata})
 
     return training_set

@@ -19,15 +19,18 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.sizes import rows_within
 from credit_assets.storage.store import (
+    CONTENT_KEY,
     GATES_KEY,
+    INPUTS_KEY,
     RefusedPartitionError,
     Store,
     damaged,
+    footer_of,
     gates_of,
     refuse_missing,
     refuse_rejected,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.fingerprints import ContentHash
     from credit_assets.ml.data.gate_results import GateResult
 
+Inputs: TypeAlias = Mapping[str, Mapping[str, str]]
+"""By asset and ISO day, the content hashes of the partitions that a partition was made of."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -113,17 +118,25 @@ class PartitionWriter:
         if writing is not None:
             writing.result()
 
-    def close(self, gates: Mapping[date, Sequence[GateResult]] | None = None) -> dict[date, Staged]:
-        """The staged files by day, each with the results of its gates in its footer."""
-        return self._close({day: (gates or {}).get(day, ()) for day in self._files})
+    def close(
+        self,
+        gates: Mapping[date, Sequence[GateResult]] | None = None,
+        inputs: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> dict[date, Staged]:
+        """The staged files by day, each with the results of its gates in its footer, and of `inputs` (asset, ISO day:
+        content hash) those of its own day.
+        """
+        return self._close({day: (gates or {}).get(day, ()) for day in self._files}, inputs or {})
 
     def close_nonempty(self) -> dict[date, Staged]:
         """The staged files of the days that have rows."""
         return self._close({day: () for day, file in self._files.items() if file.rows})
 
-    def _close(self, gates: Mapping[date, Sequence[GateResult]]) -> dict[date, Staged]:
+    def _close(self, gates: Mapping[date, Sequence[GateResult]], inputs: Inputs | None = None) -> dict[date, Staged]:
         def finish(day: date) -> Staged:
-            return self._files[day].close(gates[day])
+            named = day.isoformat()
+            own = {asset: {named: days[named]} for asset, days in (inputs or {}).items() if named in days}
+            return self._files[day].close(gates[day], own)
 
         self._settle()
 
@@ -159,15 +172,18 @@ class _DayFile:
         self.bytes = sum(table.nbytes for table in self.waiting)
         return rows.slice(0, rows.num_rows - keep)
 
-    def close(self, gates: Sequence[GateResult]) -> Staged:
+    def close(self, gates: Sequence[GateResult], inputs: Inputs | None = None) -> Staged:
         if self.waiting or self._writer is None:
             self.write(self.take())
         assert self._writer is not None
         assert self._staging is not None
         assert self._content is not None
+        said = {CONTENT_KEY: self._content.hexdigest()}
         if gates:
-            recorded = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
-            self._writer.add_key_value_metadata({GATES_KEY: recorded})
+            said[GATES_KEY] = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
+        if inputs:
+            said[INPUTS_KEY] = json.dumps(inputs, sort_keys=True)
+        self._writer.add_key_value_metadata(said)
         self._writer.close()
         file, self._staging = self._staging, None
         return Staged(file, self.rows, self._content.hexdigest())
@@ -214,6 +230,8 @@ class Partitions:
     def __init__(self, store: Store, asset: str, days: Sequence[str]) -> None:
         self.store, self.asset, self.days = store, asset, list(days)
         self.refused: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
+        """Content hashes of the files read so far, by ISO day; of files of before none."""
 
     def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
         """Tables as of `in_pieces`; a piece may end within a day. Nothing for empty days.
@@ -240,6 +258,8 @@ class Partitions:
                     if len(self.refused) == len(self.days):
                         raise
                     continue
+                if content := footer_of(file.metadata).content:
+                    self.contents[day] = content
                 bare = file.schema_arrow.remove_metadata()
                 schema = schema or bare
                 if bare != schema:
@@ -305,12 +325,14 @@ def in_pieces(tables: Iterable[pa.Table], rows: int = PIECE_ROWS) -> Iterator[pa
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def stage(store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = ()) -> Staged:
-    """The table as a staged file for `path`, with the results of its gates."""
+def stage(
+    store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = (), inputs: Inputs | None = None
+) -> Staged:
+    """The table as a staged file for `path`, with the results of its gates and what it was made of."""
     file = _DayFile(store, path, table.schema.remove_metadata())
     try:
         file.add(table.replace_schema_metadata(None))
-        return file.close(gates)
+        return file.close(gates, inputs)
     finally:
         file.abandon()
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.places import store_uri
@@ -31,13 +33,34 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
 
 GATES_KEY = b"credit_assets.gates"
+CONTENT_KEY = b"credit_assets.content"
+INPUTS_KEY = b"credit_assets.inputs"
 _READERS = 8
+_T = TypeVar("_T")
 _SMALL_FILE = 64 * 2**20
 
 
 def canonical_json(record: Any) -> bytes:
     """JSON with sorted keys and a final newline: equal records give equal bytes. NaN is refused."""
     return (json.dumps(record, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the end of a partition's file says of it, without its rows.
+
+    `content` is the hash of its rows, `inputs` by asset and day that of the partitions it was made of; "" and nothing
+    in files of before.
+    """
+
+    rows: int
+    gates: tuple[GateResult, ...]
+    content: str
+    inputs: Mapping[str, Mapping[str, str]]
+
+    @property
+    def rejected(self) -> bool:
+        return any(gate.blocks for gate in self.gates)
 
 
 class Store:
@@ -91,6 +114,26 @@ class Store:
     def write_record(self, path: UPath, record: Any) -> None:
         self.write_bytes(path, canonical_json(record))
 
+    def copy(self, source: UPath, target: UPath) -> None:
+        """Make the file `source` that of `target` too, whatever becomes of the former: a partition is replaced and
+        never changed, so that a second name will do on a local path. Raises FileNotFoundError.
+        """
+        if not is_local(target):
+            target.fs.cp_file(source.path, target.path)
+            return
+        staging = self.staging_file(target)
+        try:
+            try:
+                os.link(str(source), staging)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                # No second names here: some network and FAT file systems, or another device.
+                shutil.copyfile(str(source), staging)
+            self.publish(staging, target)
+        finally:
+            staging.unlink(missing_ok=True)
+
     def remove(self, path: UPath) -> None:
         path.unlink(missing_ok=True)
 
@@ -127,21 +170,29 @@ class Store:
         Raises PermanentError naming the partitions that are missing, that a gate has rejected, or that were written
         with other columns than the newest of them.
         """
+        return self.read_with_contents(asset, days)[0]
+
+    def read_with_contents(self, asset: str, days: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+        """What `read_partitions` gives, and the content hash of each day where its file has one. Raises as it does."""
         import pyarrow as pa
+
+        contents: dict[str, str] = {}
 
         def read(day: str) -> pa.Table | None:
             path = self.path(asset, f"{day}.parquet")
             try:
                 file = self.open_table(path)
-                refuse_rejected(asset, day, gates_of(file.metadata))
+                footer = footer_of(file.metadata)
+                refuse_rejected(asset, day, footer.gates)
+                if footer.content:
+                    contents[day] = footer.content
                 return file.read().replace_schema_metadata(None)
             except FileNotFoundError:
                 return None
             except (pa.ArrowInvalid, OSError) as error:
                 raise damaged(path, error) from error
 
-        with ThreadPoolExecutor(min(_READERS, max(1, len(days)))) as pool:
-            tables = list(pool.map(read, days))
+        tables = _at_once(read, days)
         refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
         there = [table for table in tables if table is not None]
         others = [day for day, table in zip(days, there, strict=True) if table.schema != there[-1].schema]
@@ -150,21 +201,51 @@ class Store:
                 f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than {days[-1]}: the "
                 "portfolio has changed since; materialize them again"
             )
-        return pa.concat_tables(there)
+        return pa.concat_tables(there), contents
+
+    def footer(self, path: UPath) -> Footer:
+        """What the end of one file says. Raises FileNotFoundError, PermanentError where it is damaged."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with path.open("rb") as file:
+                return footer_of(pq.read_metadata(file))
+        except pa.ArrowInvalid as error:
+            raise damaged(path, error) from error
+
+    def footers(self, asset: str, days: Sequence[str], *, damaged_too: bool = True) -> dict[str, Footer]:
+        """The footers of those partitions that are there, several read at once.
+
+        Raises PermanentError where a file is damaged; such a day is left out unless `damaged_too`.
+        """
+
+        def read(day: str) -> Footer | None:
+            try:
+                return self.footer(self.path(asset, f"{day}.parquet"))
+            except FileNotFoundError:
+                return None
+            except PermanentError:
+                if damaged_too:
+                    raise
+                return None
+
+        found = zip(days, _at_once(read, days), strict=True)
+        return {day: footer for day, footer in found if footer is not None}
 
     def gates(self, asset: str, day: str) -> list[GateResult]:
-        """The recorded gate results of one partition, read from the file's footer alone."""
-        import pyarrow.parquet as pq
-
-        with self.path(asset, f"{day}.parquet").open("rb") as file:
-            return gates_of(pq.read_metadata(file))
+        """The recorded gate results of one partition. Raises FileNotFoundError, PermanentError as `footers`."""
+        found = self.footers(asset, [day])
+        if day not in found:
+            raise FileNotFoundError(f"{asset} {day}")
+        return list(found[day].gates)
 
     def row_count(self, asset: str, day: str) -> int:
-        """Rows of one partition, from the file's footer alone."""
-        import pyarrow.parquet as pq
-
-        with self.path(asset, f"{day}.parquet").open("rb") as file:
-            return int(pq.ParquetFile(file).metadata.num_rows)
+        """Rows of one partition. Raises as `gates`."""
+        found = self.footers(asset, [day])
+        if day not in found:
+            raise FileNotFoundError(f"{asset} {day}")
+        return found[day].rows
 
     def days(self, asset: str) -> list[str]:
         """Partitions of an asset that are there, oldest first."""
@@ -198,6 +279,24 @@ def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
 
 def damaged(path: UPath, error: Exception) -> PermanentError:
     return PermanentError(f"{path} is not a Parquet file ({error}); materialize its partition again")
+
+
+def _at_once(read: Callable[[str], _T], days: Sequence[str]) -> list[_T]:
+    """What `read` makes of each day, in their order: several at a time, for a store that answers slowly."""
+    if len(days) < 2:
+        return [read(day) for day in days]
+    with ThreadPoolExecutor(min(_READERS, len(days))) as pool:
+        return list(pool.map(read, days))
+
+
+def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
+    kept = metadata.metadata or {}
+    return Footer(
+        rows=int(metadata.num_rows),
+        gates=tuple(gates_of(metadata)),
+        content=kept.get(CONTENT_KEY, b"").decode(),
+        inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
+    )
 
 
 def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:
