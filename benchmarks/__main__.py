@@ -165,14 +165,23 @@ def _ticks(quick: bool) -> Sequence[Row]:
     return ticks.rows(costs)
 
 
+def _first_days(quick: bool) -> Sequence[Row]:
+    from benchmarks import first_days
+
+    found = first_days.main(first_days.QUICK if quick else first_days.FULL, first_days.real_loans())
+    _section("first_days", first_days.markdown(found), quick)
+    return ()
+
+
 BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("daily", "overhead", "load")},
     "ticks": _ticks,
     **{name: _module(name) for name in ("backfill", "rows", "training", "scoring", "caching", "warehouse")},
     **{name: _module(name) for name in ("distributed", "gpu")},
     "detection": _detection,
+    "first_days": _first_days,
 }
-SECTIONS = (report.MERGED, "detection", "ticks")
+SECTIONS = (report.MERGED, "detection", "first_days", "ticks")
 """Parts of the report that are written here."""
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from credit_assets.assets.policies import registration_policy
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
+from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.retraining import REFRESH, triggers_of
 from credit_assets.ml.rules.due import DUE, NOT_DUE
@@ -64,8 +65,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:
-            version = register(registry, trained_model, decision.summary())
+            version = register(registry, Kept(store), trained_model, decision.summary())
             record["version"] = version.version
+            record["training_set"] = version.tags.get("training_set")
         return dg.MaterializeResult(
             value=record,
             data_version=dg.DataVersion(f"{record['decision']}:{record['fingerprint']}"),
@@ -106,6 +108,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             accepted=registered_model["decision"] == "registered",
             as_of=as_of,
             standing=standing(versions, until=as_of if made else None),
+            first_days=deployment.first_days(registry.version(version)) if version is not None else (),
         )
         if version is not None:
             deployment.after_training(registry.version(version), takes_over, decision, made=made)
@@ -157,9 +160,11 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
     )
 
 
-def register(registry: Registry, trained: dict[str, Any], description: str) -> Version:
-    """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it."""
-    test = trained["evaluation"]
+def register(registry: Registry, kept: Kept, trained: dict[str, Any], description: str) -> Version:
+    """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it. What
+    it was trained on is kept first.
+    """
+    test, record = trained["evaluation"], kept.keep(trained)
     return registry.register(
         trained["model_uri"],
         run_id=trained["run_id"],
@@ -169,6 +174,7 @@ def register(registry: Registry, trained: dict[str, Any], description: str) -> V
             "variant": trained["variant"],
             "test_from": trained["test_from"],
             "data_hash": trained["data"],
+            "training_set": str(record.training_set),
             "training_rows": str(trained["training_rows"]),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },

@@ -6,15 +6,19 @@ what a threshold means (the policy itself).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from credit_assets.ledger.registry import Version
     from credit_assets.ml.evidence.drift import DriftPolicy
     from credit_assets.ml.learners.training import TrainingConfig
-    from credit_assets.ml.rules.decisions import RegistrationPolicy
+    from credit_assets.ml.rules.decisions import Reason, RegistrationPolicy
+    from credit_assets.ml.rules.first_days import FirstDaysPolicy
     from credit_assets.ml.rules.trials import TrialPolicy
     from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
     from credit_assets.settings import Settings
+    from credit_assets.storage.store import Store
 
 
 def training_config(settings: Settings, variant: str) -> TrainingConfig:
@@ -55,6 +59,29 @@ def drift_policy(settings: Settings) -> DriftPolicy:
         alpha=settings.drift_alpha,
         min_rows=settings.drift_min_rows,
     )
+
+
+def first_days_policy(settings: Settings) -> FirstDaysPolicy:
+    from credit_assets.ml.rules.first_days import FirstDaysPolicy
+
+    return FirstDaysPolicy(
+        max_pd_ratio=settings.first_days_max_pd_ratio,
+        max_psi=settings.first_days_max_psi,
+        max_auc_loss=settings.first_days_max_auc_loss,
+    )
+
+
+def first_days_judge(settings: Settings, store: Store) -> Callable[[Version], Sequence[Reason]]:
+    """The verdict on a version from what is kept of it, by the policy as it is now."""
+
+    def judge(version: Version) -> Sequence[Reason]:
+        from credit_assets.ledger.kept import Kept
+        from credit_assets.ml.rules.first_days import decide_first_days
+
+        kept = Kept(store).of(version)
+        return decide_first_days(kept.first_days if kept else None, first_days_policy(settings))
+
+    return judge
 
 
 def trial_policy(settings: Settings) -> TrialPolicy:

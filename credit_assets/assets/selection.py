@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
+from credit_assets.assets.first_days import first_days_record
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
+
+if TYPE_CHECKING:
+    from credit_assets.ml.learners.scorer import CreditScorer
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -25,7 +29,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "mlflow",
         ins=inputs("trained_model", settings),
         description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
-        "in force, on rows that neither has seen, with a paired DeLong interval.",
+        "in force, on rows that neither has seen, with a paired DeLong interval; and how the newest days look to it "
+        "beside those of its out-of-time test.",
     )
     def trained_model(
         context: dg.AssetExecutionContext,
@@ -36,6 +41,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         **records: dict[str, Any],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
+        from credit_assets.ml.learners.scorer import CreditScorer
         from credit_assets.ml.reports.selection import best_candidate, selection_record, summary
 
         if why := why_no_training(store, training_set, context.partition_key):
@@ -43,9 +49,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
         candidates = list(records.values())
         best = best_candidate(candidates, data, settings.variants, as_of)
-        champion = compare_with_champion(training_set, settings, best, tracking, registry)
+        scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
+        champion = compare_with_champion(training_set, settings, best, scorer, registry)
         date_column = settings.portfolio_contract.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
+        record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
         return dg.MaterializeResult(
             value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=summary(record)
         )
@@ -54,7 +62,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
 
 def compare_with_champion(
-    training_set: Table, settings: Settings, best: Mapping[str, Any], tracking: Tracking, registry: Registry
+    training_set: Table, settings: Settings, best: Mapping[str, Any], scorer: CreditScorer, registry: Registry
 ) -> dict[str, Any] | None:
     """Both models on the out-of-time rows that neither has used; None while no champion is in force.
 
@@ -72,6 +80,6 @@ def compare_with_champion(
     record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
     if not comparable(rows):
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = CreditScorer.load(tracking.models.download(best["model_uri"])).pd(rows, threads=threads)
+    ours = scorer.pd(rows, threads=threads)
     theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
     return {**record, **comparison(rows, ours, theirs)}

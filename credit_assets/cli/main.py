@@ -52,6 +52,10 @@ Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
 By = Annotated[
     str, typer.Option(help="Who decides; recorded with the move. Default: CREDIT_OPERATOR, else the user running this.")
 ]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(help="first_days: bring it into force although the newest days differ from its test; recorded."),
+]
 From = Annotated[
     datetime | None,
     typer.Option("--from", formats=["%Y-%m-%d"], help="First day the move takes effect for scores; default today."),
@@ -314,6 +318,7 @@ def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> Non
         version: str | None = typer.Argument(default, help=which),
         by: By = "",
         effective: From = None,
+        accept: Accept = None,
         json_: Json = False,
     ) -> None:
         from credit_assets.cli.moves import MoveRequest, print_move, request_move
@@ -322,7 +327,8 @@ def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> Non
         start = effective.date() if effective else None
         settings = load_settings()
         with instance_of(settings) as instance:
-            record = request_move(settings, instance, MoveRequest(kind, version, who(settings, by), reason, start))
+            wanted = MoveRequest(kind, version, who(settings, by), reason, start, tuple(accept or ()))
+            record = request_move(settings, instance, wanted)
         output(record, partial(print_move, record), json_)
 
 

@@ -5,7 +5,7 @@ Belongs here: reading and showing. Does not belong here: moving anything (`moves
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -15,16 +15,18 @@ from rich.table import Table
 
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.assets.due import outlook
+from credit_assets.assets.policies import first_days_policy
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
-from credit_assets.ledger.registry import CHAMPION
-from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ledger.registry import CHAMPION, Version
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import why_not_due
+from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.periods import holder_now
 from credit_assets.resources import build_resources
 from credit_assets.settings import MODEL_NAME, Settings
@@ -48,7 +50,8 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         if row.name == "loan_scores":
             assets[row.name] |= scored_record(store, days)
         if row.name == "training_set":
-            assets[row.name]["not_due"] = sum(bool(why_not_due(gates)) for gates in _gates(store, days))
+            judged = store.footers("training_set", days).values()
+            assets[row.name]["not_due"] = sum(bool(why_not_due(one.gates)) for one in judged)
     champion, shadow = _holders(settings, CHAMPION, SHADOW)
     runs = [
         {
@@ -88,12 +91,6 @@ def accounts_record(settings: Settings) -> dict[str, Any]:
         gate = account_gate([account], limits)
         found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.message()}
     return found
-
-
-def _gates(store: Store, days: Sequence[str]) -> Iterator[list[GateResult]]:
-    """The verdicts on these training sets; a set without a file has none."""
-    there = set(store.days("training_set"))
-    return (store.gates("training_set", day) for day in days if day in there)
 
 
 def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:
@@ -157,7 +154,26 @@ def models_record(settings: Settings) -> dict[str, Any]:
                 }
             )
     versions = sorted(registry.versions(), key=lambda v: int(v.version))
-    return {"model": MODEL_NAME, "versions": [version_record(v) for v in versions], "rejected": rejected}
+    kept = Kept(store)
+    return {
+        "model": MODEL_NAME,
+        "versions": [version_record(v) | kept_record(settings, kept, v) for v in versions],
+        "rejected": rejected,
+    }
+
+
+def kept_record(settings: Settings, kept: Kept, version: Version) -> dict[str, Any]:
+    """Where the rows are that a version was trained on, and how the newest days looked to it."""
+    found = kept.of(version)
+    reasons = decide_first_days(found.first_days if found else None, first_days_policy(settings))
+    passed = all(reason.passed for reason in reasons)
+    return {
+        "training_set": found.training_set if found else None,
+        "first_days": {
+            "passed": passed,
+            "reasons": [reason.text for reason in reasons if passed or not reason.passed],
+        },
+    }
 
 
 # Tables
@@ -207,6 +223,8 @@ def print_models(record: dict[str, Any], console: Console) -> None:
         if "version" in entry:
             periods = ", ".join(f"{a} .. {b or 'now'}" for a, b in entry["in_force"]) or "-"
             note = ", ".join(entry["aliases"])
+            if not entry["first_days"]["passed"]:
+                note = "; ".join(filter(None, (note, *entry["first_days"]["reasons"])))
             table.add_row(as_of, entry["version"], entry["variant"], *metrics, periods, note)
         else:
             table.add_row(as_of, "rejected", entry["variant"], *metrics, "-", entry["reason"], style="dim")

@@ -7,6 +7,7 @@ Belongs here: entering a request and seeing it done. Does not belong here: what 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import CHAMPION, Registry
 from credit_assets.ledger.requests import DONE, Kind, Request
+from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -39,6 +41,7 @@ class MoveRequest:
     by: str
     reason: str
     effective_from: date | None = None
+    accepted: tuple[str, ...] = ()
 
 
 def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveRequest) -> dict[str, Any]:
@@ -49,13 +52,17 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
     kind, by = wanted.kind, wanted.by
     if by == ACTOR:
         raise PermanentError(f"--by {by!r} is the name under which the pipeline decides: name a person")
+    _refuse_acceptance(kind, wanted.accepted)
     deployment: Deployment = build_resources(settings)["deployment"]
     registry = deployment.registry
     champion = registry.alias(CHAMPION)
     target = wanted.version or _default_version(kind, registry)
-    deployment.examine(kind, target, by=by)
+    examined = deployment.examine(kind, target, by=by, accepted=wanted.accepted)
+    against = [] if kind == "reject" else [one.text for one in deployment.first_days(examined) if not one.passed]
     start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
-    request = deployment.requests.add(kind, target, by=by, reason=wanted.reason, effective_from=start)
+    request = deployment.requests.add(
+        kind, target, by=by, reason=wanted.reason, effective_from=start, accepted=wanted.accepted
+    )
     try:
         outcome = _done(deployment, request, instance)
     except KeyboardInterrupt:
@@ -73,7 +80,15 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
         "reason": request.reason,
         "by": by,
         "effective_from": start.isoformat(),
+        "in_spite_of": against,
     }
+
+
+def _refuse_acceptance(kind: Kind, accepted: Sequence[str]) -> None:
+    if accepted and kind not in ("promote", "approve"):
+        raise PermanentError(f"--accept has no meaning for {kind}: nothing recorded of the version stands against it")
+    if unknown := sorted(set(accepted) - {FIRST_DAYS}):
+        raise PermanentError(f"--accept {', '.join(unknown)}: unknown; what can be accepted: {FIRST_DAYS}")
 
 
 def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance) -> str | None:
@@ -93,6 +108,8 @@ def print_move(record: dict[str, Any], console: Console) -> None:
     if record["move"] == "reject":
         console.print(f"version {to} is no longer on trial from {start} on")
     else:
+        for text in record["in_spite_of"]:
+            console.print(f"warning: {text}", style="yellow", markup=False)
         console.print(f"champion: version {to} from {start} on (before: {record['from'] or 'none'})")
 
 

@@ -11,7 +11,7 @@ model: with a model a day no trial would ever end. The newest model that passed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from typing import Any
 
@@ -22,18 +22,23 @@ from credit_assets.ledger.aliases import Aliases, Change, Move, MoveKind
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
+from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.periods import champion_history, holder_now
 
 CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
 ACTOR = "credit_scoring pipeline"
 
+Judge = Callable[[Version], Sequence[Reason]]
+"""What is recorded of how the newest days looked to a version beside those of its test, judged."""
+
 
 class Deployment:
     """What moves the aliases of one registered model. Every method may be called again: it then changes nothing."""
 
-    def __init__(self, registry: Registry, requests: Requests, promotion: Promotion) -> None:
+    def __init__(self, registry: Registry, requests: Requests, promotion: Promotion, first_days: Judge) -> None:
         self.registry = registry
+        self.first_days = first_days
         self.aliases = Aliases(registry)
         self.requests = requests
         self.promotion = promotion
@@ -41,12 +46,14 @@ class Deployment:
     # A training
 
     def after_training(self, version: Version, takes_over: date, decision: Decision, *, made: bool) -> None:
-        """Move the aliases for a version that passed its gates: challenger at once, champion or a trial by policy.
+        """Move the aliases for a version that passed its gates: challenger at once, champion or a trial by policy; none
+        where the newest days do not look to it like those of its test.
 
         `made`: the version was promoted by an earlier run of the same day, and is not promoted again.
         """
-        passed = Change(takes_over, MoveKind.PASSED, ACTOR, "passed its gates")
-        self.aliases.move(CHALLENGER, version.version, passed, forward_only=True)
+        if not _against(self.first_days(version)):
+            passed = Change(takes_over, MoveKind.PASSED, ACTOR, "passed its gates")
+            self.aliases.move(CHALLENGER, version.version, passed, forward_only=True)
         if decision.accepted and not made:
             promoted = Change(takes_over, MoveKind.PROMOTE, ACTOR, f"promote: {decision.summary()}")
             self.aliases.move(CHAMPION, version.version, promoted, forward_only=True)
@@ -58,8 +65,12 @@ class Deployment:
         """Do what is requested, oldest first, and record what came of each request."""
         return [(request, self.requests.finish(request, self._apply(request))) for request in self.requests.pending()]
 
-    def examine(self, kind: str, version: str, *, by: str) -> Version:
-        """The version that a request is about. Raises PermanentError where the request cannot be met."""
+    def examine(self, kind: str, version: str, *, by: str, accepted: Collection[str] = ()) -> Version:
+        """The version that a request is about. Raises PermanentError where the request cannot be met.
+
+        `accepted` names what a person brings it into force in spite of. A rollback is not judged: the version was in
+        force before, and has to be at hand when the present one fails.
+        """
         registry = self.registry
         target, champion = registry.version(version), registry.alias(CHAMPION)
         if kind == "rollback":
@@ -71,26 +82,37 @@ class Deployment:
             if SHADOW not in target.aliases:
                 raise PermanentError(f"version {version} is not on trial: nothing to reject")
         else:
-            on_trial = {period.version for period in self.aliases.history(SHADOW)}
-            if kind == "approve" and not on_trial & {version} and CHALLENGER not in target.aliases:
-                raise PermanentError(
-                    f"version {version} is neither on trial nor the challenger, so nobody waits for an approval; to "
-                    f"bring it into force all the same use `credit-assets promote {version}`"
-                )
-            if champion and target.as_of < champion.as_of:
-                raise PermanentError(
-                    f"version {version} (as of {target.as_of}) is older than the champion, version {champion.version} "
-                    f"(as of {champion.as_of}); to go back to a former champion use `credit-assets rollback`"
-                )
+            self._examine_takeover(kind, target, champion, accepted)
             if by == ACTOR:
                 decision = self.decide(target)
                 if not decision.accepted:
                     raise PermanentError(decision.summary())
         return target
 
+    def _examine_takeover(
+        self, kind: str, target: Version, champion: Version | None, accepted: Collection[str]
+    ) -> None:
+        version = target.version
+        on_trial = {period.version for period in self.aliases.history(SHADOW)}
+        if kind == "approve" and not on_trial & {version} and CHALLENGER not in target.aliases:
+            raise PermanentError(
+                f"version {version} is neither on trial nor the challenger, so nobody waits for an approval; to "
+                f"bring it into force all the same use `credit-assets promote {version}`"
+            )
+        if champion and target.as_of < champion.as_of:
+            raise PermanentError(
+                f"version {version} (as of {target.as_of}) is older than the champion, version {champion.version} "
+                f"(as of {champion.as_of}); to go back to a former champion use `credit-assets rollback`"
+            )
+        if FIRST_DAYS not in accepted and (against := _against(self.first_days(target))):
+            raise PermanentError(
+                f"version {version} does not take over: {against}; to {kind} it all the same add --accept "
+                f"{FIRST_DAYS}, which is recorded with who and why"
+            )
+
     def _apply(self, request: Request) -> str:
         try:
-            target = self.examine(request.kind, request.version, by=request.by)
+            target = self.examine(request.kind, request.version, by=request.by, accepted=request.accepted)
         except PermanentError as error:
             champion = self.registry.alias(CHAMPION)
             if champion and champion.version == request.version and request.kind != "reject":
@@ -98,7 +120,7 @@ class Deployment:
                 self.settle_trial(request.effective_from, reason=f"version {request.version} is in force")
                 return DONE
             return f"refused: {error}"
-        start, reason = request.effective_from, f"{request.kind}: {request.reason}"
+        start, reason = request.effective_from, f"{request.kind}: {request.reason}{self._in_spite_of(request, target)}"
         if request.kind == "reject":
             self._end(target.version, start, reason, request.by)
             self._begin_next(start, self.registry.versions())
@@ -106,6 +128,11 @@ class Deployment:
             self.aliases.move(CHAMPION, target.version, Change(start, MoveKind(request.kind), request.by, reason))
             self.settle_trial(start, reason=f"version {target.version} is in force")
         return DONE
+
+    def _in_spite_of(self, request: Request, target: Version) -> str:
+        """What a person accepted of the version, for the record of the move."""
+        against = _against(self.first_days(target)) if FIRST_DAYS in request.accepted else ""
+        return f" (in spite of: {against})" if against else ""
 
     def decide(self, version: Version) -> Decision:
         """Whether the pipeline itself may bring a version into force at the end of its trial."""
@@ -150,6 +177,11 @@ class Deployment:
         if challenger and challenger.version not in tried and challenger.as_of > newest:
             started = Change(start, MoveKind.TRIAL_STARTED, ACTOR, "trial started: passed its gates")
             self.aliases.move(SHADOW, challenger.version, started, forward_only=True)
+
+
+def _against(reasons: Sequence[Reason]) -> str:
+    """What stands against the version; nothing where every rule passed."""
+    return "; ".join(reason.text for reason in reasons if not reason.passed)
 
 
 def standing(versions: Sequence[Version], until: date | None = None) -> Standing:

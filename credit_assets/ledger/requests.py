@@ -13,7 +13,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.storage.claims import Claims
@@ -39,6 +39,13 @@ class Request:
     effective_from: date
     identity: str
     at: str
+    accepted: tuple[str, ...] = ()
+    """What of the version a person accepts: the names of rules that stand against it."""
+
+
+class _More(TypedDict, total=False):
+    identity: str
+    accepted: tuple[str, ...]
 
 
 class Requests:
@@ -48,7 +55,7 @@ class Requests:
         self.claims = claims
 
     def add(
-        self, kind: Kind, version: str, *, by: str, reason: str, effective_from: date, identity: str = ""
+        self, kind: Kind, version: str, *, by: str, reason: str, effective_from: date, **more: Unpack[_More]
     ) -> Request:
         """Enter a request; the one that is there where its `identity` was entered before. No identity: always anew.
 
@@ -58,7 +65,7 @@ class Requests:
             raise PermanentError(f"unknown request {kind!r}; known: {', '.join(get_args(Kind))}")
         if not reason.strip() or not by.strip():
             raise PermanentError(f"{kind} needs who and why (--by, --reason): it is what a validator reads")
-        identity = identity or uuid.uuid4().hex
+        identity = more.get("identity") or uuid.uuid4().hex
         for _ in range(_ATTEMPTS):
             entries = self.all()
             for entry in entries:
@@ -67,7 +74,7 @@ class Requests:
             number = entries[-1].number + 1 if entries else 1
             at = datetime.now(UTC).isoformat(timespec="seconds")
             reason = " ".join(reason.split())
-            request = Request(number, kind, version, by, reason, effective_from, identity, at)
+            request = Request(number, kind, version, by, reason, effective_from, identity, at, more.get("accepted", ()))
             text = json.dumps({**vars(request), "effective_from": effective_from.isoformat()}, sort_keys=True)
             if self.claims.claim(f"{_LOG}/{number:06d}", text) == text:
                 return request
@@ -93,6 +100,7 @@ class Requests:
         text = self.claims.get(f"{_LOG}/{name}")
         try:
             record = json.loads(text or "")
-            return Request(**{**record, "effective_from": date.fromisoformat(record["effective_from"])})
+            read = {"effective_from": date.fromisoformat(record["effective_from"])}
+            return Request(**{**record, **read, "accepted": tuple(record.get("accepted", ()))})
         except (ValueError, KeyError, TypeError) as error:
             raise PermanentError(f"entry {name} of {_LOG} in the store is damaged ({error}); delete it") from error

@@ -289,6 +289,27 @@ class Deployment(BaseModel):
         description="Key of the hash that assigns applications to arms.",
     )
 
+    first_days: int = Field(
+        7,
+        ge=1,
+        le=366,
+        description="Newest days, at least, held against the test before a model takes over.",
+    )
+    first_days_min_rows: int = Field(
+        500, ge=100, description="Applications for which more of the newest days are taken."
+    )
+    first_days_max_pd_ratio: float = Field(
+        1.5,
+        gt=1,
+        le=100,
+        description="Largest ratio between the odds of the newest days' mean PD and the test's.",
+    )
+    first_days_max_psi: float = Field(
+        0.5, gt=0, le=100, description="Largest PSI between the scores of the newest days and the test's."
+    )
+    first_days_max_auc_loss: float = Field(
+        0.03, gt=0, lt=0.5, description="AUC of the test that may be lost where a feature looks as in the newest days."
+    )
     operator: str = Field(
         "", description="Who is recorded for moves and triggers asked for here; empty: the user running the command."
     )

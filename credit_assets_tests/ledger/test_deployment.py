@@ -9,8 +9,9 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ACTOR, Deployment, standing
+from credit_assets.ml.rules.decisions import Reason
 from credit_assets.tracking import Tracking
-from credit_assets_tests.support.registry import Q1, Q2, Q3, YES, ask, day_after, holders, opened, register, trained
+from credit_assets_tests.support.registry import NO, Q1, Q2, Q3, YES, ask, day_after, holders, opened, register, trained
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
 
@@ -140,3 +141,54 @@ def test_killed_between_the_move_and_what_follows(deployment: Deployment, monkey
     assert outcome == "done"
     assert holders(deployment) == {"champion": second, "challenger": second, "shadow": None}
     assert deployment.apply_pending() == []
+
+
+# The newest days beside the test
+
+
+FEATURES = Reason("first_days features", False, "balance", "AUC loss 0.03", "balance behaves otherwise")
+
+
+def leaking(*fingerprints: str) -> Any:
+    return lambda version: (FEATURES,) if version.fingerprint in fingerprints else ()
+
+
+@pytest.mark.parametrize("promotion", ["immediate", "shadow", "manual"])
+def test_a_version_whose_newest_days_differ_gets_no_alias_in_any_mode(tracking: Tracking, promotion: Any) -> None:
+    deployment = opened(tracking, promotion, leaking("leak"))
+    first = trained(deployment, "a", Q1, YES)
+    leak = trained(deployment, "leak", Q2)
+    assert holders(deployment) == {"champion": first, "challenger": first, "shadow": None}
+    for kind, by in (("promote", "someone"), ("promote", ACTOR)):
+        outcome = ask(deployment, kind, leak, Q3, by=by)
+        assert outcome.startswith(f"refused: version {leak} does not take over: balance behaves otherwise")
+        assert "--accept first_days" in outcome
+    assert "neither on trial nor the challenger" in ask(deployment, "approve", leak, Q3)
+    assert holders(deployment)["champion"] == first
+    # The next sound one is not held up by it.
+    later = trained(deployment, "b", date(2024, 7, 31), YES if promotion == "immediate" else NO)
+    assert holders(deployment)["challenger"] == later
+
+
+def test_who_accepts_it_is_recorded_with_what_was_accepted(tracking: Tracking) -> None:
+    deployment = opened(tracking, "shadow", leaking("leak"))
+    first, leak = trained(deployment, "a", Q1, YES), trained(deployment, "leak", Q2)
+    assert ask(deployment, "promote", leak, Q3, by="ann", accepted=("first_days",)) == "done"
+    assert holders(deployment)["champion"] == leak
+    move = deployment.aliases.moves("champion")[-1]
+    assert move.change.by == "ann"
+    assert move.change.reason == "promote: because (in spite of: balance behaves otherwise)"
+    assert deployment.requests.all()[-1].accepted == ("first_days",)
+    # Back to what was in force before, and from there to the other again: a rollback is not judged.
+    assert ask(deployment, "rollback", first, date(2024, 10, 15)) == "done"
+    assert ask(deployment, "rollback", leak, date(2024, 10, 16)) == "done"
+    assert holders(deployment)["champion"] == leak
+
+
+def test_a_trial_that_ends_well_is_judged_again(tracking: Tracking) -> None:
+    against: list[str] = []
+    deployment = opened(tracking, "shadow", lambda version: leaking(*against)(version))
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", Q2)
+    against.append("b")
+    assert "balance behaves otherwise" in ask(deployment, "promote", second, Q3, by=ACTOR)
+    assert holders(deployment)["champion"] == first

@@ -27,6 +27,7 @@ from credit_assets.assets import scoring, shadow
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.instance.home import instance_of
+from credit_assets.ledger.kept import Kept
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.data.schemas import applications_schema, outcomes_schema
 from credit_assets.ml.data.values import as_table
@@ -246,6 +247,8 @@ def begin_trial(home: Path) -> None:
         registry, store = house.resources["registry"], house.resources["store"]
         other = "xgboost" if registry.version("1").variant != "xgboost" else "lightgbm"
         candidate = store.read_record(store.path(f"{other}_candidate", f"{TRAINED}.json"))
+        selected = store.read_record(store.path("trained_model", f"{TRAINED}.json"))
+        Kept(store).keep({**selected, "fingerprint": candidate["fingerprint"]})
         registry.register(
             candidate["model_uri"],
             run_id=candidate["run_id"],

@@ -8,6 +8,7 @@ from typing import Any
 from credit_assets.assets import policies
 from credit_assets.ml.evidence.drift import DriftPolicy
 from credit_assets.ml.rules.decisions import RegistrationPolicy
+from credit_assets.ml.rules.first_days import FirstDaysPolicy
 from credit_assets.ml.rules.trials import TrialPolicy
 from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
 from credit_assets.settings import load_settings
@@ -36,3 +37,7 @@ def performance_trigger(**changes: Any) -> PerformancePolicy:
 
 def volume_trigger(**changes: Any) -> VolumePolicy:
     return replace(policies.volume_trigger_policy(load_settings()), **changes)
+
+
+def first_days(**changes: Any) -> FirstDaysPolicy:
+    return replace(policies.first_days_policy(load_settings()), **changes)

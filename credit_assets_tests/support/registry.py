@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -47,8 +48,13 @@ YES = Decision.of([Reason("policy", True, None, None, "promotion is immediate")]
 NO = Decision.of([Reason("policy", False, None, None, "a trial first")])
 
 
-def opened(tracking: Tracking, promotion: Promotion = "shadow") -> Deployment:
-    return Deployment(Registry(tracking, MODEL, tracking.claims), Requests(tracking.claims), promotion)
+def opened(
+    tracking: Tracking,
+    promotion: Promotion = "shadow",
+    first_days: Callable[[Version], Sequence[Reason]] = lambda _: (),
+) -> Deployment:
+    """With nothing against any version, unless `first_days` says so."""
+    return Deployment(Registry(tracking, MODEL, tracking.claims), Requests(tracking.claims), promotion, first_days)
 
 
 def trained(deployment: Deployment, name: str, as_of: date, decision: Decision = NO) -> str:

@@ -134,9 +134,22 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
         metadata["auc_difference_interval"] = f"{interval} (95%, paired DeLong)"
         metadata["smallest_detectable_difference"] = round(difference["smallest_detectable_difference"], 6)
+    metadata |= _first_days(record.get("first_days") or {})
     if record["failed_variants"]:
         metadata["failed_variants"] = ", ".join(record["failed_variants"])
     return metadata
+
+
+def _first_days(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "together" not in found:
+        return {"first_days": found["why"]} if found else {}
+    means, days = found["mean_pd"], found["days"]["now"]
+    return {
+        "first_days": f"{days[0]} .. {days[1]}, {found['rows']['now']:,} applications",
+        "first_days_mean_pd": f"{means['now']:.4f}, {means['then']:.4f} on the days of the test",
+        "first_days_score_psi": found["score"]["psi"],
+        "auc_as_first_days": found["together"]["auc_as_now"],
+    }
 
 
 def _is_trained(candidate: Mapping[str, Any]) -> bool:

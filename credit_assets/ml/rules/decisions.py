@@ -177,13 +177,16 @@ class Standing:
     in_force: date | None = None
 
 
-def decide_promotion(policy: Promotion, *, as_of: date, standing: Standing, accepted: bool) -> Decision:
+def decide_promotion(
+    policy: Promotion, *, as_of: date, standing: Standing, accepted: bool, first_days: Sequence[Reason] = ()
+) -> Decision:
     """Whether the version of `as_of` becomes champion at once.
 
     A version with an older as-of date than a champion that there has been never takes over, whatever the policy: a
     backfill of last year must not decide about today's applicants. The same as-of date may, so that a day can be run
     again, but not while a rollback is in force: only a newer model ends that. "shadow" promotes the first model, which
-    has nothing to run beside, and gives any other a trial; "manual" promotes nothing here.
+    has nothing to run beside, and gives any other a trial; "manual" promotes nothing here. Whatever the policy, the
+    newest days must look to the model like those that it was tested on (`first_days`).
 
     Parameters
     ----------
@@ -193,6 +196,8 @@ def decide_promotion(policy: Promotion, *, as_of: date, standing: Standing, acce
         The version's as-of date, and whether it was registered.
     standing
         The champions that there have been.
+    first_days
+        What `first_days.decide_first_days` says of the version.
 
     Returns
     -------
@@ -234,6 +239,7 @@ def decide_promotion(policy: Promotion, *, as_of: date, standing: Standing, acce
                 else "the model was not registered, so there is nothing to promote",
             ),
             newer(as_of, standing),
+            *first_days,
             Reason(
                 "policy", policy == "immediate" or (policy == "shadow" and first), policy, "immediate", texts[policy]
             ),

@@ -1,0 +1,87 @@
+"""The newest days beside those of the out-of-time test, scored by a model that has not taken over yet.
+
+Belongs here: which days these are, and reading them. Does not belong here: the measures (`ml.evidence.first_days`) and
+the rules (`ml.rules.first_days`).
+
+Like is held against like: everyone who applied on the days of the test against everyone who applied on the newest days,
+whoever of them was lent to. What the store has of these days is what was known when they were ingested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from credit_assets.assets.policies import drift_policy
+from credit_assets.assets.stored_days import StoredDays
+from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+_FEATURES = "processed_features"
+_MOST_ROWS = 50_000
+"""Rows of either side: what a million would show beyond that is no matter of taking over."""
+
+
+def first_days_record(
+    settings: Settings, store: Store, scorer: CreditScorer, training_set: pa.Table, as_of: date
+) -> dict[str, Any]:
+    """What `measure_first_days` finds, with the `days` on either side; or `why` nothing can be said.
+
+    Raises PermanentError where a file of these days is damaged or was written with other columns.
+    """
+    import pyarrow.compute as pc
+
+    from credit_assets.ml.evidence.first_days import Sides, measure_first_days
+    from credit_assets.ml.rules.first_days import LEAST_ROWS
+
+    portfolio, tables = settings.portfolio_contract, StoredDays(store)
+    test = training_set.filter(pc.equal(training_set["split"], "test"))
+    dates = test[portfolio.date_column]
+    first, last = pc.min(dates).as_py(), pc.max(dates).as_py()
+    then = tables.accepted(_FEATURES, [first + timedelta(n) for n in range((last - first).days + 1)])
+    now = _newest(tables, last, as_of, settings)
+    rows = sum(now.values())
+    if rows < LEAST_ROWS:
+        return {
+            "why": f"{rows} applications are there of {last + timedelta(1)} .. {as_of}, the days after the test, and "
+            f"{LEAST_ROWS} are needed"
+        }
+
+    def score(data: Any) -> tuple[Any, Any]:
+        scores = scorer.score(data, threads=settings.training_threads)
+        return scores["pd"].to_numpy(), scores["score"].to_numpy()
+
+    measured = measure_first_days(
+        score,
+        Sides(test, *(tables.sample(_FEATURES, days, _MOST_ROWS) for days in (then, now))),
+        portfolio.feature_names,
+        portfolio.categorical_features,
+        drift_policy(settings),
+    )
+    return {"days": {"then": _ends(list(then)), "now": _ends(list(now))}, **measured}
+
+
+def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:
+    """The newest days up to the as-of date: CREDIT_FIRST_DAYS of them, and on from there until they have
+    CREDIT_FIRST_DAYS_MIN_ROWS applications; none of the test's own days.
+    """
+    found: dict[date, int] = {}
+    end = as_of
+    while end > after:
+        begin = max(after + timedelta(1), end - timedelta(settings.first_days - 1))
+        days = [begin + timedelta(n) for n in range((end - begin).days + 1)]
+        found = {**tables.accepted(_FEATURES, days), **found}
+        if sum(found.values()) >= settings.first_days_min_rows:
+            break
+        end = begin - timedelta(1)
+    return found
+
+
+def _ends(days: Sequence[date]) -> list[str]:
+    return [days[0].isoformat(), days[-1].isoformat()]

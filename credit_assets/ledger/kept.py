@@ -1,0 +1,101 @@
+"""What is kept of each registered version for as long as it is registered: the rows that it was trained on, of which
+content the days were that made them, and how the newest days looked to it.
+
+Belongs here: keeping and finding it. Does not belong here: what follows from it (`deployment`, `ml.rules.first_days`,
+`restated`).
+
+A day that is ingested again, or an as-of date that is trained again, replaces the partition of `training_set`. What a
+version saw is kept beside it by its content, `kept/training_set/<hash>.parquet`, once however many versions saw it: a
+second name of the same file on a local path, a copy within an object store. Nothing in the pipeline removes it; whoever
+deletes a version for good may delete the file that its record names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from credit_assets.failures import PermanentError
+from credit_assets.ledger.registry import Version
+from credit_assets.storage.store import Store
+
+_SETS, _VERSIONS = "kept/training_set", "kept/versions"
+
+
+@dataclass(frozen=True)
+class KeptVersion:
+    """The record of a version, by its fingerprint.
+
+    `training_set` is the path in the store, `inputs` by asset and ISO day the content of what the set was made of,
+    `first_days` what `measure_first_days` found; None and empty in what was registered before they were kept.
+    """
+
+    fingerprint: str
+    as_of: str
+    training_set: str | None
+    inputs: Mapping[str, Mapping[str, str]]
+    first_days: Mapping[str, Any] | None
+
+
+class Kept:
+    """The store's folder `kept`. Costs nothing to construct."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def keep(self, trained: Mapping[str, Any]) -> KeptVersion:
+        """Keep the training set of a model (the record of `trained_model`) and write its record; again changes nothing.
+
+        Raises PermanentError where the partition is no longer what the model was trained on.
+        """
+        source = self.store.path("training_set", f"{trained['as_of']}.parquet")
+        name = f"{_SETS}/{trained['data']}.parquet"
+        target = self.store.path(name)
+        if self._content(target) != trained["data"]:
+            try:
+                self.store.copy(source, target)
+            except FileNotFoundError as error:
+                raise self._gone(trained) from error
+            # After the copy: another run may replace the partition meanwhile.
+            if self._content(target) != trained["data"]:
+                self.store.remove(target)
+                raise self._gone(trained)
+        record = KeptVersion(
+            fingerprint=trained["fingerprint"],
+            as_of=trained["as_of"],
+            training_set=name,
+            inputs=self.store.footer(target).inputs,
+            first_days=trained.get("first_days"),
+        )
+        self.store.write_record(self._path(record.fingerprint), vars(record))
+        return record
+
+    def of(self, version: Version | str) -> KeptVersion | None:
+        """What is kept of a version, or of a fingerprint; None where it was registered before anything was.
+
+        Raises PermanentError where the record is damaged.
+        """
+        fingerprint = version if isinstance(version, str) else version.fingerprint
+        path = self._path(fingerprint)
+        return KeptVersion(**self.store.read_record(path)) if path.exists() else None
+
+    def _path(self, fingerprint: str) -> Any:
+        return self.store.path(_VERSIONS, f"{fingerprint}.json")
+
+    def _content(self, path: Any) -> str | None:
+        """The hash of a file's rows; None where there is no whole file."""
+        from credit_assets.ml.data.fingerprints import frame_hash
+
+        try:
+            # A file of before has no hash in its footer.
+            return self.store.footer(path).content or frame_hash(self.store.open_table(path).read())
+        except (FileNotFoundError, PermanentError):
+            return None
+
+    @staticmethod
+    def _gone(trained: Mapping[str, Any]) -> PermanentError:
+        return PermanentError(
+            f"training_set {trained['as_of']} is not what its model was trained on any more, so that nothing could be "
+            "kept of it; materialize it and the candidates again"
+        )
