@@ -86,9 +86,8 @@ def training_set_of(
     windows = {APPLICATIONS: (days[0], window.last), OUTCOMES: (days[0], as_of)}
     accounted = account_of_training(table_accounts(settings, warehouse, store), windows, portfolio.gates)
     ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
-    orphans = find_orphans(outcomes[portfolio.outcomes.id], ids)
-    unmet = orphan_gate(orphans, portfolio).blocks
-    short = {} if accounted.blocks or unmet else shortages(table, portfolio)
+    orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)
+    short = {} if accounted.blocks or orphans.blocks else shortages(table, portfolio)
     if short and (why := _of_young_book(calendar, tables, as_of, short)):
         return _not_due(settings, why, gate_names)
     findings = join_findings(features, outcomes, window, portfolio)
@@ -96,7 +95,7 @@ def training_set_of(
         table,
         (
             due_gate(),
-            *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans, portfolio),
+            *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans),
             accounted,
         ),
         {"state": DUE, **summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))},

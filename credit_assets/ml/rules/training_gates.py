@@ -78,11 +78,10 @@ def training_gates(
     )
 
 
-def with_orphans(gates: Sequence[GateResult], found: Orphans, portfolio: Portfolio) -> tuple[GateResult, ...]:
-    """The gates of a training set with `orphans` before them, without the advice that cannot help where it blocks: no
-    lookback is long enough for outcomes that meet no application.
+def with_orphans(gates: Sequence[GateResult], orphans: GateResult) -> tuple[GateResult, ...]:
+    """The gates of a training set with `orphan_gate` before them, without the advice that cannot help where it blocks:
+    no lookback is long enough for outcomes that meet no application.
     """
-    orphans = orphan_gate(found, portfolio)
     if orphans.blocks:
         gates = [_without_advice(gate) if gate.name == "enough_outcomes" else gate for gate in gates]
     return orphans, *gates

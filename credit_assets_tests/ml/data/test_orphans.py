@@ -47,7 +47,7 @@ def test_no_lookback_is_advised_where_outcomes_meet_nothing() -> None:
     advice = "too few bads; at this rate 90 days of cohorts have enough: a longer lookback."
     short = GateResult("enough_outcomes", False, "error", 0, "40", advice, setting="gates: min_bads")
     for found, advised in ((Orphans(100, 100, "a", "b"), False), (Orphans(100, 0), True)):
-        gates = with_orphans([short], found, PORTFOLIO)
+        gates = with_orphans([short], orphan_gate(found, PORTFOLIO))
         assert [gate.name for gate in gates] == ["orphans", "enough_outcomes"]
         assert ("lookback" in gates[1].description) is advised
 
