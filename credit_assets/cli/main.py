@@ -239,6 +239,7 @@ def replay(
         report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=progress)
     output(report.to_record(), partial(print_trainings, report), json_)
     report.raise_rejected()
+    report.raise_blocked()
 
 
 @app.command()

@@ -21,7 +21,7 @@ from credit_assets.assets.runs import QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
-from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
+from credit_assets.cli.trainings import BLOCKED, ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
@@ -194,7 +194,7 @@ class Replay:
             return self._recorded(day)
         found = failures(result)
         if all(gate for gate, _ in found):
-            return TrainingOutcome(day, "blocked", reason="; ".join(reason for _, reason in found))
+            return TrainingOutcome(day, BLOCKED, reason="; ".join(reason for _, reason in found))
         must(result, f"train as of {day}")
         raise AssertionError("unreachable")
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.cli.life import NEVER, TRIGGERED, Life
+from credit_assets.cli.trainings import BLOCKED
 from credit_assets.ml.reports.figures import BLUE, GREEN, GREY, ORANGE, png
 from credit_assets.ml.rules.due import NOT_DUE
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _VERDICTS = {"stable": "#DDEBF4", "watch": "#F5C98A", "shifted": ORANGE, "unknown": "#EEEEEE"}
 _TRIGGERS = {"drift": "d", "performance": "p", "volume": "v", "refresh": "r", "first model": "1"}
-_OUTCOMES = {"registered": GREEN, "rejected": ORANGE, "blocked": GREY, NOT_DUE: "#D9D9D9"}
+_OUTCOMES = {"registered": GREEN, "rejected": ORANGE, BLOCKED: GREY, NOT_DUE: "#D9D9D9"}
 _SHORT = 150
 
 
@@ -66,7 +67,7 @@ def comparison(lives: Mapping[str, Life]) -> Table:
         table.add_row(*cells, end_section=name == names[-2] if len(names) > 1 else False)
     counts = []
     for life in lives.values():
-        trained = [outcome for outcome in life.trainings if outcome.status not in ("blocked", NOT_DUE)]
+        trained = [outcome for outcome in life.trainings if outcome.status not in (BLOCKED, NOT_DUE)]
         champions = len({version for version, _, _ in life.periods.get("champion", [])})
         counts += [f"{len(trained)} trained", f"{champions} in force", ""]
     table.add_row("models", "", "", *counts)

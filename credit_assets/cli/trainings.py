@@ -16,6 +16,9 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.storage.store import Store
 
+BLOCKED = "blocked"
+"""The status of a training that a gate of its data stopped."""
+
 
 @dataclass(frozen=True)
 class TrainingOutcome:
@@ -91,6 +94,17 @@ class ReplayReport:
         raise PermanentError(
             f"{len(days)} of {self.days:,} days were rejected by their gates, the others are done: correct the source, "
             f"then `{again}`, which does the rejected days alone.{lines}"
+        )
+
+    def raise_blocked(self) -> None:
+        """Raise PermanentError naming every training that a gate stopped, if any. One that was rejected is a result."""
+        blocked = [one for one in self.trainings if one.status == BLOCKED]
+        if not blocked:
+            return
+        lines = "".join(f"\n  {one.as_of}: {one.reason}" for one in blocked)
+        raise PermanentError(
+            f"{len(blocked)} of {len(self.trainings):,} trainings were stopped by their gates, the rest is done: "
+            f"correct what they name, then run the same command again, which trains as of these dates alone.{lines}"
         )
 
     def to_record(self) -> dict[str, Any]:
