@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -182,19 +182,18 @@ def generated(rate: int, seed: int, start: date, days: int) -> Book:
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured: generated books of so many applications a day, and seeds of each; as-of dates of the real one.
+    """What is measured: generated books, seeds by applications a day; as-of dates of the real one.
 
     Of each book there is a model without a fault for each lookback and one for each fault.
     """
 
-    rates: tuple[int, ...]
-    seeds: int
+    seeds: Mapping[int, int]
     real: int
     faults: tuple[str, ...] = tuple(FAULTS)
 
 
-FULL = Size((20, 100, 400), 10, 19)
-QUICK = Size((20,), 1, 0, ("none", "leak .76, missing now"))
+FULL = Size({20: 10, 100: 6, 400: 4}, 19)
+QUICK = Size({20: 1}, 0, ("none", "leak .76, missing now"))
 
 
 @dataclass(frozen=True)
@@ -226,8 +225,8 @@ def books(size: Size, folder: Path | None) -> Iterator[tuple[Book, list[tuple[da
         months += [date(year, month, 1) - timedelta(1) for year in (2010, 2011) for month in (3, 6, 9, 12)]
         yield real_book(folder), [(day, lookback) for day in sorted(months)[-size.real :] for lookback in (365, 730)]
     start = date(2010, 1, 1)
-    for rate in size.rates:
-        for seed in range(size.seeds):
+    for rate, seeds in size.seeds.items():
+        for seed in range(seeds):
             # A longer lookback of a large book shows the same and takes its time.
             lookbacks = (90,) if rate > 100 else (90, 365)
             yield generated(rate, seed, start, 1100), [(start + timedelta(1099), lookback) for lookback in lookbacks]

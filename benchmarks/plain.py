@@ -49,7 +49,7 @@ def run_day(settings: Settings, day: date) -> None:
     from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
     from credit_assets.ml.rules.due import due_gate
-    from credit_assets.ml.rules.training_gates import training_gates, with_orphans
+    from credit_assets.ml.rules.training_gates import orphan_gate, training_gates, with_orphans
     from credit_assets.ml.rules.volume_gates import history_days
     from credit_assets.warehouse import open_warehouse
 
@@ -84,7 +84,7 @@ def run_day(settings: Settings, day: date) -> None:
     orphans = find_orphans(known[portfolio.outcomes.id], ids)
     gates = (
         due_gate(),
-        *with_orphans(training_gates(training_set, portfolio, window, window.first), orphans, portfolio),
+        *with_orphans(training_gates(training_set, portfolio, window, window.first), orphan_gate(orphans, portfolio)),
         _accounted(settings, warehouse, files, window),
     )
     files.write_table("training_set", day, training_set, gates)
@@ -180,10 +180,13 @@ def _registry(settings: Settings) -> Any:
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
-    from credit_assets.assets.policies import registration_policy
+    from credit_assets.assets.policies import first_days_policy, registration_policy
     from credit_assets.ledger.aliases import Aliases, Change, MoveKind
+    from credit_assets.ledger.kept import Kept
     from credit_assets.ml.data.fingerprints import frame_hash
     from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
+    from credit_assets.ml.rules.first_days import decide_first_days
+    from credit_assets.storage.store import Store
 
     registry = _registry(settings)
     tracking, client = registry.tracking, registry.tracking.server.client
@@ -212,6 +215,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "failed_variants": [],
         "evaluation": best["metrics"]["test"],
         "champion": _against_champion(tested, settings, best, day, registry),
+        "first_days": _first_days(settings, day, training_set, best, registry),
     }
     files.write_record("trained_model", day, trained)
 
@@ -227,7 +231,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "reasons": [reason.to_record() for reason in decision.reasons],
     }
     if decision.accepted:
-        test = trained["evaluation"]
+        test, kept = trained["evaluation"], Kept(Store(settings.store)).keep(trained)
+        registered["training_set"] = kept.training_set
         registered["version"] = registry.register(
             trained["model_uri"],
             run_id=trained["run_id"],
@@ -250,7 +255,10 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         max((as_of for as_of, _, _ in periods), default=None),
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
-    promotion = decide_promotion(settings.promotion, accepted=decision.accepted, as_of=day, standing=standing)
+    newest = decide_first_days(trained["first_days"], first_days_policy(settings)) if decision.accepted else ()
+    promotion = decide_promotion(
+        settings.promotion, accepted=decision.accepted, as_of=day, standing=standing, first_days=newest
+    )
     if registered["version"] is not None:
         version, by = registered["version"], "plain script"
         changes = {"challenger": Change(takes_over, MoveKind.PASSED, by, "passed its gates")}
@@ -338,6 +346,16 @@ def _against_champion(
         "candidate_evaluation": evaluate(target, ours).to_record(),
         "difference": compare(target, ours, theirs).to_record(),
     }
+
+
+def _first_days(settings: Settings, day: date, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+    """The newest days beside those of the test."""
+    from credit_assets.assets.first_days import first_days_record
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.storage.store import Store
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    return first_days_record(settings, Store(settings.store), scorer, training_set, day)
 
 
 def _tested(training_set: pa.Table) -> pa.Table:

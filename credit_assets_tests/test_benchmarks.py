@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import backfill, caching, daily, data, detection, drift_errors, overhead
+from benchmarks import backfill, caching, daily, data, detection, drift_errors, first_days, overhead
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
@@ -312,6 +312,14 @@ def test_a_fast_book_is_the_same_every_time_and_keeps_the_contract(tmp_path: Pat
 
 
 TINY = replace(daily.QUICK, earlier=600, loans=1_200, rounds=8)
+
+
+def test_a_leak_stops_a_takeover_and_a_sound_model_is_let_pass() -> None:
+    found = {one.fault: one for one in first_days.main(first_days.QUICK) if one.fault != "none" or not one.stopped}
+    assert found["leak .76, missing now"].named
+    text = first_days.markdown(list(found.values()))
+    assert "| none | 0 of 1 |" in text
+    assert "| leak .76, missing now | 1 of 1, 1 named |" in text
 
 
 @pytest.mark.slow

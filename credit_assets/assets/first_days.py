@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.assets.policies import drift_policy
 from credit_assets.assets.stored_days import StoredDays
+from credit_assets.failures import PermanentError
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -31,40 +32,41 @@ _MOST_ROWS = 50_000
 def first_days_record(
     settings: Settings, store: Store, scorer: CreditScorer, training_set: pa.Table, as_of: date
 ) -> dict[str, Any]:
-    """What `measure_first_days` finds, with the `days` on either side; or `why` nothing can be said.
-
-    Raises PermanentError where a file of these days is damaged or was written with other columns.
-    """
+    """What `measure_first_days` finds, with the `days` on either side; or `why` nothing can be said."""
     import pyarrow.compute as pc
 
-    from credit_assets.ml.evidence.first_days import Sides, measure_first_days
     from credit_assets.ml.rules.first_days import LEAST_ROWS
 
-    portfolio, tables = settings.portfolio_contract, StoredDays(store)
-    test = training_set.filter(pc.equal(training_set["split"], "test"))
-    dates = test[portfolio.date_column]
+    tables, test = StoredDays(store), training_set.filter(pc.equal(training_set["split"], "test"))
+    dates = test[settings.portfolio_contract.date_column]
     first, last = pc.min(dates).as_py(), pc.max(dates).as_py()
     then = tables.accepted(_FEATURES, [first + timedelta(n) for n in range((last - first).days + 1)])
     now = _newest(tables, last, as_of, settings)
-    rows = sum(now.values())
-    if rows < LEAST_ROWS:
+    if not then:
+        return {"why": f"{_FEATURES} has nothing of {first} .. {last}, the days of the test"}
+    if sum(now.values()) < LEAST_ROWS:
         return {
-            "why": f"{rows} applications are there of {last + timedelta(1)} .. {as_of}, the days after the test, and "
-            f"{LEAST_ROWS} are needed"
+            "why": f"{sum(now.values())} applications are there of {last + timedelta(1)} .. {as_of}, the days after "
+            f"the test, and {LEAST_ROWS} are needed"
         }
+    try:
+        sides = [tables.sample(_FEATURES, days, _MOST_ROWS) for days in (then, now)]
+        measured = _measured(settings, scorer, _thinned(test), *sides)
+    except (PermanentError, ValueError) as error:
+        # A training does not wait for days that it does not need; the model waits for them.
+        return {"why": f"{error}"}
+    return {"days": {"then": _ends(list(then)), "now": _ends(list(now))}, **measured}
+
+
+def _measured(settings: Settings, scorer: CreditScorer, *sides: pa.Table) -> dict[str, Any]:
+    from credit_assets.ml.evidence.first_days import Sides, measure_first_days
 
     def score(data: Any) -> tuple[Any, Any]:
         scores = scorer.score(data, threads=settings.training_threads)
         return scores["pd"].to_numpy(), scores["score"].to_numpy()
 
-    measured = measure_first_days(
-        score,
-        Sides(test, *(tables.sample(_FEATURES, days, _MOST_ROWS) for days in (then, now))),
-        portfolio.feature_names,
-        portfolio.categorical_features,
-        drift_policy(settings),
-    )
-    return {"days": {"then": _ends(list(then)), "now": _ends(list(now))}, **measured}
+    portfolio, policy = settings.portfolio_contract, drift_policy(settings)
+    return measure_first_days(score, Sides(*sides), portfolio.feature_names, portfolio.categorical_features, policy)
 
 
 def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:
@@ -85,3 +87,12 @@ def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) ->
 
 def _ends(days: Sequence[date]) -> list[str]:
     return [days[0].isoformat(), days[-1].isoformat()]
+
+
+def _thinned(table: pa.Table) -> pa.Table:
+    """At most so many rows, evenly taken."""
+    import numpy as np
+
+    if table.num_rows <= _MOST_ROWS:
+        return table
+    return table.take(np.linspace(0, table.num_rows - 1, _MOST_ROWS).astype(np.int64))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -18,6 +19,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.kept import Kept
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets_tests.support.houses import START, TRAINED, House, copied_home, open_house
+from credit_assets_tests.support.store_files import write_table
 
 # In old days the column has been filled in where a loan turned bad; in the newest nobody has it yet.
 FILLED = (
@@ -131,3 +133,11 @@ def test_days_that_are_not_there_cannot_be_told(trained_home: Path, tmp_path: Pa
         assert found == {
             "why": "0 applications are there of 2024-03-02 .. 2024-03-31, the days after the test, and 100 are needed"
         }
+        # Days that were written under another portfolio, and a file that is damaged, keep no training from being made.
+        day = store.path("processed_features", "2024-03-20.parquet")
+        features = store.read_partitions("processed_features", ["2024-02-20"])
+        many = pa.concat_tables([features] * 4)
+        write_table(store, day, many.drop_columns(["inquiries_6m"]))
+        assert "inquiries_6m" in first_days_record(house.settings, store, scorer, table, TRAINED)["why"]
+        day.write_bytes(day.read_bytes()[:-20] + b"x" * 20)
+        assert "0 applications" in first_days_record(house.settings, store, scorer, table, TRAINED)["why"]
