@@ -97,6 +97,7 @@ def test_every_setting_can_be_set_from_the_environment(home: Path, monkeypatch: 
         "shadow_min_correlation": ("0.5", 0.5),
         "shadow_max_psi": ("0.3", 0.3),
         "shadow_max_pd_ratio": ("1.5", 1.5),
+        "restated": ("report", "report"),
         "first_days": ("14", 14),
         "first_days_min_rows": ("900", 900),
         "first_days_max_pd_ratio": ("1.3", 1.3),

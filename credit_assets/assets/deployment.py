@@ -165,7 +165,7 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], descriptio
     it was trained on is kept first.
     """
     test, record = trained["evaluation"], kept.keep(trained)
-    return registry.register(
+    version = registry.register(
         trained["model_uri"],
         run_id=trained["run_id"],
         fingerprint=trained["fingerprint"],
@@ -180,3 +180,5 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], descriptio
         },
         description=description,
     )
+    kept.numbered(record, version.version)
+    return version

@@ -15,6 +15,7 @@ from credit_assets.assets.conventions import daily_asset, daily_result, days_of
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, account_result, account_spec, gate_specs
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import own_store
+from credit_assets.ledger.restated import Restatements
 from credit_assets.ml.data.schemas import applications_fields, outcomes_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
@@ -25,7 +26,7 @@ from credit_assets.warehouse import Warehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.data.contracts import Contract
+    from credit_assets.ml.data.contracts import Contract, TableRules
     from credit_assets.ml.data.day_findings import DayFindings
     from credit_assets.ml.data.portfolio import Portfolio
     from credit_assets.ml.rules.day_gates import DayGates
@@ -93,14 +94,31 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 def reading(
     asset: str, portfolio: Portfolio, warehouse: Warehouse, days: Sequence[date]
 ) -> tuple[Contract, pa.RecordBatchReader]:
-    """The contract of the table that an asset ingests, and the table's rows of these days."""
-    from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
+    """The contract of the table that an asset ingests, one of READ_AS, and the table's rows of these days."""
+    from credit_assets.ml.data.contracts import Contract
 
-    if asset == "raw_loan_data":
-        rows = warehouse.read_applications(portfolio, days[0], days[-1], noted=True)
-        return Contract(applications_rules(portfolio), days), rows
-    rows = warehouse.read_outcomes(portfolio, days[0], days[-1], noted=True)
-    return Contract(outcomes_rules(portfolio), days), rows
+    rules, rows = READ_AS[asset](portfolio, warehouse, days[0], days[-1])
+    return Contract(rules, days), rows
+
+
+def _applications(
+    portfolio: Portfolio, warehouse: Warehouse, first: date, last: date
+) -> tuple[TableRules, pa.RecordBatchReader]:
+    from credit_assets.ml.data.contracts import applications_rules
+
+    return applications_rules(portfolio), warehouse.read_applications(portfolio, first, last, noted=True)
+
+
+def _outcomes(
+    portfolio: Portfolio, warehouse: Warehouse, first: date, last: date
+) -> tuple[TableRules, pa.RecordBatchReader]:
+    from credit_assets.ml.data.contracts import outcomes_rules
+
+    return outcomes_rules(portfolio), warehouse.read_outcomes(portfolio, first, last, noted=True)
+
+
+READ_AS = {"raw_loan_data": _applications, "loan_outcomes": _outcomes}
+"""By asset, how its table is read: what ingests a day, and what a recheck holds against it."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,8 @@ def ingest(
         metadata[day] = {"quarantined_rows": found.rows if found else 0}
         if path is not None:
             metadata[day]["quarantine"] = dg.MetadataValue.path(str(path))
+    for one in Restatements(store).ingested(asset, {day.isoformat(): file for day, file in files.items()}):
+        metadata[date.fromisoformat(one.day)]["restated"] = f"{one.rows_before:,} rows before, other ones now"
     empty = [day for day in days if files[day].rows == 0]
     if empty and asset == "raw_loan_data":
         shown = f"{empty[0]}" if len(empty) == 1 else f"{len(empty)} days ({empty[0]} .. {empty[-1]})"

@@ -7,6 +7,9 @@ A day is compared by its content: its rows are read as ingestion reads them, hel
 of what would be kept and quarantined against those of the files. A count alone does not see a default that was booked
 back, and to read a fortnight costs less than the run that it stands in.
 
+By CREDIT_RESTATED what differs is ingested again, or reported only. Either way it is known from then on, and so is what
+was made of it as it was (`credit_assets.ledger.restated`).
+
 What has to be made again is noted in the store first, and struck out when all of it is made: a step that is killed in
 between leaves a day whose files look right and whose scores are of yesterday.
 """
@@ -20,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES
 from credit_assets.assets.conventions import daily_asset
-from credit_assets.assets.ingestion import reading
+from credit_assets.assets.ingestion import READ_AS, reading
 from credit_assets.assets.runs import Runs
 from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
+from credit_assets.ledger.restated import NOTHING, RestatedDay, Restatements
 from credit_assets.partitions import ranges
 from credit_assets.settings import Settings
 from credit_assets.stages import INGEST, SCORE
@@ -38,14 +41,16 @@ if TYPE_CHECKING:
 
 _SHOWN, _LINES = 50, 20
 RESTATED = "restated_days"
+INGESTED = "ingest"
+"""The policy under which restated days are ingested again."""
 TRAINED_ON_RESTATED = "trained_on_restated"
 _PENDING = "pending_restatements"
 
 
 @dataclass(frozen=True)
 class Restated:
-    """A day of one table that reads otherwise now: rows kept and quarantined, then and now. Equal counts mean other
-    values.
+    """A day of one table that reads otherwise now: rows kept and quarantined, then and now, and the hash of those kept.
+    Equal counts mean other values.
     """
 
     asset: str
@@ -54,6 +59,7 @@ class Restated:
     rows_now: int
     quarantined_before: int
     quarantined_now: int
+    content_now: str
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -71,7 +77,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             )
         ],
         description=f"Of the last {settings.recheck_days} ingested days (CREDIT_RECHECK_DAYS), those on which the "
-        "warehouse says something else now. They are ingested again, with features, scores and reports.",
+        "warehouse says something else now. "
+        + (
+            "They are ingested again, with features, scores and reports."
+            if settings.restated == INGESTED
+            else "They are reported, and nothing is ingested again (CREDIT_RESTATED)."
+        ),
     )
     def make_restated_days(
         context: dg.AssetExecutionContext,
@@ -84,14 +95,21 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         found = [
             day for asset, days in compared.items() for day in restated_days(asset, settings, warehouse, store, days)
         ]
-        again = {date.fromisoformat(one.day) for one in found} | _pending(store)
+        again = _pending(store)
+        if settings.restated == INGESTED:
+            again |= {date.fromisoformat(one.day) for one in found}
         scored = _make_again(context, runs, store, sorted(again), settings) if again else None
+        _note(store, compared, found, settings)
+        stale = Restatements(store).stale(
+            {asset: {one.day for one in found if one.asset == asset} for asset in compared}
+        )
         record = {
             "as_of": last.isoformat(),
+            "policy": settings.restated,
             "compared_days": len({day for days in compared.values() for day in days}),
             "restated": [asdict(one) for one in found],
             "scored_again": scored and [day.isoformat() for day in scored],
-            "trained_on": trained_on(store, found),
+            "trained_on": [one.to_record() for one in stale.versions],
         }
         for one in found:
             context.log.warning(f"restated: {in_words(one)}")
@@ -105,7 +123,8 @@ def rechecked_days(settings: Settings, store: Store, last: date) -> dict[str, li
     first = last - timedelta(days=settings.recheck_days - 1)
     return {
         asset: [day for name in store.days(asset) if first <= (day := date.fromisoformat(name)) <= last]
-        for asset in (APPLICATIONS, OUTCOMES)
+        for asset in settings.graph.gated
+        if asset in READ_AS
     }
 
 
@@ -123,14 +142,13 @@ def restated_days(
 def _restated(
     asset: str, settings: Settings, warehouse: Warehouse, store: Store, days: Sequence[date]
 ) -> list[Restated]:
-    now = _contents_now(asset, settings, warehouse, days)
+    now, stored = _contents_now(asset, settings, warehouse, days), _contents_stored(asset, store, days)
     found = []
     for day in days:
-        before = _stored(store, asset, day)
-        if before != now[day]:
-            (kept, _), (aside, _) = before
-            (kept_now, _), (aside_now, _) = now[day]
-            found.append(Restated(asset, day.isoformat(), kept, kept_now, aside, aside_now))
+        if stored[day] != now[day]:
+            (kept, _), (aside, _) = stored[day]
+            (kept_now, content), (aside_now, _) = now[day]
+            found.append(Restated(asset, day.isoformat(), kept, kept_now, aside, aside_now, content))
     return found
 
 
@@ -166,22 +184,29 @@ def _contents_now(
     }
 
 
-def _stored(store: Store, asset: str, day: date) -> tuple[_Content, _Content]:
-    """What the store has of a day, kept and quarantined, whatever a gate said of it; nothing where there is no file."""
+def _contents_stored(asset: str, store: Store, days: Sequence[date]) -> dict[date, tuple[_Content, _Content]]:
+    """What the store has of each day, kept and quarantined, whatever a gate said of it; nothing where there is no file.
+    Files say what they hold; rows that were quarantined are few, and are read.
+    """
     from credit_assets.ml.data.fingerprints import frame_hash
 
-    def table(name: str) -> pa.Table | None:
-        try:
-            read = store.open_table(store.path(name, f"{day}.parquet")).read()
-        except FileNotFoundError:
-            return None
-        return read.replace_schema_metadata(None) if read.num_rows else None
+    names = [day.isoformat() for day in days]
+    there, folder = store.footers(asset, names), f"quarantine/{asset}"
+    set_aside = set(store.days(folder)).intersection(names)
 
-    kept, aside = table(asset), table(f"quarantine/{asset}")
-    return (
-        _NOTHING if kept is None else (kept.num_rows, frame_hash(kept)),
-        _NOTHING if aside is None else _in_any_order(aside),
-    )
+    def rows(folder: str, name: str) -> pa.Table:
+        return store.open_table(store.path(folder, f"{name}.parquet")).read().replace_schema_metadata(None)
+
+    def kept(name: str) -> _Content:
+        footer = there.get(name)
+        if footer is None or not footer.rows:
+            return _NOTHING
+        return footer.rows, footer.content or frame_hash(rows(asset, name))
+
+    return {
+        day: (kept(name), _in_any_order(rows(folder, name)) if name in set_aside else _NOTHING)
+        for day, name in zip(days, names, strict=True)
+    }
 
 
 _NOTHING: _Content = (0, "")
@@ -229,45 +254,19 @@ def _pending(store: Store) -> set[date]:
     return {date.fromisoformat(day) for note in notes for day in note}
 
 
-# What they were in
+def _note(store: Store, compared: Mapping[str, Sequence[date]], found: Sequence[Restated], settings: Settings) -> None:
+    """Note what is only reported, and of what was reported before that it is so no more."""
+    reported = [
+        RestatedDay(one.asset, one.day, one.rows_before, one.rows_now, one.content_now or NOTHING)
+        for one in found
+        if settings.restated != INGESTED
+    ]
+    made = {(one.asset, one.day) for one in found} if settings.restated == INGESTED else set()
+    looked_at = {(asset, day.isoformat()) for asset, days in compared.items() for day in days} - made
+    Restatements(store).reported(reported, looked_at)
 
 
-def trained_on(store: Store, found: Iterable[Restated]) -> list[dict[str, Any]]:
-    """Registered versions whose training set holds restated days, by the records of their as-of dates, with the number
-    of these days of each asset.
-
-    A set holds the applications of its own days, and the outcomes from the first of these to its as-of date.
-    """
-    days = {asset: sorted(one.day for one in found if one.asset == asset) for asset in (APPLICATIONS, OUTCOMES)}
-    first = min((of[0] for of in days.values() if of), default=None)
-    versions = []
-    for as_of in store.days("registered_model") if first else ():
-        if as_of < str(first):
-            continue
-        version = store.read_record(store.path("registered_model", f"{as_of}.json"))["version"]
-        span = _span(store, as_of) if version else None
-        if span is None:
-            continue
-        within = {
-            APPLICATIONS: sum(span[0] <= day <= span[1] for day in days[APPLICATIONS]),
-            OUTCOMES: sum(span[0] <= day <= as_of for day in days[OUTCOMES]),
-        }
-        if any(within.values()):
-            versions.append({"version": version, "as_of": as_of, **within})
-    return versions
-
-
-def _span(store: Store, as_of: str) -> tuple[str, str] | None:
-    """First and last application day of a training set, from the footer of its file."""
-    try:
-        footer = store.open_table(store.path("training_set", f"{as_of}.parquet")).metadata
-    except FileNotFoundError:
-        return None
-    # Id first, then the day.
-    of_groups = [footer.row_group(n).column(1).statistics for n in range(footer.num_row_groups)]
-    if not of_groups:
-        return None
-    return str(min(one.min for one in of_groups)), str(max(one.max for one in of_groups))
+# In words
 
 
 def in_words(one: Restated | Mapping[str, Any]) -> str:
@@ -293,13 +292,21 @@ def lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def versions_in_words(trained: Iterable[Mapping[str, Any]]) -> str:
-    """ "version 3 (as of 2024-03-31: 2 days of loan_outcomes)", and so on."""
+    """ "version 3 (champion, as of 2024-03-31: 2 days of loan_outcomes, 31 rows)", and so on."""
     return "; ".join(
-        f"version {one['version']} (as of {one['as_of']}: "
-        + ", ".join(f"{one[asset]} days of {asset}" for asset in (APPLICATIONS, OUTCOMES) if one[asset])
-        + ")"
+        f"version {one['version']} ({', '.join([*one.get('aliases', ()), 'as of ' + one['as_of']])}: "
+        + f"{days_in_words(one)})"
         for one in trained
     )
+
+
+def days_in_words(one: Mapping[str, Any]) -> str:
+    """ "2 days of loan_outcomes, 31 rows", and so on: the restated days of one version."""
+    days = "; ".join(
+        f"{count} days of {asset}" + (f", {one['rows'][asset]:,} rows" if asset in one["rows"] else "")
+        for asset, count in one["days"].items()
+    )
+    return days if one["certain"] else f"{days}; by the days that its training set spans"
 
 
 def _result(record: Mapping[str, Any], last: date) -> dg.MaterializeResult[Any]:

@@ -5,7 +5,7 @@ Belongs here: reading and showing. Does not belong here: moving anything (`moves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.assets.due import outlook
 from credit_assets.assets.policies import first_days_policy
+from credit_assets.assets.recheck import days_in_words, versions_in_words
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.ownership import changed_since
@@ -24,6 +25,7 @@ from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import CHAMPION, Version
+from credit_assets.ledger.restated import Restatements
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import why_not_due
 from credit_assets.ml.rules.first_days import decide_first_days
@@ -67,6 +69,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         "assets": assets,
         "accounts": accounts_record(settings),
         "training": outlook(settings, store).to_record(),
+        "restated": restated_record(store, {"champion": champion, "shadow": shadow}),
         "warnings": changed_since(settings),
         "champion": champion,
         "shadow": shadow,
@@ -154,12 +157,25 @@ def models_record(settings: Settings) -> dict[str, Any]:
                 }
             )
     versions = sorted(registry.versions(), key=lambda v: int(v.version))
-    kept = Kept(store)
+    kept, stale = Kept(store), {one.version: one.to_record() for one in Restatements(store).stale().versions}
     return {
         "model": MODEL_NAME,
-        "versions": [version_record(v) | kept_record(settings, kept, v) for v in versions],
+        "versions": [
+            version_record(v) | kept_record(settings, kept, v) | {"restated": stale.get(v.version)} for v in versions
+        ],
         "rejected": rejected,
     }
+
+
+def restated_record(store: Store, holders: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Restated days that are only reported, what is stale of them, and the versions that saw them, holders of aliases
+    first.
+    """
+    record = Restatements(store).stale().to_record()
+    for one in record["versions"]:
+        one["aliases"] = [alias for alias, held in holders.items() if held and held["version"] == one["version"]]
+    record["versions"].sort(key=lambda one: (not one["aliases"], -int(one["version"])))
+    return record
 
 
 def kept_record(settings: Settings, kept: Kept, version: Version) -> dict[str, Any]:
@@ -189,7 +205,8 @@ def print_status(record: dict[str, Any], console: Console) -> None:
     for account in record["accounts"].values():
         text = account if isinstance(account, str) else f"rows {account['verdict']}: {account['description']}"
         console.print(text, style=None if " passed:" in text else "yellow")
-    champion = record["champion"]
+    for line in stale_lines(record["restated"]):
+        console.print(line, style="yellow", markup=False)
     if skipped := record["assets"]["training_set"]["not_due"]:
         console.print(f"training_set: {skipped:,} of its days are not due: no model can be made as of them")
     scores = record["assets"]["loan_scores"]
@@ -212,6 +229,26 @@ def print_status(record: dict[str, Any], console: Console) -> None:
         console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")
 
 
+def stale_lines(record: Mapping[str, Any]) -> list[str]:
+    """What restated days were in, for people."""
+    lines = []
+    if record["reported"]:
+        days = ", ".join(f"{len(of)} days of {asset} ({of[0]} .. {of[-1]})" for asset, of in record["reported"].items())
+        first = min(of[0] for of in record["reported"].values())
+        lines.append(
+            f"changed in the warehouse and not ingested again: {days}; `CREDIT_RESTATED=ingest credit-assets recheck "
+            f"--since {first}` ingests them"
+        )
+    if record["stale"]:
+        stale = ", ".join(
+            f"{len(one['days'])} of {asset} ({one['rows']:,} rows)" for asset, one in record["stale"].items()
+        )
+        lines.append(f"made of restated days as they were: {stale}")
+    if record["versions"]:
+        lines.append(f"trained on restated days as they were: {versions_in_words(record['versions'])}")
+    return lines
+
+
 def print_models(record: dict[str, Any], console: Console) -> None:
     if not record["versions"] and not record["rejected"]:
         console.print("No model yet: `credit-assets replay --start DAY --end DAY` trains one.")
@@ -223,6 +260,8 @@ def print_models(record: dict[str, Any], console: Console) -> None:
         if "version" in entry:
             periods = ", ".join(f"{a} .. {b or 'now'}" for a, b in entry["in_force"]) or "-"
             note = ", ".join(entry["aliases"])
+            if entry["restated"]:
+                note = "; ".join(filter(None, (note, f"trained on {days_in_words(entry['restated'])}, restated since")))
             if not entry["first_days"]["passed"]:
                 note = "; ".join(filter(None, (note, *entry["first_days"]["reasons"])))
             table.add_row(as_of, entry["version"], entry["variant"], *metrics, periods, note)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
-from credit_assets.assets.recheck import lines
+from credit_assets.assets.recheck import INGESTED, lines
 from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
@@ -43,7 +43,9 @@ def print_recheck(record: dict[str, Any], console: Console) -> None:
     )
     for line in lines(record):
         console.print(f"  {line}")
-    if restated:
+    if restated and record["policy"] == INGESTED:
         console.print("ingested again, with features")
+    elif restated:
+        console.print("reported only, and nothing was ingested again (CREDIT_RESTATED)")
     if scored := record["scored_again"]:
         console.print(f"scored and reported again: {scored[0]} .. {scored[1]}")

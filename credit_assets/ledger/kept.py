@@ -13,7 +13,7 @@ deletes a version for good may delete the file that its record names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from credit_assets.failures import PermanentError
@@ -36,6 +36,8 @@ class KeptVersion:
     training_set: str | None
     inputs: Mapping[str, Mapping[str, str]]
     first_days: Mapping[str, Any] | None
+    version: str | None = None
+    """None while it is not registered yet."""
 
 
 class Kept:
@@ -51,7 +53,7 @@ class Kept:
         """
         source = self.store.path("training_set", f"{trained['as_of']}.parquet")
         name = f"{_SETS}/{trained['data']}.parquet"
-        target = self.store.path(name)
+        target, before = self.store.path(name), self.of(trained["fingerprint"])
         if self._content(target) != trained["data"]:
             try:
                 self.store.copy(source, target)
@@ -65,11 +67,17 @@ class Kept:
             fingerprint=trained["fingerprint"],
             as_of=trained["as_of"],
             training_set=name,
-            inputs=self.store.footer(target).inputs,
+            inputs=self.store.footer(source if self._content(source) == trained["data"] else target).inputs,
             first_days=trained.get("first_days"),
+            version=before.version if before else None,
         )
-        self.store.write_record(self._path(record.fingerprint), vars(record))
+        self._write(record)
         return record
+
+    def numbered(self, record: KeptVersion, version: str) -> None:
+        """Note under which number it is registered."""
+        if record.version != version:
+            self._write(replace(record, version=version))
 
     def of(self, version: Version | str) -> KeptVersion | None:
         """What is kept of a version, or of a fingerprint; None where it was registered before anything was.
@@ -79,6 +87,15 @@ class Kept:
         fingerprint = version if isinstance(version, str) else version.fingerprint
         path = self._path(fingerprint)
         return KeptVersion(**self.store.read_record(path)) if path.exists() else None
+
+    def all(self) -> list[KeptVersion]:
+        """Every record, in the order of as-of dates. Raises PermanentError as `of`."""
+        names = self.store.days(_VERSIONS)
+        found = [KeptVersion(**self.store.read_record(self._path(name))) for name in names]
+        return sorted(found, key=lambda one: (one.as_of, one.fingerprint))
+
+    def _write(self, record: KeptVersion) -> None:
+        self.store.write_record(self._path(record.fingerprint), vars(record))
 
     def _path(self, fingerprint: str) -> Any:
         return self.store.path(_VERSIONS, f"{fingerprint}.json")

@@ -131,6 +131,9 @@ class Book(BaseModel):
     recheck_days: int = Field(
         14, ge=0, le=3650, description="Days that the daily run holds against the warehouse again; 0: none."
     )
+    restated: Literal["ingest", "report"] = Field(
+        "ingest", description="Days that the warehouse has changed since: ingest them again, or report them only."
+    )
     test_share: float = Field(0.25, gt=0, lt=1, description="Newest share of the training set, the out-of-time test.")
     validation_share: float = Field(
         0.2, gt=0, lt=1, description="Share before the test that stops training early and calibrates."
@@ -308,7 +311,7 @@ class Deployment(BaseModel):
         0.5, gt=0, le=100, description="Largest PSI between the scores of the newest days and the test's."
     )
     first_days_max_auc_loss: float = Field(
-        0.03, gt=0, lt=0.5, description="AUC of the test that may be lost where a feature looks as in the newest days."
+        0.04, gt=0, lt=0.5, description="AUC of the test that may be lost where a feature looks as in the newest days."
     )
     operator: str = Field(
         "", description="Who is recorded for moves and triggers asked for here; empty: the user running the command."

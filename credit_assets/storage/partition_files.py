@@ -258,7 +258,7 @@ class Partitions:
                     if len(self.refused) == len(self.days):
                         raise
                     continue
-                if content := footer_of(file.metadata).content:
+                if content := footer_of(file.metadata).as_input:
                     self.contents[day] = content
                 bare = file.schema_arrow.remove_metadata()
                 schema = schema or bare

@@ -13,12 +13,26 @@ import pytest
 from rich.console import Console
 
 from credit_assets.assets.runs import Runs
+from credit_assets.cli.models import models_record, print_models, print_status, stale_lines, status_record
 from credit_assets.cli.recheck import print_recheck, run_recheck
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 from credit_assets.stages import INGEST
-from credit_assets_tests.support.houses import LAST, TRAINED, House, copied_home, open_house
+from credit_assets_tests.support.houses import (
+    LAST,
+    SMALL,
+    START,
+    TRAINED,
+    House,
+    copied_home,
+    fast_forward,
+    open_house,
+    write_book,
+)
+from credit_assets_tests.support.synthetic import canonical_book
+
+pytest_plugins = ["credit_assets_tests.support.postgres"]
 
 DAY = date(2024, 6, 20)
 
@@ -109,12 +123,15 @@ def test_scores_reports_and_versions_follow(trained_home: Path, tmp_path: Path, 
         assert "loan_scores/2024-06-26.parquet" in changed
         assert "loan_scores/2024-06-25.parquet" not in changed
         assert "drift_report/2024-06-28.json" in changed
-        assert record["trained_on"] == [{"version": "1", "as_of": f"{TRAINED}", "raw_loan_data": 0, "loan_outcomes": 1}]
+        (trained,) = record["trained_on"]
+        assert (trained["version"], trained["as_of"], trained["certain"]) == ("1", f"{TRAINED}", True)
+        assert trained["days"] == {"loan_outcomes": 1}
+        assert trained["rows"] == {"loan_outcomes": house.replay.store.row_count("loan_outcomes", f"{TRAINED}")}
         print_recheck(record, Console(width=200))
         shown = capsys.readouterr().out
         assert "raw_loan_data 2024-06-26:" in shown
         assert "with other values" in shown
-        assert f"trained on restated days: version 1 (as of {TRAINED}: 1 days of loan_outcomes)" in shown
+        assert f"trained on restated days: version 1 (as of {TRAINED}: 1 days of loan_outcomes, " in shown
         check = dg.AssetCheckKey(dg.AssetKey("restated_days"), "trained_on_restated")
         (found,) = house.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
         evaluation: Any = found.event.dagster_event.event_specific_data
@@ -174,3 +191,116 @@ def test_no_depth_compares_nothing(house: House) -> None:
     with open_house(house.settings.home, variants="lightgbm", recheck_days=0) as off:
         assert run_recheck(off.settings, off.instance, None, None)["compared_days"] == 0
     assert load_settings().recheck_days == 14
+
+
+# By policy
+
+
+def test_what_is_only_reported_is_ingested_by_nobody_and_named(house: House, capsys: Any) -> None:
+    change(
+        house,
+        late(DAY, 12),
+        f"UPDATE loan_applications SET annual_income = annual_income + 1 WHERE application_date = DATE '{LAST}'",
+    )
+    before, files = len(runs(house)), house.hashes()
+    with open_house(house.settings.home, variants="lightgbm", restated="report") as careful:
+        record = recheck(careful)
+        assert (record["policy"], record["scored_again"]) == ("report", None)
+        assert {(one["asset"], one["day"]) for one in record["restated"]} == {
+            ("loan_outcomes", f"{DAY}"),
+            ("raw_loan_data", f"{LAST}"),
+        }
+        print_recheck(record, Console(width=200))
+        assert "reported only, and nothing was ingested again" in capsys.readouterr().out
+        assert runs(careful)[: len(runs(careful)) - before] == ["recheck_loans"]
+        changed = {name.split("/")[0] for name, text in careful.hashes().items() if files.get(name) != text}
+        assert changed == {"restated", "restated_days"}
+        status = status_record(careful.settings, careful.instance)["restated"]
+        assert status["reported"] == {"loan_outcomes": [f"{DAY}"], "raw_loan_data": [f"{LAST}"]}
+        assert status["stale"]["processed_features"]["days"] == [f"{LAST}"]
+        text = " ".join(stale_lines(status))
+        assert f"--since {DAY}` ingests them" in text
+        assert "1 of processed_features" in text
+        # Found again, and said again, until somebody ingests them.
+        assert len(recheck(careful)["restated"]) == 2
+    assert len(recheck(house)["restated"]) == 2
+    after = status_record(house.settings, house.instance)["restated"]
+    assert (after["reported"], after["stale"]) == ({}, {})
+
+
+@pytest.mark.slow
+def test_a_day_that_is_ingested_again_by_hand_is_a_restated_one_too(
+    trained_home: Path, tmp_path: Path, capsys: Any
+) -> None:
+    with open_house(copied_home(trained_home, tmp_path / "house")) as house:
+        house.replay.backfill(date(2024, 4, 1), LAST, ("loan_scores",))
+        day, scored = date(2024, 2, 10), date(2024, 6, 20)
+        change(
+            house,
+            f"UPDATE loan_applications SET annual_income = annual_income * 2 WHERE application_date IN (DATE '{day}', "
+            f"DATE '{scored}')",
+            late(date(2024, 2, 20), 3),
+        )
+        for one in (day, scored):
+            house.replay.backfill(one, one, ("raw_loan_data",), again=True)
+        house.replay.backfill(date(2024, 2, 20), date(2024, 2, 20), ("loan_outcomes",), again=True)
+        status = status_record(house.settings, house.instance)
+        rows = house.replay.store.row_count("processed_features", f"{day}")
+        stale = status["restated"]["stale"]
+        assert stale["processed_features"]["days"] == [f"{day}", f"{scored}"]
+        of_scored = house.replay.store.row_count("loan_scores", f"{scored}")
+        assert stale["loan_scores"] == {"days": [f"{scored}"], "rows": of_scored}
+        assert stale["training_set"]["days"] == [f"{TRAINED}"]
+        (version,) = status["restated"]["versions"]
+        assert (version["version"], version["aliases"]) == ("1", ["champion"])
+        assert version["days"] == {"processed_features": 1, "loan_outcomes": 1}
+        assert version["rows"]["processed_features"] == rows
+        print_status(status, Console(width=250))
+        shown = capsys.readouterr().out
+        assert "trained on restated days as they were: version 1 (champion, as of 2024-03-31: 1 days of" in shown
+        models = models_record(house.settings)
+        assert models["versions"][0]["restated"]["days"] == version["days"]
+        print_models(models, Console(width=400))
+        assert "restated since" in capsys.readouterr().out
+        # Features and scores are made again; what the version saw stays with it, and so does its training set.
+        kept = house.replay.store.path(models["versions"][0]["training_set"])
+        saw = kept.read_bytes()
+        for one in (day, scored):
+            house.replay.backfill(one, one, ("processed_features",), again=True)
+        house.replay.backfill(scored, scored, ("loan_scores",), again=True)
+        assert set(status_record(house.settings, house.instance)["restated"]["stale"]) == {"training_set"}
+        house.train(TRAINED, again=True)
+        assert kept.read_bytes() == saw
+        again = status_record(house.settings, house.instance)["restated"]
+        assert again["stale"] == {}
+        assert [one["version"] for one in again["versions"]] == ["1"]
+
+
+@pytest.mark.slow
+def test_on_postgresql(postgres_database: str, tmp_path: Path) -> None:
+    import psycopg
+
+    last = date(2024, 1, 20)
+    house_at = {"warehouse_url": postgres_database, "variants": "lightgbm"}
+    write_book(
+        load_settings(home=tmp_path, **{**SMALL, **house_at}), *fast_forward(canonical_book(800, START, last, 3))
+    )
+    with open_house(tmp_path, **house_at) as house:
+        house.replay.backfill(START, last, ("raw_loan_data", "loan_outcomes", "processed_features"))
+        assert recheck(house, days=20)["restated"] == []
+        with psycopg.connect(postgres_database) as connection:
+            for statement in (
+                "UPDATE loan_applications SET annual_income = annual_income * 2 WHERE application_date = '2024-01-12'",
+                "DELETE FROM loan_applications WHERE application_id = (SELECT min(application_id) FROM "
+                "loan_applications WHERE application_date = '2024-01-15')",
+                "INSERT INTO loan_outcomes SELECT 'late' || application_id, '2024-01-18', 1 FROM loan_applications "
+                "LIMIT 7",
+            ):
+                connection.execute(statement.encode())
+        found = {(one["asset"], one["day"]): one["rows_now"] - one["rows_before"] for one in recheck(house)["restated"]}
+        assert found == {
+            ("raw_loan_data", "2024-01-12"): 0,
+            ("raw_loan_data", "2024-01-15"): -1,
+            ("loan_outcomes", "2024-01-18"): 7,
+        }
+        assert recheck(house, days=20)["restated"] == []
