@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.learners.scorer import CreditScorer
 
 _FEATURES = "processed_features"
-_MOST_ROWS = 50_000
+_MOST_ROWS = 20_000
 """Rows of either side: what a million would show beyond that is no matter of taking over."""
 
 
