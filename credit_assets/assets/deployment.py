@@ -14,12 +14,15 @@ import dagster as dg
 from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import registration_policy
 from credit_assets.checks import table_of_text
+from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.retraining import REFRESH, triggers_of
+from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
+from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -86,6 +89,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         partitions,
         "mlflow",
         ins=inputs("deployed_model", settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                FIRST_DAYS,
+                asset="deployed_model",
+                partitions_def=partitions,
+                description="The newest days look to the version of the day like those of its out-of-time test; else "
+                "it takes over in no promotion mode.",
+            )
+        ],
         description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
         "back in as-of time.",
     )
@@ -102,13 +114,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         version = registered_model["version"]
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
+        newest = deployment.first_days(registry.version(version)) if version is not None else ()
         made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
         decision = decide_promotion(
             settings.promotion,
             accepted=registered_model["decision"] == "registered",
             as_of=as_of,
             standing=standing(versions, until=as_of if made else None),
-            first_days=deployment.first_days(registry.version(version)) if version is not None else (),
+            first_days=newest,
         )
         if version is not None:
             deployment.after_training(registry.version(version), takes_over, decision, made=made)
@@ -133,9 +146,26 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "shadow_after": record["shadow_after"] or "none",
                 "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
             },
+            check_results=[first_days_check(newest, version, as_of)],
         )
 
     return [registered_model, deployed_model]
+
+
+def first_days_check(reasons: Sequence[Reason], version: str | None, as_of: date) -> dg.AssetCheckResult:
+    """The verdict as a check, a warning: the run goes on, and people are told as they are of every failed check."""
+    against = [reason for reason in reasons if not reason.passed]
+    check = PartitionCheckResult(
+        check_name=FIRST_DAYS,
+        passed=not against,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Version {version} does not take over: {'; '.join(reason.text for reason in against)}."
+        if against
+        else "; ".join(reason.text for reason in reasons) or "No version was registered.",
+        metadata={"value": str(len(against)), "threshold": "nothing against it"},
+    )
+    check.partition = as_of.isoformat()
+    return check
 
 
 def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.MaterializeResult[Any]:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
@@ -58,6 +59,11 @@ def test_a_column_that_is_filled_in_afterwards_stops_the_takeover(house: House, 
     assert "inquiries_6m (" in outcome.reason
     record = deployed(house)
     assert (record["decision"], record["champion_after"]) == ("unchanged", None)
+    check = dg.AssetCheckKey(dg.AssetKey("deployed_model"), "first_days")
+    (checked,) = house.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+    evaluation: Any = checked.event.dagster_event.event_specific_data
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "Version 1 does not take over: behave otherwise" in evaluation.description
     failed = [reason["rule"] for reason in record["reasons"] if not reason["passed"]]
     assert "first_days features" in failed
     registry = house.replay.registry

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -15,10 +18,13 @@ from rich.console import Console
 from credit_assets.assets.runs import Runs
 from credit_assets.cli.models import models_record, print_models, print_status, stale_lines, status_record
 from credit_assets.cli.recheck import print_recheck, run_recheck
+from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
+from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
-from credit_assets.stages import INGEST
+from credit_assets.stages import INGEST, RECHECK
+from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import (
     LAST,
     SMALL,
@@ -32,7 +38,7 @@ from credit_assets_tests.support.houses import (
 )
 from credit_assets_tests.support.synthetic import canonical_book
 
-pytest_plugins = ["credit_assets_tests.support.postgres"]
+pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.s3"]
 
 DAY = date(2024, 6, 20)
 
@@ -304,3 +310,41 @@ def test_on_postgresql(postgres_database: str, tmp_path: Path) -> None:
             ("loan_outcomes", "2024-01-18"): 7,
         }
         assert recheck(house, days=20)["restated"] == []
+
+
+@pytest.mark.slow
+def test_as_a_cluster_runs_it(
+    postgres_database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step in a process of its own, loans in PostgreSQL, files in an object store: what pods share, and no more."""
+    import psycopg
+
+    last = date(2024, 1, 12)
+    values: dict[str, Any] = {
+        **SMALL,
+        "variants": "lightgbm",
+        "executor": "multiprocess",
+        "warehouse_url": postgres_database,
+        "store_uri": bucket,
+    }
+    for name, value in environment(values).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    settings = load_settings()
+    write_book(settings, *fast_forward(canonical_book(400, START, last, 3)))
+    with instance_of(settings) as instance:
+        replay = Replay(settings, instance)
+        replay.backfill(START, last, ("raw_loan_data", "loan_outcomes", "processed_features"))
+        with psycopg.connect(postgres_database) as connection:
+            late_rows = "INSERT INTO loan_outcomes SELECT application_id || 'x', '2024-01-10', 1 FROM loan_applications"
+            connection.execute(f"{late_rows} LIMIT 5".encode())
+        command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "credit_assets.definitions"]
+        command += ["-j", RECHECK, "--tags", json.dumps({"dagster/partition": last.isoformat()})]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stdout + done.stderr
+        record = replay.store.read_record(replay.store.path("restated_days", f"{last}.json"))
+        assert [(one["asset"], one["day"], one["rows_now"] - one["rows_before"]) for one in record["restated"]] == [
+            ("loan_outcomes", "2024-01-10", 5)
+        ]
+        assert replay.recheck(last, ReplayReport())["restated"] == []
