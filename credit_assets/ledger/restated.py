@@ -87,7 +87,8 @@ class Restatements:
 
     def ingested(self, asset: str, files: Mapping[str, Staged]) -> list[RestatedDay]:
         """Note those of the days (ISO) whose file holds other rows than the one that it replaces; call it before."""
-        there = self.store.footers(asset, list(files), damaged_too=False)
+        replaced = [day for day in self.store.days(asset) if day in files]
+        there = self.store.footers(asset, replaced, damaged_too=False)
         known, noted = self._of(asset), []
         for day, footer in there.items():
             file = files[day]
