@@ -160,7 +160,7 @@ def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     heavy = {
         "mlflow", "dagster_mlflow", "xgboost", "lightgbm", "catboost", "matplotlib", "kubernetes", "dagster_k8s",
-        "pandas", "pyarrow", "sklearn", "scipy", "duckdb", "apprise", "sqlalchemy",
+        "pandas", "numpy", "pyarrow", "sklearn", "scipy", "duckdb", "apprise", "sqlalchemy",
     }  # fmt: skip
     assert not heavy & set(loaded)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.request_rules import RequestRules
-from credit_assets.ml.scorer import WARNINGS
 from credit_assets.tracking.run import CandidateRun
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
+
+    from credit_assets.ml.scorer import WARNINGS
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[ColSpec | TensorSpec] = [
