@@ -20,6 +20,7 @@ from credit_assets.automation.lost_runs import lost_runs_sensor
 from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.executors import executor
+from credit_assets.ml.extensions import try_used
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.watch import watch_sensor
 from credit_assets.partitions import daily_partitions
@@ -35,6 +36,8 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
     unknown = sorted(set(overrides) - set(resources))
     if unknown:
         raise ValueError(f"no resource {', '.join(unknown)}; known: {', '.join(resources)}")
+    # What can be seen of them on tiny tables is seen here, and not by a step of the night.
+    try_used(settings.portfolio_contract)
     partitions = daily_partitions(settings)
     asset_jobs = jobs(settings)
     with warnings.catch_warnings():

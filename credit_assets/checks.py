@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.instance.dagster_internals import PartitionCheckResult, record_check_results
+from credit_assets.ml.rules.extension_gates import own_gates
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
+    from credit_assets.ml.data.portfolio import Portfolio
+    from credit_assets.ml.rules.extension_gates import Judged
 
 APPLICATION_GATES = {
     "schema": "Every column of the portfolio is there and has its type.",
@@ -43,6 +46,25 @@ TRAINING_GATES = {
     "usable_features": "Every feature is there and has values that differ.",
 }
 _ROWS_SHOWN = 50
+_JUDGED: Mapping[Judged, tuple[str, Mapping[str, str]]] = {
+    "applications": ("raw_loan_data", APPLICATION_GATES),
+    "outcomes": ("loan_outcomes", OUTCOME_GATES),
+    "training_set": ("training_set", TRAINING_GATES),
+}
+
+
+def gates_of(asset: str, portfolio: Portfolio) -> dict[str, str]:
+    """The gates of an asset with their descriptions: the package's own, then those of extensions that are used.
+
+    Raises ExtensionError where one of them has the name of another.
+    """
+    of, packaged = next((of, gates) for of, (name, gates) in _JUDGED.items() if name == asset)
+    found = dict(packaged)
+    for gate, _ in own_gates(portfolio, of):
+        if gate.extension.name in {*packaged, ACCOUNTED_FOR}:
+            raise gate.extension.error(f"{asset} has a gate of this name itself: rename yours")
+        found[gate.extension.name] = f"{gate.description} ({gate.extension})"
+    return found
 
 
 def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:

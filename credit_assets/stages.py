@@ -120,8 +120,8 @@ class Graph:
         return tuple(row.name for row in self.assets if row.gated)
 
 
-EVERYTHING = Graph(tuple(VARIANTS), frozenset(get_args(Part)))
-"""The table with every row that there can be."""
+EVERYTHING = Graph(tuple(VARIANTS.packaged), frozenset(get_args(Part)))
+"""The table with every row that the package's own variants and all parts of portfolios give."""
 
 
 @cache
@@ -197,8 +197,9 @@ def _table(graph: Graph) -> tuple[Asset, ...]:
 
 def check_step_profiles(steps: Mapping[str, str]) -> None:
     """Raises ValueError where an asset or a profile does not exist."""
+    everything = Graph(tuple(VARIANTS), EVERYTHING.parts)
     for what, chosen, known in (
-        ("assets", set(steps), sorted(row.name for row in EVERYTHING.assets)),
+        ("assets", set(steps), sorted(row.name for row in everything.assets)),
         ("profiles", set(steps.values()), PROFILES),
     ):
         if unknown := sorted(chosen.difference(known)):

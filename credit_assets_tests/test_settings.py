@@ -23,6 +23,7 @@ from credit_assets.settings import (
     settings_file,
     variable,
 )
+from credit_assets_tests.support.lender import MODULES, Lender
 
 SECRET = "s3cr3tPassw0rd"
 
@@ -56,7 +57,10 @@ def test_everything_has_a_working_default(home: Path) -> None:
     assert {name for name, source in setting_sources().items() if source == "environment"} == {"home"}
 
 
-def test_every_setting_can_be_set_from_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_can_be_set_from_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lender = Lender(tmp_path, monkeypatch).write(**MODULES)
     portfolio = home / "own.yaml"
     portfolio.write_text(
         "name: own\ncolumns:\n- {name: id, type: integer, role: id, nullable: false}\n"
@@ -65,6 +69,7 @@ def test_every_setting_can_be_set_from_the_environment(home: Path, monkeypatch: 
     values: dict[str, tuple[str, Any]] = {
         "home": (str(home), home),
         "portfolio": (str(portfolio), portfolio),
+        "extensions": (f" {lender.name}.features ,", (f"{lender.name}.features",)),
         "start_date": ("2019-02-03", date(2019, 2, 3)),
         "timezone": ("Europe/Berlin", "Europe/Berlin"),
         "performance_window_days": ("540", 540),

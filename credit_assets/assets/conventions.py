@@ -16,7 +16,7 @@ import dagster as dg
 from credit_assets import stopping
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
-from credit_assets.failures import PermanentError, advised, is_transient
+from credit_assets.failures import advised, is_ours, is_transient
 from credit_assets.instance.dagster_internals import leave_out_partitions
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
@@ -102,8 +102,8 @@ def retry_transient_only(function: _F) -> _F:
                 raise dg.Failure(description="stopped by a signal", allow_retries=False) from error
             if isinstance(error, dg.Failure) or not isinstance(error, Exception) or is_transient(error):
                 raise
-            named = "" if isinstance(error, PermanentError) else f"{type(error).__name__}: "
-            known = None if isinstance(error, PermanentError) else advised(error)
+            named = "" if is_ours(error) else f"{type(error).__name__}: "
+            known = None if is_ours(error) else advised(error)
             raise dg.Failure(description=known or f"{named}{error}", allow_retries=False) from error
 
     # Dagster reads names and annotations from the signature; resolved here, in the asset's own module. Without the

@@ -5,6 +5,7 @@ Both records are written on every run, whatever the decision, and are the same h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -206,6 +207,7 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], descriptio
             "data_hash": trained["data"],
             "training_set": str(record.training_set),
             "training_rows": str(trained["training_rows"]),
+            **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,

@@ -12,7 +12,7 @@ from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import Store, with_makers
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -34,7 +34,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.data.features import feature_table
         from credit_assets.ml.data.schemas import features_schema
 
-        schema = features_schema(portfolio)
+        schema = with_makers(features_schema(portfolio), portfolio.made_by())
         with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:
             for piece in raw_loan_data.pieces():
                 files.write(feature_table(piece, portfolio))

@@ -12,7 +12,7 @@ import dagster as dg
 from credit_assets.assets.accounts import table_account
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of
-from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, account_result, account_spec, gate_specs
+from credit_assets.checks import account_result, account_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import own_store
 from credit_assets.ledger.restated import Restatements
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.day_findings import DayFindings
     from credit_assets.ml.data.portfolio import Portfolio
     from credit_assets.ml.rules.day_gates import DayGates
+    from credit_assets.ml.rules.extension_gates import OwnDayGates
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -40,7 +41,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         settings,
         partitions,
         "parquet",
-        check_specs=[*gate_specs("raw_loan_data", APPLICATION_GATES, partitions), account_spec("raw_loan_data")],
+        check_specs=[
+            *gate_specs("raw_loan_data", gates_of("raw_loan_data", portfolio), partitions),
+            account_spec("raw_loan_data"),
+        ],
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
         metadata=column_schema(applications_fields(portfolio)),
@@ -52,6 +56,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import application_gates
+        from credit_assets.ml.rules.extension_gates import OwnDayGates
         from credit_assets.ml.rules.volume_gates import history_days
 
         own_store(settings, claims)
@@ -59,7 +64,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_counts(portfolio, days[0] - history, days[-1])
         contract, rows = reading("raw_loan_data", portfolio, warehouse, days)
-        made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent))
+        own = OwnDayGates(portfolio, "applications", days, portfolio.date_column)
+        made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent), own)
         return made.result(context, settings, warehouse, store)
 
     @daily_asset(
@@ -67,7 +73,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         settings,
         partitions,
         "parquet",
-        check_specs=[*gate_specs("loan_outcomes", OUTCOME_GATES, partitions), account_spec("loan_outcomes")],
+        check_specs=[
+            *gate_specs("loan_outcomes", gates_of("loan_outcomes", portfolio), partitions),
+            account_spec("loan_outcomes"),
+        ],
         description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
         metadata=column_schema(outcomes_fields(portfolio)),
     )
@@ -78,6 +87,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.day_gates import outcome_gates
+        from credit_assets.ml.rules.extension_gates import OwnDayGates
         from credit_assets.ml.rules.volume_gates import history_days
 
         own_store(settings, claims)
@@ -85,7 +95,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_outcomes(portfolio, days[0] - history, days[-1])
         contract, rows = reading("loan_outcomes", portfolio, warehouse, days)
-        made = ingest(context, store, contract, rows, lambda found: outcome_gates(found, portfolio, recent))
+        own = OwnDayGates(portfolio, "outcomes", days, portfolio.outcomes.date)
+        made = ingest(context, store, contract, rows, lambda found: outcome_gates(found, portfolio, recent), own)
         return made.result(context, settings, warehouse, store)
 
     return [raw_loan_data, loan_outcomes]
@@ -150,12 +161,17 @@ def ingest(
     contract: Contract,
     batches: Iterable[pa.RecordBatch],
     judge: Callable[[DayFindings], DayGates],
+    own: OwnDayGates,
 ) -> Ingested:
     """Hold a stream of rows, in order of days and ids, against the contract: what keeps it becomes the partitions,
-    the rest their quarantine, and `judge` makes the gates of what was found. Never holds more than a piece of the
-    stream. Raises PermanentError where a row of the stream would be in neither.
+    the rest their quarantine, and `judge` makes the gates of what was found; `own` are those of extensions. Holds no
+    more than a piece of the stream, and of a day the columns that `own` reads.
+
+    Raises PermanentError where a row of the stream would be in neither.
     """
     import pyarrow as pa
+
+    from credit_assets.ml.rules.day_gates import with_own
 
     asset, days, day_column = context.asset_key.path[-1], contract.days, contract.rules.date_column
     with (
@@ -167,8 +183,9 @@ def ingest(
             read += piece.num_rows
             checked = contract.check(piece)
             kept.write(checked.kept)
+            own.add(checked.kept)
             aside.write(checked.quarantined)
-        gates = judge(contract.findings)
+        gates = with_own(judge(contract.findings), own)
         files = kept.close(gates)
         set_aside = aside.close_nonempty()
     written = sum(file.rows for file in (*files.values(), *set_aside.values()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.conventions import Table
-from credit_assets.failures import is_transient
+from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
@@ -81,11 +81,15 @@ class ModelsInForce:
         )
 
     def _score(self, features: pa.Table, version: Version) -> Scored:
+        from credit_assets.ml.data.extensions import ExtensionError
         from credit_assets.ml.evidence.scores import Scored
         from credit_assets.ml.learners.scorer import CreditScorer
 
         if version.version not in self._scorers:
-            self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
+            try:
+                self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
+            except ExtensionError as error:
+                raise PermanentError(f"version {version.version}: {error}") from error
         scores = self._scorers[version.version].score(features, threads=self._settings.training_threads)
         return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from credit_assets.ledger.registry import Version
+    from credit_assets.ml.data.extension_use import TriggerUse
     from credit_assets.ml.evidence.drift import DriftPolicy
     from credit_assets.ml.learners.training import TrainingConfig
     from credit_assets.ml.rules.decisions import Reason, RegistrationPolicy
@@ -120,6 +121,18 @@ def performance_trigger_policy(settings: Settings) -> PerformancePolicy:
         floor=settings.performance_floor,
         margin=settings.performance_margin,
         min_bads=settings.performance_min_bads,
+    )
+
+
+def own_trigger_policy(settings: Settings, used: TriggerUse) -> TriggerPolicy:
+    """Of a trigger of an extension: days and window stand in the portfolio file, beside its use."""
+    from credit_assets.ml.rules.triggers import TriggerPolicy
+
+    return TriggerPolicy(
+        days=used.days,
+        window=used.window,
+        cooldown_days=settings.cooldown_days,
+        repeat_days=settings.repeat_days,
     )
 
 

@@ -69,6 +69,7 @@ def compare_with_champion(
     The champion is the one in force on the as-of date itself: a replay of an old day meets the champion of that day,
     and a second run of the day does not compare the model with itself.
     """
+    from credit_assets.ml.data.extensions import ExtensionError
     from credit_assets.ml.learners.scorer import CreditScorer
     from credit_assets.ml.reports.selection import comparable, comparison, unseen_rows
 
@@ -81,5 +82,9 @@ def compare_with_champion(
     if not comparable(rows):
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
     ours = scorer.pd(rows, threads=threads)
-    theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
+    try:
+        theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
+    except ExtensionError as error:
+        keep = "install both, the new one under another name, so that the champion scores until it is beaten"
+        return {**record, "comparable": False, "why": f"{error}; {keep}"}
     return {**record, **comparison(rows, ours, theirs)}

@@ -14,13 +14,13 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
-from credit_assets.checks import TRAINING_GATES, gate_specs
+from credit_assets.checks import gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.partition_files import stage
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import Store, with_makers
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.dagster_mlflow import Step
 from credit_assets.tracking.evidence import log_candidate
@@ -38,6 +38,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
 def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     portfolio = settings.portfolio_contract
+    gates = gates_of("training_set", portfolio)
 
     @daily_asset(
         "training_set",
@@ -46,7 +47,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         "pandas",
         "parquet",
         deps=dependencies("training_set", settings),
-        check_specs=gate_specs("training_set", TRAINING_GATES, partitions),
+        check_specs=gate_specs("training_set", gates, partitions),
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date. Without rows where the date is not due: where no model can be "
@@ -57,16 +58,19 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult[Any]:
         as_of = date.fromisoformat(context.partition_key)
-        made = training_set_of(settings, warehouse, store, as_of, tuple(TRAINING_GATES))
+        made = training_set_of(settings, warehouse, store, as_of, tuple(gates))
         path = store.path("training_set", f"{as_of}.parquet")
-        staged = stage(store, path, made.table, made.gates, made.inputs)
+        makers = with_makers(made.table.schema, portfolio.made_by()).metadata
+        staged = stage(store, path, made.table.replace_schema_metadata(makers), made.gates, made.inputs)
         return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata})
 
     return training_set
 
 
 def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, variant: str) -> dg.AssetsDefinition:
-    """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.learners`."""
+    """The asset `<variant>_candidate`. All variants come from here; a new one is one entry in `ml.learners`, or an
+    extension.
+    """
     from credit_assets.ml.learners import VARIANTS
 
     name = stages.candidate(variant).name
@@ -132,7 +136,9 @@ def train_or_reuse(
     context: dg.AssetExecutionContext, settings: Settings, variant: str, table: Table, tracking: Tracking
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
+    from credit_assets.ml.data.extensions import described
     from credit_assets.ml.data.fingerprints import fingerprint, frame_hash
+    from credit_assets.ml.extensions import used
     from credit_assets.ml.learners.candidates import candidate_identity
 
     as_of, name = context.partition_key, stages.candidate(variant).name
@@ -147,6 +153,8 @@ def train_or_reuse(
         return dict(finished.load_record("candidate.json"))
     step = Step(context.run.run_id, context.job_name, context.log, context.instance)
     tags = {"as_of": as_of, "code_version": identity["code"], "data_hash": identity["data"]}
+    if theirs := used(portfolio, [variant]):
+        tags["extensions"] = "; ".join(map(described, theirs))
     with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
         record = {
@@ -156,6 +164,7 @@ def train_or_reuse(
             "fingerprint": key,
             "run_id": run.run_id,
             "identity": identity,
+            **({"extensions": theirs} if theirs else {}),
             # Not part of the identity, so that another machine finds this model again; needed to re-perform it, since
             # sums over threads round differently.
             "threads": config.threads,

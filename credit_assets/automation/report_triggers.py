@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -22,7 +23,9 @@ from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Servi
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import retrainings
+from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.rules.decisions import Decision
+from credit_assets.ml.rules.extension_triggers import TRIGGERS
 from credit_assets.ml.rules.triggers import (
     TriggerPolicy,
     TriggerState,
@@ -76,7 +79,18 @@ def report_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             "rows that it was trained on",
         ),
     ]
-    return [_report_sensor(settings, rule) for rule in rules]
+    return [_report_sensor(settings, rule) for rule in [*rules, *_own_rules(settings)]]
+
+
+def _own_rules(settings: Settings) -> list[_Rule]:
+    """The triggers of extensions that the portfolio uses."""
+    rules = []
+    for used in settings.portfolio_contract.extensions.triggers:
+        trigger = TRIGGERS[used.name]
+        says = f"{trigger.description.rstrip('.')} (on {used.days} of {used.window} days; {trigger.extension})"
+        policy = policies.own_trigger_policy(settings, used)
+        rules.append(_Rule(used.name, trigger.of, policy, partial(trigger.decide, used.parameters), says))
+    return rules
 
 
 def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
@@ -158,5 +172,7 @@ def _decide(
         raise PermanentError(f"{rule.asset} of {day} was materialized and is not in the store; {again}")
     try:
         return rule.decide([one for one in window if one is not None], state, rule.policy, last_retraining=last)
+    except ExtensionError as error:
+        raise PermanentError(str(error)) from error
     except ValueError as error:
         raise PermanentError(f"{error}; {again}") from error

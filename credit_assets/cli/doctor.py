@@ -24,11 +24,16 @@ import credit_assets.tracking.health as tracking
 import credit_assets.warehouse.health as warehouse
 from credit_assets import executors
 from credit_assets.assets.due import outlook
-from credit_assets.cli.models import accounts_record
-from credit_assets.failures import PermanentError
+from credit_assets.checks import gates_of
+from credit_assets.cli.models import accounts_record, extension_warnings, holders
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.instance.ownership import book_of, changed_since, refuse_other_portfolio
+from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.registry import CHAMPION
 from credit_assets.masking import HIDDEN, Secrets, masked_url
+from credit_assets.ml.data.extensions import ExtensionError
+from credit_assets.ml.extensions import load, try_used, used
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
@@ -90,6 +95,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
     portfolio, embedded = settings.portfolio_contract, not settings.warehouse_url.get_secret_value()
     return [
         Check("portfolio", "portfolio", lambda: portfolio_health(settings)),
+        Check("extensions", "extensions", lambda: extensions_health(settings), 3),
         Check(
             "warehouse",
             "warehouse_url",
@@ -159,6 +165,7 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "store_uri": lambda: masked_url(settings.store),
         "portfolio": lambda: settings.portfolio or "the packaged one",
         "performance_window_days": lambda: settings.window_days,
+        "extensions": lambda: ", ".join(settings.extensions) or "those of installed packages",
         "variants": lambda: ", ".join(settings.variants),
         "variant_params": lambda: json_.dumps(settings.variant_params, sort_keys=True),
         "threads": lambda: settings.threads or f"{settings.training_threads} (cores / variants side by side)",
@@ -180,6 +187,31 @@ def describe_settings(settings: Settings) -> list[Finding]:
 def portfolio_health(settings: Settings) -> Health:
     portfolio = settings.portfolio_contract
     return Health(f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days")
+
+
+def extensions_health(settings: Settings) -> Health:
+    """What extensions bring, which of it is used, and whether those of the models in force are here."""
+    found = load(settings.extensions)
+    portfolio = settings.portfolio_contract
+    try:
+        try_used(portfolio)
+        for asset in ("raw_loan_data", "loan_outcomes", "training_set"):
+            gates_of(asset, portfolio)
+    except ExtensionError as error:
+        return Health("one cannot be used", "fail", str(error))
+    in_use = {(one["kind"], one["name"]) for one in used(portfolio, settings.variants)}
+    value = "; ".join(f"{one}{'' if (one.kind, one.name) in in_use else ', not used'}" for one in found) or "none"
+    try:
+        warnings = extension_warnings(*holders(settings, CHAMPION, SHADOW))
+    except (PermanentError, TransientError):
+        # What cannot be reached is told beside it.
+        warnings = []
+    if warnings:
+        return Health(value, "fail", "; ".join(warnings))
+    if settings.executor == "k8s" and (bare := [one.name for one in found if not one.distribution]):
+        advice = f"{', '.join(bare)}: see that the pods' image has the modules of CREDIT_EXTENSIONS on its path"
+        return Health(value, "warn", f"{advice}; a package is installed into it (docs/extensions.md)")
+    return Health(value)
 
 
 def rows_health(settings: Settings) -> Health:

@@ -5,6 +5,7 @@ Belongs here: reading and showing. Does not belong here: moving anything (`moves
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -26,6 +27,7 @@ from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import CHAMPION, Version
 from credit_assets.ledger.restated import Restatements
+from credit_assets.ml.data.extensions import SCORING, described, why_other
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import why_not_due
 from credit_assets.ml.rules.first_days import decide_first_days
@@ -54,7 +56,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         if row.name == "training_set":
             judged = store.footers("training_set", days).values()
             assets[row.name]["not_due"] = sum(bool(why_not_due(one.gates)) for one in judged)
-    champion, shadow = _holders(settings, CHAMPION, SHADOW)
+    champion, shadow = holders(settings, CHAMPION, SHADOW)
     runs = [
         {
             "run": run.run_id,
@@ -70,11 +72,20 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
         "accounts": accounts_record(settings),
         "training": outlook(settings, store).to_record(),
         "restated": restated_record(store, {"champion": champion, "shadow": shadow}),
-        "warnings": changed_since(settings),
+        "warnings": [*changed_since(settings), *extension_warnings(champion, shadow)],
         "champion": champion,
         "shadow": shadow,
         "runs": runs,
     }
+
+
+def extension_warnings(*models: Mapping[str, Any] | None) -> list[str]:
+    """Of the models in force those that cannot score here: an extension of theirs is absent, or another one now."""
+    return [
+        f"version {model['version']} ({', '.join(model['aliases'])}) cannot score here: {why}"
+        for model in models
+        if model and (why := why_other(one for one in model["extensions"] if one["kind"] in SCORING))
+    ]
 
 
 def accounts_record(settings: Settings) -> dict[str, Any]:
@@ -108,7 +119,7 @@ def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
+def holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
     """The versions that hold the aliases: by the records of the store, which decide, and by MLflow where those do not
     say. MLflow's client takes longer than everything else that `status` does.
     """
@@ -136,6 +147,7 @@ def version_record(version: Any) -> dict[str, Any]:
         "metrics": {name: float(version.tags[name]) for name in METRICS if name in version.tags},
         "fingerprint": version.fingerprint,
         "run_id": version.run_id,
+        "extensions": json.loads(version.tags.get("extensions", "[]")),
     }
 
 
@@ -215,6 +227,12 @@ def print_status(record: dict[str, Any], console: Console) -> None:
             f"loan_scores: {scores['scored']:,} days scored ({scores['scored_applications']:,} applications), "
             f"{scores['unscored']:,} unscored ({scores['unscored_applications']:,}): no champion was in force"
         )
+    _print_models_in_force(record, console)
+    for run in record["runs"]:
+        console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")
+
+
+def _print_models_in_force(record: dict[str, Any], console: Console) -> None:
     champion, training = record["champion"], record["training"]
     console.print(
         f"champion: version {champion['version']}, {champion['variant']}, as of {champion['as_of']}"
@@ -223,10 +241,12 @@ def print_status(record: dict[str, Any], console: Console) -> None:
     )
     if not champion:
         console.print(f"first model: possible as of {training['first_possible']} ({training['why']})", markup=False)
+    for model in (champion, record["shadow"]):
+        if model and model["extensions"]:
+            made_by = "; ".join(map(described, model["extensions"]))
+            console.print(f"version {model['version']} was made with {made_by}", markup=False)
     if shadow := record["shadow"]:
         console.print(f"on trial: version {shadow['version']}, {shadow['variant']}, as of {shadow['as_of']}")
-    for run in record["runs"]:
-        console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")
 
 
 def stale_lines(record: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,7 @@ def version_record(store: Store, version: str, held: dict[str, list[Period]]) ->
         "metrics": {name: round(trained["evaluation"][name], 6) for name in METRICS},
         "fingerprint": trained["fingerprint"],
         "run_id": trained["run_id"],
+        "extensions": trained.get("extensions", []),
     }
 
 

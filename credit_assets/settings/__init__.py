@@ -20,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credit_assets.masking import masked
+from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
@@ -117,7 +118,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**{"_env_file": settings_file(), **overrides})
     except ValidationError as error:
-        raise SettingsError("; ".join(_problem(item) for item in error.errors())) from error
+        raise SettingsError("; ".join(dict.fromkeys(map(_problem, error.errors())))) from error
     settings.portfolio_contract  # noqa: B018 - a portfolio that cannot be used is a bad setting too
     return settings
 
@@ -160,6 +161,9 @@ def _in_file() -> dict[str, str | None]:
 def _problem(item: ErrorDetails) -> str:
     """One bad value: its variable, what is wrong, and what was given where that is no secret."""
     text = item["msg"].removeprefix("Value error, ")
+    if isinstance(item.get("ctx", {}).get("error"), ExtensionError):
+        # It says itself what is wrong: an installed package, or a module that the setting names.
+        return masked(text)
     if not item["loc"]:
         return text
     place = str(item["loc"][0])

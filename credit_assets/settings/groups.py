@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from credit_assets.ml.data.extensions import advice, modules_in
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
+from credit_assets.ml.extensions import load
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.places import PlaceError, database_file, database_url, embedded_folder, local_path, store_uri
 
@@ -122,6 +124,12 @@ class Book(BaseModel):
     """Whose loans, which days, and how the mature ones are cut into training, validation and test."""
 
     portfolio: Path | None = Field(None, description="Portfolio file (YAML); empty: the packaged one.")
+    extensions: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validate_default=True,
+        description="Modules with features, learners, gates and triggers of yours, comma separated, beside those of "
+        "installed packages.",
+    )
     start_date: date = Field(date(2024, 1, 1), description="First daily partition.")
     timezone: str = Field("UTC", description="Time zone of partitions and schedules.")
     performance_window_days: int | None = Field(
@@ -143,6 +151,18 @@ class Book(BaseModel):
     @classmethod
     def _portfolio_file(cls, value: Any) -> Any:
         return local_path(value) if isinstance(value, str) and value else value
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _modules(cls, value: Any) -> Any:
+        return modules_in(value) if isinstance(value, str) else value
+
+    @field_validator("extensions")
+    @classmethod
+    def _loaded(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Before the variants and the portfolio, which may name them. Raises ExtensionError, a ValueError.
+        load(value)
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -218,7 +238,10 @@ class Training(BaseModel):
     def _known_variants(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         unknown = sorted(set(value) - set(VARIANTS))
         if unknown or not value or len(set(value)) != len(value):
-            raise ValueError(f"must list some of {', '.join(VARIANTS)}, each once; got {', '.join(value) or 'nothing'}")
+            raise ValueError(
+                f"must list some of {', '.join(VARIANTS)}, each once; got {', '.join(value) or 'nothing'}"
+                + (advice() if unknown else "")
+            )
         return value
 
     @field_validator("variant_params")
@@ -226,7 +249,7 @@ class Training(BaseModel):
     def _params_of_known_variants(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         unknown = sorted(set(value) - set(VARIANTS))
         if unknown:
-            raise ValueError(f"names unknown variants {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+            raise ValueError(f"names unknown variants {', '.join(unknown)}; known: {', '.join(VARIANTS)}{advice()}")
         for variant, params in value.items():
             VARIANTS[variant].resolve(params)  # Raises ValueError naming the parameter and what it takes.
         return value

@@ -25,15 +25,15 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.data.sizes import rows_within
 from credit_assets.storage.store import (
     CONTENT_KEY,
+    EXTENSIONS_KEY,
     GATES_KEY,
     INPUTS_KEY,
     RefusedPartitionError,
     Store,
     damaged,
     footer_of,
-    gates_of,
     refuse_missing,
-    refuse_rejected,
+    refuse_unusable,
 )
 
 if TYPE_CHECKING:
@@ -251,14 +251,15 @@ class Partitions:
         days = [day for day in self.days if day not in self.refused]
         with ThreadPoolExecutor(min(_AHEAD, max(1, len(days)))) as pool:
             for day, file in zip(days, _read_ahead(pool, self._open, days, _AHEAD), strict=True):
+                footer = footer_of(file.metadata)
                 try:
-                    refuse_rejected(self.asset, day, gates_of(file.metadata))
+                    refuse_unusable(self.asset, day, footer)
                 except RefusedPartitionError as refusal:
                     self.refused[day] = str(refusal)
                     if len(self.refused) == len(self.days):
                         raise
                     continue
-                if content := footer_of(file.metadata).as_input:
+                if content := footer.as_input:
                     self.contents[day] = content
                 bare = file.schema_arrow.remove_metadata()
                 schema = schema or bare
@@ -328,8 +329,11 @@ def in_pieces(tables: Iterable[pa.Table], rows: int = PIECE_ROWS) -> Iterator[pa
 def stage(
     store: Store, path: UPath, table: pa.Table, gates: Sequence[GateResult] = (), inputs: Inputs | None = None
 ) -> Staged:
-    """The table as a staged file for `path`, with the results of its gates and what it was made of."""
-    file = _DayFile(store, path, table.schema.remove_metadata())
+    """The table as a staged file for `path`, with the results of its gates and what it was made of. Of the metadata of
+    its schema those of `with_makers` are kept.
+    """
+    kept = {key: text for key, text in (table.schema.metadata or {}).items() if key == EXTENSIONS_KEY}
+    file = _DayFile(store, path, table.schema.with_metadata(kept) if kept else table.schema.remove_metadata())
     try:
         file.add(table.replace_schema_metadata(None))
         return file.close(gates, inputs)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 GATES_KEY = b"credit_assets.gates"
 CONTENT_KEY = b"credit_assets.content"
 INPUTS_KEY = b"credit_assets.inputs"
+EXTENSIONS_KEY = b"credit_assets.extensions"
 _READERS = 8
 _SHORT = 16
 _T = TypeVar("_T")
@@ -51,13 +52,15 @@ class Footer:
     """What the end of a partition's file says of it, without its rows.
 
     `content` is the hash of its rows, `inputs` by asset and day the beginning of that of the partitions it was made of
-    (`same_content` compares them); "" and nothing in files of before.
+    (`same_content` compares them); "" and nothing in files of before. `made_by` are the extensions whose code is in its
+    columns.
     """
 
     rows: int
     gates: tuple[GateResult, ...]
     content: str
     inputs: Mapping[str, Mapping[str, str]]
+    made_by: tuple[Mapping[str, str], ...] = ()
 
     @property
     def rejected(self) -> bool:
@@ -189,7 +192,7 @@ class Store:
             try:
                 file = self.open_table(path)
                 footer = footer_of(file.metadata)
-                refuse_rejected(asset, day, footer.gates)
+                refuse_unusable(asset, day, footer)
                 if footer.content:
                     contents[day] = footer.as_input
                 return file.read().replace_schema_metadata(None)
@@ -307,6 +310,7 @@ def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
         gates=tuple(gates_of(metadata)),
         content=kept.get(CONTENT_KEY, b"").decode(),
         inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
+        made_by=tuple(json.loads(kept.get(EXTENSIONS_KEY, b"[]"))),
     )
 
 
@@ -318,14 +322,29 @@ def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:
     return [GateResult.from_record(item) for item in json.loads(recorded)] if recorded else []
 
 
-def refuse_rejected(asset: str, day: str, gates: Sequence[GateResult]) -> None:
-    """Raise PermanentError where a gate has rejected the partition."""
-    rejected = [gate for gate in gates if gate.blocks]
+def with_makers(schema: pa.Schema, made_by: Sequence[Mapping[str, str]]) -> pa.Schema:
+    """The schema of a file in whose columns is the code of these extensions: its footer will name them."""
+    return schema.with_metadata({EXTENSIONS_KEY: json.dumps(list(made_by), sort_keys=True)}) if made_by else schema
+
+
+def refuse_unusable(asset: str, day: str, footer: Footer) -> None:
+    """Raise RefusedPartitionError where a gate has rejected the partition, or an extension made it that is absent here
+    or another one now: its columns would mean something else than their names say.
+    """
+    rejected = [gate for gate in footer.gates if gate.blocks]
     if rejected:
         reasons = "; ".join(f"{g.name} is {g.value}, allowed {g.threshold}, ruled by {g.setting}" for g in rejected)
         raise RejectedPartitionError(
             f"{asset} {day} was rejected by its gate ({reasons}); correct its source, then materialize it again"
         )
+    if footer.made_by:
+        from credit_assets.ml.data.extensions import why_other
+
+        if why := why_other(footer.made_by):
+            raise RefusedPartitionError(
+                f"{asset} {day} was made with an extension: {why} (`credit-assets backfill --again --assets {asset}` "
+                "with --start and --end makes the days again that are to be used)"
+            )
 
 
 def refuse_missing(asset: str, missing: Sequence[str], of: int) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.extensions import SCORING, described
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.tracking.run import CandidateRun
 
@@ -42,6 +43,7 @@ def log_candidate(
             "threads": record.get("threads"),
             "best_rounds": trained.best_rounds,
             "portfolio": portfolio.name,
+            **{f"extension_{one['kind']}_{one['name']}": described(one) for one in record.get("extensions", ())},
         }
     )
     run.log_metrics(
@@ -68,13 +70,23 @@ def log_candidate(
             scorer_dir,
             input_example=example_application(table, portfolio),
             signature=application_signature(portfolio),
-            pip_requirements=pinned("credit-assets", "mlflow", "numpy", "pandas", record["variant"]),
+            pip_requirements=pinned(*required(record["variant"], record.get("extensions", ()))),
         )
     run.log_metrics_history(trained.history)
     run.log_dict({"features": list(portfolio.feature_names), "monotone": dict(portfolio.monotone)}, "features.json")
     for name, figure in candidate_figures(trained).items():
         run.log_figure(figure, f"figures/{name}.png")
     return model_uri
+
+
+def required(variant: str, extensions: Sequence[Mapping[str, str]]) -> list[str]:
+    """The packages that a model needs to score: those of its library, and of the extensions that made its features and
+    its learner. Gates and triggers score nothing.
+    """
+    from credit_assets.ml.learners import VARIANTS
+
+    theirs = {one["distribution"] for one in extensions if one["kind"] in SCORING} - {""}
+    return ["credit-assets", "mlflow", "numpy", "pandas", VARIANTS[variant].distribution, *sorted(theirs)]
 
 
 def application_signature(portfolio: Portfolio) -> ModelSignature:

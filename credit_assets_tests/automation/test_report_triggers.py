@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,7 +12,9 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.retraining import retrainings, triggers_of
+from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.settings import load_settings
+from credit_assets_tests.support.lender import TRIGGER, Lender
 from credit_assets_tests.support.trigger_world import DAY, TRIGGERED, D, World, the_run
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.trigger_world"]
@@ -49,6 +54,32 @@ def test_performance_and_volume_start_runs(world: World) -> None:
     run = the_run(world.tick("volume_trigger"))
     assert run.run_key == "volume:2024-04-29:v1"
     assert run.tags["credit/reason"].startswith("1,200 loans matured since champion version 1")
+
+
+def test_a_trigger_of_a_lenders_own_starts_a_run_as_the_others_do(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lender = Lender(tmp_path, monkeypatch).write(rules=TRIGGER).install(module="rules")
+    file = tmp_path / "own.yaml"
+    used = {"triggers": [{"name": "own_shift", "days": 2, "window": 3, "parameters": {"psi": 0.2}}]}
+    file.write_text(json.dumps({**load_portfolio().model_dump(mode="json"), "extensions": used}))
+    own = replace(world, settings=load_settings(portfolio=file, **TRIGGERED))
+    own.ingest(D)
+    own.drift(D - DAY, "stable", psi=0.3)
+    own.drift(D, "stable", psi=0.21)
+    run = the_run(own.tick("own_shift_trigger"))
+    assert run.run_key == "own_shift:2024-03-20:v1"
+    assert run.tags["credit/trigger"] == "own_shift"
+    assert "met on 2 of the last 3 days" in run.tags["credit/reason"]
+    assert f"own_shift of {lender.name} 1.2.0" in run.tags["credit/reason"]
+    assert triggers_of(own.claims, D) == ("own_shift",)
+    # What goes wrong in it is told with its name, and not as a report that is to be made again.
+    own.report("drift_report", D + DAY, {"verdict": "stable", "shifted": [], "why": None})
+    with pytest.raises(
+        PermanentError, match=r"trigger own_shift of .* failed with KeyError \(rules.py, line 10\)"
+    ) as told:
+        own.look("own_shift_trigger")
+    assert "materialize" not in str(told.value)
 
 
 def test_cooldown_after_a_retraining_of_any_origin(world: World) -> None:

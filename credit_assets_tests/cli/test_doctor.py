@@ -53,6 +53,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
     found = checks(load_settings())
     assert {name: finding.status for name, finding in found.items()} == {
         "portfolio": "ok",
+        "extensions": "ok",
         "warehouse": "warn",
         "store": "ok",
         "rows": "warn",

@@ -63,6 +63,7 @@ def test_holders_and_their_records(store: Store, tmp_path: Path) -> None:
         "metrics": {"auc": 0.688681, "gini": 0.377363, "ks": 0.3, "brier": 0.04, "ece": 0.01},
         "fingerprint": "f2024-05-31",
         "run_id": "r",
+        "extensions": [],
     }
     former = version_record(store, "1", held)
     assert former is not None

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.fingerprints import frame_hash
+from credit_assets.ml.data.formulas import FUNCTIONS
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.storage import partition_files
 from credit_assets.storage.partition_files import (
@@ -28,7 +29,8 @@ from credit_assets.storage.partition_files import (
     split_by_day,
     stage,
 )
-from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store, with_makers
+from credit_assets_tests.support.lender import own_features
 from credit_assets_tests.support.store_files import read_table, write_table
 
 FIRST = date(2024, 1, 1)
@@ -180,6 +182,49 @@ def test_row_groups_are_bounded_by_the_width_of_a_row(store: Store, monkeypatch:
         assert [footer.row_group(n).num_rows for n in range(footer.num_row_groups)] == [rows] * (100 // rows)
 
 
+def test_what_another_extension_made_is_refused(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lender = own_features(tmp_path, monkeypatch)
+    made_by = FUNCTIONS.records(["own_burden"])
+    first, second = days(2)
+    table = book([2, 2])
+    schema = with_makers(table.schema, made_by)
+    with PartitionWriter(store, "features", [first], schema, "day") as writer:
+        writer.write(table.slice(0, 2))
+        made = writer.close()[first]
+    store.publish(made.file, store.path("features", f"{first}.parquet"))
+    plain = stage(store, store.path("features", f"{second}.parquet"), table.slice(2))
+    store.publish(plain.file, store.path("features", f"{second}.parquet"))
+    both = [first.isoformat(), second.isoformat()]
+    assert store.read_partitions("features", both).num_rows == 4
+
+    def refused() -> str:
+        with pytest.raises(RefusedPartitionError) as whole:
+            store.read_partitions("features", both)
+        pieces = Partitions(store, "features", both)
+        # In pieces the other day is kept, and this one is named.
+        assert [piece.num_rows for piece in pieces.pieces()] == [2]
+        assert pieces.refused == {first.isoformat(): str(whole.value)}
+        return str(whole.value)
+
+    lender.edit("rates", "2.0", "2.5")
+    said = refused()
+    assert said.startswith(f"features {first} was made with an extension: feature own_burden of {lender.name} 1.2.0")
+    assert "is another one here" in said
+    assert "credit-assets backfill --again --assets features" in said
+    lender.uninstall()
+    assert f"is not installed here: install {lender.name}==1.2.0" in refused()
+    lender.install()
+    lender.edit("rates", "2.5", "2.0")
+    assert store.read_partitions("features", both).num_rows == 4
+    by_own = table.replace_schema_metadata(schema.metadata)
+    staged = stage(store, store.path("training_set", f"{first}.parquet"), by_own, [PASSED])
+    store.publish(staged.file, store.path("training_set", f"{first}.parquet"))
+    lender.edit("rates", "2.0", "2.5")
+    with pytest.raises(RefusedPartitionError, match="training_set 2024-01-01 was made with an extension"):
+        store.read_partitions("training_set", [first.isoformat()])
+    assert [gate.name for gate in store.gates("training_set", first.isoformat())] == ["values"]
+
+
 def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store) -> None:
     table, of = book([3, 3, 3]), days(3)
     keys = [day.isoformat() for day in of]
@@ -217,7 +262,7 @@ import sys
 from datetime import date
 import numpy as np, pyarrow as pa
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
-from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store, with_makers
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024

@@ -7,9 +7,10 @@ one application (such a value would depend on who else applied).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data import values
+from credit_assets.ml.data.feature_functions import text_series
 from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.ordering import in_order
 from credit_assets.ml.data.schemas import applications_schema, features_schema
@@ -81,24 +82,30 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
         for column in portfolio.input_columns
         if column.name not in categories
     }
-    columns = {**{name: table[name] for name in names}, **numbers, **_derived(portfolio.derived, numbers)}
+    columns = {**{name: table[name] for name in names}, **numbers, **_derived(portfolio.derived, table, numbers)}
     schema = features_schema(portfolio)
     return in_order(pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema), (day, key))
 
 
-def _derived(features: tuple[DerivedFeature, ...], numbers: dict[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
+def _derived(
+    features: tuple[DerivedFeature, ...], table: pa.Table, numbers: dict[str, pa.ChunkedArray]
+) -> dict[str, pa.ChunkedArray]:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     # NaN where an input is missing; the column's own memory where none is.
-    series: dict[str, pd.Series[float]] = {}
+    series: dict[str, pd.Series[Any]] = {}
     columns = {}
     for feature in features:
         sources = [feature.inputs.get(name, name) for name in parameters(feature.function_name)]
         for source in sources:
             if source not in series:
-                series[source] = pd.Series(numbers[source].to_numpy(), copy=False)
+                series[source] = (
+                    pd.Series(numbers[source].to_numpy(), copy=False)
+                    if source in numbers
+                    else text_series(table[source])
+                )
         result = FUNCTIONS[feature.function_name](*(series[source] for source in sources)).to_numpy(dtype="float64")
         finite = np.isfinite(result)
         columns[feature.name] = pa.chunked_array([pa.array(result, mask=None if finite.all() else ~finite)])

@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 DIGITS = 6
 MODEL_CODE = (
     "data.cohorts",
+    "data.feature_functions",
     "data.features",
     "data.formulas",
     "data.ordering",
@@ -37,6 +38,7 @@ MODEL_CODE = (
     "learners.dask_internals",
     "learners.dask_shares",
     "learners.encoding",
+    "learners.extension_learners",
     "learners.learner",
     "learners.lightgbm",
     "learners.scorer",
@@ -103,10 +105,23 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for name in MODEL_CODE:
         source = (PACKAGE / f"{name.replace('.', '/')}.py").read_text("utf-8")
-        with _PARSING:
-            text = _code_text(source)
-        digest.update(f"{name}\0{text}\0".encode())
+        digest.update(f"{name}\0{code_text(source)}\0".encode())
     return digest.hexdigest()
+
+
+def code_text(source: str) -> str:
+    """What counts of a module's source: everything but comments, docstrings, layout and the words of exceptions.
+
+    Raises SyntaxError where it is no Python.
+    """
+    with _PARSING:
+        return _code_text(source)
+
+
+def parsed(source: str) -> ast.Module:
+    """The syntax tree of a module's source. Raises SyntaxError where it is no Python."""
+    with _PARSING:
+        return _parsed(source)
 
 
 def rounded(value: Any) -> Any:
@@ -203,16 +218,20 @@ _PARSING = threading.Lock()
 
 @functools.cache
 def _code_text(source: str) -> str:
-    """What counts of a module's text, worked out once in a process for each text.
+    """What counts of a module's text, worked out once in a process for each text. Call it under _PARSING."""
+    return _code(_parsed(source))
 
-    Call it under _PARSING. `ast.parse` of CPython 3.11 counts its depth for the whole interpreter: where the collector
-    runs a callback in its midst (Dask installs one) and another thread parses meanwhile, it raises "SystemError: AST
-    constructor recursion depth mismatch". So one thread parses at a time, and nothing is collected while it does.
+
+def _parsed(source: str) -> ast.Module:
+    """Call it under _PARSING. `ast.parse` of CPython 3.11 counts its depth for the whole interpreter: where the
+    collector runs a callback in its midst (Dask installs one) and another thread parses meanwhile, it raises
+    "SystemError: AST constructor recursion depth mismatch". So one thread parses at a time, and nothing is collected
+    while it does.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _code(ast.parse(source))
+        return ast.parse(source)
     finally:
         if collecting:
             gc.enable()

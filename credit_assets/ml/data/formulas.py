@@ -7,8 +7,10 @@ table of model inputs (`features`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
+
+from credit_assets.ml.data.extensions import Catalogue
+from credit_assets.ml.data.feature_functions import Function, checked_feature, text_inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,33 +131,39 @@ def total(left: Numbers, right: Numbers) -> Numbers:
     return left + right
 
 
-FUNCTIONS: dict[str, Callable[..., Numbers]] = {
-    function.__name__: function
-    for function in (
-        debt_to_income,
-        credit_utilization,
-        available_credit,
-        loan_to_income,
-        debt_and_loan_to_income,
-        loan_to_value,
-        monthly_payment,
-        payment_to_income,
-        residual_income,
-        total_interest,
-        balance_per_account,
-        income_per_head,
-        times_past_due,
-        ratio,
-        product,
-        difference,
-        total,
-    )
-}
+_OURS = (
+    debt_to_income,
+    credit_utilization,
+    available_credit,
+    loan_to_income,
+    debt_and_loan_to_income,
+    loan_to_value,
+    monthly_payment,
+    payment_to_income,
+    residual_income,
+    total_interest,
+    balance_per_account,
+    income_per_head,
+    times_past_due,
+    ratio,
+    product,
+    difference,
+    total,
+)
+FUNCTIONS: Catalogue[Function] = Catalogue(
+    "feature", {function.__name__: function for function in _OURS}, checked_feature
+)
+"""By name, and beside them those of a lender's extensions."""
 
 
 def parameters(name: str) -> tuple[str, ...]:
     """Names of the inputs of a function of FUNCTIONS, in order. Raises KeyError for an unknown name."""
     return tuple(inspect.signature(FUNCTIONS[name]).parameters)
+
+
+def text_parameters(name: str) -> frozenset[str]:
+    """Those of the inputs that are categories; the others are numbers. Raises KeyError for an unknown name."""
+    return text_inputs(FUNCTIONS[name])
 
 
 def _at_least_one(values: Numbers) -> Numbers:

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from credit_assets.ml.data.extension_use import ExtensionUse
+
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
 Role = Literal["id", "date", "feature", "protected", "ignored"]
 Monotone = Literal[-1, 0, 1]
@@ -88,7 +90,7 @@ class Column(_Strict):
 
 
 class DerivedFeature(_Strict):
-    """A feature that a function of `credit_assets.ml.data.formulas` computes from columns.
+    """A feature that a function of `credit_assets.ml.data.formulas`, or of an extension, computes from columns.
 
     `inputs` maps the function's parameter names to column names; a parameter left out reads the column of its
     own name.
@@ -159,6 +161,7 @@ class Portfolio(_Strict):
     columns: tuple[Column, ...]
     derived: tuple[DerivedFeature, ...] = ()
     gates: Gates = Gates()
+    extensions: ExtensionUse = ExtensionUse()
 
     @field_validator("timezone")
     @classmethod
@@ -189,7 +192,8 @@ class Portfolio(_Strict):
 
     @model_validator(mode="after")
     def _derived_resolve(self) -> Portfolio:
-        from credit_assets.ml.data.formulas import FUNCTIONS, parameters
+        from credit_assets.ml.data.extensions import advice
+        from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
 
         features = {column.name: column for column in self.columns if column.role == "feature"}
         seen = {column.name for column in self.columns}
@@ -202,7 +206,7 @@ class Portfolio(_Strict):
             if derived.function_name not in FUNCTIONS:
                 raise ValueError(
                     f"derived feature {derived.name!r}: no function {derived.function_name!r}; "
-                    f"known: {', '.join(sorted(FUNCTIONS))}"
+                    f"known: {', '.join(sorted(FUNCTIONS))}{advice()}"
                 )
             wanted = parameters(derived.function_name)
             unknown = sorted(set(derived.inputs) - set(wanted))
@@ -211,12 +215,13 @@ class Portfolio(_Strict):
                     f"derived feature {derived.name!r}: function {derived.function_name!r} has no input "
                     f"{', '.join(unknown)}; it takes {', '.join(wanted)}"
                 )
+            of_texts = text_parameters(derived.function_name)
             for parameter in wanted:
-                source = derived.inputs.get(parameter, parameter)
-                if source not in features or features[source].type not in NUMERIC_TYPES:
+                source, text = derived.inputs.get(parameter, parameter), parameter in of_texts
+                if source not in features or (features[source].type in NUMERIC_TYPES) is text:
                     raise ValueError(
                         f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
-                        "which is not a numeric feature column of this portfolio"
+                        f"which is not a {'category' if text else 'numeric'} feature column of this portfolio"
                     )
         return self
 
@@ -224,6 +229,12 @@ class Portfolio(_Strict):
     def parts(self) -> frozenset[Part]:
         """Which of the parts with assets of their own it has; the table of assets follows it."""
         return frozenset()
+
+    def made_by(self) -> list[dict[str, str]]:
+        """Who made the derived features, of those that extensions bring: for what is made of them."""
+        from credit_assets.ml.data.formulas import FUNCTIONS
+
+        return FUNCTIONS.records(derived.function_name for derived in self.derived)
 
     def _one(self, role: Role) -> Column:
         return next(column for column in self.columns if column.role == role)

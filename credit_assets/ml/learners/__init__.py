@@ -3,19 +3,25 @@
 Belongs here: the list. Does not belong here: the interface that every learner keeps (`learner`), the encoding of its
 inputs (`encoding`), what one library needs (its own module), and what is the same for all learners (`training`).
 
-Adding a variant is one module with a subclass of `Variant`, and one entry below. Importing this package imports no
+Adding a variant is one module with a subclass of `Variant`, and one entry below; a lender's own comes by an extension
+(docs/extensions.md). Importing this package imports no
 learner and no pandas: each module reaches for its library when a model is fitted, saved, read or asked.
 """
 
 from __future__ import annotations
 
+from credit_assets.ml.data.extensions import Catalogue
 from credit_assets.ml.learners.catboost import CatBoostVariant
+from credit_assets.ml.learners.extension_learners import checked_learner
 from credit_assets.ml.learners.learner import Fitted, Parameter, Variant
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
 from credit_assets.ml.learners.xgboost import XGBoostVariant
 
-VARIANTS: dict[str, Variant] = {
-    variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant())
-}
+VARIANTS: Catalogue[Variant] = Catalogue(
+    "learner",
+    {variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant())},
+    checked_learner,
+)
+"""By name, and beside them those of a lender's extensions."""
 
 __all__ = ["VARIANTS", "Fitted", "Parameter", "Variant"]

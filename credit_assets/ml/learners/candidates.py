@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLITS
+from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import code_version
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
 from credit_assets.ml.learners.learner import Sample
-from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.ml.learners.scorer import CreditScorer, derived_of, extensions_of
 from credit_assets.ml.learners.training import Trained, TrainingConfig, resolve_params, splits, train, variant_named
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def candidate_identity(
         How it is trained, with which directions of features, and which requests the model refuses.
     """
     scale = config.scale
+    theirs = extensions_of(variant, derived_of(portfolio))
     return {
         "variant": variant,
         "as_of": as_of,
@@ -64,6 +66,8 @@ def candidate_identity(
         "monotone": portfolio.monotone,
         # They are saved with the model: another range or policy is another model to whoever asks it.
         "requests": RequestRules.of(portfolio).to_record(),
+        # Only where there are any: what a portfolio does not use changes no model.
+        **({"extensions": sources(theirs)} if theirs else {}),
     }
 
 

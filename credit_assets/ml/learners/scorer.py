@@ -5,7 +5,8 @@ Belongs here: the saved form of a model and its use. Does not belong here: fitti
 
 A scorer is a folder of two files: the learner's native model file and `scorer.json`, which holds all else: features in
 order, levels of categories, how derived features are computed, calibration and scale. Nothing in it is unpickled, and
-any program with the learner's library can score from the two.
+any program with the learner's library can score from the two. Where a feature or the learner is an extension's,
+`scorer.json` names it with the hash of its source, and without just that extension the scorer is not read.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.data.extensions import ExtensionError, why_other
+from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
@@ -181,6 +184,8 @@ class CreditScorer:
             "calibration": self.calibration.to_record(),
             "scale": asdict(self.scale),
         }
+        if theirs := extensions_of(self.variant, self.derived):
+            record["extensions"] = theirs
         aside = folder / f".{SCORER_FILE}.part"
         aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(aside, folder / SCORER_FILE)
@@ -190,7 +195,9 @@ class CreditScorer:
         """Read what `save` wrote. Reads `scorer.json` and the variant's own model file, and no other.
 
         Raises ValueError naming the file where it is absent or unreadable, of an unknown format or variant, names
-        another model file than the variant's, or where the model file is not the one that was saved with it.
+        another model file than the variant's, or where the model file is not the one that was saved with it;
+        ExtensionMismatchError, a ValueError, where a feature or the learner is one of an extension that is absent here
+        or another one now.
         """
         folder = Path(folder)
         place = folder / SCORER_FILE
@@ -204,11 +211,13 @@ class CreditScorer:
                 f"{place} has format {found!r}; this version of credit_assets reads format {FORMAT}: use the version "
                 "that saved it, or train the model again"
             )
-        if set(record) != _KEYS:
+        if set(record) - {"extensions"} != _KEYS:
             raise ValueError(
                 f"{place}: missing {sorted(_KEYS - set(record)) or 'nothing'}, "
-                f"unknown {sorted(set(record) - _KEYS) or 'nothing'}"
+                f"unknown {sorted(set(record) - _KEYS - {'extensions'}) or 'nothing'}"
             )
+        if why := why_other(record.get("extensions", ())):
+            raise ExtensionMismatchError(f"this model cannot score here: {why}")
         learner = VARIANTS.get(record["variant"])
         if learner is None:
             raise ValueError(f"{place}: unknown variant {record['variant']!r}; known: {', '.join(VARIANTS)}")
@@ -239,10 +248,17 @@ class CreditScorer:
             raise ValueError(f"{place}: {error}") from error
 
 
+class ExtensionMismatchError(ExtensionError):
+    """A model's extension is absent here, or another one than it was made with."""
+
+
+def extensions_of(variant: str, derived: Iterable[Derived]) -> list[dict[str, str]]:
+    """Who made the features and the learner of a model, of those that extensions bring."""
+    return [*FUNCTIONS.records(one.function for one in derived), *VARIANTS.records([variant])]
+
+
 def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
     """The portfolio's derived features with every input spelt out, so that a scorer needs no portfolio file."""
-    from credit_assets.ml.data.formulas import parameters
-
     return tuple(
         Derived(
             name=derived.name,
@@ -256,21 +272,22 @@ def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
 def _derive(absent: Sequence[Derived], batch: Mapping[str, Values]) -> dict[str, Values]:
     from pandas import Series
 
-    from credit_assets.ml.data.formulas import FUNCTIONS
+    from credit_assets.ml.data.feature_functions import text_series
 
-    sources = {source for derived in absent for source in derived.inputs.values()}
-    given = {source: Series(numbers(batch[source]), copy=False) for source in sources}
-    return {
-        derived.name: FUNCTIONS[derived.function](
-            **{parameter: given[source] for parameter, source in derived.inputs.items()}
-        )
-        for derived in absent
-    }
+    given: dict[tuple[str, bool], Series[Any]] = {}
+    made = {}
+    for derived in absent:
+        of_texts, inputs = text_parameters(derived.function), {}
+        for parameter, source in derived.inputs.items():
+            read = source, parameter in of_texts
+            if read not in given:
+                given[read] = text_series(batch[source]) if read[1] else Series(numbers(batch[source]), copy=False)
+            inputs[parameter] = given[read]
+        made[derived.name] = FUNCTIONS[derived.function](**inputs)
+    return made
 
 
 def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
-    from credit_assets.ml.data.formulas import FUNCTIONS, parameters
-
     for one in derived:
         if one.function not in FUNCTIONS or set(one.inputs) != set(parameters(one.function)):
             raise ValueError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET
+from credit_assets.ml.data.extensions import advice
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.learners import VARIANTS, Fitted, Variant
@@ -77,7 +78,7 @@ def resolve_params(variant_name: str, config: FitConfig) -> dict[str, Any]:
 def variant_named(name: str) -> Variant:
     """Raises ValueError for an unknown variant."""
     if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+        raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}{advice()}")
     return VARIANTS[name]
 
 

@@ -72,6 +72,7 @@ def selection_record(
         "variant": best["variant"],
         "fingerprint": best["fingerprint"],
         "run_id": best["run_id"],
+        **({"extensions": best["extensions"]} if best.get("extensions") else {}),
         "model_uri": best["model_uri"],
         "data": data,
         "training_rows": training_set.num_rows,

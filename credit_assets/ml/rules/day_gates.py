@@ -5,7 +5,7 @@ row (`ml.data.contracts`), and any gate that needs the target (`training_gates`)
 
 Gates of applications: `schema` (columns there, readable as their type), `values` (nulls, ranges, allowed values),
 `unique_ids`, `partition_date`, `volume` (`volume_gates`), `missing_share`, `quarantined_share`; of outcomes the first
-five. A day with a gate that blocks must not be used.
+five. Gates of a lender's own extensions follow. A day with a gate that blocks must not be used.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from credit_assets.ml.data.contracts import Contract, applications_rules, outcom
 from credit_assets.ml.data.day_findings import DayFindings
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.rules.extension_gates import OwnDayGates
 from credit_assets.ml.rules.volume_gates import APPLICATION_SPANS, OUTCOME_SPANS, volume_gate
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def check_applications(
     contract = Contract(applications_rules(portfolio), days)
     checked = contract.check(rows, last=True)
     gates = application_gates(contract.findings, portfolio, recent_volume)
-    return ContractResult(checked.kept, checked.quarantined, gates)
+    own = OwnDayGates(portfolio, "applications", days, portfolio.date_column)
+    own.add(checked.kept)
+    return ContractResult(checked.kept, checked.quarantined, with_own(gates, own))
 
 
 def check_outcomes(
@@ -98,7 +101,10 @@ def check_outcomes(
     """Hold all outcomes of `days` against their contract at once, as `check_applications` does applications."""
     contract = Contract(outcomes_rules(portfolio), days)
     checked = contract.check(rows, last=True)
-    return ContractResult(checked.kept, checked.quarantined, outcome_gates(contract.findings, portfolio, recent_volume))
+    gates = outcome_gates(contract.findings, portfolio, recent_volume)
+    own = OwnDayGates(portfolio, "outcomes", days, portfolio.outcomes.date)
+    own.add(checked.kept)
+    return ContractResult(checked.kept, checked.quarantined, with_own(gates, own))
 
 
 def application_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Mapping[date, int]) -> DayGates:
@@ -124,6 +130,12 @@ def outcome_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Ma
     days = zip(findings.days.dates, findings.rows.tolist(), strict=True)
     volume = [volume_gate(day, rows, portfolio.gates, recent, OUTCOME_SPANS, empty_is_news=False) for day, rows in days]
     return _by_day(findings, *_shared_gates(findings), volume)
+
+
+def with_own(gates: DayGates, own: OwnDayGates) -> DayGates:
+    """The gates of every day, and after them those of extensions, all of whose rows have been added."""
+    found = own.close()
+    return {day: (*of_day, *found[day]) for day, of_day in gates.items()}
 
 
 def _by_day(findings: DayFindings, *gates: Sequence[GateResult]) -> DayGates:

@@ -19,6 +19,7 @@ from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.rules.day_gates import MISSING_CHANCE, exceeds, missing_share_gates
+from credit_assets.ml.rules.extension_gates import judged_training_set
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,8 @@ def training_gates(
     training_set: Data, portfolio: Portfolio, window: CohortWindow, first_day: date | None = None
 ) -> tuple[GateResult, ...]:
     """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`, which block, and
-    `usable_features`, which warns or blocks as `gates: unusable_features` says.
+    `usable_features`, which warns or blocks as `gates: unusable_features` says; then those of extensions that the
+    portfolio uses.
 
     `leakage` fails where a feature's name matches `leakage_columns` or is that of an outcome column, where a column is
     there that is no feature (ignored or protected columns), or where one feature alone ranks the target with an AUC
@@ -75,6 +77,7 @@ def training_gates(
         _leakage(rows, bad, portfolio),
         _missing_share(rows, portfolio),
         _usable_features(rows, portfolio),
+        *judged_training_set(rows, portfolio),
     )
 
 

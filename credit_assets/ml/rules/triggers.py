@@ -252,6 +252,41 @@ def decide_volume(
     return _decide([_Finding(day, champion, met, text)], "enough", state, policy, last_retraining)
 
 
+def decide_condition(
+    what: str,
+    reports: Sequence[Mapping[str, Any]],
+    conditions: Sequence[tuple[bool | None, str]],
+    state: TriggerState,
+    policy: TriggerPolicy,
+    *,
+    last_retraining: date | None = None,
+) -> tuple[Decision, TriggerState]:
+    """Whether a condition that others have judged starts a retraining: it is met on k of the last n days.
+
+    Parameters
+    ----------
+    what
+        Of which reports, for messages.
+    reports, state, policy, last_retraining
+        As in `decide_drift`.
+    conditions
+        For each report whether the condition is met, None where it cannot tell, and why in words.
+
+    Returns
+    -------
+    tuple of Decision and TriggerState
+        As of `decide_drift`.
+
+    Raises
+    ------
+    ValueError
+        Naming what a report lacks.
+    """
+    heads = [_head(report, what) for report in reports]
+    findings = [_Finding(*head, *condition) for head, condition in zip(heads, conditions, strict=True)]
+    return _decide(findings, "met", state, policy, last_retraining)
+
+
 def _head(report: Mapping[str, Any], what: str) -> tuple[date, str | None]:
     try:
         return date.fromisoformat(report["day"]), report["champion"]
