@@ -37,6 +37,8 @@ ACCOUNTED_FOR = "accounted_for"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
     "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
+    "population": "The portfolio says who was lent to: whoever was not has no outcome and is no good.",
+    "matured_without_outcome": "Of loans so old that something must have become of them, few have no outcome.",
     "orphans": "Few enough outcomes have an id that was never an application.",
     ACCOUNTED_FOR: "No outcome or application that the set is made of is missing from it.",
     "enough_outcomes": "Enough mature goods and bads to train and to test on.",

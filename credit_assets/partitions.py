@@ -29,17 +29,19 @@ def today(settings: Settings) -> date:
 def partition_mapping(settings: Settings, window: Window) -> dg.TimeWindowPartitionMapping | None:
     """Which days of an upstream asset a day D reads; None where it is D alone.
 
-    mature_cohorts: application dates D-W-lookback+1 .. D-W, the cohorts that have matured by D.
+    mature_cohorts: application dates D-W-lookback+1 .. D-W, the cohorts that have matured by D; where windows start at
+        the booking, also those of the days before from which a loan may have been booked within these.
     known_outcomes: outcome dates from the oldest cohort's first day to D, what was known by the end of D.
     drift: the days that a drift report pools at most.
     performance: from the first of the cohorts that matured last to D.
     """
-    oldest_cohort = -(settings.window_days + settings.lookback_days - 1)
+    before = settings.portfolio_contract.booking_days
+    oldest_cohort = -(settings.window_days + settings.lookback_days - 1 + before)
     offsets: dict[Window, tuple[int, int]] = {
         "mature_cohorts": (oldest_cohort, -settings.window_days),
         "known_outcomes": (oldest_cohort, 0),
         "drift": (-(settings.drift_window_days - 1), 0),
-        "performance": (-(settings.window_days + settings.performance_cohort_days - 1), 0),
+        "performance": (-(settings.window_days + settings.performance_cohort_days - 1 + before), 0),
     }
     if window == "same_day":
         return None

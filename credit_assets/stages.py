@@ -127,6 +127,8 @@ EVERYTHING = Graph(tuple(VARIANTS.packaged), frozenset(get_args(Part)))
 @cache
 def _table(graph: Graph) -> tuple[Asset, ...]:
     candidates = [candidate(variant) for variant in graph.variants]
+    # Whoever reads outcomes needs to know whose they are.
+    outcomes = ["loan_outcomes", *(["loan_decisions"] if "decisions" in graph.parts else [])]
     return (
         # Its runs within the step take the warehouse's slots, so that it holds none itself.
         Asset("restated_days", "recheck", "recheck", io=RECORD),
@@ -144,7 +146,7 @@ def _table(graph: Graph) -> tuple[Asset, ...]:
             "training_set",
             "training",
             "training",
-            {"processed_features": "mature_cohorts", "loan_outcomes": "known_outcomes"},
+            {"processed_features": "mature_cohorts", **dict.fromkeys(outcomes, "known_outcomes")},
             after=_RECHECKED,
         ),
         *candidates,
@@ -176,7 +178,7 @@ def _table(graph: Graph) -> tuple[Asset, ...]:
             "performance_report",
             "monitoring",
             "performance",
-            dict.fromkeys(["loan_scores", "loan_outcomes", "processed_features"], "performance"),
+            dict.fromkeys(["loan_scores", *outcomes, "processed_features"], "performance"),
             group=MONITORING,
             io=RECORD,
             by_range=True,
@@ -186,7 +188,7 @@ def _table(graph: Graph) -> tuple[Asset, ...]:
             "shadow_report",
             "monitoring",
             "shadow",
-            dict.fromkeys(["loan_scores", "loan_outcomes"], "same_day"),
+            dict.fromkeys(["loan_scores", *outcomes], "same_day"),
             group=MONITORING,
             io=RECORD,
             by_range=True,

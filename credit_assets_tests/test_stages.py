@@ -78,7 +78,10 @@ def test_the_table_costs_nothing_to_read() -> None:
 
 @pytest.mark.parametrize(
     ("part", "asset", "readers"),
-    [("histories", "history_features", {"processed_features"}), ("decisions", "loan_decisions", set())],
+    [
+        ("histories", "history_features", {"processed_features"}),
+        ("decisions", "loan_decisions", {"training_set", "performance_report", "shadow_report"}),
+    ],
 )
 def test_a_part_of_the_portfolio_brings_its_asset_and_no_other(
     part: stages.Part, asset: str, readers: set[str], monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The accounts of the two tables: the warehouse's rows held against those in the store.
+"""The accounts of the tables: the warehouse's rows held against those in the store.
 
 Belongs here: asking both sides. Does not belong here: the sums (`ml.data.accounts`) and the verdict
 (`ml.rules.account_gates`).
@@ -11,12 +11,13 @@ from datetime import date
 
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ml.data.accounts import Account, account, plausible_days
+from credit_assets.ml.data.population import DecisionsTable
 from credit_assets.partitions import today
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
 
-APPLICATIONS, OUTCOMES = "raw_loan_data", "loan_outcomes"
+APPLICATIONS, OUTCOMES, DECISIONS = "raw_loan_data", "loan_outcomes", "loan_decisions"
 
 
 def table_account(
@@ -36,6 +37,9 @@ def table_account(
     if asset == APPLICATIONS:
         table, column = portfolio.applications_table, portfolio.date_column
         counted = warehouse.count_applications(portfolio, *bounds)
+    elif asset == DECISIONS and isinstance(portfolio.decisions, DecisionsTable):
+        table, column = portfolio.decisions.table, portfolio.decisions.date
+        counted = warehouse.count_decisions(portfolio, *bounds)
     else:
         table, column = portfolio.outcomes.table, portfolio.outcomes.date
         counted = warehouse.count_outcomes(portfolio, *bounds)
@@ -44,5 +48,11 @@ def table_account(
 
 
 def table_accounts(settings: Settings, warehouse: Warehouse, store: Store) -> dict[str, Account]:
-    """The accounts of both tables, by the asset that ingests each."""
-    return {asset: table_account(asset, settings, warehouse, store) for asset in (APPLICATIONS, OUTCOMES)}
+    """The accounts of the tables, by the asset that ingests each."""
+    return {asset: table_account(asset, settings, warehouse, store) for asset in ingested_tables(settings)}
+
+
+def ingested_tables(settings: Settings) -> tuple[str, ...]:
+    """The assets that ingest each row of a table on the day that the row bears."""
+    apart = isinstance(settings.portfolio_contract.decisions, DecisionsTable)
+    return APPLICATIONS, OUTCOMES, *([DECISIONS] if apart else [])

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.assets.accounts import APPLICATIONS, OUTCOMES, table_accounts
+from credit_assets.assets.accounts import APPLICATIONS, DECISIONS, OUTCOMES, table_accounts
+from credit_assets.assets.evidence import matured_without_outcome
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ml.rules.due import DUE, LEAST_DAYS, NOT_DUE, Calendar, first_enough, unjudged_gates, why_not_due
 from credit_assets.settings import Settings
@@ -66,40 +67,56 @@ def training_set_of(
 
     Raises PermanentError naming days after the first ingested one that are not there or were rejected.
     """
-    from credit_assets.ml.data.cohorts import join_findings, mature_set
+    from credit_assets.ml.data.cohorts import Cohort, Known
     from credit_assets.ml.data.orphans import find_orphans
+    from credit_assets.ml.reports.daily import days_between
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
     from credit_assets.ml.rules.due import due_gate
+    from credit_assets.ml.rules.population_gates import evidence_gate, population_gate
     from credit_assets.ml.rules.training_gates import orphan_gate, shortages, training_gates, with_orphans
 
     calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
     if why := calendar.why_not(as_of):
         return _not_due(settings, why, gate_names)
     days, window = calendar.days_there(as_of), calendar.cohorts(as_of)
-    until = [days[0] + timedelta(n) for n in range((as_of - days[0]).days + 1)]
-    features, of_features = tables.table_with_contents("processed_features", days)
-    outcomes, of_outcomes = tables.table_with_contents("loan_outcomes", until)
-    shares = {"test_share": settings.test_share, "validation_share": settings.validation_share}
-    table = mature_set(features, outcomes, window, portfolio, **shares)
+    # Where windows start at the booking, applications of the days before may have been booked within the cohorts'.
+    first = max(calendar.first_day, days[0] - timedelta(portfolio.booking_days))
+    inputs: dict[str, Mapping[str, str]] = {}
+
+    def read(asset: str, until: date) -> pa.Table:
+        table, inputs[asset] = tables.table_with_contents(asset, days_between(first, until))
+        return table
+
+    features, outcomes = read("processed_features", window.last), read(OUTCOMES, as_of)
+    known = Known(outcomes, read(DECISIONS, as_of) if portfolio.decisions else None)
+    cohort = Cohort(features, known, window, portfolio)
+    table = cohort.training_set(settings.test_share, settings.validation_share)
     # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
-    windows = {APPLICATIONS: (days[0], window.last), OUTCOMES: (days[0], as_of)}
-    accounted = account_of_training(table_accounts(settings, warehouse, store), windows, portfolio.gates)
+    windows = {APPLICATIONS: (first, window.last), OUTCOMES: (first, as_of), DECISIONS: (first, as_of)}
+    accounts = table_accounts(settings, warehouse, store)
+    accounted = account_of_training(accounts, {name: windows[name] for name in accounts}, portfolio.gates)
     ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)
     short = {} if accounted.blocks or orphans.blocks else shortages(table, portfolio)
     if short and (why := _of_young_book(calendar, tables, as_of, short)):
         return _not_due(settings, why, gate_names)
-    findings = join_findings(features, outcomes, window, portfolio)
+    counts = cohort.counts()
     return TrainingSet(
         table,
         (
             due_gate(),
+            population_gate(portfolio, counts),
+            evidence_gate(matured_without_outcome(settings, warehouse, as_of), portfolio),
             *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans),
             accounted,
         ),
-        {"state": DUE, **summary(table, window, findings), "splits": dg.MetadataValue.md(splits_table(table))},
-        {"processed_features": of_features, "loan_outcomes": of_outcomes},
+        {
+            "state": DUE,
+            **summary(table, window, cohort.findings(), counts),
+            "splits": dg.MetadataValue.md(splits_table(table)),
+        },
+        inputs,
     )
 
 

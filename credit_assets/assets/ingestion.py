@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.contracts import Contract, TableRules
     from credit_assets.ml.data.day_findings import DayFindings
     from credit_assets.ml.data.portfolio import Portfolio
-    from credit_assets.ml.rules.day_gates import DayGates
-    from credit_assets.ml.rules.extension_gates import OwnDayGates
+    from credit_assets.ml.rules.day_gates import ByDayGates, DayGates
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -128,7 +127,15 @@ def _outcomes(
     return outcomes_rules(portfolio), warehouse.read_outcomes(portfolio, first, last, noted=True)
 
 
-READ_AS = {"raw_loan_data": _applications, "loan_outcomes": _outcomes}
+def _decisions(
+    portfolio: Portfolio, warehouse: Warehouse, first: date, last: date
+) -> tuple[TableRules, pa.RecordBatchReader]:
+    from credit_assets.ml.data.contracts import decisions_rules
+
+    return decisions_rules(portfolio), warehouse.read_decisions(portfolio, first, last, noted=True)
+
+
+READ_AS = {"raw_loan_data": _applications, "loan_outcomes": _outcomes, "loan_decisions": _decisions}
 """By asset, how its table is read: what ingests a day, and what a recheck holds against it."""
 
 
@@ -161,11 +168,12 @@ def ingest(
     contract: Contract,
     batches: Iterable[pa.RecordBatch],
     judge: Callable[[DayFindings], DayGates],
-    own: OwnDayGates,
+    *own: ByDayGates,
 ) -> Ingested:
     """Hold a stream of rows, in order of days and ids, against the contract: what keeps it becomes the partitions,
-    the rest their quarantine, and `judge` makes the gates of what was found; `own` are those of extensions. Holds no
-    more than a piece of the stream, and of a day the columns that `own` reads.
+    the rest their quarantine, and `judge` makes the gates of what was found; `own` are further
+    ones, which see the rows that are kept. Holds no more than a piece of the stream, and of a day the columns that an
+    extension's gate reads.
 
     Raises PermanentError where a row of the stream would be in neither.
     """
@@ -183,9 +191,10 @@ def ingest(
             read += piece.num_rows
             checked = contract.check(piece)
             kept.write(checked.kept)
-            own.add(checked.kept)
+            for gates_of_rows in own:
+                gates_of_rows.add(checked.kept)
             aside.write(checked.quarantined)
-        gates = with_own(judge(contract.findings), own)
+        gates = with_own(judge(contract.findings), *own)
         files = kept.close(gates)
         set_aside = aside.close_nonempty()
     written = sum(file.rows for file in (*files.values(), *set_aside.values()))

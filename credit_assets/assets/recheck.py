@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets.assets.accounts import ingested_tables
 from credit_assets.assets.conventions import daily_asset
-from credit_assets.assets.ingestion import READ_AS, reading
+from credit_assets.assets.ingestion import reading
 from credit_assets.assets.runs import Runs
 from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
@@ -123,8 +124,7 @@ def rechecked_days(settings: Settings, store: Store, last: date) -> dict[str, li
     first = last - timedelta(days=settings.recheck_days - 1)
     return {
         asset: [day for name in store.days(asset) if first <= (day := date.fromisoformat(name)) <= last]
-        for asset in settings.graph.gated
-        if asset in READ_AS
+        for asset in ingested_tables(settings)
     }
 
 

@@ -24,9 +24,9 @@ class StoredDays:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
+    def table(self, asset: str, days: Sequence[date], columns: Sequence[str] | None = None) -> pa.Table:
         """Raises PermanentError as `Store.read_partitions`."""
-        return self._store.read_partitions(asset, [day.isoformat() for day in days])
+        return self._store.read_partitions(asset, [day.isoformat() for day in days], columns)
 
     def table_with_contents(self, asset: str, days: Sequence[date]) -> tuple[pa.Table, dict[str, str]]:
         """What `table` gives, and the content hash of each ISO day. Raises as it does."""

@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
@@ -36,9 +37,11 @@ from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.extensions import load, try_used, used
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
+from credit_assets.partitions import today
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
+from credit_assets.warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,6 +108,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         ),
         Check("store", "store_uri", lambda: storage.health(settings.store)),
         Check("rows", "portfolio", lambda: rows_health(settings), 3),
+        Check("population", "portfolio", lambda: population_health(settings), 3),
         Check("book", "store_uri", lambda: book_health(settings)),
         Check("first model", "start_date", lambda: first_model_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
@@ -226,6 +230,25 @@ def rows_health(settings: Settings) -> Health:
         f"{account['table']}: {account['rows']:,} rows, {account['ingested']:,} ingested" for account in found.values()
     )
     return Health(value, status, " ".join(a["description"] for a in found.values() if a["verdict"] != "passed"))
+
+
+def population_health(settings: Settings) -> Health:
+    """Whether the portfolio says who was lent to, and whether old loans bear it out."""
+    from credit_assets.assets.evidence import matured_without_outcome
+    from credit_assets.ml.rules.population_gates import evidence_gate, population_gate, stated_population
+
+    portfolio = settings.portfolio_contract
+    stated = population_gate(portfolio, None)
+    value = f"lent to: {stated_population(portfolio)}"
+    try:
+        warehouse = open_warehouse(settings.warehouse, settings.timezone)
+        found = matured_without_outcome(settings, warehouse, today(settings) - timedelta(1))
+    except (PermanentError, TransientError):
+        # What to do about it stands beside the warehouse.
+        return Health(value, "warn" if stated.passed else "fail", "" if stated.passed else stated.message())
+    evidence = evidence_gate(found, portfolio)
+    advice = [gate.message() for gate in (stated, evidence) if not gate.passed]
+    return Health(f"{value}. {evidence.description}", "fail" if advice else "ok", " ".join(advice))
 
 
 def book_health(settings: Settings) -> Health:

@@ -214,7 +214,8 @@ class Simulation:
         """
         if life.first_model is None:
             return []
-        from credit_assets.ml.data.cohorts import CohortWindow, targets
+        from credit_assets.assets.accounts import DECISIONS
+        from credit_assets.ml.data.cohorts import Known, Loans
         from credit_assets.ml.evidence.performance import realised
 
         portfolio, store, window = self.settings.portfolio_contract, self.replay.store, self.settings.window_days
@@ -223,12 +224,16 @@ class Simulation:
         scores = store.read_partitions("loan_scores", days).to_pandas(date_as_object=False)
         warehouse = open_warehouse(self.settings.warehouse, self.settings.timezone)
         known = warehouse.read_outcomes(portfolio, first, last + timedelta(window))
-        cohort = CohortWindow(last + timedelta(window), window, len(days))
-        scores["default"] = targets(scores, known.read_all().to_pandas(date_as_object=False), cohort, portfolio)
+        # Of those who were lent to, as the store knows it by now.
+        there = [day for day in store.days(DECISIONS) if day >= days[0]] if portfolio.decisions else []
+        decisions = store.read_partitions(DECISIONS, there) if there else None
+        known = Known(known.read_all(), decisions)
+        scores["default"] = Loans(scores, known, window, portfolio).on(last + timedelta(window)).targets
         spans = [(f"{a.year} Q{(a.month + 2) // 3}", a, b) for a, b in quarters(first, last)]
         rows = []
         for name, a, b in [*spans, ("all", first, last)]:
             part = scores[scores[portfolio.date_column].between(str(a), str(b))]
+            part = part[part["default"].notna()]
             found = realised(part["default"], part["pd"]).to_record()
             rows.append({"quarter": name, "from": a, "to": b, **found})
         return rows

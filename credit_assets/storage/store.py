@@ -173,15 +173,17 @@ class Store:
         except pa.ArrowInvalid as error:
             raise damaged(path, error) from error
 
-    def read_partitions(self, asset: str, days: Sequence[str]) -> pa.Table:
-        """The partitions of an asset as one table, in the order of `days`.
+    def read_partitions(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """The partitions of an asset as one table, in the order of `days`; of the columns only some, where named.
 
         Raises PermanentError naming the partitions that are missing, that a gate has rejected, or that were written
         with other columns than the newest of them.
         """
-        return self.read_with_contents(asset, days)[0]
+        return self.read_with_contents(asset, days, columns)[0]
 
-    def read_with_contents(self, asset: str, days: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+    def read_with_contents(
+        self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, dict[str, str]]:
         """What `read_partitions` gives, and the content hash of each day where its file has one. Raises as it does."""
         import pyarrow as pa
 
@@ -195,7 +197,7 @@ class Store:
                 refuse_unusable(asset, day, footer)
                 if footer.content:
                     contents[day] = footer.as_input
-                return file.read().replace_schema_metadata(None)
+                return file.read(columns).replace_schema_metadata(None)
             except FileNotFoundError:
                 return None
             except (pa.ArrowInvalid, OSError) as error:

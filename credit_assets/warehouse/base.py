@@ -28,6 +28,7 @@ from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, r
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import sqlalchemy as sa
 
     from credit_assets.ml.data.values import Reading
 
@@ -36,15 +37,8 @@ FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
 ANOTHER_ZONE = "give CREDIT_TIMEZONE, or `timezone` of the portfolio, a name that it knows, perhaps an older one"
 
 
-class Warehouse(ABC):
-    """The two tables of a portfolio. Cheap to make and to pickle: it connects when a method is called.
-
-    Every method that connects raises TransientError where a retry may help (server unreachable, lock held), and
-    PermanentError otherwise; messages name the table, the column and the masked URL, never a value of an applicant.
-    A table name with a dot is `schema.table`. Days are those of `timezone`, an IANA zone: of an instant the day that
-    it is there, of a timestamp without a zone likewise once the portfolio's `timezone` has made it an instant; where
-    the portfolio names none, its own date.
-    """
+class TableReader(ABC):
+    """How any table of a portfolio is read: its rows, some columns of them, and their numbers by day."""
 
     def __init__(self, url: str, timezone: str = "UTC") -> None:
         self._url, self._timezone = url, timezone
@@ -62,6 +56,132 @@ class Warehouse(ABC):
     @abstractmethod
     def _session(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Open a transaction; committed on exit, rolled back on an error."""
+
+    def columns_of(self, source: Source, names: Sequence[str], start: date, end: date) -> Iterator[pa.Table]:
+        """Some columns of a table's rows of `start` to `end`, in batches; what is of another type is null."""
+        import pyarrow as pa
+
+        some = replace(
+            source,
+            schema=pa.schema([source.schema.field(name) for name in names]),
+            moments={name: column for name, column in source.moments.items() if name in names},
+            repeats=False,
+        )
+        for batch in self._read(some, start, end, noted=True):
+            yield pa.Table.from_batches([batch]).select(list(names))
+
+    def _daily_counts(self, source: Source, start: date, end: date) -> dict[date, int]:
+        import sqlalchemy as sa
+
+        with self._session() as session:
+            table = self._open(session, source, (source.day,))
+            day = table.day(source.day)
+            counted = sa.select(day.label("d"), sa.func.count()).where(*table.between(source.day, start, end))
+            rows = session.rows(counted.group_by(day))
+        days = self._as_days(source, [value for value, _ in rows])
+        counts: Counter[date] = Counter()
+        for known, (_, count) in zip(days, rows, strict=True):
+            if known is not None and start <= known <= end:
+                counts[known] += int(count)
+        return dict(sorted(counts.items()))
+
+    def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
+        from credit_assets.warehouse.counting import day_counts, day_counts_query
+
+        with self._session() as session:
+            groups = session.rows(
+                day_counts_query(self._open(session, source, (source.day,)), source, earliest, latest)
+            )
+
+        return day_counts(groups, partial(self._as_days, source), earliest, latest)
+
+    def _read(self, source: Source, start: date, end: date, noted: bool) -> pa.RecordBatchReader:
+        import pyarrow as pa
+        import sqlalchemy as sa
+
+        from credit_assets.ml.data.unreadable import UNREADABLE
+        from credit_assets.warehouse.ordering import in_order, settled
+
+        with ExitStack() as until:
+            session = until.enter_context(self._session())
+            table = self._open(session, source, source.columns)
+            shown = [_shown(table, source, field) for field in source.schema]
+            query = sa.select(*shown).where(*table.between(source.day, start, end))
+            key = table.columns[source.id]
+            if pa.types.is_string(source.schema.field(source.id).type):
+                key = session.sorted_text(table.text(source.id))
+            result = session.stream(query, (table.day(source.day), key), source)
+            # The reader outlives this call, and so does the connection: the generator closes it.
+            kept_open = until.pop_all()
+        schema = source.schema.append(pa.field(UNREADABLE, pa.string())) if noted else source.schema
+        fitted = _fitted(source, self._timezone, f"in {self.describe()}", result.batches, schema, kept_open)
+        if not table.tells_day(source.day):
+            fitted = _of_days(fitted, source.day, start, end)
+        if table.stored[source.day] == "text":
+            fitted = self._or_explain(source, fitted)
+        in_place = result.ordered and table.tells_day(source.day)
+        ordered = fitted if in_place else in_order(fitted, schema, (source.day, source.id))
+        if source.repeats:
+            ordered = settled(ordered, schema, (source.day, source.id))
+        return pa.RecordBatchReader.from_batches(schema, ordered)
+
+    def _or_explain(self, source: Source, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+        """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
+        import sqlalchemy as sa
+
+        empty = True
+        for batch in batches:
+            empty = empty and not batch.num_rows
+            yield batch
+        if empty:
+            with self._session() as session:
+                table = table_clause(session, source.table, (source.day,))
+                day = table.c[session.identifier(source.day)]
+                odd = sa.select(sa.func.count()).select_from(table).where(day.not_like("____-__-__%"))
+                count = session.rows(odd)[0][0]
+            source.refuse_misfits({source.day: count}, f"in {self.describe()}")
+
+    def _open(self, session: Session, source: Source, names: Sequence[str]) -> OpenTable:
+        """The table with these columns. Raises PermanentError where it or one of them is missing."""
+        stored = session.stored_as(source.table)
+        if stored is None:
+            raise PermanentError(
+                f"{self.describe()} has no table {source.table}: {FILL}, or name the right table in portfolio "
+                f"{source.portfolio}"
+            )
+        missing = [name for name in names if name not in stored]
+        if missing:
+            raise PermanentError(
+                f"table {source.table} in {self.describe()} has no column {', '.join(missing)}: correct the columns of "
+                f"portfolio {source.portfolio}, or {FILL} into a fresh table"
+            )
+        if stored[source.day] == "other":
+            raise PermanentError(
+                f"column {source.day} of table {source.table} in {self.describe()} holds no dates: correct the columns "
+                f"of portfolio {source.portfolio}, or store the column as DATE"
+            )
+        clause = table_clause(session, source.table, names)
+        columns = {name: clause.c[session.identifier(name)] for name in names}
+        naive = None if source.timezone == self._timezone else source.timezone
+        return OpenTable(clause, columns, stored, self._timezone, naive, session.knows_zones)
+
+    def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
+        """The values of a column of days, None for what is none: the account of the table has those by name."""
+        from credit_assets.ml.data.instants import read_days
+
+        days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
+        return days
+
+
+class Warehouse(TableReader):
+    """The two tables of a portfolio. Cheap to make and to pickle: it connects when a method is called.
+
+    Every method that connects raises TransientError where a retry may help (server unreachable, lock held), and
+    PermanentError otherwise; messages name the table, the column and the masked URL, never a value of an applicant.
+    A table name with a dot is `schema.table`. Days are those of `timezone`, an IANA zone: of an instant the day that
+    it is there, of a timestamp without a zone likewise once the portfolio's `timezone` has made it an instant; where
+    the portfolio names none, its own date.
+    """
 
     def ping(self) -> None:
         """Connect and look into the catalogue; what is there does not matter."""
@@ -86,6 +206,14 @@ class Warehouse(ABC):
         """Outcomes that became known from `start` to `end`, otherwise as `read_applications`."""
         return self._read(Source.outcomes(portfolio), start, end, noted)
 
+    def read_decisions(
+        self, portfolio: Portfolio, start: date, end: date, *, noted: bool = False
+    ) -> pa.RecordBatchReader:
+        """Decisions that became known from `start` to `end`, otherwise as `read_applications`; where a column of the
+        applications has them, the statuses as they stand now of the applications of `start` to `end`.
+        """
+        return self._read(Source.decisions(portfolio), start, end, noted)
+
     def application_ids(self, portfolio: Portfolio) -> Iterator[pa.ChunkedArray]:
         """The ids of all applications, whatever their day, in batches and no order; what is no id is null."""
         import pyarrow as pa
@@ -109,20 +237,9 @@ class Warehouse(ABC):
         """Outcomes that became known on each day from `start` to `end` that has any, in order of days."""
         return self._daily_counts(Source.outcomes(portfolio), start, end)
 
-    def _daily_counts(self, source: Source, start: date, end: date) -> dict[date, int]:
-        import sqlalchemy as sa
-
-        with self._session() as session:
-            table = self._open(session, source, (source.day,))
-            day = table.day(source.day)
-            counted = sa.select(day.label("d"), sa.func.count()).where(*table.between(source.day, start, end))
-            rows = session.rows(counted.group_by(day))
-        days = self._as_days(source, [value for value, _ in rows])
-        counts: Counter[date] = Counter()
-        for known, (_, count) in zip(days, rows, strict=True):
-            if known is not None and start <= known <= end:
-                counts[known] += int(count)
-        return dict(sorted(counts.items()))
+    def daily_decisions(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
+        """Decisions that became known on each day from `start` to `end` that has any, in order of days."""
+        return self._daily_counts(Source.decisions(portfolio), start, end)
 
     def count_applications(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
         """All rows of the applications by day, in one query; days outside `earliest` to `latest` are implausible."""
@@ -132,15 +249,9 @@ class Warehouse(ABC):
         """All rows of the outcomes by the day on which they became known, otherwise as `count_applications`."""
         return self._count(Source.outcomes(portfolio), earliest, latest)
 
-    def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
-        from credit_assets.warehouse.counting import day_counts, day_counts_query
-
-        with self._session() as session:
-            groups = session.rows(
-                day_counts_query(self._open(session, source, (source.day,)), source, earliest, latest)
-            )
-
-        return day_counts(groups, partial(self._as_days, source), earliest, latest)
+    def count_decisions(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
+        """All rows of the decisions by the day on which they became known, otherwise as `count_applications`."""
+        return self._count(Source.decisions(portfolio), earliest, latest)
 
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
         """First and last application date that a loan book may have; None where there is none."""
@@ -201,85 +312,14 @@ class Warehouse(ABC):
         with self._session(write=True) as session:
             return {name: replace_rows(session, name, key, rows) for name, (key, rows) in tables.items()}
 
-    # Reading
 
-    def _read(self, source: Source, start: date, end: date, noted: bool) -> pa.RecordBatchReader:
-        import pyarrow as pa
-        import sqlalchemy as sa
+def _shown(table: OpenTable, source: Source, field: pa.Field) -> sa.ColumnElement[Any]:
+    """What a query selects as this field: days as days, moments and all else as they are."""
+    import pyarrow as pa
 
-        from credit_assets.ml.data.unreadable import UNREADABLE
-        from credit_assets.warehouse.ordering import in_order
-
-        with ExitStack() as until:
-            session = until.enter_context(self._session())
-            table = self._open(session, source, source.schema.names)
-            shown = [
-                table.day(field.name).label(field.name) if pa.types.is_date32(field.type) else table.columns[field.name]
-                for field in source.schema
-            ]
-            query = sa.select(*shown).where(*table.between(source.day, start, end))
-            key = table.columns[source.id]
-            if pa.types.is_string(source.schema.field(source.id).type):
-                key = session.sorted_text(table.text(source.id))
-            result = session.stream(query, (table.day(source.day), key), source)
-            # The reader outlives this call, and so does the connection: the generator closes it.
-            kept_open = until.pop_all()
-        schema = source.schema.append(pa.field(UNREADABLE, pa.string())) if noted else source.schema
-        fitted = _fitted(source, self._timezone, f"in {self.describe()}", result.batches, schema, kept_open)
-        if not table.tells_day(source.day):
-            fitted = _of_days(fitted, source.day, start, end)
-        if table.stored[source.day] == "text":
-            fitted = self._or_explain(source, fitted)
-        in_place = result.ordered and table.tells_day(source.day)
-        ordered = fitted if in_place else in_order(fitted, schema, (source.day, source.id))
-        return pa.RecordBatchReader.from_batches(schema, ordered)
-
-    def _or_explain(self, source: Source, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-        """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
-        import sqlalchemy as sa
-
-        empty = True
-        for batch in batches:
-            empty = empty and not batch.num_rows
-            yield batch
-        if empty:
-            with self._session() as session:
-                table = table_clause(session, source.table, (source.day,))
-                day = table.c[session.identifier(source.day)]
-                odd = sa.select(sa.func.count()).select_from(table).where(day.not_like("____-__-__%"))
-                count = session.rows(odd)[0][0]
-            source.refuse_misfits({source.day: count}, f"in {self.describe()}")
-
-    def _open(self, session: Session, source: Source, names: Sequence[str]) -> OpenTable:
-        """The table with these columns. Raises PermanentError where it or one of them is missing."""
-        stored = session.stored_as(source.table)
-        if stored is None:
-            raise PermanentError(
-                f"{self.describe()} has no table {source.table}: {FILL}, or name the right table in portfolio "
-                f"{source.portfolio}"
-            )
-        missing = [name for name in names if name not in stored]
-        if missing:
-            raise PermanentError(
-                f"table {source.table} in {self.describe()} has no column {', '.join(missing)}: correct the columns of "
-                f"portfolio {source.portfolio}, or {FILL} into a fresh table"
-            )
-        if stored[source.day] == "other":
-            raise PermanentError(
-                f"column {source.day} of table {source.table} in {self.describe()} holds no dates: correct the columns "
-                f"of portfolio {source.portfolio}, or store the column as DATE"
-            )
-        clause = table_clause(session, source.table, names)
-        columns = {name: clause.c[session.identifier(name)] for name in names}
-        naive = None if source.timezone == self._timezone else source.timezone
-        return OpenTable(clause, columns, stored, self._timezone, naive, session.knows_zones)
-
-    def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
-        """The values of a column of days, None for what is none: the account of the table has those by name."""
-        from credit_assets.ml.data.instants import read_days
-
-        days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
-        return days
+    if field.name in source.moments:
+        return table.columns[source.moments[field.name]].label(field.name)
+    return table.day(field.name).label(field.name) if pa.types.is_date32(field.type) else table.columns[field.name]
 
 
 def _of_days(batches: Generator[pa.RecordBatch], column: str, start: date, end: date) -> Generator[pa.RecordBatch]:
@@ -313,6 +353,7 @@ def _fitted(
 ) -> Generator[pa.RecordBatch]:
     import pyarrow as pa
 
+    from credit_assets.ml.data.instants import read_moments
     from credit_assets.ml.data.unreadable import UNREADABLE, notes
 
     names, noted = source.schema.names, UNREADABLE in schema.names
@@ -320,7 +361,9 @@ def _fitted(
     with kept_open:
         for batch in batches:
             readings = [
-                _read_as(values, field.type, zone, source.timezone)
+                read_moments(values, zone, source.timezone)
+                if field.name in source.moments
+                else _read_as(values, field.type, zone, source.timezone)
                 for field, values in zip(source.schema, batch, strict=True)
             ]
             misfits.update({n: reading.misfit_count for n, reading in zip(names, readings, strict=True)})

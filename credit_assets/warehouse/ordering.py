@@ -193,6 +193,30 @@ class _Head:
         return rows.slice(0, count)
 
 
+def settled(batches: Iterable[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str]) -> Iterator[pa.RecordBatch]:
+    """The rows of batches that are ordered by `keys`; those of equal keys ordered by all columns, so that they come in
+    the same order however often they are read. Holds a batch, and the rows that its last one may have equals of.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    by_all = [(name, "ascending") for name in (*keys, *(name for name in schema.names if name not in keys))]
+    held = schema.empty_table()
+    for batch in batches:
+        rows = pa.concat_tables([held, pa.Table.from_batches([batch], schema)])
+        if not rows.num_rows:
+            continue
+        equal = np.ones(rows.num_rows, dtype=bool)
+        for key in keys:
+            value = rows[key][-1]
+            equal &= (pc.equal(rows[key], value) if value.is_valid else rows[key].is_null()).fill_null(False).to_numpy()
+        begin = int(np.flatnonzero(~equal)[-1]) + 1 if not equal.all() else 0
+        held = rows.slice(begin).combine_chunks()
+        yield from rows.slice(0, begin).sort_by(by_all).combine_chunks().to_batches()
+    yield from held.sort_by(by_all).combine_chunks().to_batches()
+
+
 def _places(table: pa.Table, keys: tuple[str, str]) -> pa.Array:
     """The place in the table of each row of the ordered table; rows of equal keys stay as they are."""
     import numpy as np

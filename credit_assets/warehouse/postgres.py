@@ -25,13 +25,21 @@ BATCH_BYTES = 32 * 2**20
 _NOT_LIBPQ = {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
 
 
-def columns_to_cast(stored: Mapping[str, Any], schema: pa.Schema) -> set[str] | None:
+def columns_to_cast(stored: Mapping[str, Any], schema: pa.Schema, moments: Mapping[str, str]) -> set[str] | None:
     """Columns that the server has to give as text; None where the driver cannot give all of `schema` truly.
 
-    `stored`: SQLAlchemy types by column. What is not known to come through (JSON, arrays, bytes, money, days and
-    numbers that are to be text) is left to psycopg, which gives Python values.
+    `stored`: SQLAlchemy types by column; `moments`: fields that are the moment of a column, which they name. What is
+    not known to come through (JSON, arrays, bytes, money, days and numbers that are to be text) is left to psycopg,
+    which gives Python values.
     """
-    ways = {field.name: _way(stored[field.name], field.type) for field in schema}
+    import pyarrow as pa
+
+    ways = {
+        field.name: _way(stored[moments[field.name]], pa.date32())
+        if field.name in moments
+        else _way(stored[field.name], field.type)
+        for field in schema
+    }
     if None in ways.values():
         return None
     return {name for name, way in ways.items() if way == "text"}

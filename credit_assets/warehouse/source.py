@@ -1,4 +1,4 @@
-"""The two tables of a portfolio, as a warehouse has to hold them.
+"""The tables of a portfolio, as a warehouse has to hold them.
 
 Belongs here: their names, columns and types, and the refusal of values of other types. Does not belong here: SQL
 (`queries`) and rules about values (`credit_assets.ml.data.contracts`).
@@ -7,10 +7,11 @@ Belongs here: their names, columns and types, and the refusal of values of other
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.population import DecisionsTable, StatusColumn
 from credit_assets.ml.data.portfolio import Portfolio
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """One of the two tables as the portfolio describes it."""
+    """One of the tables as the portfolio describes it."""
 
     table: str
     id: str
@@ -29,6 +30,10 @@ class Source:
     portfolio: str
     timezone: str | None
     """That of timestamps without one; None for that of the days."""
+    moments: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the schema that are not columns but the moment of one, in microseconds, by the column's name."""
+    repeats: bool = False
+    """Whether an application may have several rows."""
 
     @classmethod
     def applications(cls, portfolio: Portfolio) -> Source:
@@ -47,6 +52,36 @@ class Source:
         required = (names.id, names.date, names.defaulted)
         schema = outcomes_schema(portfolio)
         return cls(names.table, names.id, names.date, schema, required, portfolio.name, portfolio.timezone)
+
+    @classmethod
+    def decisions(cls, portfolio: Portfolio) -> Source:
+        """Where decisions stand: in a table of their own, by the day on which they became known, or in columns of the
+        applications, by the day of the application.
+        """
+        from credit_assets.ml.data.schemas import KNOWN_AT, decisions_schema, statuses_schema
+
+        stated, zone = portfolio.decisions, portfolio.timezone
+        if isinstance(stated, DecisionsTable):
+            return cls(
+                stated.table,
+                stated.id,
+                stated.date,
+                decisions_schema(portfolio),
+                (stated.id, stated.date),
+                portfolio.name,
+                zone,
+                moments={KNOWN_AT: stated.date},
+                repeats=True,
+            )
+        assert isinstance(stated, StatusColumn)
+        key, day = portfolio.id_column, portfolio.date_column
+        schema = statuses_schema(portfolio)
+        return cls(portfolio.applications_table, key, day, schema, (key, day), portfolio.name, zone, repeats=True)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table that it reads."""
+        return tuple(name for name in self.schema.names if name not in self.moments)
 
     def refuse_misfits(self, misfits: Mapping[str, int], where: str) -> None:
         """Raise PermanentError where there are values, counted by column, that are not of their column's type."""

@@ -217,7 +217,7 @@ class _SqlSession(Session):
 
         from credit_assets.warehouse.postgres import columns_to_cast, open_stream
 
-        as_text = columns_to_cast(self._types[source.table], source.schema)
+        as_text = columns_to_cast(self._types[source.table], source.schema, source.moments)
         if as_text is None:
             return None
         url = self._connection.engine.url

@@ -3,21 +3,26 @@
 Belongs here: the window of mature cohorts, the target, the point-in-time join and the split. Does not belong here:
 rules on single columns (`contracts`), the gates on the result (`ml.rules.training_gates`) and fitting (`ml.learners`).
 
-The target of an application is 1 when an outcome with default became known from the day of application up to and with
-day W after it (the performance window), else 0. It is defined once that window has closed. Bads are known sooner than
-goods, so labelling "whatever is known by now" overstates risk: on the LendingClub loans of 2007-2011, 40% instead of
-16.6%. Every application here had the same W days to default in, and nothing that became known later is looked at.
+The target of an application is 1 when it defaulted from the day on which its performance window starts up to and with
+day W after it, else 0. It is defined for loans that were booked, once that window has closed, but for those that are
+indeterminate or excluded. Bads are known sooner than goods, so labelling "whatever is known by now" overstates risk: on
+the LendingClub loans of 2007-2011, 40% instead of 16.6%. Every loan here had the same W days to default in, and nothing
+that became known after the as-of date is looked at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.decisions import Decisions
 from credit_assets.ml.data.ordering import in_order
+from credit_assets.ml.data.outcomes import BAD, GOOD, OUTCOME_CLASSES, Outcomes
+from credit_assets.ml.data.population import CLASSES
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import features_schema, outcomes_schema, training_schema
+from credit_assets.ml.data.schemas import features_schema, training_schema
 from credit_assets.ml.data.values import as_table
 
 if TYPE_CHECKING:
@@ -26,15 +31,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    TableLike: TypeAlias = pa.Table | pd.DataFrame
+    from credit_assets.ml.data.outcomes import TableLike
 
 TARGET, SPLIT = "default", "split"
 SPLITS = ("train", "validation", "test")
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class CohortWindow:
-    """The applications that an as-of date D trains on: those of `lookback_days` days, the newest mature on D.
+    """What an as-of date D trains on: the performance windows that started on `lookback_days` days, the newest of
+    those that have closed by D. They start with the application, or with the booking where the portfolio says so.
 
     `window_days` is the performance window W. D = 2011-12-31, W = 365 and 90 days of lookback give the applications of
     2010-10-03 .. 2010-12-31. Raises ValueError where W or the lookback is not positive.
@@ -53,13 +60,117 @@ class CohortWindow:
 
     @property
     def last(self) -> date:
-        """Last application date of the window: as_of - window_days, whose window closes on the as-of date."""
+        """Last day on which a window starts: as_of - window_days, so that it closes on the as-of date."""
         return self.as_of - timedelta(days=self.window_days)
 
     @property
     def first(self) -> date:
-        """First application date of the window; it has `lookback_days` days with `last`."""
+        """First day on which a window starts; it has `lookback_days` days with `last`."""
         return self.last - timedelta(days=self.lookback_days - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of applications: their outcomes and, where the portfolio says where they stand, decisions.
+
+    Both as the pipeline keeps them, in any order and for any days; what became known after an as-of date is not used.
+    """
+
+    outcomes: TableLike
+    decisions: TableLike | None = None
+
+
+def final(portfolio: Portfolio) -> bool:
+    """Whether what is known of a loan on the day on which its window closes is so for ever."""
+    return portfolio.decisions is None
+
+
+class Loans:
+    """Applications with all that is known of them, to be looked at as of any day.
+
+    Parameters
+    ----------
+    applications
+        A table or frame with the portfolio's id and date.
+    known
+        Outcomes alone where everyone was lent to, else `Known`.
+    window_days
+        The performance window W.
+    portfolio
+        Whose columns they have.
+
+    Raises
+    ------
+    ValueError
+        Where columns are missing or hold values of another type, and without decisions where the portfolio has them.
+    """
+
+    def __init__(
+        self, applications: TableLike, known: TableLike | Known, window_days: int, portfolio: Portfolio
+    ) -> None:
+        given = known if isinstance(known, Known) else Known(known)
+        rows = _keys(applications, portfolio)
+        self.ids, self.applied = rows[portfolio.id_column], _day_numbers(rows[portfolio.date_column])
+        self._window_days, self._portfolio = window_days, portfolio
+        self.decisions = _decisions(given, portfolio)
+        self._outcomes = Outcomes(given.outcomes, portfolio).of(self.ids)
+
+    def on(self, day: date) -> LoansOn:
+        """What was known of them by the end of a day."""
+        import numpy as np
+
+        booked, starts = np.ones(len(self.applied), dtype=bool), self.applied
+        if self.decisions is not None:
+            standing = self.decisions.as_of(day)
+            booked = standing.booked(self.ids)
+            starts = standing.window_starts(self.ids, self.applied)
+        classes = self._outcomes.classes(starts, self._window_days, day)
+        return LoansOn(starts, booked, self.mature(starts, day), classes)
+
+    def mature(self, starts: NDArray[np.int64], day: date) -> NDArray[np.bool_]:
+        """Whether windows that start on these days have closed by the end of a day."""
+        return starts <= (day - _EPOCH).days - self._window_days
+
+    @property
+    def final(self) -> bool:
+        """As `final` of its portfolio."""
+        return final(self._portfolio)
+
+
+@dataclass(frozen=True, eq=False)
+class LoansOn:
+    """What was known of applications by the end of a day, in the order of their rows.
+
+    `starts`: the day since 1970 on which the performance window starts; `booked`: whether they were lent to; `mature`:
+    whether the window has closed; `classes`: the numbers of OUTCOME_CLASSES.
+    """
+
+    starts: NDArray[np.int64]
+    booked: NDArray[np.bool_]
+    mature: NDArray[np.bool_]
+    classes: NDArray[np.int8]
+
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """1 for a default, 0 for none, NaN without a target: not booked, not mature, indeterminate, or excluded."""
+        import numpy as np
+
+        counts = self.booked & self.mature & ((self.classes == BAD) | (self.classes == GOOD))
+        return np.where(counts, (self.classes == BAD).astype(np.float64), np.nan)
+
+
+@dataclass(frozen=True)
+class CohortCounts:
+    """Who of the applications of a cohort window is in its training set, and who is not, in rows.
+
+    `applications` of the window by what was decided (`population`, empty where everyone was lent to), and the booked
+    loans among them by what became of them (`outcomes`): good and bad ones are trained on, the others are not.
+    """
+
+    applications: int
+    population: Mapping[str, int]
+    outcomes: Mapping[str, int]
+    unmapped: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +191,7 @@ class JoinFindings:
 
 def assemble_training_set(
     features: TableLike,
-    outcomes: TableLike,
+    outcomes: TableLike | Known,
     window: CohortWindow,
     portfolio: Portfolio,
     *,
@@ -97,7 +208,8 @@ def assemble_training_set(
     features
         As from `feature_table`, a table or frame in any order and for any days: rows outside the window are not used.
     outcomes
-        As the contract keeps them: id, date and defaulted, in any order; those after `window.as_of` are not used.
+        As the contract keeps them, in any order; those after `window.as_of` are not used. With the decisions, as
+        `Known`, where the portfolio has them: those who were not lent to have no target, and are left out.
     window
         The cohorts.
     portfolio
@@ -108,8 +220,8 @@ def assemble_training_set(
     Returns
     -------
     pa.Table
-        A table of `training_schema(portfolio)`: id, date, the portfolio's features, `default` (1 iff a default became
-        known from the application date up to and with day `window_days` after it) and `split`.
+        A table of `training_schema(portfolio)`: id, date, the portfolio's features, `default` (1 iff it defaulted
+        from the first day of its performance window up to and with day `window_days` after it) and `split`.
 
     Raises
     ------
@@ -135,7 +247,7 @@ def assemble_training_set(
 
 def mature_set(
     features: TableLike,
-    outcomes: TableLike,
+    outcomes: TableLike | Known,
     window: CohortWindow,
     portfolio: Portfolio,
     *,
@@ -145,27 +257,14 @@ def mature_set(
     """What `assemble_training_set` gives, and where that refuses, what there is: no rows, or the rows of fewer than
     three days, all of them "train". For whoever has the gates judge it (`ml.rules.training_gates`), with numbers.
     """
-    import pyarrow as pa
-
-    if not (test_share > 0 and validation_share > 0 and test_share + validation_share < 1):
-        raise ValueError(
-            f"test_share ({test_share:g}) and validation_share ({validation_share:g}) must be positive and leave "
-            "something to train on: their sum must be below 1"
-        )
-    cohort, _ = _cohort(features, window, portfolio)
-    target = targets(cohort, outcomes, window, portfolio)
-    lengths = _split(cohort[portfolio.date_column].to_numpy(), test_share, validation_share)
-    split = pa.chunked_array([pa.repeat(name, length) for name, length in zip(SPLITS, lengths, strict=True)])
-    return pa.Table.from_arrays([*cohort.columns, pa.array(target), split], schema=training_schema(portfolio))
+    return Cohort(features, outcomes, window, portfolio).training_set(test_share, validation_share)
 
 
 def targets(
-    applications: TableLike, outcomes: TableLike, window: CohortWindow, portfolio: Portfolio
+    applications: TableLike, outcomes: TableLike | Known, window: CohortWindow, portfolio: Portfolio
 ) -> NDArray[np.int8]:
-    """The target of each application, in the order of its rows: 1 iff a default became known from the application date
-    up to and with day `window_days` after it.
-
-    The target of an application is the same for every later as-of date: its window had closed.
+    """The target of each application, in the order of its rows: 1 iff it defaulted from the first day of its
+    performance window up to and with day `window_days` after it.
 
     Parameters
     ----------
@@ -177,54 +276,123 @@ def targets(
     Raises
     ------
     ValueError
-        Where columns are missing or hold values of another type, or an application lies outside the window, where it
-        may have no target yet.
+        Where columns are missing or hold values of another type, or an application has no target: it lies outside the
+        window, where it may have none yet, was not lent to, or is indeterminate or excluded.
     """
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    rows = _keys(applications, portfolio)
-    outside = len(rows) - (pc.sum(_inside(rows, window, portfolio)).as_py() or 0)
+    loans = Loans(applications, outcomes, window.window_days, portfolio).on(window.as_of)
+    outside = int((~_within(loans.starts, window)).sum())
     if outside:
         raise ValueError(
             f"{outside} applications lie outside {window.first} .. {window.last}, the cohorts whose target "
             f"is defined on as-of date {window.as_of}"
         )
-    known = _known_defaults(outcomes, window, portfolio)
-    joined = _with_default(rows.append_column("row", pa.array(np.arange(len(rows)))), known, portfolio)
-    days = _days_after(joined, portfolio)
-    target = np.zeros(len(rows), dtype=np.int8)
-    target[joined["row"].to_numpy()[(days >= 0) & (days <= window.window_days)]] = 1
-    return target
+    found = loans.targets
+    if without := int(np.isnan(found).sum()):
+        raise ValueError(
+            f"{without} applications were not lent to, or are indeterminate or excluded: they have no target"
+        )
+    return found.astype(np.int8)
 
 
-def join_findings(features: TableLike, outcomes: TableLike, window: CohortWindow, portfolio: Portfolio) -> JoinFindings:
+def join_findings(
+    features: TableLike, outcomes: TableLike | Known, window: CohortWindow, portfolio: Portfolio
+) -> JoinFindings:
     """Count what `assemble_training_set` passes over on the same inputs. Raises ValueError as it does."""
-    import pyarrow.compute as pc
-
-    cohort, repeated = _cohort(features, window, portfolio)
-    known = _known_defaults(outcomes, window, portfolio)
-    joined = _with_default(_keys(cohort, portfolio), known, portfolio)
-    without = pc.invert(pc.is_in(known[portfolio.id_column], value_set=joined[portfolio.id_column]))
-    return JoinFindings(
-        outcomes_before_application=int((_days_after(joined, portfolio) < 0).sum()),
-        repeated_applications=repeated,
-        outcomes_without_application=pc.sum(without).as_py() or 0,
-    )
+    return Cohort(features, outcomes, window, portfolio).findings()
 
 
-def _cohort(features: TableLike, window: CohortWindow, portfolio: Portfolio) -> tuple[pa.Table, int]:
-    """Applications of the window, each id once, in order, and the number of repeats left out."""
+class Cohort:
+    """The applications whose performance window starts within that of the cohorts, each id once, in order of
+    (date, id), and what is known of each. For whoever needs more than one thing of it; parameters and errors as of
+    `assemble_training_set`.
+    """
+
+    def __init__(
+        self, features: TableLike, outcomes: TableLike | Known, window: CohortWindow, portfolio: Portfolio
+    ) -> None:
+        self._known = outcomes if isinstance(outcomes, Known) else Known(outcomes)
+        self._window, self._portfolio = window, portfolio
+        self.table, self._repeated = _cohort(features, self._known, window, portfolio)
+        self.loans = Loans(self.table, self._known, window.window_days, portfolio)
+        self.on_the_day = self.loans.on(window.as_of)
+
+    def training_set(self, test_share: float, validation_share: float) -> pa.Table:
+        """What `mature_set` gives."""
+        import numpy as np
+        import pyarrow as pa
+
+        if not (test_share > 0 and validation_share > 0 and test_share + validation_share < 1):
+            raise ValueError(
+                f"test_share ({test_share:g}) and validation_share ({validation_share:g}) must be positive and leave "
+                "something to train on: their sum must be below 1"
+            )
+        table, target = self.table, self.on_the_day.targets
+        has_one = ~np.isnan(target)
+        if not has_one.all():
+            table, target = table.filter(pa.array(has_one)), target[has_one]
+        lengths = _split(table[self._portfolio.date_column].to_numpy(), test_share, validation_share)
+        split = pa.chunked_array([pa.repeat(name, length) for name, length in zip(SPLITS, lengths, strict=True)])
+        columns = [*table.columns, pa.array(target.astype(np.int8)), split]
+        return pa.Table.from_arrays(columns, schema=training_schema(self._portfolio))
+
+    def findings(self) -> JoinFindings:
+        """What the join passed over."""
+        import pyarrow.compute as pc
+
+        bads = Outcomes(self._known.outcomes, self._portfolio).bads(self._window.as_of)
+        ids, applied = self.table[self._portfolio.id_column], self.table[self._portfolio.date_column]
+        before = pc.less(bads["day"], applied.take(pc.index_in(bads["id"], value_set=ids)))
+        return JoinFindings(
+            outcomes_before_application=pc.sum(before).as_py() or 0,
+            repeated_applications=self._repeated,
+            outcomes_without_application=pc.sum(pc.invert(pc.is_in(bads["id"], value_set=ids))).as_py() or 0,
+        )
+
+    def counts(self) -> CohortCounts:
+        """Who is in the training set, and who is not."""
+        import numpy as np
+
+        loans = self.on_the_day
+        of_class = np.bincount(loans.classes[loans.booked], minlength=len(OUTCOME_CLASSES)).tolist()
+        population, unmapped = {}, {}
+        if self.loans.decisions is not None:
+            standing = self.loans.decisions.as_of(self._window.as_of)
+            found = standing.classes(self.table[self._portfolio.id_column])
+            population = {name: int((found == name).sum()) for name in CLASSES}
+            unmapped = dict(standing.unmapped)
+        outcomes = dict(zip(OUTCOME_CLASSES, of_class, strict=True))
+        return CohortCounts(self.table.num_rows, population, outcomes, unmapped)
+
+
+def _decisions(known: Known, portfolio: Portfolio) -> Decisions | None:
+    if portfolio.decisions is None:
+        return None
+    if known.decisions is None:
+        raise ValueError(
+            f"portfolio {portfolio.name!r} says who was lent to (population): give the decisions beside the outcomes"
+        )
+    return Decisions(known.decisions, portfolio)
+
+
+def _cohort(features: TableLike, known: Known, window: CohortWindow, portfolio: Portfolio) -> tuple[pa.Table, int]:
+    """Applications whose window starts within that of the cohorts, each id once, in order, and the number of repeats
+    left out.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     key, day = portfolio.id_column, portfolio.date_column
     table = as_table(features, features_schema(portfolio), "features")
-    inside = _inside(table, window, portfolio)
-    if not pc.all(inside).as_py():
-        table = table.filter(inside)
+    table = table.filter(pc.is_valid(table[day])) if table[day].null_count else table
+    starts, decisions = _day_numbers(table[day]), _decisions(known, portfolio)
+    if decisions is not None:
+        starts = decisions.as_of(window.as_of).window_starts(table[key], starts)
+    inside = _within(starts, window)
+    if not inside.all():
+        table = table.filter(pa.array(inside))
     table = in_order(table, (day, key))
     if pc.count_distinct(table[key], mode="all").as_py() == table.num_rows:
         return table, 0
@@ -236,6 +404,14 @@ def _cohort(features: TableLike, window: CohortWindow, portfolio: Portfolio) -> 
     keep = np.ones(table.num_rows, dtype=bool)
     keep[drop] = False
     return table.filter(pa.array(keep)), repeated
+
+
+def _day_numbers(days: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Days since 1970."""
+    import numpy as np
+    import pyarrow as pa
+
+    return np.asarray(days.cast(pa.int32()).cast(pa.int64()).to_numpy())
 
 
 def _repeats(copies: pd.DataFrame, portfolio: Portfolio, window: CohortWindow) -> tuple[NDArray[Any], int]:
@@ -262,42 +438,12 @@ def _keys(applications: TableLike, portfolio: Portfolio) -> pa.Table:
     return as_table(applications, pa.schema(list(features_schema(portfolio))[:2]), "applications")
 
 
-def _inside(table: pa.Table, window: CohortWindow, portfolio: Portfolio) -> pa.ChunkedArray:
-    """Whether each row has a date of the window."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    dates = table[portfolio.date_column]
-    inside = pc.and_(pc.greater_equal(dates, pa.scalar(window.first)), pc.less_equal(dates, pa.scalar(window.last)))
-    return pc.fill_null(inside, False)
-
-
-def _known_defaults(outcomes: TableLike, window: CohortWindow, portfolio: Portfolio) -> pa.Table:
-    """Id and day (`known`) of every default that was known by the end of the as-of date."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    table = as_table(outcomes, outcomes_schema(portfolio), "outcomes")
-    key, day, defaulted = table.columns
-    bad = pc.and_(pc.equal(defaulted, 1), pc.less_equal(day, pa.scalar(window.as_of)))
-    return pa.table({portfolio.id_column: key, "known": day}).filter(bad)
-
-
-def _with_default(applications: pa.Table, known: pa.Table, portfolio: Portfolio) -> pa.Table:
-    """Each application with each of its known defaults, in any order."""
-    import pyarrow.compute as pc
-
-    key = portfolio.id_column
-    few = applications.filter(pc.is_in(applications[key], value_set=known[key].combine_chunks()))
-    return few.join(known, keys=key, join_type="inner")
-
-
-def _days_after(joined: pa.Table, portfolio: Portfolio) -> NDArray[np.int64]:
-    """Days from each application to its default."""
+def _within(starts: NDArray[np.int64], window: CohortWindow) -> NDArray[np.bool_]:
+    """Whether each performance window starts within that of the cohorts."""
     import numpy as np
 
-    days = joined["known"].to_numpy() - joined[portfolio.date_column].to_numpy()
-    return np.asarray(days.astype("timedelta64[D]").astype(np.int64))
+    first, last = ((day - _EPOCH).days for day in (window.first, window.last))
+    return np.asarray((starts >= first) & (starts <= last))
 
 
 def _split(dates: NDArray[np.datetime64], test_share: float, validation_share: float) -> tuple[int, int, int]:

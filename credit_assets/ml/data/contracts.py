@@ -20,7 +20,13 @@ from credit_assets.ml.data.chunks import Chunk
 from credit_assets.ml.data.day_findings import DayFindings, Problem, Rule
 from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.repeated_ids import RepeatedIds
-from credit_assets.ml.data.schemas import applications_schema, outcomes_schema, quarantine_schema
+from credit_assets.ml.data.schemas import (
+    applications_schema,
+    decisions_fields,
+    decisions_schema,
+    outcomes_schema,
+    quarantine_schema,
+)
 from credit_assets.ml.data.screens import MISSING, UNREADABLE, Screened, screen
 from credit_assets.ml.data.unreadable import taken_off
 
@@ -50,17 +56,21 @@ class Checked:
 
 @dataclass(frozen=True)
 class TableRules:
-    """What a table must keep: its columns, the schema in which it is stored, and which columns are id and date."""
+    """What a table must keep: its columns, the schema in which it is stored, and which columns are id and date; and
+    whether an application may have several rows on a day, which then are no contradiction.
+    """
 
     columns: tuple[Column, ...]
     schema: pa.Schema
     id_column: str
     date_column: str
+    repeats: bool = False
 
 
 def applications_rules(portfolio: Portfolio) -> TableRules:
     """The rules of the portfolio's applications."""
-    return TableRules(portfolio.columns, applications_schema(portfolio), portfolio.id_column, portfolio.date_column)
+    schema = applications_schema(portfolio)
+    return TableRules(portfolio.application_columns, schema, portfolio.id_column, portfolio.date_column)
 
 
 def outcomes_rules(portfolio: Portfolio) -> TableRules:
@@ -76,12 +86,28 @@ def outcomes_rules(portfolio: Portfolio) -> TableRules:
     return TableRules(columns, outcomes_schema(portfolio), names.id, names.date)
 
 
+def decisions_rules(portfolio: Portfolio) -> TableRules:
+    """The rules of a table of decisions: id and date must be there, and a day of booking must be one. What breaks them
+    rejects the day, since a loan that is lost here is lost to every training. A status that is missing is undecided.
+    """
+    fields = decisions_fields(portfolio)
+    roles = ["id", "date", *["ignored"] * (len(fields) - 2)]
+    columns = tuple(
+        Column.model_validate(
+            {"name": name, "type": kind, "role": role, "nullable": role == "ignored", "on_violation": "reject"}
+        )
+        for (name, kind), role in zip(fields, roles, strict=True)
+    )
+    return TableRules(columns, decisions_schema(portfolio), columns[0].name, columns[1].name, repeats=True)
+
+
 class Contract:
     """The rows of `days` held against the rules of their table, chunk after chunk.
 
     `findings` are what the chunks so far have shown by day; `ml.rules.day_gates` judges them. Rows that break a rule
     are quarantined. Equal copies of a row under one id and day are quarantined but for the first, rows that differ
-    under one id are all quarantined. A row whose date is missing or in none of `days` counts for the first of them.
+    under one id are all quarantined, unless the rules say that an application may have several. A row whose date is
+    missing or in none of `days` counts for the first of them.
     A day that a gate blocks is rejected as a whole: its rows are still sorted, for whoever looks into it, but must not
     be used.
 
@@ -119,7 +145,7 @@ class Contract:
         self.rules, self.schema = rules, rules.schema
         self.quarantine_schema = quarantine_schema(rules.schema, rules.date_column)
         self.findings = DayFindings(rules.columns, days)
-        self._ids = RepeatedIds(rules.id_column, rules.date_column, self.findings)
+        self._ids = RepeatedIds(rules.id_column, rules.date_column, self.findings, several=rules.repeats)
         self._absent: tuple[str, ...] | None = None
         self._latest = -1
 

@@ -25,10 +25,14 @@ PACKAGE = Path(__file__).parents[1]
 DIGITS = 6
 MODEL_CODE = (
     "data.cohorts",
+    "data.decisions",
     "data.feature_functions",
     "data.features",
     "data.formulas",
+    "data.known_rows",
     "data.ordering",
+    "data.outcomes",
+    "data.population",
     "data.rows",
     "data.values",
     "learners.__init__",

@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from credit_assets.ml.data.extension_use import ExtensionUse
+from credit_assets.ml.data.keys import Identifier, Strict
+from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
 Role = Literal["id", "date", "feature", "protected", "ignored"]
 Monotone = Literal[-1, 0, 1]
 Part = Literal["decisions", "histories"]
 """What a portfolio may have that brings assets of its own."""
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
 
 NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
 # Columns that the pipeline adds to the lender's own, downstream of the applications table.
@@ -34,11 +35,7 @@ class PortfolioError(ValueError):
     """The portfolio file cannot be used; the message says where and why."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Column(_Strict):
+class Column(Strict):
     """One column of the applications table and the contract it must keep."""
 
     name: Identifier
@@ -89,7 +86,7 @@ class Column(_Strict):
         return self
 
 
-class DerivedFeature(_Strict):
+class DerivedFeature(Strict):
     """A feature that a function of `credit_assets.ml.data.formulas`, or of an extension, computes from columns.
 
     `inputs` maps the function's parameter names to column names; a parameter left out reads the column of its
@@ -106,7 +103,7 @@ class DerivedFeature(_Strict):
         return self.function or self.name
 
 
-class OutcomeTable(_Strict):
+class OutcomeTable(Strict):
     """Names in the outcomes table: one row an application, on the day its outcome became known."""
 
     table: Identifier = "loan_outcomes"
@@ -121,7 +118,7 @@ class OutcomeTable(_Strict):
         return self
 
 
-class Gates(_Strict):
+class Gates(Strict):
     """Thresholds of the validation gates. Shares are between 0 and 1; counts are rows."""
 
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
@@ -135,6 +132,7 @@ class Gates(_Strict):
     target_rate_min: float = Field(default=0.002, ge=0, le=1)
     target_rate_max: float = Field(default=0.5, ge=0, le=1)
     max_orphan_share: float = Field(default=0.01, ge=0, le=1)
+    max_matured_without_outcome: float = Field(default=0.05, ge=0, le=1)
     min_goods: int = Field(default=200, ge=1)
     min_bads: int = Field(default=40, ge=1)
     min_test_bads: int = Field(default=10, ge=1)
@@ -149,7 +147,7 @@ class Gates(_Strict):
         return self
 
 
-class Portfolio(_Strict):
+class Portfolio(Strict):
     """A lender's portfolio: tables, column contract, derived features, target window and gate thresholds."""
 
     name: Identifier
@@ -158,6 +156,8 @@ class Portfolio(_Strict):
     timezone: str | None = None
     applications_table: Identifier = "loan_applications"
     outcomes: OutcomeTable = OutcomeTable()
+    population: StatedPopulation | None = None
+    performance_window_from: Literal["application", "booking"] = "application"
     columns: tuple[Column, ...]
     derived: tuple[DerivedFeature, ...] = ()
     gates: Gates = Gates()
@@ -225,10 +225,45 @@ class Portfolio(_Strict):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _population_fits(self) -> Portfolio:
+        stated = self.decisions
+        told = isinstance(stated, DecisionsTable) or (stated is not None and stated.booked_on is not None)
+        if self.performance_window_from == "booking" and not told:
+            raise ValueError(
+                "performance_window_from: booking needs to know the day: name in `population` the column that has it "
+                "(booked_on), or a table of decisions with their dates"
+            )
+        if isinstance(stated, StatusColumn):
+            for name in stated.columns:
+                if any(column.name == name and column.role != "ignored" for column in self.columns):
+                    raise ValueError(
+                        f"column {name!r}: population reads it, and it is known only after the application: give it "
+                        "`role: ignored`, or leave it out of columns"
+                    )
+        return self
+
     @property
     def parts(self) -> frozenset[Part]:
         """Which of the parts with assets of their own it has; the table of assets follows it."""
-        return frozenset()
+        return frozenset({"decisions"} if self.decisions else ())
+
+    @property
+    def decisions(self) -> Population | None:
+        """Where decisions stand; None where everyone was lent to, and where nothing is stated."""
+        return None if self.population in (None, EVERYONE) else self.population  # type: ignore[return-value]
+
+    @property
+    def booking_days(self) -> int:
+        """By how many days at most a performance window starts after its application; 0 where it starts with it."""
+        stated = self.decisions
+        return 0 if stated is None or self.performance_window_from == "application" else stated.decided_within_days
+
+    @property
+    def application_columns(self) -> tuple[Column, ...]:
+        """The columns of an application as it was made, in file order: without those that are filled in later."""
+        later = self.decisions.columns if isinstance(self.decisions, StatusColumn) else ()
+        return tuple(column for column in self.columns if column.name not in later)
 
     def made_by(self) -> list[dict[str, str]]:
         """Who made the derived features, of those that extensions bring: for what is made of them."""

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Group:
-    """The rows of one day and id that the chunks so far ended with: the next chunk may begin with more of them."""
+    """The rows of one day and id that the chunks so far ended with: the next chunk may begin with more of them.
+
+    `first`: the first of them, all of them where they may differ.
+    """
 
     day: int
     id: Any
@@ -33,11 +36,12 @@ class _Group:
 class RepeatedIds:
     """Finds, chunk after chunk, the rows that share their id with another of the day.
 
-    Where a row contradicts one of the chunk before, which was counted as sound by then, `findings` are put right.
+    Where an application may have `several` rows that differ, only equal copies are found. Where a row contradicts one
+    of the chunk before, which was counted as sound by then, `findings` are put right.
     """
 
-    def __init__(self, id_column: str, date_column: str, findings: DayFindings) -> None:
-        self._id, self._date, self._findings = id_column, date_column, findings
+    def __init__(self, id_column: str, date_column: str, findings: DayFindings, *, several: bool = False) -> None:
+        self._id, self._date, self._findings, self._several = id_column, date_column, findings, several
         self._copy = Rule("unique_ids", id_column, "equal copy of an earlier row", rejects=False)
         self._contradiction = Rule("unique_ids", id_column, "repeated with other values", rejects=True)
         self._group: _Group | None = None
@@ -73,14 +77,20 @@ class RepeatedIds:
         same, days = chunk.typed.take(pa.array(repeated)), chunk.day_of(repeated)
         if group is None:
             contradict, first = _compare(same, days, self._id, self._date)
+            contradict &= not self._several
         else:
-            same, days = pa.concat_tables([group.first, same]), np.concatenate(([group.day], days))
+            same, days = (
+                pa.concat_tables([group.first, same]),
+                np.concatenate(([group.day] * group.first.num_rows, days)),
+            )
             contradict, first = _compare(same, days, self._id, self._date)
+            contradict &= not self._several
             if group.contradicts:
                 contradict |= _is(same.column(self._id), days, group.id, group.day)
             elif contradict[0]:
                 self._disown(group)
-            contradict, first = contradict[1:], first[1:]
+            known = group.first.num_rows
+            contradict, first = contradict[known:], first[known:]
         return repeated[contradict], repeated[~contradict & ~first]
 
     def _disown(self, group: _Group) -> None:
@@ -116,10 +126,12 @@ class RepeatedIds:
         marks = [frozenset(p.rule.mark for p in problems if _holds(p.rows, row)) for row in rows]
         if before is not None and (before.day, before.id) == (day, key):
             before.marks += marks
+            if self._several:
+                before.first = pa.concat_tables([before.first, chunk.typed.take(pa.array(rows))])
             before.contradicts |= _holds(contradicts, end)
         else:
             # Taken, not sliced: a slice would hold the chunk's memory.
-            first = chunk.typed.take(pa.array(rows[:1]))
+            first = chunk.typed.take(pa.array(rows if self._several else rows[:1]))
             self._group = _Group(day, key, first, _holds(contradicts, end), marks)
 
 

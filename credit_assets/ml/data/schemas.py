@@ -12,12 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from credit_assets.ml.data.population import DecisionsTable
 from credit_assets.ml.data.portfolio import ColumnType, Portfolio
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REASON = "quarantine_reason"
+KNOWN_AT = "known_at"
+"""Where an application has several rows, the moment of each in microseconds since 1970 (UTC): their order in a day."""
+KNOWN_ON = "known_on"
+"""Where no column has it, the day on which the pipeline first saw what a row says."""
 
 StoredType: TypeAlias = Literal[ColumnType, "flag"]
 """The types of a portfolio file, and "flag": 0 or 1 in the columns that the pipeline makes."""
@@ -59,14 +64,30 @@ def arrow_schema(fields: Iterable[tuple[str, StoredType]]) -> pa.Schema:
 
 
 def applications_fields(portfolio: Portfolio) -> Fields:
-    """`raw_loan_data`: all columns of the portfolio, in file order."""
-    return tuple((column.name, column.type) for column in portfolio.columns)
+    """`raw_loan_data`: all columns of an application as it was made, in file order."""
+    return tuple((column.name, column.type) for column in portfolio.application_columns)
 
 
 def outcomes_fields(portfolio: Portfolio) -> Fields:
     """`loan_outcomes`: id, outcome date, defaulted (0 or 1)."""
     names = portfolio.outcomes
     return (names.id, portfolio.column(portfolio.id_column).type), (names.date, "date"), (names.defaulted, "flag")
+
+
+def decisions_fields(portfolio: Portfolio) -> Fields:
+    """`loan_decisions`: id, the day on which the decision became known, the status, the day of booking where the
+    portfolio has one, and the moment. Empty where no decisions are stated.
+    """
+    stated = portfolio.decisions
+    if stated is None:
+        return ()
+    apart = isinstance(stated, DecisionsTable)
+    key, day = (stated.id, stated.date) if isinstance(stated, DecisionsTable) else (portfolio.id_column, KNOWN_ON)
+    named: Fields = (key, portfolio.column(portfolio.id_column).type), (day, "date"), (stated.status, "string")
+    needed = portfolio.performance_window_from == "booking" and stated.booked_on not in (None, day)
+    booked: Fields = ((str(stated.booked_on), "date"),) if needed else ()
+    moment: Fields = ((KNOWN_AT, "integer"),) if apart else ()
+    return *named, *booked, *moment
 
 
 def features_fields(portfolio: Portfolio) -> Fields:
@@ -97,6 +118,16 @@ def applications_schema(portfolio: Portfolio) -> pa.Schema:
 
 def outcomes_schema(portfolio: Portfolio) -> pa.Schema:
     return arrow_schema(outcomes_fields(portfolio))
+
+
+def statuses_schema(portfolio: Portfolio) -> pa.Schema:
+    """Statuses as they stand in the applications' own table: id, day of the application, and what is recorded of it."""
+    key, _, *says = decisions_fields(portfolio)
+    return arrow_schema((key, (portfolio.date_column, "date"), *says))
+
+
+def decisions_schema(portfolio: Portfolio) -> pa.Schema:
+    return arrow_schema(decisions_fields(portfolio))
 
 
 def features_schema(portfolio: Portfolio) -> pa.Schema:

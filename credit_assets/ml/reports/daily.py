@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from credit_assets.ml.data.cohorts import Known, LoansOn
     from credit_assets.ml.data.portfolio import Portfolio
 
 DAY = timedelta(1)
@@ -24,8 +25,10 @@ DAY = timedelta(1)
 class DailyTables(Protocol):
     """The tables and records of a pipeline by asset and day, wherever they are kept."""
 
-    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
-        """All rows of these days, in the order of the days. Raises naming days that are not there."""
+    def table(self, asset: str, days: Sequence[date], columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of these days, in the order of the days; of the columns only some, where they are named. Raises
+        naming days that are not there.
+        """
         ...
 
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
@@ -75,22 +78,45 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(n) for n in range((last - first).days + 1)]
 
 
-def known_defaults(
-    scores: pd.DataFrame, outcomes: pd.DataFrame, as_of: date, window_days: int, portfolio: Portfolio
-) -> NDArray[np.float64]:
-    """What became of each application: 1 or 0 where its window has closed by `as_of`, else NaN.
+def known_in(tables: DailyTables, days: Sequence[date], portfolio: Portfolio) -> Known:
+    """Outcomes, and decisions where the portfolio has them, that became known on these days."""
+    from credit_assets.ml.data.cohorts import Known
 
-    One call serves many days: the target of an application is the same from the day on which its window closed.
+    decisions = tables.table("loan_decisions", days) if portfolio.decisions else None
+    return Known(tables.table("loan_outcomes", days), decisions)
+
+
+class ScoredLoans:
+    """What became of scored applications, as it was known on any of some days.
+
+    Parameters
+    ----------
+    scores
+        A frame with id and date of each.
+    known
+        What became known up to `last`.
+    last
+        The last of the days.
+    window_days, portfolio
+        As of `Loans`.
     """
-    from credit_assets.ml.data.cohorts import CohortWindow, targets
 
-    defaults = np.full(len(scores), np.nan)
-    days, mature = days_of(scores, portfolio.date_column), as_of - timedelta(window_days)
-    closed = days <= np.datetime64(mature)
-    if closed.any():
-        window = CohortWindow(as_of, window_days, (mature - days.min().item()).days + 1)
-        defaults[closed] = targets(scores[closed], outcomes, window, portfolio)
-    return defaults
+    def __init__(self, scores: pd.DataFrame, known: Known, last: date, window_days: int, portfolio: Portfolio) -> None:
+        from credit_assets.ml.data.cohorts import Loans
+
+        self._loans = Loans(scores, known, window_days, portfolio)
+        self._on_the_last = self._loans.on(last) if self._loans.final else None
+
+    def on(self, day: date) -> LoansOn:
+        """What was known by the end of a day; where it can be told from what was known on the last day, from that: of
+        a table with one outcome a loan, known on its day, a target is the same from the day on which its window closed.
+        """
+        from credit_assets.ml.data.cohorts import LoansOn
+
+        whole = self._on_the_last
+        if whole is None:
+            return self._loans.on(day)
+        return LoansOn(whole.starts, whole.booked, self._loans.mature(whole.starts, day), whole.classes)
 
 
 def number(value: float | None, form: str) -> str:

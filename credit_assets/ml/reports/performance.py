@@ -11,17 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.cohorts import Loans
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
-from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, days_between, known_defaults
+from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, ScoredLoans, days_between, known_in
 from credit_assets.ml.rules.periods import Period, period_on
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from credit_assets.ml.data.cohorts import LoansOn
+
 NAME = "performance_report"
+WHO = {False: "applications", True: "booked loans"}
+"""Whom realised and estimated performance is of, by whether some of those who applied were not lent to."""
 MEASURES = ("auc", "gini", "ks", "brier", "ece")
 # Records that a picture reads at most, however many days it spans and however many there are.
 _PICTURED = 120
@@ -81,7 +91,8 @@ def performance_reports(
     champions
         The champions up to these days.
     tables
-        Reads `loan_scores`, `loan_outcomes` and `processed_features`, and the reports of earlier days.
+        Reads `loan_scores`, `loan_outcomes`, `processed_features` and, where the portfolio has them, `loan_decisions`,
+        and the reports of earlier days.
     cohorts, portfolio
         Which applications are looked at, and the names of their columns.
     min_bads
@@ -92,6 +103,8 @@ def performance_reports(
     dict
         By ISO day a record of JSON types with `realised`, `estimated`, `reconciled` (the estimate of one window ago
         against what became of it), `newly_matured`, `training_rows`, and the champion with its `registered` measures.
+        All of booked loans, as `of` says, as far as they were known to be booked by the day; `applied` says how many
+        were scored in all.
 
     Raises
     ------
@@ -100,29 +113,38 @@ def performance_reports(
     """
     key, measure = portfolio.id_column, partial(realised, min_bads=min_bads)
     begin = champions.history[0].first if champions.history else None
-    scored = _scored(days, begin, tables, cohorts, portfolio)
+    scored, loans = _scored(days, begin, tables, cohorts, portfolio)
+    matured_loans = _Matured(days, champions, tables, cohorts, portfolio)
     applications = Counts(tables, "processed_features")
     records: dict[str, dict[str, Any]] = {}
     for day in days:
         champion = period_on(day, champions.history)
         model = champions.models[champion.version] if champion else None
+        on_the_day = loans.on(day) if loans else None
         first, mature = cohorts.matured(day)
         rows = scored.between(first, mature)
-        # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
-        once = rows.drop_duplicates(key)
-        measured = by_version(measure, once["model_version"], once["default"], once["pd"])
         unscored = _count(applications, first, mature) - len(rows)
-        matured = {"unscored": unscored, **_of_window(first, mature, begin, measured)}
-        first, last = cohorts.newest(day)
-        once = scored.between(first, last).drop_duplicates(key)
-        expected = _of_window(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))
+        # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
+        once = _with_target(scored, on_the_day, (first, mature), portfolio).drop_duplicates(key)
+        measured = by_version(measure, once["model_version"], once["default"], once["pd"])
+        who = {"of": WHO[portfolio.decisions is not None], "applied": len(rows)}
+        matured = {"unscored": unscored, **who, **_of_window(first, mature, begin, measured)}
         before = records.get(mature.isoformat())
         if before is None and mature >= cohorts.first_day:
             before = tables.record(NAME, mature)
+        then = before["estimated"] if before else None
+        if then and portfolio.decisions:
+            # Then it was not known who would be booked: the same PDs, of those of whom it is known what became.
+            then = by_version(estimate, once["model_version"], once["pd"])
+        first, last = cohorts.newest(day)
+        rows = scored.between(first, last)
+        who = {"of": WHO[portfolio.decisions is not None], "applied": len(rows)}
+        once = (rows if on_the_day is None else rows[on_the_day.booked[rows.index]]).drop_duplicates(key)
+        expected = {**who, **_of_window(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))}
         newly_matured = None
         if model:
             first = max(cohorts.first_day, model.as_of - timedelta(cohorts.window_days) + DAY)
-            newly_matured = _count(applications, first, mature)
+            newly_matured = matured_loans.count(first, mature, day, applications)
         records[day.isoformat()] = rounded(
             {
                 "day": day.isoformat(),
@@ -130,7 +152,7 @@ def performance_reports(
                 "registered": {name: model.measures.get(name) for name in MEASURES} if model else None,
                 "realised": matured,
                 "estimated": expected,
-                "reconciled": reconcile(before["estimated"], matured) if before else None,
+                "reconciled": reconcile(then, matured) if then else None,
                 "newly_matured": newly_matured,
                 "training_rows": model.training_rows if model else None,
             }
@@ -147,7 +169,8 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         auc = f"AUC {evaluation['auc']:.3f}, " if evaluation else ""
         lines["realised"] = (
             f"{auc}{ratio['value']:.2f} times the expected bads ({ratio['low']:.2f} .. {ratio['high']:.2f}), "
-            f"{realised['bads']} bads among {realised['rows']} applications of {realised['from']} .. {realised['to']}"
+            f"{realised['bads']} bads among {realised['rows']} {_who(realised)} of {realised['from']} .. "
+            f"{realised['to']}"
         )
     if realised["why"]:
         lines["realised, but"] = realised["why"]
@@ -156,7 +179,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     else:
         lines["estimated"] = (
             f"AUC {estimated['auc']:.3f} ({estimated['auc_low']:.3f} .. {estimated['auc_high']:.3f}), bad rate "
-            f"{estimated['expected_rate']:.2%}, {estimated['rows']} applications of {estimated['from']} .. "
+            f"{estimated['expected_rate']:.2%}, {estimated['rows']} {_who(estimated)} of {estimated['from']} .. "
             f"{estimated['to']}"
         )
     if reconciled:
@@ -164,6 +187,11 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     if record["newly_matured"] is not None:
         lines["newly_matured"] = record["newly_matured"]
     return lines
+
+
+def _who(measured: Mapping[str, Any]) -> str:
+    # Records made before did not say it.
+    return str(measured.get("of", WHO[False]))
 
 
 def measures_table(record: Mapping[str, Any]) -> str:
@@ -217,26 +245,74 @@ def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str
 
 def _scored(
     days: Sequence[date], begin: date | None, tables: DailyTables, cohorts: Cohorts, portfolio: Portfolio
-) -> RowsByDay:
-    """All scores that the reports of `days` need: id, date, pd, model_version and, where the window has closed,
-    `default`.
+) -> tuple[RowsByDay, ScoredLoans | None]:
+    """All scores that the reports of `days` need, by id, date, pd and model_version; and what became of them, None
+    where nothing has to be known of any.
     """
     columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]
-    mature = cohorts.matured(days[-1])[1]
+    oldest, mature = cohorts.matured(days[0])[0] - timedelta(portfolio.booking_days), cohorts.matured(days[-1])[1]
     # Before the first champion nobody scored; those days need not even be there.
     wanted = {
         day
-        for first, last in ((cohorts.matured(days[0])[0], mature), (cohorts.newest(days[0])[0], days[-1]))
+        for first, last in ((max(oldest, cohorts.first_day), mature), (cohorts.newest(days[0])[0], days[-1]))
         for day in days_between(max(first, begin or date.max), last)
     }
     table = tables.table("loan_scores", sorted(wanted)) if wanted else scores_schema(portfolio).empty_table()
     rows = RowsByDay(table.select(columns).to_pandas(date_as_object=False), portfolio.date_column)
-    frame = rows.frame
-    frame["default"] = float("nan")
-    if len(frame) and (first := rows.days[0].item()) <= mature:
-        known = tables.table("loan_outcomes", days_between(first, days[-1])).to_pandas(date_as_object=False)
-        frame["default"] = known_defaults(frame, known, days[-1], cohorts.window_days, portfolio)
-    return rows
+    if not len(rows.frame):
+        return rows, None
+    first = rows.days[0].item()
+    if first > mature and portfolio.decisions is None:
+        return rows, None
+    known = known_in(tables, days_between(first, days[-1]), portfolio)
+    return rows, ScoredLoans(rows.frame, known, days[-1], cohorts.window_days, portfolio)
+
+
+def _with_target(
+    scored: RowsByDay, loans: LoansOn | None, windows: tuple[date, date], portfolio: Portfolio
+) -> pd.DataFrame:
+    """The rows whose performance window starts from the first to the last of `windows` and that have a target, as
+    `default`: of everyone where everyone was lent to, else of those who were.
+    """
+    first, last = windows
+    rows = scored.between(first - timedelta(portfolio.booking_days), last)
+    if loans is None:
+        return rows.assign(default=float("nan")).iloc[:0]
+    target, starts = loans.targets[rows.index], loans.starts[rows.index].astype("datetime64[D]")
+    inside = (starts >= np.datetime64(first)) & (starts <= np.datetime64(last)) & ~np.isnan(target)
+    return rows.assign(default=target)[inside]
+
+
+class _Matured:
+    """How many loans have matured between two days: applications where everyone was lent to, else those that were."""
+
+    def __init__(
+        self,
+        days: Sequence[date],
+        champions: Champions,
+        tables: DailyTables,
+        cohorts: Cohorts,
+        portfolio: Portfolio,
+    ) -> None:
+        self._loans: Loans | None = None
+        as_ofs = [model.as_of for model in champions.models.values()]
+        if portfolio.decisions is None or not as_ofs:
+            return
+        first = max(cohorts.first_day, min(as_ofs) - timedelta(cohorts.window_days + portfolio.booking_days) + DAY)
+        last = cohorts.matured(days[-1])[1]
+        if first <= last:
+            keys = (portfolio.id_column, portfolio.date_column)
+            applied = tables.table("processed_features", days_between(first, last), keys)
+            known = known_in(tables, days_between(first, days[-1]), portfolio)
+            self._loans = Loans(applied, known, cohorts.window_days, portfolio)
+
+    def count(self, first: date, last: date, day: date, applications: Counts) -> int:
+        """Those whose performance window started from `first` to `last`, as known on `day`."""
+        if self._loans is None:
+            return _count(applications, first, last)
+        loans = self._loans.on(day)
+        starts = loans.starts.astype("datetime64[D]")
+        return int((loans.booked & (starts >= np.datetime64(first)) & (starts <= np.datetime64(last))).sum())
 
 
 def _count(applications: Counts, first: date, last: date) -> int:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from credit_assets.ml.data.cohorts import final
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import outcomes_schema, scores_schema
+from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.scores import side_by_side
 from credit_assets.ml.evidence.shadow import compare_arms, compare_scores
-from credit_assets.ml.reports.daily import DAY, DailyTables, days_between, days_of, known_defaults, number
+from credit_assets.ml.reports.daily import DAY, DailyTables, ScoredLoans, days_between, days_of, known_in, number
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.periods import Period, period_on
 from credit_assets.ml.rules.trials import LONGEST, TrialPolicy, decide_trial
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def shadow_reports(
     histories
         Who was champion when, and who was on trial when, each oldest first.
     tables
-        Reads `loan_scores` and `loan_outcomes`.
+        Reads `loan_scores`, `loan_outcomes` and, where the portfolio has them, `loan_decisions`.
     view, portfolio
         Which applications are looked at, and the names of their columns.
     policy
@@ -100,7 +100,7 @@ def shadow_reports(
     running = {day: trial_on(day, champions, trials) for day in days}
     former = {day: followed_up(day, view, champions, trials) for day in days}
     looked_at = [(trial, day) for of_day in (running, former) for day, trial in of_day.items() if trial]
-    scores = _scored(looked_at, tables, view, portfolio)
+    scored = _scored(looked_at, tables, view, portfolio)
     nothing: dict[str, Any] = dict.fromkeys(("shadow", "since", "from", "to", "correlation", "psi", "swap", "mean_pd"))
     nothing |= {"days": 0, "rows": 0, "approval_rate": view.approval_rate}
     nothing |= {"matured": None, "calibration": None, "arms": None, "decision": "none", "reasons": []}
@@ -109,11 +109,11 @@ def shadow_reports(
         champion = period_on(day, champions)
         record: dict[str, Any] = {"day": day.isoformat(), "champion": champion.version if champion else None, **nothing}
         if trial:
-            record |= _described(trial, day, scores, view, portfolio, policy.min_bads)
+            record |= _described(trial, day, scored, view, portfolio, policy.min_bads)
             record["decision"], reasons = decide_trial(policy, record)
             record["reasons"] = [reason.to_record() for reason in reasons]
         before = former[day]
-        record["followed_up"] = _described(before, day, scores, view, portfolio, policy.min_bads) if before else None
+        record["followed_up"] = _described(before, day, scored, view, portfolio, policy.min_bads) if before else None
         records[day.isoformat()] = record
     return records
 
@@ -160,15 +160,21 @@ def trial_requests(records: Mapping[str, Mapping[str, Any]]) -> list[TrialReques
 
 
 def _described(
-    trial: Trial, day: date, scores: pd.DataFrame, view: TrialView, portfolio: Portfolio, min_bads: int
+    trial: Trial,
+    day: date,
+    scored: tuple[pd.DataFrame, ScoredLoans | None],
+    view: TrialView,
+    portfolio: Portfolio,
+    min_bads: int,
 ) -> dict[str, Any]:
+    scores, loans = scored
     dates = days_of(scores, portfolio.date_column)
     inside = (dates >= np.datetime64(trial.first)) & (dates <= np.datetime64(trial.last))
+    if loans is not None:
+        scores = scores.assign(default=loans.on(day).targets)
     frame = side_by_side(scores[inside], trial.champion, trial.shadow)
     # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
     frame = frame.drop_duplicates(portfolio.id_column)
-    mature = days_of(frame, portfolio.date_column) <= np.datetime64(day - timedelta(view.window_days))
-    frame["default"] = frame["default"].where(mature)
     return {
         "champion": trial.champion,
         "shadow": trial.shadow,
@@ -183,26 +189,20 @@ def _described(
 
 def _scored(
     looked_at: Sequence[tuple[Trial, date]], tables: DailyTables, view: TrialView, portfolio: Portfolio
-) -> pd.DataFrame:
-    """Scores of all trials, each day read once, with `default` of the applications that have matured on the last of the
-    days on which the trial is looked at.
-    """
+) -> tuple[pd.DataFrame, ScoredLoans | None]:
+    """Scores of all trials, each day read once, and what became of them; None where nothing has matured."""
     window = timedelta(view.window_days)
-
-    def read(asset: str, schema: pa.Schema, spans: Sequence[tuple[date, date]]) -> pd.DataFrame:
-        days = sorted({day for span in spans for day in days_between(*span)})
-        table = tables.table(asset, days) if days else schema.empty_table()
-        frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-        return frame
-
-    scores = read("loan_scores", scores_schema(portfolio), [(trial.first, trial.last) for trial, _ in looked_at])
-    # No default counts that became known more than a window after the last application.
-    known = [(trial.first, min(day, trial.last + window)) for trial, day in looked_at if trial.first + window <= day]
+    days = sorted({day for trial, _ in looked_at for day in days_between(trial.first, trial.last)})
+    table = tables.table("loan_scores", days) if days else scores_schema(portfolio).empty_table()
+    scores: pd.DataFrame = table.to_pandas(date_as_object=False)
     scores["default"] = np.nan
-    if known:
-        outcomes, as_of = read("loan_outcomes", outcomes_schema(portfolio), known), max(last for _, last in known)
-        scores["default"] = known_defaults(scores, outcomes, as_of, view.window_days, portfolio)
-    return scores
+    matured = [(trial, day) for trial, day in looked_at if trial.first + window <= day]
+    if not matured:
+        return scores, None
+    # Where decisions and outcomes do not change any more, none counts that became known more than a window later.
+    spans = [(trial.first, min(day, trial.last + window) if final(portfolio) else day) for trial, day in matured]
+    known = known_in(tables, sorted({day for span in spans for day in days_between(*span)}), portfolio)
+    return scores, ScoredLoans(scores, known, max(day for _, day in matured), view.window_days, portfolio)
 
 
 # For people

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.data.cohorts import CohortWindow, JoinFindings
+    from credit_assets.ml.data.cohorts import CohortCounts, CohortWindow, JoinFindings
 
 
-def summary(training_set: pa.Table, window: CohortWindow, findings: JoinFindings) -> dict[str, Any]:
-    """The cohorts, what their join passed over, and the share of bads."""
+def summary(
+    training_set: pa.Table, window: CohortWindow, findings: JoinFindings, counts: CohortCounts
+) -> dict[str, Any]:
+    """The cohorts, who of them is in the set, what their join passed over, and the share of bads."""
     import pyarrow.compute as pc
 
     return {
         "cohorts": f"{window.first} .. {window.last}",
+        "applications": counts.applications,
+        **counts.population,
+        **{f"outcome_{name}": count for name, count in counts.outcomes.items()},
         **asdict(findings),
         "default_rate": pc.mean(training_set["default"]).as_py(),
     }

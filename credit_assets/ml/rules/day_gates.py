@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
 from credit_assets.ml.data.day_findings import DayFindings
@@ -132,10 +132,21 @@ def outcome_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Ma
     return _by_day(findings, *_shared_gates(findings), volume)
 
 
-def with_own(gates: DayGates, own: OwnDayGates) -> DayGates:
-    """The gates of every day, and after them those of extensions, all of whose rows have been added."""
-    found = own.close()
-    return {day: (*of_day, *found[day]) for day, of_day in gates.items()}
+class ByDayGates(Protocol):
+    """Gates of days whose kept rows come in pieces."""
+
+    def add(self, kept: pa.Table) -> None:
+        """See these rows."""
+
+    def close(self) -> Mapping[date, tuple[GateResult, ...]]:
+        """The verdicts on every day, all of whose rows have been added."""
+        ...
+
+
+def with_own(gates: DayGates, *own: ByDayGates) -> DayGates:
+    """The gates of every day, and after them further ones, all of whose rows have been added."""
+    found = [one.close() for one in own]
+    return {day: (*of_day, *(gate for one in found for gate in one[day])) for day, of_day in gates.items()}
 
 
 def _by_day(findings: DayFindings, *gates: Sequence[GateResult]) -> DayGates:

@@ -248,6 +248,7 @@ def test_a_rule_a_constant_or_a_formula_changes_it(package: Path, version: str, 
 HASHED_BY_VALUE = {
     "data.extensions": "finds a lender's functions and classes: the hash of each one's source stands in the identity "
     "of the models that use it",
+    "data.keys": "what a portfolio file may be given as",
     "data.portfolio": "reads the portfolio file: names, order and types of features stand in the training set, whose "
     "content is hashed, and the directions in the identity",
     "data.schemas": "types of columns, which stand in the training set too",

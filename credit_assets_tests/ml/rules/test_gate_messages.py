@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from credit_assets.assets.decisions import RECORDED_GATES
 from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, TRAINING_GATES
 from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.accounts import Account
 from credit_assets.ml.data.cohorts import CohortWindow
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.data.matured import Matured
 from credit_assets.ml.data.orphans import Orphans
 from credit_assets.ml.data.portfolio import Column, Gates, OutcomeTable, Portfolio, load_portfolio
 from credit_assets.ml.rules.account_gates import account_gate
 from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
+from credit_assets.ml.rules.population_gates import evidence_gate, population_gate, status_gate
 from credit_assets.ml.rules.training_gates import orphan_gate, training_gates
 from credit_assets.settings import Settings
 from credit_assets_tests.support.tiny import TINY, WINDOW, days
@@ -102,17 +105,24 @@ def failing_training() -> list[GateResult]:
     ]
     gates = [gate for one in sets for gate in training_gates(one, portfolio, WINDOW) if not gate.passed]
     unaccounted = account_gate([Account("outs", "known_on", 100, ingested=90, missing=10)], Gates())
-    return [*gates, unaccounted, orphan_gate(Orphans(100, 25, "text of 5 characters", "text of 9"), portfolio)]
+    orphans = orphan_gate(Orphans(100, 25, "text of 5 characters", "text of 9"), portfolio)
+    evidence = evidence_gate(Matured(100, 60, 35, 5, "365 days after its term"), portfolio)
+    return [*gates, unaccounted, orphans, evidence, population_gate(portfolio, None)]
+
+
+def failing_decisions() -> list[GateResult]:
+    return [status_gate("population", "status", {"frozen": 3})]
 
 
 CASES = {
     "applications": (failing_applications, APPLICATION_GATES),
     "outcomes": (failing_outcomes, OUTCOME_GATES),
-    # `due` is a state and never fails.
+    # States never fail: `due`, and when a column was read.
+    "decisions": (failing_decisions, set(RECORDED_GATES) - {"recorded"}),
     "training": (failing_training, set(TRAINING_GATES) - {"due"}),
 }
 # Of a whole day or set, and not of columns.
-WITHOUT_COLUMN = {"volume", "quarantined_share"}
+WITHOUT_COLUMN = {"volume", "quarantined_share", "population"}
 
 
 @pytest.mark.parametrize("kind", list(CASES))
@@ -144,6 +154,8 @@ def test_what_rules_a_gate_can_be_set(kind: str) -> None:
         for part in parts:
             if part.startswith("CREDIT_"):
                 assert part.removeprefix("CREDIT_").lower() in Settings.model_fields
+            elif part in Portfolio.model_fields:
+                continue
             elif part.startswith("gates: "):
                 assert set(part.removeprefix("gates: ").split(", ")) <= set(Gates.model_fields)
             else:
