@@ -39,6 +39,7 @@ from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
 from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
+from credit_assets.settings.matching import came_later
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import open_warehouse
@@ -190,7 +191,17 @@ def describe_settings(settings: Settings) -> list[Finding]:
 
 def portfolio_health(settings: Settings) -> Health:
     portfolio = settings.portfolio_contract
-    return Health(f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days")
+    found = f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days"
+    if portfolio.columns_matching:
+        return Health(f"{found}; columns_matching waits for table {portfolio.applications_table}", "warn")
+    if later := came_later(settings.portfolio, portfolio, settings.warehouse, settings.timezone):
+        some = ", ".join(later[:10]) + (f" and {len(later) - 10} more" if len(later) > 10 else "")
+        advice = (
+            f"the contract keeps the columns that it was first resolved with; {some} came later: give what is wanted "
+            "of them under `columns`"
+        )
+        return Health(f"{found}; {len(later)} columns more match columns_matching", "warn", advice)
+    return Health(found)
 
 
 def extensions_health(settings: Settings) -> Health:

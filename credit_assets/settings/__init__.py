@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credit_assets.masking import masked
 from credit_assets.ml.data.extensions import ExtensionError
+from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
 from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
@@ -66,6 +68,19 @@ class Settings(Alerts, Execution, Retraining, Monitoring, Deployment, Quality, T
         # A rule over several settings would otherwise quote all of them, secrets included, in its traceback.
         hide_input_in_errors=True,
     )
+
+    @cached_property
+    def portfolio_contract(self) -> Portfolio:
+        """The loaded portfolio with the columns of its patterns. Raises SettingsError where it cannot be used."""
+        portfolio = super().portfolio_contract
+        if not portfolio.columns_matching:
+            return portfolio
+        from credit_assets.settings.matching import resolved
+
+        try:
+            return resolved(portfolio, self.warehouse, self.timezone, self.store)
+        except PortfolioError as error:
+            raise SettingsError(f"CREDIT_PORTFOLIO: {error}") from error
 
     @property
     def graph(self) -> Graph:

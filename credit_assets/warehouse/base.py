@@ -253,6 +253,13 @@ class Warehouse(TableReader):
         """All rows of the decisions by the day on which they became known, otherwise as `count_applications`."""
         return self._count(Source.decisions(portfolio), earliest, latest)
 
+    def column_names(self, table: str) -> tuple[str, ...]:
+        """The columns of a table or view, in its order; none where there is none."""
+        if not self._is_there():
+            return ()
+        with self._session() as session:
+            return tuple(session.stored_as(table) or ())
+
     def date_range(self, portfolio: Portfolio) -> tuple[date, date] | None:
         """First and last application date that a loan book may have; None where there is none."""
         # Of any zone: what is plausible ends years ahead.

@@ -39,6 +39,13 @@ class Source:
     def applications(cls, portfolio: Portfolio) -> Source:
         from credit_assets.ml.data.schemas import applications_schema
 
+        if portfolio.columns_matching:
+            patterns = ", ".join(pattern.names for pattern in portfolio.columns_matching)
+            raise PermanentError(
+                f"columns_matching ({patterns}) of portfolio {portfolio.name} is not resolved: table "
+                f"{portfolio.applications_table} was not there, or could not be reached, when the settings were read; "
+                "load it, then begin again"
+            )
         required = tuple(column.name for column in portfolio.columns if not column.nullable)
         schema = applications_schema(portfolio)
         key, day = portfolio.id_column, portfolio.date_column

@@ -7,7 +7,7 @@ against it (`contracts`), deriving features (`features`), or any setting of the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from credit_assets.ml.data.extension_use import ExtensionUse
 from credit_assets.ml.data.keys import Identifier, Strict
+from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
@@ -159,6 +160,7 @@ class Portfolio(Strict):
     population: StatedPopulation | None = None
     performance_window_from: Literal["application", "booking"] = "application"
     columns: tuple[Column, ...]
+    columns_matching: tuple[MatchingColumns, ...] = ()
     derived: tuple[DerivedFeature, ...] = ()
     gates: Gates = Gates()
     extensions: ExtensionUse = ExtensionUse()
@@ -186,9 +188,27 @@ class Portfolio(Strict):
                 raise ValueError(f"exactly one column must have role {role!r}; found {len(having)}")
             if having[0].type not in wanted:
                 raise ValueError(f"column {having[0].name!r} with role {role!r} must have type {' or '.join(wanted)}")
-        if not any(column.role == "feature" for column in columns):
-            raise ValueError("at least one column must have role 'feature'")
         return columns
+
+    @field_validator("columns_matching")
+    @classmethod
+    def _patterns_are_of_columns(cls, patterns: tuple[MatchingColumns, ...]) -> tuple[MatchingColumns, ...]:
+        for pattern in patterns:
+            if "name" in pattern.keys:
+                raise ValueError(f"{pattern.names!r}: its columns have names of their own; leave `name` out")
+            try:
+                column = Column.model_validate({"name": "matched", **pattern.keys})
+            except ValidationError as error:
+                raise ValueError(f"{pattern.names!r}: {_problems(error)}") from error
+            if column.role in ("id", "date"):
+                raise ValueError(f"{pattern.names!r}: role {column.role} is of one column; give it under `columns`")
+        return patterns
+
+    @model_validator(mode="after")
+    def _has_features(self) -> Portfolio:
+        if not self.columns_matching and not any(column.role == "feature" for column in self.columns):
+            raise ValueError("columns: at least one column must have role 'feature'")
+        return self
 
     @model_validator(mode="after")
     def _derived_resolve(self) -> Portfolio:
@@ -218,6 +238,8 @@ class Portfolio(Strict):
             of_texts = text_parameters(derived.function_name)
             for parameter in wanted:
                 source, text = derived.inputs.get(parameter, parameter), parameter in of_texts
+                if source not in features and any(pattern.matches(source) for pattern in self.columns_matching):
+                    continue  # Judged once the patterns are resolved.
                 if source not in features or (features[source].type in NUMERIC_TYPES) is text:
                     raise ValueError(
                         f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
@@ -270,6 +292,23 @@ class Portfolio(Strict):
         from credit_assets.ml.data.formulas import FUNCTIONS
 
         return FUNCTIONS.records(derived.function_name for derived in self.derived)
+
+    def with_columns(self, names: Sequence[str]) -> Portfolio:
+        """The portfolio with its patterns resolved against the names of a table's columns. Raises PortfolioError."""
+        try:
+            keys = matched(self.columns_matching, names, {column.name for column in self.columns})
+            more = []
+            for name, given in keys.items():
+                try:
+                    more.append(Column.model_validate({"name": name, **given}))
+                except ValidationError as error:
+                    raise PortfolioError(f"columns_matching: column {name!r}: {_problems(error)}") from error
+            given = {**dict(self), "columns": (*self.columns, *more), "columns_matching": ()}
+            return Portfolio.model_validate(given)
+        except ValidationError as error:
+            raise PortfolioError(f"columns_matching: {_problems(error)}") from error
+        except ValueError as error:
+            raise PortfolioError(str(error)) from error
 
     def _one(self, role: Role) -> Column:
         return next(column for column in self.columns if column.role == role)
@@ -372,8 +411,11 @@ def load_portfolio(path: str | Path | None = None) -> Portfolio:
     try:
         return Portfolio.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        )
-        raise PortfolioError(f"{source}: {problems}") from error
+        raise PortfolioError(f"{source}: {_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )
