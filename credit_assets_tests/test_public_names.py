@@ -67,6 +67,13 @@ def test_the_type_checker_knows_the_same_names() -> None:
     assert set(credit_assets.__all__) <= set(dir(credit_assets))
 
 
+def test_type_checkers_of_others_may_read_the_package() -> None:
+    """Without the marker every decorator and base class of an extension would be Any to its author's type checker."""
+    assert (Path(credit_assets.__file__).parent / "py.typed").is_file()
+    packaged = (Path(credit_assets.__file__).parents[1] / "pyproject.toml").read_text("utf-8")
+    assert '"py.typed"' in packaged
+
+
 def test_another_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         credit_assets.train  # noqa: B018

@@ -167,6 +167,6 @@ def used(portfolio: Portfolio, variants: Sequence[str] = ()) -> list[dict[str, s
 
 def try_used(portfolio: Portfolio) -> None:
     """Try the features and gates that a portfolio uses on tiny tables. Raises ExtensionError naming what is wrong."""
-    for derived in portfolio.derived:
+    for derived in portfolio.function_features:
         try_out(FUNCTIONS[derived.function_name])
     try_gates(portfolio)

@@ -12,10 +12,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from credit_assets.cli.doctor import Finding, diagnose, disk_health, doctor, record, render, within
+from credit_assets.cli.doctor import (
+    Finding,
+    diagnose,
+    disk_health,
+    doctor,
+    extensions_health,
+    record,
+    render,
+    within,
+)
+from credit_assets.cli.models import extension_warnings
 from credit_assets.instance.health import health as instance_health
+from credit_assets.ml.data.extensions import extension
+from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.settings import Settings, load_settings, variable
 from credit_assets.warehouse.health import health as warehouse_health
+from credit_assets_tests.support.lender import MODULES, Lender, own_features
 from credit_assets_tests.support.ports import free_port
 
 SECRET = "s3cr3tPassw0rd"
@@ -168,3 +181,50 @@ def test_a_check_that_breaks_does_not_stop_the_others() -> None:
 
     seen = within(60, breaks)
     assert (seen.status, seen.value) == ("fail", "RuntimeError: first line")
+
+
+def test_extensions_are_listed_with_version_source_and_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lender = own_features(tmp_path, monkeypatch)
+    found = extensions_health(load_settings())
+    source = extension("feature", "own_burden").source[:12]
+    said = f"feature own_burden of {lender.name} 1.2.0 ({lender.name}.features, source {source}), not used"
+    assert (found.status, found.value) == ("ok", said)
+    # What only shows on rows is found before a step meets it.
+    file = tmp_path / "own.yaml"
+    contract = load_portfolio().model_dump(mode="json")
+    inputs = {"debt": "total_debt", "income": "annual_income"}
+    contract["derived"].append({"name": "own_burden", "function": "own_burden", "inputs": inputs, "monotone": 0})
+    file.write_text(json.dumps(contract))
+    assert extensions_health(load_settings(portfolio=file)).value == said.removesuffix(", not used")
+    lender.edit("features", "debt / income", "debt / income.mean()")
+    failed = extensions_health(load_settings(portfolio=file))
+    assert failed.status == "fail"
+    assert "gives a row another value when it stands alone" in failed.advice
+
+
+def test_modules_without_a_package_are_named_for_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Lender(tmp_path, monkeypatch).write(**MODULES).named()
+    monkeypatch.setenv("CREDIT_EXECUTOR", "k8s")
+    found = extensions_health(load_settings())
+    assert found.status == "warn"
+    assert found.advice.startswith("own_burden: see that the pods' image has the modules of CREDIT_EXTENSIONS")
+
+
+def test_a_model_in_force_whose_extension_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lender = own_features(tmp_path, monkeypatch)
+    feature = extension("feature", "own_burden").record()
+    model = {
+        "version": "7",
+        "aliases": ["champion"],
+        "extensions": [feature, {**feature, "kind": "gate", "name": "gone"}],
+    }
+    # A gate scores nothing.
+    assert extension_warnings(model, None) == []
+    lender.uninstall()
+    (warning,) = extension_warnings(model, None)
+    assert warning.startswith("version 7 (champion) cannot score here: feature own_burden of")
+    assert f"install {lender.name}==1.2.0" in warning
+    assert "gone" not in warning
+    monkeypatch.setattr("credit_assets.cli.doctor.holders", lambda *_: [model, None])
+    found = extensions_health(load_settings())
+    assert (found.status, found.advice) == ("fail", warning)

@@ -35,9 +35,10 @@ else:
 Function: TypeAlias = Callable[..., Any]
 
 _HOW = "annotate it Numbers or Texts of credit_assets.ml.extensions"
-# One of each kind that a table may hold, so that a function which fails on one of them is found at once.
-_NUMBERS = (1.0, 2.5, float("nan"), 0.0, 1000.0)
-_TEXTS = ("a", "b", None, "a", "")
+# One of each kind that a table may hold, so that a function which fails on one of them is found at once; and equal
+# values beside different ones, for functions that look at groups of rows.
+_NUMBERS = (1.0, 2.5, float("nan"), 0.0, 1000.0, 2.5, 40.0)
+_TEXTS = ("a", "b", None, "a", "", "b", "c")
 
 
 def checked_feature(extension: Extension) -> Function:

@@ -291,7 +291,12 @@ class Portfolio(Strict):
         """Who made the derived features, of those that extensions bring: for what is made of them."""
         from credit_assets.ml.data.formulas import FUNCTIONS
 
-        return FUNCTIONS.records(derived.function_name for derived in self.derived)
+        return FUNCTIONS.records(derived.function_name for derived in self.function_features)
+
+    @property
+    def function_features(self) -> tuple[DerivedFeature, ...]:
+        """The derived features that are functions of columns."""
+        return self.derived
 
     def with_columns(self, names: Sequence[str]) -> Portfolio:
         """The portfolio with its patterns resolved against the names of a table's columns. Raises PortfolioError."""

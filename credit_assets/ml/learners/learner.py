@@ -181,7 +181,7 @@ class Variant(ABC):
 
         Takes the parameters that were set, without the defaults, and the monotone directions.
         """
-        return ""
+        return "" if self.grows_on_gpu else f"{self.label} trains on the CPU"
 
     def built_for_cuda(self) -> bool:
         """Whether the installed library can use a GPU at all."""

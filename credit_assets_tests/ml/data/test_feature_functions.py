@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from credit_assets.ml.data.extensions import ExtensionError, use
+from credit_assets.ml.data import feature_functions
+from credit_assets.ml.data.extensions import Extension, ExtensionError, use
 from credit_assets.ml.data.feature_functions import try_out
 from credit_assets.ml.data.features import feature_table
-from credit_assets.ml.data.formulas import FUNCTIONS
+from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
 from credit_assets.ml.extensions import try_used, used
 from credit_assets_tests.support.lender import FEATURES, MODULES, Lender
@@ -104,11 +105,11 @@ def test_a_portfolio_whose_package_is_absent_says_what_to_do(lender: Lender, tmp
         ("return debt.ffill()", "gives a row another value when it stands alone"),
         ("import random\n    return debt + random.random()", "gives other values for the same rows"),
         ("debt += 1\n    return debt", "changes the columns that it is given"),
-        ("return 1.0", "gives a float for columns of 5 rows"),
-        ("return debt.head(2)", "gives 2 rows for columns of 5 rows"),
-        ("return debt.dropna()", "gives 4 rows for columns of 5 rows"),
+        ("return 1.0", "gives a float for columns of 7 rows"),
+        ("return debt.head(2)", "gives 2 rows for columns of 7 rows"),
+        ("return debt.dropna()", "gives 6 rows for columns of 7 rows"),
         ("return debt.map(lambda x: 'high')", "which are no numbers"),
-        ("return debt / int(income.iloc[0])", "tried on 5 made rows, with missing values, zeros and no row"),
+        ("return debt / int(income.iloc[0])", "tried on 7 made rows, with missing values, zeros and no row"),
     ],
 )
 def test_what_a_few_rows_show_is_refused(lender: Lender, body: str, said: str) -> None:
@@ -117,6 +118,35 @@ def test_what_a_few_rows_show_is_refused(lender: Lender, body: str, said: str) -
         try_out(FUNCTIONS["own_burden"])
     assert said in str(refused.value)
     assert str(refused.value).startswith(f"feature own_burden of {lender.name} 1.2.0")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return debt / debt.max()",
+        "return debt.cumsum()",
+        "return debt.fillna(debt.median())",
+        "return debt.shift(1)",
+        "return debt - income.iloc[-1] if len(debt) else debt",
+        "return income.groupby(debt).transform('mean')",
+        "return debt.duplicated().astype(float)",
+        "return debt * len(debt)",
+        "return (debt > debt.quantile(0.5)).astype(float)",
+        "return debt.interpolate()",
+        "import numpy\n    return debt + numpy.random.normal(size=len(debt))",
+        "import time\n    return debt + time.perf_counter()",
+    ],
+)
+def test_looking_at_other_rows_at_chance_or_at_the_clock_is_found(lender: Lender, body: str) -> None:
+    lender.write(features=FEATURES.replace("return FACTOR * debt / income", body))
+    with pytest.raises(ExtensionError, match="own_burden"):
+        try_out(FUNCTIONS["own_burden"])
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS.packaged))
+def test_the_trial_finds_no_fault_with_the_packages_own(name: str) -> None:
+    own = Extension("feature", name, FUNCTIONS[name], "credit_assets.ml.data.formulas", "", "", "")
+    feature_functions._try(own, dict.fromkeys(parameters(name), feature_functions.Numbers))
 
 
 def test_nobody_has_to_try_it_first(lender: Lender) -> None:

@@ -12,6 +12,7 @@ import pytest
 from credit_assets.ml.data.extensions import ExtensionError, use
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.candidates import candidate_identity, train_candidate
+from credit_assets.ml.learners.devices import DevicePolicy, Gpus, decide
 from credit_assets.ml.learners.learner import FitConfig
 from credit_assets.ml.learners.scorer import SCORER_FILE, CreditScorer, ExtensionMismatchError
 from credit_assets.ml.learners.training import TrainingConfig
@@ -167,6 +168,14 @@ def test_a_model_that_is_none_is_refused_when_it_is_trained(lender: Lender, old:
             parts["train"], parts["validation"], monotone={}, categorical=LEVELS, config=FitConfig(max_rounds=1)
         )
     assert said in str(refused.value)
+
+
+def test_it_trains_on_the_cpu_unless_it_says_otherwise(lender: Lender) -> None:
+    for device in ("auto", "cuda"):
+        placed = decide(
+            DevicePolicy(device, "fail"), VARIANTS["own_split"], monotone={}, params={}, gpus=Gpus(("a GPU",), "a test")
+        )
+        assert (placed.device, placed.reason) == ("cpu", "One split trains on the CPU")
 
 
 # Identity, and models without their extension

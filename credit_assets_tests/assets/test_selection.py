@@ -1,0 +1,46 @@
+"""The comparison with the champion where the champion cannot be asked."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from credit_assets.assets.selection import compare_with_champion
+from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets_tests.support.lender import own_features
+from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
+
+
+def test_a_champion_without_its_extension_is_not_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing says that the candidate is better, and the record says why."""
+    lender = own_features(tmp_path, monkeypatch)
+    frame = training_set()
+    own = PORTFOLIO.derived[0].model_copy(update={"name": "own", "function": "own_burden", "inputs": {}})
+    with_own = PORTFOLIO.model_copy(update={"derived": (own,)})
+    rows = frame.rename(columns={"burden": "own"})
+    champion = train_candidate(rows, "lightgbm", with_own, quick_config("lightgbm")).scorer
+    champion.save(tmp_path / "champion")
+    candidate = train_candidate(frame, "lightgbm", PORTFOLIO, quick_config("lightgbm")).scorer
+    version = SimpleNamespace(version="3", as_of=date(2020, 1, 1), tags={"test_from": "2020-01-01"})
+    registry: Any = SimpleNamespace(champion_at=lambda day: version, download=lambda version: tmp_path / "champion")
+    settings: Any = SimpleNamespace(portfolio_contract=PORTFOLIO, training_threads=1)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    dates = table.schema.get_field_index("applied_on")
+    table = table.set_column(dates, "applied_on", table["applied_on"].cast(pa.date32()))
+
+    def compared() -> dict[str, Any]:
+        found = compare_with_champion(table, settings, {"as_of": "2021-01-01"}, candidate, registry)
+        assert found is not None
+        return found
+
+    assert compared()["comparable"] is True
+    lender.edit("rates", "2.0", "2.5")
+    found = compared()
+    assert (found["version"], found["comparable"]) == ("3", False)
+    assert f"feature own_burden of {lender.name} 1.2.0" in found["why"]
+    assert "install both, the new one under another name" in found["why"]
