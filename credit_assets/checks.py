@@ -34,6 +34,7 @@ APPLICATION_GATES = {
 OUTCOME_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
 OUTCOME_GATES["volume"] = "The number of outcomes is in line with the days, weeks and months before."
 ACCOUNTED_FOR = "accounted_for"
+CURRENT_DAYS = "current_days"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
     "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
@@ -80,6 +81,45 @@ def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDe
 def account_spec(asset: str) -> dg.AssetCheckSpec:
     """The check on the whole table that an asset ingests. It blocks no day: what it finds lies on none or on others."""
     return dg.AssetCheckSpec(ACCOUNTED_FOR, asset=asset, description=_ACCOUNTED)
+
+
+def current_days_spec(partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    """The check that a recheck lets fail on a training set of which a day was restated since. Dagster's own mark of
+    stale partitions looks at no window of 100 days or more.
+    """
+    return dg.AssetCheckSpec(
+        CURRENT_DAYS,
+        asset="training_set",
+        description="No day that the set was made of has been restated since.",
+        partitions_def=partitions,
+    )
+
+
+def current_days_result(day: date) -> dg.AssetCheckResult:
+    """A set that was just made is of today's days."""
+    result = PartitionCheckResult(
+        check_name=CURRENT_DAYS,
+        passed=True,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="Made of the days as they are.",
+        metadata={"value": "0", "threshold": "no day"},
+    )
+    result.partition = day.isoformat()
+    return result
+
+
+def restated_since(day: str) -> dg.AssetCheckEvaluation:
+    """What is told of the training set of an as-of date (ISO) that was made of days as they were."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("training_set"),
+        check_name=CURRENT_DAYS,
+        passed=False,
+        metadata={},
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{day}: days that the set was made of have been restated since; materialize it again to see what "
+        "the change does. `credit-assets status` counts them, `credit-assets models` names versions that saw them.",
+        partition=day,
+    )
 
 
 def account_result(gate: GateResult) -> dg.AssetCheckResult:

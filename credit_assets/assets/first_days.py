@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.assets.policies import drift_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.kept import Kept
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -58,6 +60,21 @@ def first_days_record(
     return {"days": {"then": _ends(list(then)), "now": _ends(list(now))}, **measured}
 
 
+def look_again(settings: Settings, store: Store, registry: Registry, version: Version, day: date) -> None:
+    """Measure a registered version anew by the newest days up to this one, for the decision after its trial. Changes
+    nothing where nothing is kept of it.
+    """
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+    kept = Kept(store)
+    record = kept.of(version)
+    if record is None or record.training_set is None:
+        return
+    table = store.open_table(store.path(record.training_set)).read().replace_schema_metadata(None)
+    scorer = CreditScorer.load(registry.download(version))
+    kept.looked_at(record, first_days_record(settings, store, scorer, table, day))
+
+
 def _measured(settings: Settings, scorer: CreditScorer, *sides: pa.Table) -> dict[str, Any]:
     from credit_assets.ml.evidence.first_days import Sides, measure_first_days
 
@@ -65,8 +82,8 @@ def _measured(settings: Settings, scorer: CreditScorer, *sides: pa.Table) -> dic
         scores = scorer.score(data, threads=settings.training_threads)
         return scores["pd"].to_numpy(), scores["score"].to_numpy()
 
-    portfolio, policy = settings.portfolio_contract, drift_policy(settings)
-    return measure_first_days(score, Sides(*sides), portfolio.feature_names, portfolio.categorical_features, policy)
+    categorical = [name for name in scorer.features if name in scorer.categories]
+    return measure_first_days(score, Sides(*sides), scorer.features, categorical, drift_policy(settings))
 
 
 def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:

@@ -27,7 +27,7 @@ from credit_assets.assets.accounts import ingested_tables
 from credit_assets.assets.conventions import daily_asset
 from credit_assets.assets.ingestion import reading
 from credit_assets.assets.runs import Runs
-from credit_assets.checks import table_of_text
+from credit_assets.checks import restated_since, table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.restated import NOTHING, RestatedDay, Restatements
 from credit_assets.partitions import ranges
@@ -101,6 +101,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             again |= {date.fromisoformat(one.day) for one in found}
         scored = _make_again(context, runs, store, sorted(again), settings) if again else None
         _note(store, compared, found, settings)
+        for day in Restatements(store).newly_stale_sets():
+            context.instance.report_runless_asset_event(restated_since(day))
         stale = Restatements(store).stale(
             {asset: {one.day for one in found if one.asset == asset} for asset in compared}
         )

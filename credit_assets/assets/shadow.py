@@ -15,6 +15,7 @@ from credit_assets.assets.conventions import (
     made_or_refused,
     records_result,
 )
+from credit_assets.assets.first_days import look_again
 from credit_assets.assets.policies import trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
@@ -49,6 +50,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         days = days_of(context)
         records, refused = made_or_refused(days, lambda some: shadow_records(settings, some, store, registry))
+        for version, day in decided(records).items():
+            look_again(settings, store, registry, registry.version(version), date.fromisoformat(day))
         request_decisions(records, requests)
         metadata = {day: summary(record) for day, record in records.items()}
         last = max(records)
@@ -72,6 +75,13 @@ def shadow_records(
         approval_rate=settings.approval_rate,
     )
     return shadow_reports(days, histories, StoredDays(store), view, settings.portfolio_contract, trial_policy(settings))
+
+
+def decided(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Versions whose trial may bring them into force, and the newest ISO day that says so: what they scored first is
+    held against their test once more.
+    """
+    return {record["shadow"]: day for day, record in records.items() if record["decision"] in ("promote", "wait")}
 
 
 def request_decisions(records: Mapping[str, Mapping[str, Any]], requests: Requests) -> None:

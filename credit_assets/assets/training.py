@@ -14,7 +14,7 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
-from credit_assets.checks import gate_specs, gates_of
+from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
@@ -47,7 +47,7 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         "pandas",
         "parquet",
         deps=dependencies("training_set", settings),
-        check_specs=gate_specs("training_set", gates, partitions),
+        check_specs=[*gate_specs("training_set", gates, partitions), current_days_spec(partitions)],
         description=f"Features of the cohorts that are mature by the as-of date, with their target: default within "
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date. Without rows where the date is not due: where no model can be "
@@ -62,7 +62,8 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         path = store.path("training_set", f"{as_of}.parquet")
         makers = with_makers(made.table.schema, portfolio.made_by()).metadata
         staged = stage(store, path, made.table.replace_schema_metadata(makers), made.gates, made.inputs)
-        return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata})
+        current = [current_days_result(as_of)]
+        return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata}, current)
 
     return training_set
 

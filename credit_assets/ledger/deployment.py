@@ -119,6 +119,8 @@ class Deployment:
                 # Killed between the move and its outcome: what follows the move may still be missing.
                 self.settle_trial(request.effective_from, reason=f"version {request.version} is in force")
                 return DONE
+            if request.by == ACTOR and request.kind != "reject":
+                self._give_up(request)
             return f"refused: {error}"
         start, reason = request.effective_from, f"{request.kind}: {request.reason}{self._in_spite_of(request, target)}"
         if request.kind == "reject":
@@ -128,6 +130,15 @@ class Deployment:
             self.aliases.move(CHAMPION, target.version, Change(start, MoveKind(request.kind), request.by, reason))
             self.settle_trial(start, reason=f"version {target.version} is in force")
         return DONE
+
+    def _give_up(self, request: Request) -> None:
+        """End a trial that cannot bring its version into force, so that the next can begin; a person still may."""
+        trial = holder_now(self.aliases.history(SHADOW))
+        if trial is None or trial.version != request.version:
+            return
+        if against := _against(self.first_days(self.registry.version(request.version))):
+            self._end(request.version, request.effective_from, against, ACTOR)
+            self._begin_next(request.effective_from, self.registry.versions())
 
     def _in_spite_of(self, request: Request, target: Version) -> str:
         """What a person accepted of the version, for the record of the move."""

@@ -79,6 +79,10 @@ class Kept:
         if record.version != version:
             self._write(replace(record, version=version))
 
+    def looked_at(self, record: KeptVersion, first_days: Mapping[str, Any]) -> None:
+        """Note how days that came since looked to it."""
+        self._write(replace(record, first_days=first_days))
+
     def of(self, version: Version | str) -> KeptVersion | None:
         """What is kept of a version, or of a fingerprint; None where it was registered before anything was.
 

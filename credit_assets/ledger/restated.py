@@ -21,7 +21,7 @@ from credit_assets.storage.store import Store, same_content
 
 NOTHING = "none"
 """In place of a content, of a day without rows."""
-_FOLDER = "restated"
+_FOLDER, _TOLD = "restated", "restated_sets_told.json"
 FEATURES, SCORES = "processed_features", "loan_scores"
 BEHIND_FEATURES = ("raw_loan_data", "history_features")
 """The ingested assets, day by day, that features are made of."""
@@ -135,6 +135,17 @@ class Restatements:
             partitions["training_set"], rows["training_set"] = tuple(sets), sum(sets.values())
         reported = {a: tuple(d for d, one in of.items() if one.in_warehouse) for a, of in known.items()}
         return Stale({a: days for a, days in reported.items() if days}, partitions, rows, tuple(self._versions(now)))
+
+    def newly_stale_sets(self) -> list[str]:
+        """As-of dates (ISO) of training sets that are stale and were not given out here as they are now."""
+        days = self.stale().partitions.get("training_set", ())
+        contents = {day: footer.content for day, footer in self.store.footers("training_set", list(days)).items()}
+        told = self.store.path(_TOLD)
+        before = self.store.read_record(told) if told.exists() else {}
+        new = [day for day, content in contents.items() if before.get(day) != content]
+        if before != contents:
+            self.store.write_record(told, contents)
+        return new
 
     def _sets(self, now: _Contents, first: str) -> dict[str, int]:
         """Training sets (ISO as-of dates, with their rows) that were made of days as they were."""

@@ -275,11 +275,25 @@ def test_a_day_that_is_ingested_again_by_hand_is_a_restated_one_too(
             house.replay.backfill(one, one, ("processed_features",), again=True)
         house.replay.backfill(scored, scored, ("loan_scores",), again=True)
         assert set(status_record(house.settings, house.instance)["restated"]["stale"]) == {"training_set"}
+        # Dagster shows it on the partition, once, until the set is made again.
+        for _ in range(2):
+            recheck(house)
+            assert current_days(house) == [False, True]
         house.train(TRAINED, again=True)
+        assert current_days(house)[0] is True
         assert kept.read_bytes() == saw
         again = status_record(house.settings, house.instance)["restated"]
         assert again["stale"] == {}
         assert [one["version"] for one in again["versions"]] == ["1"]
+
+
+def current_days(house: House) -> list[bool]:
+    """Results of the check on the training set, the newest first."""
+    check = dg.AssetCheckKey(dg.AssetKey("training_set"), "current_days")
+    found = house.instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
+    evaluations: list[Any] = [one.event.dagster_event.event_specific_data for one in found]
+    assert {one.partition for one in evaluations} == {f"{TRAINED}"}
+    return [one.passed for one in evaluations]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 
 from credit_assets.assets.policies import trial_policy
 from credit_assets.assets.shadow import request_decisions
+from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.evaluation import auc, compare
@@ -145,6 +146,12 @@ def test_the_trial_is_decided_at_its_end_and_asked_for_once(house: TrialHouse) -
     # Days after it too: the alias moves when the request is looked at, not before.
     assert report(house, DECIDED + timedelta(1))["decision"] == "promote"
     house.run("shadow_report", DECIDED)
+    # What it scored first is held against its test again, by the days of the trial.
+    kept = Kept(house.resources["store"]).of(house.resources["registry"].version("2"))
+    assert kept is not None
+    assert kept.first_days is not None
+    assert kept.first_days["days"]["now"][1] == f"{DECIDED}"
+    assert kept.first_days["rows"]["now"] >= 500
     house.run("shadow_report", DECIDED + timedelta(1))
     (request,) = house.resources["requests"].pending()
     assert (request.kind, request.version, request.by) == ("promote", "2", "credit_scoring pipeline")

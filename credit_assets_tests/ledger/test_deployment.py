@@ -189,6 +189,10 @@ def test_a_trial_that_ends_well_is_judged_again(tracking: Tracking) -> None:
     against: list[str] = []
     deployment = opened(tracking, "shadow", lambda version: leaking(*against)(version))
     first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", Q2)
+    third = trained(deployment, "c", date(2024, 7, 31))
     against.append("b")
     assert "balance behaves otherwise" in ask(deployment, "promote", second, Q3, by=ACTOR)
-    assert holders(deployment)["champion"] == first
+    # Its trial is over, and the next begins; a person may still bring it into force.
+    assert holders(deployment) == {"champion": first, "challenger": third, "shadow": third}
+    assert "balance behaves otherwise" in deployment.aliases.moves("shadow")[-2].change.reason
+    assert ask(deployment, "promote", second, date(2024, 10, 5), accepted=("first_days",)) == "done"
