@@ -26,11 +26,13 @@ def table_account(
     warehouse: Warehouse,
     store: Store,
     just_ingested: Mapping[date, tuple[int, int]] | None = None,
+    within: tuple[date, date] | None = None,
 ) -> Account:
     """The account of the table that `asset` ingests. One query of the warehouse, and the footers of the store's files.
 
-    `just_ingested`: rows ingested and quarantined of days whose files are not in the store yet. Raises as the warehouse
-    does.
+    `just_ingested`: rows ingested and quarantined of days whose files are not in the store yet. `within`: the first and
+    the last day that are looked at; what was ingested of others is taken for what the warehouse has of them. Raises as
+    the warehouse does.
     """
     portfolio, now = settings.portfolio_contract, today(settings)
     bounds = plausible_days(settings.start_date, now)
@@ -43,13 +45,25 @@ def table_account(
     else:
         table, column = portfolio.outcomes.table, portfolio.outcomes.date
         counted = warehouse.count_outcomes(portfolio, *bounds)
-    stored = {**StoredDays(store).ingested(asset), **(just_ingested or {})}
+    stored = {**StoredDays(store).ingested(asset, within), **(just_ingested or {})}
+    if within is not None:
+        others = {date.fromisoformat(day) for day in store.days(asset)}.difference(stored)
+        stored |= {day: (counted.days.get(day, 0), 0) for day in others}
     return account(table, column, counted, stored, start=settings.start_date, today=now)
 
 
-def table_accounts(settings: Settings, warehouse: Warehouse, store: Store) -> dict[str, Account]:
-    """The accounts of the tables, by the asset that ingests each."""
-    return {asset: table_account(asset, settings, warehouse, store) for asset in ingested_tables(settings)}
+def table_accounts(
+    settings: Settings,
+    warehouse: Warehouse,
+    store: Store,
+    windows: Mapping[str, tuple[date, date]] | None = None,
+) -> dict[str, Account]:
+    """The accounts of the tables, by the asset that ingests each; `windows` are the days of each to look at."""
+    within = windows or {}
+    return {
+        asset: table_account(asset, settings, warehouse, store, within=within.get(asset))
+        for asset in ingested_tables(settings)
+    }
 
 
 def ingested_tables(settings: Settings) -> tuple[str, ...]:

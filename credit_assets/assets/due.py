@@ -94,7 +94,7 @@ def training_set_of(
     table = cohort.training_set(settings.test_share, settings.validation_share)
     # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
     windows = {APPLICATIONS: (first, window.last), OUTCOMES: (first, as_of), DECISIONS: (first, as_of)}
-    accounts = table_accounts(settings, warehouse, store)
+    accounts = table_accounts(settings, warehouse, store, windows)
     accounted = account_of_training(accounts, {name: windows[name] for name in accounts}, portfolio.gates)
     ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)

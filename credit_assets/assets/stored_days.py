@@ -57,10 +57,15 @@ class StoredDays:
             begin += piece.num_rows
         return pa.concat_tables(taken)
 
-    def ingested(self, asset: str) -> dict[date, tuple[int, int]]:
-        """Rows ingested and quarantined of each day that is there, from the files' footers alone."""
+    def ingested(self, asset: str, within: tuple[date, date] | None = None) -> dict[date, tuple[int, int]]:
+        """Rows ingested and quarantined of each day that is there, or of those `within` the first and the last given,
+        from the files' footers alone.
+        """
+        first, last = within or (date.min, date.max)
         days, aside = (
-            self.counts(name, [date.fromisoformat(day) for day in self._store.days(name)])
+            self.counts(
+                name, [day for one in self._store.days(name) if first <= (day := date.fromisoformat(one)) <= last]
+            )
             for name in (asset, f"quarantine/{asset}")
         )
         return {day: (rows, aside.get(day) or 0) for day, rows in days.items() if rows is not None}

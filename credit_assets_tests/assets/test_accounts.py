@@ -12,8 +12,12 @@ import duckdb
 import pytest
 from rich.console import Console
 
+from credit_assets.assets.accounts import table_accounts
 from credit_assets.cli.doctor import rows_health
 from credit_assets.cli.models import print_status, status_record
+from credit_assets.ml.rules.account_gates import account_of_training
+from credit_assets.storage.store import Store
+from credit_assets.warehouse import open_warehouse
 from credit_assets_tests.support.houses import START, TRAINED, House, copied_home, open_house
 
 UNDATED = "UPDATE loan_outcomes SET outcome_date = NULL WHERE defaulted = 1 AND hash(application_id) % 10 < 4"
@@ -90,6 +94,37 @@ def test_outcomes_that_came_after_their_day_train_nothing(house: House) -> None:
     # What came after the as-of date is no matter to it.
     change(house, "UPDATE loan_outcomes SET outcome_date = DATE '2024-05-01' WHERE application_id LIKE 'late%'")
     assert house.train(TRAINED).status == "registered"
+
+
+def test_a_training_looks_at_the_files_of_its_window_alone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    day, window = "2024-03-10", (date(2024, 3, 1), date(2024, 3, 31))
+    change(
+        house,
+        *(
+            f"INSERT INTO loan_outcomes SELECT '{name}' || application_id, DATE '{on}', 1 FROM loan_applications "
+            f"LIMIT {n}"
+            for name, on, n in (("in", day, 40), ("out", "2024-05-10", 70))
+        ),
+        "DELETE FROM loan_outcomes WHERE outcome_date = DATE '2024-03-20'",
+    )
+    settings, store = house.settings, Store(house.settings.store)
+    warehouse, limits = open_warehouse(settings.warehouse, settings.timezone), settings.portfolio_contract.gates
+    windows = {"raw_loan_data": window, "loan_outcomes": window}
+    whole = account_of_training(table_accounts(settings, warehouse, store), windows, limits)
+    read: set[str] = set()
+    footers = Store.footers
+
+    def watched(self: Store, asset: str, days: Any, **more: Any) -> Any:
+        read.update(days)
+        return footers(self, asset, days, **more)
+
+    monkeypatch.setattr(Store, "footers", watched)
+    part = account_of_training(table_accounts(settings, warehouse, store, windows), windows, limits)
+    assert (min(read), max(read)) == ("2024-03-01", "2024-03-31")
+    assert not part.passed
+    assert part.to_record() == whole.to_record()
+    assert "40 arrived" in part.description
+    assert "70" not in part.description
 
 
 def test_a_warehouse_that_cannot_be_read_does_not_fail_status(house: House) -> None:
