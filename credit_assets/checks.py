@@ -33,12 +33,16 @@ APPLICATION_GATES = {
 }
 OUTCOME_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
 OUTCOME_GATES["volume"] = "The number of outcomes is in line with the days, weeks and months before."
+STATUSES = {"statuses": "Every status is in one of the lists of the portfolio."}
+RECORDED = "recorded"
+RECORDED_GATES = {**STATUSES, RECORDED: "Whether the statuses of the day were read once it had closed, or later."}
 ACCOUNTED_FOR = "accounted_for"
 CURRENT_DAYS = "current_days"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
     "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
     "population": "The portfolio says who was lent to: whoever was not has no outcome and is no good.",
+    "statuses": "Every status of decisions and outcomes is in one of the lists of the portfolio.",
     "matured_without_outcome": "Of loans so old that something must have become of them, few have no outcome.",
     "orphans": "Few enough outcomes have an id that was never an application.",
     ACCOUNTED_FOR: "No outcome or application that the set is made of is missing from it.",
@@ -62,12 +66,20 @@ def gates_of(asset: str, portfolio: Portfolio) -> dict[str, str]:
     Raises ExtensionError where one of them has the name of another.
     """
     of, packaged = next((of, gates) for of, (name, gates) in _JUDGED.items() if name == asset)
+    if of == "outcomes":
+        packaged = _outcome_gates(portfolio)
     found = dict(packaged)
     for gate, _ in own_gates(portfolio, of):
         if gate.extension.name in {*packaged, ACCOUNTED_FOR}:
             raise gate.extension.error(f"{asset} has a gate of this name itself: rename yours")
         found[gate.extension.name] = f"{gate.description} ({gate.extension})"
     return found
+
+
+def _outcome_gates(portfolio: Portfolio) -> dict[str, str]:
+    if portfolio.outcomes.recorded:
+        return RECORDED_GATES
+    return OUTCOME_GATES if portfolio.outcomes.status is None else {**OUTCOME_GATES, **STATUSES}
 
 
 def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:

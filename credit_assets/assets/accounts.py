@@ -43,7 +43,8 @@ def table_account(
         table, column = portfolio.decisions.table, portfolio.decisions.date
         counted = warehouse.count_decisions(portfolio, *bounds)
     else:
-        table, column = portfolio.outcomes.table, portfolio.outcomes.date
+        names = portfolio.outcomes
+        table, column = names.table, names.known or names.date
         counted = warehouse.count_outcomes(portfolio, *bounds)
     stored = {**StoredDays(store).ingested(asset, within), **(just_ingested or {})}
     if within is not None:
@@ -67,6 +68,9 @@ def table_accounts(
 
 
 def ingested_tables(settings: Settings) -> tuple[str, ...]:
-    """The assets that ingest each row of a table on the day that the row bears."""
-    apart = isinstance(settings.portfolio_contract.decisions, DecisionsTable)
-    return APPLICATIONS, OUTCOMES, *([DECISIONS] if apart else [])
+    """The assets that ingest each row of a table on the day that the row bears; not those that record when they saw
+    it, whose days are never read again.
+    """
+    portfolio = settings.portfolio_contract
+    outcomes = () if portfolio.outcomes.recorded else (OUTCOMES,)
+    return APPLICATIONS, *outcomes, *([DECISIONS] if isinstance(portfolio.decisions, DecisionsTable) else [])

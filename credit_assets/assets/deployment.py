@@ -28,6 +28,8 @@ from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 
+# Characters of a tag that an MLflow server keeps.
+_TAG = 5_000
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
@@ -208,6 +210,8 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], descriptio
             "training_set": str(record.training_set),
             "training_rows": str(trained["training_rows"]),
             **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
+            # Whom it was trained on and what is bad, each defined and counted.
+            **{key: json.dumps(of, sort_keys=True)[:_TAG] for key, of in trained.get("trained_on", {}).items()},
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,

@@ -69,11 +69,12 @@ def training_set_of(
     """
     from credit_assets.ml.data.cohorts import Cohort, Known
     from credit_assets.ml.data.orphans import find_orphans
+    from credit_assets.ml.data.outcomes import definition
     from credit_assets.ml.reports.daily import days_between
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
     from credit_assets.ml.rules.due import due_gate
-    from credit_assets.ml.rules.population_gates import evidence_gate, population_gate
+    from credit_assets.ml.rules.population_gates import classes_gate, evidence_gate, population_gate
     from credit_assets.ml.rules.training_gates import orphan_gate, shortages, training_gates, with_orphans
 
     calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
@@ -107,13 +108,14 @@ def training_set_of(
         (
             due_gate(),
             population_gate(portfolio, counts),
+            classes_gate(portfolio, counts, settings.window_days),
             evidence_gate(matured_without_outcome(settings, warehouse, as_of), portfolio),
             *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans),
             accounted,
         ),
         {
             "state": DUE,
-            **summary(table, window, cohort.findings(), counts),
+            **summary(table, window, cohort.findings(), counts, definition(portfolio, settings.window_days)),
             "splits": dg.MetadataValue.md(splits_table(table)),
         },
         inputs,

@@ -35,10 +35,12 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
     loans = old.table()
     if loans.num_rows and portfolio.decisions is not None:
         loans = loans.filter(_booked(settings, warehouse, loans, first, as_of))
-    names = portfolio.outcomes
-    columns = (names.id, names.date, names.defaulted)
-    found = warehouse.columns_of(Source.outcomes(portfolio), columns, first, as_of) if loans.num_rows else ()
-    return old.without_outcome(loans, outcome_batches(found, columns, ["1"]))
+    names, source = portfolio.outcomes, Source.outcomes(portfolio)
+    # By the day on which it became known, where the table says it.
+    columns = (names.id, source.day, names.says)
+    bad = ("1",) if names.status is None else names.bad
+    found = warehouse.columns_of(source, columns, first, as_of) if loans.num_rows else ()
+    return old.without_outcome(loans, outcome_batches(found, columns, bad))
 
 
 def _booked(settings: Settings, warehouse: Warehouse, loans: pa.Table, first: date, as_of: date) -> pa.Array:

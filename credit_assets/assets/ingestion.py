@@ -12,6 +12,7 @@ import dagster as dg
 from credit_assets.assets.accounts import table_account
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of
+from credit_assets.assets.recording import Recording
 from credit_assets.checks import account_result, account_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import own_store
@@ -67,16 +68,27 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         made = ingest(context, store, contract, rows, lambda found: application_gates(found, portfolio, recent), own)
         return made.result(context, settings, warehouse, store)
 
+    return [raw_loan_data, outcomes_asset(settings, partitions)]
+
+
+def outcomes_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    portfolio = settings.portfolio_contract
+    names = portfolio.outcomes
+    accounts = [] if names.recorded else [account_spec("loan_outcomes")]
+
     @daily_asset(
         "loan_outcomes",
         settings,
         partitions,
         "parquet",
-        check_specs=[
-            *gate_specs("loan_outcomes", gates_of("loan_outcomes", portfolio), partitions),
-            account_spec("loan_outcomes"),
-        ],
-        description=f"Outcomes that became known on the day, from `{portfolio.outcomes.table}`.",
+        check_specs=[*gate_specs("loan_outcomes", gates_of("loan_outcomes", portfolio), partitions), *accounts],
+        description=f"Outcomes that became known on the day, from `{names.table}`"
+        + (
+            f", which does not say when: recorded on the day on which a row was first seen, within "
+            f"{names.recorded_within_days} days of its date (outcomes: recorded_within_days). What is recorded stays."
+            if names.recorded
+            else "."
+        ),
         metadata=column_schema(outcomes_fields(portfolio)),
     )
     def loan_outcomes(
@@ -85,20 +97,46 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         store: dg.ResourceParam[Store],
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
+        own_store(settings, claims)
+        if names.recorded:
+            return recorded_outcomes(portfolio, warehouse).make(context, settings, store)
         from credit_assets.ml.rules.day_gates import outcome_gates
         from credit_assets.ml.rules.extension_gates import OwnDayGates
+        from credit_assets.ml.rules.population_gates import StatusGates
         from credit_assets.ml.rules.volume_gates import history_days
 
-        own_store(settings, claims)
         days = days_of(context)
         history = timedelta(days=history_days(portfolio.gates))
         recent = warehouse.daily_outcomes(portfolio, days[0] - history, days[-1])
         contract, rows = reading("loan_outcomes", portfolio, warehouse, days)
-        own = OwnDayGates(portfolio, "outcomes", days, portfolio.outcomes.date)
-        made = ingest(context, store, contract, rows, lambda found: outcome_gates(found, portfolio, recent), own)
+        own: list[ByDayGates] = [OwnDayGates(portfolio, "outcomes", days, names.day)]
+        if names.status is not None:
+            own.append(StatusGates("outcomes", (names.day, names.status), names.classes, days))
+        made = ingest(context, store, contract, rows, lambda found: outcome_gates(found, portfolio, recent), *own)
         return made.result(context, settings, warehouse, store)
 
-    return [raw_loan_data, loan_outcomes]
+    return loan_outcomes
+
+
+def recorded_outcomes(portfolio: Portfolio, warehouse: Warehouse) -> Recording:
+    """The outcomes of a table that does not say when they became known."""
+    from credit_assets.ml.data.recorded import new_rows, telling_rows
+    from credit_assets.ml.data.schemas import outcomes_schema
+    from credit_assets.ml.rules.extension_gates import OwnDayGates
+
+    names = portfolio.outcomes
+    status, within = names.says, names.recorded_within_days
+    return Recording(
+        "loan_outcomes",
+        "outcomes",
+        status,
+        tuple(names.classes),
+        within,
+        outcomes_schema(portfolio),
+        lambda first, last: telling_rows(warehouse.read_outcomes(portfolio, first, last).read_all(), status),
+        lambda now, before, days, later: new_rows(now, before, days, within, later),
+        lambda days: OwnDayGates(portfolio, "outcomes", days, names.day),
+    )
 
 
 def reading(

@@ -43,6 +43,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
         from credit_assets.ml.reports.selection import best_candidate, selection_record, summary
+        from credit_assets.ml.rules.population_gates import classes_record
 
         if why := why_no_training(store, training_set, context.partition_key):
             return not_due_result({"as_of": context.partition_key, "status": NOT_DUE}, why)
@@ -53,6 +54,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         champion = compare_with_champion(training_set, settings, best, scorer, registry)
         date_column = settings.portfolio_contract.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
+        record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
         return dg.MaterializeResult(
             value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=summary(record)

@@ -26,7 +26,8 @@ class StoredDays:
 
     def table(self, asset: str, days: Sequence[date], columns: Sequence[str] | None = None) -> pa.Table:
         """Raises PermanentError as `Store.read_partitions`."""
-        return self._store.read_partitions(asset, [day.isoformat() for day in days], columns)
+        names = [day.isoformat() for day in days]
+        return self._store.read_partitions(asset, names, *([] if columns is None else [columns]))
 
     def table_with_contents(self, asset: str, days: Sequence[date]) -> tuple[pa.Table, dict[str, str]]:
         """What `table` gives, and the content hash of each ISO day. Raises as it does."""

@@ -214,7 +214,7 @@ class Simulation:
         """
         if life.first_model is None:
             return []
-        from credit_assets.assets.accounts import DECISIONS
+        from credit_assets.assets.accounts import DECISIONS, OUTCOMES
         from credit_assets.ml.data.cohorts import Known, Loans
         from credit_assets.ml.evidence.performance import realised
 
@@ -222,12 +222,17 @@ class Simulation:
         first, last = life.first_model + timedelta(1), life.end
         days = [day.isoformat() for day in days_between(first, last)]
         scores = store.read_partitions("loan_scores", days).to_pandas(date_as_object=False)
-        warehouse = open_warehouse(self.settings.warehouse, self.settings.timezone)
-        known = warehouse.read_outcomes(portfolio, first, last + timedelta(window))
+
+        def recorded(asset: str) -> Any:
+            return store.read_partitions(asset, [day for day in store.days(asset) if day >= days[0]])
+
+        if portfolio.outcomes.recorded:
+            outcomes = recorded(OUTCOMES)
+        else:
+            warehouse = open_warehouse(self.settings.warehouse, self.settings.timezone)
+            outcomes = warehouse.read_outcomes(portfolio, first, last + timedelta(window)).read_all()
         # Of those who were lent to, as the store knows it by now.
-        there = [day for day in store.days(DECISIONS) if day >= days[0]] if portfolio.decisions else []
-        decisions = store.read_partitions(DECISIONS, there) if there else None
-        known = Known(known.read_all(), decisions)
+        known = Known(outcomes, recorded(DECISIONS) if portfolio.decisions else None)
         scores["default"] = Loans(scores, known, window, portfolio).on(last + timedelta(window)).targets
         spans = [(f"{a.year} Q{(a.month + 2) // 3}", a, b) for a, b in quarters(first, last)]
         rows = []

@@ -26,7 +26,7 @@ from credit_assets.loans.published_values import Numbers, is_text, read_numbers,
 from credit_assets.loans.rejections import Mask, Rejections, account
 from credit_assets.loans.scales import ENOUGH_VALUES, sizes_of
 from credit_assets.loans.table_files import read_columns
-from credit_assets.ml.data.portfolio import Column, OutcomeTable, Portfolio
+from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.schemas import arrow_schema
 from credit_assets.ml.data.values import read
 
@@ -112,12 +112,19 @@ def table_columns(portfolio: Portfolio, table: Table) -> tuple[Column, ...]:
     """The columns that a table has by the portfolio."""
     if table == "applications":
         return portfolio.columns
-    names: OutcomeTable = portfolio.outcomes
+    names = portfolio.outcomes
     id_type = portfolio.column(portfolio.id_column).type
+    known = [] if names.known in (None, names.date) else [Column(name=names.known, type="date", nullable=False)]
+    says = (
+        Column(name=names.says, type="boolean", nullable=False)
+        if names.status is None
+        else Column(name=names.says, type="string", role="ignored")
+    )
     return (
         Column(name=names.id, type=id_type, role="id", nullable=False),
         Column(name=names.date, type="date", role="date", nullable=False),
-        Column(name=names.defaulted, type="boolean", nullable=False),
+        *(one.model_copy(update={"role": "ignored"}) for one in known),
+        says,
     )
 
 

@@ -271,7 +271,7 @@ class Warehouse(TableReader):
         """Create the two tables, keyed by id, where they do not exist. Existing tables are left as they are."""
         with self._session(write=True) as session:
             for source in (Source.applications(portfolio), Source.outcomes(portfolio)):
-                session.create(new_table(session, source))
+                session.create(new_table(session, source.written))
 
     def loaded_files(self, portfolio: Portfolio) -> list[LoadedFile]:
         """The records of the files that were loaded into the portfolio's tables, oldest first."""
@@ -299,7 +299,7 @@ class Warehouse(TableReader):
         Columns outside the portfolio are neither needed nor touched. Raises PermanentError where a column of the
         portfolio is missing, an id is missing or comes twice, or a value does not fit its type: nothing is written.
         """
-        plan = [(Source.applications(portfolio), applications), (Source.outcomes(portfolio), outcomes)]
+        plan = [(Source.applications(portfolio), applications), (Source.outcomes(portfolio).written, outcomes)]
         staged = [(source, None if rows is None else checked(source, rows)) for source, rows in plan]
         with self._session(write=True) as session:
             counts = []

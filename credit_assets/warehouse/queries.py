@@ -133,7 +133,7 @@ def new_table(session: Session, source: Source) -> sa.Table:
             session.identifier(field.name),
             # A key of unbounded text is refused by some databases.
             sa.String(255) if key and isinstance(kind, sa.Text) else kind,
-            primary_key=key,
+            primary_key=key and not source.repeats,
             autoincrement=False,
             nullable=field.name not in source.required,
         )

@@ -7,10 +7,11 @@ Belongs here: their names, columns and types, and the refusal of values of other
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.keys import KNOWN_AT
 from credit_assets.ml.data.population import DecisionsTable, StatusColumn
 from credit_assets.ml.data.portfolio import Portfolio
 
@@ -53,19 +54,31 @@ class Source:
 
     @classmethod
     def outcomes(cls, portfolio: Portfolio) -> Source:
+        """By the day on which they became known; where nothing says it, by that to which they are booked."""
         from credit_assets.ml.data.schemas import outcomes_schema
 
-        names = portfolio.outcomes
-        required = (names.id, names.date, names.defaulted)
-        schema = outcomes_schema(portfolio)
-        return cls(names.table, names.id, names.date, schema, required, portfolio.name, portfolio.timezone)
+        names, schema = portfolio.outcomes, outcomes_schema(portfolio)
+        if names.recorded:
+            schema = schema.remove(schema.get_field_index(names.day))
+        day = names.date if names.recorded else names.day
+        return cls(
+            names.table,
+            names.id,
+            day,
+            schema,
+            (names.id, day, names.says) if names.status is None else (names.id, day),
+            portfolio.name,
+            portfolio.timezone,
+            moments={} if names.known is None else {KNOWN_AT: names.known},
+            repeats=names.known is not None or names.recorded,
+        )
 
     @classmethod
     def decisions(cls, portfolio: Portfolio) -> Source:
         """Where decisions stand: in a table of their own, by the day on which they became known, or in columns of the
         applications, by the day of the application.
         """
-        from credit_assets.ml.data.schemas import KNOWN_AT, decisions_schema, statuses_schema
+        from credit_assets.ml.data.schemas import decisions_schema, statuses_schema
 
         stated, zone = portfolio.decisions, portfolio.timezone
         if isinstance(stated, DecisionsTable):
@@ -89,6 +102,13 @@ class Source:
     def columns(self) -> tuple[str, ...]:
         """The columns of the table that it reads."""
         return tuple(name for name in self.schema.names if name not in self.moments)
+
+    @property
+    def written(self) -> Source:
+        """The same with the columns of the table alone, as rows are written."""
+        import pyarrow as pa
+
+        return replace(self, schema=pa.schema([self.schema.field(name) for name in self.columns]), moments={})
 
     def refuse_misfits(self, misfits: Mapping[str, int], where: str) -> None:
         """Raise PermanentError where there are values, counted by column, that are not of their column's type."""

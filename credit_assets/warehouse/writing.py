@@ -62,6 +62,8 @@ def checked(source: Source, rows: pa.Table) -> pa.Table:
             raise PermanentError(
                 f"{table[name].null_count:,} rows for table {source.table} have no {name}: nothing was written"
             )
+    if source.repeats:
+        return table.group_by(table.column_names, use_threads=False).aggregate([])
     twice = table.num_rows - pc.count_distinct(table[source.id]).as_py()
     if twice:
         raise PermanentError(
@@ -93,6 +95,13 @@ def upsert(
         n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
         for n, field in zip(names, rows.schema, strict=True)
     }
+    if source.repeats:
+        # Of an application with several rows none takes the place of another.
+        there = sa.exists().where(*(~target.c[n].is_distinct_from(given[n]) for n in names)).correlate(incoming)
+        inserted = session.change(
+            sa.insert(target).from_select(names, sa.select(*given.values()).select_from(incoming).where(~there))
+        )
+        return TableCounts(inserted, 0, rows.num_rows - inserted)
     if max_moved < 1:
         day = session.identifier(source.day)
         moved = sa.select(sa.func.count()).select_from(target.join(incoming, same))

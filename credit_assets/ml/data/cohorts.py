@@ -13,7 +13,7 @@ that became known after the as-of date is looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,8 @@ class Known:
 
 def final(portfolio: Portfolio) -> bool:
     """Whether what is known of a loan on the day on which its window closes is so for ever."""
-    return portfolio.decisions is None
+    names = portfolio.outcomes
+    return portfolio.decisions is None and names.status is None and names.known is None
 
 
 class Loans:
@@ -113,7 +114,8 @@ class Loans:
         self.ids, self.applied = rows[portfolio.id_column], _day_numbers(rows[portfolio.date_column])
         self._window_days, self._portfolio = window_days, portfolio
         self.decisions = _decisions(given, portfolio)
-        self._outcomes = Outcomes(given.outcomes, portfolio).of(self.ids)
+        self.outcomes = Outcomes(given.outcomes, portfolio)
+        self.of_ids = self.outcomes.of(self.ids)
 
     def on(self, day: date) -> LoansOn:
         """What was known of them by the end of a day."""
@@ -124,7 +126,7 @@ class Loans:
             standing = self.decisions.as_of(day)
             booked = standing.booked(self.ids)
             starts = standing.window_starts(self.ids, self.applied)
-        classes = self._outcomes.classes(starts, self._window_days, day)
+        classes = self.of_ids.classes(starts, self._window_days, day)
         return LoansOn(starts, booked, self.mature(starts, day), classes)
 
     def mature(self, starts: NDArray[np.int64], day: date) -> NDArray[np.bool_]:
@@ -165,12 +167,19 @@ class CohortCounts:
 
     `applications` of the window by what was decided (`population`, empty where everyone was lent to), and the booked
     loans among them by what became of them (`outcomes`): good and bad ones are trained on, the others are not.
+    `unmapped`, `unmapped_outcomes`: by statuses that are in none of the portfolio's lists, applications and rows of
+    outcomes; `said_nothing`: rows of outcomes without a flag or status. `with_outcome`: applications of which anything
+    is known to have become; `lent_to_nobody`: those of them that were not booked.
     """
 
     applications: int
     population: Mapping[str, int]
     outcomes: Mapping[str, int]
     unmapped: Mapping[str, int]
+    unmapped_outcomes: Mapping[str, int] = field(default_factory=dict)
+    said_nothing: int = 0
+    with_outcome: int = 0
+    lent_to_nobody: int = 0
 
 
 @dataclass(frozen=True)
@@ -316,6 +325,7 @@ class Cohort:
         self._window, self._portfolio = window, portfolio
         self.table, self._repeated = _cohort(features, self._known, window, portfolio)
         self.loans = Loans(self.table, self._known, window.window_days, portfolio)
+        self._outcomes = self.loans.outcomes
         self.on_the_day = self.loans.on(window.as_of)
 
     def training_set(self, test_share: float, validation_share: float) -> pa.Table:
@@ -341,7 +351,7 @@ class Cohort:
         """What the join passed over."""
         import pyarrow.compute as pc
 
-        bads = Outcomes(self._known.outcomes, self._portfolio).bads(self._window.as_of)
+        bads = self._outcomes.bads(self._window.as_of)
         ids, applied = self.table[self._portfolio.id_column], self.table[self._portfolio.date_column]
         before = pc.less(bads["day"], applied.take(pc.index_in(bads["id"], value_set=ids)))
         return JoinFindings(
@@ -362,8 +372,18 @@ class Cohort:
             found = standing.classes(self.table[self._portfolio.id_column])
             population = {name: int((found == name).sum()) for name in CLASSES}
             unmapped = dict(standing.unmapped)
-        outcomes = dict(zip(OUTCOME_CLASSES, of_class, strict=True))
-        return CohortCounts(self.table.num_rows, population, outcomes, unmapped)
+        as_of = self._window.as_of
+        became = self.loans.of_ids.any_known(as_of)
+        return CohortCounts(
+            self.table.num_rows,
+            population,
+            dict(zip(OUTCOME_CLASSES, of_class, strict=True)),
+            unmapped,
+            self._outcomes.unmapped(as_of),
+            self._outcomes.said_nothing(as_of),
+            int(became.sum()),
+            int((became & ~loans.booked).sum()),
+        )
 
 
 def _decisions(known: Known, portfolio: Portfolio) -> Decisions | None:

@@ -21,10 +21,11 @@ from credit_assets.ml.data.day_findings import DayFindings, Problem, Rule
 from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.repeated_ids import RepeatedIds
 from credit_assets.ml.data.schemas import (
+    Fields,
     applications_schema,
+    arrow_schema,
     decisions_fields,
-    decisions_schema,
-    outcomes_schema,
+    outcomes_fields,
     quarantine_schema,
 )
 from credit_assets.ml.data.screens import MISSING, UNREADABLE, Screened, screen
@@ -57,7 +58,8 @@ class Checked:
 @dataclass(frozen=True)
 class TableRules:
     """What a table must keep: its columns, the schema in which it is stored, and which columns are id and date; and
-    whether an application may have several rows on a day, which then are no contradiction.
+    whether an application may have several rows on a day, which then are no contradiction. A row that lacks the value
+    of `says` says nothing: it is set aside, and rejects no day.
     """
 
     columns: tuple[Column, ...]
@@ -65,6 +67,7 @@ class TableRules:
     id_column: str
     date_column: str
     repeats: bool = False
+    says: str = ""
 
 
 def applications_rules(portfolio: Portfolio) -> TableRules:
@@ -74,31 +77,39 @@ def applications_rules(portfolio: Portfolio) -> TableRules:
 
 
 def outcomes_rules(portfolio: Portfolio) -> TableRules:
-    """The rules of outcomes: id and date must be there, `defaulted` must be 0 or 1 (booleans and their usual texts are
-    read). What breaks them rejects the day, since a lost default would make the cohort look better than it is.
+    """The rules of outcomes: id and date must be there, a flag must be 0 or 1 (booleans and their usual texts are
+    read). What breaks them rejects the day, since a lost default would make the cohort look better than it is. A row
+    without a flag or status says nothing, and is set aside.
     """
-    names, key = portfolio.outcomes, portfolio.column(portfolio.id_column).type
-    columns = (
-        Column(name=names.id, type=key, role="id", nullable=False, on_violation="reject"),
-        Column(name=names.date, type="date", role="date", nullable=False, on_violation="reject"),
-        Column(name=names.defaulted, type="boolean", role="ignored", nullable=False, on_violation="reject"),
-    )
-    return TableRules(columns, outcomes_schema(portfolio), names.id, names.date)
+    names = portfolio.outcomes
+    return _rules(outcomes_fields(portfolio), names.says, repeats=names.known is not None)
 
 
 def decisions_rules(portfolio: Portfolio) -> TableRules:
     """The rules of a table of decisions: id and date must be there, and a day of booking must be one. What breaks them
-    rejects the day, since a loan that is lost here is lost to every training. A status that is missing is undecided.
+    rejects the day, since a loan that is lost here is lost to every training. A row without a status is set aside.
     """
-    fields = decisions_fields(portfolio)
+    stated = portfolio.decisions
+    return _rules(decisions_fields(portfolio), stated.status if stated else "", repeats=True)
+
+
+def _rules(fields: Fields, says: str, *, repeats: bool) -> TableRules:
+    """Id and day first; they must be there, and what `says` something. What is none of its type rejects the day."""
+    types = {"flag": "boolean"}
     roles = ["id", "date", *["ignored"] * (len(fields) - 2)]
     columns = tuple(
         Column.model_validate(
-            {"name": name, "type": kind, "role": role, "nullable": role == "ignored", "on_violation": "reject"}
+            {
+                "name": name,
+                "type": types.get(kind, kind),
+                "role": role,
+                "nullable": role == "ignored" and name != says,
+                "on_violation": "reject",
+            }
         )
         for (name, kind), role in zip(fields, roles, strict=True)
     )
-    return TableRules(columns, decisions_schema(portfolio), columns[0].name, columns[1].name, repeats=True)
+    return TableRules(columns, arrow_schema(fields), columns[0].name, columns[1].name, repeats=repeats, says=says)
 
 
 class Contract:
@@ -280,7 +291,8 @@ class Contract:
             if values.unreadable is not None:
                 broken[UNREADABLE[column.type]] = values.unreadable
             for text, mask in sorted(broken.items()):
-                rule = Rule("values", column.name, text, column.on_violation == "reject")
+                rejects = column.on_violation == "reject" and not (text == MISSING and column.name == self.rules.says)
+                rule = Rule("values", column.name, text, rejects)
                 yield Problem(rule, np.flatnonzero(mask))
 
     def _date_problems(self, chunk: Chunk) -> Iterator[Problem]:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, TypeAlias
 
+from credit_assets.ml.data.keys import KNOWN_AT
 from credit_assets.ml.data.known_rows import KnownRows, last_of_each
 from credit_assets.ml.data.population import BOOKED, CLASSES
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import KNOWN_AT, decisions_fields, decisions_schema
+from credit_assets.ml.data.schemas import decisions_fields, decisions_schema
 from credit_assets.ml.data.values import as_column, as_table, texts
 
 if TYPE_CHECKING:

@@ -10,6 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+KNOWN_AT = "known_at"
+"""Where an application has several rows, the moment of each in microseconds since 1970 (UTC): their order in a day."""
+KNOWN_ON = "known_on"
+"""Where no column has it, the day on which the pipeline first saw what a row says."""
+
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
 
 
@@ -28,6 +33,14 @@ def _text(value: Any) -> Any:
 
 Status = Annotated[str, BeforeValidator(_text), StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 """One of the words, or codes, that a column of statuses holds."""
+
+
+def _several(given: Any) -> Any:
+    return given if isinstance(given, list | tuple) else [given]
+
+
+Statuses = Annotated[tuple[Status, ...], BeforeValidator(_several)]
+"""A list of statuses; a single one need not be a list."""
 
 
 def check_distinct(block: str, classes: dict[str, tuple[str, ...]]) -> None:

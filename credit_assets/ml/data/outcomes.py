@@ -5,7 +5,8 @@ whose outcomes count and when they are due (`cohorts`), and the names of the col
 
 Rows count in the order in which they became known, and only those known by the day. Of an application the gravest
 counts (excluded before bad, bad before indeterminate) that is booked to a day of its window and was not reversed
-since: a default that was booked by mistake is one on every day on which that was not known, and none from then on.
+since: a default that was booked by mistake is one on every day on which that was not known, and none from then on. A
+good row settles what was indeterminate before it; a default it does not undo.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, TypeAlias
 
+from credit_assets.ml.data.keys import KNOWN_AT
 from credit_assets.ml.data.known_rows import KnownRows
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import outcomes_fields, outcomes_schema
-from credit_assets.ml.data.values import as_table
+from credit_assets.ml.data.schemas import outcomes_schema
+from credit_assets.ml.data.values import as_table, texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 GOOD, INDETERMINATE, BAD, EXCLUDED = range(4)
 OUTCOME_CLASSES = ("good", "indeterminate", "bad", "excluded")
 """What can become of a loan, by its number: of several outcomes the one with the largest number counts."""
-_REVERSED, _NOTHING = -1, -2
+_REVERSED, _NOTHING, _UNMAPPED = -1, -2, -3
 _EPOCH = date(1970, 1, 1)
+_NO_DAY = -(2**40)
 
 
 class Outcomes:
@@ -39,11 +42,19 @@ class Outcomes:
     """
 
     def __init__(self, table: TableLike, portfolio: Portfolio) -> None:
+        import numpy as np
+        import pyarrow.compute as pc
+
+        names = portfolio.outcomes
         rows = as_table(table, outcomes_schema(portfolio), "outcomes")
-        (key, _), (day, _) = outcomes_fields(portfolio)[:2]
-        says = _says(rows, portfolio)
-        booked_to = _day_numbers(rows[portfolio.outcomes.date])
-        self.rows = KnownRows(rows[key], rows[day], booked_to, says)
+        says, self._texts = _says(rows, portfolio)
+        known, booked_to = _day_numbers(rows[names.day]), _day_numbers(rows[names.date])
+        # Of a row that is booked to no day, that on which it became known.
+        booked_to = np.where(booked_to == _NO_DAY, known, booked_to)
+        moments = np.zeros(rows.num_rows, dtype=np.int64)
+        if KNOWN_AT in rows.column_names:
+            moments = pc.fill_null(rows[KNOWN_AT], 0).to_numpy()
+        self.rows = KnownRows(rows[names.id], rows[names.day], moments, booked_to, says)
         self.says, self.booked_to = says[self.rows.order], booked_to[self.rows.order]
 
     def of(self, ids: pa.ChunkedArray) -> OutcomesOf:
@@ -58,6 +69,21 @@ class Outcomes:
         known = np.flatnonzero((self.rows.day <= (as_of - _EPOCH).days) & (self.says == BAD))
         days = pa.array(self.booked_to[known].astype(np.int32), pa.int32()).cast(pa.date32())
         return pa.table({"id": self.rows.ids.take(self.rows.place[known]), "day": days})
+
+    def said_nothing(self, as_of: date) -> int:
+        """Rows known on `as_of` without a flag or status."""
+        return int(((self.rows.day <= (as_of - _EPOCH).days) & (self.says == _NOTHING)).sum())
+
+    def unmapped(self, as_of: date) -> dict[str, int]:
+        """Rows known on `as_of` by statuses that are in none of the lists."""
+        import numpy as np
+
+        known = (self.rows.day <= (as_of - _EPOCH).days) & (self.says == _UNMAPPED)
+        if not known.any():
+            return {}
+        places, different = self._texts
+        counts = np.bincount(places[self.rows.order][known], minlength=len(different))
+        return {str(text): int(count) for text, count in zip(different, counts, strict=True) if count}
 
 
 class OutcomesOf:
@@ -83,25 +109,53 @@ class OutcomesOf:
         import numpy as np
 
         known = self.day <= (as_of - _EPOCH).days
-        number = np.arange(len(self.of))
-        reversed_at = np.full(self.applications, -1)
-        takes_back = known & (self.says == _REVERSED)
-        np.maximum.at(reversed_at, self.of[takes_back], number[takes_back])
         start = starts[self.of]
-        inside = (self.booked_to >= start) & (self.booked_to <= start + window_days)
-        counts = known & inside & (self.says > GOOD) & (number > reversed_at[self.of])
+        inside = known & (self.booked_to >= start) & (self.booked_to <= start + window_days)
+        reversed_at = self._last(known & (self.says == _REVERSED))
+        settled_at = self._last(inside & (self.says == GOOD))
+        number = np.arange(len(self.of))
+        counts = inside & (self.says > GOOD) & (number > reversed_at[self.of])
+        counts &= (self.says != INDETERMINATE) | (number > settled_at[self.of])
         worst = np.full(self.applications, GOOD, dtype=np.int8)
         np.maximum.at(worst, self.of[counts], self.says[counts].astype(np.int8))
         return worst
 
+    def any_known(self, as_of: date) -> NDArray[np.bool_]:
+        """Whether anything was known on `as_of` of what became of each application."""
+        import numpy as np
 
-def _says(rows: pa.Table, portfolio: Portfolio) -> NDArray[np.int64]:
-    """What each row says: a class, that what came before is reversed, or nothing."""
+        found = np.zeros(self.applications, dtype=bool)
+        found[self.of[(self.day <= (as_of - _EPOCH).days) & (self.says > _NOTHING)]] = True
+        return found
+
+    def _last(self, which: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Of each application the number of the last of these rows; -1 where it has none."""
+        import numpy as np
+
+        last = np.full(self.applications, -1)
+        np.maximum.at(last, self.of[which], np.flatnonzero(which))
+        return last
+
+
+def _says(rows: pa.Table, portfolio: Portfolio) -> tuple[NDArray[np.int64], tuple[NDArray[np.int32], list[str | None]]]:
+    """What each row says: a class, that what came before is reversed, or nothing; and the statuses as texts."""
     import numpy as np
     import pyarrow.compute as pc
 
-    flags = pc.fill_null(rows[portfolio.outcomes.defaulted], _NOTHING).to_numpy()
-    return np.where(flags == 1, BAD, np.where(flags == 0, GOOD, _NOTHING)).astype(np.int64)
+    names = portfolio.outcomes
+    if names.status is None:
+        flags = pc.fill_null(rows[names.defaulted], _NOTHING).to_numpy()
+        # Where several flags of a loan may become known one after another, the last of them holds.
+        good = GOOD if names.known is None else _REVERSED
+        said = np.where(flags == 1, BAD, np.where(flags == 0, good, _NOTHING)).astype(np.int64)
+        return said, (np.zeros(len(said), dtype=np.int32), [])
+    numbers = {name: number for number, name in enumerate(OUTCOME_CLASSES)} | {"reversed": _REVERSED}
+    of_status = {status: numbers[name] for status, name in names.classes.items()}
+    places, different = texts(rows[names.status])
+    said = np.array(
+        [_NOTHING if text is None else of_status.get(text, _UNMAPPED) for text in different], dtype=np.int64
+    )
+    return said[places] if len(different) else places.astype(np.int64), (places, different)
 
 
 def _day_numbers(days: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -110,4 +164,17 @@ def _day_numbers(days: pa.ChunkedArray) -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return np.asarray(pc.fill_null(days.cast(pa.int32()).cast(pa.int64()), -(2**40)).to_numpy())
+    return np.asarray(pc.fill_null(days.cast(pa.int32()).cast(pa.int64()), _NO_DAY).to_numpy())
+
+
+def definition(portfolio: Portfolio, window_days: int) -> str:
+    """What counts as bad, in a sentence."""
+    names = portfolio.outcomes
+    what = f"{names.defaulted} = 1" if names.status is None else f"{names.status} in {', '.join(names.bad)}"
+    undone = f", unless {names.status} in {', '.join(names.reversed)} became known since" if names.reversed else ""
+    left_out = [*names.indeterminate, *names.excluded]
+    without = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return (
+        f"bad: {what} in {names.table}, booked to a day ({names.date}) of the {window_days} days from "
+        f"{portfolio.performance_window_from}, as known ({names.day}) by the as-of date{undone}{without}"
+    )

@@ -12,18 +12,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from credit_assets.ml.data.keys import Identifier, Status, Strict, check_distinct
+from credit_assets.ml.data.keys import Identifier, Statuses, Strict, check_distinct
 
 UNDECIDED, DECLINED, WITHDRAWN, BOOKED = "undecided", "declined", "withdrawn", "booked"
 CLASSES = (UNDECIDED, DECLINED, WITHDRAWN, BOOKED)
 """What can become of an application. Of two decisions at the same moment the later one in this order holds."""
 EVERYONE = "all"
-
-Statuses = Annotated[
-    tuple[Status, ...], BeforeValidator(lambda given: given if isinstance(given, list | tuple) else [given])
-]
 
 
 class _Decisions(Strict):

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from credit_assets.ml.data.extension_use import ExtensionUse
 from credit_assets.ml.data.keys import Identifier, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
+from credit_assets.ml.data.outcome_table import OutcomeTable
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
@@ -102,21 +103,6 @@ class DerivedFeature(Strict):
     @property
     def function_name(self) -> str:
         return self.function or self.name
-
-
-class OutcomeTable(Strict):
-    """Names in the outcomes table: one row an application, on the day its outcome became known."""
-
-    table: Identifier = "loan_outcomes"
-    id: Identifier = "application_id"
-    date: Identifier = "outcome_date"
-    defaulted: Identifier = "defaulted"
-
-    @model_validator(mode="after")
-    def _distinct(self) -> OutcomeTable:
-        if len({self.id, self.date, self.defaulted}) < 3:
-            raise ValueError("outcomes: id, date and defaulted must name three different columns")
-        return self
 
 
 class Gates(Strict):

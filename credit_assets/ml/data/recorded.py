@@ -53,7 +53,9 @@ def one_a_loan(now: pa.Table, portfolio: Portfolio) -> pa.Table:
     return now.take(pa.array(np.sort(rows.order[last_of_each(rows.place)])))
 
 
-def news(now: pa.Table, before: pa.Table, days: Sequence[date], within_days: int) -> pa.Table:
+def news(
+    now: pa.Table, before: pa.Table, days: Sequence[date], within_days: int, later: date | None = None
+) -> pa.Table:
     """The rows that are news, with the day that they go to in the place of their own day.
 
     Parameters
@@ -66,6 +68,9 @@ def news(now: pa.Table, before: pa.Table, days: Sequence[date], within_days: int
         The days that are made, none of which is recorded, in order.
     within_days
         For how many days after the application its row is read again.
+    later
+        The first day after these that is recorded already. What it could have seen and did not, came after it: the next
+        day has it.
 
     Returns
     -------
@@ -95,11 +100,58 @@ def news(now: pa.Table, before: pa.Table, days: Sequence[date], within_days: int
         here = now.take(pa.array(at))
         changed[at] = np.logical_or.reduce([_differ(here[name], then[name]) for name in says])
     to = _days_of(made, applied, since, seen, within_days)
+    to = np.where(~seen & _had_been_seen(applied, later, within_days), _NEVER, to)
     wanted = np.flatnonzero(changed & (to != _NEVER))
     taken = now.take(pa.array(wanted))
     day = pa.array(to[wanted].astype(np.int32), pa.int32()).cast(pa.date32())
     found = pa.Table.from_arrays([taken[key], day, *(taken[name] for name in says)], schema=before.schema)
     return found.sort_by([(before.column_names[1], "ascending"), (key, "ascending")])
+
+
+def telling_rows(now: pa.Table, status: str) -> pa.Table:
+    """Rows of outcomes as they are recorded: ids and statuses as the contract reads them, each row once; without those
+    that have no id or no status, which say nothing.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from credit_assets.ml.data.ids import normal_ids
+
+    key, at = now.column_names[0], now.column_names.index(status)
+    text = pc.utf8_trim_whitespace(now[status])
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    now = now.set_column(at, now.schema.field(at), text).set_column(0, now.schema.field(0), normal_ids(now[key]))
+    return now.drop_null().group_by(now.column_names, use_threads=False).aggregate([])
+
+
+def new_rows(
+    now: pa.Table, before: pa.Table, days: Sequence[date], within_days: int, later: date | None = None
+) -> pa.Table:
+    """Of `now`, rows of `telling_rows` (id, date, status), those that are not recorded yet, each with the first of the
+    days that are made from its own date on; otherwise as `news`.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    key, known_on, own, status = before.column_names
+    unknown = now.join(before.drop_columns([known_on]), keys=[key, own, status], join_type="left anti")
+    made = np.array([(day - _EPOCH).days for day in days], dtype=np.int64)
+    booked = unknown[own].cast(pa.int32()).cast(pa.int64()).to_numpy()
+    none = np.zeros(len(booked), dtype=bool)
+    to = _days_of(made, booked, np.full(len(booked), _NEVER), none, within_days)
+    to = np.where(_had_been_seen(booked, later, within_days), _NEVER, to)
+    wanted = np.flatnonzero(to != _NEVER)
+    taken = unknown.take(pa.array(wanted))
+    day = pa.array(to[wanted].astype(np.int32), pa.int32()).cast(pa.date32())
+    found = pa.Table.from_arrays([taken[key], day, taken[own], taken[status]], schema=before.schema)
+    return found.sort_by([(name, "ascending") for name in (known_on, key, own, status)])
+
+
+def _had_been_seen(own: NDArray[np.int64], later: date | None, within_days: int) -> NDArray[np.bool_]:
+    """Whether a row of each of these days, had it been there, would have been seen on a later day that is recorded."""
+    import numpy as np
+
+    return np.zeros(len(own), dtype=bool) if later is None else own + within_days >= (later - _EPOCH).days
 
 
 def _days_of(

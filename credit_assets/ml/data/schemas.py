@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from credit_assets.ml.data.keys import KNOWN_AT, KNOWN_ON
 from credit_assets.ml.data.population import DecisionsTable
 from credit_assets.ml.data.portfolio import ColumnType, Portfolio
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REASON = "quarantine_reason"
-KNOWN_AT = "known_at"
-"""Where an application has several rows, the moment of each in microseconds since 1970 (UTC): their order in a day."""
-KNOWN_ON = "known_on"
-"""Where no column has it, the day on which the pipeline first saw what a row says."""
 
 StoredType: TypeAlias = Literal[ColumnType, "flag"]
 """The types of a portfolio file, and "flag": 0 or 1 in the columns that the pipeline makes."""
@@ -69,9 +66,15 @@ def applications_fields(portfolio: Portfolio) -> Fields:
 
 
 def outcomes_fields(portfolio: Portfolio) -> Fields:
-    """`loan_outcomes`: id, outcome date, defaulted (0 or 1)."""
+    """`loan_outcomes`: id, the day on which the outcome became known, the day to which it is booked where that is
+    another, what it says (a flag, 0 or 1, or a status), and the moment where an application may have several.
+    """
     names = portfolio.outcomes
-    return (names.id, portfolio.column(portfolio.id_column).type), (names.date, "date"), (names.defaulted, "flag")
+    key: Fields = ((names.id, portfolio.column(portfolio.id_column).type), (names.day, "date"))
+    booked_to: Fields = () if names.day == names.date else ((names.date, "date"),)
+    says: Fields = ((names.says, "flag" if names.status is None else "string"),)
+    moment: Fields = () if names.known is None else ((KNOWN_AT, "integer"),)
+    return *key, *booked_to, *says, *moment
 
 
 def decisions_fields(portfolio: Portfolio) -> Fields:

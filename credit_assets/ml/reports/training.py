@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 
 def summary(
-    training_set: pa.Table, window: CohortWindow, findings: JoinFindings, counts: CohortCounts
+    training_set: pa.Table, window: CohortWindow, findings: JoinFindings, counts: CohortCounts, defined: str
 ) -> dict[str, Any]:
-    """The cohorts, who of them is in the set, what their join passed over, and the share of bads."""
+    """The cohorts, who of them is in the set, what their join passed over, what is bad as it is `defined`, and the
+    share of bads.
+    """
     import pyarrow.compute as pc
 
     return {
         "cohorts": f"{window.first} .. {window.last}",
         "applications": counts.applications,
         **counts.population,
+        "definition": defined,
         **{f"outcome_{name}": count for name, count in counts.outcomes.items()},
+        **({"outcomes_that_say_nothing": counts.said_nothing} if counts.said_nothing else {}),
         **asdict(findings),
         "default_rate": pc.mean(training_set["default"]).as_py(),
     }

@@ -102,7 +102,7 @@ def check_outcomes(
     contract = Contract(outcomes_rules(portfolio), days)
     checked = contract.check(rows, last=True)
     gates = outcome_gates(contract.findings, portfolio, recent_volume)
-    own = OwnDayGates(portfolio, "outcomes", days, portfolio.outcomes.date)
+    own = OwnDayGates(portfolio, "outcomes", days, portfolio.outcomes.day)
     own.add(checked.kept)
     return ContractResult(checked.kept, checked.quarantined, with_own(gates, own))
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.cohorts import CohortCounts
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.matured import Matured
+from credit_assets.ml.data.outcomes import definition
 from credit_assets.ml.data.population import BOOKED, STATED
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.rules.day_gates import exceeds
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # As of orphans: outcomes that are late or were never entered occur in sound data.
 EVIDENCE_CHANCE = 0.01
+POPULATION = "population"
 _NAMES, _LETTERS = 20, 40
 _TOO_MANY = 50
 
@@ -88,7 +90,7 @@ def status_gate(block: str, column: str, unknown: Mapping[str, int]) -> GateResu
 
 
 def population_gate(portfolio: Portfolio, counts: CohortCounts | None) -> GateResult:
-    """The gate `population`: the portfolio says who was lent to, and every status that was met is in one of its lists.
+    """The gate `population`: the portfolio says who was lent to, and whoever has an outcome was.
 
     A training set without it would count everyone who has no default as good, those too who were never lent to.
     `counts`: those of a training set; None where there is none, and only the portfolio is judged.
@@ -107,23 +109,68 @@ def population_gate(portfolio: Portfolio, counts: CohortCounts | None) -> GateRe
         )
     stated = portfolio.decisions
     if stated is None:
-        return _stated(
-            "everyone in the table", f"population: all. Everyone in {portfolio.applications_table} was lent to."
-        )
+        table = portfolio.applications_table
+        return _stated("everyone in the table", f"population: all. Everyone in {table} was lent to.", {})
     if counts is None:
-        return _stated("stated", f"Lent to: {stated_population(portfolio)}.")
-    if counts.unmapped:
-        gate = status_gate("population", stated.status, counts.unmapped)
-        return GateResult(**{**gate.__dict__, "name": "population"})
+        return _stated("stated", f"Lent to: {stated_population(portfolio)}.", {})
+    limit, lost = portfolio.gates.max_orphan_share, counts.lent_to_nobody
+    if exceeds(lost, max(counts.with_outcome, 1), limit, EVIDENCE_CHANCE):
+        problem = "has an outcome, and no status that is booked"
+        return GateResult(
+            name=POPULATION,
+            passed=False,
+            severity="error",
+            value=lost / counts.with_outcome,
+            threshold=f"at most {limit:.4g} (gates: max_orphan_share), beyond chance",
+            description=f"{lost:,} of {counts.with_outcome:,} applications with an outcome were not booked by what the "
+            f"portfolio states ({stated_population(portfolio)}): they were lent to, so that the status which they have "
+            "now belongs to `booked`.",
+            details=(detail(stated.status, problem, lost),),
+            setting="population",
+        )
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.population.items())
     booked = counts.population[BOOKED]
-    return _stated(
-        shown, f"Trained on the {booked:,} that were booked, of {counts.applications:,} that applied: {shown}."
+    told = f"Trained on the {booked:,} that were booked, of {counts.applications:,} that applied: {shown}."
+    return _stated(shown, told, counts.population)
+
+
+def _stated(value: str, description: str, classes: Mapping[str, int]) -> GateResult:
+    details = tuple(detail(POPULATION, name, count) for name, count in classes.items())
+    threshold = "1 statement of who was lent to"
+    return GateResult(POPULATION, True, "error", value, threshold, description, details)
+
+
+def classes_gate(portfolio: Portfolio, counts: CohortCounts, window_days: int) -> GateResult:
+    """The gate `statuses` of a training set: every status of decisions and outcomes that was met is in a list. It has
+    the definition of what is bad, and the booked loans of each class.
+    """
+    stated, names = portfolio.decisions, portfolio.outcomes
+    if stated is not None and counts.unmapped:
+        return status_gate("population", stated.status, counts.unmapped)
+    if names.status is not None and counts.unmapped_outcomes:
+        return status_gate("outcomes", names.status, counts.unmapped_outcomes)
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.outcomes.items() if count)
+    nothing = f" Rows of {names.table} without a {names.says}: {counts.said_nothing:,}." if counts.said_nothing else ""
+    return GateResult(
+        name="statuses",
+        passed=True,
+        severity="error",
+        value=shown or "0 loans",
+        threshold="0 rows with a status in no list",
+        description=f"{definition(portfolio, window_days)}. Of the booked loans: {shown or 'none'}.{nothing}",
+        details=tuple(detail(names.says, name, count) for name, count in counts.outcomes.items()),
     )
 
 
-def _stated(value: str, description: str) -> GateResult:
-    return GateResult("population", True, "error", value, "1 statement of who was lent to", description)
+def classes_record(gates: Sequence[GateResult]) -> dict[str, Any]:
+    """What the gates of a training set say of whom it is and what is bad, for the record of a model."""
+    named = {gate.name: gate for gate in gates}
+    record: dict[str, Any] = {}
+    for name, key in ((POPULATION, "population"), ("statuses", "outcomes")):
+        if name in named:
+            counts = {row["problem"]: row["count"] for row in named[name].details}
+            record[key] = {"definition": named[name].description, "counts": counts}
+    return record
 
 
 def _bounded(text: str) -> str:

@@ -296,7 +296,8 @@ def _columns_out_of_place(training_set: Rows, portfolio: Portfolio) -> list[dict
     """Details of columns that are no features, and of features with the name of what is known only afterwards."""
     rows = len(training_set)
     allowed = {portfolio.id_column, portfolio.date_column, TARGET, SPLIT, *portfolio.feature_names}
-    patterns = (*portfolio.gates.leakage_columns, portfolio.outcomes.date, portfolio.outcomes.defaulted)
+    names = portfolio.outcomes
+    patterns = (*portfolio.gates.leakage_columns, names.date, names.says, *([names.known] if names.known else []))
     matching = {name: _matching(name, patterns) for name in portfolio.feature_names}
     return [
         *(detail(name, "not a feature of the portfolio", rows) for name in training_set.names if name not in allowed),

@@ -646,7 +646,6 @@ def test_defaulted_is_read_in_its_usual_forms(portfolio: Portfolio, outcomes: pd
     ("column", "value", "gate"),
     [
         ("defaulted", 2, "values"),
-        ("defaulted", None, "values"),
         ("application_id", None, "values"),
         ("outcome_date", None, "values"),
         ("outcome_date", NEXT, "partition_date"),
@@ -661,6 +660,18 @@ def test_outcomes_that_break_their_contract_reject_the_day(
     result = check_outcomes(frame, portfolio, [DAY], {})
     assert [g.name for g in result.gates[DAY] if g.blocks] == [gate]
     assert outcomes.loc[3, "application_id"] not in set(result.kept["application_id"].to_pylist())
+
+
+def test_an_outcome_that_says_nothing_is_set_aside_and_rejects_no_day(portfolio: Portfolio, outcomes: pd.DataFrame):
+    frame = outcomes.astype(object)
+    frame.loc[3, "defaulted"] = None
+    result = check_outcomes(frame, portfolio, [DAY], {})
+    (values,) = [gate for gate in result.gates[DAY] if not gate.passed]
+    assert (values.name, values.verdict, values.details) == (
+        "values", "warn", ({"column": "defaulted", "problem": "missing", "count": 1},)
+    )  # fmt: skip
+    assert result.quarantined["quarantine_reason"].to_pylist() == ["defaulted: missing"]
+    assert len(result.kept) == len(outcomes) - 1
 
 
 def test_equal_copies_of_an_outcome_are_quarantined(portfolio: Portfolio, outcomes: pd.DataFrame):

@@ -137,12 +137,13 @@ def test_a_training_set_has_booked_loans_and_nothing_known_later(rows, booking, 
 def test_who_is_in_a_training_set_and_who_is_not_is_counted():
     inputs = features(*((f"a{n}", day) for n, day in enumerate(days(LOOKBACK))))
     rows = [(n, n, 0, status, None) for n, status in enumerate(["booked", "no", "lapsed", "approved", "frozen", None])]
-    cohort = cohorts.Cohort(inputs, Known(outcomes(("a0", FIRST, 1)), decided(rows)), WINDOW, DECIDED)
+    cohort = cohorts.Cohort(inputs, Known(outcomes(("a0", FIRST, 1), ("a1", FIRST, 0)), decided(rows)), WINDOW, DECIDED)
     found = cohort.counts()
     assert found.applications == LOOKBACK
     assert found.population == {"undecided": LOOKBACK - 4, "declined": 1, "withdrawn": 1, "booked": 1}
     assert found.outcomes == {"good": 0, "indeterminate": 0, "bad": 1, "excluded": 0}
     assert found.unmapped == {"frozen": 1}
+    assert (found.with_outcome, found.lent_to_nobody) == (2, 1)
     assert cohort.training_set(0.25, 0.25)["id"].to_pylist() == ["a0"]
 
 

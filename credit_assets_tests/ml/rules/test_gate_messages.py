@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.assets.decisions import RECORDED_GATES
-from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, TRAINING_GATES
+from credit_assets.checks import APPLICATION_GATES, OUTCOME_GATES, RECORDED_GATES, TRAINING_GATES
 from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.accounts import Account
 from credit_assets.ml.data.cohorts import CohortWindow
@@ -107,7 +106,8 @@ def failing_training() -> list[GateResult]:
     unaccounted = account_gate([Account("outs", "known_on", 100, ingested=90, missing=10)], Gates())
     orphans = orphan_gate(Orphans(100, 25, "text of 5 characters", "text of 9"), portfolio)
     evidence = evidence_gate(Matured(100, 60, 35, 5, "365 days after its term"), portfolio)
-    return [*gates, unaccounted, orphans, evidence, population_gate(portfolio, None)]
+    unknown = status_gate("outcomes", "bad", {"sold": 2})
+    return [*gates, unaccounted, orphans, evidence, unknown, population_gate(portfolio, None)]
 
 
 def failing_decisions() -> list[GateResult]:

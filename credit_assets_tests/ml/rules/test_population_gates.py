@@ -13,7 +13,14 @@ from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.cohorts import CohortCounts
 from credit_assets.ml.data.matured import Matured, OldLoans, outcome_batches, term_column
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.rules.population_gates import StatusGates, evidence_gate, population_gate, status_gate
+from credit_assets.ml.rules.population_gates import (
+    StatusGates,
+    classes_gate,
+    classes_record,
+    evidence_gate,
+    population_gate,
+    status_gate,
+)
 from credit_assets_tests.support.decided import by_column, by_table, restated
 from credit_assets_tests.support.tiny import TINY
 
@@ -45,9 +52,49 @@ def test_a_population_that_is_stated_passes_and_says_on_whom():
 
 
 def test_a_status_that_is_no_longer_mapped_stops_a_training():
-    gate = population_gate(by_column(), CohortCounts(100, COUNTS.population, COUNTS.outcomes, {"frozen": 7}))
-    assert (gate.name, gate.blocks, gate.value) == ("population", True, 7)
+    gate = classes_gate(by_column(), CohortCounts(100, COUNTS.population, COUNTS.outcomes, {"frozen": 7}), W)
+    assert (gate.name, gate.blocks, gate.value) == ("statuses", True, 7)
     assert "status 'frozen' is in no list of population (7)" in gate.message()
+    given = CohortCounts(100, {}, COUNTS.outcomes, {}, {"sold": 3})
+    gate = classes_gate(restated(outcomes={"status": "status", "known": "known", "bad": ["lost"]}), given, W)
+    assert gate.blocks
+    assert "status 'sold' is in no list of outcomes (3)" in gate.message()
+
+
+def test_a_model_says_on_whom_it_was_trained_and_what_is_bad():
+    lists = {
+        "bad": ["lost", "90"],
+        "good": ["paid"],
+        "indeterminate": ["30"],
+        "excluded": ["fraud"],
+        "reversed": "undone",
+    }
+    portfolio = restated(
+        outcomes={"table": "perf", "status": "status", "date": "on", "known": "seen", **lists},
+        population=by_column().model_dump(mode="json")["population"],
+    )
+    counts = CohortCounts(100, COUNTS.population, {"good": 20, "indeterminate": 2, "bad": 2, "excluded": 1}, {})
+    found = classes_record([population_gate(portfolio, counts), classes_gate(portfolio, counts, W)])
+    assert found["population"]["counts"] == COUNTS.population
+    assert found["outcomes"]["counts"] == counts.outcomes
+    defined = found["outcomes"]["definition"]
+    for part in (
+        "status in lost, 90 in perf",
+        "(on) of the 365 days from application",
+        "known (seen)",
+        "undone",
+        "30, fraud",
+    ):
+        assert part in defined
+
+
+@pytest.mark.parametrize(("lost", "fails"), [(0, False), (2, False), (60, True)])
+def test_outcomes_of_those_who_were_not_booked_say_that_a_status_is_in_the_wrong_list(lost: int, fails: bool):
+    counts = CohortCounts(900, COUNTS.population, COUNTS.outcomes, {}, with_outcome=150, lent_to_nobody=lost)
+    gate = population_gate(by_column(), counts)
+    assert gate.blocks is fails
+    if fails:
+        assert "60 of 150 applications with an outcome were not booked" in gate.message()
 
 
 def test_names_of_statuses_are_bounded_in_number_and_length():
