@@ -169,13 +169,14 @@ class Files:
 
 
 def _registry(settings: Settings) -> Any:
-    from credit_assets.ledger.registry import Registry
-    from credit_assets.settings import MODEL_NAME
+    from credit_assets.ledger.registry import Owner, Registry
     from credit_assets.storage.claims import Claims
     from credit_assets.tracking import Tracking
 
     claims = Claims(settings.store)
-    return Registry(Tracking(settings.tracking_uri, settings.experiment, claims), MODEL_NAME, claims)
+    tracking = Tracking(settings.tracking_uri, settings.experiment_name, claims)
+    owner = Owner(settings.naming, settings.portfolio_contract.contract)
+    return Registry(tracking, settings.naming.registered_model, claims, owner)
 
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:

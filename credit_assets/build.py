@@ -45,20 +45,24 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         # with, and every process that loads the code location would repeat the warning.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        runs = Runs()
+        runs = Runs(settings.naming)
         runs.definitions = dg.Definitions(
-            assets=[*assets(settings, partitions), *alias_specs(), external_trigger_spec(partitions)],
+            assets=[
+                *assets(settings, partitions),
+                *alias_specs(settings.naming),
+                external_trigger_spec(settings, partitions),
+            ],
             resources={**resources, "runs": runs, **overrides},
             jobs=asset_jobs,
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
                 *report_sensors(settings),
                 external_sensor(settings),
-                deployment_sensor(),
-                lost_runs_sensor(asset_jobs),
+                deployment_sensor(settings.naming),
+                lost_runs_sensor(asset_jobs, settings.naming),
                 *event_sensors(settings),
                 watch_sensor(settings),
-                *tracking_close_sensors(),
+                *tracking_close_sensors(settings.naming),
             ],
             executor=executor(settings),
         )

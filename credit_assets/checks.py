@@ -120,10 +120,10 @@ def current_days_result(day: date) -> dg.AssetCheckResult:
     return result
 
 
-def restated_since(day: str) -> dg.AssetCheckEvaluation:
+def restated_since(training_set: dg.AssetKey, day: str) -> dg.AssetCheckEvaluation:
     """What is told of the training set of an as-of date (ISO) that was made of days as they were."""
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("training_set"),
+        asset_key=training_set,
         check_name=CURRENT_DAYS,
         passed=False,
         metadata={},

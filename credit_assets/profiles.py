@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 GPU = "nvidia.com/gpu"
-GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
+POOLS = GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
 
 
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]

@@ -6,10 +6,10 @@ from typing import Any
 
 from credit_assets.assets.policies import first_days_judge
 from credit_assets.ledger.deployment import Deployment
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.registry import Owner, Registry
 from credit_assets.ledger.requests import Requests
 from credit_assets.notify.notifier import Notifier
-from credit_assets.settings import MODEL_NAME, Settings
+from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.io_managers import ParquetIOManager, RecordIOManager
 from credit_assets.storage.store import Store
@@ -21,8 +21,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """Every resource by the name under which assets and sensors ask for it."""
     store = Store(settings.store)
     claims = Claims(settings.store)
-    tracking = Tracking(settings.tracking_uri, settings.experiment, claims)
-    registry, requests = Registry(tracking, MODEL_NAME, claims), Requests(claims)
+    tracking = Tracking(settings.tracking_uri, settings.experiment_name, claims)
+    owner = Owner(settings.naming, settings.portfolio_contract.contract)
+    registry, requests = Registry(tracking, settings.naming.registered_model, claims, owner), Requests(claims)
     return {
         "warehouse": open_warehouse(settings.warehouse, settings.timezone),
         "store": store,

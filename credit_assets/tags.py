@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+# Of every run: the portfolio whose days it makes.
+PORTFOLIO_TAG = "credit/portfolio"
 # Of a run that a trigger, a schedule or a person's request started.
 TRIGGER_TAG, EVENT_TAG, REASON_TAG = "credit/trigger", "credit/event", "credit/reason"
 # Of a run inside a simulation: the sensor or schedule that requested it.
@@ -20,6 +22,7 @@ _PREFIX = "credit-assets/"
 LOST_RUN_TAG, LOST_BEFORE_TAG = f"{_PREFIX}lost-run", f"{_PREFIX}lost-before"
 
 # Labels of a step's job and pod.
+PORTFOLIO_LABEL = f"{_PREFIX}portfolio"
 ASSET_LABEL, PROFILE_LABEL, VARIANT_LABEL = f"{_PREFIX}asset", f"{_PREFIX}profile", f"{_PREFIX}variant"
 COST_CENTRE_LABEL, PARTITION_LABEL = f"{_PREFIX}cost-centre", f"{_PREFIX}partition"
 ATTEMPT_LABEL, RETRY_REASON_LABEL = f"{_PREFIX}attempt", f"{_PREFIX}retry-reason"

@@ -127,6 +127,8 @@ def test_every_setting_can_be_set_from_the_environment(
         "repeat_days": ("20", 20),
         "refresh": ("none", "none"),
         "refresh_margin": ("0.01", 0.01),
+        "names": ("bare", "bare"),
+        "shared_pools": (" gpu , warehouse", ("gpu", "warehouse")),
         "executor": ("in_process", "in_process"),
         "days_per_run": ("31", 31),
         "profiles": ('{"small": {"gpu": 1}}', {"small": {"gpu": 1}}),

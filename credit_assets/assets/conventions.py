@@ -40,11 +40,12 @@ def daily_asset(
     """The decorator of every asset of the graph: what all have in common, what its row of the table says, and what its
     step asks of a cluster. `more` goes to `dg.asset`. Only transient failures of the function are retried.
     """
-    row = settings.graph.asset(asset)
+    row, key = settings.graph.asset(asset), asset_key(settings, asset)
+    checks = [spec.replace_key(key=dg.AssetCheckKey(key, spec.name)) for spec in more.pop("check_specs", ())]
 
     def made(function: Callable[..., Any]) -> dg.AssetsDefinition:
         definition: dg.AssetsDefinition = dg.asset(
-            name=asset,
+            key=key,
             group_name=row.group,
             owners=OWNERS,
             kinds=set(kinds),
@@ -54,7 +55,8 @@ def daily_asset(
             retry_policy=retry_policy(settings),
             op_tags=op_tags(settings, asset),
             pool=pool(settings, asset),
-            deps=[*more.pop("deps", ()), *map(dg.AssetDep, row.after)],
+            check_specs=checks or None,
+            deps=[*more.pop("deps", ()), *(dg.AssetDep(asset_key(settings, name)) for name in row.after)],
             **more,
         )(retry_transient_only(function))
         return definition
@@ -65,7 +67,9 @@ def daily_asset(
 def inputs(asset: str, settings: Settings, metadata: Mapping[str, Any] | None = None) -> dict[str, dg.AssetIn]:
     """What the asset reads, loaded for it by the I/O managers."""
     return {
-        name: dg.AssetIn(partition_mapping=partition_mapping(settings, window), metadata=metadata)
+        name: dg.AssetIn(
+            asset_key(settings, name), partition_mapping=partition_mapping(settings, window), metadata=metadata
+        )
         for name, window in settings.graph.asset(asset).reads.items()
     }
 
@@ -73,9 +77,14 @@ def inputs(asset: str, settings: Settings, metadata: Mapping[str, Any] | None = 
 def dependencies(asset: str, settings: Settings) -> list[dg.AssetDep]:
     """What the asset reads, where it opens the files itself."""
     return [
-        dg.AssetDep(name, partition_mapping=partition_mapping(settings, window))
+        dg.AssetDep(asset_key(settings, name), partition_mapping=partition_mapping(settings, window))
         for name, window in settings.graph.asset(asset).reads.items()
     ]
+
+
+def asset_key(settings: Settings, asset: str) -> dg.AssetKey:
+    """The key of this portfolio's asset of that name."""
+    return dg.AssetKey(settings.naming.asset(asset))
 
 
 def retry_policy(settings: Settings) -> dg.RetryPolicy:

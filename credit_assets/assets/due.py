@@ -165,7 +165,8 @@ def without_training(settings: Settings, job: str, why: str) -> list[dg.AssetKey
     if not why:
         return None
     trained = set(settings.graph.made_by(RETRAIN)) - {"training_set"}
-    return [dg.AssetKey(name) for name in settings.graph.made_by(job) if name not in trained]
+    made = settings.graph.made_by(job)
+    return [dg.AssetKey(settings.naming.asset(name)) for name in made if name not in trained]
 
 
 def still_to_train(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.accounts import ingested_tables
-from credit_assets.assets.conventions import daily_asset
+from credit_assets.assets.conventions import asset_key, daily_asset
 from credit_assets.assets.ingestion import reading
 from credit_assets.assets.runs import Runs
 from credit_assets.checks import restated_since, table_of_text
@@ -102,7 +102,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         scored = _make_again(context, runs, store, sorted(again), settings) if again else None
         _note(store, compared, found, settings)
         for day in Restatements(store).newly_stale_sets():
-            context.instance.report_runless_asset_event(restated_since(day))
+            context.instance.report_runless_asset_event(restated_since(asset_key(settings, "training_set"), day))
         stale = Restatements(store).stale(
             {asset: {one.day for one in found if one.asset == asset} for asset in compared}
         )

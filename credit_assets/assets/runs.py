@@ -16,6 +16,7 @@ import dagster as dg
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.gate_results import why_rejected
+from credit_assets.naming import PLAIN, Names
 from credit_assets.storage.store import RejectedPartitionError, Store
 from credit_assets.tags import range_tags
 
@@ -24,9 +25,10 @@ _GATE_ERROR = "DagsterAssetCheckFailedError"
 
 
 class Runs:
-    """The jobs of the code location, once it is built."""
+    """The jobs of the code location, once it is built, by their plain names."""
 
-    def __init__(self) -> None:
+    def __init__(self, naming: Names = PLAIN) -> None:
+        self.naming = naming
         self.definitions: dg.Definitions | None = None
 
     def over_days(
@@ -37,11 +39,11 @@ class Runs:
         """
         first, last = days
         assert self.definitions is not None
-        result = self.definitions.resolve_job_def(job).execute_in_process(
+        result = self.definitions.resolve_job_def(self.naming.dagster(job)).execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config=QUIET,
-            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            asset_selection=[dg.AssetKey(self.naming.asset(asset)) for asset in assets] or None,
             tags=range_tags(first.isoformat(), last.isoformat()),
         )
         must(result, f"{job} {first} .. {last}")
@@ -78,7 +80,7 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
             for check in result.get_asset_check_evaluations()
             if not check.passed
             and check.severity == dg.AssetCheckSeverity.ERROR
-            and check.asset_key.path[-1] == event.step_key
+            and check.asset_key.to_python_identifier() == event.step_key
         ]
         return True, "; ".join(gates)
     described = data.user_failure_data and data.user_failure_data.description

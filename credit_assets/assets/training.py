@@ -147,13 +147,20 @@ def train_or_reuse(
     identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
-    candidate = CandidateKey(name, as_of, variant, key, ended_after=expired)
+    # In an experiment that several portfolios share, none finds or supersedes the candidates of another.
+    candidate = CandidateKey("/".join(settings.naming.asset(name)), as_of, variant, key, ended_after=expired)
     finished = tracking.runs.find_finished(candidate)
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
         return dict(finished.load_record("candidate.json"))
     step = Step(context.run.run_id, context.job_name, context.log, context.instance)
-    tags = {"as_of": as_of, "code_version": identity["code"], "data_hash": identity["data"]}
+    tags = {
+        "as_of": as_of,
+        "code_version": identity["code"],
+        "data_hash": identity["data"],
+        "portfolio": portfolio.name,
+        "contract": portfolio.contract,
+    }
     if theirs := used(portfolio, [variant]):
         tags["extensions"] = "; ".join(map(described, theirs))
     with tracking.runs.candidate(candidate, step, tags) as run:

@@ -10,21 +10,22 @@ import dagster as dg
 
 from credit_assets.assets.conventions import OWNERS
 from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
+from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.ticks import told
 from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
 
 
-def alias_specs() -> list[dg.AssetSpec]:
+def alias_specs(naming: Names = PLAIN) -> list[dg.AssetSpec]:
     """External assets whose materializations are the moves of the aliases."""
     return [
         dg.AssetSpec(
-            alias_key(alias),
+            alias_key(alias, naming),
             group_name=GOVERNANCE,
             owners=OWNERS,
             kinds={"mlflow"},
-            deps=["deployed_model"],
+            deps=[dg.AssetKey(naming.asset("deployed_model"))],
             description=f"Moves of the alias `{alias}` of the registered model: from which version to which, since "
             "when, by whom and why. One materialization a move.",
         )
@@ -32,9 +33,9 @@ def alias_specs() -> list[dg.AssetSpec]:
     ]
 
 
-def deployment_sensor() -> dg.SensorDefinition:
+def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
     @dg.sensor(
-        name=DEPLOYMENT_SENSOR,
+        name=naming.dagster(DEPLOYMENT_SENSOR),
         description="Brings into force what people and finished trials asked for (promote, approve, rollback, reject), "
         "and reports every move of an alias as a materialization of model_aliases.",
         default_status=dg.DefaultSensorStatus.RUNNING,

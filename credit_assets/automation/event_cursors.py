@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import dagster as dg
 
 from credit_assets.failures import PermanentError
+from credit_assets.naming import Names
 
 EVENTS_A_TICK = 50
 INGESTED = "loan_outcomes"
@@ -29,9 +30,9 @@ INGESTED = "loan_outcomes"
 _S = TypeVar("_S")
 
 
-def events_after(instance: dg.DagsterInstance, asset: str, position: int) -> Sequence[dg.EventLogRecord]:
+def events_after(instance: dg.DagsterInstance, asset: dg.AssetKey, position: int) -> Sequence[dg.EventLogRecord]:
     """The next events of an asset, oldest first, as many as a tick takes."""
-    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), after_storage_id=position)
+    wanted = dg.AssetRecordsFilter(asset, after_storage_id=position)
     return instance.fetch_materializations(wanted, limit=EVENTS_A_TICK, ascending=True).records
 
 
@@ -45,29 +46,35 @@ class Beginning(NamedTuple):
     since: float
 
 
-def newest_day(instance: dg.DagsterInstance) -> date | None:
+def newest_day(instance: dg.DagsterInstance, naming: Names) -> date | None:
     """The newest day ingested, whenever that was."""
-    days = instance.get_materialized_partitions(dg.AssetKey(INGESTED))
+    days = instance.get_materialized_partitions(_ingested(naming))
     return max(map(date.fromisoformat, days), default=None)
 
 
-def beginning(instance: dg.DagsterInstance, asset: str) -> Beginning:
+def beginning(instance: dg.DagsterInstance, asset: dg.AssetKey, naming: Names) -> Beginning:
     """Where to begin to follow an asset: right before the first event of the newest day ingested.
 
     Without one of that day, after the newest event: the day's own is still to come.
     """
-    first = newest_day(instance)
+    first = newest_day(instance, naming)
     if first is None:
         return Beginning(0, None, 0.0)
-    since = _one(instance, INGESTED, first, ascending=True)
+    since = _one(instance, _ingested(naming), first, ascending=True)
     events = [_one(instance, asset, first, ascending=True), _one(instance, asset, None, ascending=False)]
     of_day, newest = (event.storage_id if event else None for event in events)
     position = of_day - 1 if of_day is not None else newest or 0
     return Beginning(position, first, since.timestamp if since else 0.0)
 
 
-def _one(instance: dg.DagsterInstance, asset: str, day: date | None, *, ascending: bool) -> dg.EventLogRecord | None:
-    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[day.isoformat()] if day else None)
+def _ingested(naming: Names) -> dg.AssetKey:
+    return dg.AssetKey(naming.asset(INGESTED))
+
+
+def _one(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date | None, *, ascending: bool
+) -> dg.EventLogRecord | None:
+    wanted = dg.AssetRecordsFilter(asset, asset_partitions=[day.isoformat()] if day else None)
     return next(iter(instance.fetch_materializations(wanted, limit=1, ascending=ascending).records), None)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import OWNERS
+from credit_assets.assets.conventions import OWNERS, asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, newest_day, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, start
 from credit_assets.ledger.registry import Registry
+from credit_assets.naming import Names
 from credit_assets.notify.messages import one_line
 from credit_assets.notify.ticks import told
 from credit_assets.partitions import daily_partitions
@@ -33,10 +34,10 @@ _HISTORY = (
 )
 
 
-def external_trigger_spec(partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+def external_trigger_spec(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     """The external asset by which others ask for a retraining: each materialization of it is one event."""
     return dg.AssetSpec(
-        EXTERNAL_ASSET,
+        asset_key(settings, EXTERNAL_ASSET),
         group_name=GOVERNANCE,
         owners=OWNERS,
         partitions_def=partitions,
@@ -50,9 +51,10 @@ def external_sensor(settings: Settings) -> dg.SensorDefinition:
     partitions = daily_partitions(settings)
 
     @dg.sensor(
-        name=EXTERNAL_ASSET,
-        job_name=RETRAIN,
-        description=f"Retrains where somebody outside asks for it by materializing `{EXTERNAL_ASSET}` with the "
+        name=settings.naming.dagster(EXTERNAL_ASSET),
+        job_name=settings.naming.dagster(RETRAIN),
+        description="Retrains where somebody outside asks for it by materializing "
+        f"`{asset_key(settings, EXTERNAL_ASSET).to_user_string()}` with the "
         "description `KIND: reason`. No cooldown; one retraining an as-of date.",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
@@ -77,9 +79,10 @@ def _follow(
 ) -> dg.SensorResult | dg.SkipReason:
     # Events whose day is not ingested wait in the cursor, and do not hold up those that came after them.
     position, waiting = read_cursor(context.cursor, lambda state: list(state["waiting"]))
-    events, passed_by = (events_after(context.instance, EXTERNAL_ASSET, position), 0)
+    naming, asset = services.settings.naming, asset_key(services.settings, EXTERNAL_ASSET)
+    events, passed_by = (events_after(context.instance, asset, position), 0)
     if waiting is None:
-        events, passed_by, position = _first_events(context.instance)
+        events, passed_by, position = _first_events(context.instance, asset, naming)
     elif not waiting and not events:
         return dg.SkipReason("no external event")
     requests: dict[str, dg.RunRequest] = {}
@@ -104,15 +107,17 @@ def _follow(
     )
 
 
-def _first_events(instance: dg.DagsterInstance) -> tuple[list[dg.EventLogRecord], int, int]:
+def _first_events(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, naming: Names
+) -> tuple[list[dg.EventLogRecord], int, int]:
     """The events that a sensor without a cursor answers, how many it passes by as history, and up to which it has read.
 
     History is what was asked for before the newest day was ingested, but for a request that names that day or a later
     one. People make these events, so that all of them are read at once.
     """
-    _, first, since = beginning(instance, EXTERNAL_ASSET)
+    _, first, since = beginning(instance, asset, naming)
     everything: list[dg.EventLogRecord] = []
-    while page := events_after(instance, EXTERNAL_ASSET, everything[-1].storage_id if everything else 0):
+    while page := events_after(instance, asset, everything[-1].storage_id if everything else 0):
         everything += page
 
     def history(event: dg.EventLogRecord) -> bool:
@@ -144,7 +149,7 @@ def _answer(
         shown = one_line(event["description"], 60) or "nothing"
         kinds = ", ".join(KINDS)
         return NoRun(f"is passed by: its description must be `KIND: reason`, KIND one of {kinds}; it is {shown!r}")
-    day = _newest_day(instance) if event["day"] is None else event["day"]
+    day = _newest_day(instance, services.settings.naming) if event["day"] is None else event["day"]
     if not partitions.has_partition_key(day):
         return NoRun(f"is passed by: {day} is no partition; the first is {partitions.get_first_partition_key()}")
     by = f" ({event['by']})" if event["by"] else ""
@@ -152,8 +157,8 @@ def _answer(
     return start(services, Event(EXTERNAL, identity, date.fromisoformat(day), f"{kind.lower()}: {reason}{by}"))
 
 
-def _newest_day(instance: dg.DagsterInstance) -> str:
-    newest = newest_day(instance)
+def _newest_day(instance: dg.DagsterInstance, naming: Names) -> str:
+    newest = newest_day(instance, naming)
     if newest is None:
         raise NotReady("it names no day, and loan_outcomes of no day is materialized")
     return newest.isoformat()

@@ -14,7 +14,7 @@ from credit_assets.assets.due import planned, without_training
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
-from credit_assets.tags import MAX_RETRIES_TAG, RETRY_ON_STEP_FAILURE_TAG
+from credit_assets.tags import MAX_RETRIES_TAG, PORTFOLIO_TAG, RETRY_ON_STEP_FAILURE_TAG
 
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
 _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
@@ -35,10 +35,10 @@ def jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
         made[DAILY] = tuple(stage for stage in made[DAILY] if stage not in made[RETRAIN])
     return [
         dg.define_asset_job(
-            job,
-            selection=dg.AssetSelection.assets(*settings.graph.names(*made[job])),
+            settings.naming.dagster(job),
+            selection=dg.AssetSelection.assets(*map(settings.naming.asset, settings.graph.names(*made[job]))),
             description=description,
-            run_tags=_RUN_TAGS,
+            run_tags={**_RUN_TAGS, PORTFOLIO_TAG: settings.portfolio_contract.name},
         )
         for job, description in descriptions.items()
     ]
@@ -48,11 +48,11 @@ def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """06:00 in CREDIT_TIMEZONE, for the day that has just closed. The run key is the day: one run a day, for ever."""
 
     @dg.schedule(
-        name=f"{DAILY}_schedule",
-        job_name=DAILY,
+        name=settings.naming.dagster(f"{DAILY}_schedule"),
+        job_name=settings.naming.dagster(DAILY),
         cron_schedule="0 6 * * *",
         execution_timezone=settings.timezone,
-        description=f"Every day at 06:00 the job {DAILY} for the day before.",
+        description=f"Every day at 06:00 the job {settings.naming.dagster(DAILY)} for the day before.",
     )
     @told("Dagster's database", skips=False)
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -16,6 +16,8 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from credit_assets.instance.dagster_internals import retry_failed
+from credit_assets.instance.own_runs import is_own
+from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.ticks import told
 from credit_assets.tags import (
     DAGSTER_PARTITION_TAG,
@@ -31,12 +33,12 @@ MOST = 2
 _LOOKBACK = timedelta(days=1)
 
 
-def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming: Names = PLAIN) -> dg.SensorDefinition:
     """Starts runs of these jobs again, for the same partition and with the same configuration, at most twice each."""
     names = {job.name for job in jobs}
 
     @dg.sensor(
-        name=LOST_RUNS_SENSOR,
+        name=naming.dagster(LOST_RUNS_SENSOR),
         jobs=list(jobs),
         description="Starts a run again that was lost together with the code server, so that Dagster's own retry "
         f"failed. At most {MOST} times.",
@@ -45,7 +47,7 @@ def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.Sens
     )
     @told("Dagster's database")
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        lost = list(_lost(context.instance, names))
+        lost = list(_lost(context.instance, names, naming))
         if not lost:
             return dg.SkipReason("no run was lost")
         return dg.SensorResult(run_requests=[_again(run) for run in lost])
@@ -53,11 +55,11 @@ def lost_runs_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition]) -> dg.Sens
     return lost_runs
 
 
-def _lost(instance: dg.DagsterInstance, names: set[str]) -> Iterator[dg.DagsterRun]:
+def _lost(instance: dg.DagsterInstance, names: set[str], naming: Names) -> Iterator[dg.DagsterRun]:
     since = datetime.now(UTC) - _LOOKBACK
     wanted = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=since)
     for run in instance.get_runs(wanted):
-        mine = run.job_name in names and DAGSTER_PARTITION_TAG in run.tags
+        mine = run.job_name in names and DAGSTER_PARTITION_TAG in run.tags and is_own(naming, run)
         if not mine or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST or not retry_failed(instance, run.run_id):
             continue
         # Somebody else may have started it again by then.

@@ -13,6 +13,7 @@ import dagster as dg
 
 from credit_assets.assets.due import planned
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, record_of, start
+from credit_assets.instance.own_runs import own_runs
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH
 from credit_assets.notify.ticks import told
@@ -34,8 +35,8 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
     on = settings.refresh == "monthly" and settings.retraining == "triggered"
 
     @dg.schedule(
-        name=REFRESH_SCHEDULE,
-        job_name=RETRAIN,
+        name=settings.naming.dagster(REFRESH_SCHEDULE),
+        job_name=settings.naming.dagster(RETRAIN),
         # A day that is ingested late, or an hour in which nothing answers, delays the refresh and does not cancel it.
         cron_schedule=f"0 7-23 1-{REFRESH_DAYS} * *",
         execution_timezone=settings.timezone,
@@ -63,7 +64,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
             if now.day == REFRESH_DAYS and now.hour == 23:
                 started = NoRun(
                     f"the refresh of {as_of:%Y-%m} was missed, this was its last attempt: {why}; then materialize the "
-                    f"training assets as of {as_of}, for instance with the job {RETRAIN}"
+                    f"training assets as of {as_of}, for instance with the job {settings.naming.dagster(RETRAIN)}"
                 )
                 context.log.error(started.why)
         return dg.SkipReason(started.why) if isinstance(started, NoRun) else started
@@ -75,7 +76,8 @@ def _refresh(instance: dg.DagsterInstance, services: Services, as_of: date) -> d
     """The run of a month's refresh, or why it needs none. Raises NotNow where it has to wait."""
     event = Event(REFRESH, f"{REFRESH}:{as_of:%Y-%m}", as_of, f"monthly refresh of {as_of:%B %Y}")
     # The run key of a schedule counts within one tick only.
-    if runs := instance.get_runs(dg.RunsFilter(tags={EVENT_TAG: event.identity}), limit=1):
+    naming, asked = services.settings.naming, dg.RunsFilter(tags={EVENT_TAG: event.identity})
+    if runs := own_runs(instance, naming, 1, asked):
         return NoRun(f"the refresh of {as_of:%Y-%m} was started: run {runs[0].run_id}")
     decided = record_of(services.store, "registered_model", as_of) or {}
     if decided.get("decision") == "registered" or REFRESH in decided.get("triggers", ()):

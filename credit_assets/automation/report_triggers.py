@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets import policies
+from credit_assets.assets.conventions import asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
 from credit_assets.failures import PermanentError
@@ -97,8 +98,8 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
     on = settings.retraining == "triggered"
 
     @dg.sensor(
-        name=f"{rule.trigger}_trigger",
-        job_name=RETRAIN,
+        name=settings.naming.dagster(f"{rule.trigger}_trigger"),
+        job_name=settings.naming.dagster(RETRAIN),
         description=f"Retrains where {rule.description}. Not within {settings.cooldown_days} days of a retraining; "
         f"again for the same champion after {settings.repeat_days} days.",
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
@@ -123,10 +124,11 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
     """Decide about each new report in the order in which they came, up to the first that starts a run."""
     position, remembered = read_cursor(context.cursor, TriggerState.from_record)
     state = remembered or TriggerState()
+    asset, naming = asset_key(services.settings, rule.asset), services.settings.naming
     if remembered is None:
-        position, first, _ = beginning(context.instance, rule.asset)
+        position, first, _ = beginning(context.instance, asset, naming)
         state = TriggerState(day=first - timedelta(days=1) if first else None)
-    events = events_after(context.instance, rule.asset, position)
+    events = events_after(context.instance, asset, position)
     if not events:
         # A house without any day goes on without a cursor: where its history is made first, that is none to act on.
         kept = write_cursor(position, state.to_record()) if state.day else context.cursor

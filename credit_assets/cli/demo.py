@@ -94,9 +94,9 @@ class DemoReport:
         else:
             m = champion["metrics"]
             console.print(
-                f"\n[bold green]Champion: credit-scorer version {champion['version']}[/], {champion['variant']}, "
-                f"as of {champion['as_of']}: out-of-time AUC {m['auc']:.4f}, Gini {m['gini']:.4f}, KS {m['ks']:.4f}, "
-                f"Brier {m['brier']:.4f}"
+                f"\n[bold green]Champion: {self.models['model']} version {champion['version']}[/], "
+                f"{champion['variant']}, as of {champion['as_of']}: out-of-time AUC {m['auc']:.4f}, "
+                f"Gini {m['gini']:.4f}, KS {m['ks']:.4f}, Brier {m['brier']:.4f}"
             )
             console.print(f"Promoted because: {self.why_promoted}")
             console.print(f"{self.scored:,} applications scored, each by the champion of its day.")

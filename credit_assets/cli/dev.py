@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,14 @@ from rich.console import Console
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.masking import masked
+from credit_assets.naming import PACKAGED
 from credit_assets.places import database_file
-from credit_assets.settings import Settings, setting_sources
+from credit_assets.settings import Settings, load_settings, portfolio_names, setting_sources, variable
+from credit_assets.settings.portfolio_files import name_by_place
 
 LOGS = "logs"
+DEFAULT, _BY_NAME = "credit_assets.definitions", "credit_assets.locations"
+"""The modules of a code location: of the portfolio of the settings, and of one by its name."""
 _LAST_LINES = 15
 # Together less than the three seconds in which people expect their prompt back.
 _STOP_SECONDS = 2.0
@@ -50,11 +54,15 @@ def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: i
     """
     programs = programs_of(settings, host, port or settings.dev_port, mlflow_port or settings.dev_mlflow_port)
     refuse_taken_ports(host, programs)
-    with instance_of(settings):
-        # Another book's records are refused before anything is started.
-        pass
+    portfolios = served(settings)
+    for one in portfolios.values():
+        with instance_of(one):
+            # Another book's records are refused before anything is started.
+            pass
     logs = settings.home_dir / LOGS
     logs.mkdir(parents=True, exist_ok=True)
+    if list(portfolios) != [DEFAULT]:
+        _workspace(settings).write_text(workspace_of(portfolios), encoding="utf-8")
     out = Console(highlight=False)
     for program in programs:
         out.print(f"{program.name:<8} http://{host}:{program.port}")
@@ -64,11 +72,39 @@ def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: i
     return run(programs, _environment(settings, f"http://{host}:{programs[0].port}"), logs)
 
 
+def served(settings: Settings) -> dict[str, Settings]:
+    """The code locations, by name, with the settings of each: the portfolio that CREDIT_PORTFOLIO names, else the
+    packaged one and every portfolio of the home. Raises SettingsError where one of them cannot be used.
+    """
+    home = settings.home_dir
+    if os.environ.get(variable("portfolio")) or settings.portfolio is not None:
+        return {name_by_place(settings.portfolio, home) or DEFAULT: settings}
+    others = [name for name in portfolio_names(home) if name != PACKAGED]
+    return {DEFAULT: settings, **{name: load_settings(home=home, portfolio=name) for name in others}}
+
+
+def workspace_of(locations: Iterable[str]) -> str:
+    """The workspace file of these code locations."""
+    lines = ["# Written by `credit-assets dev` each time it starts: a location for each portfolio.", "load_from:"]
+    for name in locations:
+        module = f"module_name: {DEFAULT}" if name == DEFAULT else f"module_name: {_BY_NAME}, attribute: {name}"
+        lines.append(f"  - python_module: {{{module}, location_name: {name}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _workspace(settings: Settings) -> Path:
+    return settings.home_dir / "workspace.yaml"
+
+
+def _locations(settings: Settings) -> list[str]:
+    return ["-m", DEFAULT] if list(served(settings)) == [DEFAULT] else ["-w", str(_workspace(settings))]
+
+
 def programs_of(settings: Settings, host: str, port: int, mlflow_port: int) -> list[Program]:
     """Dagster, and MLflow where its store is a file of this machine."""
     # -P: a folder beside which this is started must not be taken for one of their modules.
     python = [sys.executable, "-P", "-m"]
-    dagster = [*python, "dagster", "dev", "-m", "credit_assets.definitions", "-h", host, "-p", str(port)]
+    dagster = [*python, "dagster", "dev", *_locations(settings), "-h", host, "-p", str(port)]
     programs = [Program("Dagster", port, dagster, "--port, CREDIT_DEV_PORT or make dev PORT=")]
     file = database_file(settings.tracking_uri)
     if file is not None:

@@ -29,7 +29,7 @@ from credit_assets.checks import gates_of
 from credit_assets.cli.models import accounts_record, extension_warnings, holders
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Check, Health, Status, first_line
-from credit_assets.instance.ownership import book_of, changed_since, refuse_other_portfolio
+from credit_assets.instance.ownership import book_of, changed_since, refuse_beginning_anew, refuse_other_portfolio
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import CHAMPION
 from credit_assets.masking import HIDDEN, Secrets, masked_url
@@ -38,7 +38,7 @@ from credit_assets.ml.extensions import load, try_used, used
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
-from credit_assets.settings import Settings, SettingsError, load_settings, setting_sources, variable
+from credit_assets.settings import Settings, SettingsError, load_settings, overridden, setting_sources, variable
 from credit_assets.settings.matching import came_later
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -169,6 +169,8 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "warehouse_url": lambda: masked_url(settings.warehouse),
         "store_uri": lambda: masked_url(settings.store),
         "portfolio": lambda: settings.portfolio or "the packaged one",
+        "experiment": lambda: settings.experiment_name,
+        "shared_pools": lambda: ", ".join(settings.shared_pools) or "none",
         "performance_window_days": lambda: settings.window_days,
         "extensions": lambda: ", ".join(settings.extensions) or "those of installed packages",
         "variants": lambda: ", ".join(settings.variants),
@@ -179,7 +181,7 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "mlflow_tracking_uri": lambda: masked_url(settings.tracking_uri),
         "dagster_home": lambda: settings.dagster_dir,
     }
-    sources, secrets = setting_sources(), _secrets(settings)
+    sources, secrets = setting_sources(settings.portfolio), _secrets(settings)
     findings = []
     for field in Settings.model_fields:
         value = effective[field]() if field in effective else getattr(settings, field)
@@ -191,7 +193,12 @@ def describe_settings(settings: Settings) -> list[Finding]:
 
 def portfolio_health(settings: Settings) -> Health:
     portfolio = settings.portfolio_contract
+    naming = settings.naming
     found = f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days"
+    found += f"; assets {naming.prefix}/..., model {naming.registered_model}" if naming.prefix else ""
+    if hidden := overridden(settings.portfolio):
+        advice = f"the environment sets {', '.join(hidden)} to something else than the settings of {portfolio.name} "
+        return Health(found, "warn", f"{advice}alone, which do not count: unset them, or correct the portfolio's file")
     if portfolio.columns_matching:
         return Health(f"{found}; columns_matching waits for table {portfolio.applications_table}", "warn")
     if later := came_later(settings.portfolio, portfolio, settings.warehouse, settings.timezone):
@@ -266,6 +273,10 @@ def book_health(settings: Settings) -> Health:
     """Whose book the store holds, and whether the settings still name the same."""
     book = book_of(Claims(settings.store))
     if book is None:
+        try:
+            refuse_beginning_anew(settings)
+        except PermanentError as error:
+            return Health("under plain names", "fail", str(error))
         return Health("none yet: it begins with the first day that is ingested")
     try:
         refuse_other_portfolio(settings, book)

@@ -26,7 +26,7 @@ from credit_assets.failures import explained, kind_in_words
 from credit_assets.masking import Secrets
 from credit_assets.settings import Settings, settings_file, variable
 
-DEBUG, JSON = "--debug", "--json"
+DEBUG, JSON, PORTFOLIO = "--debug", "--json", "--portfolio"
 _USAGE, _PIPE = 2, 141
 
 
@@ -43,7 +43,7 @@ def run(app: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int
     _open_streams()
     options = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     debug, as_json = DEBUG in options, JSON in options
-    given = [one for one in options if one != DEBUG] + list(arguments[len(options) :])
+    given = _portfolio_first([one for one in options if one != DEBUG]) + list(arguments[len(options) :])
     raised: BaseException | None = None
     with signals.heard():
         try:
@@ -57,6 +57,21 @@ def run(app: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int
     if not ended.code:
         raised, ended = None, _flushed()
     return _shown(ended, raised if debug else None, as_json)
+
+
+def _portfolio_first(options: list[str]) -> list[str]:
+    """Before the verb, where the command line's own options stand, also where it was given after it."""
+    first, rest = [], []
+    given = iter(options)
+    for one in given:
+        if one == PORTFOLIO:
+            # Without a value it comes last, and is refused as such.
+            first += [one, *([value] if (value := next(given, None)) is not None else [])]
+        elif one.startswith(f"{PORTFOLIO}="):
+            first.append(one)
+        else:
+            rest.append(one)
+    return [*rest, *first] if first[-1:] == [PORTFOLIO] else [*first, *rest]
 
 
 def _ended(error: BaseException) -> _Ended:

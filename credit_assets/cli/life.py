@@ -79,6 +79,7 @@ class Simulation:
         **overrides: Any,
     ) -> None:
         self.way, self.settings, self.instance, self.progress = way, settings, instance, progress
+        self.naming = settings.naming
         self.replay = Replay(settings, instance, **overrides)
         self.definitions = self.replay.definitions
         self.repository = self.definitions.get_repository_def()
@@ -132,10 +133,10 @@ class Simulation:
         """What the sensors and schedules of this way ask for at the end of the day, none twice."""
         requests: list[tuple[str, dg.RunRequest]] = []
         # The deployment first: a model promoted today is the one that the triggers speak of tomorrow.
-        for name in (DEPLOYMENT_SENSOR, *(self.triggers if self.way == TRIGGERED else ())):
+        for name in (self.naming.dagster(DEPLOYMENT_SENSOR), *(self.triggers if self.way == TRIGGERED else ())):
             requests += [(name, request) for request in self._tick(name)]
         if self.way == MONTHLY and day + timedelta(1) <= (day + timedelta(1)).replace(day=REFRESH_DAYS):
-            requests += [(REFRESH_SCHEDULE, request) for request in self._refresh(day)]
+            requests += [(self.naming.dagster(REFRESH_SCHEDULE), request) for request in self._refresh(day)]
         for name, request in requests:
             key = {RUN_KEY_TAG: request.run_key or "", REQUESTED_BY_TAG: name}
             if not self.instance.get_runs(filters=dg.RunsFilter(tags=key), limit=1):
@@ -162,7 +163,7 @@ class Simulation:
 
     def _refresh(self, day: date) -> list[dg.RunRequest]:
         now = datetime.combine(day + timedelta(1), _REFRESH_TIME, ZoneInfo(self.settings.timezone))
-        schedule = self.repository.get_schedule_def(REFRESH_SCHEDULE)
+        schedule = self.repository.get_schedule_def(self.naming.dagster(REFRESH_SCHEDULE))
         with dg.build_schedule_context(
             instance=self.instance,
             scheduled_execution_time=now,

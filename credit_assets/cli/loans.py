@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import own_tables
 from credit_assets.loans.loaded_file import Load, LoadedFile
 from credit_assets.settings import Settings
 from credit_assets.warehouse import Warehouse, open_warehouse
@@ -213,7 +214,7 @@ def _load(file: LoadedFile, known: Sequence[LoadedFile], settings: Settings, rul
 
 def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) -> str | None:
     """The file with the rejected rows; its name tells files of one name apart by their content."""
-    aside = settings.home_dir / "rejected" / f"{file.name}-{file.digest[:8]}.csv"
+    aside = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}.csv"
     if not len(rejected):
         aside.unlink(missing_ok=True)
         return None
@@ -281,6 +282,7 @@ def _write(
 ) -> dict[str, Any]:
     portfolio = settings.portfolio_contract
     settings.home_dir.mkdir(parents=True, exist_ok=True)
+    own_tables(settings)
     warehouse.create_tables(portfolio)
     return {"url": warehouse.describe(), **warehouse.write(portfolio, *tables, load).to_record()}
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from credit_assets import stopping
-from credit_assets.cli.edge import DEBUG, run
+from credit_assets.cli.edge import DEBUG, PORTFOLIO, run
 from credit_assets.cli.load_options import (
     BookOptions,
     FileOptions,
@@ -31,7 +31,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
-from credit_assets.settings import load_settings
+from credit_assets.settings import load_settings, variable
 
 if TYPE_CHECKING:
     from credit_assets.ledger.requests import Kind
@@ -68,9 +68,23 @@ def console() -> Console:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the whole trace of a failure. Also after any verb.")] = False,
+    portfolio: Annotated[
+        str,
+        typer.Option(
+            PORTFOLIO,
+            metavar="NAME|FILE",
+            help="The portfolio: a file, or the name of one in CREDIT_HOME/portfolios; default: CREDIT_PORTFOLIO. Also "
+            "after any verb.",
+        ),
+    ] = "",
+    debug: Annotated[  # noqa: ARG001 - `edge` has read it by then
+        bool, typer.Option(DEBUG, help="Show the whole trace of a failure. Also after any verb.")
+    ] = False,
 ) -> None:
     """Credit scoring: load loans, replay the daily pipeline, look at models, move them into and out of force."""
+    if portfolio:
+        # For this process and all that it starts.
+        os.environ[variable("portfolio")] = portfolio
 
 
 def main() -> None:
@@ -333,8 +347,8 @@ def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> Non
         output(record, partial(print_move, record), json_)
 
 
-_ON_TRIAL = "Version of credit-scorer; default: the one on trial."
-_move_verb("promote", "Make a registered version the champion by hand.", "Version of credit-scorer.", default=...)
+_ON_TRIAL = "A registered version; default: the one on trial."
+_move_verb("promote", "Make a registered version the champion by hand.", "A registered version.", default=...)
 _move_verb("approve", "Bring the model on trial into force.", _ON_TRIAL)
 _move_verb("reject", "End the trial of a model without bringing it into force.", _ON_TRIAL)
 _move_verb(

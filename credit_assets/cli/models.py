@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.assets.accounts import table_accounts
+from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import outlook
 from credit_assets.assets.policies import first_days_policy
 from credit_assets.assets.recheck import days_in_words, versions_in_words
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.instance.own_runs import own_runs
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
@@ -33,7 +35,7 @@ from credit_assets.ml.rules.due import why_not_due
 from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.periods import holder_now
 from credit_assets.resources import build_resources
-from credit_assets.settings import MODEL_NAME, Settings
+from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
@@ -45,7 +47,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
     store = Store(settings.store)
     assets: dict[str, dict[str, Any]] = {}
     for row in settings.graph.assets:
-        days = sorted(instance.get_materialized_partitions(dg.AssetKey(row.name)))
+        days = sorted(instance.get_materialized_partitions(asset_key(settings, row.name)))
         assets[row.name] = {
             "partitions": len(days),
             "first": days[0] if days else None,
@@ -64,7 +66,7 @@ def status_record(settings: Settings, instance: dg.DagsterInstance) -> dict[str,
             "partition": run.tags.get(DAGSTER_PARTITION_TAG) or run.tags.get(RANGE_END_TAG),
             "status": run.status.value,
         }
-        for run in instance.get_runs(limit=5)
+        for run in own_runs(instance, settings.naming, 5)
     ]
     return {
         "home": str(settings.home_dir),
@@ -124,7 +126,7 @@ def holders(settings: Settings, *aliases: str) -> list[dict[str, Any] | None]:
     say. MLflow's client takes longer than everything else that `status` does.
     """
     store, claims = Store(settings.store), Claims(settings.store)
-    held = recorded.histories(claims, MODEL_NAME)
+    held = recorded.histories(claims, settings.naming.registered_model)
     holders: list[dict[str, Any] | None] = []
     for alias in aliases:
         now = holder_now(held.get(alias, []))
@@ -171,7 +173,7 @@ def models_record(settings: Settings) -> dict[str, Any]:
     versions = sorted(registry.versions(), key=lambda v: int(v.version))
     kept, stale = Kept(store), {one.version: one.to_record() for one in Restatements(store).stale().versions}
     return {
-        "model": MODEL_NAME,
+        "model": registry.model_name,
         "versions": [
             version_record(v) | kept_record(settings, kept, v) | {"restated": stale.get(v.version)} for v in versions
         ],

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import calendar_of, still_to_train, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
 from credit_assets.assets.runs import QUIET, failures, must, rejected_of
@@ -34,7 +35,7 @@ from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
 from credit_assets.stages import INGEST, RECHECK, RETRAIN, SCORE, Graph
 from credit_assets.storage.store import Store
-from credit_assets.tags import range_tags
+from credit_assets.tags import PORTFOLIO_TAG, range_tags
 from credit_assets.tracking import Tracking
 
 OnProgress = Callable[[str, int, int], None]
@@ -132,7 +133,7 @@ class Replay:
         asset that is unknown or made one day at a time.
         """
         assets = backfilled(self.graph) if assets is None else assets
-        keys = [dg.AssetKey(asset) for asset in assets]
+        keys = [asset_key(self.settings, asset) for asset in assets]
         known = {row.name for row in self.graph.assets if row.by_range}
         unknown = sorted(set(assets) - known)
         if unknown or not assets:
@@ -153,7 +154,7 @@ class Replay:
                 raise_on_error=False,
                 run_config=QUIET,
                 asset_selection=keys,
-                tags=range_tags(first.isoformat(), last.isoformat()),
+                tags={PORTFOLIO_TAG: self.settings.naming.portfolio, **range_tags(first.isoformat(), last.isoformat())},
             )
             must(result, f"backfill {first} .. {last}", gates_may_stop=True)
             report.note_rejected(self.store, self.graph.gated, days_between(first, last))
@@ -252,7 +253,7 @@ class Replay:
 
     def _done(self, asset: str) -> set[str]:
         # Both must know a partition: the file may have been lost, or the Dagster home may be new.
-        return self.instance.get_materialized_partitions(dg.AssetKey(asset)) & set(self.store.days(asset))
+        return self.instance.get_materialized_partitions(asset_key(self.settings, asset)) & set(self.store.days(asset))
 
     def _missing(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[date]:
         """Days on which one of the assets is still to be made, or was rejected; all of them `again`."""
@@ -274,7 +275,7 @@ class Replay:
 
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
-        result = self.definitions.resolve_job_def(job).execute_in_process(
+        result = self.definitions.resolve_job_def(self.settings.naming.dagster(job)).execute_in_process(
             instance=self.instance, raise_on_error=False, run_config=QUIET, **how
         )
         self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")

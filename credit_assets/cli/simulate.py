@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import date
 from multiprocessing import Manager, active_children, get_context
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -95,8 +96,10 @@ def simulate(
 def settings_of(way: str) -> Settings:
     """The settings of a simulation: the user's, with a home, store, MLflow and Dagster instance of its own."""
     settings = load_settings()
-    home = settings.home_dir / FOLDER / way
+    # Beside those of other portfolios, and of this portfolio wherever its file was found.
+    home = Path(settings.naming.folder(str(settings.home_dir / FOLDER))) / way
     return load_settings(
+        portfolio=settings.portfolio,
         home=home,
         warehouse_url=SecretStr(settings.warehouse),
         store_uri=str(home / "store"),

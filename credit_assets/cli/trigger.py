@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import calendar_of
 from credit_assets.automation.external_trigger import EXTERNAL_ASSET, KINDS
 from credit_assets.failures import PermanentError
@@ -37,7 +38,9 @@ def report_trigger(
         )
     day = as_of.isoformat() if as_of else None
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(EXTERNAL_ASSET, description=f"{kind}: {reason}", partition=day, metadata={"by": by})
+        dg.AssetMaterialization(
+            asset_key(settings, EXTERNAL_ASSET), description=f"{kind}: {reason}", partition=day, metadata={"by": by}
+        )
     )
     store = Store(settings.store)
     newest = max(store.days("loan_outcomes"), default=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from credit_assets.cluster.op_tags import profile_name, profiles
 from credit_assets.health import Check, Health
-from credit_assets.profiles import GPU, GPU_POOL, WAREHOUSE_POOL, Profile, Toleration, size
+from credit_assets.profiles import GPU, POOLS, Profile, Toleration, size
 from credit_assets.settings import Settings
 
 # What run launcher and executor do in their namespace: (verb, API group, resource, subresource).
@@ -37,7 +37,7 @@ def checks(settings: Settings) -> list[Check]:
         Check("cluster rights", "executor", check_rights, 3),
         Check("nodes", "profiles", lambda: check_nodes(settings), 3),
         Check("priority classes", "profiles", lambda: check_priority_classes(settings), 3),
-        Check("pools", "dagster_home", check_pools, 3),
+        Check("pools", "dagster_home", lambda: check_pools(settings), 3),
     ]
 
 
@@ -173,14 +173,15 @@ def check_priority_classes(settings: Settings) -> Health:
     return Health(", ".join(sorted(wanted)))
 
 
-def check_pools() -> Health:
+def check_pools(settings: Settings) -> Health:
     """Pools without a limit of their own take the default, which is rarely the number of GPUs."""
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
+        pools = [settings.naming.pool(name) for name in POOLS]
         limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
-    shown = ", ".join(f"{name} {limits.get(name, 'default')}" for name in (GPU_POOL, WAREHOUSE_POOL))
-    if missing := [name for name in (GPU_POOL, WAREHOUSE_POOL) if name not in limits]:
+    shown = ", ".join(f"{name} {limits.get(name, 'default')}" for name in pools)
+    if missing := [name for name in pools if name not in limits]:
         commands = "; ".join(f"dagster instance concurrency set {name} N" for name in missing)
         return Health(shown, "warn", f"say how many steps of all runs may hold one: {commands}")
     return Health(shown)

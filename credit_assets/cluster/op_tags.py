@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from credit_assets.profiles import GPU, GPU_POOL, PROFILES, Profile, merged_profiles
+from credit_assets.profiles import GPU, GPU_POOL, PROFILES, Profile, label_value, merged_profiles
 from credit_assets.settings import Settings
-from credit_assets.tags import ASSET_LABEL, COST_CENTRE_LABEL, POD_CONFIG_TAG, PROFILE_LABEL, VARIANT_LABEL
+from credit_assets.tags import (
+    ASSET_LABEL,
+    COST_CENTRE_LABEL,
+    POD_CONFIG_TAG,
+    PORTFOLIO_LABEL,
+    PROFILE_LABEL,
+    VARIANT_LABEL,
+)
 
 # A step that got the signal to stop would end as failed, and Dagster does not try it again. So it gets none: it works
 # on while its node drains, has the grace period to finish in, and is killed after that; a killed step is tried again.
@@ -35,8 +42,9 @@ def pool(settings: Settings, asset: str) -> str | None:
     if settings.executor != "k8s":
         return None
     if profiles(settings)[profile_name(settings, asset)].gpu:
-        return GPU_POOL
-    return settings.graph.asset(asset).pool
+        return settings.naming.pool(GPU_POOL)
+    plain = settings.graph.asset(asset).pool
+    return settings.naming.pool(plain) if plain else None
 
 
 def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
@@ -46,7 +54,7 @@ def op_tags(settings: Settings, asset: str) -> dict[str, Any]:
     """
     name = profile_name(settings, asset)
     profile = profiles(settings)[name]
-    labels = {ASSET_LABEL: asset, PROFILE_LABEL: name}
+    labels = {ASSET_LABEL: asset, PROFILE_LABEL: name, PORTFOLIO_LABEL: label_value(settings.naming.word)}
     if variant := settings.graph.asset(asset).variant:
         labels[VARIANT_LABEL] = variant
     if settings.cost_centre:

@@ -136,7 +136,7 @@ class StepJobs(K8sStepHandler):
         step_key = self._get_step_key(context)
         config = get_user_defined_k8s_config(context.step_tags[step_key])
         label = config.pod_template_spec_metadata.get("labels", {}).get(PROFILE_LABEL)
-        return self.profiles.get(label or profile_name(self.settings, step_key))
+        return self.profiles.get(label or profile_name(self.settings, self.settings.naming.asset_of_step(step_key)))
 
     def _attempt(self, context: StepHandlerContext) -> int:
         known = context.execute_step_args.known_state

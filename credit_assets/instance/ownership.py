@@ -3,9 +3,12 @@
 Belongs here: the mark of a store and of a Dagster folder, and comparing them with the settings. Does not belong here:
 the models of MLflow, which the registry compares with the same mark (`credit_assets.ledger.registry`).
 
-Everything that a home names by a setting can be another home's by mistake: a DAGSTER_HOME left in the environment, a
-store that two portfolios write to. Paths do not tell, since a home may be moved. So a store gets an identity with the
-first day that is ingested into it (the claim `book`), and the Dagster folder remembers the store that it records.
+Portfolios of different names share a Dagster instance, a bucket and an MLflow server: each has its own part of them
+(`credit_assets.naming`). Two books of one name would have the same part. And everything that a home names by a setting
+can be another home's by mistake: a DAGSTER_HOME left in the environment, a portfolio file that was copied and kept its
+name. Paths do not tell, since a home may be moved. So a portfolio's part of a store gets an identity with the first day
+that is ingested into it (the claim `book`), and the Dagster folder remembers, for each portfolio, the store that it
+records.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from credit_assets.failures import PermanentError
 from credit_assets.masking import masked_url
+from credit_assets.naming import PLAIN
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 CLAIM, MARK_FILE = "book", "credit_assets.json"
+"""In a store, and in a Dagster folder; there `credit_assets.X.json` of a portfolio that has names of its own."""
+TABLES_FILE = "warehouse.tables.json"
 _EMBEDDED = "embedded"
 
 
@@ -58,8 +65,11 @@ def book_of(claims: Claims) -> Book | None:
 
 
 def own_store(settings: Settings, claims: Claims) -> Book:
-    """The book in the store, begun where there is none. Raises PermanentError where it is another portfolio's."""
+    """The book in the store, begun where there is none. Raises PermanentError where it is another portfolio's, or where
+    the portfolio has a book under plain names already.
+    """
     if (book := book_of(claims)) is None:
+        refuse_beginning_anew(settings)
         claims.claim(CLAIM, _mine(settings).to_json())
         book = book_of(claims)
     assert book is not None
@@ -75,17 +85,43 @@ def refuse_other_portfolio(settings: Settings, book: Book) -> None:
             f"the store {masked_url(settings.store)} holds the portfolio {book.portfolio}, and CREDIT_PORTFOLIO is now "
             f"{name}: two portfolios never share a store; set CREDIT_PORTFOLIO back, or give {name} a CREDIT_HOME (or "
             "CREDIT_STORE_URI) of its own"
+            + ("" if settings.names == "portfolio" else ", or names of its own (CREDIT_NAMES=portfolio)")
         )
 
 
-def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
-    """Raise PermanentError where the store is another portfolio's, or the Dagster folder records another store.
-
-    A Dagster folder that is this book's, or that records nothing yet, is marked as such.
+def refuse_beginning_anew(settings: Settings) -> None:
+    """Raise PermanentError where the portfolio's days lie in the store under the plain names of earlier versions, whose
+    assets, models and files nothing would find under the portfolio's own.
     """
-    book, mark = book_of(Claims(settings.store)), settings.dagster_dir / MARK_FILE
+    naming = settings.naming
+    if not naming.prefix or (plain := book_of(Claims(settings.store_root))) is None:
+        return
+    if plain.portfolio == naming.portfolio:
+        raise PermanentError(
+            f"the store {masked_url(settings.store_root)} holds the portfolio {naming.portfolio} under the plain names "
+            f"of earlier versions (assets without a prefix, model {PLAIN.registered_model}), and would be begun anew "
+            f"under {masked_url(settings.store)}: set CREDIT_NAMES=bare to go on with what is there, or give "
+            f"{naming.portfolio} another CREDIT_HOME (or CREDIT_STORE_URI) to begin anew under names of its own"
+        )
+
+
+def mark_file(settings: Settings) -> Path:
+    """Where the Dagster folder remembers whose records of this portfolio it has."""
+    mark, prefix = settings.dagster_dir / MARK_FILE, settings.naming.prefix
+    return mark.with_suffix(f".{prefix}{mark.suffix}") if prefix else mark
+
+
+def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Raise PermanentError where the store is another portfolio's, where this one has its days there under plain names,
+    or where the Dagster folder records another store of a portfolio of this name.
+
+    A Dagster folder that is this book's, or that records nothing of it yet, is marked as such.
+    """
+    book, mark = book_of(Claims(settings.store)), mark_file(settings)
     if book is not None:
         refuse_other_portfolio(settings, book)
+    else:
+        refuse_beginning_anew(settings)
     try:
         recorded = parse(mark.read_text("utf-8"), str(mark))
     except FileNotFoundError:
@@ -102,6 +138,34 @@ def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
         # A folder that only others may write to shows nothing else by it.
         with suppress(OSError):
             mark.write_text(now.to_json() + "\n", "utf-8")
+
+
+def own_tables(settings: Settings) -> None:
+    """Note for whom the tables of the embedded warehouse are filled. Raises PermanentError where one of them holds the
+    loans of another portfolio.
+
+    Reading them is another matter: two portfolios may be two views of the same loans.
+    """
+    if settings.warehouse_url.get_secret_value():
+        return
+    note, portfolio = settings.home_dir / TABLES_FILE, settings.portfolio_contract
+    try:
+        known = {str(table): str(name) for table, name in json.loads(note.read_text("utf-8")).items()}
+    except FileNotFoundError:
+        known = {}
+    except (ValueError, AttributeError) as error:
+        raise PermanentError(f"{note} is damaged, whose loans are whose is not known ({error}); delete it") from error
+    mine = [portfolio.applications_table, portfolio.outcomes.table]
+    theirs = sorted({name for table in mine if (name := known.get(table, portfolio.name)) != portfolio.name})
+    if theirs:
+        raise PermanentError(
+            f"the embedded warehouse {settings.warehouse} holds the loans of portfolio {', '.join(theirs)} in tables "
+            f"that {portfolio.name} names too ({', '.join(mine)}), and the two would be mixed: name tables of its own "
+            "in the portfolio file (applications_table, outcomes.table), or set CREDIT_WAREHOUSE_URL"
+        )
+    aside = note.with_suffix(".tmp")
+    aside.write_text(json.dumps({**known, **dict.fromkeys(mine, portfolio.name)}, indent=1, sort_keys=True), "utf-8")
+    aside.replace(note)
 
 
 def changed_since(settings: Settings) -> list[str]:
@@ -147,7 +211,7 @@ def _recorded_elsewhere(settings: Settings, instance: dg.DagsterInstance) -> str
     """Where the newest day that an unmarked instance records was written, where that is not this store."""
     import dagster as dg
 
-    entry = instance.get_latest_materialization_event(dg.AssetKey("raw_loan_data"))
+    entry = instance.get_latest_materialization_event(dg.AssetKey(settings.naming.asset("raw_loan_data")))
     event = entry.asset_materialization if entry else None
     written = event and next((event.metadata[name] for name in ("path", "folder") if name in event.metadata), None)
     if event is None or written is None:
@@ -163,6 +227,6 @@ def _foreign(settings: Settings, whose: str) -> PermanentError:
     return PermanentError(
         f"the Dagster folder {settings.dagster_dir} (DAGSTER_HOME) holds the records of another book, {whose}; this is "
         f"portfolio {settings.portfolio_contract.name} in {masked_url(settings.store)} (CREDIT_HOME "
-        f"{settings.home_dir}): unset DAGSTER_HOME or give this home a folder of its own, or set CREDIT_HOME to the "
-        "other's"
+        f"{settings.home_dir}): unset DAGSTER_HOME or give this home a folder of its own, set CREDIT_HOME to the "
+        "other's, or, where these are two portfolios, give each a name of its own (`name` in its file)"
     )

@@ -24,6 +24,8 @@ from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.periods import champion_history, holder_now
+from credit_assets.naming import ALIASES as ALIAS_ASSETS
+from credit_assets.naming import PLAIN, Names
 
 CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
@@ -214,7 +216,7 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
     """
     aliases, reported = Aliases(registry), []
     for alias in ALIASES:
-        log, key = aliases.log_of(alias), alias_key(alias)
+        log, key = aliases.log_of(alias), alias_key(alias, registry.owner.naming)
         latest = instance.get_latest_materialization_event(key)
         seen = latest.asset_materialization.metadata if latest and latest.asset_materialization else {}
         # Another log (the registered model was deleted and made anew) counts from the beginning.
@@ -232,8 +234,8 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
     return reported
 
 
-def alias_key(alias: str) -> dg.AssetKey:
-    return dg.AssetKey(["model_aliases", alias])
+def alias_key(alias: str, naming: Names = PLAIN) -> dg.AssetKey:
+    return dg.AssetKey(naming.asset(ALIAS_ASSETS, alias))
 
 
 def _move_metadata(alias: str, log: str, move: Move, former: Move | None, registry: Registry) -> dict[str, Any]:

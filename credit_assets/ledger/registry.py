@@ -19,6 +19,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book, book_of, parse
 from credit_assets.masking import masked_url
 from credit_assets.ml.rules.periods import champion_history, period_on
+from credit_assets.naming import PLAIN, Names
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.mlflow_internals import misses_alias
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from credit_assets.tracking.server import Server
 
 CHAMPION = "champion"
-BOOK_TAG = "book"
+BOOK_TAG, PORTFOLIO, CONTRACT = "book", "portfolio", "contract"
+_SHORT = 12
 _PAGE = 1000
 _T = TypeVar("_T")
 
@@ -56,13 +58,40 @@ class Version:
     description: str = ""
 
 
-class Registry:
-    """Versions of one registered model. Costs nothing to construct. Raises as `Tracking` does."""
+@dataclass(frozen=True)
+class Owner:
+    """Whose models a registry has: a portfolio, and its contract as it is now (`Portfolio.contract`)."""
 
-    def __init__(self, tracking: Tracking, model_name: str, claims: Claims) -> None:
+    naming: Names = PLAIN
+    contract: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a version of it bears."""
+        return {PORTFOLIO: self.naming.portfolio, **({CONTRACT: self.contract} if self.contract else {})}
+
+    def refuse_other(self, what: str, portfolio: str, contract: str = "") -> None:
+        """Raise PermanentError where a model is another portfolio's; one that names none was made before they did."""
+        if portfolio in ("", self.naming.portfolio):
+            return
+        theirs = f"portfolio {portfolio}" + (f" (contract {contract[:_SHORT]})" if contract else "")
+        ours = f"portfolio {self.naming.portfolio}" + (f" (contract {self.contract[:_SHORT]})" if self.contract else "")
+        raise PermanentError(
+            f"{what} was made for {theirs}, and this is {ours}: no portfolio uses the model of another; train one "
+            "of its own, or set CREDIT_PORTFOLIO (--portfolio) to the one that it belongs to"
+        )
+
+
+class Registry:
+    """Versions of one registered model. Costs nothing to construct. Raises as `Tracking` does, and PermanentError for a
+    version of another portfolio than the `owner`, wherever one is read.
+    """
+
+    def __init__(self, tracking: Tracking, model_name: str, claims: Claims, owner: Owner | None = None) -> None:
         self.tracking = tracking
         self.model_name = model_name
         self.claims = claims
+        self.owner = owner or Owner()
 
     def register(
         self,
@@ -78,6 +107,7 @@ class Registry:
         server, client = self._server, self._client
         everything = {
             **(tags or {}),
+            **self.owner.tags,
             "fingerprint": fingerprint,
             "as_of": as_of.isoformat(),
             "status": "registered",
@@ -127,7 +157,7 @@ class Registry:
             if not token:
                 break
         aliases = self._aliases() if ours else {}
-        return sorted((_version(item, aliases) for item in ours), key=lambda v: int(v.version))
+        return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
 
     def version(self, version: str | int) -> Version:
         """One version. Raises PermanentError where it does not exist or was not made by this pipeline."""
@@ -141,7 +171,7 @@ class Registry:
             raise PermanentError(
                 f"version {version} of {self.model_name} was registered by hand: it has no fingerprint and as-of date"
             )
-        return _version(item, self._aliases())
+        return self._own(item, self._aliases())
 
     def alias(self, name: str) -> Version | None:
         """The version that holds the alias; None where none does."""
@@ -156,8 +186,16 @@ class Registry:
         return known[period.version] if period else None
 
     def download(self, version: Version) -> Path:
-        """Local folder of the version's own files (`scorer.json` and the native model file)."""
-        return self.tracking.models.download(version.source)
+        """Local folder of the version's own files (`scorer.json` and the native model file).
+
+        Raises PermanentError where they were made for another portfolio, whatever the version's tags say.
+        """
+        from credit_assets.ml.learners.scorer import made_for
+
+        self._refuse_other(version.version, version.tags)
+        folder = self.tracking.models.download(version.source)
+        self.owner.refuse_other(f"the model of version {version.version} of {self.model_name}", *made_for(folder))
+        return folder
 
     def version_link(self, version: str) -> Any:
         """Dagster metadata: a link to the version in MLflow's UI where a server is known, else its name."""
@@ -217,13 +255,24 @@ class Registry:
         model = self._if_there("cannot get the registered model", find, self.model_name)
         tag, ours = model.tags.get(BOOK_TAG) if model else None, self._book()
         theirs = parse(tag, f"the tag {BOOK_TAG} of {self.model_name} in MLflow") if tag else None
+        if theirs:
+            self.owner.refuse_other(f"{self.model_name} in MLflow ({masked_url(self._server.uri)})", theirs.portfolio)
         # A store that was emptied at its place has a new mark.
         if theirs and ours and theirs.id != ours.id and theirs.store != ours.store:
             raise PermanentError(
                 f"{self.model_name} in MLflow ({masked_url(self._server.uri)}, MLFLOW_TRACKING_URI) belongs to another "
-                f"book, {theirs}; this one is {ours}: unset MLFLOW_TRACKING_URI or give each book a server of its own"
+                f"book, {theirs}; this one is {ours}: unset MLFLOW_TRACKING_URI, give each book a "
+                "server of its own, or each portfolio a name of its own (`name` in its file)"
             )
         return model
+
+    def _own(self, item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:
+        self._refuse_other(str(item.version), item.tags)
+        return _version(item, aliases)
+
+    def _refuse_other(self, version: str, tags: Mapping[str, str]) -> None:
+        what = f"version {version} of {self.model_name} in MLflow"
+        self.owner.refuse_other(what, tags.get(PORTFOLIO, ""), tags.get(CONTRACT, ""))
 
     def _book(self) -> Book | None:
         """Whose models these are, by the mark of the store."""

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.naming import Names
 from credit_assets.notify.messages import Message
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.ticks import Unreachable, told
@@ -71,15 +72,17 @@ class Tick(NamedTuple):
     services: Mapping[str, Notifier]
     state: Mapping[str, Any]
     deadline: float
+    naming: Names
+    """Of the portfolio that the messages are about."""
 
 
 def sending_sensor(
-    name: str, description: str, seconds: int, work: Callable[[Tick], tuple[dict[str, Any], str]]
+    naming: Names, name: str, description: str, seconds: int, work: Callable[[Tick], tuple[dict[str, Any], str]]
 ) -> dg.SensorDefinition:
     """A sensor that sends messages and starts no run. `work` returns what the cursor keeps, and what the tick says."""
 
     @dg.sensor(
-        name=name,
+        name=naming.dagster(name),
         description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=seconds,
@@ -90,7 +93,7 @@ def sending_sensor(
         if not services:
             context.update_cursor("{}")
             return dg.SkipReason("CREDIT_ALERT_URLS is empty, so nobody is told")
-        state, summary = work(Tick(context, services, _state(context.cursor), time.monotonic() + _TICK_SECONDS))
+        state, summary = work(Tick(context, services, _state(context.cursor), time.monotonic() + _TICK_SECONDS, naming))
         context.update_cursor(json.dumps(state, sort_keys=True))
         return dg.SkipReason(summary)
 
@@ -112,7 +115,10 @@ def places(known: Mapping[str, Sequence[Any]] | None, services: Iterable[str], n
 def deliver(tick: Tick, at: Mapping[str, Place], after: Callable[[int], Sequence[Notice]]) -> Delivery:
     """Send each service, in order, what it has not got, up to the first message that it does not take."""
     # Services stand at the same place nearly always; an event is put into words once.
-    waiting = {position: after(position) for position in sorted({place.position for place in at.values()})}
+    waiting = {
+        position: [Notice(one.position, one.message and one.message.about(tick.naming)) for one in after(position)]
+        for position in sorted({place.position for place in at.values()})
+    }
 
     def serve(name: str) -> tuple[Place, list[str], str]:
         return _serve(name, tick.services[name], at[name], waiting[at[name].position], tick.deadline)

@@ -13,7 +13,9 @@ from typing import Any, cast
 import dagster as dg
 
 from credit_assets.failures import is_transient
+from credit_assets.instance.own_runs import is_own
 from credit_assets.ledger.deployment import ALIASES, alias_key
+from credit_assets.naming import Names
 from credit_assets.notify.alerts import failure_alert
 from credit_assets.notify.delivery import Notice, Tick, deliver, own_repository, places, sending_sensor
 from credit_assets.notify.messages import Message, ended_message, move_message, started_message
@@ -30,20 +32,21 @@ _Word = Callable[[dg.SensorEvaluationContext, dg.EventLogRecord], Message | None
 
 def event_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Failed runs, started retrainings, ended runs, and moves of aliases."""
-    url = settings.dagster_url
+    url, naming = settings.dagster_url, settings.naming
 
     def failed(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
-        run = _own_run(context, record)
+        run = _own_run(context, record, naming)
         return failure_alert(context.instance, run, url) if run else None
 
     def started(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
-        run = _own_run(context, record) if record.event_log_entry.job_name == RETRAIN else None
+        retraining = record.event_log_entry.job_name == naming.dagster(RETRAIN)
+        run = _own_run(context, record, naming) if retraining else None
         # Dagster starts a run anew whose worker was lost: still the same retraining.
-        return started_message(run, url) if run and RETRY_NUMBER_TAG not in run.tags else None
+        return started_message(run, url, naming) if run and RETRY_NUMBER_TAG not in run.tags else None
 
     def ended(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
-        run = _own_run(context, record)
-        return ended_message(run, _events_of(context.instance, run), url) if run else None
+        run = _own_run(context, record, naming)
+        return ended_message(run, _events_of(context.instance, run, naming), url, naming) if run else None
 
     def moved(_: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
         event = record.asset_materialization
@@ -51,24 +54,34 @@ def event_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     kinds = dg.DagsterEventType
     return [
-        _follower("failure_alerts", "each run that failed and is not retried", _run_events(kinds.RUN_FAILURE), failed),
         _follower(
+            naming,
+            "failure_alerts",
+            "each run that failed and is not retried",
+            _run_events(kinds.RUN_FAILURE),
+            failed,
+        ),
+        _follower(
+            naming,
             "retraining_notices",
             "each retraining that starts, and what started it",
             _run_events(kinds.RUN_START),
             started,
         ),
         _follower(
+            naming,
             "gate_notices",
             "each run that succeeded with failed checks, and what a retraining came to",
             _run_events(kinds.RUN_SUCCESS),
             ended,
         ),
-        _follower("alias_notices", "each promotion, rollback and other move of an alias", _moves, moved),
+        _follower(
+            naming, "alias_notices", "each promotion, rollback and other move of an alias", _moves(naming), moved
+        ),
     ]
 
 
-def _follower(name: str, events: str, fetch: _Fetch, word: _Word) -> dg.SensorDefinition:
+def _follower(naming: Names, name: str, events: str, fetch: _Fetch, word: _Word) -> dg.SensorDefinition:
     def follow(tick: Tick) -> tuple[dict[str, Any], str]:
         newest = max((record.storage_id for record in fetch(tick.context.instance, None, 1)), default=0)
 
@@ -78,7 +91,7 @@ def _follower(name: str, events: str, fetch: _Fetch, word: _Word) -> dg.SensorDe
         delivery = deliver(tick, places(tick.state.get("at"), tick.services, newest), after)
         return {"at": delivery.places}, delivery.summary()
 
-    return sending_sensor(name, f"Sends one message to CREDIT_ALERT_URLS for {events}.", 30, follow)
+    return sending_sensor(naming, name, f"Sends one message to CREDIT_ALERT_URLS for {events}.", 30, follow)
 
 
 def _run_events(kind: dg.DagsterEventType) -> _Fetch:
@@ -93,14 +106,18 @@ def _run_events(kind: dg.DagsterEventType) -> _Fetch:
     return fetch
 
 
-def _moves(instance: dg.DagsterInstance, after: int | None, limit: int) -> Sequence[dg.EventLogRecord]:
+def _moves(naming: Names) -> _Fetch:
     """The same for the moves of all aliases together."""
-    records: list[dg.EventLogRecord] = []
-    for alias in ALIASES:
-        wanted = dg.AssetRecordsFilter(alias_key(alias), after_storage_id=after)
-        records += instance.fetch_materializations(wanted, limit=limit, ascending=after is not None).records
-    records.sort(key=lambda record: record.storage_id)
-    return records if after is None else records[:limit]
+
+    def fetch(instance: dg.DagsterInstance, after: int | None, limit: int) -> Sequence[dg.EventLogRecord]:
+        records: list[dg.EventLogRecord] = []
+        for alias in ALIASES:
+            wanted = dg.AssetRecordsFilter(alias_key(alias, naming), after_storage_id=after)
+            records += instance.fetch_materializations(wanted, limit=limit, ascending=after is not None).records
+        records.sort(key=lambda record: record.storage_id)
+        return records if after is None else records[:limit]
+
+    return fetch
 
 
 def _read(tick: Tick, fetch: _Fetch, word: _Word, position: int) -> list[Notice]:
@@ -129,19 +146,19 @@ def _message(context: dg.SensorEvaluationContext, word: _Word, record: dg.EventL
         return Message.of(f"{event} of run {record.event_log_entry.run_id}", [line], "warning")
 
 
-def _own_run(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> dg.DagsterRun | None:
-    """The run of an event where it belongs to this code location; several may share an instance."""
+def _own_run(context: dg.SensorEvaluationContext, record: dg.EventLogRecord, naming: Names) -> dg.DagsterRun | None:
+    """The run of an event where it belongs to this portfolio and code location; several may share an instance."""
     run = context.instance.get_run_by_id(record.event_log_entry.run_id)
-    if run is None:
+    if run is None or not is_own(naming, run):
         return None
     origin = run.remote_job_origin.repository_origin if run.remote_job_origin else None
     place = (origin.code_location_origin.location_name, origin.repository_name) if origin else (None, None)
     return run if place == own_repository(context) else None
 
 
-def _events_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.DagsterEvent]:
+def _events_of(instance: dg.DagsterInstance, run: dg.DagsterRun, naming: Names) -> list[dg.DagsterEvent]:
     wanted = {dg.DagsterEventType.ASSET_CHECK_EVALUATION}
-    if run.job_name == RETRAIN:
+    if run.job_name == naming.dagster(RETRAIN):
         wanted.add(dg.DagsterEventType.ASSET_MATERIALIZATION)
     records = instance.get_records_for_run(run.run_id, of_type=wanted).records
     return [record.event_log_entry.get_dagster_event() for record in records]

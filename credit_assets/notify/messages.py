@@ -19,10 +19,12 @@ import dagster as dg
 
 from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
+from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.notifier import Kind
 from credit_assets.stages import RETRAIN
 from credit_assets.tags import EVENT_TAG, REASON_TAG, TRIGGER_TAG, partition_of
 
+_OURS = "credit_assets"
 _LONGEST = 400
 _SHOWN = 10
 
@@ -38,10 +40,17 @@ class Message:
     @classmethod
     def of(cls, what: str, lines: Iterable[str], kind: Kind) -> Message:
         """A message whose title says whose it is, since an inbox gets mail from others too."""
-        return cls(f"credit_assets: {what}", "\n".join(lines), kind)
+        return cls(f"{_OURS}: {what}", "\n".join(lines), kind)
+
+    def about(self, naming: Names) -> Message:
+        """The message with its portfolio, in the title too where that has names of its own."""
+        title = self.title
+        if naming.prefix:
+            title = f"{_OURS} {naming.portfolio}: {title.removeprefix(f'{_OURS}: ')}"
+        return Message(title, f"{self.body}\nPortfolio: {naming.portfolio}", self.kind)
 
 
-def started_message(run: dg.DagsterRun, dagster_url: str) -> Message:
+def started_message(run: dg.DagsterRun, dagster_url: str, naming: Names = PLAIN) -> Message:
     """That a retraining started and by what, from the tags of its run."""
     day, tags = partition_of(run.tags), run.tags
     trigger = tags.get(TRIGGER_TAG)
@@ -53,16 +62,18 @@ def started_message(run: dg.DagsterRun, dagster_url: str) -> Message:
         lines.append(f"Again after: {run_page(dagster_url, run.parent_run_id)}")
     lines += [
         f"Look: {run_page(dagster_url, run.run_id)}",
-        f"Asset: {asset_page(dagster_url, dg.AssetKey('registered_model'), day)}",
+        f"Asset: {asset_page(dagster_url, _decision(naming), day)}",
     ]
     return Message.of(f"retraining{of_day(day)} started by {trigger or 'hand'}", lines, "info")
 
 
-def ended_message(run: dg.DagsterRun, events: Sequence[dg.DagsterEvent], dagster_url: str) -> Message | None:
+def ended_message(
+    run: dg.DagsterRun, events: Sequence[dg.DagsterEvent], dagster_url: str, naming: Names = PLAIN
+) -> Message | None:
     """What came of a retraining, and the failed checks of any run that went on all the same; None where neither."""
     day = partition_of(run.tags)
     checks = failed_checks(events)
-    decided = _metadata_of("registered_model", events) if run.job_name == RETRAIN else None
+    decided = _metadata_of(_decision(naming), events) if run.job_name == naming.dagster(RETRAIN) else None
     if not checks and decided is None:
         return None
     lines: list[str] = []
@@ -78,7 +89,7 @@ def ended_message(run: dg.DagsterRun, events: Sequence[dg.DagsterEvent], dagster
     lines += check_lines(checks, dagster_url)
     lines.append(f"Look: {run_page(dagster_url, run.run_id)}")
     if decided is not None:
-        lines.append(f"Asset: {asset_page(dagster_url, dg.AssetKey('registered_model'), day)}")
+        lines.append(f"Asset: {asset_page(dagster_url, _decision(naming), day)}")
         if link := decided.get("mlflow_version"):
             lines.append(f"MLflow: {link.value}")
     return Message.of(title, lines, kind)
@@ -174,11 +185,15 @@ def of_day(day: str) -> str:
     return f" for {day}" if day else ""
 
 
-def _metadata_of(asset: str, events: Iterable[dg.DagsterEvent]) -> Mapping[str, Any] | None:
+def _decision(naming: Names) -> dg.AssetKey:
+    return dg.AssetKey(naming.asset("registered_model"))
+
+
+def _metadata_of(asset: dg.AssetKey, events: Iterable[dg.DagsterEvent]) -> Mapping[str, Any] | None:
     """Metadata of an asset's materialization among the events of a run, None where it was not materialized."""
     metadata: Mapping[str, Any] | None = None
     for event in events:
-        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key == dg.AssetKey(asset):
+        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key == asset:
             metadata = event.step_materialization_data.materialization.metadata
     return metadata
 

@@ -69,7 +69,7 @@ def watch_sensor(settings: Settings) -> dg.SensorDefinition:
         # What stood still together with this sensor gets its time to start.
         awake = float(state.get("awake", now)) if now - seen < _GAP_SECONDS else now
         known = {name: Trouble(**trouble) for name, trouble in state.get("troubles", {}).items()}
-        watched = list(_watched(tick.context, settings.dagster_url, now))
+        watched = list(_watched(tick.context, settings.dagster_url, settings.naming.dagster(WATCH), now))
         troubles = {one.name: trouble for one in watched if (trouble := _trouble(one, known.get(one.name), awake, now))}
         messages = [
             *([_gap_message(seen, now)] if now - seen > _DOWN_SECONDS else []),
@@ -95,6 +95,7 @@ def watch_sensor(settings: Settings) -> dg.SensorDefinition:
         return kept, f"{len(watched)} watched, {len(troubles)} in trouble; {delivery.summary()}"
 
     return sending_sensor(
+        settings.naming,
         WATCH,
         f"Sends one message to CREDIT_ALERT_URLS when another sensor has failed or could not reach a "
         f"service {_STREAK} times in a row, has not ticked for long, or when a schedule has failed; one when it works "
@@ -104,8 +105,8 @@ def watch_sensor(settings: Settings) -> dg.SensorDefinition:
     )
 
 
-def _watched(context: dg.SensorEvaluationContext, dagster_url: str, now: float) -> Iterator[_Watched]:
-    """All others that are switched on. A few ticks of each are read, however many there are."""
+def _watched(context: dg.SensorEvaluationContext, dagster_url: str, watch: str, now: float) -> Iterator[_Watched]:
+    """All others than this one, that are switched on. A few ticks of each are read, however many there are."""
     from credit_assets.instance.dagster_internals import TickStatus
 
     finished = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
@@ -119,7 +120,7 @@ def _watched(context: dg.SensorEvaluationContext, dagster_url: str, now: float) 
     assert repository is not None
     # States outlive the code that made them: only what the code still defines is looked at.
     every: list[dg.SensorDefinition | dg.ScheduleDefinition] = [*repository.sensor_defs, *repository.schedule_defs]
-    defined = {one.name: one for one in every if one.name != WATCH}
+    defined = {one.name: one for one in every if one.name != watch}
     for state in context.instance.all_instigator_state():
         place, definition = state.repository_selector, defined.get(state.instigator_name)
         mine = (place.location_name, place.repository_name) == own_repository(context)

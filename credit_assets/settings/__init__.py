@@ -3,8 +3,9 @@
 Belongs here: reading the environment and refusing what it cannot mean. Does not belong here: the knobs themselves
 (`groups`), and any connection (`credit_assets.resources`).
 
-Order of precedence: environment, then `settings.env` in CREDIT_HOME (written by `credit-assets demo`, so that the
-UI and the command line that follow see what the demo used), then the default.
+Order of precedence: environment, then the settings of the portfolio alone (`portfolio_files`), then `settings.env` in
+CREDIT_HOME (written by `credit-assets demo`, so that the UI and the command line that follow see what the demo used),
+then the default. So a code location of many in one process environment has settings of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from credit_assets.masking import masked
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
+from credit_assets.naming import MODEL, Names
 from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
@@ -36,18 +38,37 @@ from credit_assets.settings.groups import (
     SettingsError,
     Training,
 )
+from credit_assets.settings.portfolio_files import (
+    NoPortfolioError,
+    name_by_place,
+    own_settings_file,
+    portfolio_file,
+    portfolio_names,
+)
 from credit_assets.stages import Graph
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Settings", "SettingsError", "load_settings", "setting_sources", "settings_file", "variable"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "load_settings",
+    "overridden",
+    "portfolio_names",
+    "setting_sources",
+    "settings_file",
+    "variable",
+]
 
-MODEL_NAME = "credit-scorer"
+MODEL_NAME = MODEL
+"""Of the packaged portfolio; any other has its own (`Settings.naming`)."""
 PREFIX = "CREDIT_"
 # Names other programs own; everything else carries the prefix.
 FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI", "dagster_home": "DAGSTER_HOME"}
 SETTINGS_FILE = "settings.env"
+# What is one for all portfolios of a home, or decides which portfolio it is.
+_NOT_OF_ONE = ("CREDIT_HOME", "CREDIT_PORTFOLIO", "DAGSTER_HOME")
 # Read by the test suite and never by the product, but it carries the prefix.
 _RESERVED = {"CREDIT_TEST_DATA"}
 
@@ -81,6 +102,33 @@ class Settings(Alerts, Execution, Retraining, Monitoring, Deployment, Quality, T
             return resolved(portfolio, self.warehouse, self.timezone, self.store)
         except PortfolioError as error:
             raise SettingsError(f"CREDIT_PORTFOLIO: {error}") from error
+
+    @cached_property
+    def naming(self) -> Names:
+        """The names of everything that carries the portfolio's."""
+        # Asked for from within `portfolio_contract`, whose patterns are kept in the store that is named here, it finds
+        # the portfolio as its file has it; its name is the same.
+        return Names(self.portfolio_contract.name, self.names == "bare", frozenset(self.shared_pools))
+
+    @cached_property
+    def store_root(self) -> str:
+        """The folder or bucket that portfolios share."""
+        return self.store_uri or str(self.home_dir / "store")
+
+    @cached_property
+    def store(self) -> str:
+        """This portfolio's part of it."""
+        return self.naming.folder(self.store_root)
+
+    @cached_property
+    def experiment_name(self) -> str:
+        """The MLflow experiment: as it is set, else by the portfolio."""
+        return self.experiment if "experiment" in self.model_fields_set else self.naming.experiment
+
+    @cached_property
+    def own_dir(self) -> Path:
+        """The part of the home that no other portfolio has."""
+        return Path(self.naming.folder(str(self.home_dir)))
 
     @property
     def graph(self) -> Graph:
@@ -125,20 +173,46 @@ def _service_links() -> set[str]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from `overrides`, the environment and `settings.env` in CREDIT_HOME, in this order.
+    """Read the settings from `overrides`, the environment, the settings of the portfolio alone and `settings.env` in
+    CREDIT_HOME, in this order. `portfolio` may be a file or the name of one in the home.
 
     Raises SettingsError with one line that names each unknown variable and each bad value.
     """
-    _refuse_unknown()
+    portfolio, home = _portfolio(overrides)
+    own = own_settings_file(portfolio, home)
+    _refuse_unknown(own)
     try:
-        settings = Settings(**{"_env_file": settings_file(), **overrides})
+        settings = Settings(**{"_env_file": (settings_file(), own), **overrides, "portfolio": portfolio})
     except ValidationError as error:
         raise SettingsError("; ".join(dict.fromkeys(map(_problem, error.errors())))) from error
-    settings.portfolio_contract  # noqa: B018 - a portfolio that cannot be used is a bad setting too
+    name, known_as = settings.portfolio_contract.name, name_by_place(portfolio, home)
+    if known_as not in (None, name):
+        raise SettingsError(
+            f"CREDIT_PORTFOLIO: {portfolio} is looked for under its file's name and says `name: {name}`: rename the "
+            f"file to {name}.yaml, or correct the name in it"
+        )
     return settings
 
 
-def _refuse_unknown() -> None:
+def _portfolio(given: dict[str, Any] | None = None) -> tuple[Path | None, Path]:
+    """The portfolio's file, None for the packaged one, and the home in which it would be looked for by its name."""
+    given, home = given or {}, settings_file().parent
+    if isinstance(given.get("home"), str | Path):
+        home = embedded_folder(given["home"])
+    text = given["portfolio"] if "portfolio" in given else _of_environment("portfolio")
+    try:
+        return (portfolio_file(str(text), home) if text else None), home
+    except (PlaceError, NoPortfolioError) as error:
+        raise SettingsError(f"{variable('portfolio')}: {error}") from error
+
+
+def _of_environment(field: str) -> str:
+    """The text of a setting, by the environment or else by the settings file of the home."""
+    name = variable(field)
+    return os.environ.get(name) or _in_file(settings_file()).get(name) or ""
+
+
+def _refuse_unknown(own: Path) -> None:
     known = {variable(field) for field in Settings.model_fields}
     ignored = known | _RESERVED | _service_links()
     # Names in lower case too: pydantic would read them, and nothing else would.
@@ -147,10 +221,13 @@ def _refuse_unknown() -> None:
         for name in os.environ
         if name not in ignored and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
     }
-    file, in_file = settings_file(), _in_file()
+    file, in_file, alone = settings_file(), _in_file(settings_file()), _in_file(own)
     if "CREDIT_HOME" in in_file:
         raise SettingsError(f"CREDIT_HOME decides where {file} is looked for: set it in the environment instead")
+    if common := [name for name in _NOT_OF_ONE if name in alone]:
+        raise SettingsError(f"{own} has settings of one portfolio alone: set {', '.join(common)} in the environment")
     unknown |= {f"{name} in {file}": name for name in in_file if name not in known}
+    unknown |= {f"{name} in {own}": name for name in alone if name not in known}
     if unknown:
         hints = []
         for shown, name in sorted(unknown.items()):
@@ -159,9 +236,8 @@ def _refuse_unknown() -> None:
         raise SettingsError(f"unknown setting {', '.join(hints)}: correct or unset it; the README lists all settings")
 
 
-def _in_file() -> dict[str, str | None]:
-    """What the settings file says; nothing where there is none. Raises SettingsError where it cannot be read."""
-    file = settings_file()
+def _in_file(file: Path) -> dict[str, str | None]:
+    """What a settings file says; nothing where there is none. Raises SettingsError where it cannot be read."""
     try:
         with file.open(encoding="utf-8") as text:
             return dotenv_values(stream=text)
@@ -189,14 +265,25 @@ def _problem(item: ErrorDetails) -> str:
     return masked(f"{variable(field)}: {text}" + ("" if secret else f" (got {item['input']!r})"))
 
 
-def setting_sources() -> dict[str, str]:
-    """Where each setting comes from: `environment`, the path of the settings file, or `default`."""
-    file, from_file = settings_file(), _in_file()
-    return {
-        field: "environment"
-        if os.environ.get(variable(field))
-        else str(file)
-        if from_file.get(variable(field))
-        else "default"
-        for field in Settings.model_fields
-    }
+def setting_sources(portfolio: Path | None = None) -> dict[str, str]:
+    """Where each setting comes from: `environment`, the path of a settings file, or `default`.
+
+    `portfolio`: the file of the settings' own portfolio, None for the packaged one.
+    """
+    own, common = own_settings_file(portfolio, settings_file().parent), settings_file()
+    files = [(own, _in_file(own)), (common, _in_file(common))]
+
+    def source(name: str) -> str:
+        if os.environ.get(name):
+            return "environment"
+        return next((str(file) for file, given in files if given.get(name)), "default")
+
+    return {field: source(variable(field)) for field in Settings.model_fields}
+
+
+def overridden(portfolio: Path | None = None) -> list[str]:
+    """Settings of the portfolio alone that the environment sets to something else, and which therefore do not count."""
+    own = own_settings_file(portfolio, settings_file().parent)
+    return sorted(
+        name for name, value in _in_file(own).items() if value and os.environ.get(name) not in (None, "", value)
+    )

@@ -23,6 +23,7 @@ from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_port
 from credit_assets.ml.extensions import load
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.places import PlaceError, database_file, database_url, embedded_folder, local_path, store_uri
+from credit_assets.profiles import POOLS
 
 
 class SettingsError(ValueError):
@@ -56,7 +57,9 @@ class Places(BaseModel):
     mlflow_tracking_uri: SecretStr = Field(
         SecretStr(""), validation_alias="MLFLOW_TRACKING_URI", description="MLflow tracking and registry server."
     )
-    experiment: str = Field("credit_scoring", min_length=1, description="MLflow experiment.")
+    experiment: str = Field(
+        "credit_scoring", min_length=1, description="MLflow experiment; unless set, `_<portfolio>` is added to it."
+    )
     dagster_home: Path | None = Field(
         None, validation_alias="DAGSTER_HOME", description="Folder of the Dagster instance."
     )
@@ -102,10 +105,6 @@ class Places(BaseModel):
         return not embedded or Path(self.warehouse.removeprefix("duckdb:///")).exists()
 
     @cached_property
-    def store(self) -> str:
-        return self.store_uri or str(self.home_dir / "store")
-
-    @cached_property
     def tracking_uri(self) -> str:
         return self.mlflow_tracking_uri.get_secret_value() or f"sqlite:///{self.home_dir / 'mlflow' / 'mlflow.db'}"
 
@@ -123,7 +122,15 @@ class Places(BaseModel):
 class Book(BaseModel):
     """Whose loans, which days, and how the mature ones are cut into training, validation and test."""
 
-    portfolio: Path | None = Field(None, description="Portfolio file (YAML); empty: the packaged one.")
+    portfolio: Path | None = Field(
+        None,
+        description="Portfolio file (YAML), or the name of one in CREDIT_HOME/portfolios; empty: the packaged one.",
+    )
+    names: Literal["portfolio", "bare"] = Field(
+        "portfolio",
+        description="Whether assets, jobs, model and store carry the portfolio's name, or are bare as in earlier "
+        "versions.",
+    )
     extensions: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validate_default=True,
@@ -428,11 +435,26 @@ class Execution(BaseModel):
     pending_minutes: int = Field(
         60, ge=1, le=1440, description="How long the pod of a step may wait for a node before the step is given up."
     )
+    shared_pools: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Pools whose slots all portfolios that name them here share, comma separated: gpu, warehouse."
+    )
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
     retry_delay_seconds: float = Field(
         30.0, ge=0, allow_inf_nan=False, description="Delay before the first retry; doubles, with jitter."
     )
+
+    @field_validator("shared_pools", mode="before")
+    @classmethod
+    def _split_pools(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("shared_pools")
+    @classmethod
+    def _known_pools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(value) - set(POOLS)):
+            raise ValueError(f"names unknown pools {', '.join(unknown)}; known: {', '.join(POOLS)}")
+        return value
 
     @field_validator("profiles")
     @classmethod

@@ -85,8 +85,8 @@ class _StoreIOManager(dg.IOManager):
 
 
 def _folder(context: dg.InputContext | dg.OutputContext) -> str:
-    """The asset's folder in the store."""
-    return "/".join(context.asset_key.path)
+    """The asset's folder in the portfolio's part of the store."""
+    return context.asset_key.path[-1]
 
 
 class ParquetIOManager(_StoreIOManager):

@@ -22,10 +22,10 @@ def health(settings: Settings, limit_seconds: float) -> Health:
     if unreachable := _unreachable(uri, limit_seconds):
         return Health(unreachable, "fail", advice)
     try:
-        Tracking(uri, settings.experiment, Claims(settings.store)).server.prepare()
+        Tracking(uri, settings.experiment_name, Claims(settings.store)).server.prepare()
     except (PermanentError, TransientError) as error:
         return Health("cannot be used", "fail", str(error))
-    return Health(f"answers, experiment {settings.experiment}")
+    return Health(f"answers, experiment {settings.experiment_name}")
 
 
 def _unreachable(uri: str, seconds: float) -> str:

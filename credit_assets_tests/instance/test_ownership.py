@@ -131,14 +131,14 @@ def test_a_store_that_was_emptied_begins_anew(tmp_path: Path) -> None:
 def test_two_portfolios_never_share_a_store(tmp_path: Path) -> None:
     settings = home(tmp_path / "own")
     own_store(settings, Claims(settings.store))
-    changed = home(tmp_path / "own", portfolio=other_portfolio(tmp_path))
+    changed = home(tmp_path / "own", portfolio=other_portfolio(tmp_path), names="bare")
     said = r"holds the portfolio consumer_loans, and CREDIT_PORTFOLIO is now cards: two portfolios never share a store"
     with pytest.raises(PermanentError, match=said):
         own_store(changed, Claims(changed.store))
     with pytest.raises(PermanentError, match=said), instance_of(changed):
         pass
     # Elsewhere by a setting of its own.
-    elsewhere = home(tmp_path / "other", portfolio=other_portfolio(tmp_path), store_uri=settings.store)
+    elsewhere = home(tmp_path / "other", portfolio=other_portfolio(tmp_path), store_uri=settings.store, names="bare")
     with pytest.raises(PermanentError, match=said), instance_of(elsewhere):
         pass
 
@@ -176,7 +176,7 @@ def test_doctor_says_whose_they_are(tmp_path: Path) -> None:
     assert found["Dagster"].status == "fail"
     assert str(theirs.home_dir) in found["Dagster"].advice
     assert found["book"].value.startswith("none yet")
-    changed = home(tmp_path / "demo", portfolio=other_portfolio(tmp_path))
+    changed = home(tmp_path / "demo", portfolio=other_portfolio(tmp_path), names="bare")
     found = {finding.name: finding for finding in diagnose(changed)}
     assert found["book"].status == "fail"
     assert "two portfolios never share a store" in found["book"].advice

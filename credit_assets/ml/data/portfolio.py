@@ -8,6 +8,7 @@ against it (`contracts`), deriving features (`features`), or any setting of the 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -300,6 +301,18 @@ class Portfolio(Strict):
             raise PortfolioError(f"columns_matching: {_problems(error)}") from error
         except ValueError as error:
             raise PortfolioError(str(error)) from error
+
+    @cached_property
+    def contract(self) -> str:
+        """Hash of what the tables, columns and features are and of what counts as a default: all but the portfolio's
+        name, descriptions and gates. A key that is not given, or has its default, does not enter it.
+        """
+        from credit_assets.ml.data.fingerprints import fingerprint
+
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "description", "gates"})
+        for column in said["columns"]:
+            column.pop("description", None)
+        return fingerprint(**said)
 
     def _one(self, role: Role) -> Column:
         return next(column for column in self.columns if column.role == role)

@@ -55,6 +55,8 @@ def candidate_identity(
     scale = config.scale
     theirs = extensions_of(variant, derived_of(portfolio))
     return {
+        # Two portfolios may have equal columns and equal rows, and their models are two all the same.
+        "portfolio": [portfolio.name, portfolio.contract],
         "variant": variant,
         "as_of": as_of,
         "data": data,

@@ -43,6 +43,8 @@ _KEYS = frozenset(
         "monotone", "calibration", "scale",
     }
 )  # fmt: skip
+# Not in all of them, nor in those that were saved by earlier versions.
+_LATER_KEYS = frozenset({"extensions", "portfolio"})
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ class CreditScorer:
     calibration: PlattCalibration
     scale: ScoreScale
     library: str = ""
+    portfolio: str = ""
+    """The portfolio that it was trained for; empty where an earlier version made it."""
+    contract: str = ""
+    """`Portfolio.contract` of then."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -186,6 +192,8 @@ class CreditScorer:
         }
         if theirs := extensions_of(self.variant, self.derived):
             record["extensions"] = theirs
+        if self.portfolio:
+            record["portfolio"] = {"name": self.portfolio, "contract": self.contract}
         aside = folder / f".{SCORER_FILE}.part"
         aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(aside, folder / SCORER_FILE)
@@ -211,10 +219,10 @@ class CreditScorer:
                 f"{place} has format {found!r}; this version of credit_assets reads format {FORMAT}: use the version "
                 "that saved it, or train the model again"
             )
-        if set(record) - {"extensions"} != _KEYS:
+        if set(record) - _LATER_KEYS != _KEYS:
             raise ValueError(
                 f"{place}: missing {sorted(_KEYS - set(record)) or 'nothing'}, "
-                f"unknown {sorted(set(record) - _KEYS - {'extensions'}) or 'nothing'}"
+                f"unknown {sorted(set(record) - _KEYS - _LATER_KEYS) or 'nothing'}"
             )
         if why := why_other(record.get("extensions", ())):
             raise ExtensionMismatchError(f"this model cannot score here: {why}")
@@ -243,6 +251,8 @@ class CreditScorer:
                 calibration=PlattCalibration.from_record(record["calibration"]),
                 scale=ScoreScale(**record["scale"]),
                 library=record["library"],
+                portfolio=record.get("portfolio", {}).get("name", ""),
+                contract=record.get("portfolio", {}).get("contract", ""),
             )
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{place}: {error}") from error
@@ -255,6 +265,16 @@ class ExtensionMismatchError(ExtensionError):
 def extensions_of(variant: str, derived: Iterable[Derived]) -> list[dict[str, str]]:
     """Who made the features and the learner of a model, of those that extensions bring."""
     return [*FUNCTIONS.records(one.function for one in derived), *VARIANTS.records([variant])]
+
+
+def made_for(folder: str | Path) -> tuple[str, str]:
+    """Name and contract of the portfolio that the scorer in a folder was trained for, empty where it does not say."""
+    try:
+        made = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8")).get("portfolio") or {}
+        return str(made.get("name", "")), str(made.get("contract", ""))
+    except (OSError, ValueError, AttributeError):
+        # `CreditScorer.load` says what is wrong with it.
+        return "", ""
 
 
 def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:

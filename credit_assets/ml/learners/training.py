@@ -113,6 +113,8 @@ def calibrated(
         calibration=fit_platt(margin, validation.target),
         scale=config.scale,
         library=learner.library(),
+        portfolio=portfolio.name,
+        contract=portfolio.contract,
     )
     return Trained(scorer, fitted.best_rounds, fitted.history)
 
