@@ -14,6 +14,7 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
+from credit_assets.assets.references import of_everyone
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ml.data.schemas import training_fields
@@ -99,7 +100,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
         if why := why_no_training(store, training_set, as_of):
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
         try:
-            record = train_or_reuse(context, settings, variant, training_set, tracking)
+            record = train_or_reuse(context, settings, variant, training_set, tracking, store)
         except Exception as error:
             last = not is_transient(error) or context.retry_number >= settings.retries
             if not last or stopping.asked() is not None:
@@ -134,7 +135,12 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
 
 
 def train_or_reuse(
-    context: dg.AssetExecutionContext, settings: Settings, variant: str, table: Table, tracking: Tracking
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    variant: str,
+    table: Table,
+    tracking: Tracking,
+    store: Store,
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
     from credit_assets.ml.data.extensions import described
@@ -165,6 +171,7 @@ def train_or_reuse(
         tags["extensions"] = "; ".join(map(described, theirs))
     with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
+        trained = of_everyone(settings, store, trained, table)
         record = {
             "status": "trained",
             "variant": variant,
