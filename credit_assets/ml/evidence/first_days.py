@@ -71,10 +71,10 @@ def measure_first_days(
     dict
         JSON types: `rows`, `mean_pd` of both and `pd_odds_ratio` with its 95% interval; `score`, the drift of the
         points; `auc` of the test; `features`, at most 20 that differ beyond chance, the largest PSI first, each with
-        its drift, the share of the newest rows that are `untold`, and what the test comes to once this feature looks
-        like the newest days (`auc_as_now`, `auc_loss` and the lower end of its 95% interval, `pd_odds_ratio`, whether
-        the model has `used` it at all); `together`, the same of all of them at once, for those that stand in for one
-        another; `compared`, how many features there are.
+        its drift, the share of the newest rows that are `unread`, the `scale` of its values now over then, and what the
+        test comes to once this feature looks like the newest days (`auc_as_now`, `auc_loss` and the lower end of its
+        95% interval, `pd_odds_ratio`, whether the model has `used` it at all); `together`, the same of all of them at
+        once, for those that stand in for one another; `compared`, how many features there are.
 
     Raises
     ------
@@ -111,7 +111,12 @@ def measure_first_days(
         "together": effect([one.name for one in differing]),
         "compared": len(measured),
         "features": [
-            {**one.to_record(), "untold": _rounded(_untold(one, then, now, categorical)), **effect([one.name])}
+            {
+                **one.to_record(),
+                "unread": _rounded(_unread(one)),
+                "scale": None if one.kind == "category" else _rounded_or_none(_scale(one.name, then, now)),
+                **effect([one.name]),
+            }
             for one in differing[:_SHOWN]
         ],
     }
@@ -124,32 +129,35 @@ def _differing(measured: Sequence[FeatureDrift], policy: DriftPolicy) -> list[Fe
     return sorted(found, key=lambda one: (-(one.psi or 0.0), one.name))
 
 
-def _untold(one: FeatureDrift, then: Data, now: Data, categorical: Collection[str]) -> float:
-    """The share of the newest rows that tell the model nothing it has seen: missing, out of the range or the levels of
-    the test's days, or all of one value; in each case what the test's days had of the same is taken off.
+def _unread(one: FeatureDrift) -> float:
+    """The share of the newest rows whose value the model cannot read as it did the test's: missing, less the share that
+    was missing then, or in a level that the test's days did not have.
     """
-    missing = (one.missing_share or 0.0) - one.missing_reference
-    outside = (one.out_of_range_share or one.new_level_share or 0.0) * (1 - (one.missing_share or 0.0))
-    return max(missing, outside, _one_value(one.name, then, now, categorical), 0.0)
+    missing = one.missing_share or 0.0
+    return max(missing - one.missing_reference, (one.new_level_share or 0.0) * (1 - missing), 0.0)
 
 
-def _one_value(name: str, then: Data, now: Data, categorical: Collection[str]) -> float:
-    """How much more frequent the most frequent value of the newest rows is there than it was on the test's days."""
-    columns = [Rows.of(data).column(name) for data in (then, now)]
-    if name in categorical:
-        shares, shares_now = map(_shares, columns)
-        level = max(shares_now, key=lambda key: (shares_now[key], key or ""))
-        return shares_now[level] - shares.get(level, 0.0)
-    before, after = map(numbers, columns)
-    values, counts = np.unique(after[np.isfinite(after)], return_counts=True)
-    if not len(values):
-        return 0.0
-    value = values[counts.argmax()]
-    return float(counts.max() / len(after) - (before == value).mean())
+def _scale(name: str, then: Data, now: Data) -> float | None:
+    """By how much the typical value has grown: the mean size of the middle nine tenths. None where it was zero then, or
+    where a side has no value.
+    """
+
+    def typical(data: Data) -> float | None:
+        values = np.abs(numbers(Rows.of(data).column(name)))
+        values = np.sort(values[np.isfinite(values)])
+        cut = len(values) // 20
+        return float(values[cut : len(values) - cut].mean()) if len(values) else None
+
+    before, after = typical(then), typical(now)
+    return None if not before or after is None else after / before
 
 
 def _rounded(value: float) -> float:
     return round(float(value), 6)
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _odds(pd: NDArray[np.float64]) -> float:

@@ -16,7 +16,9 @@ FIRST_DAYS = "first_days"
 """The name of these rules, by which an operator accepts what they found."""
 LEAST_ROWS = 100
 """Applications of the newest days below which nothing is said of them."""
-_MOST_UNTOLD = 0.5
+_MOST_UNREAD = 0.5
+# Months for years, percent for shares, thousands: no drift of a year makes a typical value five times as large.
+_MOST_SCALE = 5.0
 _NAMED = 5
 
 
@@ -27,7 +29,9 @@ class FirstDaysPolicy:
     `max_pd_ratio`: odds of the mean PD, newest days over the test's, either way; of a single feature's effect too.
     `max_psi`: PSI of the points. `max_auc_loss`: AUC that the test may lose where a feature looks in it as in the
     newest days; twice that where all of them do. A feature also fails where the model uses it and half of the newest
-    rows more than of the test's are missing, out of the range or levels of then, or of one value.
+    rows more than of the test's are missing or in levels of their own, or its values are of another size.
+
+    What is of one value or out of the test's range is none of it: so is a list price from the day on which it moves.
 
     For 38 sound models on the LendingClub loans of 2009-2011 the odds stayed within 0.73 .. 1.24, the PSI below 0.36,
     and a single feature cost at most 0.035 (docs/data-problems.md has the error rates).
@@ -122,15 +126,15 @@ def _faults(one: Mapping[str, Any], policy: FirstDaysPolicy) -> list[str]:
     found: list[str] = []
     if not one["used"]:
         return found
-    if one["untold"] >= _MOST_UNTOLD:
+    if one["unread"] >= _MOST_UNREAD:
         missing, before = one["missing_share"] or 0.0, one["missing_reference"]
-        outside = one["out_of_range_share"] or one["new_level_share"] or 0.0
-        if missing - before >= _MOST_UNTOLD:
-            found.append(f"missing in {missing:.0%} of the newest rows, {before:.0%} of the test's days")
-        elif outside * (1 - missing) >= _MOST_UNTOLD:
-            found.append(f"{outside:.0%} of the newest values out of what the test's days had")
-        else:
-            found.append(f"one value in {one['untold']:.0%} more of the newest rows than of the test's days")
+        found.append(
+            f"missing in {missing:.0%} of the newest rows, {before:.0%} of the test's days"
+            if missing - before >= _MOST_UNREAD
+            else f"{one['new_level_share']:.0%} of the newest values in levels that the test's days had not"
+        )
+    if one["scale"] is not None and not 1 / _MOST_SCALE <= one["scale"] <= _MOST_SCALE:
+        found.append(f"values {one['scale']:.3g} times the size of the test's days, as in another unit")
     if one["auc_loss"] >= policy.max_auc_loss and one["auc_loss_low"] > 0:
         found.append(f"AUC of the test {one['auc_as_now']:.4f} where it looks as in the newest days")
     ratio = one["pd_odds_ratio"]

@@ -12,7 +12,8 @@ import pytest
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.evidence.first_days import Sides, measure_first_days
-from credit_assets_tests.support.policies import drift
+from credit_assets.ml.rules.first_days import decide_first_days
+from credit_assets_tests.support.policies import drift, first_days
 
 FEATURES = ("told", "other", "kind", "ignored")
 ROWS = 3_000
@@ -75,16 +76,21 @@ def test_a_feature_that_drifts_keeps_the_order_of_its_rows() -> None:
     assert one["psi"] > 0.25
     assert abs(one["auc_loss"]) < 0.02
     assert one["pd_odds_ratio"] > 1.3
-    assert one["untold"] < 0.05
+    assert one["unread"] == 0
+    assert 0.5 < one["scale"] < 2
 
 
 @pytest.mark.parametrize(
-    ("value", "untold"), [(np.nan, 1.0), (0.0, 1.0), (lambda values: values * 1000, 0.99), (-50.0, 1.0)]
+    ("value", "unread", "scale"),
+    [(np.nan, 1.0, None), (0.0, 0.0, 0.0), (lambda values: values * 1000, 0.0, 1000), (-50.0, 0.0, 63)],
 )
-def test_what_is_missing_constant_or_in_another_unit_costs_what_the_feature_told(value: Any, untold: float) -> None:
+def test_what_is_missing_constant_or_in_another_unit_costs_what_the_feature_told(
+    value: Any, unread: float, scale: float | None
+) -> None:
     found = measured(setting("told", value))
     one = named(found)["told"]
-    assert one["untold"] >= untold
+    assert one["unread"] == unread
+    assert one["scale"] == (None if scale is None else pytest.approx(scale, rel=0.1))
     assert one["used"]
     if not callable(value):
         assert one["auc_loss"] > 0.1
@@ -92,9 +98,25 @@ def test_what_is_missing_constant_or_in_another_unit_costs_what_the_feature_told
         assert found["auc"] - found["together"]["auc_as_now"] == pytest.approx(found["together"]["auc_loss"], abs=2e-6)
 
 
+def test_a_list_price_that_moves_is_let_pass() -> None:
+    """One value on all of the newest days, out of the range of the test's: drift, and no fault."""
+    rng = np.random.default_rng(3)
+
+    def price(values: tuple[float, ...]) -> Callable[[pd.DataFrame], None]:
+        def change(frame: pd.DataFrame) -> None:
+            frame["other"] = rng.choice(np.array(values), len(frame))
+
+        return change
+
+    found = measured(price((1.3,)), price((0.9, 1.0, 1.1)))
+    one = named(found)["other"]
+    assert one["out_of_range_share"] == 1
+    assert all(reason.passed for reason in decide_first_days(found, first_days()))
+
+
 def test_a_feature_that_the_model_does_not_use_changes_nothing() -> None:
     one = named(measured(setting("ignored", np.nan)))["ignored"]
-    assert (one["used"], one["auc_loss"], one["pd_odds_ratio"], one["untold"]) == (False, 0.0, 1.0, 1.0)
+    assert (one["used"], one["auc_loss"], one["pd_odds_ratio"], one["unread"]) == (False, 0.0, 1.0, 1.0)
 
 
 def test_a_flag_that_is_raised_afterwards_is_found() -> None:
@@ -142,7 +164,8 @@ def test_levels_keep_as_many_rows_as_can_and_give_the_others_away() -> None:
     found = measured(gone)
     one = named(found)["kind"]
     assert one["new_levels"] == ["new"]
-    assert one["untold"] == pytest.approx(0.2, abs=0.03)
+    assert one["unread"] == pytest.approx(0.2, abs=0.03)
+    assert one["scale"] is None
     # The fifth of the rows that were the worst are worth nothing special any more.
     assert one["auc_loss"] > 0.02
     assert one["pd_odds_ratio"] < 0.8
