@@ -106,12 +106,14 @@ def generate_book(
 class Applicants:
     """Some applications as drawn: the columns that a lender stores, and what the generator knows besides.
 
-    `log_odds`: of a default in the life of the loan; `hidden`: what the lender saw and the columns do not show, with
-    its share of the log-odds, HIDDEN.
+    `log_odds`: of a default in the life of the loan; `by_person`: the part of them that is income, debt, inquiries,
+    arrears and employment, against other applicants of the time; `hidden`: what the lender saw and the columns do not
+    show, with its share of the log-odds, HIDDEN.
     """
 
     columns: pa.Table
     log_odds: np.ndarray
+    by_person: np.ndarray
     hidden: np.ndarray
     long: np.ndarray
 
@@ -246,4 +248,11 @@ def draw_applicants(
             "open_accounts": counted(open_accounts),
         }
     )
-    return Applicants(columns, log_odds, hidden, long)
+    by_person = (
+        0.07 * z_debt
+        + 0.14 * (inquiries.clip(0, 8) - mean_inquiries)
+        + 0.15 * (delinquencies.clip(0, 4) - 0.15)
+        - 0.22 * z_income
+        + 0.40 * no_employment
+    )
+    return Applicants(columns, log_odds, by_person, hidden, long)

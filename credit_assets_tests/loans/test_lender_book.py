@@ -58,13 +58,13 @@ def test_same_seed_same_bytes() -> None:
 
 def test_who_is_lent_to(truth: pd.DataFrame) -> None:
     shares = truth["status"].value_counts(normalize=True)
-    assert shares["declined"] == pytest.approx(0.60, abs=0.02)
-    assert shares["booked"] == pytest.approx(0.25, abs=0.02)
+    assert shares["declined"] == pytest.approx(0.60, abs=0.03)
+    assert shares["booked"] == pytest.approx(0.25, abs=0.03)
     assert shares["withdrawn"] + shares["offer_expired"] == pytest.approx(0.15, abs=0.02)
     assert 0 < shares["open"] < 0.01
     rates = truth.groupby("status")["bad"].mean()
     assert rates["declined"] > 3 * rates["booked"]
-    assert rates["booked"] > 0.03
+    assert rates["booked"] > 0.025
     # The better ones take what others offer them.
     assert truth[truth["status"].isin(["withdrawn", "offer_expired"])]["pd"].mean() < (
         truth[truth["status"] == "booked"]["pd"].mean()
