@@ -98,7 +98,8 @@ def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> lis
 def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
     portfolio, embedded = settings.portfolio_contract, not settings.warehouse_url.get_secret_value()
     return [
-        Check("portfolio", "portfolio", lambda: portfolio_health(settings)),
+        # With a count over the warehouse.
+        Check("portfolio", "portfolio", lambda: portfolio_health(settings), 3),
         Check("extensions", "extensions", lambda: extensions_health(settings), 3),
         Check(
             "warehouse",
@@ -109,7 +110,6 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         ),
         Check("store", "store_uri", lambda: storage.health(settings.store)),
         Check("rows", "portfolio", lambda: rows_health(settings), 3),
-        Check("population", "portfolio", lambda: population_health(settings), 3),
         Check("book", "store_uri", lambda: book_health(settings)),
         Check("first model", "start_date", lambda: first_model_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
@@ -192,6 +192,13 @@ def describe_settings(settings: Settings) -> list[Finding]:
 
 
 def portfolio_health(settings: Settings) -> Health:
+    """What the portfolio's file says, and whether the book bears out what it says of who was lent to."""
+    both = [_file_health(settings), population_health(settings)]
+    status = max((one.status for one in both), key=("ok", "warn", "fail").index)
+    return Health("; ".join(one.value for one in both), status, " ".join(one.advice for one in both if one.advice))
+
+
+def _file_health(settings: Settings) -> Health:
     portfolio = settings.portfolio_contract
     naming = settings.naming
     found = f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days"
@@ -263,7 +270,7 @@ def population_health(settings: Settings) -> Health:
         found = matured_without_outcome(settings, warehouse, today(settings) - timedelta(1))
     except (PermanentError, TransientError):
         # What to do about it stands beside the warehouse.
-        return Health(value, "warn" if stated.passed else "fail", "" if stated.passed else stated.message())
+        return Health(value, "ok" if stated.passed else "fail", "" if stated.passed else stated.message())
     evidence = evidence_gate(found, portfolio)
     advice = [gate.message() for gate in (stated, evidence) if not gate.passed]
     return Health(f"{value}. {evidence.description}", "fail" if advice else "ok", " ".join(advice))

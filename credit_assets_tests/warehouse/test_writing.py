@@ -12,6 +12,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse import TableCounts, Warehouse, open_warehouse
+from credit_assets_tests.support.decided import restated
 from credit_assets_tests.support.warehouses import DAY, applications, execute, fetched, outcomes
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
@@ -119,3 +120,15 @@ def test_rows_of_a_key_are_replaced(empty: Warehouse) -> None:
     with pytest.raises(PermanentError, match="table unrelated is there without column order, day"):
         empty.replace_rows({"Months": ("order", rows), "unrelated": ("order", rows)})
     assert len(fetched(empty, 'SELECT 1 FROM "Months"')) == 2
+
+
+def test_several_rows_of_a_loan_are_written_once_each(empty: Warehouse) -> None:
+    lists = {"bad": ["lost"], "good": ["paid"], "reversed": ["undone"]}
+    several = restated(outcomes={"table": "outs", "date": "on_day", "known": "seen", "status": "status", **lists})
+    days, statuses = [DAY, DAY + timedelta(9), DAY + timedelta(9), DAY], ["lost", "undone", "undone", "paid"]
+    rows = pa.table({"application_id": ["A1"] * 4, "seen": days, "on_day": days, "status": statuses})
+    empty.create_tables(several)
+    assert empty.write(several, None, rows.slice(0, 3)).outcomes == TableCounts(2, 0, 0)
+    assert empty.write(several, None, rows).outcomes == TableCounts(1, 0, 2)
+    read = empty.read_outcomes(several, DAY, DAY + timedelta(9)).read_all()
+    assert read["status"].to_pylist() == ["lost", "paid", "undone"]

@@ -1,0 +1,77 @@
+"""Old loans that never had an outcome, counted on real warehouses: of those whom the portfolio states as lent to."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from credit_assets.assets.evidence import matured_without_outcome
+from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
+from credit_assets.settings import load_settings
+from credit_assets.warehouse import open_warehouse
+from credit_assets_tests.support.decided import by_column, by_table, restated
+from credit_assets_tests.support.warehouses import KINDS, execute, warehouse_url
+
+pytest_plugins = ["credit_assets_tests.support.postgres"]
+
+# Loans of 12 months each, 100 of the first day: 30 booked of which 4 went bad and 25 were paid, 70 declined.
+START, AS_OF = date(2020, 1, 1), date(2022, 1, 3)
+STATUSES = restated(
+    outcomes={"table": "outs", "id": "application_id", "date": "on_day", "known": "seen", "status": "status",
+              "bad": ["lost"], "good": ["paid"]},
+    population=by_column().model_dump(mode="json")["population"],
+)  # fmt: skip
+
+
+def fill(url: str) -> None:
+    warehouse, text = open_warehouse(url), url.startswith("sqlite")
+    day, moment = ("TEXT", "TEXT") if text else ("DATE", "TIMESTAMP")
+    loans = [
+        (f"L{n:03}", START if n < 100 else AS_OF - timedelta(300), "booked" if n < 30 else "declined")
+        for n in range(150)
+    ]
+    columns = load_portfolio().columns
+    others = [c.name for c in columns if c.name not in ("application_id", "application_date", "term_months")]
+    execute(
+        warehouse,
+        f"CREATE TABLE loan_applications (application_id VARCHAR(20), application_date {day}, term_months INTEGER, "
+        f"status VARCHAR(20), {', '.join(f'{name} VARCHAR(20)' for name in others)})",
+        "INSERT INTO loan_applications (application_id, application_date, term_months, status) VALUES "
+        + ", ".join(f"('{key}', '{on}', 12, '{status}')" for key, on, status in loans),
+        f"CREATE TABLE decisions (loan_no VARCHAR(20), decided_on {moment}, status VARCHAR(20))",
+        "INSERT INTO decisions VALUES "
+        + ", ".join(f"('{key}', '{on} 10:00:00', '{status}')" for key, on, status in loans),
+        f"CREATE TABLE loan_outcomes (application_id VARCHAR(20), outcome_date {day}, defaulted INTEGER)",
+        "INSERT INTO loan_outcomes VALUES "
+        + ", ".join(f"('L{n:03}', '{START + timedelta(100 + n)}', {int(n < 4)})" for n in range(29)),
+        f"CREATE TABLE outs (application_id VARCHAR(20), on_day {day}, seen {moment}, status VARCHAR(20))",
+        "INSERT INTO outs VALUES "
+        + ", ".join(
+            f"('L{n:03}', '{START + timedelta(100 + n)}', '{START + timedelta(101 + n)} 09:00:00', "
+            f"'{'lost' if n < 4 else 'paid'}')"
+            for n in range(29)
+        ),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loans_without_an_outcome_are_counted_of_those_who_were_lent_to(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = warehouse_url(kind, tmp_path, request)
+    fill(url)
+
+    def found(portfolio: Portfolio, as_of: date = AS_OF) -> tuple[int, int, int, int]:
+        file = tmp_path / "portfolio.json"
+        file.write_text(portfolio.model_dump_json(exclude_unset=True))
+        settings = load_settings(home=tmp_path, portfolio=str(file), warehouse_url=url)
+        one = matured_without_outcome(settings, open_warehouse(url), as_of)
+        return one.loans, one.without, one.goods, one.bads
+
+    # Nobody is old enough a day before term and window have passed, and what is known later is not looked at.
+    assert found(load_portfolio()) == (100, 71, 25, 4)
+    assert found(load_portfolio(), AS_OF - timedelta(3)) == (0, 0, 0, 0)
+    for portfolio in (by_column(), by_table(), STATUSES):
+        assert found(portfolio) == (30, 1, 25, 4)
