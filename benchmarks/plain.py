@@ -44,11 +44,13 @@ def main(day: date) -> None:
 def run_day(settings: Settings, day: date) -> None:
     import pyarrow as pa
 
-    from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
+    from credit_assets.assets.evidence import matured_without_outcome
+    from credit_assets.ml.data.cohorts import Cohort, CohortWindow
     from credit_assets.ml.data.features import feature_table
     from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
     from credit_assets.ml.rules.due import due_gate
+    from credit_assets.ml.rules.population_gates import classes_gate, evidence_gate, population_gate
     from credit_assets.ml.rules.training_gates import orphan_gate, training_gates, with_orphans
     from credit_assets.ml.rules.volume_gates import history_days
     from credit_assets.warehouse import open_warehouse
@@ -72,18 +74,15 @@ def run_day(settings: Settings, day: date) -> None:
     days = _days(window.first, window.last)
     cohorts = pa.concat_tables([files.read_table("processed_features", one) for one in days])
     known = pa.concat_tables([files.read_table("loan_outcomes", one) for one in _days(window.first, day)])
-    training_set = assemble_training_set(
-        cohorts,
-        known,
-        window,
-        portfolio,
-        test_share=settings.test_share,
-        validation_share=settings.validation_share,
-    )
+    cohort = Cohort(cohorts, known, window, portfolio)
+    training_set, counts = cohort.training_set(settings.test_share, settings.validation_share), cohort.counts()
     ids = chain([cohorts[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = find_orphans(known[portfolio.outcomes.id], ids)
     gates = (
         due_gate(),
+        population_gate(portfolio, counts),
+        classes_gate(portfolio, counts, settings.window_days),
+        evidence_gate(matured_without_outcome(settings, warehouse, day), portfolio),
         *with_orphans(training_gates(training_set, portfolio, window, window.first), orphan_gate(orphans, portfolio)),
         _accounted(settings, warehouse, files, window),
     )
@@ -187,6 +186,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ml.data.fingerprints import frame_hash
     from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
     from credit_assets.ml.rules.first_days import decide_first_days
+    from credit_assets.ml.rules.population_gates import classes_record
     from credit_assets.storage.store import Store
 
     registry = _registry(settings)
@@ -216,6 +216,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "failed_variants": [],
         "evaluation": best["metrics"]["test"],
         "champion": _against_champion(tested, settings, best, day, registry),
+        "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
     }
     files.write_record("trained_model", day, trained)

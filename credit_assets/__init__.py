@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from credit_assets.loans.generator import generate_book as generate_book
     from credit_assets.loans.lending_club import read_lending_club as read_lending_club
     from credit_assets.ml.data.cohorts import CohortWindow as CohortWindow
+    from credit_assets.ml.data.cohorts import Known as Known
     from credit_assets.ml.data.cohorts import assemble_training_set as assemble_training_set
     from credit_assets.ml.data.features import feature_table as feature_table
     from credit_assets.ml.data.portfolio import Portfolio as Portfolio
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "CohortWindow": "ml.data.cohorts",
     "CreditScorer": "ml.learners.scorer",
     "DriftPolicy": "ml.evidence.drift",
+    "Known": "ml.data.cohorts",
     "PermanentError": "failures",
     "Portfolio": "ml.data.portfolio",
     "PortfolioError": "ml.data.portfolio",
