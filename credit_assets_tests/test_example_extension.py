@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from credit_assets.build import build_definitions
 from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data import extensions
 from credit_assets.ml.data.portfolio import load_portfolio
@@ -23,7 +24,9 @@ from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets.ml.rules.extension_gates import GATES
 from credit_assets.ml.rules.extension_triggers import TRIGGERS
+from credit_assets.naming import Names
 from credit_assets.settings import load_settings
+from credit_assets.stages import DAILY
 from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, book, write_book
 
@@ -50,6 +53,33 @@ def test_it_brings_one_of_each_and_its_portfolio_uses_them(example: None) -> Non
     portfolio = load_portfolio(EXAMPLE / "portfolio.yaml")
     try_used(portfolio)
     assert [(one["kind"], one["name"]) for one in used(portfolio, ["logistic"])] == BROUGHT
+
+
+def test_its_portfolio_is_the_packaged_one_and_what_it_brings(example: None) -> None:
+    own, packaged = (load_portfolio(file).model_dump() for file in (EXAMPLE / "portfolio.yaml", None))
+    assert own["derived"][:-1] == packaged["derived"]
+    assert own["derived"][-1]["name"] == "payment_and_housing_share"
+    for portfolio in (own, packaged):
+        for key in ("name", "description", "derived", "extensions"):
+            del portfolio[key]
+    assert own == packaged
+
+
+def test_assets_checks_and_sensors_follow(example: None) -> None:
+    modules = ",".join(f"{NAME}.{module}" for module in ("features", "learners", "rules"))
+    settings = load_settings(extensions=modules, portfolio=EXAMPLE / "portfolio.yaml", variants="logistic")
+    defined = build_definitions(settings)
+    graph = defined.resolve_asset_graph()
+    names = {key.path[-1]: key for key in graph.get_all_asset_keys()}
+    assert {"logistic_candidate", "trained_model"} <= set(names)
+    assert "xgboost_candidate" not in names
+    checks = {(key.asset_key.path[-1], key.name) for key in graph.asset_check_keys}
+    assert ("raw_loan_data", "repeated_incomes") in checks
+    assert ("training_set", "repeated_incomes") not in checks
+    assert settings.naming.dagster("score_shift_trigger") in {sensor.name for sensor in defined.sensors or ()}
+    # Days that another source made are stale in Dagster's eyes.
+    assert graph.get(names["processed_features"]).code_version
+    assert graph.get(names["raw_loan_data"]).code_version is None
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +178,8 @@ class Installed:
 
 @pytest.mark.slow
 def test_installed_it_runs_through_the_graph_and_is_missed_when_it_is_gone(tmp_path: Path) -> None:
-    there = Installed(tmp_path)
+    there, names = Installed(tmp_path), Names("example_extension")
+    scores = Path(names.folder(str(there.home / "store"))) / "loan_scores"
     write_book(load_settings(home=there.home, **SMALL), *book())
     replayed = there.json("replay", "--start", "2024-01-01", "--end", "2024-03-31", "--train", "last")
     assert [(one["status"], one["variant"]) for one in replayed["trainings"]] == [("registered", "logistic")], replayed
@@ -169,11 +200,11 @@ def test_installed_it_runs_through_the_graph_and_is_missed_when_it_is_gone(tmp_p
     # The same model is found again, and steps in processes of their own know the package as well.
     again = there.json("replay", "--start", "2024-03-31", "--end", "2024-03-31", "--train", "last", "--again")
     assert [(one["status"], one["version"]) for one in again["trainings"]] == [("registered", "1")]
-    job = ["-m", "dagster", "job", "execute", "-m", "credit_assets.definitions", "-j", "credit_scoring_daily"]
+    job = ["-m", "dagster", "job", "execute", "-m", "credit_assets.definitions", "-j", names.dagster(DAILY)]
     day = ["--tags", json.dumps({"dagster/partition": "2024-04-01"})]
     done = there.run(*job, *day, CREDIT_EXECUTOR="multiprocess", DAGSTER_HOME=str(there.home / "dagster"))
     assert done.returncode == 0, done.stderr[-4000:]
-    assert (there.home / "store" / "loan_scores" / "2024-04-01.parquet").is_file()
+    assert (scores / "2024-04-01.parquet").is_file()
 
     # Another formula under the same name scores nothing.
     housing = there.site / NAME / "housing.py"
@@ -184,7 +215,7 @@ def test_installed_it_runs_through_the_graph_and_is_missed_when_it_is_gone(tmp_p
     failed = there.cli("backfill", "--start", "2024-04-02", "--end", "2024-04-02")
     assert failed.returncode == 1
     assert "cannot score here: feature payment_and_housing_share" in " ".join(failed.stderr.split())
-    assert not (there.home / "store" / "loan_scores" / "2024-04-02.parquet").exists()
+    assert not (scores / "2024-04-02.parquet").exists()
     # Nor are days that the old one made taken for days of the new one.
     failed = there.cli("replay", "--start", "2024-04-02", "--end", "2024-04-02", "--train", "last")
     assert failed.returncode == 1

@@ -8,6 +8,8 @@ import dagster as dg
 
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
+from credit_assets.ml.data.extensions import sources
+from credit_assets.ml.data.fingerprints import fingerprint
 from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.io_managers import IN_PIECES
@@ -17,6 +19,7 @@ from credit_assets.storage.store import Store, with_makers
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     portfolio = settings.portfolio_contract
+    makers = portfolio.made_by()
 
     @daily_asset(
         "processed_features",
@@ -27,6 +30,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
         metadata=column_schema(features_fields(portfolio)),
+        # Days that another source of an extension made are stale to Dagster; whoever reads them refuses them.
+        code_version=fingerprint(extensions=sources(makers))[:16] if makers else None,
     )
     def processed_features(
         context: dg.AssetExecutionContext, raw_loan_data: Partitions, store: dg.ResourceParam[Store]
@@ -34,7 +39,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         from credit_assets.ml.data.features import feature_table
         from credit_assets.ml.data.schemas import features_schema
 
-        schema = with_makers(features_schema(portfolio), portfolio.made_by())
+        schema = with_makers(features_schema(portfolio), makers)
         with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:
             for piece in raw_loan_data.pieces():
                 files.write(feature_table(piece, portfolio))

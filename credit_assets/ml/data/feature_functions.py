@@ -124,7 +124,7 @@ def _result(extension: Extension, columns: tuple[Any, ...], named: dict[str, Any
         found = f"{len(given)} rows" if isinstance(given, pd.Series) else f"a {type(given).__name__}"
         raise extension.error(f"gives {found} for columns of {rows} rows: it must give a Series of one value each")
     try:
-        return given.astype("float64")
+        return given if given.dtype == "float64" else given.astype("float64")
     except (TypeError, ValueError) as error:
         raise extension.error(f"gives values of type {given.dtype}, which are no numbers") from error
 

@@ -52,7 +52,7 @@ def test_it_fires_once_where_its_condition_holds_on_enough_days(lender: Lender) 
 def test_the_portfolio_gives_its_days_window_and_limits(lender: Lender, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(using(days=2, window=4, parameters={"psi": 0.1}).model_dump_json())
-    sensors = {sensor.name: sensor for sensor in report_sensors(load_settings(portfolio=file))}
+    sensors = {sensor.name: sensor for sensor in report_sensors(load_settings(portfolio=file, names="bare"))}
     assert list(sensors) == ["drift_trigger", "performance_trigger", "volume_trigger", "own_shift_trigger"]
     assert "The scores have moved (on 2 of 4 days; trigger own_shift of" in str(
         sensors["own_shift_trigger"].description
