@@ -176,7 +176,9 @@ def _first_days(quick: bool) -> Sequence[Row]:
 BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("daily", "overhead", "load")},
     "ticks": _ticks,
-    **{name: _module(name) for name in ("backfill", "rows", "training", "scoring", "caching", "warehouse")},
+    **{
+        name: _module(name) for name in ("backfill", "rows", "training", "scoring", "caching", "warehouse", "histories")
+    },
     **{name: _module(name) for name in ("distributed", "gpu")},
     "detection": _detection,
     "first_days": _first_days,

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import backfill, caching, daily, data, detection, drift_errors, first_days, overhead
+from benchmarks import backfill, caching, daily, data, detection, drift_errors, first_days, histories, overhead
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
@@ -218,6 +218,16 @@ def test_one_that_fails_is_shown_and_the_others_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_histories_and_the_query_by_hand_find_the_same_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "QUICK", (20_000, 40_000))
+    monkeypatch.setitem(histories.APPLICATIONS, True, 500)
+    # Raises where a sum of a feature differs.
+    rows = histories.measure(quick=True)
+    assert [row.unit for row in rows] == ["s", "s", "MiB", "x"]
+    assert all(row.limit is None and row.ours > 0 for row in rows)
+
+
 def test_quick_runs_are_processes_whose_failures_are_shown(tmp_path: Path) -> None:
     failed, done = two_at_a_time(["no_such", "load"], tmp_path)
     assert "unknown benchmark no_such" in failed.failed
