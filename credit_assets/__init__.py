@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.cohorts import Known as Known
     from credit_assets.ml.data.cohorts import assemble_training_set as assemble_training_set
     from credit_assets.ml.data.features import feature_table as feature_table
+    from credit_assets.ml.data.history_features import history_features as history_features
     from credit_assets.ml.data.portfolio import Portfolio as Portfolio
     from credit_assets.ml.data.portfolio import PortfolioError as PortfolioError
     from credit_assets.ml.data.portfolio import load_portfolio as load_portfolio
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "evaluate": "ml.evidence.evaluation",
     "feature_table": "ml.data.features",
     "generate_book": "loans.generator",
+    "history_features": "ml.data.history_features",
     "load_portfolio": "ml.data.portfolio",
     "load_settings": "settings",
     "measure_drift": "ml.evidence.drift",

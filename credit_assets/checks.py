@@ -36,6 +36,11 @@ OUTCOME_GATES["volume"] = "The number of outcomes is in line with the days, week
 STATUSES = {"statuses": "Every status is in one of the lists of the portfolio."}
 RECORDED = "recorded"
 RECORDED_GATES = {**STATUSES, RECORDED: "Whether the statuses of the day were read once it had closed, or later."}
+HISTORY_GATES = {name: APPLICATION_GATES[name] for name in ("schema", "values", "unique_ids", "partition_date")}
+HISTORY_GATES |= {
+    "history_rows": "As many applications have rows in each history as on the days before.",
+    "history_values": "Rows of the histories have their day, and numbers where numbers are wanted.",
+}
 ACCOUNTED_FOR = "accounted_for"
 CURRENT_DAYS = "current_days"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."

@@ -83,7 +83,16 @@ def candidate(variant: str) -> Asset:
 
 _OF_PARTS: Mapping[Part, Asset] = {
     "decisions": Asset("loan_decisions", "ingestion", "decisions", pool=WAREHOUSE_POOL, by_range=True, gated=True),
-    "histories": Asset("history_features", "ingestion", "histories", pool=WAREHOUSE_POOL, by_range=True, gated=True),
+    "histories": Asset(
+        "history_features",
+        "ingestion",
+        "histories",
+        pool=WAREHOUSE_POOL,
+        by_range=True,
+        # So that an application that comes in between has features, and is not one without.
+        after=("raw_loan_data",),
+        gated=True,
+    ),
 }
 """Rows that only a portfolio with that part has."""
 

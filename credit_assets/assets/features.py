@@ -8,6 +8,7 @@ import dagster as dg
 
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
+from credit_assets.assets.histories import HistoryDays
 from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import fingerprint
 from credit_assets.ml.data.schemas import features_fields
@@ -34,17 +35,23 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         code_version=fingerprint(extensions=sources(makers))[:16] if makers else None,
     )
     def processed_features(
-        context: dg.AssetExecutionContext, raw_loan_data: Partitions, store: dg.ResourceParam[Store]
+        context: dg.AssetExecutionContext,
+        raw_loan_data: Partitions,
+        store: dg.ResourceParam[Store],
+        **_history: Partitions,  # `history_features` where the portfolio has histories: read day by day
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.features import feature_table
         from credit_assets.ml.data.schemas import features_schema
 
-        schema = with_makers(features_schema(portfolio), makers)
-        with PartitionWriter(store, "processed_features", days_of(context), schema, portfolio.date_column) as files:
+        schema, days = with_makers(features_schema(portfolio), makers), days_of(context)
+        histories = HistoryDays(store, portfolio)
+        with PartitionWriter(store, "processed_features", days, schema, portfolio.date_column) as files:
             for piece in raw_loan_data.pieces():
-                files.write(feature_table(piece, portfolio))
-            refused = raw_loan_data.refused
-            staged = files.close(refused_gates(refused), {"raw_loan_data": raw_loan_data.contents})
+                whole = histories.beside(piece) if portfolio.histories else piece
+                files.write(feature_table(whole, portfolio))
+            refused = histories.refusals(raw_loan_data.refused, len(days))
+            inputs_of = {"raw_loan_data": raw_loan_data.contents, **histories.contents}
+            staged = files.close(refused_gates(refused), inputs_of)
             return daily_result(context, staged, refused=refused)
 
     return [processed_features]

@@ -173,7 +173,20 @@ def _decisions(
     return decisions_rules(portfolio), warehouse.read_decisions(portfolio, first, last, noted=True)
 
 
-READ_AS = {"raw_loan_data": _applications, "loan_outcomes": _outcomes, "loan_decisions": _decisions}
+def _histories(
+    portfolio: Portfolio, warehouse: Warehouse, first: date, last: date
+) -> tuple[TableRules, pa.RecordBatchReader]:
+    from credit_assets.ml.rules.history_gates import history_rules
+
+    return history_rules(portfolio), warehouse.read_history_features(portfolio, first, last)
+
+
+READ_AS = {
+    "raw_loan_data": _applications,
+    "loan_outcomes": _outcomes,
+    "loan_decisions": _decisions,
+    "history_features": _histories,
+}
 """By asset, how its table is read: what ingests a day, and what a recheck holds against it."""
 
 

@@ -126,7 +126,10 @@ def rechecked_days(settings: Settings, store: Store, last: date) -> dict[str, li
     first = last - timedelta(days=settings.recheck_days - 1)
     return {
         asset: [day for name in store.days(asset) if first <= (day := date.fromisoformat(name)) <= last]
-        for asset in ingested_tables(settings)
+        for asset in (
+            *ingested_tables(settings),
+            *(["history_features"] if settings.portfolio_contract.histories else []),
+        )
     }
 
 

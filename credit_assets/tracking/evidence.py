@@ -104,7 +104,7 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(anything, c.name, required=not c.nullable) for c in portfolio.input_columns
+        ColSpec(anything, c.name, required=not c.nullable) for c in portfolio.model_inputs
     ]
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec("double", "pd"),
@@ -123,7 +123,7 @@ def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:
     import pandas as pd
 
     row: dict[str, list[Any]] = {}
-    for column in portfolio.input_columns:
+    for column in portfolio.model_inputs:
         known = table[column.name].drop_null()
         if column.type == "category":
             row[column.name] = [_most_frequent(known)]

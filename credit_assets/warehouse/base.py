@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from credit_assets.ml.data.values import Reading
+    from credit_assets.warehouse.histories import HistoryCounts, OpenHistory
 
 FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
 """What fills a warehouse, for the messages of one that is empty."""
@@ -213,6 +214,54 @@ class Warehouse(TableReader):
         applications has them, the statuses as they stand now of the applications of `start` to `end`.
         """
         return self._read(Source.decisions(portfolio), start, end, noted)
+
+    def read_history_features(
+        self, portfolio: Portfolio, start: date, end: date, counts: HistoryCounts | None = None
+    ) -> pa.RecordBatchReader:
+        """The history features of the applications of `start` to `end`, ordered by (day, id), as a stream of Arrow
+        batches of `history_schema`: one row an application, whether or not it has a history.
+
+        One query, which sums up where the rows are. `counts` hears what else it met. Raises PermanentError where a
+        table or a column is missing, or holds what the features cannot be computed from.
+        """
+        import pyarrow as pa
+
+        from credit_assets.ml.data.schemas import history_schema
+        from credit_assets.warehouse.histories import HistoryCounts, history_query, read_rows, types_of
+
+        schema, heard = history_schema(portfolio), HistoryCounts() if counts is None else counts
+        with ExitStack() as until:
+            session = until.enter_context(self._session())
+            applications, histories = self._histories(session, portfolio)
+            query, order = history_query(session, portfolio, applications, histories, (start, end))
+            rows = session.computed(query, order, types_of(histories, schema))
+            kept_open = until.pop_all()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with kept_open:
+                yield from read_rows(rows, histories, schema, heard)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def check_histories(self, portfolio: Portfolio) -> None:
+        """Raise PermanentError where the features of the histories could not be computed from their tables; reads none
+        of their rows.
+        """
+        from credit_assets.warehouse.histories import history_query
+
+        with self._session() as session:
+            history_query(session, portfolio, *self._histories(session, portfolio), (date.min, date.min))
+
+    def _histories(self, session: Session, portfolio: Portfolio) -> tuple[OpenTable, list[OpenHistory]]:
+        """The applications with the keys of the histories, and these."""
+        from credit_assets.warehouse.histories import opened, source_of
+
+        read = Source.applications(portfolio)
+        names = dict.fromkeys([read.id, read.day, *(one.key_of_applications for one in portfolio.histories)])
+        sources = [(one, source_of(portfolio, one)) for one in portfolio.histories]
+        return self._open(session, read, list(names)), [
+            opened(portfolio, one, self._open(session, source, source.schema.names)) for one, source in sources
+        ]
 
     def application_ids(self, portfolio: Portfolio) -> Iterator[pa.ChunkedArray]:
         """The ids of all applications, whatever their day, in batches and no order; what is no id is null."""

@@ -20,7 +20,7 @@ from credit_assets.places import PlaceError, local_path
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import Ascending, batch_rows
-from credit_assets.warehouse.session import ResultStream, Session, Stored
+from credit_assets.warehouse.session import Numbers, ResultStream, Session, Stored
 from credit_assets.warehouse.source import Source, split_name
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _MEMORY = 384 * 2**20
 _COLUMN = 2 * 256 * 2**10
 _WIDEST: dict[Path, int] = {}
 """Most columns that this process has read of a file at once."""
+_WHOLE = {sign + kind for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT") for sign in ("", "U")}
 
 
 class DuckDBWarehouse(Warehouse):
@@ -118,6 +119,7 @@ class DuckDBWarehouse(Warehouse):
 class _DuckDBSession(Session):
     def __init__(self, connection: duckdb.DuckDBPyConnection, file: Path) -> None:
         self._connection, self._file = connection, file
+        self._types: dict[str, dict[str, str]] = {}
 
     def identifier(self, name: str) -> str:
         from sqlalchemy.sql import quoted_name
@@ -132,7 +134,24 @@ class _DuckDBSession(Session):
             columns = self._connection.execute(f"SELECT * FROM {quoted} LIMIT 0").description or []
         except duckdb.CatalogException:
             return None
-        return {name: _stored(str(kind)) for name, kind, *_ in columns}
+        self._types[table] = {name: str(kind).upper() for name, kind, *_ in columns}
+        return {name: _stored(kind) for name, kind in self._types[table].items()}
+
+    def numbers_in(self, table: str, name: str) -> Numbers | None:
+        kind = self._types[table][name].partition("(")[0]
+        if kind in _WHOLE:
+            return "whole"
+        if kind in ("FLOAT", "DOUBLE", "DECIMAL", "HUGEINT", "UHUGEINT"):
+            return "number"
+        return "boolean" if kind == "BOOLEAN" else None
+
+    def last(
+        self, value: sa.ColumnElement[Any], order: Sequence[Any], met: sa.ColumnElement[bool]
+    ) -> sa.ColumnElement[Any]:
+        import sqlalchemy as sa
+
+        # Rows compare by their first field, then by the next.
+        return sa.func.arg_max(value, sa.func.row(*order, value)).filter(sa.and_(met, value.is_not(None)))
 
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()
@@ -141,6 +160,19 @@ class _DuckDBSession(Session):
         # Not sorted here: DuckDB sorts rows whole, and of many columns they fit into no memory that it is given.
         ordered = bool(order) and self._stored_in_order(query.with_only_columns(*order), source)
         return ResultStream((batch.columns for batch in self._reader(query, source.schema.types)), ordered)
+
+    def sum_in_limbs(
+        self, whole: sa.ColumnElement[Any], met: sa.ColumnElement[bool], limb: int
+    ) -> list[sa.ColumnElement[Any]]:
+        import sqlalchemy as sa
+
+        total = sa.func.sum(whole.op("::", precedence=20)(sa.literal_column("HUGEINT"))).filter(met)
+        return [total.op("//")(limb), total.op("%")(limb)]
+
+    def computed(
+        self, query: sa.Select[Any], order: Sequence[Any], types: Sequence[pa.DataType]
+    ) -> Iterator[Sequence[Any]]:
+        return (batch.columns for batch in self._reader(query.order_by(*order), types))
 
     def _reader(self, query: sa.Select[Any], types: Sequence[pa.DataType]) -> pa.RecordBatchReader:
         self._make_room(len(types))
@@ -224,7 +256,6 @@ def _name_of_process(process: int) -> str:
 
 
 def _stored(kind: str) -> Stored:
-    kind = kind.upper()
     if kind == "DATE":
         return "date"
     if kind.startswith("TIMESTAMP"):

@@ -27,6 +27,11 @@ def health(url: str, portfolio: Portfolio, start_date: date, timezone: str, *, e
         days = warehouse.date_range(portfolio)
     except PermanentError as error:
         return Health("reached, but the loans cannot be read", "fail", f"{error}; or {_LOAD}")
+    try:
+        if portfolio.histories:
+            warehouse.check_histories(portfolio)
+    except PermanentError as error:
+        return Health("reached, but a history cannot be read", "fail", str(error))
     if days is None:
         return Health("reached, no applications yet", "warn", _LOAD)
     shown = f"applications from {days[0]} to {days[1]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from credit_assets.masking import Secrets
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, is_of_sql_driver, sql_error_kind
 from credit_assets.warehouse.queries import sql_type
-from credit_assets.warehouse.session import ResultStream, Session, Stored
+from credit_assets.warehouse.session import Numbers, ResultStream, Session, Stored
 from credit_assets.warehouse.source import Source, split_name
 
 if TYPE_CHECKING:
@@ -206,10 +206,63 @@ class _SqlSession(Session):
         copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
         if copied is not None:
             return ResultStream(copied, ordered=False)
-        most = _batch_rows(source.schema)
+        return ResultStream(self.computed(query, order, source.schema.types))
+
+    def computed(
+        self, query: sa.Select[Any], order: Sequence[Any], types: Sequence[pa.DataType]
+    ) -> Iterator[Sequence[Any]]:
+        most = _batch_rows(types)
         options = {"stream_results": True, "max_row_buffer": most}
         result = self._connection.execution_options(**options).execute(query.order_by(*order))
-        return ResultStream(tuple(zip(*rows, strict=True)) for rows in result.partitions(most))
+        return (tuple(zip(*rows, strict=True)) for rows in result.partitions(most))
+
+    def numbers_in(self, table: str, name: str) -> Numbers | None:
+        import sqlalchemy as sa
+
+        kind = self._types[table][name]
+        if self._dialect.name == "sqlite":
+            # Whatever a column is declared as, each value has a type of its own.
+            return "each by itself"
+        if isinstance(kind, sa.Boolean):
+            return "boolean"
+        if isinstance(kind, sa.Integer):
+            return "whole"
+        if isinstance(kind, sa.REAL):
+            return "single"
+        return "number" if isinstance(kind, sa.Numeric | sa.Float) else None
+
+    def day_of_text(self, column: sa.ColumnElement[Any], zone: str, naive: str | None) -> sa.ColumnElement[Any] | None:
+        import sqlalchemy as sa
+
+        if self._dialect.name != "sqlite":
+            return None
+        text = sa.func.trim(column)
+        sign, length = sa.func.substr(text, -6, 1), sa.func.length(text)
+        aware = sa.and_(length > 16, sa.or_(sign.in_(["+", "-"]), sa.func.upper(sa.func.substr(text, -1, 1)) == "Z"))
+        # SQLite takes a number for a day since noon of 24 November 4714 BC, and knows no zone but UTC.
+        cases = [(text.not_like("____-__-__%"), None), (length <= 10, sa.func.date(text))]
+        if zone == "UTC":
+            cases.append((aware, sa.func.date(text)))
+        if naive is None:
+            cases.append((sa.not_(aware), sa.func.date(sa.func.substr(text, 1, 10))))
+        return sa.case(*cases, else_=None)
+
+    def floor(self, number: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        import sqlalchemy as sa
+
+        if self._dialect.name != "sqlite":
+            return super().floor(number)
+        # Its own is one of Python, which fails of nulls and of numbers beyond 64 bits. Large floats are whole.
+        cut = sa.cast(number, sa.Integer)
+        down = sa.case((cut > number, cut - 1), else_=cut)
+        return sa.cast(sa.case((sa.func.abs(number) >= 2.0**52, number), else_=down), sa.Double)
+
+    def days_between(self, later: sa.ColumnElement[Any], earlier: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        import sqlalchemy as sa
+
+        if self._dialect.name != "sqlite":
+            return super().days_between(later, earlier)
+        return sa.cast(sa.func.julianday(later) - sa.func.julianday(earlier), sa.Integer)
 
     def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
         """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
@@ -286,5 +339,5 @@ class _SqlSession(Session):
         self._connection.exec_driver_sql(f"ANALYZE {quoted}")
 
 
-def _batch_rows(schema: pa.Schema) -> int:
-    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, len(schema))))
+def _batch_rows(columns: Sized) -> int:
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, len(columns))))

@@ -33,7 +33,8 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
     Parameters
     ----------
     applications
-        A table or a frame of applications in any order.
+        A table or a frame of applications in any order, with the portfolio's history features, if any, beside their
+        columns.
     portfolio
         Whose columns they have.
 
@@ -71,8 +72,10 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
 
     key, day = portfolio.id_column, portfolio.date_column
     types = applications_schema(portfolio)
+    made = [feature.name for feature in portfolio.history_features]
     names = [key, day, *(column.name for column in portfolio.input_columns)]
-    table = values.as_table(applications, pa.schema([types.field(name) for name in names]), "applications")
+    wanted = [*(types.field(name) for name in names), *(pa.field(name, pa.float64()) for name in made)]
+    table = values.as_table(applications, pa.schema(wanted), "applications")
     for name in (key, day):
         if table[name].null_count:
             raise ValueError(f"column {name!r} is missing in {table[name].null_count} rows")
@@ -82,7 +85,9 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
         for column in portfolio.input_columns
         if column.name not in categories
     }
-    columns = {**{name: table[name] for name in names}, **numbers, **_derived(portfolio.derived, table, numbers)}
+    numbers |= {name: table[name] for name in made}
+    derived = _derived(portfolio.function_features, table, numbers)
+    columns = {**{name: table[name] for name in names}, **numbers, **derived}
     schema = features_schema(portfolio)
     return in_order(pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema), (day, key))
 

@@ -11,13 +11,14 @@ from collections.abc import Hashable, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from credit_assets.ml.data.extension_use import ExtensionUse
+from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
 from credit_assets.ml.data.keys import Identifier, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.outcome_table import OutcomeTable
@@ -106,6 +107,18 @@ class DerivedFeature(Strict):
         return self.function or self.name
 
 
+def _kind_of_derived(given: Any) -> str:
+    of_history = "history" in given if isinstance(given, dict) else isinstance(given, HistoryFeature)
+    return "history" if of_history else "function"
+
+
+Derived = Annotated[
+    Annotated[DerivedFeature, Tag("function")] | Annotated[HistoryFeature, Tag("history")],
+    Discriminator(_kind_of_derived),
+]
+"""An entry of `derived`: one with the key `history` is an aggregate of rows, any other a function of columns."""
+
+
 class Gates(Strict):
     """Thresholds of the validation gates. Shares are between 0 and 1; counts are rows."""
 
@@ -117,6 +130,8 @@ class Gates(Strict):
     volume_history_days: int = Field(default=28, ge=1)
     volume_max_ratio: float = Field(default=10.0, gt=1)
     volume_min_expected: float = Field(default=50.0, ge=0)
+    max_history_loss: float = Field(default=0.2, ge=0, le=1)
+    max_unread_history_share: float = Field(default=0.01, ge=0, le=1)
     target_rate_min: float = Field(default=0.002, ge=0, le=1)
     target_rate_max: float = Field(default=0.5, ge=0, le=1)
     max_orphan_share: float = Field(default=0.01, ge=0, le=1)
@@ -148,7 +163,8 @@ class Portfolio(Strict):
     performance_window_from: Literal["application", "booking"] = "application"
     columns: tuple[Column, ...]
     columns_matching: tuple[MatchingColumns, ...] = ()
-    derived: tuple[DerivedFeature, ...] = ()
+    histories: tuple[History, ...] = ()
+    derived: tuple[Derived, ...] = ()
     gates: Gates = Gates()
     extensions: ExtensionUse = ExtensionUse()
 
@@ -202,7 +218,8 @@ class Portfolio(Strict):
         from credit_assets.ml.data.extensions import advice
         from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
 
-        features = {column.name: column for column in self.columns if column.role == "feature"}
+        types: dict[str, str] = {column.name: column.type for column in self.input_columns}
+        types |= {feature.name: "float" for feature in self.history_features}
         seen = {column.name for column in self.columns}
         for derived in self.derived:
             if derived.name in seen:
@@ -210,6 +227,9 @@ class Portfolio(Strict):
             if derived.name in RESERVED_NAMES:
                 raise ValueError(f"derived feature {derived.name!r} has the name of a column that the pipeline adds")
             seen.add(derived.name)
+            if isinstance(derived, HistoryFeature):
+                check_feature(derived, self.histories)
+                continue
             if derived.function_name not in FUNCTIONS:
                 raise ValueError(
                     f"derived feature {derived.name!r}: no function {derived.function_name!r}; "
@@ -225,9 +245,9 @@ class Portfolio(Strict):
             of_texts = text_parameters(derived.function_name)
             for parameter in wanted:
                 source, text = derived.inputs.get(parameter, parameter), parameter in of_texts
-                if source not in features and any(pattern.matches(source) for pattern in self.columns_matching):
+                if source not in types and any(pattern.matches(source) for pattern in self.columns_matching):
                     continue  # Judged once the patterns are resolved.
-                if source not in features or (features[source].type in NUMERIC_TYPES) is text:
+                if source not in types or (types[source] in NUMERIC_TYPES) is text:
                     raise ValueError(
                         f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
                         f"which is not a {'category' if text else 'numeric'} feature column of this portfolio"
@@ -252,10 +272,17 @@ class Portfolio(Strict):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _histories_resolve(self) -> Portfolio:
+        columns = {column.name: (column.role, column.type) for column in self.columns}
+        check_histories(self.histories, columns, [derived.name for derived in self.derived])
+        return self
+
     @property
     def parts(self) -> frozenset[Part]:
         """Which of the parts with assets of their own it has; the table of assets follows it."""
-        return frozenset({"decisions"} if self.decisions else ())
+        declared: dict[Part, bool] = {"decisions": self.decisions is not None, "histories": bool(self.histories)}
+        return frozenset(part for part, there in declared.items() if there)
 
     @property
     def decisions(self) -> Population | None:
@@ -283,7 +310,12 @@ class Portfolio(Strict):
     @property
     def function_features(self) -> tuple[DerivedFeature, ...]:
         """The derived features that are functions of columns."""
-        return self.derived
+        return tuple(one for one in self.derived if isinstance(one, DerivedFeature))
+
+    @property
+    def history_features(self) -> tuple[HistoryFeature, ...]:
+        """The derived features that are aggregates of a history's rows."""
+        return tuple(one for one in self.derived if isinstance(one, HistoryFeature))
 
     def with_columns(self, names: Sequence[str]) -> Portfolio:
         """The portfolio with its patterns resolved against the names of a table's columns. Raises PortfolioError."""
@@ -336,6 +368,12 @@ class Portfolio(Strict):
     def input_columns(self) -> tuple[Column, ...]:
         """Feature columns as they come from the warehouse, in file order."""
         return tuple(column for column in self.columns if column.role == "feature")
+
+    @property
+    def model_inputs(self) -> tuple[Column, ...]:
+        """What a model has to be given: the feature columns, then the history features, which come with a request."""
+        made = (Column(name=one.name, type="float", monotone=one.monotone) for one in self.history_features)
+        return *self.input_columns, *made
 
     @property
     def protected_columns(self) -> tuple[str, ...]:

@@ -81,8 +81,8 @@ class RequestRules:
 
     @classmethod
     def of(cls, portfolio: Portfolio) -> RequestRules:
-        """The rules of the portfolio's input columns."""
-        return cls(portfolio.input_columns)
+        """The rules of what the portfolio's models are given."""
+        return cls(portfolio.model_inputs)
 
     @classmethod
     def of_types(cls, inputs: Sequence[str], categories: Collection[str]) -> RequestRules:

@@ -93,6 +93,13 @@ def decisions_fields(portfolio: Portfolio) -> Fields:
     return *named, *booked, *moment
 
 
+def history_fields(portfolio: Portfolio) -> Fields:
+    """`history_features`: id, date, the features, and the number of rows of each history; null where there is none."""
+    features: Fields = tuple((one.name, "float") for one in portfolio.history_features)
+    rows: Fields = tuple((one.rows_column, "integer") for one in portfolio.histories)
+    return *_keys(portfolio), *features, *rows
+
+
 def features_fields(portfolio: Portfolio) -> Fields:
     """`processed_features`: id, date, then the model inputs; numbers as floats, categories as text."""
     categories = set(portfolio.categorical_features)
@@ -131,6 +138,10 @@ def statuses_schema(portfolio: Portfolio) -> pa.Schema:
 
 def decisions_schema(portfolio: Portfolio) -> pa.Schema:
     return arrow_schema(decisions_fields(portfolio))
+
+
+def history_schema(portfolio: Portfolio) -> pa.Schema:
+    return arrow_schema(history_fields(portfolio))
 
 
 def features_schema(portfolio: Portfolio) -> pa.Schema:

@@ -285,7 +285,7 @@ def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:
             function=derived.function_name,
             inputs={name: derived.inputs.get(name, name) for name in parameters(derived.function_name)},
         )
-        for derived in portfolio.derived
+        for derived in portfolio.function_features
     )
 
 

@@ -117,7 +117,7 @@ def application_gates(findings: DayFindings, portfolio: Portfolio, recent_volume
     days = zip(findings.days.dates, findings.rows.tolist(), strict=True)
     return _by_day(
         findings,
-        *_shared_gates(findings),
+        *shared_gates(findings),
         [volume_gate(day, rows, portfolio.gates, recent, APPLICATION_SPANS, empty_is_news=True) for day, rows in days],
         _missing_share_gate(findings),
         _quarantined_share_gate(findings, portfolio.gates.max_quarantined_share),
@@ -129,7 +129,7 @@ def outcome_gates(findings: DayFindings, portfolio: Portfolio, recent_volume: Ma
     recent = {day.toordinal(): count for day, count in recent_volume.items() if count}
     days = zip(findings.days.dates, findings.rows.tolist(), strict=True)
     volume = [volume_gate(day, rows, portfolio.gates, recent, OUTCOME_SPANS, empty_is_news=False) for day, rows in days]
-    return _by_day(findings, *_shared_gates(findings), volume)
+    return _by_day(findings, *shared_gates(findings), volume)
 
 
 class ByDayGates(Protocol):
@@ -156,7 +156,8 @@ def _by_day(findings: DayFindings, *gates: Sequence[GateResult]) -> DayGates:
 # One result for every day, in order of days
 
 
-def _shared_gates(findings: DayFindings) -> tuple[list[GateResult], ...]:
+def shared_gates(findings: DayFindings) -> tuple[list[GateResult], ...]:
+    """`schema`, `values`, `unique_ids` and `partition_date`, each for every day in order."""
     return (
         _schema_gate(findings),
         _row_gate(
