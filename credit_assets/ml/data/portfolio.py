@@ -342,8 +342,10 @@ class Portfolio(Strict):
         from credit_assets.ml.data.fingerprints import fingerprint
 
         said = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "description", "gates"})
-        for column in said["columns"]:
-            column.pop("description", None)
+        histories = said.get("histories", [])
+        of_histories = [column for history in histories for column in history.get("columns", [])]
+        for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):
+            described.pop("description", None)
         return fingerprint(**said)
 
     def _one(self, role: Role) -> Column:

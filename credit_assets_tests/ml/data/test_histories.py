@@ -183,3 +183,12 @@ def test_a_feature_without_conditions_meets_all() -> None:
     feature = HistoryFeature(name="n", history="months", aggregate="count")
     portfolio = with_feature(aggregate="count")
     assert conditions(feature, portfolio.histories[0]) == ()
+
+
+def test_a_description_is_no_part_of_the_contract_and_a_window_is() -> None:
+    described, other = copy.deepcopy(GOOD), copy.deepcopy(GOOD)
+    described["histories"][0]["description"] = described["derived"][0]["description"] = "for people"
+    described["histories"][0]["columns"][0]["description"] = "for people"
+    other["derived"][0]["window_days"] = 180
+    contracts = [Portfolio.model_validate(content).contract for content in (GOOD, described, other)]
+    assert contracts[0] == contracts[1] != contracts[2]
