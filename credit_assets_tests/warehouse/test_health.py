@@ -10,6 +10,8 @@ from credit_assets.health import Health
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.warehouse import open_warehouse
 from credit_assets.warehouse.health import health
+from credit_assets_tests.support.histories import DAY, days_only, fill, made_up, portfolio_of
+from credit_assets_tests.support.warehouses import execute
 
 PORTFOLIO = load_portfolio()
 
@@ -49,3 +51,15 @@ def test_a_warehouse_without_rows_or_without_tables(tmp_path: Path) -> None:
     assert bare.status == "fail"
     assert "loan_applications" in bare.advice
     assert "credit-assets generate" in bare.advice
+
+
+def test_a_history_that_cannot_be_read_is_told_before_a_run_needs_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'loans.db'}"
+    warehouse = open_warehouse(url)
+    with sqlite3.connect(tmp_path / "loans.db"):
+        fill(warehouse, *made_up(1, days_only), "days")
+    assert health(url, portfolio_of(), date(2024, 1, 1), "UTC", embedded=False).status == "ok"
+    execute(warehouse, "ALTER TABLE account_months RENAME COLUMN loaded_at TO loaded")
+    found = health(url, portfolio_of(), DAY, "UTC", embedded=False)
+    assert (found.status, found.value) == ("fail", "reached, but a history cannot be read")
+    assert "has no column loaded_at" in found.advice
