@@ -21,7 +21,7 @@ from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import estimate
 from credit_assets.ml.reports.performance import Cohorts, picture
-from credit_assets.storage.store import Store, canonical_json
+from credit_assets.storage.store import Footer, Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END
 from credit_assets_tests.support.houses import START, House, copied_home, open_house
 from credit_assets_tests.support.registry import move
@@ -45,9 +45,9 @@ class CountingStore(Store):
         self.read += [(asset, day) for day in days]
         return super().read_partitions(asset, days)
 
-    def row_count(self, asset: str, day: str) -> int:
-        self.counted.append(day)
-        return super().row_count(asset, day)
+    def footers(self, asset: str, days: Sequence[str], *, damaged_too: bool = True) -> dict[str, Footer]:
+        self.counted += days
+        return super().footers(asset, days, damaged_too=damaged_too)
 
 
 @dataclass
