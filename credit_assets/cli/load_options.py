@@ -6,7 +6,7 @@ Belongs here: their names, help and checks. Does not belong here: what they do (
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import wraps
@@ -35,8 +35,8 @@ def local_file(text: str) -> Path:
 
 
 @dataclass(frozen=True)
-class FileOptions:
-    """What overrules what is recognised of a file, and what is allowed of it."""
+class ReadingOptions:
+    """What overrules what is recognised of a file."""
 
     encoding: Annotated[
         str, typer.Option(help="Encoding of the text: utf-8, utf-16, cp1252, ...; default: recognised.")
@@ -53,6 +53,18 @@ class FileOptions:
     no_quotes: Annotated[
         bool, typer.Option("--no-quotes", help="Double quotes are plain characters and enclose nothing.")
     ] = False
+
+    def reading(self) -> Reading:
+        """As the readers take them. Raises PermanentError where an option has no such value."""
+        from credit_assets.loans.layouts import Reading
+
+        return Reading(self.encoding, self.delimiter, self.decimal, self.dates, not self.no_quotes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class FileOptions(ReadingOptions):
+    """What overrules what is recognised of a file, and what is allowed of it."""
+
     max_rejected: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of rows that may be rejected; default 0.05.")
     ] = None
@@ -60,12 +72,6 @@ class FileOptions:
         list[str] | None,
         typer.Option(help="Column whose values may be of another size or meaning than the book's; repeatable."),
     ] = None
-
-    def reading(self) -> Reading:
-        """As the readers take them. Raises PermanentError where an option has no such value."""
-        from credit_assets.loans.layouts import Reading
-
-        return Reading(self.encoding, self.delimiter, self.decimal, self.dates, not self.no_quotes)  # type: ignore[arg-type]
 
     def rules(self) -> LoadRules:
         from credit_assets.cli.loans import LoadRules
@@ -145,18 +151,26 @@ def debt_scale(given: str) -> DebtScale:
     return cast("DebtScale", given)
 
 
-def table_name(given: str) -> Table:
-    """The table that is loaded. Raises PermanentError for another word."""
-    if given not in ("applications", "outcomes"):
-        raise PermanentError(f"the table is applications or outcomes, not {given!r}")
-    return cast("Table", given)
+def tables_named(portfolio: Portfolio, given: list[str] | None) -> tuple[Table, ...]:
+    """The tables that are loaded, by what they hold or by their names. Raises PermanentError for another word."""
+    called = {portfolio.applications_table: "applications", portfolio.outcomes.table: "outcomes"}
+    names = [called.get(name, name) for name in given or ["applications"]]
+    if unknown := sorted(set(names) - {"applications", "outcomes"}):
+        raise PermanentError(
+            f"the table is applications or outcomes, not {', '.join(map(repr, unknown))}; give --table that word, or "
+            f"{portfolio.applications_table} or {portfolio.outcomes.table}, as the portfolio calls them"
+        )
+    return tuple(name for name in ("applications", "outcomes") if name in names)
 
 
-def table_columns(portfolio: Portfolio, table: str, names: list[str] | None, scales: list[str] | None) -> Columns:
-    """The values of --map and --scale. Raises PermanentError where one names no column of the table."""
+def table_columns(
+    portfolio: Portfolio, tables: Sequence[Table], names: list[str] | None, scales: list[str] | None
+) -> Columns:
+    """The values of --map and --scale. Raises PermanentError where one names no column of the tables."""
     from credit_assets.loans.portfolio_file import Columns, table_columns
 
-    ours = [column.name for column in table_columns(portfolio, table_name(table))]
+    ours = list(dict.fromkeys(column.name for table in tables for column in table_columns(portfolio, table)))
+    table = " and ".join(tables)
     renamed = _pairs(names, "--map")
     named = {"--map": list(renamed.values()), "--scale": list(factors := _factors(scales))}
     for option, columns in named.items():

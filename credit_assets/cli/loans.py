@@ -7,7 +7,7 @@ of it. Does not belong here: reading files (`credit_assets.loans`) and the argum
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.table import Table
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import own_tables
 from credit_assets.loans.loaded_file import Load, LoadedFile
+from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
 from credit_assets.settings import Settings
 from credit_assets.warehouse import Warehouse, open_warehouse
 
@@ -94,33 +95,47 @@ def load_lending_club_file(
 
 def load_table_file(
     settings: Settings,
-    table: TableName,
+    tables: Sequence[TableName],
     file: Path,
     columns: Columns,
     *,
     reading: Reading | None = None,
     rules: LoadRules | None = None,
 ) -> dict[str, Any]:
-    """Read a file of one of the portfolio's tables into it, otherwise as `load_lending_club_file`."""
+    """Read a file of one of the portfolio's tables, or of both in a row, otherwise as `load_lending_club_file`."""
     from credit_assets.loans.layouts import Reading
     from credit_assets.loans.portfolio_file import read_portfolio_file
 
     _refuse_absent(file)
-    portfolio = settings.portfolio_contract
+    portfolio = _with_columns_of(file, settings.portfolio_contract, reading or Reading())
     warehouse = open_warehouse(settings.warehouse, settings.timezone)
-    read = read_portfolio_file(file, portfolio, table, columns, reading or Reading())
     known = warehouse.loaded_files(portfolio)
-    aside = _keep_aside(settings, read.file, read.rejected)
-    _hold(settings, warehouse, (read.file, known), (read.file.rows_kept, read.reasons, aside), rules)
-    tables = (read.rows, None) if table == "applications" else (None, read.rows)
-    written = _write(settings, warehouse, tables, _load(read.file, known, settings, rules))
-    return {
-        "file": str(file),
-        "table": table,
-        **read.to_record(),
-        "rejected_rows_file": aside,
-        "warehouse": written,
+    of_row = len(tables) > 1
+    reads = {
+        table: read_portfolio_file(file, portfolio, table, columns, reading or Reading(), in_the_row=of_row)
+        for table in tables
     }
+    aside = {table: _keep_aside(settings, read.file, read.rejected_rows) for table, read in reads.items()}
+    for table, read in reads.items():
+        _hold(settings, warehouse, (read.file, known), (read.file.rows_kept, read.reasons, aside[table]), rules)
+    rows = tuple(reads[name].rows if name in reads else None for name in ("applications", "outcomes"))
+    first = reads[tables[0]].file
+    written = _write(settings, warehouse, (rows[0], rows[1]), _load(first, known, settings, rules), portfolio)
+    records = {table: {**read.to_record(), "rejected_rows_file": aside[table]} for table, read in reads.items()}
+    told: Mapping[str, Any] = records if of_row else records[tables[0]]  # type: ignore[assignment]
+    return {"file": str(file), "table": " and ".join(tables), **told, "warehouse": written}
+
+
+def _with_columns_of(file: Path, portfolio: Portfolio, reading: Reading) -> Portfolio:
+    """The portfolio with its patterns resolved by the file, where there is no table yet: the file makes it."""
+    from credit_assets.loans.first_look import names_in, portfolio_name
+
+    if not portfolio.columns_matching:
+        return portfolio
+    try:
+        return portfolio.with_columns([portfolio_name(name) for name in names_in(file, reading)])
+    except PortfolioError as error:
+        raise PermanentError(f"{file}: {error}") from error
 
 
 def generate_into_warehouse(settings: Settings, rows: int, start: date, end: date, seed: int) -> dict[str, Any]:
@@ -278,9 +293,13 @@ def _unrecorded(settings: Settings, warehouse: Warehouse) -> LoadedFile:
 
 
 def _write(
-    settings: Settings, warehouse: Warehouse, tables: tuple[pa.Table | None, pa.Table | None], load: Load
+    settings: Settings,
+    warehouse: Warehouse,
+    tables: tuple[pa.Table | None, pa.Table | None],
+    load: Load,
+    portfolio: Portfolio | None = None,
 ) -> dict[str, Any]:
-    portfolio = settings.portfolio_contract
+    portfolio = portfolio or settings.portfolio_contract
     settings.home_dir.mkdir(parents=True, exist_ok=True)
     own_tables(settings)
     warehouse.create_tables(portfolio)

@@ -22,10 +22,11 @@ from credit_assets.cli.edge import DEBUG, PORTFOLIO, run
 from credit_assets.cli.load_options import (
     BookOptions,
     FileOptions,
+    ReadingOptions,
     debt_scale,
     local_file,
     table_columns,
-    table_name,
+    tables_named,
     with_file_options,
     with_options,
 )
@@ -167,6 +168,30 @@ def generate(
     output(report, partial(print_report, report), json_)
 
 
+@app.command()
+@with_options(ReadingOptions)
+def init(
+    source: Annotated[str, typer.Argument(help="A file of applications, or a table of the warehouse.")],
+    out: Annotated[Path, typer.Option(help="Where the portfolio file goes.", **FILE)] = Path("portfolio.yaml"),
+    outcomes: Annotated[
+        str, typer.Option(help="A file or table of outcomes, where they stand apart: directions are guessed from them.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json_: Json = False,
+    *,
+    options: ReadingOptions,
+) -> None:
+    """Write a first portfolio file from a table: types, roles, ranges, directions and leakage suspects as guesses.
+
+    Example: credit-assets init applications.csv --out portfolio.yaml
+    """
+    from credit_assets.cli.init import print_init, tried, write_portfolio
+
+    report = write_portfolio(load_settings(), source, out, options.reading(), outcomes=outcomes, force=force)
+    report["doctor"] = tried(out)
+    output(report, partial(print_init, report), json_)
+
+
 @load_app.command("lending-club")
 @with_file_options
 def load_lending_club(
@@ -200,13 +225,20 @@ def load_lending_club(
 @load_app.command("csv")
 @with_file_options
 def load_csv(
-    table: Annotated[str, typer.Argument(help="Table of the portfolio: applications or outcomes.")],
     file: Annotated[
-        Path,
+        list[str],
         typer.Argument(
-            help="CSV, TSV, semicolons or pipes (also .gz, .zip, .bz2, .xz, .zst), Parquet or Arrow.", **FILE
+            help="CSV, TSV, semicolons or pipes (also .gz, .zip, .bz2, .xz, .zst), Parquet or Arrow. A table may "
+            "stand before it instead of in --table.",
+            metavar="FILE",
         ),
     ],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Table of the portfolio: applications (the default) or outcomes; give both where a row has both."
+        ),
+    ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", help="THEIRS=OURS: a column's name in the file, and in the portfolio; repeatable."),
@@ -219,16 +251,21 @@ def load_csv(
     *,
     options: FileOptions,
 ) -> None:
-    """Read a file of one of the portfolio's tables into the warehouse; columns go by the portfolio's names.
+    """Read a file of the portfolio's tables into the warehouse; columns go by the portfolio's names.
 
-    Example: credit-assets load csv applications loans.csv.gz --map customer=application_id --scale annual_income=1000
+    Example: credit-assets load csv loans.csv.gz --table applications --map customer=application_id
     """
     from credit_assets.cli.loans import load_table_file, print_report
 
     settings = load_settings()
-    columns = table_columns(settings.portfolio_contract, table, map_, scale)
+    *before, path = file
+    if len(before) > 1:
+        raise PermanentError("load csv takes one file at a time")
+    portfolio = settings.portfolio_contract
+    tables = tables_named(portfolio, [*before, *(table or [])])
+    columns = table_columns(portfolio, tables, map_, scale)
     report = load_table_file(
-        settings, table_name(table), file, columns, reading=options.reading(), rules=options.rules()
+        settings, tables, local_file(path), columns, reading=options.reading(), rules=options.rules()
     )
     output(report, partial(print_report, report), json_)
 

@@ -41,6 +41,18 @@ def read_arrow(container: Container, layout: Layout) -> RawTable:
     )
 
 
+def read_schema(container: Container) -> pa.Schema:
+    """The columns of a file and their types. Raises PermanentError where it cannot be read."""
+    try:
+        if container.kind == "Parquet":
+            return pq.read_schema(_source(container))
+        opened = pa.ipc.open_file if container.kind == "Arrow file" else pa.ipc.open_stream
+        with opened(_source(container)) as reader:
+            return reader.schema
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(container.path, container.kind, error) from error
+
+
 def _read(container: Container, layout: Layout) -> tuple[pa.Table, int]:
     """The columns and how many rows the file says it has."""
 

@@ -22,7 +22,8 @@ _SHOWN_NAMES = 40
 NOT_A_ROW = "not a row: a note, heading or total line"
 REPEATED_HEADER = "not a row: the header once more"
 ANOTHER_NUMBER_OF_FIELDS = "another number of fields than the header"
-NO_ROWS = frozenset({NOT_A_ROW, REPEATED_HEADER})
+WITHOUT_OUTCOME = "an application without an outcome"
+NO_ROWS = frozenset({NOT_A_ROW, REPEATED_HEADER, WITHOUT_OUTCOME})
 """Reasons of lines that are set aside without being rows: no share of rejected rows counts them."""
 
 
@@ -71,6 +72,10 @@ class Layout:
 
     def is_header(self, names: Sequence[str]) -> bool:
         return self.sign in names or len(set(names) & set(self.required)) > len(self.required) // 2
+
+    def count_known(self, names: Sequence[str]) -> int:
+        """How many of the names the layout knows: of several lines that may be the header, the one with most is."""
+        return len(self.known & set(names))
 
     def present(self, path: Path, names: Sequence[str], how: str) -> list[str]:
         """Those of the names that the layout knows, in the order of the file.

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.dates import days, order_of
-from credit_assets.loans.layouts import NOT_A_ROW, Layout, RawTable, Reading
+from credit_assets.loans.first_look import names_in, portfolio_name
+from credit_assets.loans.layouts import NOT_A_ROW, WITHOUT_OUTCOME, Layout, RawTable, Reading
 from credit_assets.loans.loaded_file import LoadedFile
 from credit_assets.loans.published_values import Numbers, is_text, read_numbers, text
 from credit_assets.loans.rejections import Mask, Rejections, account
 from credit_assets.loans.scales import ENOUGH_VALUES, sizes_of
 from credit_assets.loans.table_files import read_columns
+from credit_assets.ml.data.population import StatusColumn
 from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.schemas import arrow_schema
 from credit_assets.ml.data.values import read
@@ -57,30 +59,42 @@ class PortfolioFile:
     reasons: dict[str, int]
     file: LoadedFile
 
+    @property
+    def rejected_rows(self) -> pd.DataFrame:
+        """Those that are kept aside: an application without an outcome is none of them."""
+        return self.rejected[self.rejected["reason"] != WITHOUT_OUTCOME]
+
     def to_record(self) -> dict[str, Any]:
         return {
             "rows_read": self.file.rows_read,
             "rows_kept": self.file.rows_kept,
-            "rejected": self.reasons,
+            "rejected": {why: count for why, count in self.reasons.items() if why != WITHOUT_OUTCOME},
             "read_as": dict(self.file.read_as),
         }
 
 
 def read_portfolio_file(
-    path: Path, portfolio: Portfolio, table: Table, columns: Columns, reading: Reading
+    path: Path, portfolio: Portfolio, table: Table, columns: Columns, reading: Reading, *, in_the_row: bool = False
 ) -> PortfolioFile:
-    """Read a file of applications or outcomes.
+    """Read a file of applications or outcomes. Outcomes `in_the_row` of the application stand there in some rows alone:
+    those without the day of one are no outcomes, unless they say that the loan defaulted.
 
     Raises PermanentError where the file cannot be read, lacks columns, can be read in two ways, or has plainly another
     unit than the portfolio says.
     """
     wanted = table_columns(portfolio, table)
-    theirs = {column.name: columns.names.get(column.name, column.name) for column in wanted}
+    theirs = _names_in_file(path, wanted, columns, reading)
     raw = read_columns(path, _layout(portfolio, table, wanted, theirs), reading)
     given = raw.columns.select(list(theirs.values())).rename_columns(list(theirs))
     rejections = Rejections(raw.columns.num_rows)
     rejections.add(_empty(given), NOT_A_ROW)
     values, notes = _values(path, given, wanted, (columns, reading), rejections)
+    if renamed := [f"{there} is {name}" for name, there in theirs.items() if there != name]:
+        notes["renamed"] = ", ".join(renamed)
+    if in_the_row and table == "outcomes":
+        without = _without_outcome(values, portfolio)
+        notes["rows without an outcome"] = f"{int((without & rejections.usable).sum()):,}"
+        rejections.add(without, WITHOUT_OUTCOME)
     for column in wanted:
         if not column.nullable:
             rejections.add(np.asarray(pc.is_null(values[column.name])), f"{column.name} is missing")
@@ -108,10 +122,48 @@ def read_portfolio_file(
     return PortfolioFile(rows, rejected, reasons, file)
 
 
+def _names_in_file(path: Path, wanted: tuple[Column, ...], columns: Columns, reading: Reading) -> dict[str, str]:
+    """Names in the file by the portfolio's: as told, the same, or one that a portfolio can only have in this form."""
+    try:
+        given = names_in(path, reading)
+    except PermanentError:
+        given = ()  # Refused below, with what is missing.
+    as_portfolio: dict[str, str] = {}
+    for name in given:
+        as_portfolio.setdefault(portfolio_name(name), name)
+    return {
+        column.name: columns.names.get(column.name)
+        or (column.name if column.name in given else as_portfolio.get(column.name, column.name))
+        for column in wanted
+    }
+
+
+def _without_outcome(values: Mapping[str, pa.ChunkedArray], portfolio: Portfolio) -> Mask:
+    """Rows of applications that say nothing of a loan: no status of an outcome, or no day and no default."""
+    names = portfolio.outcomes
+    said = values[names.says]
+    if names.status is None:
+        bad, nothing = pc.equal(said, True), pa.scalar(False)
+    else:
+        bad = pc.is_in(said, pa.array([one for one, of in names.classes.items() if of == "bad"], pa.string()))
+        nothing = pc.invert(pc.is_in(said, pa.array(list(names.classes), pa.string())))
+    undated = pc.and_(pc.is_null(values[names.date]), pc.invert(pc.fill_null(bad, False)))
+    return np.asarray(pc.or_(undated, nothing))
+
+
 def table_columns(portfolio: Portfolio, table: Table) -> tuple[Column, ...]:
-    """The columns that a table has by the portfolio."""
+    """The columns that a table has by the portfolio: of applications with those of their statuses."""
     if table == "applications":
-        return portfolio.columns
+        stated = portfolio.decisions
+        later = (
+            ()
+            if not isinstance(stated, StatusColumn)
+            else (
+                Column(name=stated.column, type="string", role="ignored"),
+                *((Column(name=stated.booked_on, type="date", role="ignored"),) if stated.booked_on else ()),
+            )
+        )
+        return (*portfolio.application_columns, *later)
     names = portfolio.outcomes
     id_type = portfolio.column(portfolio.id_column).type
     known = [] if names.known in (None, names.date) else [Column(name=names.known, type="date", nullable=False)]

@@ -87,7 +87,7 @@ def recognise(container: Container, layout: Layout, reading: Reading) -> TextFil
             names = _fields(line, delimiter, quotes=reading.quotes)
             if layout.is_header(names):
                 found = TextFile(container, encoding, shown, delimiter, reading.quotes, tuple(names), number)
-                known = len(layout.known & set(names))
+                known = layout.count_known(names)
                 if best is None or known > best[0]:
                     best = (known, -number, found)
     if best is None:

@@ -21,7 +21,7 @@ from credit_assets.masking import masked_url
 from credit_assets.ml.data.accounts import DayCounts, plausible_days
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_file
-from credit_assets.warehouse.queries import OpenTable, new_table, table_clause
+from credit_assets.warehouse.queries import OpenTable, new_table, some_rows, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source
 from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, replace_rows, upsert
@@ -302,6 +302,13 @@ class Warehouse(TableReader):
         """All rows of the decisions by the day on which they became known, otherwise as `count_applications`."""
         return self._count(Source.decisions(portfolio), earliest, latest)
 
+    def first_rows(self, table: str, rows: int) -> pa.Table | None:
+        """Some rows of a table or view, all its columns, whatever they hold; None where there is none."""
+        if not self._is_there():
+            return None
+        with self._session() as session:
+            return some_rows(session, table, rows)
+
     def column_names(self, table: str) -> tuple[str, ...]:
         """The columns of a table or view, in its order; none where there is none."""
         if not self._is_there():
@@ -319,7 +326,7 @@ class Warehouse(TableReader):
     def create_tables(self, portfolio: Portfolio) -> None:
         """Create the two tables, keyed by id, where they do not exist. Existing tables are left as they are."""
         with self._session(write=True) as session:
-            for source in (Source.applications(portfolio), Source.outcomes(portfolio)):
+            for source in (Source.stored_applications(portfolio), Source.outcomes(portfolio)):
                 session.create(new_table(session, source.written))
 
     def loaded_files(self, portfolio: Portfolio) -> list[LoadedFile]:
@@ -348,7 +355,7 @@ class Warehouse(TableReader):
         Columns outside the portfolio are neither needed nor touched. Raises PermanentError where a column of the
         portfolio is missing, an id is missing or comes twice, or a value does not fit its type: nothing is written.
         """
-        plan = [(Source.applications(portfolio), applications), (Source.outcomes(portfolio).written, outcomes)]
+        plan = [(Source.stored_applications(portfolio), applications), (Source.outcomes(portfolio).written, outcomes)]
         staged = [(source, None if rows is None else checked(source, rows)) for source, rows in plan]
         with self._session(write=True) as session:
             counts = []

@@ -159,3 +159,36 @@ def sql_type(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
     # No column of a portfolio is an instant, but tables beside it may have some.
     type_: sa.types.TypeEngine[Any] = getattr(sa, {"timestamp[us]": "DateTime", **SQL_TYPES}[str(kind)])()
     return type_
+
+
+# Values that are taken out of a table nobody has described, as Python's.
+_LOOKED_AT = 5_000_000
+
+
+def some_rows(session: Session, table: str, rows: int) -> pa.Table | None:
+    """Rows of a table, as many as asked or as fit, with all its columns as their types; None where there is none."""
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    stored = session.stored_as(table)
+    if stored is None:
+        return None
+    names = tuple(stored)
+    clause = table_clause(session, table, names)
+    query = sa.select(*(clause.c[session.identifier(name)] for name in names)).select_from(clause)
+    found = session.rows(query.limit(max(1, min(rows, _LOOKED_AT // max(1, len(names))))))
+    columns = zip(*found, strict=True) if found else [()] * len(names)
+    return pa.table({name: _as_array(values) for name, values in zip(names, columns, strict=True)})
+
+
+def _as_array(values: Sequence[Any]) -> pa.Array:
+    """Values of what type they have; what Arrow has no type for, as text."""
+    import pyarrow as pa
+
+    try:
+        array = pa.array(values)
+        if not isinstance(array, pa.ExtensionArray):  # A UUID.
+            return array
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        pass
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -53,6 +53,19 @@ class Source:
         return cls(portfolio.applications_table, key, day, schema, required, portfolio.name, portfolio.timezone)
 
     @classmethod
+    def stored_applications(cls, portfolio: Portfolio) -> Source:
+        """The applications as they are written: with the columns of their statuses, which are not read with them."""
+        import pyarrow as pa
+
+        source, stated = cls.applications(portfolio), portfolio.decisions
+        if not isinstance(stated, StatusColumn):
+            return source
+        fields = [pa.field(stated.column, pa.string())]
+        if stated.booked_on is not None:
+            fields.append(pa.field(stated.booked_on, pa.date32()))
+        return replace(source, schema=pa.schema([*source.schema, *fields]))
+
+    @classmethod
     def outcomes(cls, portfolio: Portfolio) -> Source:
         """By the day on which they became known; where nothing says it, by that to which they are booked."""
         from credit_assets.ml.data.schemas import outcomes_schema
