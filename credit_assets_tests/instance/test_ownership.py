@@ -16,7 +16,16 @@ from credit_assets.cli.doctor import diagnose
 from credit_assets.cli.models import status_record
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
-from credit_assets.instance.ownership import CLAIM, MARK_FILE, Book, book_of, changed_since, own_store, parse
+from credit_assets.instance.ownership import (
+    CLAIM,
+    MARK_FILE,
+    Book,
+    book_of,
+    changed_since,
+    own_store,
+    own_tables,
+    parse,
+)
 from credit_assets.settings import Settings, load_settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -141,6 +150,65 @@ def test_two_portfolios_never_share_a_store(tmp_path: Path) -> None:
     elsewhere = home(tmp_path / "other", portfolio=other_portfolio(tmp_path), store_uri=settings.store, names="bare")
     with pytest.raises(PermanentError, match=said), instance_of(elsewhere):
         pass
+
+
+def test_portfolios_of_different_names_share_store_and_dagster_folder(tmp_path: Path) -> None:
+    plain, cards = home(tmp_path / "own"), home(tmp_path / "own", portfolio=other_portfolio(tmp_path))
+    for settings in (plain, cards):
+        own_store(settings, Claims(settings.store))
+        for _ in range(2):
+            with instance_of(settings):
+                pass
+    assert [book_of(Claims(one.store)).portfolio for one in (plain, cards)] == ["consumer_loans", "cards"]  # type: ignore[union-attr]
+    marks = sorted(file.name for file in plain.dagster_dir.glob("credit_assets*.json"))
+    assert marks == ["credit_assets.cards.json", MARK_FILE]
+
+
+def test_one_name_for_two_books_is_refused(tmp_path: Path) -> None:
+    file = other_portfolio(tmp_path)
+    first, second = (home(tmp_path / name, tmp_path / "dagster", portfolio=file) for name in ("a", "b"))
+    for settings in (first, second):
+        own_store(settings, Claims(settings.store))
+    with instance_of(first):
+        pass
+    with pytest.raises(PermanentError, match=r"another book, portfolio cards .*a name of its own"), instance_of(second):
+        pass
+
+
+def test_days_under_plain_names_are_gone_on_with_or_refused_and_never_begun_anew(tmp_path: Path) -> None:
+    """As earlier versions wrote them, whatever the portfolio was called."""
+    file = other_portfolio(tmp_path)
+    earlier = home(tmp_path / "own", portfolio=file, names="bare")
+    with ingested(earlier):
+        pass
+    now = home(tmp_path / "own", portfolio=file)
+    said = r"holds the portfolio cards under the plain names .*set CREDIT_NAMES=bare to go on"
+    with pytest.raises(PermanentError, match=said):
+        own_store(now, Claims(now.store))
+    with pytest.raises(PermanentError, match=said), instance_of(now):
+        pass
+    found = {finding.name: finding for finding in diagnose(now)}
+    assert found["book"].status == "fail"
+    assert "CREDIT_NAMES=bare" in found["book"].advice
+    with instance_of(earlier) as instance:
+        assert instance.get_materialized_partitions(dg.AssetKey("raw_loan_data")) == {DAY}
+    # Another portfolio is no concern of theirs.
+    another = home(tmp_path / "own", portfolio=other_portfolio(tmp_path, "autos"))
+    own_store(another, Claims(another.store))
+
+
+def test_loans_of_two_portfolios_never_come_into_one_table(tmp_path: Path) -> None:
+    plain, cards = home(tmp_path / "own"), home(tmp_path / "own", portfolio=other_portfolio(tmp_path))
+    plain.home_dir.mkdir(parents=True)
+    own_tables(plain)
+    own_tables(plain)
+    with pytest.raises(PermanentError, match=r"loans of portfolio consumer_loans in tables that cards names too"):
+        own_tables(cards)
+    # What somebody else keeps is theirs to name.
+    own_tables(home(tmp_path / "own", portfolio=other_portfolio(tmp_path), warehouse_url="postgresql://h/loans"))
+    (plain.home_dir / "warehouse.tables.json").write_text("[", "utf-8")
+    with pytest.raises(PermanentError, match="is damaged"):
+        own_tables(plain)
 
 
 def test_who_is_first_names_the_book_and_everybody_else_gets_the_same(tmp_path: Path) -> None:

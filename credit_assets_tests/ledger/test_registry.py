@@ -11,7 +11,8 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.registry import Owner, Registry
+from credit_assets.naming import Names
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets_tests.support.registry import MODEL, Q1, Q2, day_after, move, register
@@ -165,3 +166,32 @@ def test_many_pages_of_versions(registry: Registry, monkeypatch: pytest.MonkeyPa
     for n in range(5):
         register(registry, f"f{n}")
     assert [v.version for v in registry.versions()] == ["1", "2", "3", "4", "5"]
+
+
+def test_no_portfolio_reads_a_version_of_another(registry: Registry) -> None:
+    cards, autos = (
+        Registry(registry.tracking, MODEL, registry.claims, Owner(Names(n), "c0")) for n in ("cards", "autos")
+    )
+    version = register(cards, "f1")
+    assert (version.tags["portfolio"], version.tags["contract"]) == ("cards", "c0")
+    cards.set_alias("champion", "1")
+    said = r"version 1 of .* in MLflow was made for portfolio cards \(contract c0\), and this is portfolio autos"
+    for look in (
+        autos.versions,
+        lambda: autos.version("1"),
+        lambda: autos.alias("champion"),
+        lambda: autos.champion_at(Q1),
+        lambda: autos.download(version),
+        lambda: register(autos, "f1"),
+    ):
+        with pytest.raises(PermanentError, match=said):
+            look()
+    assert [v.version for v in cards.versions()] == ["1"]
+
+
+def test_a_version_of_before_they_bore_a_portfolio_is_read(registry: Registry) -> None:
+    register(registry, "f1")
+    for tag in ("portfolio", "contract"):
+        if tag in registry.version("1").tags:
+            registry.tracking.server.client.delete_model_version_tag(MODEL, "1", tag)
+    assert Registry(registry.tracking, MODEL, registry.claims, Owner(Names("cards"), "c0")).version("1").version == "1"

@@ -1,0 +1,232 @@
+"""Several portfolios on one Dagster instance, MLflow database and store: trained at the same time, retrained by their
+own sensors, rolled back, and nothing of one is read or written by another.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from credit_assets.build import build_definitions
+from credit_assets.cli.models import models_record, status_record
+from credit_assets.cli.moves import MoveRequest, request_move
+from credit_assets.cli.replay import Replay
+from credit_assets.cli.trigger import report_trigger
+from credit_assets.failures import PermanentError
+from credit_assets.instance.home import instance_of
+from credit_assets.instance.own_runs import own_runs
+from credit_assets.ledger.registry import CHAMPION
+from credit_assets.resources import build_resources
+from credit_assets.settings import Settings
+from credit_assets_tests.support.environment import environment
+from credit_assets_tests.support.portfolios import (
+    LAST,
+    QUICK,
+    START,
+    equal_columns,
+    files_of,
+    other_columns,
+    small,
+    write_loans,
+)
+
+pytestmark = pytest.mark.slow
+
+TRAINED, FRESH = ("cards", "autos", "scorecard"), "fresh"
+EARLIER = date(2024, 4, 20)
+
+
+@dataclass
+class World:
+    """One home with four portfolios; three of them were trained, two with equal columns, at the same time."""
+
+    home: Path
+    instance: dg.DagsterInstance
+
+    def settings(self, name: str, **more: Any) -> Settings:
+        return small(self.home, name, **more)
+
+    def registry(self, name: str) -> Any:
+        return build_resources(self.settings(name))["registry"]
+
+    def versions(self, name: str) -> list[str]:
+        return [one["version"] for one in models_record(self.settings(name))["versions"]]
+
+    def stock(self, name: str) -> dict[str, Any]:
+        """Everything that a portfolio has: files, versions with tags and aliases, MLflow runs, events of its assets."""
+        settings, registry = self.settings(name), self.registry(name)
+        server = registry.tracking.server
+        runs = server.client.search_runs([server.experiment_id], "")
+        keys = [key for key in self.instance.all_asset_keys() if key.path[0] == name]
+        return {
+            "files": files_of(Path(settings.store)),
+            "versions": [(v.version, v.aliases, dict(v.tags)) for v in registry.versions()],
+            "runs": sorted((run.info.run_id, run.info.status, tuple(sorted(run.data.tags.items()))) for run in runs),
+            "events": {key.to_user_string(): sorted(self.instance.get_materialized_partitions(key)) for key in keys},
+            "dagster": [run.run_id for run in own_runs(self.instance, settings.naming, 100)],
+        }
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("portfolios") / "home"
+    for name in ("cards", "autos", FRESH):
+        equal_columns(home / "portfolios", name)
+    other_columns(home / "portfolios", "scorecard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CREDIT_HOME", str(home))
+        patch.delenv("DAGSTER_HOME", raising=False)
+        # Of two portfolios with equal columns and equal loans nothing but the name is different.
+        for name, seed in (("cards", 1), ("autos", 1), ("scorecard", 2), (FRESH, 3)):
+            write_loans(small(home, name), seed)
+        values = environment(QUICK)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        for variable, value in values.items():
+            patch.setenv(variable, value)
+        command = [sys.executable, "-m", "credit_assets.cli.main"]
+        span = ["--start", START.isoformat(), "--json", "--end"]
+        for name in TRAINED:
+            write_portfolio_settings(home, name)
+        replays = [
+            subprocess.Popen(
+                [*command, "replay", *span, EARLIER.isoformat(), "--portfolio", name],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name in TRAINED
+        ]
+        for replay in replays:
+            out, error = replay.communicate()
+            assert replay.returncode == 0, error
+            assert [one["status"] for one in json.loads(out)["trainings"]] == ["registered"]
+        for variable in values:
+            patch.delenv(variable)
+        with instance_of(small(home, FRESH)) as instance:
+            for name in (*TRAINED, FRESH):
+                Replay(small(home, name), instance).run(START, LAST, "none")
+            yield World(home, instance)
+
+
+def write_portfolio_settings(home: Path, name: str) -> None:
+    (home / "portfolios" / f"{name}.env").write_text(f"CREDIT_OPERATOR=desk of {name}\n", "utf-8")
+
+
+def test_each_has_a_champion_of_its_own_and_who_never_trained_has_none(world: World) -> None:
+    for name in TRAINED:
+        status = status_record(world.settings(name), world.instance)
+        assert status["champion"]["version"] == "1"
+        assert status["assets"]["loan_scores"]["scored"] > 0
+        version = world.registry(name).alias(CHAMPION)
+        assert (version.tags["portfolio"], version.tags["contract"]) == (
+            name,
+            world.settings(name).portfolio_contract.contract,
+        )
+    status = status_record(world.settings(FRESH), world.instance)
+    assert status["champion"] is None
+    assert status["assets"]["loan_scores"]["scored_applications"] == 0
+    assert status["assets"]["loan_scores"]["unscored_applications"] > 0
+    assert models_record(world.settings(FRESH)) == {"model": "credit-scorer-fresh", "versions": [], "rejected": []}
+    # Nothing was made under plain names.
+    assert [path.name for path in (world.home / "store").iterdir()] == ["portfolios"]
+    assert {key.path[0] for key in world.instance.all_asset_keys()} == {*TRAINED, FRESH}
+
+
+def test_equal_columns_and_equal_loans_make_two_models(world: World) -> None:
+    cards, autos = (world.registry(name).version("1") for name in ("cards", "autos"))
+    assert cards.tags["data_hash"] == autos.tags["data_hash"]
+    assert cards.fingerprint != autos.fingerprint
+    assert cards.run_id != autos.run_id
+
+
+def test_runs_are_told_apart(world: World) -> None:
+    of = {name: own_runs(world.instance, world.settings(name).naming, 100) for name in (*TRAINED, FRESH)}
+    every = [run.run_id for runs in of.values() for run in runs]
+    assert len(every) == len(set(every)) == world.instance.get_runs_count()
+    for name, runs in of.items():
+        assert {run.tags["credit/portfolio"] for run in runs} == {name}
+        assert all(run.job_name.startswith(f"{name}_") for run in runs)
+
+
+def test_a_retraining_by_its_own_sensor_and_a_rollback_leave_the_others_as_they_are(world: World) -> None:
+    others = {name: world.stock(name) for name in (*TRAINED, FRESH) if name != "cards"}
+    cards = world.settings("cards", min_improvement=0.0, retraining="triggered")
+    report_trigger(cards, world.instance, "other", reason="new scorecard", by="risk desk", as_of=LAST)
+    for name in ("autos", "scorecard"):
+        assert ticked(world, world.settings(name, retraining="triggered")) == []
+    (request,) = ticked(world, cards)
+    replay = Replay(cards, world.instance)
+    assert request.tags["credit/trigger"] == "external"
+    outcome = replay.train(date.fromisoformat(str(request.partition_key)), _report(), tags=request.tags)
+    if outcome.status != "registered":
+        pytest.fail(f"the retraining was {outcome.status}: {outcome.reason}")
+    assert world.versions("cards") == ["1", "2"]
+    assert world.registry("cards").alias(CHAMPION).version == "2"
+    request_move(cards, world.instance, MoveRequest("rollback", "1", "risk desk", "the older one was better"))
+    assert world.registry("cards").alias(CHAMPION).version == "1"
+    moves = world.instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(["cards", "model_aliases", CHAMPION])), limit=10
+    ).records
+    assert len(moves) >= 2
+    assert {name: world.stock(name) for name in others} == others
+
+
+def test_a_model_of_another_portfolio_is_refused_wherever_it_is_met(world: World) -> None:
+    theirs, ours = world.registry("autos").version("1"), world.registry(FRESH)
+    said = r"was made for portfolio autos \(contract \w{12}\), and this is portfolio fresh"
+    with pytest.raises(PermanentError, match=said):
+        ours.download(theirs)
+    # Put among ours by hand, and made the champion: as a person might who takes it for the same model.
+    client = ours.tracking.server.client
+    client.create_registered_model(ours.model_name)
+    with ours.tracking.server.fluent():
+        client.create_model_version(
+            ours.model_name, source=theirs.source, run_id=theirs.run_id, tags=dict(theirs.tags),
+            model_id=theirs.source.removeprefix("models:/"),
+        )  # fmt: skip
+    client.set_registered_model_alias(ours.model_name, CHAMPION, "1")
+    settings = world.settings(FRESH)
+    try:
+        for what in (
+            lambda: models_record(settings),
+            lambda: status_record(settings, world.instance),
+            lambda: request_move(settings, world.instance, MoveRequest("promote", "1", "me", "why")),
+            lambda: Replay(settings, world.instance).score(LAST, LAST, _report()),
+            lambda: Replay(settings, world.instance).run(LAST, LAST, "last"),
+        ):
+            with pytest.raises(PermanentError, match=said):
+                what()
+        # Tags can be changed by hand; what the scorer was made for cannot.
+        client.set_model_version_tag(ours.model_name, "1", "portfolio", FRESH)
+        with pytest.raises(PermanentError, match=r"the model of version 1 of credit-scorer-fresh was made for .*autos"):
+            ours.download(ours.version("1"))
+    finally:
+        client.delete_registered_model(ours.model_name)
+
+
+def ticked(world: World, settings: Settings) -> list[dg.RunRequest]:
+    """What a portfolio's external sensor asks for at its first tick."""
+    definitions = build_definitions(settings)
+    repository, resources = definitions.get_repository_def(), build_resources(settings)
+    sensor = repository.get_sensor_def(settings.naming.dagster("external_trigger"))
+    with dg.build_sensor_context(
+        instance=world.instance,
+        repository_def=repository,
+        resources={name: resources[name] for name in ("store", "registry", "claims")},
+    ) as context:
+        return list(sensor.evaluate_tick(context).run_requests or [])
+
+
+def _report() -> Any:
+    from credit_assets.cli.trainings import ReplayReport
+
+    return ReplayReport()
