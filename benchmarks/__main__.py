@@ -157,6 +157,13 @@ def _detection(quick: bool) -> Sequence[Row]:
     return ()
 
 
+def _population(quick: bool) -> Sequence[Row]:
+    from benchmarks import population
+
+    _section("population", population.main(20_000, 1, 20_000) if quick else population.main(), quick)
+    return ()
+
+
 def _ticks(quick: bool) -> Sequence[Row]:
     from benchmarks import ticks
 
@@ -182,8 +189,9 @@ BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("distributed", "gpu")},
     "detection": _detection,
     "first_days": _first_days,
+    "population": _population,
 }
-SECTIONS = (report.MERGED, "detection", "first_days", "ticks")
+SECTIONS = (report.MERGED, "detection", "first_days", "population", "ticks")
 """Parts of the report that are written here."""
 
 if __name__ == "__main__":

@@ -361,6 +361,26 @@ def models(json_: Json = False) -> None:
     output(record, partial(print_models, record), json_)
 
 
+@app.command()
+def sensitivity(
+    version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
+    factor: Annotated[
+        list[float] | None,
+        typer.Option(help="How many times as bad as the booked the declined are; repeatable; default 1, 2, 3 and 4."),
+    ] = None,
+    bands: Annotated[int | None, typer.Option(min=1, help="Bands of PD for parcelling; default 10.")] = None,
+    json_: Json = False,
+) -> None:
+    """A version's figures on booked loans, and what they would be on everyone under stated assumptions.
+
+    Example: credit-assets sensitivity 3 --factor 2 --factor 4. Nothing of it is used in training or in a decision.
+    """
+    from credit_assets.cli.sensitivity import print_sensitivity, sensitivity_record
+
+    record = sensitivity_record(load_settings(), version, factor or (), bands)
+    output(record, partial(print_sensitivity, record), json_)
+
+
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:
     """One of the verbs by which people ask for a move of an alias; `which` says what version it takes."""
 
