@@ -17,7 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import backfill, caching, daily, data, detection, drift_errors, first_days, histories, overhead
+from benchmarks import (
+    backfill,
+    caching,
+    daily,
+    data,
+    detection,
+    drift_errors,
+    first_days,
+    histories,
+    overhead,
+    population,
+)
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
@@ -419,3 +430,25 @@ def test_every_shape_and_shift_is_in_the_tables() -> None:
         "3,000 levels",
         "all columns of the table below",
     }
+
+
+@pytest.mark.slow
+def test_without_a_population_figures_are_wrong_and_the_gate_stops_the_model() -> None:
+    one = population.Book(40_000, 5)
+    found = [population.figures(one, name) for name in ("not stated", "stated", "oracle")]
+    not_stated, stated, oracle = found
+    assert "does not say who of loan_applications was lent to" in not_stated.stopped
+    assert not (stated.stopped)
+    assert not (oracle.stopped)
+    # What is counted as good teaches that the worst are the best.
+    assert not_stated.reported.auc_ci_low > not_stated.true_all
+    assert not_stated.pd_declined < 0.1 * not_stated.true_pd_declined
+    assert not_stated.best > not_stated.chance
+    assert stated.holds
+    assert stated.best < stated.chance
+    assert stated.true_all > 0.6 > 0.5 > not_stated.true_all
+    assert oracle.true_all > stated.true_all
+    text = population.markdown(found, [stated], 40_000)
+    assert "| not stated (the gate stops it) |" in text
+    assert "| **the truth** |" in text
+    assert "in 1 (" in text
