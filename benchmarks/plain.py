@@ -443,10 +443,18 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     matured = {
         **span(max(start, mature - cohort), mature),
         "unscored": applied(mature - cohort, mature) - len(cohort_rows),
+        "of": "applications",
+        "applied": len(cohort_rows),
         **by_version(measure, once["model_version"], once["default"], once["pd"]),
     }
-    once = frame.iloc[int(np.searchsorted(dates, np.datetime64(day - cohort))) :].drop_duplicates(portfolio.id_column)
-    expected = {**span(max(start, day - cohort), day), **by_version(estimate, once["model_version"], once["pd"])}
+    newest = frame.iloc[int(np.searchsorted(dates, np.datetime64(day - cohort))) :]
+    once = newest.drop_duplicates(portfolio.id_column)
+    expected = {
+        **span(max(start, day - cohort), day),
+        "of": "applications",
+        "applied": len(newest),
+        **by_version(estimate, once["model_version"], once["pd"]),
+    }
     before = files.read_record("performance_report", mature)
     measures = ("auc", "gini", "ks", "brier", "ece")
     record = {
