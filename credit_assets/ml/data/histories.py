@@ -32,12 +32,17 @@ _EXAMPLES = 'as in {days_past_due: ">= 30"}, {grade: [1, 2]}, {status: open} or 
 
 
 class HistoryColumn(Strict):
-    """A column of a history that features are computed from."""
+    """A column of a history that features are computed from; its name alone is one of numbers."""
 
     name: Identifier
-    type: Literal["integer", "float", "boolean", "category", "string"]
+    type: Literal["integer", "float", "boolean", "category", "string"] = "float"
     unit: str = ""
     description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
 
 
 class History(Strict):

@@ -192,3 +192,12 @@ def test_a_description_is_no_part_of_the_contract_and_a_window_is() -> None:
     other["derived"][0]["window_days"] = 180
     contracts = [Portfolio.model_validate(content).contract for content in (GOOD, described, other)]
     assert contracts[0] == contracts[1] != contracts[2]
+
+
+def test_a_name_alone_is_a_column_of_numbers() -> None:
+    (history,) = with_history(columns=["dpd", "paid", {"name": "status", "type": "category"}]).histories
+    assert [(column.name, column.type) for column in history.columns] == [
+        ("dpd", "float"),
+        ("paid", "float"),
+        ("status", "category"),
+    ]
