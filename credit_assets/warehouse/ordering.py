@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # A batch at most: 32 MB of a wide table. One of the packaged portfolio has some 20 MB.
 BATCH_ROWS = 122_880
 BATCH_BYTES = 32 * 2**20
-# Arrow bytes that are sorted in memory: about 1.8 million loans.
-HELD_BYTES = 256 * 2**20
+# Arrow bytes that are sorted in memory, about 0.9 million loans; twice as much is held while they are.
+HELD_BYTES = 128 * 2**20
 # One batch of each sorted run is held while they are merged.
 RUN_BATCH_BYTES = 4 * 2**20
 
