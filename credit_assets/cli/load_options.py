@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from credit_assets.cli.loans import LoadRules
     from credit_assets.loans.layouts import Reading
     from credit_assets.loans.lending_club import DebtScale
-    from credit_assets.loans.portfolio_file import Columns, Table
+    from credit_assets.loans.portfolio_file import Columns
+    from credit_assets.loans.tables import LoadedTable
     from credit_assets.ml.data.portfolio import Portfolio
 
 
@@ -151,26 +152,28 @@ def debt_scale(given: str) -> DebtScale:
     return cast("DebtScale", given)
 
 
-def tables_named(portfolio: Portfolio, given: list[str] | None) -> tuple[Table, ...]:
+def tables_named(portfolio: Portfolio, given: list[str] | None) -> tuple[LoadedTable, ...]:
     """The tables that are loaded, by what they hold or by their names. Raises PermanentError for another word."""
-    called = {portfolio.applications_table: "applications", portfolio.outcomes.table: "outcomes"}
-    names = [called.get(name, name) for name in given or ["applications"]]
-    if unknown := sorted(set(names) - {"applications", "outcomes"}):
+    from credit_assets.loans.tables import APPLICATIONS, table_named
+
+    named = {table.what: table for table in (table_named(portfolio, name) for name in given or [APPLICATIONS])}
+    tables = tuple(sorted(named.values(), key=lambda table: table.what))
+    if len(tables) > 1 and (apart := [table.what for table in tables if not table.in_the_book]):
         raise PermanentError(
-            f"the table is applications or outcomes, not {', '.join(map(repr, unknown))}; give --table that word, or "
-            f"{portfolio.applications_table} or {portfolio.outcomes.table}, as the portfolio calls them"
+            f"--table: {' and '.join(apart)} stand in files of their own, one table a load; applications and outcomes "
+            "alone may stand in the same rows"
         )
-    return tuple(name for name in ("applications", "outcomes") if name in names)
+    return tables
 
 
 def table_columns(
-    portfolio: Portfolio, tables: Sequence[Table], names: list[str] | None, scales: list[str] | None
+    portfolio: Portfolio, tables: Sequence[LoadedTable], names: list[str] | None, scales: list[str] | None
 ) -> Columns:
     """The values of --map and --scale. Raises PermanentError where one names no column of the tables."""
-    from credit_assets.loans.portfolio_file import Columns, table_columns
+    from credit_assets.loans.portfolio_file import Columns
 
-    ours = list(dict.fromkeys(column.name for table in tables for column in table_columns(portfolio, table)))
-    table = " and ".join(tables)
+    ours = list(dict.fromkeys(column.name for table in tables for column in table.columns))
+    table = " and ".join(table.what for table in tables)
     renamed = _pairs(names, "--map")
     named = {"--map": list(renamed.values()), "--scale": list(factors := _factors(scales))}
     for option, columns in named.items():

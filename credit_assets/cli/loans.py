@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from credit_assets.loans.layouts import Reading
     from credit_assets.loans.lending_club import DebtScale
     from credit_assets.loans.portfolio_file import Columns
-    from credit_assets.loans.portfolio_file import Table as TableName
+    from credit_assets.loans.tables import LoadedTable
 
 # Of a file's applications, the share whose ids may be in the book with another day: corrections, and no other loans.
 MAX_MOVED_SHARE = 0.01
@@ -95,35 +95,57 @@ def load_lending_club_file(
 
 def load_table_file(
     settings: Settings,
-    tables: Sequence[TableName],
+    tables: Sequence[LoadedTable],
     file: Path,
     columns: Columns,
     *,
     reading: Reading | None = None,
     rules: LoadRules | None = None,
 ) -> dict[str, Any]:
-    """Read a file of one of the portfolio's tables, or of both in a row, otherwise as `load_lending_club_file`."""
+    """Read a file of one of the portfolio's tables, or of applications with outcomes in a row, otherwise as
+    `load_lending_club_file`.
+    """
     from credit_assets.loans.layouts import Reading
     from credit_assets.loans.portfolio_file import read_portfolio_file
 
     _refuse_absent(file)
-    portfolio = _with_columns_of(file, settings.portfolio_contract, reading or Reading())
+    portfolio = settings.portfolio_contract
+    if tables[0].in_the_book:
+        portfolio = _with_columns_of(file, portfolio, reading or Reading())
     warehouse = open_warehouse(settings.warehouse, settings.timezone)
     known = warehouse.loaded_files(portfolio)
     of_row = len(tables) > 1
+    # A portfolio that says nothing of its clock has that of the days.
+    clocked = portfolio.model_copy(update={"timezone": portfolio.timezone or settings.timezone})
     reads = {
-        table: read_portfolio_file(file, portfolio, table, columns, reading or Reading(), in_the_row=of_row)
+        table.what: read_portfolio_file(file, clocked, table.what, columns, reading or Reading(), in_the_row=of_row)
         for table in tables
     }
     aside = {table: _keep_aside(settings, read.file, read.rejected_rows) for table, read in reads.items()}
     for table, read in reads.items():
-        _hold(settings, warehouse, (read.file, known), (read.file.rows_kept, read.reasons, aside[table]), rules)
-    rows = tuple(reads[name].rows if name in reads else None for name in ("applications", "outcomes"))
-    first = reads[tables[0]].file
-    written = _write(settings, warehouse, (rows[0], rows[1]), _load(first, known, settings, rules), portfolio)
+        like = [other for other in known if _same_columns(other.kind, table)]
+        _hold(settings, warehouse, (read.file, like), (read.file.rows_kept, read.reasons, aside[table]), rules)
+    first = reads[tables[0].what]
+    load = _load(first.file, known, settings, rules)
+    if tables[0].in_the_book:
+        rows = tuple(reads[name].rows if name in reads else None for name in ("applications", "outcomes"))
+        written = _write(settings, warehouse, (rows[0], rows[1]), load, portfolio)
+    else:
+        settings.home_dir.mkdir(parents=True, exist_ok=True)
+        own_tables(settings, tables[0].table)
+        counts = warehouse.append(portfolio, tables[0], first.rows, load)
+        written = {"url": warehouse.describe(), "inserted": counts.inserted, "unchanged": counts.unchanged}
     records = {table: {**read.to_record(), "rejected_rows_file": aside[table]} for table, read in reads.items()}
-    told: Mapping[str, Any] = records if of_row else records[tables[0]]  # type: ignore[assignment]
-    return {"file": str(file), "table": " and ".join(tables), **told, "warehouse": written}
+    told: Mapping[str, Any] = records if of_row else records[tables[0].what]
+    return {"file": str(file), "table": " and ".join(records), **told, "warehouse": written}
+
+
+def _same_columns(kind: str, what: str) -> bool:
+    """Whether a loaded file of that kind has the columns of the table: histories and decisions have their own."""
+    from credit_assets.loans.tables import DECISIONS
+
+    apart = (DECISIONS, "history ")
+    return kind == what if what.startswith(apart) else not kind.startswith(apart)
 
 
 def _with_columns_of(file: Path, portfolio: Portfolio, reading: Reading) -> Portfolio:
@@ -257,9 +279,13 @@ def _hold(
     refuse_too_many(kept, reasons, allowed, file.name, aside)
     book = list(known)
     recorded = any(other.sizes for other in book)
-    if file.sizes and not recorded and warehouse.holds_applications(settings.portfolio_contract):
+    if _of_applications(file) and not recorded and warehouse.holds_applications(settings.portfolio_contract):
         book.append(_unrecorded(settings, warehouse))
     refuse_contradictions(file, book, rules.accepted, file.name)
+
+
+def _of_applications(file: LoadedFile) -> bool:
+    return bool(file.sizes) and _same_columns(file.kind, "applications")
 
 
 def _unrecorded(settings: Settings, warehouse: Warehouse) -> LoadedFile:

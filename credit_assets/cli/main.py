@@ -236,7 +236,8 @@ def load_csv(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            help="Table of the portfolio: applications (the default) or outcomes; give both where a row has both."
+            help="Table of the portfolio: applications (the default), outcomes, decisions, or a history by its name; "
+            "applications and outcomes both where a row has both."
         ),
     ] = None,
     map_: Annotated[

@@ -140,9 +140,9 @@ def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
             mark.write_text(now.to_json() + "\n", "utf-8")
 
 
-def own_tables(settings: Settings) -> None:
+def own_tables(settings: Settings, *others: str) -> None:
     """Note for whom the tables of the embedded warehouse are filled. Raises PermanentError where one of them holds the
-    loans of another portfolio.
+    loans of another portfolio. `others`: tables that are filled now, besides those of applications and outcomes.
 
     Reading them is another matter: two portfolios may be two views of the same loans.
     """
@@ -155,13 +155,13 @@ def own_tables(settings: Settings) -> None:
         known = {}
     except (ValueError, AttributeError) as error:
         raise PermanentError(f"{note} is damaged, whose loans are whose is not known ({error}); delete it") from error
-    mine = [portfolio.applications_table, portfolio.outcomes.table]
+    mine = [portfolio.applications_table, portfolio.outcomes.table, *others]
     theirs = sorted({name for table in mine if (name := known.get(table, portfolio.name)) != portfolio.name})
     if theirs:
         raise PermanentError(
             f"the embedded warehouse {settings.warehouse} holds the loans of portfolio {', '.join(theirs)} in tables "
             f"that {portfolio.name} names too ({', '.join(mine)}), and the two would be mixed: name tables of its own "
-            "in the portfolio file (applications_table, outcomes.table), or set CREDIT_WAREHOUSE_URL"
+            "in the portfolio file (applications_table, outcomes.table, ...), or set CREDIT_WAREHOUSE_URL"
         )
     aside = note.with_suffix(".tmp")
     aside.write_text(json.dumps({**known, **dict.fromkeys(mine, portfolio.name)}, indent=1, sort_keys=True), "utf-8")

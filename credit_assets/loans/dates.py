@@ -1,6 +1,7 @@
 """Days and months as files write them, and the order of day and month, decided once for a file.
 
-Belongs here: forms of a day. Does not belong here: time zones and plain ISO days (`credit_assets.ml.data.values`).
+Belongs here: forms of a day and of a moment. Does not belong here: the zone of a book's days, and plain ISO days
+(`credit_assets.ml.data`).
 
 01/02/2015 is a day in January or in February. A file has one order: that of its values which have one reading only
 (31/01/2015), in any of its columns of days. Where no value tells, the file is refused.
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
@@ -34,6 +37,11 @@ _MONTH_FORMS = (
     rf"(?P<year>\d{{4}})[-/](?P<month>\d{{1,2}})([-/](?P<day>\d{{1,2}}){_TIME})?",
     rf"(?P<day>\d{{1,2}})\.(?P<month>\d{{1,2}})\.(?P<year>\d{{4}}|\d{{2}}){_TIME}",
     r"(?P<month>\d{1,2})/(?P<year>\d{4})",
+)
+_DAY_ALONE = re.compile(r"\d{1,4}[-/. ][0-9a-z]{1,9}[-/., ]+\d{1,4}|[a-z]{3,9} \d{1,2},? \d{4}")
+_MOMENT = re.compile(
+    r"(?P<day>.*?\d)[t ]+(?P<hour>\d{1,2})[:.](?P<minute>\d{2})([:.](?P<second>\d{2})([.,](?P<part>\d+))?)?"
+    r"\s*(?P<half>[ap]m)?\s*(?P<zone>z|utc|(?P<sign>[+-])(?P<apart>\d{2}):?(?P<and>\d{2})?)?"
 )
 
 
@@ -110,6 +118,59 @@ def days(column: pa.ChunkedArray, order: Order) -> tuple[pa.ChunkedArray, NDArra
     values = [meant.get(text) if day is None else day for day, text in zip(iso, column.to_pylist(), strict=True)]
     unreadable = reading.misfits & np.array([value is None for value in values])
     return pa.chunked_array([pa.array(values, pa.date32())]), unreadable
+
+
+def moments(column: pa.ChunkedArray, order: Order, zone: str) -> tuple[pa.ChunkedArray, NDArray[np.bool_], str]:
+    """A column as moments by the clock of `zone`, or as days where it has no times (at all, or midnight alone); which
+    rows are unreadable; and what to say of it, empty for days.
+    """
+    kind = column.type
+    apart = pa.types.is_timestamp(kind) and kind.tz is not None
+    if pa.types.is_timestamp(kind):
+        values = column.cast(pa.timestamp("us", zone if apart else None), safe=False)
+        values = pc.local_timestamp(values) if apart else values
+        unreadable = np.zeros(len(column), dtype=bool)
+    elif pa.types.is_string(kind):
+        here = ZoneInfo(zone)
+        meant = {text: _moment_of(text, order, here) for text in column.unique().drop_null().to_pylist()}
+        apart = any(found is not None and found[1] for found in meant.values())
+        plain = {text: None if found is None else found[0] for text, found in meant.items()}
+        given = column.to_pylist()
+        moments_ = [None if text is None else plain[text] for text in given]
+        values = pa.chunked_array([pa.array(moments_, pa.timestamp("us"))])
+        unreadable = np.array([text is not None and plain[text] is None for text in given], dtype=bool)
+    else:
+        return *days(column, order), ""
+    if apart:
+        return values, unreadable, f"moments, by the clock of {zone}"
+    dated = values.cast(pa.date32(), safe=False)
+    if pc.all(pc.equal(dated.cast(values.type), values)).as_py() in (True, None):
+        return dated, unreadable, ""
+    return values, unreadable, "moments"
+
+
+def _moment_of(text: str, order: Order, here: ZoneInfo) -> tuple[datetime, bool] | None:
+    """By the clock of `here`, and whether the text has a distance from UTC; None where it is neither day nor moment."""
+    text = text.strip().lower()
+    match = _MOMENT.fullmatch(text)
+    day = day_of(text if match is None else match["day"], order)
+    if day is None or (match is None and not _DAY_ALONE.fullmatch(text)):
+        return None
+    if match is None:
+        return datetime.combine(day, time()), False
+    if not _DAY_ALONE.fullmatch(match["day"]) or (match["half"] and not 1 <= int(match["hour"]) <= 12):
+        return None
+    hour = int(match["hour"]) if match["half"] is None else int(match["hour"]) % 12 + 12 * (match["half"] == "pm")
+    part = int((match["part"] or "0")[:6].ljust(6, "0"))
+    try:
+        moment = datetime.combine(day, time(hour, int(match["minute"]), int(match["second"] or 0), part))
+        if match["zone"] is None:
+            return moment, False
+        apart = timedelta(hours=int(match["apart"] or 0), minutes=int(match["and"] or 0))
+        there = timezone(-apart if match["sign"] == "-" else apart) if apart else UTC
+        return moment.replace(tzinfo=there).astimezone(here).replace(tzinfo=None), True
+    except (ValueError, OverflowError):
+        return None
 
 
 def _parts(text: str, order: Order) -> tuple[int, int, int | None] | None:

@@ -1,16 +1,17 @@
-"""A file of one of a portfolio's two tables, with columns by the portfolio's names or renamed.
+"""A file of one of a portfolio's tables, with columns by the portfolio's names or renamed.
 
-Belongs here: which column is which, its type and unit, and the rows that cannot be used. Does not belong here: reading
-the file (`table_files`), forms of numbers and days (`published_values`, `dates`), and which values a column may have
-(`credit_assets.ml.data.contracts`), but for a unit that is plainly another one.
+Belongs here: which column is which, its type and unit, and the rows that cannot be used. Does not belong here: which
+tables there are (`tables`), reading the file (`table_files`), forms of numbers and days (`published_values`, `dates`),
+and which values a column may have (`credit_assets.ml.data.contracts`), but for a unit that is plainly another one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,20 +20,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.dates import days, order_of
+from credit_assets.loans.copies import copy_numbers
+from credit_assets.loans.dates import days, moments, order_of
 from credit_assets.loans.first_look import names_in, portfolio_name
 from credit_assets.loans.layouts import NOT_A_ROW, WITHOUT_OUTCOME, Layout, RawTable, Reading
 from credit_assets.loans.loaded_file import LoadedFile
 from credit_assets.loans.published_values import Numbers, is_text, read_numbers, text
-from credit_assets.loans.rejections import Mask, Rejections, account
+from credit_assets.loans.rejections import REPEATED, Mask, Rejections, account
 from credit_assets.loans.scales import ENOUGH_VALUES, sizes_of
 from credit_assets.loans.table_files import read_columns
-from credit_assets.ml.data.population import StatusColumn
+from credit_assets.loans.tables import APPLICATIONS, OUTCOMES, LoadedTable, table_named
 from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.schemas import arrow_schema
 from credit_assets.ml.data.values import read
-
-Table: TypeAlias = Literal["applications", "outcomes"]
 
 # Above this share of values outside a column's range the column is in another unit; single values are the contract's.
 MAX_OUTSIDE_RANGE = 0.5
@@ -74,50 +74,56 @@ class PortfolioFile:
 
 
 def read_portfolio_file(
-    path: Path, portfolio: Portfolio, table: Table, columns: Columns, reading: Reading, *, in_the_row: bool = False
+    path: Path, portfolio: Portfolio, table: str, columns: Columns, reading: Reading, *, in_the_row: bool = False
 ) -> PortfolioFile:
-    """Read a file of applications or outcomes. Outcomes `in_the_row` of the application stand there in some rows alone:
-    those without the day of one are no outcomes, unless they say that the loan defaulted.
+    """Read a file of one of the portfolio's tables, by what it is called. Outcomes `in_the_row` of the application
+    stand in some rows alone: those without the day of one are no outcomes, unless they say that the loan defaulted.
+    Times with a distance from UTC become those of a clock in the portfolio's `timezone`.
 
     Raises PermanentError where the file cannot be read, lacks columns, can be read in two ways, or has plainly another
     unit than the portfolio says.
     """
-    wanted = table_columns(portfolio, table)
+    of = table_named(portfolio, table)
+    wanted = of.columns
     theirs = _names_in_file(path, wanted, columns, reading)
-    raw = read_columns(path, _layout(portfolio, table, wanted, theirs), reading)
+    raw = read_columns(path, _layout(portfolio, of, theirs), reading)
     given = raw.columns.select(list(theirs.values())).rename_columns(list(theirs))
     rejections = Rejections(raw.columns.num_rows)
     rejections.add(_empty(given), NOT_A_ROW)
-    values, notes = _values(path, given, wanted, (columns, reading), rejections)
+    values, notes = _values(path, given, of, (columns, reading, portfolio.timezone or "UTC"), rejections)
     if renamed := [f"{there} is {name}" for name, there in theirs.items() if there != name]:
         notes["renamed"] = ", ".join(renamed)
-    if in_the_row and table == "outcomes":
+    if in_the_row and of.what == OUTCOMES:
         without = _without_outcome(values, portfolio)
         notes["rows without an outcome"] = f"{int((without & rejections.usable).sum()):,}"
         rejections.add(without, WITHOUT_OUTCOME)
     for column in wanted:
         if not column.nullable:
             rejections.add(np.asarray(pc.is_null(values[column.name])), f"{column.name} is missing")
-    key = next(column.name for column in wanted if column.role == "id")
-    ids = values[key].to_pandas().astype(object).to_numpy()
-    # Rows without an id are rejected already, so that they repeat nothing.
-    rejections.add_repeated(given, ids)
+    equal = copy_numbers(given) > 0 if of.repeats else np.zeros(given.num_rows, dtype=bool)
+    if of.copies:
+        if alike := int((equal & rejections.usable).sum()):
+            notes["rows equal to an earlier one, kept"] = f"{alike:,}"
+    elif of.repeats:
+        rejections.add(equal, REPEATED)
+    else:
+        # Rows without an id are rejected already, so that they repeat nothing.
+        rejections.add_repeated(given, values[of.id].to_pandas().astype(object).to_numpy())
 
     kept = np.flatnonzero(rejections.usable)
-    schema = arrow_schema([(column.name, "flag" if _is_flag(column, table) else column.type) for column in wanted])
-    rows = pa.table({name: column.take(pa.array(kept)) for name, column in values.items()}).cast(schema)
+    rows = pa.table({name: column.take(pa.array(kept)) for name, column in values.items()}).cast(_schema(of, values))
     _refuse_other_units(path, wanted, rows)
     rejected = rejections.rows(raw)
     rows_read, reasons = account(raw, len(kept), rejected)
     file = LoadedFile(
-        digest=_digest(raw, table),
+        digest=_digest(raw, of),
         name=path.name,
-        kind=table,
+        kind=of.what,
         rows_read=rows_read,
         rows_kept=len(kept),
         read_as={**raw.read_as, **notes},
         conventions={"currency": notes.get("currency sign", "")},
-        sizes=sizes_of(rows, (key,)) if table == "applications" else {},
+        sizes={} if of.what == OUTCOMES else sizes_of(rows, (of.id,)),
     )
     return PortfolioFile(rows, rejected, reasons, file)
 
@@ -151,52 +157,30 @@ def _without_outcome(values: Mapping[str, pa.ChunkedArray], portfolio: Portfolio
     return np.asarray(pc.or_(undated, nothing))
 
 
-def table_columns(portfolio: Portfolio, table: Table) -> tuple[Column, ...]:
-    """The columns that a table has by the portfolio: of applications with those of their statuses."""
-    if table == "applications":
-        stated = portfolio.decisions
-        later = (
-            ()
-            if not isinstance(stated, StatusColumn)
-            else (
-                Column(name=stated.column, type="string", role="ignored"),
-                *((Column(name=stated.booked_on, type="date", role="ignored"),) if stated.booked_on else ()),
-            )
-        )
-        return (*portfolio.application_columns, *later)
-    names = portfolio.outcomes
-    id_type = portfolio.column(portfolio.id_column).type
-    known = [] if names.known in (None, names.date) else [Column(name=names.known, type="date", nullable=False)]
-    says = (
-        Column(name=names.says, type="boolean", nullable=False)
-        if names.status is None
-        else Column(name=names.says, type="string", role="ignored")
-    )
-    return (
-        Column(name=names.id, type=id_type, role="id", nullable=False),
-        Column(name=names.date, type="date", role="date", nullable=False),
-        *(one.model_copy(update={"role": "ignored"}) for one in known),
-        says,
-    )
+def _schema(of: LoadedTable, values: Mapping[str, pa.ChunkedArray]) -> pa.Schema:
+    """The types of the columns; moments are days where the file has no times."""
+    flags = of.what == OUTCOMES
+    schema = arrow_schema([(one.name, "flag" if flags and one.type == "boolean" else one.type) for one in of.columns])
+    for name in of.moments:
+        schema = schema.set(schema.get_field_index(name), pa.field(name, values[name].type))
+    return schema
 
 
-def _is_flag(column: Column, table: Table) -> bool:
-    return table == "outcomes" and column.type == "boolean"
+def _digest(raw: RawTable, of: LoadedTable) -> str:
+    # One file may hold several tables side by side; each has a record of its own.
+    if of.in_the_book:
+        return raw.digest if of.what == APPLICATIONS else f"{raw.digest[:-1]}o"
+    return hashlib.sha256(f"{raw.digest} {of.what}".encode()).hexdigest()
 
 
-def _digest(raw: RawTable, table: Table) -> str:
-    # One file may hold both tables side by side; each has a record of its own.
-    return raw.digest if table == "applications" else f"{raw.digest[:-1]}o"
-
-
-def _layout(portfolio: Portfolio, table: Table, wanted: tuple[Column, ...], theirs: Mapping[str, str]) -> Layout:
-    renamed = f"--map THEIRS=OURS renames, ours being {', '.join(column.name for column in wanted)}"
+def _layout(portfolio: Portfolio, of: LoadedTable, theirs: Mapping[str, str]) -> Layout:
+    renamed = f"--map THEIRS=OURS renames, ours being {', '.join(column.name for column in of.columns)}"
     return Layout(
-        name=f"{portfolio.name} {table}",
+        name=f"{portfolio.name} {of.what}",
         required=tuple(theirs.values()),
         optional=(),
-        sign=next(theirs[column.name] for column in wanted if column.role == "id"),
-        few_values=frozenset(theirs[column.name] for column in wanted if column.type == "category"),
+        sign=theirs[of.id],
+        few_values=frozenset(theirs[column.name] for column in of.columns if column.type == "category"),
         advice=f"{renamed}; or correct the columns of portfolio {portfolio.name}",
     )
 
@@ -240,20 +224,24 @@ def _refuse_other_units(path: Path, wanted: tuple[Column, ...], rows: pa.Table) 
 def _values(
     path: Path,
     given: pa.Table,
-    wanted: tuple[Column, ...],
-    says: tuple[Columns, Reading],
+    of: LoadedTable,
+    says: tuple[Columns, Reading, str],
     rejections: Rejections,
 ) -> tuple[dict[str, pa.ChunkedArray], dict[str, str]]:
     """The columns as their types, null where missing or unreadable, and what to say of how they were written."""
-    columns, reading = says
+    columns, reading, zone = says
+    wanted = of.columns
     numeric = [column for column in wanted if _is_number(column)]
     written = read_numbers({column.name: given[column.name] for column in numeric}, reading.decimal, path)
     dated = [given[column.name] for column in wanted if column.type == "date"]
     order = order_of((text(days_) for days_ in dated if is_text(days_.type)), reading.dates, path)
-    values = {}
+    values, timed = {}, dict[str, list[str]]()
     for column in wanted:
         name, factor = column.name, columns.factors.get(column.name)
-        if _is_number(column):
+        if name in of.moments:
+            values[name], unreadable, said = moments(_text_or_typed(given[name]), order, zone)
+            timed.setdefault(said, []).append(name)
+        elif _is_number(column):
             values[name], unreadable = _number(path, column, written.columns[name], factor)
         elif column.type == "date":
             values[name], unreadable = days(_text_or_typed(given[name]), order)
@@ -265,7 +253,8 @@ def _values(
             values[name], unreadable = _category(given[name], column)
         rejections.add(unreadable, f"{name} cannot be read as {column.type}")
     factors = ", ".join(f"{name} x {factor:g}" for name, factor in columns.factors.items())
-    notes = {**written.notes, "order of days": order, "scaled": factors}
+    times = {what: ", ".join(names) for what, names in timed.items() if what}
+    notes = {**written.notes, "order of days": order, **times, "scaled": factors}
     return values, {what: note for what, note in notes.items() if note}
 
 

@@ -24,16 +24,17 @@ from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_f
 from credit_assets.warehouse.queries import OpenTable, new_table, some_rows, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source
-from credit_assets.warehouse.writing import TableCounts, WriteReport, checked, replace_rows, upsert
+from credit_assets.warehouse.writing import TableCounts, WriteReport, append, checked, replace_rows, upsert
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
+    from credit_assets.loans.tables import LoadedTable
     from credit_assets.ml.data.values import Reading
     from credit_assets.warehouse.histories import HistoryCounts, OpenHistory
 
-FILL = "run `credit-assets generate` or `credit-assets load lending-club FILE`"
+FILL = "run `credit-assets generate`, `credit-assets load lending-club FILE` or `load csv FILE --table NAME`"
 """What fills a warehouse, for the messages of one that is empty."""
 ANOTHER_ZONE = "give CREDIT_TIMEZONE, or `timezone` of the portfolio, a name that it knows, perhaps an older one"
 
@@ -367,6 +368,19 @@ class Warehouse(TableReader):
                     counts[-1] = upsert(session, source, table, rows, max_moved=held.max_moved if held else 1.0)
             write_file(session, portfolio, load)
             return WriteReport(*counts)
+
+    def append(self, portfolio: Portfolio, loaded: LoadedTable, rows: pa.Table, load: Load) -> TableCounts:
+        """Insert the rows of decisions or of a history that are not there yet, in one transaction with the record of
+        their file; the table is made where there is none. Raises PermanentError as `write` does.
+        """
+        source = Source.loaded(portfolio, loaded, rows.schema)
+        with self._session(write=True) as session:
+            session.create(new_table(session, source))
+            table = self._open(session, source, source.schema.names)
+            session.lock(source.table)
+            counts = append(session, source, table, checked(source, rows))
+            write_file(session, portfolio, load)
+            return counts
 
     def replace_rows(self, tables: Mapping[str, tuple[str, pa.Table]]) -> dict[str, int]:
         """Write rows of tables that need no portfolio, by name, each with its key: see `writing.replace_rows`. All in

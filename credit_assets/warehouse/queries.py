@@ -124,7 +124,7 @@ def table_clause(session: Session, table: str, names: Sequence[str]) -> sa.Table
 
 
 def new_table(session: Session, source: Source) -> sa.Table:
-    """The table of `source`, keyed by id and indexed by day."""
+    """The table of `source`, keyed by id and indexed by day; one with several rows an id indexed by both."""
     import sqlalchemy as sa
 
     schema, name = split_name(source.table)
@@ -138,7 +138,8 @@ def new_table(session: Session, source: Source) -> sa.Table:
             nullable=field.name not in source.required,
         )
         for field in source.schema
-        for key, kind in [(field.name == source.id, sql_type(field.type))]
+        for key in [field.name == source.id]
+        for kind in [sa.DateTime() if source.is_moment(field.name) else sql_type(field.type)]
     ]
     table = sa.Table(
         session.identifier(name),
@@ -147,6 +148,8 @@ def new_table(session: Session, source: Source) -> sa.Table:
         schema=None if schema is None else session.identifier(schema),
     )
     sa.Index(f"{name}_by_day", table.c[session.identifier(source.day)])
+    if source.copies:
+        sa.Index(f"{name}_by_id", table.c[session.identifier(source.id)], table.c[session.identifier(source.day)])
     return table
 
 

@@ -18,6 +18,8 @@ from credit_assets.ml.data.portfolio import Portfolio
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from credit_assets.loans.tables import LoadedTable
+
 
 @dataclass(frozen=True)
 class Source:
@@ -35,6 +37,8 @@ class Source:
     """Fields of the schema that are not columns but the moment of one, in microseconds, by the column's name."""
     repeats: bool = False
     """Whether an application may have several rows."""
+    copies: bool = False
+    """Whether rows that are equal in all columns are several."""
 
     @classmethod
     def applications(cls, portfolio: Portfolio) -> Source:
@@ -111,6 +115,21 @@ class Source:
         schema = statuses_schema(portfolio)
         return cls(portfolio.applications_table, key, day, schema, (key, day), portfolio.name, zone, repeats=True)
 
+    @classmethod
+    def loaded(cls, portfolio: Portfolio, loaded: LoadedTable, schema: pa.Schema) -> Source:
+        """A table of decisions or of a history with the columns that are loaded into it. Of a history the day is of the
+        type that the file has; all that says since when a row is known is a moment.
+        """
+        timed = loaded.moments - (
+            {loaded.day} if loaded.copies and str(schema.field(loaded.day).type) == "date32[day]" else set()
+        )
+        required = tuple(column.name for column in loaded.columns if not column.nullable)
+        key, day, zone = loaded.id, loaded.day, portfolio.timezone
+        moments = {f"moment of {name}": name for name in timed}
+        return cls(
+            loaded.table, key, day, schema, required, portfolio.name, zone, moments, repeats=True, copies=loaded.copies
+        )
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of the table that it reads."""
@@ -121,7 +140,11 @@ class Source:
         """The same with the columns of the table alone, as rows are written."""
         import pyarrow as pa
 
-        return replace(self, schema=pa.schema([self.schema.field(name) for name in self.columns]), moments={})
+        return replace(self, schema=pa.schema([self.schema.field(name) for name in self.columns]))
+
+    def is_moment(self, name: str) -> bool:
+        """Whether the time of day counts of a column of days, where it has one."""
+        return name in self.moments.values()
 
     def refuse_misfits(self, misfits: Mapping[str, int], where: str) -> None:
         """Raise PermanentError where there are values, counted by column, that are not of their column's type."""

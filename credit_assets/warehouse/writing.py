@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
+from credit_assets.loans.copies import copy_numbers
 from credit_assets.warehouse.queries import OpenTable, sql_type, table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source, split_name
@@ -54,14 +55,19 @@ def checked(source: Source, rows: pa.Table) -> pa.Table:
             f"the rows for table {source.table} lack {', '.join(missing)}, which portfolio {source.portfolio} "
             "names: load them from a file that has them, or use a portfolio without them"
         )
-    readings = {field.name: read(rows[field.name], field.type) for field in source.schema}
+    timed = {name for name in source.schema.names if source.is_moment(name) and pa.types.is_timestamp(rows[name].type)}
+    readings = {field.name: read(rows[field.name], field.type) for field in source.schema if field.name not in timed}
     source.refuse_misfits({name: reading.misfit_count for name, reading in readings.items()}, "to be written")
-    table = pa.Table.from_arrays([reading.values for reading in readings.values()], schema=source.schema)
+    table = pa.table(
+        {name: _moments(rows[name]) if name in timed else readings[name].values for name in source.schema.names}
+    )
     for name in source.required:
         if table[name].null_count:
             raise PermanentError(
                 f"{table[name].null_count:,} rows for table {source.table} have no {name}: nothing was written"
             )
+    if source.copies:
+        return table
     if source.repeats:
         return table.group_by(table.column_names, use_threads=False).aggregate([])
     twice = table.num_rows - pc.count_distinct(table[source.id]).as_py()
@@ -70,6 +76,15 @@ def checked(source: Source, rows: pa.Table) -> pa.Table:
             f"{twice:,} rows for table {source.table} repeat an {source.id}: nothing was written; keep one row an id"
         )
     return table
+
+
+def _moments(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as the clock shows them in their own zone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
+    return values if values.type.tz is None else pc.local_timestamp(values)
 
 
 def upsert(
@@ -83,6 +98,9 @@ def upsert(
 
     if rows.num_rows == 0:
         return TableCounts()
+    if source.repeats:
+        # Of an application with several rows none takes the place of another.
+        return append(session, source, table, rows)
     name = "incoming_" + split_name(source.table)[1]
     session.stage(name, rows)
     incoming = table_clause(session, name, rows.column_names)
@@ -95,13 +113,6 @@ def upsert(
         n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
         for n, field in zip(names, rows.schema, strict=True)
     }
-    if source.repeats:
-        # Of an application with several rows none takes the place of another.
-        there = sa.exists().where(*(~target.c[n].is_distinct_from(given[n]) for n in names)).correlate(incoming)
-        inserted = session.change(
-            sa.insert(target).from_select(names, sa.select(*given.values()).select_from(incoming).where(~there))
-        )
-        return TableCounts(inserted, 0, rows.num_rows - inserted)
     if max_moved < 1:
         day = session.identifier(source.day)
         moved = sa.select(sa.func.count()).select_from(target.join(incoming, same))
@@ -123,6 +134,53 @@ def upsert(
         )
     )
     return TableCounts(inserted, updated, rows.num_rows - inserted - updated)
+
+
+def append(session: Session, source: Source, table: OpenTable, rows: pa.Table) -> TableCounts:
+    """Insert the rows that are not there: of rows equal in all columns so many that there are as many as given.
+
+    Raises PermanentError where the table does not keep a row as it is given: it would be there twice the next time.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    if rows.num_rows == 0:
+        return TableCounts()
+    numbered = "copy"
+    while numbered in rows.column_names:
+        numbered += "_"
+    numbers = copy_numbers(rows) if source.copies else np.zeros(rows.num_rows, dtype=np.int64)
+    name = "incoming_" + split_name(source.table)[1]
+    session.stage(name, rows.append_column(numbered, pa.array(numbers)))
+    incoming = table_clause(session, name, [*rows.column_names, numbered])
+    target = table_clause(session, source.table, rows.column_names)
+    names = [session.identifier(n) for n in rows.column_names]
+    given = {
+        n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
+        for n, field in zip(names, rows.schema, strict=True)
+    }
+    key = session.identifier(source.id)
+    there = (
+        sa.select(*(target.c[n] for n in names), sa.func.count().label("rows_there"))
+        .where(target.c[key].in_(sa.select(incoming.c[key])))
+        .group_by(*(target.c[n] for n in names))
+        .subquery("there")
+    )
+    # Equal keys, which are never null, let databases join by hashes.
+    equal = [there.c[n] == given[n] if n == key else ~there.c[n].is_distinct_from(given[n]) for n in names]
+    joined = incoming.outerjoin(there, sa.and_(*equal))
+    lacking = incoming.c[session.identifier(numbered)] >= sa.func.coalesce(there.c.rows_there, 0)
+    inserted = session.change(
+        sa.insert(target).from_select(names, sa.select(*given.values()).select_from(joined).where(lacking))
+    )
+    if left := session.rows(sa.select(sa.func.count()).select_from(joined).where(lacking))[0][0]:
+        raise PermanentError(
+            f"table {source.table} does not keep {left:,} of {rows.num_rows:,} rows as they are given, and would have "
+            "them twice after a second load: nothing was written. Its columns hold less than the file says: days "
+            "without times, or rounded numbers; make them wider (TIMESTAMP, DOUBLE), or let the file be made again"
+        )
+    return TableCounts(inserted, 0, rows.num_rows - inserted)
 
 
 def replace_rows(session: Session, name: str, key: str, rows: pa.Table) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +268,180 @@ def test_arguments_that_fit_no_table(mini: Path, arguments: list[str], said: str
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     assert "no such file" in refused("lending-club", tmp_path / "none.csv")
     assert "is a folder" in refused("lending-club", tmp_path)
+
+
+# Tables with several rows an id
+
+
+LENDER = """
+name: lender
+applications_table: apps
+performance_window_from: booking
+population: {table: decs, id: app_no, date: decided_at, status: status, booked_on: booked_on, booked: [booked],
+             declined: [declined], undecided: [open]}
+outcomes: {table: perf, id: loan_no, date: effective_on, known: recorded_at, status: status, bad: [charged_off],
+           good: [paid], reversed: [cured]}
+histories:
+  - {name: months, table: account_months, key: customer, application_key: customer_id, date: month_end,
+     known: loaded_at, columns: [{name: score, type: integer}, {name: balance, unit: currency},
+               {name: open, type: boolean}, {name: grade, type: category}]}
+  - {name: pulls, table: bureau, key: customer, application_key: customer_id, date: pulled_on, columns: [points]}
+columns:
+  - {name: app_id, type: string, role: id, nullable: false}
+  - {name: applied_on, type: date, role: date, nullable: false}
+  - {name: customer_id, type: integer, role: ignored}
+  - {name: income, type: float, minimum: 0}
+derived: [{name: owed, history: months, aggregate: last, column: balance}]
+"""
+DECISIONS = """app_no;decided_at;status;booked_on
+A1;31.01.2024 09:15;open;
+A1;31.01.2024 16:40;booked;01.02.2024
+A2;01.02.2024 08:00;declined;
+A2;01.02.2024 08:00;declined;
+A3;yesterday;open;
+A4;;open;
+"""
+MONTHS = """customer,month_end,loaded_at,score,balance,open,grade
+7,2024-01-31,2024-02-03T23:30:00Z,650,"1.234,50",yes,A
+7,2024-01-31,2024-02-03T23:30:00Z,650,"1.234,50",yes,A
+7,2024-02-29,2024-03-04T08:00:00+01:00,,"12,25",no,
+8,2024-02-29,2024-03-04T08:00:00+01:00,640,"7,00",no,B
+"""
+
+
+@pytest.fixture
+def lender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "lender.yaml").write_text(LENDER)
+    monkeypatch.setenv("CREDIT_PORTFOLIO", str(tmp_path / "lender.yaml"))
+    monkeypatch.setenv("CREDIT_TIMEZONE", "Europe/Berlin")
+    (tmp_path / "decs.csv").write_text(DECISIONS)
+    (tmp_path / "months.csv").write_text(MONTHS)
+    return tmp_path
+
+
+def test_decisions_by_the_moment(lender: Path, home: Path) -> None:
+    with pytest.raises(PermanentError, match=r"2 of 5 rows \(40.00%\) cannot be used"):
+        load("csv", "decisions", lender / "decs.csv")
+    assert book() == []
+    report = load("csv", "decisions", lender / "decs.csv", "--max-rejected", "0.5")
+    assert report["rejected"] == {
+        "repeats an earlier row": 1, "decided_at cannot be read as date": 1, "decided_at is missing": 1
+    }  # fmt: skip
+    assert report["read_as"]["moments"] == "decided_at"
+    assert (report["warehouse"]["inserted"], report["warehouse"]["unchanged"]) == (3, 0)
+    assert "yesterday" in Path(report["rejected_rows_file"]).read_text()
+    held = dict(book())["decs"]
+    assert held[:2] == [
+        ("A1", datetime(2024, 1, 31, 9, 15), "open", None),
+        ("A1", datetime(2024, 1, 31, 16, 40), "booked", date(2024, 2, 1)),
+    ]
+    # By the table's name, again: nothing is there twice; a later file adds what is new, and takes nothing away.
+    again = load("csv", lender / "decs.csv", "--table", "decs", "--max-rejected", "0.5")
+    assert (again["warehouse"]["inserted"], again["warehouse"]["unchanged"]) == (0, 3)
+    (lender / "later.csv").write_text(
+        "app_no;decided_at;status;booked_on\nA2;2024-02-01 08:00;declined;\nA2;2024-02-05;booked;2024-02-06\n"
+    )
+    assert load("csv", "decisions", lender / "later.csv")["warehouse"]["inserted"] == 1
+    assert count("decs") == 4
+    settings = load_settings()
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    read = warehouse.read_decisions(settings.portfolio_contract, date(2024, 1, 31), date(2024, 1, 31)).read_all()
+    assert read.sort_by("known_at")["status"].to_pylist() == ["open", "booked"]
+    assert len(set(read["known_at"].to_pylist())) == 2
+
+
+def test_histories_keep_each_row(lender: Path) -> None:
+    report = load("csv", "months", lender / "months.csv")
+    assert report["read_as"]["moments, by the clock of Europe/Berlin"] == "loaded_at"
+    assert report["read_as"]["decimal comma"] == "balance"
+    assert report["read_as"]["rows equal to an earlier one, kept"] == "1"
+    first = (7, date(2024, 1, 31), datetime(2024, 2, 4, 0, 30), 650, 1234.5, True, "A")
+    held = dict(book())["account_months"]
+    assert held[:2] == [first, first]
+    assert held[2] == (7, date(2024, 2, 29), datetime(2024, 3, 4, 8, 0), None, 12.25, False, None)
+    for name in ("months", "account_months"):
+        assert load("csv", lender / "months.csv", "--table", name)["warehouse"]["inserted"] == 0
+    assert count("account_months") == 4
+    # A file that overlaps, and has one more of what is there.
+    (lender / "more.csv").write_text(
+        MONTHS.replace("8,2024", '7,2024-01-31,2024-02-03T23:30:00Z,650,"1.234,50",yes,A\n8,2024')
+    )
+    assert load("csv", "months", lender / "more.csv")["warehouse"]["inserted"] == 1
+    (lender / "apps.csv").write_text("app_id,applied_on,customer_id,income\nA1,2024-02-04,7,100\nA2,2024-02-05,7,100\n")
+    (lender / "pulls.csv").write_text("customer,pulled_on,points\n7,2024-02-01,3\n")
+    load("csv", lender / "apps.csv")
+    load("csv", "pulls", lender / "pulls.csv")
+    settings = load_settings()
+    warehouse = open_warehouse(settings.warehouse, settings.timezone)
+    days = date(2024, 2, 4), date(2024, 2, 5)
+    found = warehouse.read_history_features(settings.portfolio_contract, *days).read_all()
+    # Loaded on the 4th by the clock of Berlin: known on the 5th.
+    assert (found["owed"].to_pylist(), found["months.rows"].to_pylist()) == ([None, 1234.5], [None, 3])
+
+
+def test_outcomes_by_statuses(lender: Path) -> None:
+    (lender / "apps.csv").write_text("app_id,applied_on,customer_id,income\nA1,2024-02-04,7,100\n")
+    load("csv", lender / "apps.csv")
+    (lender / "perf.csv").write_text(
+        "loan_no,effective_on,recorded_at,status\nA1,2024-05-31,2024-06-03 10:00:00,charged_off\n"
+        "A1,2024-05-31,2024-06-03 18:30:00,cured\nA1,2024-05-31,2024-06-03 18:30:00,cured\n"
+        "A1,2024-09-30,2024-10-01,paid\n"
+    )
+    report = load("csv", "outcomes", lender / "perf.csv")
+    assert report["rejected"] == {"repeats an earlier row": 1}
+    assert report["warehouse"]["outcomes_inserted"] == 3
+    assert dict(book())["perf"][1] == ("A1", datetime(2024, 6, 3, 18, 30), date(2024, 5, 31), "cured")
+    assert load("csv", "perf", lender / "perf.csv")["warehouse"]["outcomes_unchanged"] == 3
+    assert count("perf") == 3
+
+
+def test_a_table_that_holds_less_than_the_file_says(lender: Path, home: Path) -> None:
+    """Days without times: the rows would not be found again, and double with each load."""
+    home.mkdir()
+    with duckdb.connect(str(home / "warehouse.duckdb")) as connection:
+        connection.execute("CREATE TABLE decs (app_no VARCHAR, decided_at DATE, status VARCHAR, booked_on DATE)")
+    said = refused("csv", "decisions", lender / "decs.csv", "--max-rejected", "0.5")
+    assert "table decs does not keep 3 of 3 rows as they are given" in said
+    (lender / "days.csv").write_text("app_no,decided_at,status,booked_on\nA1,2024-01-31,open,\n")
+    for _ in range(2):
+        load("csv", "decisions", lender / "days.csv")
+    assert count("decs") == 1
+
+
+def test_a_history_in_another_unit(lender: Path) -> None:
+    lines = [f"{i},2024-01-31,{500 + i}" for i in range(40)]
+    (lender / "a.csv").write_text("\n".join(["customer,pulled_on,points", *lines]))
+    (lender / "b.csv").write_text("\n".join(["customer,pulled_on,points", *(line + "000" for line in lines)]))
+    load("csv", "pulls", lender / "a.csv")
+    assert "points has the median" in refused("csv", "pulls", lender / "b.csv")
+    assert load("csv", "bureau", lender / "b.csv", "--scale", "points=0.001")["rows_kept"] == 40
+    assert count("bureau") == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["people"], "the table is applications, outcomes, decisions, months or pulls, not 'people'"),
+        (["decisions", "--table", "applications"], "--table: decisions stand in files of their own"),
+        (["months", "--map", "x=rating"], "--map: portfolio lender has no column rating in its history months"),
+        (["months"], "missing columns customer, month_end"),
+    ],
+)
+def test_arguments_that_fit_no_table_of_many_rows(lender: Path, arguments: list[str], said: str) -> None:
+    assert said in refused("csv", arguments[0], lender / "decs.csv", *arguments[1:])
+
+
+def test_tables_of_one_name(lender: Path) -> None:
+    (lender / "lender.yaml").write_text(LENDER.replace("name: pulls", "name: decisions"))
+    said = refused("csv", "decisions", lender / "decs.csv")
+    assert (
+        "calls decisions and history decisions: give another of their names (decs; bureau, history decisions)" in said
+    )
+
+
+def test_tables_of_another_portfolio(lender: Path) -> None:
+    load("csv", "months", lender / "months.csv")
+    (lender / "lender.yaml").write_text(
+        LENDER.replace("name: lender", "name: other").replace("apps", "apps2").replace("perf,", "perf2,")
+    )
+    assert "holds the loans of portfolio lender" in refused("csv", "months", lender / "months.csv")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.dates import Order, day_of, days, month_of, order_of
+from credit_assets.loans.dates import Order, day_of, days, moments, month_of, order_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,50 @@ def test_columns_of_days_whatever_their_type() -> None:
     assert days(times, "")[0].to_pylist() == [date(2015, 1, 2), None]
     values, unreadable = days(pa.chunked_array([[42_369]]), "")
     assert unreadable.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-01-31", datetime(2024, 1, 31)),
+        ("2024-01-31 09:05", datetime(2024, 1, 31, 9, 5)),
+        ("2024-01-31T09:05:06.1234567", datetime(2024, 1, 31, 9, 5, 6, 123456)),
+        ("2024-01-31T23:30:00Z", datetime(2024, 2, 1, 0, 30)),
+        ("2024-07-31T23:30:00 UTC", datetime(2024, 8, 1, 1, 30)),
+        ("2024-01-31 23:30:00-05:30", datetime(2024, 2, 1, 6, 0)),
+        ("31.01.2024 16:40", datetime(2024, 1, 31, 16, 40)),
+        ("1/2/2024 4:40 PM", datetime(2024, 2, 1, 16, 40)),
+        ("31-JAN-24 12.10.00.000000 AM", datetime(2024, 1, 31, 0, 10)),
+        ("Jan 31, 2024 10:00", datetime(2024, 1, 31, 10)),
+        ("2024-01-31 lunch", None),
+        ("2024-01-31 25:00", None),
+        ("2024-01-31 13:00 PM", None),
+        ("2024-01-31 10:00 +99:00", None),
+        ("2024-01-31T10", None),
+        ("2024-02-30 10:00", None),
+        ("1706691600", None),
+    ],
+)
+def test_moments(text: str, moment: datetime | None) -> None:
+    column = pa.chunked_array([["2024-01-01 00:00:01", text, None]])
+    values, unreadable, said = moments(column, "day-first", "Europe/Berlin")
+    assert values.to_pylist() == [datetime(2024, 1, 1, 0, 0, 1), moment, None]
+    assert unreadable.tolist() == [False, moment is None, False]
+    assert said.startswith("moments")
+
+
+def test_moments_of_typed_columns_and_of_days_alone() -> None:
+    clock = "Asia/Tokyo"
+    day, noon = datetime(2024, 1, 31), datetime(2024, 1, 31, 12)
+    instants = pa.chunked_array([pa.array([noon, None], pa.timestamp("ns", "UTC"))])
+    values, _, said = moments(instants, "", clock)
+    assert (values.to_pylist(), said) == ([datetime(2024, 1, 31, 21), None], "moments, by the clock of Asia/Tokyo")
+    assert moments(pa.chunked_array([pa.array([noon], pa.timestamp("s"))]), "", clock)[0].to_pylist() == [noon]
+    for column in (
+        pa.chunked_array([pa.array([day], pa.timestamp("ns"))]),
+        pa.chunked_array([["2024-01-31 00:00:00"]]),
+        pa.chunked_array([pa.array([day.date()])]),
+    ):
+        values, unreadable, said = moments(column, "", clock)
+        assert (values.to_pylist(), unreadable.tolist(), said) == ([day.date()], [False], "")
+    assert moments(pa.chunked_array([[19_753]]), "", clock)[1].tolist() == [True]

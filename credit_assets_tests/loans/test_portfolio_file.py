@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.layouts import NOT_A_ROW, Reading
-from credit_assets.loans.portfolio_file import Columns, PortfolioFile, Table, read_portfolio_file
+from credit_assets.loans.portfolio_file import Columns, PortfolioFile, read_portfolio_file
 from credit_assets.loans.rejections import LOST_ID, REPEATED, SAME_ID
 from credit_assets.ml.data.portfolio import Portfolio
 
@@ -49,7 +49,7 @@ def text(given: list[dict[str, str]], delimiter: str = ";") -> str:
 
 
 def read(
-    path: Path, given: list[dict[str, str]], table: Table = "applications", columns: Columns | None = None, **how: Any
+    path: Path, given: list[dict[str, str]], table: str = "applications", columns: Columns | None = None, **how: Any
 ) -> PortfolioFile:
     path.write_text(text(given))
     return read_portfolio_file(path, PORTFOLIO, table, columns or Columns(), Reading(**how))

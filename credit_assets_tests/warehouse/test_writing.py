@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError
+from credit_assets.loans.loaded_file import Load, LoadedFile
+from credit_assets.loans.tables import table_named
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse import TableCounts, Warehouse, open_warehouse
 from credit_assets_tests.support.decided import restated
-from credit_assets_tests.support.warehouses import DAY, applications, execute, fetched, outcomes
+from credit_assets_tests.support.warehouses import DAY, applications, execute, fetched, kind_of, outcomes
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.warehouses"]
 
@@ -132,3 +134,78 @@ def test_several_rows_of_a_loan_are_written_once_each(empty: Warehouse) -> None:
     assert empty.write(several, None, rows).outcomes == TableCounts(1, 0, 2)
     read = empty.read_outcomes(several, DAY, DAY + timedelta(9)).read_all()
     assert read["status"].to_pylist() == ["lost", "paid", "undone"]
+
+
+MANY_ROWS = Portfolio.model_validate(
+    {
+        "name": "many",
+        "population": {"table": "decisions", "id": "app", "date": "seen", "status": "status", "booked": ["booked"]},
+        "histories": [
+            {"name": "months", "table": "months", "key": "customer", "application_key": "id", "date": "day",
+             "known": "seen", "columns": [{"name": "copy", "type": "integer"}, {"name": "text", "type": "category"}]},
+        ],
+        "columns": [
+            {"name": "id", "type": "string", "role": "id", "nullable": False},
+            {"name": "day", "type": "date", "role": "date", "nullable": False},
+            {"name": "amount", "type": "float"},
+        ],
+    }
+)  # fmt: skip
+
+
+def load_of(name: str, warehouse: Warehouse) -> Load:
+    file = LoadedFile(digest=name, name=name, kind="history months", rows_read=1, rows_kept=1)
+    return Load(file, tuple(warehouse.loaded_files(MANY_ROWS)))
+
+
+def test_rows_of_a_history_are_appended_once(empty: Warehouse) -> None:
+    """Equal rows are several, nulls too, large numbers beside nulls are themselves, and none takes another's place."""
+    months = table_named(MANY_ROWS, "months")
+    morning, evening = datetime(2024, 2, 3, 8), datetime(2024, 2, 3, 18, 30, 1)
+    rows = pa.table(
+        {
+            "customer": ["a", "a", "a", "a", "b"],
+            "day": [DAY] * 5,
+            "seen": pa.array([morning, morning, morning, evening, morning], pa.timestamp("us")),
+            "copy": pa.array([2**53, 2**53 + 1, None, None, None], pa.int64()),
+            "text": pa.array(["x", "x", None, None, ""]),
+        }
+    )
+    given = pa.concat_tables([rows, rows.slice(2, 1)])
+    assert empty.append(MANY_ROWS, months, given, load_of("1", empty)) == TableCounts(6, 0, 0)
+    assert empty.append(MANY_ROWS, months, given, load_of("1", empty)) == TableCounts(0, 0, 6)
+    more = pa.concat_tables([given, given.slice(2, 1), given.slice(0, 1)])
+    assert empty.append(MANY_ROWS, months, more, load_of("2", empty)) == TableCounts(2, 0, 6)
+    assert empty.append(MANY_ROWS, months, rows, load_of("3", empty)) == TableCounts(0, 0, 5)
+    counted = fetched(empty, "SELECT customer, copy, COUNT(*) FROM months GROUP BY 1, 2, text, seen ORDER BY 3, 1, 2")
+    assert sorted(counted, key=str) == sorted(
+        [("a", 2**53, 2), ("a", 2**53 + 1, 1), ("a", None, 3), ("a", None, 1), ("b", None, 1)], key=str
+    )
+    assert [file.name for file in empty.loaded_files(MANY_ROWS)] == ["1", "2", "3"]
+
+
+def test_decisions_are_appended_by_the_moment(empty: Warehouse) -> None:
+    decisions = table_named(MANY_ROWS, "decisions")
+    at = pa.array([datetime(2024, 2, 3, 8), datetime(2024, 2, 3, 18)], pa.timestamp("us"))
+    rows = pa.table({"app": ["a", "a"], "seen": at, "status": ["open", "booked"]})
+    days = pa.table({"app": ["a", "b"], "seen": [date(2024, 2, 3), date(2024, 2, 4)], "status": ["open", None]})
+    for name, given, counts in (
+        ("1", rows, (2, 0, 0)),
+        ("2", days, (2, 0, 0)),
+        ("3", rows, (0, 0, 2)),
+        ("4", days, (0, 0, 2)),
+    ):
+        assert empty.append(MANY_ROWS, decisions, given, load_of(name, empty)) == TableCounts(*counts)
+    read = empty.read_decisions(MANY_ROWS, date(2024, 2, 3), date(2024, 2, 4)).read_all().sort_by("known_at")
+    assert read["status"].to_pylist() == ["open", "open", "booked", None]
+
+
+def test_a_table_that_rounds_is_refused(empty: Warehouse) -> None:
+    execute(empty, "CREATE TABLE months (customer VARCHAR(9), day DATE, seen DATE, copy BIGINT, text VARCHAR(9))")
+    if kind_of(empty) == "sqlite":
+        pytest.skip("SQLite keeps what it is given, whatever the column's type")
+    at = pa.array([datetime(2024, 2, 3, 8)], pa.timestamp("us"))
+    rows = pa.table({"customer": ["a"], "day": [DAY], "seen": at, "copy": pa.array([1]), "text": ["x"]})
+    with pytest.raises(PermanentError, match="months does not keep 1 of 1 rows as they are given"):
+        empty.append(MANY_ROWS, table_named(MANY_ROWS, "months"), rows, load_of("1", empty))
+    assert (fetched(empty, "SELECT * FROM months"), empty.loaded_files(MANY_ROWS)) == ([], [])
