@@ -250,8 +250,11 @@ def _load(file: LoadedFile, known: Sequence[LoadedFile], settings: Settings, rul
 
 
 def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) -> str | None:
-    """The file with the rejected rows; its name tells files of one name apart by their content."""
-    aside = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}.csv"
+    """The file with the rejected rows; its name tells files of one name apart by their content, and outcomes from the
+    applications in whose rows they may stand.
+    """
+    table = "-outcomes" if file.kind == "outcomes" else ""
+    aside = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}{table}.csv"
     if not len(rejected):
         aside.unlink(missing_ok=True)
         return None

@@ -270,6 +270,16 @@ def test_absent_files_and_folders(tmp_path: Path) -> None:
     assert "is a folder" in refused("lending-club", tmp_path)
 
 
+def test_rejected_rows_of_both_tables_of_a_row(mini: Path) -> None:
+    lines = [f"{i},2024-01-02,{100 + i},2024-06-30,y" for i in range(30)]
+    lines += ["31,2024-01-02,lots,2024-06-30,y", "32,2024-01-02,100,2024-06-30,perhaps"]
+    (mini / "both.csv").write_text("\n".join(["app_id,applied_on,income,known_on,bad", *lines]))
+    report = load("csv", mini / "both.csv", "--table", "applications", "--table", "outcomes", "--max-rejected", "0.5")
+    aside = [Path(report[table]["rejected_rows_file"]).read_text() for table in ("applications", "outcomes")]
+    assert ["lots" in text for text in aside] == [True, False]
+    assert ["perhaps" in text for text in aside] == [False, True]
+
+
 # Tables with several rows an id
 
 
