@@ -18,7 +18,8 @@ from credit_assets.tracking.mlflow_internals import experiment_put_back
 # Set before MLflow is imported, and only where the environment does not say otherwise. Telemetry would call home from
 # every step. MLflow's own 7 retries of 120 seconds keep a step waiting for minutes on a server that is not there, while
 # Dagster's retry policy is the place for waiting. The rest: no copy of a uv project that happens to lie in the working
-# folder in the model, no progress bars in step logs, no complaint about a missing git.
+# folder in the model, no progress bars in step logs, no complaint about a missing git, no addresses of runs on stdout,
+# where commands print their JSON.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -27,6 +28,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 # What MLflow exports for subprocesses.

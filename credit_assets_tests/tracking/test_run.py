@@ -24,6 +24,13 @@ def test_what_is_logged_goes_to_this_run_from_any_thread(tracking: Tracking) -> 
     assert tracking.server.client.get_run(run.run_id).data.params == {"a": "1"}
 
 
+def test_nothing_is_printed_between_the_lines_of_a_command(served: Tracking, capfd: pytest.CaptureFixture[str]) -> None:
+    with candidate(served) as run:
+        pass
+    assert status(served, run.run_id) == "FINISHED"
+    assert capfd.readouterr().out == ""
+
+
 def test_a_finished_run_whose_record_was_deleted_says_what_to_do(tracking: Tracking) -> None:
     with candidate(tracking) as run:
         pass
