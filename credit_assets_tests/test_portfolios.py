@@ -1,13 +1,15 @@
 """Several portfolios on one Dagster instance, MLflow database and store: trained at the same time, retrained by their
-own sensors, rolled back, and nothing of one is read or written by another.
+own sensors, rolled back, and nothing of one is read or written by another. The same on an MLflow server and an S3
+prefix that they share.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +30,7 @@ from credit_assets.ledger.registry import CHAMPION
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 from credit_assets_tests.support.environment import environment
+from credit_assets_tests.support.mlflow_server import Server, asked_of_mlflow
 from credit_assets_tests.support.portfolios import (
     LAST,
     QUICK,
@@ -38,7 +41,9 @@ from credit_assets_tests.support.portfolios import (
     small,
     write_loans,
 )
+from credit_assets_tests.support.s3 import asked_of_s3, objects_of
 
+pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.s3"]
 pytestmark = pytest.mark.slow
 
 TRAINED, FRESH = ("cards", "autos", "scorecard"), "fresh"
@@ -68,7 +73,7 @@ class World:
         runs = server.client.search_runs([server.experiment_id], "")
         keys = [key for key in self.instance.all_asset_keys() if key.path[0] == name]
         return {
-            "files": files_of(Path(settings.store)),
+            "files": objects_of(settings.store) if "://" in settings.store else files_of(Path(settings.store)),
             "versions": [(v.version, v.aliases, dict(v.tags)) for v in registry.versions()],
             "runs": sorted((run.info.run_id, run.info.status, tuple(sorted(run.data.tags.items()))) for run in runs),
             "events": {key.to_user_string(): sorted(self.instance.get_materialized_partitions(key)) for key in keys},
@@ -88,37 +93,33 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         # Of two portfolios with equal columns and equal loans nothing but the name is different.
         for name, seed in (("cards", 1), ("autos", 1), ("scorecard", 2), (FRESH, 3)):
             write_loans(small(home, name), seed)
-        values = environment(QUICK)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        for variable, value in values.items():
-            patch.setenv(variable, value)
-        command = [sys.executable, "-m", "credit_assets.cli.main"]
-        span = ["--start", START.isoformat(), "--json", "--end"]
-        for name in TRAINED:
-            write_portfolio_settings(home, name)
-        replays = [
-            subprocess.Popen(
-                [*command, "replay", *span, EARLIER.isoformat(), "--portfolio", name],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for name in TRAINED
-        ]
-        for replay in replays:
-            out, error = replay.communicate()
-            assert replay.returncode == 0, error
-            assert [one["status"] for one in json.loads(out)["trainings"]] == ["registered"]
-        for variable in values:
-            patch.delenv(variable)
+        train_at_once(home, {name: {} for name in TRAINED})
         with instance_of(small(home, FRESH)) as instance:
             for name in (*TRAINED, FRESH):
                 Replay(small(home, name), instance).run(START, LAST, "none")
             yield World(home, instance)
 
 
-def write_portfolio_settings(home: Path, name: str) -> None:
-    (home / "portfolios" / f"{name}.env").write_text(f"CREDIT_OPERATOR=desk of {name}\n", "utf-8")
+def train_at_once(home: Path, portfolios: Mapping[str, Mapping[str, str]]) -> None:
+    """A first model of each portfolio, each in a process of its own with these environment variables."""
+    command = [sys.executable, "-m", "credit_assets.cli.main", "replay", "--start", START.isoformat(), "--json"]
+    for name in portfolios:
+        (home / "portfolios" / f"{name}.env").write_text(f"CREDIT_OPERATOR=desk of {name}\n", "utf-8")
+    replays = [
+        subprocess.Popen(
+            [*command, "--end", EARLIER.isoformat(), "--portfolio", name],
+            env={**os.environ, **environment(QUICK), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, more in portfolios.items()
+    ]
+    for replay in replays:
+        out, error = replay.communicate()
+        assert replay.returncode == 0, error
+        assert [one["status"] for one in json.loads(out)["trainings"]] == ["registered"]
 
 
 def test_each_has_a_champion_of_its_own_and_who_never_trained_has_none(world: World) -> None:
@@ -213,17 +214,77 @@ def test_a_model_of_another_portfolio_is_refused_wherever_it_is_met(world: World
         client.delete_registered_model(ours.model_name)
 
 
-def ticked(world: World, settings: Settings) -> list[dg.RunRequest]:
-    """What a portfolio's external sensor asks for at its first tick."""
+@pytest.mark.timeout(900)
+def test_on_one_mlflow_server_and_one_s3_prefix_nothing_of_the_other_is_asked_for(
+    bucket: str, mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, home = ("cards", "autos"), tmp_path / "home"
+    monkeypatch.setenv("CREDIT_STORE_URI", bucket)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    for name in pair:
+        equal_columns(home / "portfolios", name)
+        write_loans(small(home, name), 1)
+    # Each process signs its requests with a name of its own.
+    with asked_of_s3() as asked:
+        train_at_once(home, {name: {"AWS_ACCESS_KEY_ID": name} for name in pair})
+    for name, other in (pair, pair[::-1]):
+        assert_only_its_own([path for who, path in asked if who == name], name, other)
+    with instance_of(small(home, "cards")) as instance:
+        world = World(home, instance)
+        for name in pair:
+            assert world.registry(name).alias(CHAMPION).version == "1"
+            Replay(world.settings(name), instance).run(START, LAST, "none")
+
+        def stock(name: str) -> dict[str, Any]:
+            experiment = world.registry(name).tracking.server.experiment_id
+            return {**world.stock(name), "artifacts": files_of(mlflow_server.artifacts / str(experiment))}
+
+        autos, theirs = stock("autos"), world.registry("autos")
+        assert all(autos[what] for what in ("files", "versions", "runs", "events", "dagster", "artifacts")), autos
+        eager: dict[str, Any] = {"retraining": "triggered", "volume_trigger_share": 0.05, "cooldown_days": 0}
+        with asked_of_s3() as asked, asked_of_mlflow() as said:
+            cards = world.settings("cards", min_improvement=0.0, **eager)
+            (request,) = ticked(world, cards, "volume_trigger")
+            outcome = Replay(cards, instance).train(LAST, _report(), tags=request.tags)
+            assert (outcome.status, outcome.promoted) == ("registered", True), outcome.reason
+            assert world.versions("cards") == ["1", "2"]
+            request_move(cards, instance, MoveRequest("rollback", "1", "risk desk", "the older one was better"))
+            assert world.registry("cards").alias(CHAMPION).version == "1"
+        assert_only_its_own([path for _, path in asked], "cards", "autos")
+        version = theirs.version("1")
+        names = (theirs.model_name, version.run_id, version.source.removeprefix("models:/"), "credit_scoring_autos")
+        assert said
+        assert [name for name in names if any(name in text for text in said)] == []
+        assert stock("autos") == autos
+        # Neither the claim of the day nor the pause after a retraining is the other's.
+        (again,) = ticked(world, world.settings("autos", **eager), "volume_trigger")
+        assert (again.run_key, again.partition_key) == (request.run_key, LAST.isoformat())
+
+
+def assert_only_its_own(paths: Sequence[str], name: str, other: str) -> None:
+    """S3 was asked for what lies with this portfolio, and no list was wide enough for both. Beside it: whether the root
+    of the store is a book under the plain names of earlier versions.
+    """
+    own = [path for path in paths if f"credit/portfolios/{name}/" in path]
+    assert len(own) > 100
+    assert [path for path in paths if other in path] == []
+    assert sorted({path for path in paths if "credit/claims/book" not in path} - set(own)) == []
+
+
+def ticked(world: World, settings: Settings, name: str = "external_trigger") -> list[dg.RunRequest]:
+    """What a portfolio's sensor asks for at its first tick: runs of the job that retrains this portfolio."""
     definitions = build_definitions(settings)
     repository, resources = definitions.get_repository_def(), build_resources(settings)
-    sensor = repository.get_sensor_def(settings.naming.dagster("external_trigger"))
+    sensor = repository.get_sensor_def(settings.naming.dagster(name))
+    assert sensor.job_name == f"{settings.naming.prefix}_retrain_model"
     with dg.build_sensor_context(
         instance=world.instance,
         repository_def=repository,
         resources={name: resources[name] for name in ("store", "registry", "claims")},
     ) as context:
-        return list(sensor.evaluate_tick(context).run_requests or [])
+        requests = list(sensor.evaluate_tick(context).run_requests or [])
+    assert {request.job_name for request in requests} <= {None, sensor.job_name}
+    return requests
 
 
 def _report() -> Any:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -76,6 +77,28 @@ def served(mlflow_server: Server, tmp_path: Path) -> Tracking:
     """Tracking on the server, in an experiment of the test's own."""
     claims = Claims(str(tmp_path / "store"))
     return Tracking(mlflow_server.uri, f"exp {tmp_path.name}", claims, cache_dir=tmp_path / "cache")
+
+
+@contextlib.contextmanager
+def asked_of_mlflow() -> Iterator[list[str]]:
+    """What this process and MLflow servers say to one another meanwhile: addresses, questions, answers, not models."""
+    import requests
+
+    said: list[str] = []
+    send = requests.Session.send
+
+    def noted(self: Any, request: Any, **how: Any) -> Any:
+        said.append(unquote_plus(request.url))
+        if isinstance(request.body, str | bytes):
+            said.append(request.body if isinstance(request.body, str) else request.body.decode("utf-8", "replace"))
+        answer = send(self, request, **how)
+        if "json" in answer.headers.get("Content-Type", ""):
+            said.append(answer.text)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "send", noted)
+        yield said
 
 
 class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...) as uri`

@@ -6,9 +6,12 @@ Belongs here: the server and how a test reaches it. A test file that needs the f
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote_plus
 from urllib.request import Request, urlopen
 
 import pytest
@@ -54,3 +57,33 @@ def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     urlopen(Request(f"{s3_address}/moto-api/reset", method="POST")).close()
     boto3.client("s3").create_bucket(Bucket="lender")
     return "s3://lender/credit"
+
+
+@contextmanager
+def asked_of_s3() -> Iterator[list[tuple[str, str]]]:
+    """What the server is asked for meanwhile, by any process: by whom (the access key) and the path with its query."""
+    from moto.s3.responses import S3Response
+
+    asked: list[tuple[str, str]] = []
+    begun = S3Response.setup_class
+
+    def noted(self: Any, request: Any, *more: Any, **named: Any) -> None:
+        key = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
+        asked.append((key.group(1) if key else "", unquote_plus(request.url)))
+        if source := request.headers.get("x-amz-copy-source"):
+            asked.append((key.group(1) if key else "", unquote_plus(source)))
+        begun(self, request, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "setup_class", noted)
+        yield asked
+
+
+def objects_of(uri: str) -> dict[str, tuple[str, str]]:
+    """Every object below a prefix by its content and the time of its writing."""
+    import boto3
+
+    name, _, prefix = uri.removeprefix("s3://").partition("/")
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=f"{prefix.rstrip('/')}/")
+    found = [one for page in pages for one in page.get("Contents", [])]
+    return {one["Key"]: (one["ETag"], one["LastModified"].isoformat()) for one in found}
