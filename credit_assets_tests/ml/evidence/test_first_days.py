@@ -157,6 +157,21 @@ def test_values_that_stand_many_times_are_divided_as_the_newest_days_divide_them
     assert not (moved > old["other"].to_numpy()).any()
 
 
+@pytest.mark.parametrize(("share_now", "factor", "scale"), [(0.06, 1, 1), (0.06, 12, 12), (0.5, 1, 1), (0.0, 1, 0)])
+def test_zeros_are_of_no_size(share_now: float, factor: float, scale: float) -> None:
+    """A count that a ninth of the applicants had: fewer or more of them are no other unit; none at all are."""
+
+    def count(share: float, times: float) -> Callable[[pd.DataFrame], None]:
+        def change(frame: pd.DataFrame) -> None:
+            rng = np.random.default_rng(3)
+            frame["other"] = times * (rng.random(ROWS) < share) * rng.integers(1, 4, ROWS)
+
+        return change
+
+    one = named(measured(count(share_now, factor), then=count(0.11, 1)))["other"]
+    assert one["scale"] == pytest.approx(scale, rel=0.1)
+
+
 def test_levels_keep_as_many_rows_as_can_and_give_the_others_away() -> None:
     def gone(frame: pd.DataFrame) -> None:
         frame["kind"] = frame["kind"].replace("c", "new")
