@@ -261,6 +261,25 @@ def test_on_one_mlflow_server_and_one_s3_prefix_nothing_of_the_other_is_asked_fo
         assert (again.run_key, again.partition_key) == (request.run_key, LAST.isoformat())
 
 
+def test_a_report_of_a_portfolio_starts_a_run_of_its_own_job_alone(world: World) -> None:
+    eager: dict[str, Any] = {"retraining": "triggered", "drift_trigger_days": 1, "cooldown_days": 0}
+    for name, other in (("autos", "scorecard"), ("scorecard", "autos")):
+        settings = world.settings(name, **eager)
+        store = build_resources(settings)["store"]
+        place = store.path("drift_report", f"{LAST}.json")
+        kept = place.read_bytes()
+        # Whatever the generated book says of that day, one has shifted and the other has not.
+        store.write_record(place, {**json.loads(kept), "verdict": "shifted", "shifted": ["income"], "why": None})
+        before = world.stock(other)
+        try:
+            (request,) = ticked(world, settings, "drift_trigger")
+            assert (request.tags["credit/trigger"], request.partition_key) == ("drift", LAST.isoformat())
+            assert ticked(world, world.settings(other, **eager), "drift_trigger") == []
+        finally:
+            store.write_bytes(place, kept)
+        assert world.stock(other) == before
+
+
 def assert_only_its_own(paths: Sequence[str], name: str, other: str) -> None:
     """S3 was asked for what lies with this portfolio, and no list was wide enough for both. Beside it: whether the root
     of the store is a book under the plain names of earlier versions.
