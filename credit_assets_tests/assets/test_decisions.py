@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from credit_assets.assets import decisions as assets_of_decisions
@@ -68,8 +69,8 @@ class WithColumn(Lender):
     def __init__(self, portfolio: Portfolio, url: str, home: Path) -> None:
         super().__init__(portfolio, url, home)
         self.warehouse.create_tables(portfolio)
-        self.warehouse.write(portfolio, as_table(APPLICATIONS, applications_schema(portfolio)), None)
-        execute(self.warehouse, "ALTER TABLE loan_applications ADD COLUMN status VARCHAR(20)")
+        rows = as_table(APPLICATIONS, applications_schema(portfolio))
+        self.warehouse.write(portfolio, rows.append_column("status", pa.nulls(rows.num_rows, pa.string())), None)
 
     def evening(self, day: date) -> None:
         """Let the column say what it says at the end of a day."""

@@ -14,11 +14,9 @@ import pytest
 from credit_assets.cli.doctor import population_health
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.settings import load_settings
-from credit_assets.warehouse import open_warehouse
 from credit_assets_tests.support.decided import by_column
 from credit_assets_tests.support.houses import SMALL, START, House, fast_forward, open_house, write_book
 from credit_assets_tests.support.synthetic import canonical_book
-from credit_assets_tests.support.warehouses import execute
 
 LAST, AS_OF = date(2024, 4, 20), date(2024, 4, 15)
 
@@ -58,14 +56,7 @@ def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
     booked = set(applications["application_id"][status == "booked"])
     portfolio = stated(home, by_column())
     settings = load_settings(home=home, portfolio=str(portfolio), **SMALL)
-    write_book(settings, applications, outcomes[outcomes["application_id"].isin(booked)])
-    told = ", ".join(f"('{key}', '{what}')" for key, what in zip(applications["application_id"], status, strict=True))
-    execute(
-        open_warehouse(settings.warehouse),
-        "ALTER TABLE loan_applications ADD COLUMN status VARCHAR",
-        f"UPDATE loan_applications SET status = told.status FROM (VALUES {told}) told(id, status) "
-        "WHERE application_id = told.id",
-    )
+    write_book(settings, applications.assign(status=status), outcomes[outcomes["application_id"].isin(booked)])
     with open_house(home, portfolio=str(portfolio), variants=("lightgbm",)) as house:
         house.replay.backfill(START, LAST, house.replay.graph.names("ingestion"))
         yield Lender(house, applications, booked)

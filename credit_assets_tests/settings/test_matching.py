@@ -16,6 +16,7 @@ from credit_assets.warehouse import open_warehouse
 
 PORTFOLIO = """
 name: wide
+population: all
 applications_table: requests
 columns:
   - {name: id, type: string, role: id, nullable: false}

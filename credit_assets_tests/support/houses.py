@@ -29,12 +29,13 @@ from credit_assets.cli.replay import Replay
 from credit_assets.instance.home import instance_of
 from credit_assets.ledger.kept import Kept
 from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.data.schemas import applications_schema, outcomes_schema
+from credit_assets.ml.data.schemas import outcomes_schema
 from credit_assets.ml.data.values import as_table
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.warehouse import open_warehouse
+from credit_assets.warehouse.source import Source
 from credit_assets_tests.support.registry import move
 from credit_assets_tests.support.synthetic import canonical_book
 
@@ -113,7 +114,7 @@ def write_book(settings: Settings, applications: Any, outcomes: Any) -> None:
     warehouse.create_tables(portfolio)
     warehouse.write(
         portfolio,
-        as_table(applications, applications_schema(portfolio)),
+        as_table(applications, Source.stored_applications(portfolio).schema),
         as_table(outcomes, outcomes_schema(portfolio)),
     )
 
