@@ -105,9 +105,10 @@ def days_before(store: Store, portfolio: Portfolio, day: date) -> dict[date, Wit
 
 def _nulls(footer: pa.parquet.FileMetaData, column: str) -> int | None:
     """Nulls of a column; None where the file has it not."""
-    if column not in footer.schema.to_arrow_schema().names:
+    names = footer.schema.to_arrow_schema().names
+    if column not in names:
         return None
-    place = footer.schema.to_arrow_schema().names.index(column)
+    place = names.index(column)
     groups = [footer.row_group(n).column(place).statistics for n in range(footer.num_row_groups)]
     return sum(int(one.null_count) for one in groups if one is not None)
 
