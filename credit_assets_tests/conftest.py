@@ -35,7 +35,10 @@ def pytest_unconfigure() -> None:
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees what another one set, and none writes outside its folder."""
     for name in _FOREIGN:
-        monkeypatch.delenv(name, raising=False)
+        # Set first: what the code under test puts there in the environment itself is then gone again after the test,
+        # and no home of a module that is opened next takes it for its own.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
 
 

@@ -132,7 +132,8 @@ def ensure_instance(settings: Settings) -> Path:
 
 @contextmanager
 def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The open instance of these settings, its folder made where it is not there.
+    """The open instance of these settings, its folder made where it is not there, and DAGSTER_HOME set meanwhile: what
+    is opened next in the same process may be another home.
 
     Raises PermanentError, or TransientError where another process holds it, where it cannot be opened; PermanentError
     where it, or the store, is another book's.
@@ -142,9 +143,10 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
     from credit_assets.instance.ownership import refuse_foreign
 
-    folder = ensure_instance(settings)
-    # Each storage makes its tables when it is opened first: two commands at once in a new home would make them twice.
     with ExitStack() as stack:
+        stack.callback(_set_home, os.environ.get("DAGSTER_HOME"))
+        folder = ensure_instance(settings)
+        # Each storage makes its tables when first opened: two commands at once in a new home would make them twice.
         with _opening(folder), FileLock(folder / ".opening.lock"):
             instance = stack.enter_context(dg.DagsterInstance.get())
         try:
@@ -155,6 +157,13 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
             if is_ours(error) or not _of_sqlite(error) or (known := advised(error)) is None:
                 raise
             raise PermanentError(f"the Dagster instance in {folder} (DAGSTER_HOME): {known}") from error
+
+
+def _set_home(folder: str | None) -> None:
+    if folder is None:
+        os.environ.pop("DAGSTER_HOME", None)
+    else:
+        os.environ["DAGSTER_HOME"] = folder
 
 
 def _of_sqlite(error: BaseException) -> bool:

@@ -238,3 +238,18 @@ def test_what_a_command_raises_inside_is_left_as_it_is() -> None:
         with pytest.raises(type(error)) as raised, instance_of(load_settings()):
             raise error
         assert raised.value is error
+
+
+def test_two_homes_in_one_process_keep_their_records_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    folders = []
+    for name in ("one", "two", "one"):
+        with instance_of(load_settings(home=tmp_path / name)) as instance:
+            folders.append(Path(instance.root_directory))
+            assert os.environ["DAGSTER_HOME"] == str(tmp_path / name / "dagster")
+        assert "DAGSTER_HOME" not in os.environ
+    assert folders == [tmp_path / name / "dagster" for name in ("one", "two", "one")]
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
+    with instance_of(load_settings(home=tmp_path / "three")) as instance:
+        assert Path(instance.root_directory) == tmp_path / "elsewhere"
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / "elsewhere")

@@ -95,8 +95,10 @@ def build_house(settings: Settings, instance: dg.DagsterInstance) -> House:
 @contextmanager
 def open_house(home: Path, **overrides: Any) -> Iterator[House]:
     """The house of a home, with the small settings and the overrides, and DAGSTER_HOME in the environment meanwhile."""
-    settings = load_settings(home=home, **{**SMALL, **overrides})
     with pytest.MonkeyPatch.context() as environment:
+        # Another house may be open, and its Dagster folder is not this one's.
+        environment.delenv("DAGSTER_HOME", raising=False)
+        settings = load_settings(home=home, **{**SMALL, **overrides})
         environment.setenv("DAGSTER_HOME", str(settings.dagster_dir))
         with instance_of(settings) as instance:
             # Opened where it is first asked for, with DAGSTER_HOME, which no test leaves in the environment.
