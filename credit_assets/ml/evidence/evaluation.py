@@ -5,7 +5,9 @@ thresholds and what follows from them (`decisions`), pictures (`plots`).
 
 Throughout, `y` is 1 for a bad (default within the performance window) and 0 for a good, `pd` is the probability of
 default, both 1-d and of equal length. Larger PDs should belong to bads. Everything here depends on the rows as a set,
-not on their order. Needs numpy only: importing sklearn.metrics costs more time than all of this on a million rows.
+not on their order. Where rows come in groups (`groups`, one integer a row: the applications of one customer), intervals
+are of so many groups and not of so many rows (`clusters`); values are the same. Needs numpy only: importing
+sklearn.metrics costs more time than all of this on a million rows.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.ml.evidence.intervals import Z_POWER, Z
+from credit_assets.ml.evidence.clusters import places_of
+from credit_assets.ml.evidence.intervals import Z_POWER, Interval, Z
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -93,7 +96,7 @@ class AucDifference:
         return asdict(self)
 
 
-def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
+def evaluate(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> Evaluation:
     """Every measure of `Evaluation` on the same rows.
 
     Parameters
@@ -102,11 +105,13 @@ def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
         1 for a bad, 0 for a good; 1-d.
     pd
         Probabilities of default, 0 .. 1, in the same order.
+    groups
+        The group of each row, an integer, where rows are not independent; None where every row is its own.
 
     Returns
     -------
     Evaluation
-        The measures, with the AUC's 95% interval by DeLong.
+        The measures, with the AUC's 95% interval as of `auc_interval`.
 
     Raises
     ------
@@ -121,16 +126,15 @@ def evaluate(y: ArrayLike, pd: ArrayLike) -> Evaluation:
     (0.75, 0.5, 0.5)
     """
     target, p = _checked(y, pd)
-    value, bad_part, good_part = _delong(target, p)
-    error = _standard_error(bad_part, good_part)
+    found = auc_interval(target, p, groups)
     observed, expected = float(target.mean()), float(p.mean())
     return Evaluation(
         rows=len(target),
         bads=int(target.sum()),
-        auc=value,
-        auc_ci_low=max(0.0, value - Z * error),
-        auc_ci_high=min(1.0, value + Z * error),
-        gini=2 * value - 1,
+        auc=found.value,
+        auc_ci_low=found.low,
+        auc_ci_high=found.high,
+        gini=2 * found.value - 1,
         ks=ks(target, p),
         brier=brier(target, p),
         log_loss=log_loss(target, p),
@@ -150,6 +154,46 @@ def auc(y: ArrayLike, pd: ArrayLike) -> float:
     """
     target, p = _checked(y, pd)
     return _delong(target, p)[0]
+
+
+def auc_interval(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """The AUC with its 95% interval, AUC +- 1.96 `auc_error`, within 0 .. 1."""
+    value, error = _auc_and_error(y, pd, groups)
+    return Interval(value, max(0.0, value - Z * error), min(1.0, value + Z * error))
+
+
+def auc_error(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> float:
+    """Standard error of the AUC: DeLong's, and with groups that of Obuchowski, which is DeLong's without any.
+
+    Each row has a structural component: a bad the share of goods that it outranks, a good the share of bads that
+    outrank it. With V_i and W_i the sums over the bads and goods of group i, of their components less the AUC,
+
+        var = I1 / (I1 - 1) sum V_i^2 / m^2  +  I0 / (I0 - 1) sum W_i^2 / n^2  +  I / (I - 1) 2 sum V_i W_i / (m n)
+
+    with m bads in I1 groups, n goods in I0 and I groups in all. Needs no assumption of how rows of a group depend.
+    With fewer than two groups of either kind there is none to estimate: the largest there can be, 0.5.
+
+    Source: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53, 1997, pages 567-578.
+
+    Parameters
+    ----------
+    y, pd, groups
+        As of `evaluate`.
+
+    Raises
+    ------
+    ValueError
+        As `evaluate`, and where groups are not one integer a row.
+
+    Examples
+    --------
+    >>> y, pd = [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]
+    >>> alone = auc_error(y, pd)
+    >>> once_more = auc_error(y * 2, pd * 2, groups=[1, 2, 3, 4] * 2)
+    >>> round(alone, 6), round(once_more, 6), round(auc_error(y * 2, pd * 2), 6)
+    (0.353553, 0.353553, 0.204124)
+    """
+    return _auc_and_error(y, pd, groups)[1]
 
 
 def ks(y: ArrayLike, pd: ArrayLike) -> float:
@@ -222,17 +266,19 @@ def roc_curve(y: ArrayLike, pd: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     return 1 - np.r_[0.0, goods_below][::-1], 1 - np.r_[0.0, bads_below][::-1]
 
 
-def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> AucDifference:
+def compare(
+    y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike, groups: ArrayLike | None = None
+) -> AucDifference:
     """The difference of two AUCs on the same rows, candidate less champion, with a paired DeLong interval.
 
     Models scored on the same rows err together, so the variance of their difference is Var(A) + Var(B) - 2 Cov(A, B),
     each from the structural components: a bad's components are the shares of goods that it outranks, a good's the
     shares of bads that outrank it. Midranks give them in O(n log n). The interval is difference +- 1.96 standard
     errors; the smallest detectable difference is (1.96 + 0.84) = 2.80 standard errors. At a standard error of 0.01
-    nothing below an AUC of 0.028 can be shown.
+    nothing below an AUC of 0.028 can be shown. Where rows come in groups, the variance is that of `auc_error`.
 
-    With fewer than two goods or bads there is no variance to estimate: the standard error is then the largest there
-    can be, 1. Models that rank alike have a difference of 0 with no error.
+    With fewer than two goods or bads, or groups of either, there is no variance to estimate: the standard error is then
+    the largest there can be, 1. Models that rank alike have a difference of 0 with no error.
 
     Source: DeLong, DeLong, Clarke-Pearson, Biometrics 44, 1988; X. Sun, W. Xu, IEEE Signal Processing Letters 21, 2014.
 
@@ -242,6 +288,8 @@ def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> Au
         1 for a bad, 0 for a good; 1-d.
     pd_candidate, pd_champion
         PDs of the two models, 0 .. 1, in the same order.
+    groups
+        As of `evaluate`.
 
     Returns
     -------
@@ -266,7 +314,7 @@ def compare(y: ArrayLike, pd_candidate: ArrayLike, pd_champion: ArrayLike) -> Au
     our_auc, our_bads, our_goods = _delong(target, ours)
     their_auc, their_bads, their_goods = _delong(target, theirs)
     difference = our_auc - their_auc
-    error = _standard_error(our_bads - their_bads, our_goods - their_goods, largest=1.0)
+    error = _standard_error(target, our_bads - their_bads, our_goods - their_goods, groups, largest=1.0)
     if error > 0:
         p_value = math.erfc(abs(difference) / error / math.sqrt(2))
     else:
@@ -301,6 +349,12 @@ def _checked(y: ArrayLike, pd: ArrayLike) -> tuple[NDArray[np.float64], NDArray[
     return target, p
 
 
+def _auc_and_error(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None) -> tuple[float, float]:
+    target, p = _checked(y, pd)
+    value, bad_part, good_part = _delong(target, p)
+    return value, _standard_error(target, bad_part, good_part, groups)
+
+
 def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 1, equal values sharing the mean of theirs: [3, 1, 3] has ranks [2.5, 1, 2.5]."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -321,10 +375,33 @@ def _delong(
     return value, bad_part, good_part
 
 
-def _standard_error(bad_part: NDArray[np.float64], good_part: NDArray[np.float64], largest: float = 0.5) -> float:
-    if len(bad_part) < 2 or len(good_part) < 2:
+def _standard_error(
+    target: NDArray[np.float64],
+    bad_part: NDArray[np.float64],
+    good_part: NDArray[np.float64],
+    groups: ArrayLike | None,
+    largest: float = 0.5,
+) -> float:
+    """Of the mean of both parts, which have their rows in the order of `target`; see `auc_error`."""
+    bads, goods = len(bad_part), len(good_part)
+    places = places_of(groups, len(target))
+    if places is None:
+        if bads < 2 or goods < 2:
+            return largest
+        return math.sqrt(float(bad_part.var(ddof=1)) / bads + float(good_part.var(ddof=1)) / goods)
+    number, bad = int(places.max()) + 1, target == 1
+    having_bads, having_goods = (int(np.count_nonzero(np.bincount(places[rows]))) for rows in (bad, ~bad))
+    if having_bads < 2 or having_goods < 2:
         return largest
-    return math.sqrt(float(bad_part.var(ddof=1)) / len(bad_part) + float(good_part.var(ddof=1)) / len(good_part))
+    of_bads = np.bincount(places[bad], weights=bad_part - bad_part.mean(), minlength=number) / bads
+    of_goods = np.bincount(places[~bad], weights=good_part - good_part.mean(), minlength=number) / goods
+    variance = (
+        having_bads / (having_bads - 1) * float(of_bads @ of_bads)
+        + having_goods / (having_goods - 1) * float(of_goods @ of_goods)
+        + number / (number - 1) * 2 * float(of_bads @ of_goods)
+    )
+    # Where bads and goods of a group balance each other the three may round to less than nothing.
+    return math.sqrt(max(0.0, variance))
 
 
 def _distributions(

@@ -3,6 +3,9 @@
 Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe and Garwood.
 Does not belong here: intervals of an AUC (`evaluation`) and of an estimate (`performance`), which come from their own
 standard errors.
+
+Where rows come in groups (the applications of one customer), `effect` is their `clusters.design_effect`, and counts are
+divided by it: those of as many independent rows. 1, where every row is its own group, changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class Interval:
         return asdict(self)
 
 
-def proportion(count: int, rows: int) -> Interval | None:
+def proportion(count: int, rows: int, effect: float = 1.0) -> Interval | None:
     """A share with its 95% interval by the score test.
 
     (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n): sound for few rows and rare events, unlike
@@ -43,6 +46,8 @@ def proportion(count: int, rows: int) -> Interval | None:
     ----------
     count, rows
         How many of how many.
+    effect
+        Design effect of the groups that rows come in.
 
     Returns
     -------
@@ -59,13 +64,14 @@ def proportion(count: int, rows: int) -> Interval | None:
     """
     if not rows:
         return None
-    p, z2 = count / rows, Z**2 / rows
-    middle, half = p + z2 / 2, Z * math.sqrt(p * (1 - p) / rows + z2 / (4 * rows))
+    p, alone = count / rows, rows / effect
+    z2 = Z**2 / alone
+    middle, half = p + z2 / 2, Z * math.sqrt(p * (1 - p) / alone + z2 / (4 * alone))
     low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
     return Interval(p, 0.0 if not count else low, 1.0 if count == rows else high)
 
 
-def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) -> Interval | None:
+def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int, effect: float = 1.0) -> Interval | None:
     """The first share less the second, of independent rows, with its 95% interval.
 
     Method 10 of Newcombe, from the Wilson interval of each.
@@ -75,6 +81,8 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) 
     ----------
     count, rows, count_2, rows_2
         How many of how many, of either side.
+    effect
+        Design effect of the groups that rows come in.
 
     Returns
     -------
@@ -87,7 +95,7 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) 
     >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
     (0.2, 0.0524, 0.3339)
     """
-    one, two = proportion(count, rows), proportion(count_2, rows_2)
+    one, two = proportion(count, rows, effect), proportion(count_2, rows_2, effect)
     if one is None or two is None:
         return None
     value = one.value - two.value
@@ -98,18 +106,20 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int) 
     )
 
 
-def observed_over_expected(bads: int, expected: float) -> Interval | None:
+def observed_over_expected(bads: int, expected: float, effect: float = 1.0) -> Interval | None:
     """Bads over the sum of PDs, with the exact Poisson interval.
 
     1 is right, above 1 means that risk is understated. With O bads and E expected, the interval is
     chi2(0.025; 2 O) / 2 E .. chi2(0.975; 2 O + 2) / 2 E, its lower end 0 at O = 0 (F. Garwood, Biometrika 28, 1936).
     Somewhat too wide, since the number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow
-    where defaults come together.
+    where defaults come together, but for those of a group (`effect`): O and E are then divided by it.
 
     Parameters
     ----------
     bads, expected
         How many defaulted, and the sum of the PDs.
+    effect
+        Design effect of the groups that rows come in, of outcome less PD.
 
     Returns
     -------
@@ -129,11 +139,14 @@ def observed_over_expected(bads: int, expected: float) -> Interval | None:
     if expected <= 0:
         return None
     # chi2(a; 2 k) / 2 is the quantile a of a gamma distribution of shape k.
-    low = float(gammaincinv(bads, TAIL)) if bads else 0.0
-    return Interval(bads / expected, low / expected, float(gammaincinv(bads + 1, 1 - TAIL)) / expected)
+    alone, of_them = bads / effect, expected / effect
+    low = float(gammaincinv(alone, TAIL)) if bads else 0.0
+    return Interval(bads / expected, low / of_them, float(gammaincinv(alone + 1, 1 - TAIL)) / of_them)
 
 
-def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: int) -> float | None:
+def smallest_detectable_difference(
+    count: int, rows: int, count_2: int, rows_2: int, effect: float = 1.0
+) -> float | None:
     """Difference of two shares that a two-sided test at 5% would find in 80% of samples of these sizes.
 
     2.80 sqrt(p (1 - p) (1/n + 1/m)), with p the share of all rows, as if there were one more of either kind: a sample
@@ -144,6 +157,8 @@ def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: 
     ----------
     count, rows, count_2, rows_2
         How many of how many, of either side.
+    effect
+        Design effect of the groups that rows come in.
 
     Returns
     -------
@@ -158,4 +173,4 @@ def smallest_detectable_difference(count: int, rows: int, count_2: int, rows_2: 
     if not rows or not rows_2:
         return None
     p = (count + count_2 + 1) / (rows + rows_2 + 2)
-    return min(1.0, (Z + Z_POWER) * math.sqrt(p * (1 - p) * (1 / rows + 1 / rows_2)))
+    return min(1.0, (Z + Z_POWER) * math.sqrt(p * (1 - p) * effect * (1 / rows + 1 / rows_2)))
