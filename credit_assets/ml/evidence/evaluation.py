@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.evidence.clusters import places_of
-from credit_assets.ml.evidence.intervals import Z_POWER, Interval, Z
+from credit_assets.ml.evidence.intervals import Z_POWER, Interval, Z, logit_interval
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -51,7 +51,8 @@ class Evaluation:
 
     `auc`, `gini`, `ks`, `brier`, `log_loss` (nats a row), `ece` and `lift` as in the functions of these names;
     `observed_rate` is the bad rate, `expected_rate` the mean PD and `observed_over_expected` their ratio (1 is right,
-    above 1 means risk understated); `auc_ci_low` and `auc_ci_high` bound the AUC's 95% confidence interval by DeLong.
+    above 1 means risk understated); `auc_ci_low` and `auc_ci_high` bound the AUC's 95% confidence interval: DeLong's
+    standard error on the logit scale (`intervals.logit_interval`).
     """
 
     rows: int
@@ -80,7 +81,8 @@ class AucDifference:
 
     `ci_low` .. `ci_high` is the 95% confidence interval, `p_value` two-sided for the hypothesis of no difference,
     `smallest_detectable_difference` what these rows could show: the true difference that a two-sided test at 5% would
-    find in 80% of samples of this size.
+    find in 80% of samples of this size. `independent_bads` and `independent_goods` are rows of either kind, and where
+    rows come in groups, groups that have some.
     """
 
     difference: float
@@ -91,6 +93,8 @@ class AucDifference:
     smallest_detectable_difference: float
     rows: int
     bads: int
+    independent_bads: int
+    independent_goods: int
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -157,9 +161,9 @@ def auc(y: ArrayLike, pd: ArrayLike) -> float:
 
 
 def auc_interval(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> Interval:
-    """The AUC with its 95% interval, AUC +- 1.96 `auc_error`, within 0 .. 1."""
+    """The AUC with its 95% interval: `auc_error` on the logit scale, as `intervals.logit_interval` has it."""
     value, error = _auc_and_error(y, pd, groups)
-    return Interval(value, max(0.0, value - Z * error), min(1.0, value + Z * error))
+    return logit_interval(value, error, *_independent(np.asarray(y, dtype=np.float64) == 1, groups))
 
 
 def auc_error(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> float:
@@ -315,6 +319,7 @@ def compare(
     their_auc, their_bads, their_goods = _delong(target, theirs)
     difference = our_auc - their_auc
     error = _standard_error(target, our_bads - their_bads, our_goods - their_goods, groups, largest=1.0)
+    bads, goods = _independent(target == 1, groups)
     if error > 0:
         p_value = math.erfc(abs(difference) / error / math.sqrt(2))
     else:
@@ -328,6 +333,8 @@ def compare(
         smallest_detectable_difference=min(1.0, (Z + Z_POWER) * error),
         rows=len(target),
         bads=int(target.sum()),
+        independent_bads=bads,
+        independent_goods=goods,
     )
 
 
@@ -390,7 +397,7 @@ def _standard_error(
             return largest
         return math.sqrt(float(bad_part.var(ddof=1)) / bads + float(good_part.var(ddof=1)) / goods)
     number, bad = int(places.max()) + 1, target == 1
-    having_bads, having_goods = (int(np.count_nonzero(np.bincount(places[rows]))) for rows in (bad, ~bad))
+    having_bads, having_goods = _independent(bad, groups)
     if having_bads < 2 or having_goods < 2:
         return largest
     of_bads = np.bincount(places[bad], weights=bad_part - bad_part.mean(), minlength=number) / bads
@@ -402,6 +409,16 @@ def _standard_error(
     )
     # Where bads and goods of a group balance each other the three may round to less than nothing.
     return math.sqrt(max(0.0, variance))
+
+
+def _independent(bad: NDArray[np.bool_], groups: ArrayLike | None) -> tuple[int, int]:
+    """How many bads and goods are independent: rows, or groups that have some."""
+    places = places_of(groups, len(bad))
+    if places is None:
+        bads = int(np.count_nonzero(bad))
+        return bads, len(bad) - bads
+    having_bads, having_goods = (int(np.count_nonzero(np.bincount(places[rows]))) for rows in (bad, ~bad))
+    return having_bads, having_goods
 
 
 def _distributions(

@@ -1,8 +1,8 @@
 """Intervals of rates, their differences and ratios, and what a sample could show.
 
-Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe and Garwood.
-Does not belong here: intervals of an AUC (`evaluation`) and of an estimate (`performance`), which come from their own
-standard errors.
+Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe and Garwood,
+and that of an AUC from its standard error. Does not belong here: standard errors of an AUC (`evaluation`) and of an
+estimate (`performance`).
 
 Where rows come in groups (the applications of one customer), `effect` is their `clusters.design_effect`, and counts are
 divided by it: those of as many independent rows. 1, where every row is its own group, changes nothing.
@@ -142,6 +142,62 @@ def observed_over_expected(bads: int, expected: float, effect: float = 1.0) -> I
     alone, of_them = bads / effect, expected / effect
     low = float(gammaincinv(alone, TAIL)) if bads else 0.0
     return Interval(bads / expected, low / of_them, float(gammaincinv(alone + 1, 1 - TAIL)) / of_them)
+
+
+def quantile_of_t(tail: float, freedom: int) -> float:
+    """How many standard errors leave `tail` above them by Student's t: 2.26 of 0.025 and 9 degrees, 1.96 of many."""
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(freedom, tail))
+
+
+def logit_interval(auc: float, standard_error: float, bads: int, goods: int, tail: float = TAIL) -> Interval:
+    """The interval of an AUC on the logit scale, by Student's t.
+
+    logit(A) +- t(1 - tail; min(bads, goods) - 1) SE / (A (1 - A)), turned back: it stays between 0 and 1, and is the
+    wider side towards chance. A +- 1.96 SE holds the true AUC of 0.7 in 91% of samples of 10 bads and 90 goods and that
+    of 0.9 in 85%; this in 96% and 95%, at 50 bads in 95% and 94%, at 200 bads in 96% and 95% (docs/promotion.md).
+
+    A sample that is separated entirely has a standard error of 0 and no logit: the AUC counts as half a pair from the
+    end, and the error as at least sqrt(A (1 - A) / (bads goods)), which is that of as many independent pairs.
+
+    Source: M. Pepe, The Statistical Evaluation of Medical Tests for Classification and Prediction, 2003, chapter 5;
+    with Student's quantile in place of the normal one, which still leaves the true AUC out too often at 10 bads.
+
+    Parameters
+    ----------
+    auc, standard_error
+        As measured, the latter on the scale of the AUC.
+    bads, goods
+        In the sample: independent ones, where rows of the same customer come again.
+    tail
+        What each end leaves out.
+
+    Returns
+    -------
+    Interval
+        0 .. 1 where one class has fewer than two rows.
+
+    Examples
+    --------
+    >>> found = logit_interval(0.7, 0.08, 10, 90)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.496, 0.847)
+    """
+    if min(bads, goods) < 2:
+        return Interval(auc, 0.0, 1.0)
+    half_a_pair = 0.5 / (bads * goods)
+    value = min(max(auc, half_a_pair), 1 - half_a_pair)
+    spread = value * (1 - value)
+    error = max(standard_error, math.sqrt(spread / (bads * goods))) / spread
+    middle, half = math.log(value / (1 - value)), quantile_of_t(tail, min(bads, goods) - 1) * error
+    return Interval(auc, _logistic(middle - half), _logistic(middle + half))
+
+
+def _logistic(log_odds: float) -> float:
+    """Without overflow: few rows have far ends."""
+    small = math.exp(-abs(log_odds))
+    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
 
 
 def smallest_detectable_difference(

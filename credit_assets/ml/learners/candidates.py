@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.portfolio import Portfolio
 
-EVIDENCE = 2
+EVIDENCE = 3
 """Counts the forms of a candidate's evidence. It belongs to a candidate's identity, so that one with evidence of
 another form is not used again. Raise it where a measure, a bin or a field of `Evaluation` or `DriftReference` changes.
 """

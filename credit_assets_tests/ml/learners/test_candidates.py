@@ -26,8 +26,8 @@ def test_other_evidence_is_counted_as_another_form() -> None:
         "reference": DriftReference.of(rows, ("x", "c"), ("c",), 600 + 20 * rng.normal(size=500)).to_record(),
     }
     assert (EVIDENCE, fingerprint(**rounded(evidence))) == (
-        2,
-        "aa734920678887c391b02bc0213cc6d105669595e830cf967b12584352381e49",
+        3,
+        "8b54f4baad0b47da5512ae2d920450e82cd301397cadd7147b3297baa0505068",
     )
 
 
