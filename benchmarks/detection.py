@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.drift_errors import table
-from credit_assets.assets.policies import drift_policy, performance_trigger_policy
+from credit_assets.assets.policies import drift_policy, performance_trigger_policy, policy_of
 from credit_assets.loans.generator import Shift, generate_book
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
 from credit_assets.ml.data.features import feature_table
@@ -342,7 +342,7 @@ class Book:
                 new = shifted.rows(max(at, last - reach), last) if last >= at else slice(0, 0)
                 target = np.concatenate([usual[old], broken[new]])
                 pd = np.concatenate([self.without.pd[old], shifted.pd[new]])
-                matured = realised(target, pd, min_bads=settings.performance_min_bads)
+                matured = realised(target, pd, min_bads=policy_of(settings).performance.min_bads)
                 ratio = matured.observed_over_expected
                 day = last + wait
                 if n < 0:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.drift_errors import table
-from credit_assets.assets.policies import drift_policy, first_days_policy
+from credit_assets.assets.policies import drift_policy, policy_of
 from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
 from credit_assets.ml.data.features import feature_table
@@ -136,8 +136,8 @@ def case(
     settings = load_settings()
     window, days = CohortWindow(as_of, W, lookback), book.days()
     first, rows = as_of + timedelta(1), 0
-    while rows < settings.first_days_min_rows and first > window.last + timedelta(1):
-        first = max(window.last + timedelta(1), first - timedelta(settings.first_days))
+    while rows < policy_of(settings).first_days.min_rows and first > window.last + timedelta(1):
+        first = max(window.last + timedelta(1), first - timedelta(policy_of(settings).first_days.days))
         rows = int(((days >= np.datetime64(first)) & (days <= np.datetime64(as_of))).sum())
     rows_of = fault(book, first, rng)
     training = assemble_training_set(
@@ -233,7 +233,7 @@ def books(size: Size, folder: Path | None) -> Iterator[tuple[Book, list[tuple[da
 
 
 def verdicts(book: Book, when: Sequence[tuple[date, int]], size: Size) -> Iterator[Verdict]:
-    policy = first_days_policy(load_settings())
+    policy = policy_of(load_settings()).first_days
     for number, (as_of, lookback) in enumerate(when):
         print(f"  {book.name} as of {as_of}, {lookback} days", file=sys.stderr, flush=True)
         for name in size.faults:

@@ -180,12 +180,13 @@ def _registry(settings: Settings) -> Any:
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
-    from credit_assets.assets.policies import first_days_policy, registration_policy
+    from credit_assets.assets.policies import policy_of
     from credit_assets.ledger.aliases import Aliases, Change, MoveKind
     from credit_assets.ledger.kept import Kept
     from credit_assets.ml.data.fingerprints import frame_hash
-    from credit_assets.ml.rules.decisions import Standing, decide_promotion, decide_registration
+    from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.first_days import decide_first_days
+    from credit_assets.ml.rules.model_rules import decide_registration
     from credit_assets.ml.rules.population_gates import classes_record
     from credit_assets.storage.store import Store
 
@@ -218,11 +219,12 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "champion": _against_champion(tested, settings, best, day, registry),
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
+        "mode": "improvement",
     }
     files.write_record("trained_model", day, trained)
 
-    policy = registration_policy(settings, refresh=False)
-    decision = decide_registration(trained["evaluation"], trained["champion"], list(gates), policy)
+    policy = policy_of(settings)
+    decision = decide_registration(trained, list(gates), policy)
     registered: dict[str, Any] = {
         "as_of": day.isoformat(),
         "decision": "registered" if decision.accepted else "rejected",
@@ -230,6 +232,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "fingerprint": trained["fingerprint"],
         "version": None,
         "triggers": [],
+        "mode": trained["mode"],
+        "policy": policy.to_record(),
         "reasons": [reason.to_record() for reason in decision.reasons],
     }
     if decision.accepted:
@@ -257,7 +261,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         max((as_of for as_of, _, _ in periods), default=None),
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
-    newest = decide_first_days(trained["first_days"], first_days_policy(settings)) if decision.accepted else ()
+    newest = decide_first_days(trained["first_days"], policy.first_days) if decision.accepted else ()
     promotion = decide_promotion(
         settings.promotion, accepted=decision.accepted, as_of=day, standing=standing, first_days=newest
     )
@@ -398,7 +402,7 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     import numpy as np
     import pyarrow as pa
 
-    from credit_assets.assets.policies import drift_policy
+    from credit_assets.assets.policies import drift_policy, policy_of
     from credit_assets.ml.data.cohorts import CohortWindow, targets
     from credit_assets.ml.data.fingerprints import rounded
     from credit_assets.ml.evidence.drift import measure_drift
@@ -431,7 +435,7 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     cohort_rows["default"] = targets(cohort_rows, known.to_pandas(date_as_object=False), window, portfolio)
 
     def measure(y: Any, pd: Any) -> Any:
-        return realised(y, pd, min_bads=settings.performance_min_bads)
+        return realised(y, pd, min_bads=policy_of(settings).performance.min_bads)
 
     def span(first: date, last: date) -> dict[str, str]:
         return {"from": first.isoformat(), "to": last.isoformat()}

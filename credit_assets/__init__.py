@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.cohorts import assemble_training_set as assemble_training_set
     from credit_assets.ml.data.features import feature_table as feature_table
     from credit_assets.ml.data.history_features import history_features as history_features
+    from credit_assets.ml.data.policies import Policy as Policy
     from credit_assets.ml.data.portfolio import Portfolio as Portfolio
     from credit_assets.ml.data.portfolio import PortfolioError as PortfolioError
     from credit_assets.ml.data.portfolio import load_portfolio as load_portfolio
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.learners.training import TrainingConfig as TrainingConfig
     from credit_assets.ml.rules.day_gates import check_applications as check_applications
     from credit_assets.ml.rules.day_gates import check_outcomes as check_outcomes
-    from credit_assets.ml.rules.decisions import RegistrationPolicy as RegistrationPolicy
-    from credit_assets.ml.rules.decisions import decide_registration as decide_registration
+    from credit_assets.ml.rules.model_rules import decide_registration as decide_registration
     from credit_assets.ml.rules.training_gates import training_gates as training_gates
     from credit_assets.settings import Settings as Settings
     from credit_assets.settings import SettingsError as SettingsError
@@ -53,9 +53,9 @@ _MODULE_OF = {
     "DriftPolicy": "ml.evidence.drift",
     "Known": "ml.data.cohorts",
     "PermanentError": "failures",
+    "Policy": "ml.data.policies",
     "Portfolio": "ml.data.portfolio",
     "PortfolioError": "ml.data.portfolio",
-    "RegistrationPolicy": "ml.rules.decisions",
     "Settings": "settings",
     "SettingsError": "settings",
     "TrainingConfig": "ml.learners.training",
@@ -66,7 +66,7 @@ _MODULE_OF = {
     "check_applications": "ml.rules.day_gates",
     "check_outcomes": "ml.rules.day_gates",
     "compare": "ml.evidence.evaluation",
-    "decide_registration": "ml.rules.decisions",
+    "decide_registration": "ml.rules.model_rules",
     "evaluate": "ml.evidence.evaluation",
     "feature_table": "ml.data.features",
     "generate_book": "loans.generator",

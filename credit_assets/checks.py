@@ -16,11 +16,14 @@ import dagster as dg
 
 from credit_assets.instance.dagster_internals import PartitionCheckResult, record_check_results
 from credit_assets.ml.rules.extension_gates import own_gates
+from credit_assets.ml.rules.model_rules import MODEL_RULES
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
     from credit_assets.ml.data.portfolio import Portfolio
     from credit_assets.ml.rules.extension_gates import Judged
+    from credit_assets.ml.rules.model_rules import Judged as JudgedModel
+    from credit_assets.ml.rules.model_rules import ModelRule
 
 APPLICATION_GATES = {
     "schema": "Every column of the portfolio is there and has its type.",
@@ -98,6 +101,40 @@ def gate_specs(asset: str, gates: Mapping[str, str], partitions: dg.PartitionsDe
 def account_spec(asset: str) -> dg.AssetCheckSpec:
     """The check on the whole table that an asset ingests. It blocks no day: what it finds lies on none or on others."""
     return dg.AssetCheckSpec(ACCOUNTED_FOR, asset=asset, description=_ACCOUNTED)
+
+
+def rule_specs(partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    """One blocking check a rule on `trained_model`; one that fails as a warning blocks nothing."""
+    return gate_specs("trained_model", {rule.name: rule.description for rule in MODEL_RULES}, partitions)
+
+
+def rule_results(day: str, judged: Sequence[JudgedModel]) -> list[dg.AssetCheckResult]:
+    """What the rules say of the model of an as-of date (ISO)."""
+    results = []
+    for one in judged:
+        shown = [reason for reason in one.reasons if not reason.passed] or one.reasons
+        measures = [{"rule": reason.rule, "value": reason.value, "threshold": reason.threshold} for reason in shown]
+        results.append(_of_rule(one.rule, day, "; ".join(reason.text for reason in shown), measures, one.passed))
+    return results
+
+
+def rules_not_asked(day: str, why: str) -> list[dg.AssetCheckResult]:
+    """What the rules say of a day of which no model can be made: nothing stands against what is not there."""
+    return [_of_rule(rule, day, f"No model: {why}", [], passed=True) for rule in MODEL_RULES]
+
+
+def _of_rule(
+    rule: ModelRule, day: str, text: str, measures: Sequence[Mapping[str, Any]], passed: bool
+) -> dg.AssetCheckResult:
+    result = PartitionCheckResult(
+        check_name=rule.name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR if rule.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=text,
+        metadata={"measures": table_of_text(measures, ("rule", "value", "threshold"))},
+    )
+    result.partition = day
+    return result
 
 
 def current_days_spec(partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:

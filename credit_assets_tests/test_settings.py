@@ -23,6 +23,7 @@ from credit_assets.settings import (
     settings_file,
     variable,
 )
+from credit_assets.settings.policies import policy_of
 from credit_assets_tests.support.lender import MODULES, Lender
 
 SECRET = "s3cr3tPassw0rd"
@@ -50,7 +51,8 @@ def test_everything_has_a_working_default(home: Path) -> None:
     assert settings.dagster_dir == home / "dagster"
     assert settings.window_days == settings.portfolio_contract.performance_window_days == 365
     assert settings.variants == ("xgboost", "lightgbm", "catboost")
-    assert settings.min_improvement == 0.005
+    assert settings.min_improvement is None
+    assert policy_of(settings).comparison.min_improvement == 0.005
     assert settings.lookback_days == 90
     assert settings.alert_targets == ()
     assert set(setting_sources().values()) == {"default", "environment"}
@@ -348,7 +350,10 @@ def test_several_bad_values_are_told_in_one_message(monkeypatch: pytest.MonkeyPa
     ("values", "said"),
     [
         ({"CREDIT_TEST_SHARE": "0.5", "CREDIT_VALIDATION_SHARE": "0.4"}, "together must stay below 0.9"),
-        ({"CREDIT_MIN_AUC": "0.8", "CREDIT_MAX_AUC": "0.7"}, "CREDIT_MIN_AUC must lie below CREDIT_MAX_AUC"),
+        (
+            {"CREDIT_MIN_AUC": "0.8", "CREDIT_MAX_AUC": "0.7"},
+            "CREDIT_MIN_AUC, CREDIT_MAX_AUC with the policy .* comparison: min_auc must lie below",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_without_a_secret(

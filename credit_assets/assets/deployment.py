@@ -13,14 +13,14 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.conventions import daily_asset, inputs
-from credit_assets.assets.policies import registration_policy
+from credit_assets.assets.policies import policy_of
 from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import Registry, Version
-from credit_assets.ledger.retraining import REFRESH, triggers_of
+from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.ml.rules.first_days import FIRST_DAYS
@@ -50,17 +50,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         registry: dg.ResourceParam[Registry],
         claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
-        from credit_assets.ml.rules.decisions import decide_registration
+        from credit_assets.ml.rules.model_rules import decide_registration
 
         triggers = triggers_of(claims, date.fromisoformat(context.partition_key))
         if trained_model.get("status") == NOT_DUE:
             return not_due_decision(context.partition_key, triggers, trained_model["why"])
-        decision = decide_registration(
-            trained_model["evaluation"],
-            trained_model["champion"],
-            store.gates("training_set", context.partition_key),
-            registration_policy(settings, refresh=REFRESH in triggers),
-        )
+        # What it is trained for may have been asked for since the model was made.
+        policy, evidence = policy_of(settings), trained_model | {"mode": training_mode(triggers)}
+        decision = decide_registration(evidence, store.gates("training_set", context.partition_key), policy)
         record: dict[str, Any] = {
             "as_of": context.partition_key,
             "decision": "registered" if decision.accepted else "rejected",
@@ -68,6 +65,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "fingerprint": trained_model["fingerprint"],
             "version": None,
             "triggers": list(triggers),
+            "mode": evidence["mode"],
+            "policy": policy.to_record(),
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:

@@ -149,10 +149,15 @@ def why_no_training(store: Store, training_set: Any, day: str) -> str:
     return "" if training_set.num_rows else why_not_due(store.gates("training_set", day))
 
 
-def not_due_result(record: Mapping[str, Any], why: str) -> dg.MaterializeResult[Any]:
+def not_due_result(
+    record: Mapping[str, Any], why: str, checks: Sequence[dg.AssetCheckResult] | None = None
+) -> dg.MaterializeResult[Any]:
     """What a training asset returns of a day that is not due."""
     return dg.MaterializeResult(
-        value={**record, "why": why}, data_version=dg.DataVersion(NOT_DUE), metadata={"state": NOT_DUE, "why": why}
+        value={**record, "why": why},
+        data_version=dg.DataVersion(NOT_DUE),
+        metadata={"state": NOT_DUE, "why": why},
+        check_results=checks,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.assets.policies import drift_policy
+from credit_assets.assets.policies import drift_policy, policy_of
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.kept import Kept
@@ -91,12 +91,12 @@ def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) ->
     CREDIT_FIRST_DAYS_MIN_ROWS applications; none of the test's own days.
     """
     found: dict[date, int] = {}
-    end = as_of
+    end, limits = as_of, policy_of(settings).first_days
     while end > after:
-        begin = max(after + timedelta(1), end - timedelta(settings.first_days - 1))
+        begin = max(after + timedelta(1), end - timedelta(limits.days - 1))
         days = [begin + timedelta(n) for n in range((end - begin).days + 1)]
         found = {**tables.accepted(_FEATURES, days), **found}
-        if sum(found.values()) >= settings.first_days_min_rows:
+        if sum(found.values()) >= limits.min_rows:
             break
         end = begin - timedelta(1)
     return found

@@ -15,6 +15,7 @@ from credit_assets.assets.conventions import (
     made_or_refused,
     records_result,
 )
+from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.rules.periods import champion_history
@@ -72,7 +73,7 @@ def performance_records(
 
     versions = registry.versions()
     champions = Champions(champion_history(versions), {version.version: _registered(version) for version in versions})
-    portfolio, min_bads = settings.portfolio_contract, settings.performance_min_bads
+    portfolio, min_bads = settings.portfolio_contract, policy_of(settings).performance.min_bads
     tables = StoredDays(store)
     return performance_reports(days, champions, tables, _cohorts(settings, tables), portfolio, min_bads)
 

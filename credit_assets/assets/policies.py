@@ -1,7 +1,7 @@
-"""Policies: thresholds and the way of training, from the settings that hold their defaults.
+"""Policies: thresholds and the way of training, from the settings and the portfolio's policy.
 
-Belongs here: naming the setting of each field, once. Does not belong here: a default (`credit_assets.settings`) and
-what a threshold means (the policy itself).
+Belongs here: what each rule is handed. Does not belong here: where portfolio and variables meet (`policy_of`, of
+`credit_assets.settings.policies`), and what a threshold means (`credit_assets.ml.data.policies`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from credit_assets.settings.policies import policy_of as policy_of
+
 if TYPE_CHECKING:
     from credit_assets.ledger.registry import Version
     from credit_assets.ml.data.extension_use import TriggerUse
     from credit_assets.ml.evidence.drift import DriftPolicy
     from credit_assets.ml.learners.training import TrainingConfig
-    from credit_assets.ml.rules.decisions import Reason, RegistrationPolicy
-    from credit_assets.ml.rules.first_days import FirstDaysPolicy
+    from credit_assets.ml.rules.decisions import Reason
     from credit_assets.ml.rules.trials import TrialPolicy
-    from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
+    from credit_assets.ml.rules.triggers import PerformanceTriggerPolicy, TriggerPolicy, VolumePolicy
     from credit_assets.settings import Settings
     from credit_assets.storage.store import Store
 
@@ -37,20 +38,6 @@ def training_config(settings: Settings, variant: str) -> TrainingConfig:
     )
 
 
-def registration_policy(settings: Settings, *, refresh: bool) -> RegistrationPolicy:
-    """For a refresh by the calendar, or for a model that has to be better."""
-    from credit_assets.ml.rules.decisions import RegistrationPolicy
-
-    return RegistrationPolicy(
-        min_improvement=settings.min_improvement,
-        min_auc=settings.min_auc,
-        max_auc=settings.max_auc,
-        max_ece=settings.max_ece,
-        require_significance=settings.require_significance,
-        non_inferiority_margin=settings.refresh_margin if refresh else None,
-    )
-
-
 def drift_policy(settings: Settings) -> DriftPolicy:
     from credit_assets.ml.evidence.drift import DriftPolicy
 
@@ -62,16 +49,6 @@ def drift_policy(settings: Settings) -> DriftPolicy:
     )
 
 
-def first_days_policy(settings: Settings) -> FirstDaysPolicy:
-    from credit_assets.ml.rules.first_days import FirstDaysPolicy
-
-    return FirstDaysPolicy(
-        max_pd_ratio=settings.first_days_max_pd_ratio,
-        max_psi=settings.first_days_max_psi,
-        max_auc_loss=settings.first_days_max_auc_loss,
-    )
-
-
 def first_days_judge(settings: Settings, store: Store) -> Callable[[Version], Sequence[Reason]]:
     """The verdict on a version from what is kept of it, by the policy as it is now."""
 
@@ -80,7 +57,7 @@ def first_days_judge(settings: Settings, store: Store) -> Callable[[Version], Se
         from credit_assets.ml.rules.first_days import decide_first_days
 
         kept = Kept(store).of(version)
-        return decide_first_days(kept.first_days if kept else None, first_days_policy(settings))
+        return decide_first_days(kept.first_days if kept else None, policy_of(settings).first_days)
 
     return judge
 
@@ -90,12 +67,8 @@ def trial_policy(settings: Settings) -> TrialPolicy:
 
     return TrialPolicy(
         promotion=settings.promotion,
-        days=settings.shadow_days,
-        min_loans=settings.shadow_min_loans,
-        min_correlation=settings.shadow_min_correlation,
-        max_psi=settings.shadow_max_psi,
-        max_pd_ratio=settings.shadow_max_pd_ratio,
-        min_bads=settings.performance_min_bads,
+        limits=policy_of(settings).trials,
+        min_bads=policy_of(settings).performance.min_bads,
     )
 
 
@@ -110,17 +83,15 @@ def drift_trigger_policy(settings: Settings) -> TriggerPolicy:
     )
 
 
-def performance_trigger_policy(settings: Settings) -> PerformancePolicy:
-    from credit_assets.ml.rules.triggers import PerformancePolicy
+def performance_trigger_policy(settings: Settings) -> PerformanceTriggerPolicy:
+    from credit_assets.ml.rules.triggers import PerformanceTriggerPolicy
 
-    return PerformancePolicy(
+    return PerformanceTriggerPolicy(
         days=settings.drift_trigger_days,
         window=settings.drift_trigger_window,
         cooldown_days=settings.cooldown_days,
         repeat_days=settings.repeat_days,
-        floor=settings.performance_floor,
-        margin=settings.performance_margin,
-        min_bads=settings.performance_min_bads,
+        limits=policy_of(settings).performance,
     )
 
 

@@ -11,9 +11,13 @@ import dagster as dg
 from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
+from credit_assets.assets.policies import policy_of
+from credit_assets.checks import rule_results, rule_specs, rules_not_asked
 from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
@@ -28,6 +32,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         partitions,
         "mlflow",
         ins=inputs("trained_model", settings),
+        check_specs=rule_specs(partitions),
         description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
         "in force, on rows that neither has seen, with a paired DeLong interval; and how the newest days look to it "
         "beside those of its out-of-time test.",
@@ -38,15 +43,18 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         tracking: dg.ResourceParam[Tracking],
         registry: dg.ResourceParam[Registry],
         store: dg.ResourceParam[Store],
+        claims: dg.ResourceParam[Claims],
         **records: dict[str, Any],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
         from credit_assets.ml.reports.selection import best_candidate, selection_record, summary
+        from credit_assets.ml.rules.model_rules import judge_model
         from credit_assets.ml.rules.population_gates import classes_record
 
         if why := why_no_training(store, training_set, context.partition_key):
-            return not_due_result({"as_of": context.partition_key, "status": NOT_DUE}, why)
+            record = {"as_of": context.partition_key, "status": NOT_DUE}
+            return not_due_result(record, why, rules_not_asked(context.partition_key, why))
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
         candidates = list(records.values())
         best = best_candidate(candidates, data, settings.variants, as_of)
@@ -56,8 +64,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         record = selection_record(training_set, data, candidates, best, champion, date_column)
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
+        record["mode"] = training_mode(triggers_of(claims, as_of))
         return dg.MaterializeResult(
-            value=record, data_version=dg.DataVersion(best["fingerprint"]), metadata=summary(record)
+            value=record,
+            data_version=dg.DataVersion(best["fingerprint"]),
+            metadata=summary(record),
+            check_results=rule_results(context.partition_key, judge_model(record, policy_of(settings))),
         )
 
     return [trained_model]

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets.assets.due import planned
+from credit_assets.assets.policies import policy_of
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, record_of, start
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.ledger.registry import Registry
@@ -33,6 +34,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
     It also trains the first model where nothing else does: drift and performance need a champion to speak of.
     """
     on = settings.refresh == "monthly" and settings.retraining == "triggered"
+    margin = policy_of(settings).comparison.non_inferiority_margin
 
     @dg.schedule(
         name=settings.naming.dagster(REFRESH_SCHEDULE),
@@ -42,7 +44,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description="Regulatory refresh: once a month a training as of the last day of the month before. It is "
-        f"registered where it is not worse than the champion by {settings.refresh_margin:g} of AUC.",
+        f"registered where it is not worse than the champion by {margin:g} of AUC.",
     )
     @told("the store or MLflow")
     def monthly_refresh(

@@ -54,6 +54,7 @@ class _Rule:
 
 def report_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Sensors of drift, performance and volume."""
+    limits = policies.policy_of(settings).performance
     of_days = f"on {settings.drift_trigger_days} of {settings.drift_trigger_window} days"
     rules = [
         _Rule(
@@ -68,8 +69,8 @@ def report_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             "performance_report",
             policies.performance_trigger_policy(settings),
             decide_performance,
-            f"the champion's AUC, realised or estimated, is clearly below {settings.performance_floor:g} or below its "
-            f"registered value by {settings.performance_margin:g} {of_days}",
+            f"the champion's AUC, realised or estimated, is clearly below {limits.floor:g} or below its "
+            f"registered value by {limits.margin:g} {of_days}",
         ),
         _Rule(
             "volume",

@@ -40,6 +40,7 @@ from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
 from credit_assets.settings import Settings, SettingsError, load_settings, overridden, setting_sources, variable
 from credit_assets.settings.matching import came_later
+from credit_assets.settings.policies import OVERRIDES, policy_of, source_of
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import open_warehouse
@@ -181,10 +182,13 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "mlflow_tracking_uri": lambda: masked_url(settings.tracking_uri),
         "dagster_home": lambda: settings.dagster_dir,
     }
-    sources, secrets = setting_sources(settings.portfolio), _secrets(settings)
+    sources, secrets, policy = setting_sources(settings.portfolio), _secrets(settings), policy_of(settings)
     findings = []
     for field in Settings.model_fields:
         value = effective[field]() if field in effective else getattr(settings, field)
+        if field in OVERRIDES:
+            section, key = OVERRIDES[field]
+            value, sources[field] = getattr(getattr(policy, section), key), source_of(settings, field, sources[field])
         # A secret without a masked form of its own is not shown at all.
         shown = HIDDEN if isinstance(value, SecretStr) else str(value)
         findings.append(Finding(variable(field), secrets.hide(shown), sources[field]))

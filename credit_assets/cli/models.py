@@ -17,7 +17,7 @@ from rich.table import Table
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import outlook
-from credit_assets.assets.policies import first_days_policy
+from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recheck import days_in_words, versions_in_words
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
@@ -195,7 +195,7 @@ def restated_record(store: Store, holders: Mapping[str, Mapping[str, Any] | None
 def kept_record(settings: Settings, kept: Kept, version: Version) -> dict[str, Any]:
     """Where the rows are that a version was trained on, and how the newest days looked to it."""
     found = kept.of(version)
-    reasons = decide_first_days(found.first_days if found else None, first_days_policy(settings))
+    reasons = decide_first_days(found.first_days if found else None, policy_of(settings).first_days)
     passed = all(reason.passed for reason in reasons)
     return {
         "training_set": found.training_set if found else None,

@@ -7,10 +7,15 @@ Belongs here: the claims `retraining/<D>` (who started the retraining as of D) a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import date
+from typing import TYPE_CHECKING
 
 from credit_assets.failures import PermanentError
 from credit_assets.storage.claims import Claims
+
+if TYPE_CHECKING:
+    from credit_assets.ml.rules.model_rules import Mode
 
 REFRESH = "refresh"
 
@@ -39,3 +44,8 @@ def retrainings(claims: Claims) -> set[date]:
 def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
     """The triggers that requested the retraining as of this day, sorted. Empty for a daily or a manual run."""
     return tuple(claims.names(f"retraining-triggers/{as_of.isoformat()}"))
+
+
+def training_mode(triggers: Iterable[str]) -> Mode:
+    """What a training is for, by who asked for it: a refresh by the calendar need not be better."""
+    return "non_inferiority" if REFRESH in triggers else "improvement"

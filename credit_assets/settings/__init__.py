@@ -33,11 +33,12 @@ from credit_assets.settings.groups import (
     Execution,
     Monitoring,
     Places,
-    Quality,
+    Points,
     Retraining,
     SettingsError,
     Training,
 )
+from credit_assets.settings.policies import PolicyKeys, policy_of
 from credit_assets.settings.portfolio_files import (
     NoPortfolioError,
     name_by_place,
@@ -74,7 +75,9 @@ _RESERVED = {"CREDIT_TEST_DATA"}
 
 
 # Pydantic lists the fields of the last base first.
-class Settings(Alerts, Execution, Retraining, Monitoring, Deployment, Quality, Training, Book, Places, BaseSettings):
+class Settings(
+    Alerts, Execution, Retraining, Monitoring, Deployment, PolicyKeys, Points, Training, Book, Places, BaseSettings
+):
     """All settings, of all groups, each from the environment variable CREDIT_<NAME> (DAGSTER_HOME and
     MLFLOW_TRACKING_URI under their own names). Raises SettingsError from `load_settings`, pydantic's ValidationError
     when built directly.
@@ -191,6 +194,7 @@ def load_settings(**overrides: Any) -> Settings:
             f"CREDIT_PORTFOLIO: {portfolio} is looked for under its file's name and says `name: {name}`: rename the "
             f"file to {name}.yaml, or correct the name in it"
         )
+    policy_of(settings)  # Raises SettingsError where a variable contradicts the file.
     return settings
 
 

@@ -269,29 +269,14 @@ class Training(BaseModel):
         return value
 
 
-class Quality(BaseModel):
-    """What a model must reach to be registered, and the scale of its points."""
+class Points(BaseModel):
+    """The scale of a model's points."""
 
-    min_improvement: float = Field(
-        0.005, ge=0, lt=1, description="Out-of-time AUC by which a candidate must beat the champion."
-    )
-    min_auc: float = Field(0.55, ge=0.5, lt=1, description="Floor of the out-of-time AUC.")
-    max_auc: float = Field(0.95, gt=0.5, le=1, description="Out-of-time AUC above which leakage is suspected.")
-    max_ece: float = Field(0.05, gt=0, le=1, description="Largest expected calibration error (deciles).")
-    require_significance: bool = Field(
-        False, description="Whether the 95% interval of the improvement over the champion must lie above zero too."
-    )
     score_base: float = Field(600.0, allow_inf_nan=False, description="Points at the base odds.")
     score_odds: float = Field(
         50.0, gt=0, allow_inf_nan=False, description="Good:bad odds at which the score is the base."
     )
     score_pdo: float = Field(20.0, gt=0, allow_inf_nan=False, description="Points that double the odds.")
-
-    @model_validator(mode="after")
-    def _floor_below_ceiling(self) -> Self:
-        if self.min_auc >= self.max_auc:
-            raise ValueError("CREDIT_MIN_AUC must lie below CREDIT_MAX_AUC")
-        return self
 
 
 class Deployment(BaseModel):
@@ -300,15 +285,6 @@ class Deployment(BaseModel):
     promotion: Literal["immediate", "shadow", "manual"] = Field(
         "immediate",
         description="How a registered model becomes champion: at once, after a trial as shadow, or by approval.",
-    )
-    shadow_days: int = Field(30, ge=1, le=366, description="Days that a model scores beside the champion on trial.")
-    shadow_min_loans: int = Field(500, ge=1, description="Applications that a trial must have seen.")
-    shadow_min_correlation: float = Field(
-        0.6, ge=-1, le=1, description="Least rank correlation of the two models' scores."
-    )
-    shadow_max_psi: float = Field(2.0, gt=0, le=100, description="Largest PSI between the two models' scores.")
-    shadow_max_pd_ratio: float = Field(
-        2.0, gt=1, le=100, description="Largest ratio between the two models' mean PDs, either way."
     )
     approval_rate: float = Field(
         0.8, gt=0, lt=1, description="Share of applications approved, at which reports count the swap set."
@@ -320,28 +296,6 @@ class Deployment(BaseModel):
         SecretStr("credit-scorer"),
         min_length=1,
         description="Key of the hash that assigns applications to arms.",
-    )
-
-    first_days: int = Field(
-        7,
-        ge=1,
-        le=366,
-        description="Newest days, at least, held against the test before a model takes over.",
-    )
-    first_days_min_rows: int = Field(
-        500, ge=100, description="Applications for which more of the newest days are taken."
-    )
-    first_days_max_pd_ratio: float = Field(
-        1.5,
-        gt=1,
-        le=100,
-        description="Largest ratio between the odds of the newest days' mean PD and the test's.",
-    )
-    first_days_max_psi: float = Field(
-        0.5, gt=0, le=100, description="Largest PSI between the scores of the newest days and the test's."
-    )
-    first_days_max_auc_loss: float = Field(
-        0.04, gt=0, lt=0.5, description="AUC of the test that may be lost where a feature looks as in the newest days."
     )
     operator: str = Field(
         "", description="Who is recorded for moves and triggers asked for here; empty: the user running the command."
@@ -367,11 +321,6 @@ class Monitoring(BaseModel):
     performance_cohort_days: int = Field(
         90, ge=1, le=366, description="Days of applications that a performance report measures on."
     )
-    performance_min_bads: int = Field(50, ge=2, description="Defaults that a verdict on performance needs.")
-    performance_floor: float = Field(0.55, ge=0.5, lt=1, description="AUC below which the champion is retrained.")
-    performance_margin: float = Field(
-        0.05, gt=0, lt=0.5, description="Loss of AUC against the champion's registered value that retrains it."
-    )
 
     @model_validator(mode="after")
     def _watched_before_shifted(self) -> Self:
@@ -396,9 +345,6 @@ class Retraining(BaseModel):
         90, ge=1, le=3650, description="Days after which a trigger whose condition lasts fires again."
     )
     refresh: Literal["monthly", "none"] = Field("monthly", description="Regulatory refresh by the calendar.")
-    refresh_margin: float = Field(
-        0.03, gt=0, lt=0.5, description="AUC by which a refreshed model may at most be worse (non-inferiority)."
-    )
 
     @model_validator(mode="after")
     def _counted_within_their_window(self) -> Self:

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from credit_assets.assets import policies
+from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.data.policies import FirstDaysPolicy, Policy
 from credit_assets.ml.evidence.drift import DriftPolicy
-from credit_assets.ml.rules.decisions import RegistrationPolicy
-from credit_assets.ml.rules.first_days import FirstDaysPolicy
+from credit_assets.ml.rules.decisions import Decision
+from credit_assets.ml.rules.model_rules import MODEL_RULES, decide_registration
 from credit_assets.ml.rules.trials import TrialPolicy
-from credit_assets.ml.rules.triggers import PerformancePolicy, TriggerPolicy, VolumePolicy
+from credit_assets.ml.rules.triggers import PerformanceTriggerPolicy, TriggerPolicy, VolumePolicy
 from credit_assets.settings import load_settings
 
 
-def registration(**changes: Any) -> RegistrationPolicy:
-    return replace(policies.registration_policy(load_settings(), refresh=False), **changes)
+def changed(section: str, **keys: Any) -> Policy:
+    """The default policy with other values of keys of one section. Raises ValueError where they make no sense."""
+    return Policy.model_validate({section: keys})
+
+
+def registered(
+    rules: Sequence[str],
+    candidate: Mapping[str, Any],
+    champion: Mapping[str, Any] | None,
+    gates: Sequence[GateResult],
+    policy: Policy,
+    mode: str = "improvement",
+) -> Decision:
+    """The decision on a model by these rules of the table alone."""
+    evidence = {"evaluation": candidate, "champion": champion, "mode": mode}
+    return decide_registration(evidence, gates, policy, [rule for rule in MODEL_RULES if rule.name in rules])
 
 
 def drift(**changes: Any) -> DriftPolicy:
     return replace(policies.drift_policy(load_settings()), **changes)
 
 
-def trial(**changes: Any) -> TrialPolicy:
+def trial(promotion: Any = "shadow", min_bads: int = 50, **changes: Any) -> TrialPolicy:
     """Under promotion by shadow: without it there is no trial."""
-    return replace(policies.trial_policy(load_settings(promotion="shadow")), **changes)
+    return TrialPolicy(promotion, changed("trials", **changes).trials, min_bads)
 
 
 def drift_trigger(**changes: Any) -> TriggerPolicy:
     return replace(policies.drift_trigger_policy(load_settings()), **changes)
 
 
-def performance_trigger(**changes: Any) -> PerformancePolicy:
-    return replace(policies.performance_trigger_policy(load_settings()), **changes)
+def performance_trigger(limits: Mapping[str, Any] | None = None, **changes: Any) -> PerformanceTriggerPolicy:
+    policy = policies.performance_trigger_policy(load_settings())
+    return replace(policy, limits=changed("performance", **(limits or {})).performance, **changes)
 
 
 def volume_trigger(**changes: Any) -> VolumePolicy:
@@ -40,4 +58,4 @@ def volume_trigger(**changes: Any) -> VolumePolicy:
 
 
 def first_days(**changes: Any) -> FirstDaysPolicy:
-    return replace(policies.first_days_policy(load_settings()), **changes)
+    return changed("first_days", **changes).first_days

@@ -22,6 +22,7 @@ from credit_assets.ml.data.histories import History, HistoryFeature, check_featu
 from credit_assets.ml.data.keys import Identifier, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.outcome_table import OutcomeTable
+from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
@@ -151,7 +152,7 @@ class Gates(Strict):
 
 
 class Portfolio(Strict):
-    """A lender's portfolio: tables, column contract, derived features, target window and gate thresholds."""
+    """A lender's portfolio: tables, column contract, derived features, target window, gate thresholds and policy."""
 
     name: Identifier
     description: str = ""
@@ -166,6 +167,7 @@ class Portfolio(Strict):
     histories: tuple[History, ...] = ()
     derived: tuple[Derived, ...] = ()
     gates: Gates = Gates()
+    policy: Policy = Policy()
     extensions: ExtensionUse = ExtensionUse()
 
     @field_validator("timezone")
@@ -202,7 +204,7 @@ class Portfolio(Strict):
             try:
                 column = Column.model_validate({"name": "matched", **pattern.keys})
             except ValidationError as error:
-                raise ValueError(f"{pattern.names!r}: {_problems(error)}") from error
+                raise ValueError(f"{pattern.names!r}: {problems(error)}") from error
             if column.role in ("id", "date"):
                 raise ValueError(f"{pattern.names!r}: role {column.role} is of one column; give it under `columns`")
         return patterns
@@ -326,22 +328,22 @@ class Portfolio(Strict):
                 try:
                     more.append(Column.model_validate({"name": name, **given}))
                 except ValidationError as error:
-                    raise PortfolioError(f"columns_matching: column {name!r}: {_problems(error)}") from error
+                    raise PortfolioError(f"columns_matching: column {name!r}: {problems(error)}") from error
             given = {**dict(self), "columns": (*self.columns, *more), "columns_matching": ()}
             return Portfolio.model_validate(given)
         except ValidationError as error:
-            raise PortfolioError(f"columns_matching: {_problems(error)}") from error
+            raise PortfolioError(f"columns_matching: {problems(error)}") from error
         except ValueError as error:
             raise PortfolioError(str(error)) from error
 
     @cached_property
     def contract(self) -> str:
         """Hash of what the tables, columns and features are and of what counts as a default: all but the portfolio's
-        name, descriptions and gates. A key that is not given, or has its default, does not enter it.
+        name, descriptions, gates and policy. A key that is not given, or has its default, does not enter it.
         """
         from credit_assets.ml.data.fingerprints import fingerprint
 
-        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "description", "gates"})
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "description", "gates", "policy"})
         histories = said.get("histories", [])
         of_histories = [column for history in histories for column in history.get("columns", [])]
         for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):
@@ -455,10 +457,11 @@ def load_portfolio(path: str | Path | None = None) -> Portfolio:
     try:
         return Portfolio.model_validate(content)
     except ValidationError as error:
-        raise PortfolioError(f"{source}: {_problems(error)}") from error
+        raise PortfolioError(f"{source}: {problems(error)}") from error
 
 
-def _problems(error: ValidationError) -> str:
+def problems(error: ValidationError) -> str:
+    """What is wrong, each with its place in the file."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
         for item in error.errors()

@@ -1,29 +1,19 @@
-"""Decisions: whether a model is registered, and whether it takes over, with every reason.
+"""Decisions: what one is, with every reason, and whether a registered model takes over.
 
-Belongs here: pure rules on recorded evidence. Does not belong here: measuring (`evaluation`), the checks on data
-(`gates` and where they are made), and doing what was decided. No clock, no file, no registry: the same record decides
-the same way for ever, so that a validator can judge a decision again from its evidence.
+Belongs here: pure rules on recorded evidence. Does not belong here: whether a model is registered (`model_rules`),
+measuring (`evaluation`), the checks on data (`gates` and where they are made), and doing what was decided. No clock, no
+file, no registry: the same record decides the same way for ever, so that a validator can judge a decision again from
+its evidence.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-from credit_assets.ml.rules.calibration_limit import ece_limit
-
-if TYPE_CHECKING:
-    from credit_assets.ml.data.gate_results import GateResult
+from typing import Any, Literal, get_args
 
 Promotion = Literal["immediate", "shadow", "manual"]
-# A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
-_ROUNDING = 1e-12
-_NO_SKILL = 0.5
-# Standard errors from a value to either end of its 95% interval.
-_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -67,104 +57,6 @@ class Decision:
 def summary_of(reasons: Iterable[Mapping[str, Any]]) -> str:
     """The summary of a decision, from the records of its reasons."""
     return Decision.of([Reason.from_record(reason) for reason in reasons]).summary()
-
-
-@dataclass(frozen=True)
-class RegistrationPolicy:
-    """Thresholds on the out-of-time test. All are AUC points or shares of 1.
-
-    `min_improvement`: by how much the candidate's AUC must exceed the champion's on the same rows. Gradient boosting
-    libraries differ by 0.0006 to 0.006 on public credit data, so 0.005 asks for about as much as a change of learner
-    gives. `require_significance` asks in addition that the 95% interval of the difference lies above zero; on a small
-    book hardly any improvement would pass that, so it is off by default, and the interval is recorded either way.
-    `min_auc`: floor, somewhat above chance. `max_auc`: above it a feature knows the outcome more likely than not.
-    `max_ece`: how far PDs may truly be off on average; what a test of its size shows by chance is added (`ece_limit`).
-    `non_inferiority_margin`: set for a refresh by the calendar, which need not be better: in place of the improvement
-    the lower end of the 95% interval of the difference must lie above minus the margin. A small test has a wide
-    interval and so cannot show it, which is what separates this from "not shown to be worse".
-    """
-
-    min_improvement: float
-    min_auc: float
-    max_auc: float
-    max_ece: float
-    require_significance: bool
-    non_inferiority_margin: float | None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_improvement < 1:
-            raise ValueError(f"min_improvement must be at least 0 and below 1; got {self.min_improvement}")
-        if not 0 <= self.min_auc < self.max_auc <= 1:
-            raise ValueError(f"min_auc must lie below max_auc, both in 0 .. 1; got {self.min_auc} and {self.max_auc}")
-        if not 0 < self.max_ece <= 1:
-            raise ValueError(f"max_ece must be above 0 and at most 1; got {self.max_ece}")
-        if self.non_inferiority_margin is not None and not 0 < self.non_inferiority_margin < 1:
-            raise ValueError(f"non_inferiority_margin must lie between 0 and 1; got {self.non_inferiority_margin}")
-
-
-def decide_registration(
-    candidate: Mapping[str, Any],
-    champion: Mapping[str, Any] | None,
-    gates: Sequence[GateResult],
-    policy: RegistrationPolicy,
-) -> Decision:
-    """Whether a candidate is registered.
-
-    The first model passes on gates and absolute floors; a later one needs the improvement as well. A candidate that
-    cannot be compared with the champion is refused: nothing says that it is better.
-
-    Parameters
-    ----------
-    candidate
-        The record of its `Evaluation` on the out-of-time test.
-    champion
-        None while no champion is in force, else the comparison on rows that neither model has seen: `version`,
-        `comparable`, and either `why` it is not, or `difference` (record of an `AucDifference`), with `evaluation` and
-        `candidate_evaluation` on those rows where known.
-    gates
-        The recorded results on the training set: none at all is no evidence and refuses.
-    policy
-        The thresholds.
-
-    Returns
-    -------
-    Decision
-        With every reason.
-
-    Raises
-    ------
-    ValueError
-        Naming a measure that the evidence lacks.
-
-    Examples
-    --------
-    >>> from credit_assets.ml.data.gate_results import GateResult
-    >>> policy = RegistrationPolicy(0.005, 0.55, 0.95, 0.05, require_significance=False, non_inferiority_margin=None)
-    >>> gates = [GateResult("leakage", True, "error", 0.6, "at most 0.9", "no feature knows the outcome")]
-    >>> decide_registration({"auc": 0.66, "ece": 0.01}, None, gates, policy).accepted
-    True
-    >>> decide_registration({"auc": 0.50, "ece": 0.01}, None, gates, policy).summary()
-    'out-of-time AUC 0.5000 is below the floor 0.55 (CREDIT_MIN_AUC)'
-    """
-    reasons = [*_gates(gates), *_floors(candidate, policy)]
-    if champion is None:
-        reasons.append(
-            Reason("champion", True, None, None, "no champion is in force: gates and absolute floors decide")
-        )
-    elif not champion.get("comparable", True):
-        why = champion.get("why", "no reason is recorded")
-        reasons.append(
-            Reason(
-                "improvement",
-                False,
-                None,
-                policy.min_improvement,
-                f"cannot be compared with champion version {champion.get('version', '?')}: {why}",
-            )
-        )
-    else:
-        reasons += _improvement(champion, policy)
-    return Decision.of(reasons)
 
 
 @dataclass(frozen=True)
@@ -247,150 +139,6 @@ def decide_promotion(
     )
 
 
-def _gates(gates: Sequence[GateResult]) -> list[Reason]:
-    if not gates:
-        return [Reason("gates", False, "none", "recorded", "no gate results are recorded for the training set")]
-    reasons = []
-    for gate in gates:
-        if gate.passed:
-            text = f"gate {gate.name} passed"
-        elif gate.blocks:
-            text = f"gate {gate.line()}"
-        else:
-            text = f"gate {gate.line()}; a warning, which stops nothing"
-        reasons.append(Reason(f"gate {gate.name}", not gate.blocks, gate.value, gate.threshold, text))
-    return reasons
-
-
-def _floors(candidate: Mapping[str, Any], policy: RegistrationPolicy) -> list[Reason]:
-    auc, ece = _measure(candidate, "auc", "candidate"), _measure(candidate, "ece", "candidate")
-    enough, plausible = auc >= policy.min_auc, auc <= policy.max_auc
-    test = _test_size(candidate)
-    found = f"out-of-time AUC {auc:.4f}{_interval(candidate)}{test}"
-    most = ece_limit(candidate["lift"], policy.max_ece) if candidate.get("lift") else policy.max_ece
-    calibrated = ece <= most
-    allowed = f"{policy.max_ece:g} (CREDIT_MAX_ECE)"
-    if most > policy.max_ece:
-        allowed += f", which a test of this size may show as up to {most:.4f}"
-    return [
-        Reason(
-            "min_auc",
-            enough,
-            auc,
-            policy.min_auc,
-            f"{found} {'reaches' if enough else 'is below'} the floor {policy.min_auc:g} (CREDIT_MIN_AUC)",
-        ),
-        Reason(
-            "max_auc",
-            plausible,
-            auc,
-            policy.max_auc,
-            f"{found} is plausible (at most {policy.max_auc:g}, CREDIT_MAX_AUC)"
-            if plausible
-            else f"{found} is above {policy.max_auc:g} (CREDIT_MAX_AUC): suspect a feature that knows the outcome",
-        ),
-        Reason(
-            "max_ece",
-            calibrated,
-            ece,
-            most,
-            f"calibration error (ECE) {ece:.4f}{test} is {'within' if calibrated else 'above'} {allowed}",
-        ),
-        *_level(candidate),
-    ]
-
-
-def _test_size(candidate: Mapping[str, Any]) -> str:
-    if {"rows", "bads"} <= set(candidate):
-        return f" on {candidate['rows']:,} rows ({candidate['bads']:,} bads)"
-    return ""
-
-
-def _interval(candidate: Mapping[str, Any]) -> str:
-    """The interval of the AUC, where its evidence has one, and what it means where chance lies in it."""
-    if candidate.get("auc_ci_low") is None:
-        return ""
-    low, high = candidate["auc_ci_low"], candidate["auc_ci_high"]
-    chance = ", so that it may be chance" if low <= _NO_SKILL else ""
-    return f" (95% interval {low:.4f} .. {high:.4f}{chance})"
-
-
-def _level(candidate: Mapping[str, Any]) -> list[Reason]:
-    """Said, and no rule: PDs whose sum is clearly not the number of bads.
-
-    At a low rate of default PDs that are half too high err by little in points, which is what the ECE limits. The
-    interval is that of a Poisson count on the log scale, O / E exp(+-1.96 / sqrt(O)).
-    """
-    if not {"rows", "bads", "expected_rate"} <= set(candidate) or not candidate["bads"]:
-        return []
-    bads, expected = candidate["bads"], candidate["rows"] * candidate["expected_rate"]
-    spread = math.exp(_Z / math.sqrt(bads))
-    if expected <= 0 or 1 / spread <= bads / expected <= spread:
-        return []
-    ratio = bads / expected
-    text = (
-        f"observed over expected defaults is {ratio:.2f} (95% interval {ratio / spread:.2f} .. {ratio * spread:.2f}): "
-        f"PDs {'understate' if ratio > 1 else 'overstate'} the risk of the test's rows; a warning, which stops nothing"
-    )
-    return [Reason("pd_level", True, ratio, 1, text)]
-
-
-def _improvement(champion: Mapping[str, Any], policy: RegistrationPolicy) -> list[Reason]:
-    compared = champion.get("difference")
-    if compared is None:
-        raise ValueError("the evidence has a champion but no `difference` from it")
-    values = {name: _measure(compared, name, "difference") for name in ("difference", "ci_low", "ci_high")}
-    difference, low, high = values["difference"], values["ci_low"], values["ci_high"]
-    margin = policy.non_inferiority_margin
-    enough = difference >= policy.min_improvement - _ROUNDING
-    counts = (
-        f" on the same {compared['rows']:,} rows ({compared['bads']:,} bads)"
-        if {"rows", "bads"} <= set(compared)
-        else ""
-    )
-    both = ""
-    if champion.get("evaluation") and champion.get("candidate_evaluation"):
-        both = f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
-    if margin is not None:
-        sound = low > -margin
-        return [
-            Reason(
-                "non_inferiority",
-                sound,
-                low,
-                -margin,
-                f"AUC {difference:+.4f} over champion version {champion.get('version', '?')}{both}{counts}, 95% "
-                f"interval {low:+.4f} .. {high:+.4f}: a refresh must be shown not to be worse by {margin:g} "
-                f"(CREDIT_REFRESH_MARGIN), and {'is' if sound else 'is not'}",
-            )
-        ]
-    verdict = "meets" if enough else "falls short of"
-    reasons = [
-        Reason(
-            "improvement",
-            enough,
-            difference,
-            policy.min_improvement,
-            f"AUC {difference:+.4f} over champion version {champion.get('version', '?')}{both}{counts} {verdict} the "
-            f"required {policy.min_improvement:g} (CREDIT_MIN_IMPROVEMENT)",
-        )
-    ]
-    clear = low > 0
-    interval = f"95% interval {low:+.4f} .. {high:+.4f}"
-    smallest = compared.get("smallest_detectable_difference")
-    shown = f"; these rows could show a difference of {smallest:.4f}" if smallest is not None else ""
-    if clear:
-        text = f"{interval} lies above zero"
-    else:
-        text = f"{interval} includes zero or lies below it, so the difference may be chance{shown}"
-        asked = "asks" if policy.require_significance else "does not ask"
-        text += f"; the policy {asked} for more (CREDIT_REQUIRE_SIGNIFICANCE)"
-    reasons.append(
-        Reason("significance", clear or not policy.require_significance, f"{low:+.4f} .. {high:+.4f}", "above 0", text)
-    )
-    return reasons
-
-
 def newer(as_of: date, standing: Standing) -> Reason:
     """Whether a version of `as_of` may take over from the champions that there have been."""
     rule, value = "as_of", as_of.isoformat()
@@ -414,10 +162,3 @@ def newer(as_of: date, standing: Standing) -> Reason:
             f"the champion of as-of date {newest} was rolled back: only a newer model takes over",
         )
     return Reason(rule, True, value, newest, f"as-of date {value} is not older than the champion's, {newest}")
-
-
-def _measure(record: Mapping[str, Any], name: str, what: str) -> float:
-    value = record.get(name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"the evidence of the {what} has no usable {name!r}: {value!r}")
-    return float(value)

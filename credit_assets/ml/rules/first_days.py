@@ -7,9 +7,9 @@ Belongs here: the rules on recorded evidence. Does not belong here: the measures
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from credit_assets.ml.data.policies import FirstDaysPolicy
 from credit_assets.ml.rules.decisions import Reason
 
 FIRST_DAYS = "first_days"
@@ -20,32 +20,6 @@ _MOST_UNREAD = 0.5
 # Months for years, percent for shares, thousands: no drift of a year makes a typical value five times as large.
 _MOST_SCALE = 5.0
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class FirstDaysPolicy:
-    """Limits between the newest days and the out-of-time test; wide enough for what a year of drift does.
-
-    `max_pd_ratio`: odds of the mean PD, newest days over the test's, either way; of a single feature's effect too.
-    `max_psi`: PSI of the points. `max_auc_loss`: AUC that the test may lose where a feature looks in it as in the
-    newest days; twice that where all of them do. A feature also fails where the model uses it and half of the newest
-    rows more than of the test's are missing or in levels of their own, or its values are of another size.
-
-    What is of one value or out of the test's range is none of it: so is a list price from the day on which it moves.
-
-    For 38 sound models on the LendingClub loans of 2009-2011 the odds stayed within 0.73 .. 1.24, the PSI below 0.36,
-    and a single feature cost at most 0.035 (docs/data-problems.md has the error rates).
-    """
-
-    max_pd_ratio: float
-    max_psi: float
-    max_auc_loss: float
-
-    def __post_init__(self) -> None:
-        if not (self.max_pd_ratio > 1 and self.max_psi > 0 and 0 < self.max_auc_loss < 0.5):
-            raise ValueError(
-                f"limits of the first days: ratio of odds above 1, PSI above 0, loss of AUC in 0 .. 0.5; got {self}"
-            )
 
 
 def decide_first_days(evidence: Mapping[str, Any] | None, policy: FirstDaysPolicy) -> tuple[Reason, ...]:
@@ -60,7 +34,7 @@ def decide_first_days(evidence: Mapping[str, Any] | None, policy: FirstDaysPolic
 
     Examples
     --------
-    >>> policy = FirstDaysPolicy(max_pd_ratio=1.5, max_psi=0.5, max_auc_loss=0.03)
+    >>> policy = FirstDaysPolicy()
     >>> [reason.text for reason in decide_first_days({"why": "12 applications since the test, 100 needed"}, policy)]
     ['the newest days cannot be held against the out-of-time test: 12 applications since the test, 100 needed']
     """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from credit_assets.ml.data.fingerprints import DIGITS
+from credit_assets.ml.data.policies import TrialsPolicy
 from credit_assets.ml.rules.decisions import Promotion, Reason
 
 TrialDecision = Literal["continue", "promote", "wait", "end"]
@@ -20,40 +21,23 @@ LONGEST = 366
 
 @dataclass(frozen=True)
 class TrialPolicy:
-    """What a trial must have seen, and limits that it must keep.
-
-    `days` since it began and `min_loans` applications that both models scored: before, nothing is decided.
-    `min_correlation`: least rank correlation of the two models' points. `max_psi`: largest PSI between distributions
-    of their points. It counts spread as well as level: models that early stopping left with more or fewer trees rank
-    alike and spread differently. On the LendingClub loans of 2010-2011, with two years of lookback, models trained a
-    quarter apart and learners of one day had rank correlations of 0.86 to 0.94 and PSIs of 0.16 to 1.23, so 0.25 ends
-    sound trials; at 90 days of lookback it was 0.42 to 0.88 and 0.14 to 4, and one model that said the same of all.
-    `max_pd_ratio`: mean PD of one model over that of the other, either way; 2 is a change of the expected loss for
-    which somebody has to plan.
-    `min_bads`: matured defaults from which on the two are compared by what became of the applications.
+    """How a model comes into force, section `trials` of the policy, and from how many matured defaults on the two are
+    compared by what became of the applications.
     """
 
     promotion: Promotion
-    days: int
-    min_loans: int
-    min_correlation: float
-    max_psi: float
-    max_pd_ratio: float
+    limits: TrialsPolicy
     min_bads: int
 
     def __post_init__(self) -> None:
         if self.promotion not in get_args(Promotion):
             raise ValueError(f"unknown promotion policy {self.promotion!r}; known: {', '.join(get_args(Promotion))}")
-        if min(self.days, self.min_loans) < 1 or self.min_bads < 2:
-            raise ValueError("a trial needs at least one day and one application, and two defaults to compare by")
-        if not (-1 <= self.min_correlation <= 1 and self.max_psi > 0 and self.max_pd_ratio > 1):
-            raise ValueError("limits of a trial: correlation in -1 .. 1, PSI above 0, ratio of mean PDs above 1")
 
 
 def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[TrialDecision, tuple[Reason, ...]]:
     """What becomes of a trial, and every reason.
 
-    "continue" until `policy.days` and `policy.min_loans` are reached. Then "end" where a limit is broken, among them
+    "continue" until `days` and `min_loans` of the limits are reached. Then "end" where a limit is broken, among them
     the performance on matured applications: the 95% interval of the AUC difference lies below zero. With fewer than
     `policy.min_bads` defaults it does not count. Where all limits are kept, "promote" under promotion by shadow, else
     "wait" for a person.
@@ -78,7 +62,7 @@ def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[Tria
 
     Examples
     --------
-    >>> policy = TrialPolicy("shadow", 30, 500, min_correlation=0.6, max_psi=2.0, max_pd_ratio=2.0, min_bads=50)
+    >>> policy = TrialPolicy("shadow", TrialsPolicy(), min_bads=50)
     >>> seen = {"days": 12, "rows": 900, "correlation": {"spearman": 0.9}, "psi": 0.1, "matured": None}
     >>> decision, reasons = decide_trial(policy, seen | {"mean_pd": {"champion": 0.05, "shadow": 0.06}})
     >>> decision, reasons[0].text
@@ -87,24 +71,25 @@ def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[Tria
     missing = [name for name in ("days", "rows", "correlation", "psi", "mean_pd", "matured") if name not in evidence]
     if missing:
         raise ValueError(f"the evidence of the trial lacks {', '.join(missing)}")
+    limits = policy.limits
     progress = [
-        _reached("days", evidence["days"], policy.days, "days since the trial began"),
-        _reached("loans", evidence["rows"], policy.min_loans, "applications scored by both models"),
+        _reached("days", evidence["days"], limits.days, "days since the trial began"),
+        _reached("loans", evidence["rows"], limits.min_loans, "applications scored by both models"),
     ]
-    limits = [
-        _correlation(evidence["correlation"]["spearman"], policy.min_correlation),
-        _psi_limit(evidence["psi"], policy.max_psi),
-        _pd_ratio(evidence["mean_pd"], policy.max_pd_ratio),
+    kept = [
+        _correlation(evidence["correlation"]["spearman"], limits.min_correlation),
+        _psi_limit(evidence["psi"], limits.max_psi),
+        _pd_ratio(evidence["mean_pd"], limits.max_pd_ratio),
         _performance(evidence["matured"], policy.min_bads),
     ]
     decision: TrialDecision
     if not all(reason.passed for reason in progress):
         decision = "continue"
-    elif not all(reason.passed for reason in limits):
+    elif not all(reason.passed for reason in kept):
         decision = "end"
     else:
         decision = "promote" if policy.promotion == "shadow" else "wait"
-    return decision, (*progress, *limits)
+    return decision, (*progress, *kept)
 
 
 def _reached(rule: str, value: int, threshold: int, what: str) -> Reason:

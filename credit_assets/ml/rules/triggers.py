@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.rules.decisions import Decision, Reason
 
 _VERDICTS = {"shifted": True, "watch": False, "stable": False, "unknown": None}
@@ -51,14 +52,10 @@ class TriggerPolicy:
 
 
 @dataclass(frozen=True)
-class PerformancePolicy(TriggerPolicy):
-    """`floor`: AUC below which a champion is retrained whatever it had. `margin`: loss of AUC against its registered
-    value that retrains it. `min_bads`: defaults, seen or expected, below which an AUC says nothing.
-    """
+class PerformanceTriggerPolicy(TriggerPolicy):
+    """`limits`: section `performance` of the policy."""
 
-    floor: float
-    margin: float
-    min_bads: int
+    limits: PerformancePolicy
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ def decide_drift(
 def decide_performance(
     reports: Sequence[Mapping[str, Any]],
     state: TriggerState,
-    policy: PerformancePolicy,
+    policy: PerformanceTriggerPolicy,
     *,
     last_retraining: date | None = None,
 ) -> tuple[Decision, TriggerState]:
@@ -200,7 +197,7 @@ def decide_performance(
     findings = []
     for report in reports:
         day, champion = _head(report, "performance")
-        findings.append(_performance(report, day, champion, policy))
+        findings.append(_performance(report, day, champion, policy.limits))
     return _decide(findings, "too low", state, policy, last_retraining)
 
 

@@ -27,7 +27,7 @@ from credit_assets.ml.reports.performance import (
 )
 from credit_assets.ml.reports.shadow import TrialView, shadow_reports
 from credit_assets.ml.rules.periods import Period
-from credit_assets.ml.rules.trials import TrialPolicy
+from credit_assets_tests.support.policies import trial
 from credit_assets_tests.support.tiny import TINY
 
 START, DAYS, W, COHORT, PER_DAY = date(2024, 1, 1), 90, 30, 10, 12
@@ -170,7 +170,7 @@ def test_the_estimate_is_of_those_known_to_be_booked_and_is_held_against_the_sam
 def test_a_trial_compares_scores_of_everyone_and_what_became_of_booked_loans(world: World) -> None:
     histories = [Period("1", START, None)], [Period("2", START + timedelta(5), None)]
     view = TrialView(START, W, COHORT, 0.5)
-    policy = TrialPolicy("shadow", 10_000, 1, -1.0, 100.0, 100.0, 5)
+    policy = trial(min_bads=5, days=366, min_loans=1, min_correlation=-1.0, max_psi=100.0, max_pd_ratio=100.0)
     days = [START + timedelta(n) for n in (50, 70, DAYS - 1)]
     found = shadow_reports(days, histories, world, view, world.contract, policy)
     for day in days:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.rules.calibration_limit import ece_limit
-from credit_assets.ml.rules.decisions import Decision, decide_registration
-from credit_assets_tests.support.policies import registration
+from credit_assets.ml.rules.decisions import Decision
+from credit_assets_tests.support.policies import registered
 
 GATES = [GateResult("leakage", True, "error", 0.6, "at most 0.9", "no feature knows the outcome")]
 
@@ -19,7 +20,7 @@ def decided(rng: np.random.Generator, rows: int, rate: float, factor: float) -> 
     true = rng.beta(2, 2 * (1 - rate) / rate, rows)
     target = (rng.random(rows) < true).astype(float)
     found = evaluate(target, np.minimum(1.0, factor * true)).to_record()
-    return decide_registration(found, None, GATES, registration())
+    return registered(["skill", "calibration"], found, None, GATES, Policy())
 
 
 def refused(rows: int, rate: float, factor: float, tests: int = 100) -> float:

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import (
     Decision,
     Reason,
-    RegistrationPolicy,
     Standing,
     decide_promotion,
-    decide_registration,
     summary_of,
 )
-from credit_assets_tests.support.policies import registration
+from credit_assets_tests.support.policies import changed, registered
 
-POLICY = registration()
+POLICY = Policy()
+RULES = ("skill", "plausible_skill", "calibration", "comparison")
 GOOD = {"auc": 0.66, "ece": 0.01}
 
 
@@ -70,7 +70,7 @@ def failed(decision: Decision) -> list[str]:
     ],
 )
 def test_the_first_model(candidate: dict[str, Any], gates: tuple[GateResult, ...], against_it: list[str]) -> None:
-    decision = decide_registration(candidate, None, gates, POLICY)
+    decision = registered(RULES, candidate, None, gates, POLICY)
     assert failed(decision) == against_it
     assert decision.accepted == (not against_it)
 
@@ -85,25 +85,25 @@ def test_the_first_model(candidate: dict[str, Any], gates: tuple[GateResult, ...
         (against(0.0049), POLICY, ["improvement"]),
         (against(0.0), POLICY, ["improvement"]),
         (against(-0.02), POLICY, ["improvement"]),
-        (against(0.006, -0.01, 0.02), registration(require_significance=True), ["significance"]),
-        (against(0.006, 0.001, 0.011), registration(require_significance=True), []),
-        (against(0.0), registration(min_improvement=0.0), []),
+        (against(0.006, -0.01, 0.02), changed("comparison", require_significance=True), ["significance"]),
+        (against(0.006, 0.001, 0.011), changed("comparison", require_significance=True), []),
+        (against(0.0), changed("comparison", min_improvement=0.0), []),
         ({"version": "3", "comparable": False, "why": "no common rows"}, POLICY, ["improvement"]),
     ],
 )
-def test_a_later_model(champion: dict[str, Any], policy: RegistrationPolicy, against_it: list[str]) -> None:
-    decision = decide_registration(GOOD, champion, GATES, policy)
+def test_a_later_model(champion: dict[str, Any], policy: Policy, against_it: list[str]) -> None:
+    decision = registered(RULES, GOOD, champion, GATES, policy)
     assert failed(decision) == against_it
     assert decision.accepted == (not against_it)
 
 
 def test_floors_and_gates_hold_for_a_later_model_too() -> None:
-    decision = decide_registration({"auc": 0.5, "ece": 0.5}, against(0.1), (gate("leakage", False),), POLICY)
+    decision = registered(RULES, {"auc": 0.5, "ece": 0.5}, against(0.1), (gate("leakage", False),), POLICY)
     assert failed(decision) == ["gate leakage", "min_auc", "max_ece"]
 
 
 def test_the_reasons_say_value_and_threshold() -> None:
-    decision = decide_registration(GOOD, against(0.0031), GATES, POLICY)
+    decision = registered(RULES, GOOD, against(0.0031), GATES, POLICY)
     reasons = {reason.rule: reason for reason in decision.reasons}
     assert list(reasons) == [
         "gate enough_outcomes", "gate leakage", "min_auc", "max_auc", "max_ece", "improvement", "significance",
@@ -119,18 +119,18 @@ def test_the_reasons_say_value_and_threshold() -> None:
 
 
 def test_an_improvement_that_may_be_chance_is_registered_and_says_so() -> None:
-    decision = decide_registration(GOOD, against(0.006, -0.004, 0.016), GATES, POLICY)
+    decision = registered(RULES, GOOD, against(0.006, -0.004, 0.016), GATES, POLICY)
     assert decision.accepted
     (reason,) = [reason for reason in decision.reasons if reason.rule == "significance"]
     assert "95% interval -0.0040 .. +0.0160 includes zero" in reason.text
     assert "these rows could show a difference of 0.0143" in reason.text
     assert reason.text in decision.summary()
-    sure = decide_registration(GOOD, against(0.006, 0.001, 0.011), GATES, POLICY)
+    sure = registered(RULES, GOOD, against(0.006, 0.001, 0.011), GATES, POLICY)
     assert "lies above zero" in sure.summary()
 
 
 def test_a_gate_that_only_warns_is_told() -> None:
-    decision = decide_registration(GOOD, None, (gate("volume", False, "warn"),), POLICY)
+    decision = registered(RULES, GOOD, None, (gate("volume", False, "warn"),), POLICY)
     assert decision.accepted
     assert (
         decision.reasons[0].text
@@ -140,7 +140,7 @@ def test_a_gate_that_only_warns_is_told() -> None:
 
 def test_why_models_cannot_be_compared_is_told() -> None:
     champion = {"version": "3", "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    decision = decide_registration(GOOD, champion, GATES, POLICY)
+    decision = registered(RULES, GOOD, champion, GATES, POLICY)
     assert decision.summary() == (
         "cannot be compared with champion version 3: no rows with both outcomes that neither model has seen"
     )
@@ -158,22 +158,22 @@ def test_why_models_cannot_be_compared_is_told() -> None:
 )
 def test_evidence_that_is_not_there_is_named(candidate: Any, champion: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        decide_registration(candidate, champion, GATES, POLICY)
+        registered(RULES, candidate, champion, GATES, POLICY)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("section", "options", "message"),
     [
-        ({"min_improvement": -0.1}, "min_improvement"),
-        ({"min_auc": 0.9, "max_auc": 0.8}, "min_auc must lie below max_auc"),
-        ({"max_auc": 1.1}, "min_auc must lie below max_auc"),
-        ({"max_ece": 0.0}, "max_ece"),
-        ({"non_inferiority_margin": 0.0}, "non_inferiority_margin"),
+        ("comparison", {"min_improvement": -0.1}, "comparison.min_improvement"),
+        ("comparison", {"min_auc": 0.9, "max_auc": 0.8}, "min_auc must lie below max_auc"),
+        ("comparison", {"max_auc": 1.1}, "comparison.max_auc"),
+        ("calibration", {"max_ece": 0.0}, "calibration.max_ece"),
+        ("comparison", {"non_inferiority_margin": 0.0}, "non_inferiority_margin"),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, float], message: str) -> None:
+def test_a_policy_that_makes_no_sense_is_refused(section: str, options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        registration(**options)
+        changed(section, **options)
 
 
 OLD, NEW = date(2011, 3, 31), date(2011, 6, 30)
@@ -229,11 +229,12 @@ def test_a_rollback_stands_until_a_newer_model_comes(as_of: date, passes: bool) 
     ],
 )
 def test_a_refresh_is_shown_not_to_be_worse(difference: float, low: float, high: float, against_it: list[str]) -> None:
-    policy = registration(non_inferiority_margin=0.03)
-    decision = decide_registration(GOOD, against(difference, low, high), GATES, policy)
+    policy = changed("comparison", non_inferiority_margin=0.03)
+    decision = registered(RULES, GOOD, against(difference, low, high), GATES, policy, "non_inferiority")
     assert failed(decision) == against_it
     assert "a refresh must be shown not to be worse by 0.03" in decision.reasons[-1].text
-    assert failed(decide_registration({"auc": 0.5, "ece": 0.01}, against(0.1), GATES, policy)) == ["min_auc"]
+    bad = registered(RULES, {"auc": 0.5, "ece": 0.01}, against(0.1), GATES, policy, "non_inferiority")
+    assert failed(bad) == ["min_auc"]
 
 
 def test_an_unknown_promotion_policy_is_refused() -> None:
@@ -244,8 +245,8 @@ def test_an_unknown_promotion_policy_is_refused() -> None:
 @pytest.mark.parametrize(
     "decision",
     [
-        decide_registration(GOOD, against(0.001), GATES, POLICY),
-        decide_registration(GOOD, None, (), POLICY),
+        registered(RULES, GOOD, against(0.001), GATES, POLICY),
+        registered(RULES, GOOD, None, (), POLICY),
         decide_promotion("shadow", as_of=NEW, standing=Standing(OLD, OLD), accepted=True),
     ],
 )
@@ -272,5 +273,5 @@ def test_the_evidence_is_what_evaluation_records() -> None:
         "candidate_evaluation": evaluate(y, ours).to_record(),
         "difference": compare(y, ours, theirs).to_record(),
     }
-    policy = registration(max_ece=1.0, max_auc=1.0)
-    assert decide_registration(evaluate(y, ours).to_record(), champion, GATES, policy).accepted
+    policy = Policy.model_validate({"calibration": {"max_ece": 1.0}, "comparison": {"max_auc": 1.0}})
+    assert registered(RULES, evaluate(y, ours).to_record(), champion, GATES, policy).accepted

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from credit_assets.ml.rules.first_days import FirstDaysPolicy, decide_first_days
+from credit_assets.ml.data.policies import FirstDaysPolicy
+from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets_tests.support.policies import first_days
 
 POLICY = first_days()
@@ -133,7 +134,7 @@ def test_limits_are_those_of_the_policy() -> None:
     assert len(against(found)) == 3
     assert against(found, wide) == []
     for bad in ({"max_pd_ratio": 1.0}, {"max_psi": 0.0}, {"max_auc_loss": 0.5}):
-        with pytest.raises(ValueError, match="limits of the first days"):
+        with pytest.raises(ValueError, match=rf"first_days.{next(iter(bad))}"):
             first_days(**bad)
 
 

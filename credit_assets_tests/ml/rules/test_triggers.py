@@ -167,7 +167,7 @@ def test_what_is_no_drift_report_is_refused(report: Any) -> None:
         decide_drift([report], TriggerState(), SMALL)
 
 
-PERFORMANCE = performance_trigger(days=1, window=1, floor=0.55, margin=0.05, min_bads=50)
+PERFORMANCE = performance_trigger({"floor": 0.55, "margin": 0.05, "min_bads": 50}, days=1, window=1)
 
 
 def performance(
