@@ -7,16 +7,20 @@ Belongs here: where file and variables meet, and which of them decides a key. Do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from credit_assets.ml.data.policies import Policy
-from credit_assets.ml.data.portfolio import problems
+from credit_assets.ml.data.portfolio import Portfolio, problems
 from credit_assets.settings.groups import SettingsError
 
-if TYPE_CHECKING:
-    from credit_assets.settings import Settings
+
+class WithPolicy(Protocol):
+    """The settings, with a field for each key of OVERRIDES."""
+
+    @property
+    def portfolio_contract(self) -> Portfolio: ...
 
 
 def _overrides() -> dict[str, tuple[str, str]]:
@@ -56,7 +60,7 @@ else:
     )
 
 
-def policy_of(settings: Settings) -> Policy:
+def policy_of(settings: WithPolicy) -> Policy:
     """The policy in force. Raises SettingsError where file and variables contradict each other."""
     policy = settings.portfolio_contract.policy
     given = {name: value for name in OVERRIDES if (value := getattr(settings, name)) is not None}
@@ -73,7 +77,7 @@ def policy_of(settings: Settings) -> Policy:
         raise SettingsError(f"{named} with the policy of the portfolio: {problems(error)}") from error
 
 
-def source_of(settings: Settings, setting: str, from_variable: str) -> str:
+def source_of(settings: WithPolicy, setting: str, from_variable: str) -> str:
     """Where the value of a key with a variable comes from: the variable's own source, the portfolio file, or the
     default.
     """
