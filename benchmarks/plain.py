@@ -279,6 +279,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "champion_after": after.version if after else None,
         "shadow_after": None,
         "decision": "promoted" if promotion.accepted else "unchanged",
+        "promotion": settings.promotion,
+        "policy": policy.to_record(),
         "reasons": [reason.to_record() for reason in promotion.reasons],
     }
     files.write_record("deployed_model", day, deployed)

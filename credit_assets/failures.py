@@ -59,7 +59,15 @@ _LASTING_TEXTS = (
     "has no column named",
 )
 # Of these the message was written here, for people.
-_OURS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", "PlaceError", "ExtensionError"}
+_OURS = {
+    "PermanentError",
+    "TransientError",
+    "SettingsError",
+    "PortfolioError",
+    "PolicyError",
+    "PlaceError",
+    "ExtensionError",
+}
 _SPACE = "free some space, or set CREDIT_HOME (and CREDIT_STORE_URI) to a folder on another disk"
 _RIGHTS = "give this user the right, or set CREDIT_HOME (or the setting of that place) to a folder where it has it"
 # Of a foreign error's message only what is known to hold no value of a table is shown; the rest stands in the trace.
@@ -137,7 +145,7 @@ def is_ours(error: BaseException) -> bool:
 def kind_in_words(error: BaseException) -> str:
     """settings, permanent, transient or unexpected: for programs that read of a failure."""
     names = {base.__name__ for base in type(error).__mro__}
-    if names & {"SettingsError", "PortfolioError", "PlaceError", "ExtensionError"}:
+    if names & {"SettingsError", "PortfolioError", "PolicyError", "PlaceError", "ExtensionError"}:
         return "settings"
     if is_transient(error):
         return "transient"

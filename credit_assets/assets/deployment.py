@@ -21,6 +21,7 @@ from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.retraining import training_mode, triggers_of
+from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.ml.rules.first_days import FIRST_DAYS
@@ -70,7 +71,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:
-            version = register(registry, Kept(store), trained_model, decision.summary())
+            version = register(registry, Kept(store), trained_model, policy, decision.summary())
             record["version"] = version.version
             record["training_set"] = version.tags.get("training_set")
         return dg.MaterializeResult(
@@ -135,6 +136,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "champion_after": after.version if after else None,
             "shadow_after": trial.version if trial else None,
             "decision": "promoted" if decision.accepted else "unchanged",
+            "promotion": settings.promotion,
+            "policy": policy_of(settings).to_record(),
             "reasons": registered_model["reasons"]
             if registered_model["decision"] == NOT_DUE
             else [reason.to_record() for reason in decision.reasons],
@@ -179,6 +182,8 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
         "fingerprint": None,
         "version": None,
         "triggers": list(triggers),
+        "mode": None,
+        "policy": None,
         "reasons": [{"rule": DUE, "passed": False, "value": NOT_DUE, "threshold": DUE, "text": why}],
     }
     return dg.MaterializeResult(
@@ -192,9 +197,9 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
     )
 
 
-def register(registry: Registry, kept: Kept, trained: dict[str, Any], description: str) -> Version:
-    """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it. What
-    it was trained on is kept first.
+def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Policy, description: str) -> Version:
+    """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it, the
+    policy that it was registered by among it. What it was trained on is kept first.
     """
     test, record = trained["evaluation"], kept.keep(trained)
     version = registry.register(
@@ -211,6 +216,9 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], descriptio
             **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
             # Whom it was trained on and what is bad, each defined and counted.
             **{key: json.dumps(of, sort_keys=True)[:_TAG] for key, of in trained.get("trained_on", {}).items()},
+            "policy_version": policy.version,
+            # Whole or not at all: half a policy says nothing, and the record of the decision has it.
+            **({"policy": text} if len(text := policy.model_dump_json()) <= _TAG else {}),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,

@@ -64,12 +64,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         record = selection_record(training_set, data, candidates, best, champion, date_column)
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
-        record["mode"] = training_mode(triggers_of(claims, as_of))
+        policy, record["mode"] = policy_of(settings), training_mode(triggers_of(claims, as_of))
+        judged = judge_model(record, policy)
+        record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
         return dg.MaterializeResult(
             value=record,
             data_version=dg.DataVersion(best["fingerprint"]),
             metadata=summary(record),
-            check_results=rule_results(context.partition_key, judge_model(record, policy_of(settings))),
+            check_results=rule_results(context.partition_key, judged),
         )
 
     return [trained_model]

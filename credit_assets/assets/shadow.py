@@ -16,7 +16,7 @@ from credit_assets.assets.conventions import (
     records_result,
 )
 from credit_assets.assets.first_days import look_again
-from credit_assets.assets.policies import trial_policy
+from credit_assets.assets.policies import policy_of, trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.aliases import Aliases
@@ -74,7 +74,10 @@ def shadow_records(
         cohort_days=settings.performance_cohort_days,
         approval_rate=settings.approval_rate,
     )
-    return shadow_reports(days, histories, StoredDays(store), view, settings.portfolio_contract, trial_policy(settings))
+    policy, portfolio = policy_of(settings).to_record(), settings.portfolio_contract
+    records = shadow_reports(days, histories, StoredDays(store), view, portfolio, trial_policy(settings))
+    decided_by = {"policy": policy, "promotion": settings.promotion}
+    return {day: record | (decided_by if record["shadow"] is not None else {}) for day, record in records.items()}
 
 
 def decided(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

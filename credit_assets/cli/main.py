@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from credit_assets import stopping
 from credit_assets.cli.edge import DEBUG, PORTFOLIO, run
 from credit_assets.cli.load_options import (
     BookOptions,
@@ -30,6 +24,8 @@ from credit_assets.cli.load_options import (
     with_file_options,
     with_options,
 )
+from credit_assets.cli.policy_verbs import policy_app
+from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings, variable
@@ -44,11 +40,9 @@ app = typer.Typer(
 )
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
+app.add_typer(policy_app, name="policy")
 
 
-# A file that is given to a verb, read as the settings read paths.
-FILE: dict[str, Any] = {"parser": local_file, "metavar": "FILE"}
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
 By = Annotated[
     str, typer.Option(help="Who decides; recorded with the move. Default: CREDIT_OPERATOR, else the user running this.")
@@ -61,10 +55,6 @@ From = Annotated[
     datetime | None,
     typer.Option("--from", formats=["%Y-%m-%d"], help="First day the move takes effect for scores; default today."),
 ]
-
-
-def console() -> Console:
-    return Console(stderr=False, highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 @app.callback()
@@ -96,35 +86,6 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     sys.exit(run(app, sys.argv[1:]))
-
-
-def output(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
-    """What a command came to: its record as JSON for programs, or its text for people."""
-    try:
-        if as_json:
-            typer.echo(json.dumps(record, indent=1, sort_keys=True, default=str))
-        else:
-            text(console())
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise PermanentError(f"standard output cannot be written ({error.strerror}); what was done is done") from error
-
-
-@contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (what, done, of) that draws one bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task("starting", total=1)
-
-        def show(what: str, done: int, of: int) -> None:
-            stopping.check()
-            bar.update(task, description=f"{what:<40}", completed=done, total=max(of, 1))
-
-        yield show
-        # A last part that swallowed the interrupt.
-        stopping.check()
 
 
 @app.command()

@@ -7,14 +7,13 @@ against it (`contracts`), deriving features (`features`), or any setting of the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from credit_assets.ml.data.extension_use import ExtensionUse
@@ -24,6 +23,7 @@ from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.outcome_table import OutcomeTable
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
+from credit_assets.ml.data.yaml_text import mapping_of, problems, text_of
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
 Role = Literal["id", "date", "feature", "protected", "ignored"]
@@ -400,26 +400,6 @@ class Portfolio(Strict):
         return directions
 
 
-# The same loader in C where PyYAML has it, several times as fast.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _UniqueKeys(_Loader):  # type: ignore[misc]
-    """YAML's last-one-wins on a key given twice would drop a rule without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} given twice", key.start_mark
-                    )
-                seen.add(key.value)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
 def load_portfolio(path: str | Path | None = None) -> Portfolio:
     """Read and validate a portfolio file.
 
@@ -439,30 +419,12 @@ def load_portfolio(path: str | Path | None = None) -> Portfolio:
     >>> portfolio.id_column, portfolio.date_column, "debt_to_income" in portfolio.feature_names
     ('application_id', 'application_date', True)
     """
-    if path is None:
-        source = "the packaged portfolio"
-        text = resources.files("credit_assets.portfolios").joinpath("consumer_loans.yaml").read_text("utf-8")
-    else:
-        source = f"portfolio file {path}"
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PortfolioError(f"{source} cannot be read: {error}") from error
+    source = "the packaged portfolio" if path is None else f"portfolio file {path}"
+    packaged = resources.files("credit_assets.portfolios").joinpath("consumer_loans.yaml")
     try:
-        content: Any = yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise PortfolioError(f"{source} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise PortfolioError(f"{source} must be a mapping with at least `name` and `columns`")
-    try:
-        return Portfolio.model_validate(content)
+        text = packaged.read_text("utf-8") if path is None else text_of(path, source)
+        return Portfolio.model_validate(mapping_of(text, source, "at least `name` and `columns`"))
     except ValidationError as error:
         raise PortfolioError(f"{source}: {problems(error)}") from error
-
-
-def problems(error: ValidationError) -> str:
-    """What is wrong, each with its place in the file."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()
-    )
+    except ValueError as error:
+        raise PortfolioError(str(error)) from error

@@ -53,7 +53,7 @@ MODEL_RULES: tuple[ModelRule, ...] = (
     ),
     ModelRule(
         "plausible_skill",
-        "warn",
+        "error",
         "The model orders the applicants of the out-of-time test no better than can be without knowing the outcome.",
         ("evaluation",),
         lambda evidence, policy: judge_plausible(evidence, policy.comparison),
@@ -88,6 +88,14 @@ class Judged:
     def passed(self) -> bool:
         return all(reason.passed for reason in self.reasons)
 
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "rule": self.rule.name,
+            "severity": self.rule.severity,
+            "passed": self.passed,
+            "reasons": [reason.to_record() for reason in self.reasons],
+        }
+
 
 def judge_model(
     evidence: Mapping[str, Any], policy: Policy, rules: Sequence[ModelRule] = MODEL_RULES
@@ -112,10 +120,15 @@ def judge_model(
 
 
 def _judged(rule: ModelRule, evidence: Mapping[str, Any], policy: Policy) -> Judged:
-    if missing := [name for name in rule.evidence if name not in evidence]:
-        text = f"rule {rule.name}: nothing is recorded of {', '.join(missing)}: train as of this date again"
-        return Judged(rule, (Reason(rule.name, False, "none", "recorded", text),), recorded=False)
-    return Judged(rule, tuple(rule.judge(evidence, policy)))
+    missing = [name for name in rule.evidence if name not in evidence]
+    if not missing:
+        try:
+            return Judged(rule, tuple(rule.judge(evidence, policy)))
+        except KeyError as error:
+            # A measure that a former release did not make.
+            missing = [str(error.args[0])]
+    text = f"rule {rule.name}: nothing is recorded of {', '.join(missing)}: train as of this date again"
+    return Judged(rule, (Reason(rule.name, False, "none", "recorded", text),), recorded=False)
 
 
 def decide_registration(

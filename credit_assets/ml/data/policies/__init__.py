@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from credit_assets.ml.data.keys import Strict
 from credit_assets.ml.data.policies.calibration import CalibrationPolicy
 from credit_assets.ml.data.policies.comparison import ComparisonPolicy
 from credit_assets.ml.data.policies.first_days import FirstDaysPolicy
+from credit_assets.ml.data.policies.keys import Section
 from credit_assets.ml.data.policies.performance import PerformancePolicy
 from credit_assets.ml.data.policies.trials import TrialsPolicy
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class Policy(Strict):
+class Policy(Section):
     """Everything that decides whether a model is registered, takes over, stays on trial or is trained again."""
 
     comparison: ComparisonPolicy = ComparisonPolicy()

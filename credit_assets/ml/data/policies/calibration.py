@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.keys import Strict
-from credit_assets.ml.data.policies.keys import key
+from credit_assets.ml.data.policies.keys import Section, key
 
 
-class CalibrationPolicy(Strict):
+class CalibrationPolicy(Section):
     """`max_ece`: how far PDs may truly be off on average; what a test of its size shows by chance is added."""
 
     max_ece: float = key(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from credit_assets.ml.data.keys import Strict
-from credit_assets.ml.data.policies.keys import key
+from credit_assets.ml.data.policies.keys import Section, key
 
 
-class ComparisonPolicy(Strict):
+class ComparisonPolicy(Section):
     """Thresholds on the out-of-time test. All are AUC points.
 
     Gradient boosting libraries differ by 0.0006 to 0.006 on public credit data, so a `min_improvement` of 0.005 asks

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.keys import Strict
-from credit_assets.ml.data.policies.keys import key
+from credit_assets.ml.data.policies.keys import Section, key
 
 
-class PerformancePolicy(Strict):
+class PerformancePolicy(Section):
     """`floor`: AUC below which a champion is retrained whatever it had. `margin`: loss of AUC against its registered
     value that retrains it. `min_bads`: defaults, seen or expected, below which an AUC says nothing; of a trial too.
     """

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.keys import Strict
-from credit_assets.ml.data.policies.keys import key
+from credit_assets.ml.data.policies.keys import Section, key
 
 
-class TrialsPolicy(Strict):
+class TrialsPolicy(Section):
     """`days` since a trial began and `min_loans` applications that both models scored: before, nothing is decided.
 
     `min_correlation`: least rank correlation of the two models' points. `max_psi`: largest PSI between distributions
