@@ -79,6 +79,7 @@ def test_a_file_is_named_as_its_portfolio(home: Path) -> None:
         load_settings(portfolio="boats")
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_portfolio_before_and_after_the_verb(home: Path) -> None:
     for arguments in (
         ["--portfolio", "cards", "status", "--json"],

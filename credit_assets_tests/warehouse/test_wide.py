@@ -26,6 +26,7 @@ def rows_of(portfolio: Portfolio, rows: int, *, off: float = 0.0) -> pa.Table:
     return pa.table({"id": ids, "day": [DAY] * rows, **numbers}, schema=applications_schema(portfolio))
 
 
+@pytest.mark.slow
 def test_a_table_of_a_thousand_columns_is_written_changed_and_read(empty: Warehouse) -> None:
     # A row of PostgreSQL lies on a page of 8 KB.
     columns = 1_000 if empty.describe().startswith("postgresql") else 1_200

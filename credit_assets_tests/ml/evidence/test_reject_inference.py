@@ -150,6 +150,7 @@ def measured(found: tuple[Assumed, ...], method: str, factor: float) -> Measures
     return next(one.measures for one in found if (one.method, one.factor) == (method, factor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_where_the_assumption_is_true_the_intervals_hold_the_truth(factor: float) -> None:
     """40 books in which the declined are as bad as assumed: the true values lie in the intervals as often as they say.
@@ -224,6 +225,7 @@ def of_a_lender() -> tuple[pd.DataFrame, Any]:
     return kept, sensitivity(kept["score"], kept["bad"], kept["decided"])
 
 
+@pytest.mark.slow
 def test_against_the_truth_of_a_lenders_book(of_a_lender: tuple[pd.DataFrame, Any]) -> None:
     """The declined of this book are about three times as bad as the booked of their score, which it cannot tell.
     What is asked of the table: that the truth lies within what it spans, and that the booked alone do not tell it.
