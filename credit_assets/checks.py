@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.instance.dagster_internals import PartitionCheckResult, record_check_results
+from credit_assets.ml.rules.copies_gates import COPIES, CUSTOMERS
 from credit_assets.ml.rules.extension_gates import own_gates
 from credit_assets.ml.rules.model_rules import MODEL_RULES
 
@@ -59,7 +60,9 @@ TRAINING_GATES = {
     "leakage": "No feature knows the outcome.",
     "missing_share": "No feature misses more values than its contract allows.",
     "usable_features": "Every feature is there and has values that differ.",
+    COPIES: "Few enough rows repeat the inputs of another one under another id.",
 }
+OF_CUSTOMERS = {CUSTOMERS: "Few enough of the test's applications are of customers that the model was trained on."}
 _ROWS_SHOWN = 50
 _JUDGED: Mapping[Judged, tuple[str, Mapping[str, str]]] = {
     "applications": ("raw_loan_data", APPLICATION_GATES),
@@ -76,6 +79,8 @@ def gates_of(asset: str, portfolio: Portfolio) -> dict[str, str]:
     of, packaged = next((of, gates) for of, (name, gates) in _JUDGED.items() if name == asset)
     if of == "outcomes":
         packaged = _outcome_gates(portfolio)
+    if of == "training_set" and portfolio.customer_column is not None:
+        packaged = {**packaged, **OF_CUSTOMERS}
     found = dict(packaged)
     for gate, _ in own_gates(portfolio, of):
         if gate.extension.name in {*packaged, ACCOUNTED_FOR}:

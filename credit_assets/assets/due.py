@@ -73,6 +73,7 @@ def training_set_of(
     from credit_assets.ml.reports.daily import days_between
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
+    from credit_assets.ml.rules.copies_gates import customers_gate
     from credit_assets.ml.rules.due import due_gate
     from credit_assets.ml.rules.population_gates import classes_gate, evidence_gate, population_gate
     from credit_assets.ml.rules.training_gates import orphan_gate, shortages, training_gates, with_orphans
@@ -110,6 +111,7 @@ def training_set_of(
             population_gate(portfolio, counts),
             classes_gate(portfolio, counts, settings.window_days),
             evidence_gate(matured_without_outcome(settings, warehouse, as_of), portfolio),
+            *((customers,) if (customers := customers_gate(cohort.left_out, portfolio)) else ()),
             *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans),
             accounted,
         ),

@@ -75,7 +75,10 @@ def look_again(settings: Settings, store: Store, registry: Registry, version: Ve
     kept.looked_at(record, first_days_record(settings, store, scorer, table, day))
 
 
-def _measured(settings: Settings, scorer: CreditScorer, *sides: pa.Table) -> dict[str, Any]:
+def _measured(
+    settings: Settings, scorer: CreditScorer, test: pa.Table, then: pa.Table, now: pa.Table
+) -> dict[str, Any]:
+    from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.evidence.first_days import Sides, measure_first_days
 
     def score(data: Any) -> tuple[Any, Any]:
@@ -83,7 +86,9 @@ def _measured(settings: Settings, scorer: CreditScorer, *sides: pa.Table) -> dic
         return scores["pd"].to_numpy(), scores["score"].to_numpy()
 
     categorical = [name for name in scorer.features if name in scorer.categories]
-    return measure_first_days(score, Sides(*sides), scorer.features, categorical, drift_policy(settings))
+    customers = groups_of(test, settings.portfolio_contract)
+    sides = Sides(test, then, now, customers)
+    return measure_first_days(score, sides, scorer.features, categorical, drift_policy(settings))
 
 
 def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:

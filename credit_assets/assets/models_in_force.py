@@ -41,6 +41,8 @@ class ModelsInForce:
         self._trials = {day: period.version if period else None for day, period in periods.items()}
         self._scorers: dict[str, CreditScorer] = {}
         self._silent: set[date] = set()
+        portfolio = settings.portfolio_contract
+        self._keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
 
     def champion(self, day: date) -> Version | None:
         return self._champions[day]
@@ -73,7 +75,7 @@ class ModelsInForce:
         features = pa.concat_tables([table for _, table in tables], schema=schema).combine_chunks()
         shadow = None if trial is None else self._score_beside(features, trial, [day for day, _ in tables])
         return decided(
-            features.select([0, 1]),
+            features.select([name for name in self._keys if name is not None]),
             self._score(features, champion),
             shadow,
             share=self._settings.challenger_share,

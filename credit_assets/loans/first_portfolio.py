@@ -160,7 +160,7 @@ def _column(guess: Guess) -> list[str]:
 
 def _type(guess: Guess) -> str:
     kind = guess.look.kind
-    if guess.role == "id":
+    if guess.role in ("id", "customer"):
         return "integer" if kind == "integer" else "string"
     return "string" if kind == "empty" else kind
 

@@ -12,6 +12,7 @@ def _words(*lines: str) -> frozenset[str]:
 
 OF_ID = _words("id nr no num number nummer key uuid ref reference")
 OF_APPLICATION = _words("antrag antrags app appl application applications contract deal kredit loan request vertrag")
+OF_CUSTOMER = _words("applicant borrower client cust customer debtor holder kunde kunden kundennr member party person")
 OF_DATE = _words(
     "antrag antrags antragsdatum app appl application applied created eingang issue issued origination request",
     "requested submitted",

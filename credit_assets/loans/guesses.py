@@ -28,7 +28,10 @@ SUSPECT_AUC = 0.85
 _LEAST_BADS, _SIGMAS, _LEAST_AUC = 50, 5.0, 0.53
 _GROUPS = 5
 
-Role = Literal["id", "date", "feature", "protected", "ignored"]
+# Rows a customer, on average, above which a column that is called a customer is a group of them.
+_MOST_OF_ONE = 50
+
+Role = Literal["id", "date", "customer", "feature", "protected", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def guess(table: FirstLook, where: object, apart: FirstLook | None = None) -> Gu
     population = _population_of(statuses)
     taken: dict[str, tuple[Role, str]] = {key.name: ("id", ""), day.name: ("date", "")}
     in_the_row = (outcome.column, outcome.date) if outcome and apart is None else ()
+    if customer := _customer_of(table.columns, key):
+        taken[customer.name] = ("customer", "")
     for name in filter(None, (*in_the_row, population and population[0])):
         taken.setdefault(name, ("ignored", "what became of the application: known after it"))
     columns = tuple(
@@ -130,6 +135,20 @@ def _id_of(columns: Sequence[Look], where: object) -> Look:
 
 def _called_id(look: Look) -> bool:
     return bool(set(words_of(look.name)) & words.OF_ID) or look.name.lower().endswith(("id", "nr"))
+
+
+def _customer_of(columns: Sequence[Look], key: Look) -> Look | None:
+    """The column of whose application it is: called so, whole numbers or text that repeat, and of many people."""
+    called = [
+        look
+        for look in columns
+        if look is not key
+        and look.kind in ("integer", "string", "category")
+        and set(words_of(look.name)) & words.OF_CUSTOMER
+        and (_called_id(look) or "_".join(words_of(look.name)) in words.OF_CUSTOMER)
+        and look.distinct > look.rows / _MOST_OF_ONE
+    ]
+    return max(called, key=lambda look: (look.distinct, -columns.index(look)), default=None)
 
 
 def _day_of(columns: Sequence[Look], key: Look, where: object) -> Look:

@@ -155,3 +155,30 @@ def test_statuses_are_sorted_into_classes() -> None:
 def test_tables_without_an_id_or_a_day_say_what_was_found(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(PermanentError, match=message):
         guess(look_at(pa.table(columns), Reading(), "t"), "t")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "role"),
+    [
+        ("customer_id", [f"C{n % 700}" for n in range(1_000)], "customer"),
+        ("KundenNr", [n % 700 for n in range(1_000)], "customer"),
+        ("member_id", [10_000 + n for n in range(1_000)], "customer"),
+        ("borrower", [f"B{n % 900}" if n % 5 else None for n in range(1_000)], "customer"),
+        ("customer_type", [n % 3 for n in range(1_000)], "feature"),
+        ("customer_group_id", [n % 4 for n in range(1_000)], "feature"),
+        ("client_income", [float(n) / 3 for n in range(1_000)], "feature"),
+    ],
+)
+def test_whose_application_it_is_is_told_by_name_and_by_how_many_there_are(
+    name: str, values: list[Any], role: str
+) -> None:
+    table = pa.table(
+        {
+            "loan_id": [f"L{n:05d}" for n in range(1_000)],
+            "applied": [date(2024, 1, 1)] * 1_000,
+            name: values,
+            "amount": [float(n % 97) for n in range(1_000)],
+        }
+    )
+    found = guess(look_at(table, Reading(), "loans"), "loans")
+    assert {one.look.name: one.role for one in found.columns}[name] == role

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.customers import LeftOut, groups_of, known_before
 from credit_assets.ml.data.decisions import Decisions
 from credit_assets.ml.data.ordering import in_order
 from credit_assets.ml.data.outcomes import BAD, GOOD, OUTCOME_CLASSES, Outcomes
@@ -209,8 +211,9 @@ def assemble_training_set(
 ) -> pa.Table:
     """Model inputs of the window's applications with their target and split, sorted by (date, id).
 
-    The newest days are "test", those before them "validation", the rest "train"; days are never divided. What the join
-    passed over is counted by `join_findings`. A table that is sorted and lies in the window is not copied.
+    The newest days are "test", those before them "validation", the rest "train"; days are never divided. Where the
+    portfolio names a customer, rows whose customer stands in an earlier split are left out. What the join passed over
+    is counted by `join_findings`. A table that is sorted and lies in the window is not copied.
 
     Parameters
     ----------
@@ -327,6 +330,8 @@ class Cohort:
         self.loans = Loans(self.table, self._known, window.window_days, portfolio)
         self._outcomes = self.loans.outcomes
         self.on_the_day = self.loans.on(window.as_of)
+        self.left_out: LeftOut | None = None
+        """What of the later splits was left out, once there is a training set; None without customers."""
 
     def training_set(self, test_share: float, validation_share: float) -> pa.Table:
         """What `mature_set` gives."""
@@ -343,6 +348,13 @@ class Cohort:
         if not has_one.all():
             table, target = table.filter(pa.array(has_one)), target[has_one]
         lengths = _split(table[self._portfolio.date_column].to_numpy(), test_share, validation_share)
+        groups = groups_of(table, self._portfolio)
+        if groups is not None and table.num_rows:
+            stays, self.left_out = known_before(groups, lengths)
+            table, target = table.filter(pa.array(stays)), target[stays]
+            ends = np.cumsum((0, *lengths))
+            train, validation, test = (int(stays[a:b].sum()) for a, b in pairwise(ends))
+            lengths = train, validation, test
         split = pa.chunked_array([pa.repeat(name, length) for name, length in zip(SPLITS, lengths, strict=True)])
         columns = [*table.columns, pa.array(target.astype(np.int8)), split]
         return pa.Table.from_arrays(columns, schema=training_schema(self._portfolio))

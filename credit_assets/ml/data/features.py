@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -> pa.Table:
-    """What the models read: id, date, then `portfolio.feature_names`, as `features_schema` has them.
+    """What the models read: id, date, the customer if there is one, then `portfolio.feature_names`: `features_schema`.
 
     One row for each application, sorted by (date, id); rows that come so are neither sorted nor copied. Columns that
     are not of their type of `applications_schema` are read as it (`values`); those that the features do not need may be
@@ -73,7 +73,8 @@ def feature_table(applications: pa.Table | pd.DataFrame, portfolio: Portfolio) -
     key, day = portfolio.id_column, portfolio.date_column
     types = applications_schema(portfolio)
     made = [feature.name for feature in portfolio.history_features]
-    names = [key, day, *(column.name for column in portfolio.input_columns)]
+    whose = [portfolio.customer_column] if portfolio.customer_column else []
+    names = [key, day, *whose, *(column.name for column in portfolio.input_columns)]
     wanted = [*(types.field(name) for name in names), *(pa.field(name, pa.float64()) for name in made)]
     table = values.as_table(applications, pa.schema(wanted), "applications")
     for name in (key, day):

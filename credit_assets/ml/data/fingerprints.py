@@ -25,12 +25,14 @@ PACKAGE = Path(__file__).parents[1]
 DIGITS = 6
 MODEL_CODE = (
     "data.cohorts",
+    "data.customers",
     "data.decisions",
     "data.feature_functions",
     "data.features",
     "data.formulas",
     "data.histories",
     "data.history_features",
+    "data.ids",
     "data.instants",
     "data.known_rows",
     "data.ordering",

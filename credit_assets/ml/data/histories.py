@@ -168,11 +168,11 @@ def check_histories(
         raise ValueError(f"histories named twice: {', '.join(twice)}")
     for history in histories:
         role, kind = columns.get(history.key_of_applications, ("", ""))
-        if role not in ("id", "ignored") or kind not in ("string", "integer"):
+        if role not in ("id", "customer", "ignored") or kind not in ("string", "integer"):
             raise ValueError(
                 f"history {history.name!r}: its key is compared with the column {history.key_of_applications!r} of the "
-                "applications, which must stand in `columns` as the id, or with `role: ignored` and type string or "
-                "integer (`application_key` names another one)"
+                "applications, which must stand in `columns` as the id or the customer, or with `role: ignored` "
+                "and type string or integer (`application_key` names another one)"
             )
         if history.rows_column in {*columns, *derived}:
             raise ValueError(f"history {history.name!r}: the pipeline adds a column {history.rows_column!r}")

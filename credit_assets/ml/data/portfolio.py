@@ -26,7 +26,7 @@ from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Populatio
 from credit_assets.ml.data.yaml_text import mapping_of, problems, text_of
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
-Role = Literal["id", "date", "feature", "protected", "ignored"]
+Role = Literal["id", "date", "customer", "feature", "protected", "ignored"]
 Monotone = Literal[-1, 0, 1]
 Part = Literal["decisions", "histories"]
 """What a portfolio may have that brings assets of its own."""
@@ -141,6 +141,7 @@ class Gates(Strict):
     min_bads: int = Field(default=40, ge=1)
     min_test_bads: int = Field(default=10, ge=1)
     max_single_feature_auc: float = Field(default=0.95, gt=0.5, le=1)
+    max_copied_share: float = Field(default=0.01, ge=0, le=1)
     leakage_columns: tuple[str, ...] = ()
     unusable_features: Literal["error", "warn"] = "warn"
 
@@ -187,11 +188,11 @@ class Portfolio(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"columns named twice: {', '.join(twice)}")
-        for role, wanted in (("id", ("string", "integer")), ("date", ("date",))):
+        for role, wanted in (("id", ("string", "integer")), ("date", ("date",)), ("customer", ("string", "integer"))):
             having = [column for column in columns if column.role == role]
-            if len(having) != 1:
+            if len(having) != 1 and (having or role != "customer"):
                 raise ValueError(f"exactly one column must have role {role!r}; found {len(having)}")
-            if having[0].type not in wanted:
+            if having and having[0].type not in wanted:
                 raise ValueError(f"column {having[0].name!r} with role {role!r} must have type {' or '.join(wanted)}")
         return columns
 
@@ -205,7 +206,7 @@ class Portfolio(Strict):
                 column = Column.model_validate({"name": "matched", **pattern.keys})
             except ValidationError as error:
                 raise ValueError(f"{pattern.names!r}: {problems(error)}") from error
-            if column.role in ("id", "date"):
+            if column.role in ("id", "date", "customer"):
                 raise ValueError(f"{pattern.names!r}: role {column.role} is of one column; give it under `columns`")
         return patterns
 
@@ -361,6 +362,10 @@ class Portfolio(Strict):
     def date_column(self) -> str:
         return self._one("date").name
 
+    @property
+    def customer_column(self) -> str | None:
+        return next((column.name for column in self.columns if column.role == "customer"), None)
+
     def column(self, name: str) -> Column:
         """The column of that name. Raises KeyError where the portfolio has none."""
         for column in self.columns:
@@ -396,8 +401,7 @@ class Portfolio(Strict):
     def monotone(self) -> dict[str, int]:
         """Direction per numeric feature: +1 means that PD may only rise with it, -1 only fall, 0 free."""
         directions: dict[str, int] = {c.name: c.monotone for c in self.input_columns if c.type != "category"}
-        directions.update({d.name: d.monotone for d in self.derived})
-        return directions
+        return directions | {d.name: d.monotone for d in self.derived}
 
 
 def load_portfolio(path: str | Path | None = None) -> Portfolio:

@@ -101,10 +101,12 @@ def history_fields(portfolio: Portfolio) -> Fields:
 
 
 def features_fields(portfolio: Portfolio) -> Fields:
-    """`processed_features`: id, date, then the model inputs; numbers as floats, categories as text."""
+    """`processed_features`: id, date, the customer if there is one, then the model inputs; numbers as floats,
+    categories as text.
+    """
     categories = set(portfolio.categorical_features)
     inputs: Fields = tuple((name, "category" if name in categories else "float") for name in portfolio.feature_names)
-    return *_keys(portfolio), *inputs
+    return *_keys(portfolio), *_customer(portfolio), *inputs
 
 
 def training_fields(portfolio: Portfolio) -> Fields:
@@ -113,13 +115,13 @@ def training_fields(portfolio: Portfolio) -> Fields:
 
 
 def scores_fields(portfolio: Portfolio) -> Fields:
-    """`loan_scores`: id, date; PD (probability), score (points) and version of the model that decides about the
-    application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the model that scored it
-    besides without deciding, null where there was none.
+    """`loan_scores`: id, date, the customer if there is one; PD (probability), score (points) and version of the model
+    that decides about the application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the
+    model that scored it besides without deciding, null where there was none.
     """
     deciding: Fields = ("pd", "float"), ("score", "float"), ("model_version", "string"), ("arm", "category")
     other: Fields = ("other_pd", "float"), ("other_score", "float"), ("other_version", "string")
-    return *_keys(portfolio), *deciding, *other
+    return *_keys(portfolio), *_customer(portfolio), *deciding, *other
 
 
 def applications_schema(portfolio: Portfolio) -> pa.Schema:
@@ -166,3 +168,8 @@ def quarantine_schema(schema: pa.Schema, date_column: str) -> pa.Schema:
 
 def _keys(portfolio: Portfolio) -> Fields:
     return (portfolio.id_column, portfolio.column(portfolio.id_column).type), (portfolio.date_column, "date")
+
+
+def _customer(portfolio: Portfolio) -> Fields:
+    name = portfolio.customer_column
+    return () if name is None else ((name, portfolio.column(name).type),)

@@ -48,6 +48,8 @@ class Sides(NamedTuple):
     test: Data
     then: Data
     now: Data
+    customers: NDArray[np.int64] | None = None
+    """Of the test's rows, as groups; None where every row is its own."""
 
 
 def measure_first_days(
@@ -81,7 +83,7 @@ def measure_first_days(
     ValueError
         Where one of the three has no rows, or lacks a feature.
     """
-    test, then, now = sides
+    test, then, now, customers = sides
     target = np.asarray(Rows.of(test).column("default")).astype(np.int8)
     (pd_then, points_then), (pd_now, points_now) = score(then), score(now)
     reference = DriftReference.of(then, features, categorical, points_then)
@@ -93,7 +95,7 @@ def measure_first_days(
 
     def effect(names: Collection[str]) -> dict[str, Any]:
         after = score(Rows.of_columns({**kept, **{name: moved[name] for name in names}}))[0]
-        loss = compare(target, before, after)
+        loss = compare(target, before, after, customers)
         return {
             "auc_as_now": _rounded(auc(target, after)),
             "auc_loss": _rounded(loss.difference),
@@ -186,7 +188,7 @@ def _ratio(then: NDArray[np.float64], now: NDArray[np.float64]) -> dict[str, flo
 
 
 def _as_now(sides: Sides, features: Sequence[str], categorical: Collection[str]) -> dict[str, Any]:
-    given = [Rows.of(data) for data in sides]
+    given = [Rows.of(data) for data in sides[:3]]
     return {
         name: (_levels_as_now if name in categorical else _numbers_as_now)(*(rows.column(name) for rows in given))
         for name in features

@@ -32,7 +32,7 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
     Parameters
     ----------
     keys
-        Id and date of the applications, in this order.
+        Id and date of the applications, in this order, and what else of them stands beside their scores.
     champion, shadow
         What the two models said of the same rows; no shadow where no model is on trial.
     share, key

@@ -18,6 +18,7 @@ import numpy as np
 
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION
+from credit_assets.ml.evidence.clusters import design_effect
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.evidence.intervals import (
     Interval,
@@ -30,7 +31,7 @@ from credit_assets.ml.evidence.two_samples import psi
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 SHADOW = "shadow"
 _BINS = 10
@@ -39,7 +40,7 @@ _BINS = 10
 # What they say of the same applications
 
 
-def compare_scores(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
+def compare_scores(frame: DataFrame, approval_rate: float, groups: NDArray[np.int64] | None = None) -> dict[str, Any]:
     """Two models on the same applications.
 
     Parameters
@@ -48,6 +49,8 @@ def compare_scores(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
         Rows of `scores.side_by_side` with `default`: 1, 0, or NaN where not matured.
     approval_rate
         The share of applications that is approved, between 0 and 1.
+    groups
+        The customer of each row; None where every row is its own.
 
     Returns
     -------
@@ -83,16 +86,17 @@ def compare_scores(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
     if not 0 < approval_rate < 1:
         raise ValueError(f"the approval rate must lie between 0 and 1; got {approval_rate}")
     rows, points = len(frame), frame[["champion_score", "shadow_score"]]
-    matured = frame[frame["default"].notna()]
+    known = frame["default"].notna().to_numpy()
+    matured, of_matured = frame[known], _part(groups, known)
     record: dict[str, Any] = {
         "rows": rows,
         "correlation": {how: points.corr(method=how).iloc[0, 1] if rows else None for how in ("pearson", "spearman")},
         "psi": _psi_between(*(points[name].to_numpy() for name in points)) if rows else None,
         "approval_rate": approval_rate,
-        "swap": _swap(frame, approval_rate),
+        "swap": _swap(frame, approval_rate, groups),
         "mean_pd": _mean_pds(frame),
-        "matured": _matured(matured) if len(matured) else None,
-        "calibration": _calibration(matured) if len(matured) else None,
+        "matured": _matured(matured, of_matured) if len(matured) else None,
+        "calibration": _calibration(matured, of_matured) if len(matured) else None,
     }
     return dict(rounded(record))
 
@@ -106,7 +110,7 @@ def _psi_between(champion: NDArray[np.float64], shadow: NDArray[np.float64]) -> 
     return psi(*counts)
 
 
-def _swap(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
+def _swap(frame: DataFrame, approval_rate: float, groups: NDArray[np.int64] | None) -> dict[str, Any]:
     rows = len(frame)
     approved = math.floor(approval_rate * rows + 0.5)
 
@@ -115,7 +119,9 @@ def _swap(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
         return np.isin(np.arange(rows), best)
 
     by_champion, by_shadow = approves("champion_score"), approves("shadow_score")
-    sets = {"in": frame[by_shadow & ~by_champion], "out": frame[by_champion & ~by_shadow]}
+    places = {"in": by_shadow & ~by_champion, "out": by_champion & ~by_shadow}
+    sets = {name: frame[rows] for name, rows in places.items()}
+    effects = [_rate_effect(sets[name]["default"], _part(groups, rows)) for name, rows in places.items()]
     matured = {name: one["default"].dropna() for name, one in sets.items()}
     counts = [(int(matured[name].sum()), len(matured[name])) for name in ("in", "out")]
     return {
@@ -124,8 +130,11 @@ def _swap(frame: DataFrame, approval_rate: float) -> dict[str, Any]:
         **{f"{name}_share": len(one) / rows if rows else None for name, one in sets.items()},
         "mean_pd": {name: _mean_pds(one) for name, one in sets.items()},
         "bad_rate": {
-            **{name: _record(proportion(*count)) for name, count in zip(("in", "out"), counts, strict=True)},
-            "difference": _record(difference_of_proportions(*counts[0], *counts[1])),
+            **{
+                name: _record(proportion(*count, effect))
+                for name, count, effect in zip(("in", "out"), counts, effects, strict=True)
+            },
+            "difference": _record(difference_of_proportions(*counts[0], *counts[1], max(effects))),
         }
         if any(n for _, n in counts)
         else None,
@@ -136,22 +145,28 @@ def _mean_pds(frame: DataFrame) -> dict[str, float | None]:
     return {name: frame[f"{name}_pd"].mean() if len(frame) else None for name in (CHAMPION, SHADOW)}
 
 
-def _matured(frame: DataFrame) -> dict[str, Any]:
+def _matured(frame: DataFrame, groups: NDArray[np.int64] | None) -> dict[str, Any]:
     target, ours, theirs = frame["default"], frame["shadow_pd"], frame["champion_pd"]
     record: dict[str, Any] = {"rows": len(frame), "bads": int(target.sum()), "why": None}
     try:
-        measured = (evaluate(target, theirs), evaluate(target, ours), compare(target, ours, theirs))
+        measured = (
+            evaluate(target, theirs, groups),
+            evaluate(target, ours, groups),
+            compare(target, ours, theirs, groups),
+        )
     except ValueError as error:
         return record | {CHAMPION: None, SHADOW: None, "difference": None, "why": str(error)}
     champion, shadow, difference = (one.to_record() for one in measured)
     return record | {CHAMPION: champion, SHADOW: shadow, "difference": difference}
 
 
-def _calibration(frame: DataFrame) -> dict[str, Any]:
+def _calibration(frame: DataFrame, groups: NDArray[np.int64] | None) -> dict[str, Any]:
     bads = int(frame["default"].sum())
-    record: dict[str, Any] = {"bad_rate": _record(proportion(bads, len(frame)))}
+    record: dict[str, Any] = {"bad_rate": _record(proportion(bads, len(frame), _rate_effect(frame["default"], groups)))}
     for name, mean in _mean_pds(frame).items():
-        ratio = observed_over_expected(bads, float(frame[f"{name}_pd"].sum()))
+        expected = frame[f"{name}_pd"]
+        effect = design_effect(frame["default"] - expected, groups)
+        ratio = observed_over_expected(bads, float(expected.sum()), effect)
         record[name] = {"expected_rate": mean, "observed_over_expected": _record(ratio)}
     return record
 
@@ -159,7 +174,7 @@ def _calibration(frame: DataFrame) -> dict[str, Any]:
 # The arms
 
 
-def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
+def compare_arms(frame: DataFrame, min_bads: int, groups: NDArray[np.int64] | None = None) -> dict[str, Any] | None:
     """What became of the applications that each model decided about.
 
     The arms are independent samples, so the interval is wider than that of `compare_scores` on rows that both models
@@ -172,6 +187,8 @@ def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
         `arm`, `pd` of the model that decided, and `default`: 1, 0, or NaN where not matured.
     min_bads
         Defaults that each arm needs for a verdict.
+    groups
+        The customer of each row; None where every row is its own. One who stands in both arms counts in each.
 
     Returns
     -------
@@ -193,10 +210,14 @@ def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
     challenged = frame["arm"] == CHALLENGER
     if not challenged.any():
         return None
-    arms = {CHAMPION: _arm(frame[~challenged]), CHALLENGER: _arm(frame[challenged])}
+    places = {CHAMPION: ~challenged.to_numpy(), CHALLENGER: challenged.to_numpy()}
+    arms = {arm: _arm(frame[rows], _part(groups, rows)) for arm, rows in places.items()}
+    known = frame["default"].notna().to_numpy()
+    effect = _rate_effect(frame["default"][known], _part(groups, known))
     ours, theirs = arms[CHALLENGER], arms[CHAMPION]
     sizes = (ours["bads"], ours["matured"], theirs["bads"], theirs["matured"])
-    difference, smallest = difference_of_proportions(*sizes), smallest_detectable_difference(*sizes)
+    difference = difference_of_proportions(*sizes, effect)
+    smallest = smallest_detectable_difference(*sizes, effect)
     enough = min(ours["bads"], theirs["bads"]) >= min_bads
     if difference is None or smallest is None:
         why = "no application of one arm has matured: nothing can be said about defaults yet"
@@ -229,21 +250,34 @@ def compare_arms(frame: DataFrame, min_bads: int) -> dict[str, Any] | None:
     )
 
 
-def _arm(frame: DataFrame) -> dict[str, Any]:
-    matured = frame[frame["default"].notna()]
+def _arm(frame: DataFrame, groups: NDArray[np.int64] | None) -> dict[str, Any]:
+    known = frame["default"].notna().to_numpy()
+    matured, of_matured = frame[known], _part(groups, known)
     bads = int(matured["default"].sum())
     auc = None
     if 0 < bads < len(matured):
-        measured = evaluate(matured["default"], matured["pd"])
+        measured = evaluate(matured["default"], matured["pd"], of_matured)
         auc = {"value": measured.auc, "low": measured.auc_ci_low, "high": measured.auc_ci_high}
     return {
         "applications": len(frame),
         "mean_pd": frame["pd"].mean() if len(frame) else None,
         "matured": len(matured),
         "bads": bads,
-        "bad_rate": _record(proportion(bads, len(matured))),
+        "bad_rate": _record(proportion(bads, len(matured), _rate_effect(matured["default"], of_matured))),
         "auc": auc,
     }
+
+
+def _part(groups: NDArray[np.int64] | None, rows: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    return None if groups is None else groups[rows]
+
+
+def _rate_effect(outcomes: Series[float], groups: NDArray[np.int64] | None) -> float:
+    """Design effect of a bad rate; 1 where nothing is known of any."""
+    known = outcomes.notna().to_numpy()
+    if not known.any():
+        return 1.0
+    return design_effect((outcomes - outcomes.mean())[known], _part(groups, known))
 
 
 def _record(interval: Interval | None) -> dict[str, float] | None:

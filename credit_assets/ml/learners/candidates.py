@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.ml.data.cohorts import SPLITS
+from credit_assets.ml.data.cohorts import SPLIT, SPLITS
+from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import code_version
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.values import texts
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
 from credit_assets.ml.learners.learner import Sample
@@ -156,7 +158,23 @@ def train_candidate(training_set: Data, variant_name: str, portfolio: Portfolio,
     trained = train(learner, parts, portfolio, config)
     predictions = {split: predict(trained.scorer, part, config.threads) for split, part in parts.items()}
     reference = DriftReference.of(rows, features, portfolio.categorical_features, unseen_points(predictions))
-    return judged(trained, params, predictions, reference)
+    return judged(trained, params, predictions, reference, split_groups(rows, portfolio))
+
+
+def split_groups(rows: Rows, portfolio: Portfolio) -> dict[str, NDArray[np.int64]]:
+    """By split, the customers of its rows as groups; nothing where the portfolio names no customer. Raises ValueError
+    where the rows lack the column.
+    """
+    import pyarrow as pa
+
+    if portfolio.customer_column is None:
+        return {}
+    groups = groups_of(
+        pa.table({name: rows.column(name) for name in rows.names if name == portfolio.customer_column}), portfolio
+    )
+    places, different = texts(rows.column(SPLIT))
+    assert groups is not None
+    return {split: groups[np.array([text == split for text in different])[places]] for split in SPLITS}
 
 
 def predict(scorer: CreditScorer, sample: Sample, threads: int = 1) -> Predictions:
@@ -201,22 +219,28 @@ def unseen_points(predictions: Mapping[str, Predictions]) -> NDArray[np.float64]
 
 
 def judged(
-    trained: Trained, params: dict[str, Any], predictions: dict[str, Predictions], reference: DriftReference
+    trained: Trained,
+    params: dict[str, Any],
+    predictions: dict[str, Predictions],
+    reference: DriftReference,
+    groups: Mapping[str, NDArray[np.int64]],
 ) -> Candidate:
-    """The trained model with its evidence. Raises ValueError naming a split that has no metrics."""
+    """The trained model with its evidence, `groups` as of `split_groups`. Raises ValueError naming a split that has no
+    metrics.
+    """
     return Candidate(
         scorer=trained.scorer,
         best_rounds=trained.best_rounds,
         history=trained.history,
         params=params,
-        metrics={split: _evaluated(split, predictions[split]) for split in SPLITS},
+        metrics={split: _evaluated(split, predictions[split], groups.get(split)) for split in SPLITS},
         predictions=predictions,
         reference=reference,
     )
 
 
-def _evaluated(split: str, predictions: Predictions) -> Evaluation:
+def _evaluated(split: str, predictions: Predictions, groups: NDArray[np.int64] | None) -> Evaluation:
     try:
-        return evaluate(predictions.target, predictions.pd)
+        return evaluate(predictions.target, predictions.pd, groups)
     except ValueError as error:
         raise ValueError(f"split {split}: {error}") from error

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.learners import VARIANTS, Variant
-from credit_assets.ml.learners.candidates import Candidate, Predictions, judged, predict, unseen_points
+from credit_assets.ml.learners.candidates import Candidate, Predictions, judged, predict, split_groups, unseen_points
 from credit_assets.ml.learners.dask_cluster import Cluster, Workers, check_versions, connected, watched, workers_of
 from credit_assets.ml.learners.dask_fits import FITS, fit_on_workers
 from credit_assets.ml.learners.dask_shares import Plan, Share, load, read, target
@@ -154,6 +154,7 @@ class _Training:
     config: TrainingConfig
 
     def candidate(self, silent_seconds: int) -> Candidate:
+        from credit_assets.ml.data.rows import Rows
         from credit_assets.ml.evidence.drift_reference import SCORE, DriftReference, NumericReference
 
         plan, workers, config = self.plan, self.workers, self.config
@@ -170,7 +171,8 @@ class _Training:
         }
         points = NumericReference.of(SCORE, unseen_points(predictions))
         reference = DriftReference(tuple(workers.client.gather(references)), points)
-        return judged(trained, resolve_params(self.learner.name, config), predictions, reference)
+        groups = split_groups(Rows.stored(plan.path), self.portfolio)
+        return judged(trained, resolve_params(self.learner.name, config), predictions, reference, groups)
 
 
 def _sample(table: pa.Table) -> Sample:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from credit_assets.ml.data.cohorts import final
+from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.scores import side_by_side
@@ -175,6 +176,7 @@ def _described(
     frame = side_by_side(scores[inside], trial.champion, trial.shadow)
     # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
     frame = frame.drop_duplicates(portfolio.id_column)
+    groups = groups_of(frame, portfolio)
     return {
         "champion": trial.champion,
         "shadow": trial.shadow,
@@ -182,8 +184,8 @@ def _described(
         "from": trial.first.isoformat(),
         "to": trial.last.isoformat(),
         "days": (trial.last - trial.first).days + 1,
-        **compare_scores(frame, view.approval_rate),
-        "arms": compare_arms(frame, min_bads),
+        **compare_scores(frame, view.approval_rate, groups),
+        "arms": compare_arms(frame, min_bads, groups),
     }
 
 

@@ -18,6 +18,7 @@ from credit_assets.ml.data.orphans import Orphans
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers, texts
+from credit_assets.ml.rules.copies_gates import copies_gate
 from credit_assets.ml.rules.day_gates import MISSING_CHANCE, exceeds, missing_share_gates
 from credit_assets.ml.rules.extension_gates import judged_training_set
 
@@ -42,8 +43,8 @@ def training_gates(
     training_set: Data, portfolio: Portfolio, window: CohortWindow, first_day: date | None = None
 ) -> tuple[GateResult, ...]:
     """The gates on a training set: `enough_outcomes`, `target_rate`, `leakage`, `missing_share`, which block, and
-    `usable_features`, which warns or blocks as `gates: unusable_features` says; then those of extensions that the
-    portfolio uses.
+    `usable_features`, which warns or blocks as `gates: unusable_features` says; `copies`, which blocks; then those of
+    extensions that the portfolio uses.
 
     `leakage` fails where a feature's name matches `leakage_columns` or is that of an outcome column, where a column is
     there that is no feature (ignored or protected columns), or where one feature alone ranks the target with an AUC
@@ -77,6 +78,7 @@ def training_gates(
         _leakage(rows, bad, portfolio),
         _missing_share(rows, portfolio),
         _usable_features(rows, portfolio),
+        copies_gate(rows, portfolio),
         *judged_training_set(rows, portfolio),
     )
 
@@ -295,7 +297,8 @@ def _different(values: pa.ChunkedArray, missing: int) -> int:
 def _columns_out_of_place(training_set: Rows, portfolio: Portfolio) -> list[dict[str, Any]]:
     """Details of columns that are no features, and of features with the name of what is known only afterwards."""
     rows = len(training_set)
-    allowed = {portfolio.id_column, portfolio.date_column, TARGET, SPLIT, *portfolio.feature_names}
+    keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
+    allowed = {*keys, TARGET, SPLIT, *portfolio.feature_names}
     names = portfolio.outcomes
     patterns = (*portfolio.gates.leakage_columns, names.date, names.says, *([names.known] if names.known else []))
     matching = {name: _matching(name, patterns) for name in portfolio.feature_names}

@@ -217,3 +217,52 @@ def test_a_comparison_is_evidence_and_decides_again_from_its_record() -> None:
     worse = {"days": 40, **compare_scores(frame_of(truth, model, default), 0.8)}
     decision, reasons = decide_trial(policies.trial(min_correlation=-1, max_psi=9), worse)
     assert (decision, reasons[-1].passed) == ("end", False)
+
+
+# Customers
+
+
+def test_a_doubled_trial_shows_no_more_than_the_trial() -> None:
+    truth, noisy, default = book(2_000)
+    frame, twice = frame_of(noisy, truth, default), np.tile(np.arange(2_000), 2)
+    doubled = pd.concat([frame, frame], ignore_index=True)
+    alone, rows, customers = (
+        compare_scores(frame, 0.8),
+        compare_scores(doubled, 0.8),
+        compare_scores(doubled, 0.8, twice),
+    )
+
+    def width(record: dict[str, Any], *path: str) -> float:
+        for name in path:
+            record = record[name]
+        low, high = ("ci_low", "ci_high") if "ci_low" in record else ("low", "high")
+        return float(record[high] - record[low])
+
+    for path in (
+        ("matured", "difference"),
+        ("calibration", "bad_rate"),
+        ("calibration", "shadow", "observed_over_expected"),
+        ("swap", "bad_rate", "in"),
+        ("swap", "bad_rate", "difference"),
+    ):
+        assert width(customers, *path) == pytest.approx(width(alone, *path), rel=0.03), path
+        assert width(rows, *path) == pytest.approx(width(alone, *path) / np.sqrt(2), rel=0.05), path
+    assert customers["matured"]["difference"]["difference"] == rows["matured"]["difference"]["difference"]
+
+
+def test_arms_of_customers_who_come_twice_are_half_as_large() -> None:
+    truth, _, default = book(1_600)
+    arm = np.where(np.arange(1_600) % 2 == 0, "champion", "challenger")
+    frame = frame_of(truth, truth, default).assign(arm=arm)
+    doubled, twice = pd.concat([frame, frame], ignore_index=True), np.tile(np.arange(1_600), 2)
+    alone, customers = compare_arms(frame, 10), compare_arms(doubled, 10, twice)
+    assert alone is not None
+    assert customers is not None
+    assert customers["smallest_detectable_difference"] == pytest.approx(
+        alone["smallest_detectable_difference"], rel=0.02
+    )
+    for one in ("champion", "challenger"):
+        for measure in ("bad_rate", "auc"):
+            widths = [record[one][measure]["high"] - record[one][measure]["low"] for record in (customers, alone)]
+            assert widths[0] == pytest.approx(widths[1], rel=0.03)
+    assert customers["champion"]["matured"] == 2 * alone["champion"]["matured"]

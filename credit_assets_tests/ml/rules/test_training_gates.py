@@ -52,7 +52,8 @@ def training_set(bads: int = 40, rows: int = 200, **columns: object) -> pd.DataF
 
 def gate(frame: pd.DataFrame, name: str, portfolio: Portfolio = TINY) -> GateResult:
     gates = training_gates(frame, portfolio, WINDOW)
-    assert [g.name for g in gates] == ["enough_outcomes", "target_rate", "leakage", "missing_share", "usable_features"]
+    names = ["enough_outcomes", "target_rate", "leakage", "missing_share", "usable_features", "copies"]
+    assert [g.name for g in gates] == names
     return {g.name: g for g in gates}[name]
 
 
