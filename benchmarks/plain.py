@@ -183,7 +183,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.assets.policies import policy_of
     from credit_assets.ledger.aliases import Aliases, Change, MoveKind
     from credit_assets.ledger.kept import Kept
-    from credit_assets.ml.data.fingerprints import frame_hash
+    from credit_assets.ml.data.fingerprints import frame_hash, rounded
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.model_rules import decide_registration
@@ -219,6 +219,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "champion": _against_champion(tested, settings, best, day, registry),
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
+        "performance": _baseline(settings, training_set, best, registry),
         "mode": "improvement",
     }
     files.write_record("trained_model", day, trained)
@@ -249,6 +250,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
                 "test_from": trained["test_from"],
                 "data_hash": data,
                 "training_rows": str(trained["training_rows"]),
+                "performance": json.dumps(rounded(trained["performance"]), sort_keys=True),
                 **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
             },
             description=decision.summary(),
@@ -366,6 +368,15 @@ def _first_days(settings: Settings, day: date, training_set: pa.Table, best: dic
     return first_days_record(settings, Store(settings.store), scorer, training_set, day)
 
 
+def _baseline(settings: Settings, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+    """What the model's use is held against."""
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.ml.reports.selection import baseline_record
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    return baseline_record(training_set, scorer.pd, settings.portfolio_contract)
+
+
 def _tested(training_set: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
@@ -409,7 +420,8 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     from credit_assets.ml.data.fingerprints import rounded
     from credit_assets.ml.evidence.drift import measure_drift
     from credit_assets.ml.evidence.drift_reference import DriftReference
-    from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
+    from credit_assets.ml.evidence.performance import CalibrationError, by_version, estimate, realised, reconcile
+    from credit_assets.ml.learners.scorer import CreditScorer
     from credit_assets.ml.rules.periods import first_day_in_force
 
     portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
@@ -453,20 +465,35 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
         "applied": len(cohort_rows),
         **by_version(measure, once["model_version"], once["default"], once["pd"]),
     }
+    baselines = {version.version: json.loads(version.tags["performance"]) for version in registry.versions()}
+    errors = {name: {"calibration": CalibrationError(**one["calibration"])} for name, one in baselines.items()}
     newest = frame.iloc[int(np.searchsorted(dates, np.datetime64(day - cohort))) :]
     once = newest.drop_duplicates(portfolio.id_column)
     expected = {
         **span(max(start, day - cohort), day),
         "of": "applications",
         "applied": len(newest),
-        **by_version(estimate, once["model_version"], once["pd"]),
+        **by_version(estimate, once["model_version"], once["pd"], given=errors),
     }
+    since = {"from": None, "to": None, **realised([], []).to_record()}
+    since["why"] = "no loan has matured since the champion was trained"
+    begin = max(start, mature - cohort, champion.as_of - wait + timedelta(1))
+    if begin <= mature:
+        table = pa.concat_tables([files.read_table("processed_features", one) for one in _days(begin, mature)])
+        known = pa.concat_tables([files.read_table("loan_outcomes", one) for one in _days(begin, day)])
+        window = CohortWindow(day, settings.window_days, (mature - begin).days + 1)
+        pd = CreditScorer.load(registry.download(champion)).pd(table, threads=settings.training_threads)
+        since = {**span(begin, mature), **measure(targets(table, known, window, portfolio), pd).to_record()}
     before = files.read_record("performance_report", mature)
     measures = ("auc", "gini", "ks", "brier", "ece")
     record = {
         **head,
-        "registered": {name: float(champion.tags[name]) for name in measures},
+        "registered": {
+            **{name: float(champion.tags[name]) for name in measures},
+            "baseline": baselines[champion.version],
+        },
         "realised": matured,
+        "since_training": since,
         "estimated": expected,
         "reconciled": reconcile(before["estimated"], matured) if before else None,
         "newly_matured": applied(champion.as_of - wait + timedelta(1), mature),

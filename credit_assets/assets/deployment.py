@@ -19,7 +19,7 @@ from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.kept import Kept
-from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.registry import BASELINE, Registry, Version
 from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import Reason
@@ -201,6 +201,8 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
     """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it, the
     policy that it was registered by among it. What it was trained on is kept first.
     """
+    from credit_assets.ml.data.fingerprints import rounded
+
     test, record = trained["evaluation"], kept.keep(trained)
     version = registry.register(
         trained["model_uri"],
@@ -219,6 +221,7 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
             "policy_version": policy.version,
             # Whole or not at all: half a policy says nothing, and the record of the decision has it.
             **({"policy": text} if len(text := policy.model_dump_json()) <= _TAG else {}),
+            **({BASELINE: json.dumps(rounded(of), sort_keys=True)} if (of := trained.get(BASELINE)) else {}),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
         },
         description=description,

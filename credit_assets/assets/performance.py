@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,18 @@ from credit_assets.assets.conventions import (
 )
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.registry import BASELINE, Registry, Version
 from credit_assets.ml.rules.periods import champion_history
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
     from upath import UPath
 
-    from credit_assets.ml.reports.performance import Cohorts, RegisteredModel
+    from credit_assets.ml.reports.in_force import Cohorts, RegisteredModel
 
 NAME = "performance_report"
 _SUNDAY = 6
@@ -69,10 +73,12 @@ def performance_records(
     """The report of each of the consecutive `days`, by ISO day. Raises PermanentError naming partitions that are not
     there.
     """
-    from credit_assets.ml.reports.performance import Champions, performance_reports
+    from credit_assets.ml.reports.in_force import Champions
+    from credit_assets.ml.reports.performance import performance_reports
 
     versions = registry.versions()
-    champions = Champions(champion_history(versions), {version.version: _registered(version) for version in versions})
+    models = {version.version: _registered(version) for version in versions}
+    champions = Champions(champion_history(versions), models, _scorers(settings, registry, versions))
     portfolio, min_bads = settings.portfolio_contract, policy_of(settings).performance.min_bads
     tables = StoredDays(store)
     return performance_reports(days, champions, tables, _cohorts(settings, tables), portfolio, min_bads)
@@ -94,14 +100,32 @@ def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]]
 
 
 def _cohorts(settings: Settings, tables: StoredDays) -> Cohorts:
-    from credit_assets.ml.reports.performance import Cohorts
+    from credit_assets.ml.reports.in_force import Cohorts
 
     return Cohorts(tables.first_day(settings.start_date), settings.window_days, settings.performance_cohort_days)
 
 
+def _scorers(
+    settings: Settings, registry: Registry, versions: Sequence[Version]
+) -> Callable[[str, pa.Table], NDArray[np.float64]]:
+    """The PDs of a version, which is loaded once. Raises as `Registry.download`, ValueError where it cannot score."""
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+    known, loaded = {version.version: version for version in versions}, dict[str, CreditScorer]()
+
+    def pd(version: str, features: pa.Table) -> NDArray[np.float64]:
+        if version not in loaded:
+            loaded[version] = CreditScorer.load(registry.download(known[version]))
+        return loaded[version].pd(features, threads=settings.training_threads)
+
+    return pd
+
+
 def _registered(version: Version) -> RegisteredModel:
-    from credit_assets.ml.reports.performance import MEASURES, RegisteredModel
+    from credit_assets.ml.reports.in_force import RegisteredModel
+    from credit_assets.ml.reports.performance import MEASURES
 
     tags = version.tags
     rows = int(tags["training_rows"]) if "training_rows" in tags else None
-    return RegisteredModel(version.as_of, {name: float(tags[name]) for name in MEASURES if name in tags}, rows)
+    measures = {name: float(tags[name]) for name in MEASURES if name in tags}
+    return RegisteredModel(version.as_of, measures, rows, json.loads(tags[BASELINE]) if BASELINE in tags else None)

@@ -92,6 +92,7 @@ def performance_trigger_policy(settings: Settings) -> PerformanceTriggerPolicy:
         cooldown_days=settings.cooldown_days,
         repeat_days=settings.repeat_days,
         limits=policy_of(settings).performance,
+        cohort_days=settings.performance_cohort_days,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,7 +14,7 @@ from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.policies import policy_of
 from credit_assets.checks import rule_results, rule_specs, rules_not_asked
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.registry import BASELINE, Registry
 from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
@@ -48,7 +49,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
-        from credit_assets.ml.reports.selection import best_candidate, selection_record, summary
+        from credit_assets.ml.reports.selection import baseline_record, best_candidate, selection_record, summary
         from credit_assets.ml.rules.model_rules import judge_model
         from credit_assets.ml.rules.population_gates import classes_record
 
@@ -64,6 +65,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         record = selection_record(training_set, data, candidates, best, champion, date_column)
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
+        record[BASELINE] = baseline_record(
+            training_set, partial(scorer.pd, threads=settings.training_threads), settings.portfolio_contract
+        )
         policy, record["mode"] = policy_of(settings), training_mode(triggers_of(claims, as_of))
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
@@ -85,6 +89,7 @@ def compare_with_champion(
     The champion is the one in force on the as-of date itself: a replay of an old day meets the champion of that day,
     and a second run of the day does not compare the model with itself.
     """
+    from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.data.extensions import ExtensionError
     from credit_assets.ml.learners.scorer import CreditScorer
     from credit_assets.ml.reports.selection import comparable, comparison, unseen_rows
@@ -103,4 +108,4 @@ def compare_with_champion(
     except ExtensionError as error:
         keep = "install both, the new one under another name, so that the champion scores until it is beaten"
         return {**record, "comparable": False, "why": f"{error}; {keep}"}
-    return {**record, **comparison(rows, ours, theirs)}
+    return {**record, **comparison(rows, ours, theirs, groups_of(rows, settings.portfolio_contract))}

@@ -1,4 +1,5 @@
-"""Triggers on reports: sensors that start a retraining when drift, performance or volume give a reason.
+"""Triggers on reports: sensors that start a retraining when drift, performance or volume give a reason, and a
+recalibration where the PDs alone are off.
 
 Belongs here: following the reports in the order in which they came. Does not belong here: when a report is a reason to
 train (`credit_assets.ml.rules.triggers`), and how the run is started (`retraining_runs`).
@@ -9,7 +10,7 @@ request of the tick. A tick costs, for each new report, one small file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -23,13 +24,14 @@ from credit_assets.automation.event_cursors import beginning, events_after, read
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
-from credit_assets.ledger.retraining import retrainings
+from credit_assets.ledger.retraining import CALIBRATION, retrainings
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.extension_triggers import TRIGGERS
 from credit_assets.ml.rules.triggers import (
     TriggerPolicy,
     TriggerState,
+    decide_calibration,
     decide_drift,
     decide_performance,
     decide_volume,
@@ -43,13 +45,18 @@ from credit_assets.storage.store import Store
 
 @dataclass(frozen=True)
 class _Rule:
-    """One trigger on reports: which reports, over how many days, and the decision on them."""
+    """What one sensor follows: which reports, over how many days, and the decisions on them, by the name of the trigger
+    that asks. The first gives the sensor its name; where several ask on one day, one run is started.
+    """
 
-    trigger: str
     asset: str
     policy: TriggerPolicy
-    decide: Callable[..., tuple[Decision, TriggerState]]
+    decide: Mapping[str, Callable[..., tuple[Decision, TriggerState]]]
     description: str
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.decide))
 
 
 def report_sensors(settings: Settings) -> list[dg.SensorDefinition]:
@@ -58,25 +65,24 @@ def report_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     of_days = f"on {settings.drift_trigger_days} of {settings.drift_trigger_window} days"
     rules = [
         _Rule(
-            "drift",
             "drift_report",
             policies.drift_trigger_policy(settings),
-            decide_drift,
+            {"drift": decide_drift},
             f"the drift report says `shifted` {of_days}",
         ),
         _Rule(
-            "performance",
             "performance_report",
             policies.performance_trigger_policy(settings),
-            decide_performance,
-            f"the champion's AUC, realised or estimated, is clearly below {limits.floor:g} or below its "
-            f"registered value by {limits.margin:g} {of_days}",
+            {"performance": decide_performance, CALIBRATION: decide_calibration},
+            f"the champion's AUC, realised or estimated, is below {limits.floor:g} or below that of its test by "
+            f"{limits.margin:g}, and calibrates it anew where observed over expected defaults of the loans that "
+            f"matured since its training lie beyond {limits.max_level_ratio:g} either way; both by more than chance "
+            f"explains in a year of looks, {of_days}",
         ),
         _Rule(
-            "volume",
             "performance_report",
             policies.volume_trigger_policy(settings),
-            lambda reports, *rest, **named: decide_volume(reports[-1], *rest, **named),
+            {"volume": lambda reports, *rest, **named: decide_volume(reports[-1], *rest, **named)},
             f"as many loans have matured since the champion's training as {settings.volume_trigger_share:.0%} of the "
             "rows that it was trained on",
         ),
@@ -91,7 +97,7 @@ def _own_rules(settings: Settings) -> list[_Rule]:
         trigger = TRIGGERS[used.name]
         says = f"{trigger.description.rstrip('.')} (on {used.days} of {used.window} days; {trigger.extension})"
         policy = policies.own_trigger_policy(settings, used)
-        rules.append(_Rule(used.name, trigger.of, policy, partial(trigger.decide, used.parameters), says))
+        rules.append(_Rule(trigger.of, policy, {used.name: partial(trigger.decide, used.parameters)}, says))
     return rules
 
 
@@ -99,7 +105,7 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
     on = settings.retraining == "triggered"
 
     @dg.sensor(
-        name=settings.naming.dagster(f"{rule.trigger}_trigger"),
+        name=settings.naming.dagster(f"{rule.name}_trigger"),
         job_name=settings.naming.dagster(RETRAIN),
         description=f"Retrains where {rule.description}. Not within {settings.cooldown_days} days of a retraining; "
         f"again for the same champion after {settings.repeat_days} days.",
@@ -121,18 +127,56 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
     return trigger
 
 
+class _States:
+    """What each trigger of a sensor remembers. Their days are the same: they decide about the same reports."""
+
+    def __init__(self, rule: _Rule, of: Mapping[str, TriggerState] | None = None, day: date | None = None) -> None:
+        self._of = {name: (of or {}).get(name, TriggerState(day)) for name in rule.decide}
+
+    @classmethod
+    def parse(cls, rule: _Rule, record: Mapping[str, Any]) -> _States:
+        """From a cursor. One that is a single state was written for the first trigger, before there were others.
+        Raises ValueError where it is damaged.
+        """
+        if "day" in record:
+            state = TriggerState.from_record(record)
+            return cls(rule, {rule.name: state}, state.day)
+        states = {name: TriggerState.from_record(one) for name, one in record.items() if name in rule.decide}
+        if not states:
+            raise ValueError(f"no state of {', '.join(rule.decide)}")
+        return cls(rule, states, max((one.day for one in states.values() if one.day), default=None))
+
+    def to_record(self) -> dict[str, Any]:
+        if len(self._of) == 1:
+            return next(iter(self._of.values())).to_record()
+        return {name: state.to_record() for name, state in self._of.items()}
+
+    @property
+    def day(self) -> date | None:
+        return next(iter(self._of.values())).day
+
+    def considered(self, day: date) -> bool:
+        return all(state.considered(day) for state in self._of.values())
+
+    def __getitem__(self, trigger: str) -> TriggerState:
+        return self._of[trigger]
+
+    def __setitem__(self, trigger: str, state: TriggerState) -> None:
+        self._of[trigger] = state
+
+
 def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services) -> dg.SensorResult | dg.SkipReason:
     """Decide about each new report in the order in which they came, up to the first that starts a run."""
-    position, remembered = read_cursor(context.cursor, TriggerState.from_record)
-    state = remembered or TriggerState()
+    position, remembered = read_cursor(context.cursor, partial(_States.parse, rule))
+    states = remembered or _States(rule)
     asset, naming = asset_key(services.settings, rule.asset), services.settings.naming
     if remembered is None:
         position, first, _ = beginning(context.instance, asset, naming)
-        state = TriggerState(day=first - timedelta(days=1) if first else None)
+        states = _States(rule, day=first - timedelta(days=1) if first else None)
     events = events_after(context.instance, asset, position)
     if not events:
         # A house without any day goes on without a cursor: where its history is made first, that is none to act on.
-        kept = write_cursor(position, state.to_record()) if state.day else context.cursor
+        kept = write_cursor(position, states.to_record()) if states.day else context.cursor
         return dg.SensorResult(skip_reason=f"no new {rule.asset}", cursor=kept)
     with reaching("the store"):
         claimed = retrainings(services.claims)
@@ -145,36 +189,48 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
         if event.partition_key is None:
             continue
         day = date.fromisoformat(event.partition_key)
-        if state.considered(day):
-            outcome = outcome or f"{day}: not newer than {state.day}, which was considered already"
+        if states.considered(day):
+            outcome = outcome or f"{day}: not newer than {states.day}, which was considered already"
             continue
         window = [day - timedelta(days=n) for n in reversed(range(rule.policy.window))]
         reports.update((one, record_of(services.store, rule.asset, one)) for one in window if one not in reports)
         # A retraining of this very day is no reason against it but the same retraining; see `start`.
         others = claimed | trained if day not in claimed else (claimed | trained) - {day}
-        decision, state = _decide(rule, day, [reports[one] for one in window], state, max(others, default=None))
-        outcome = f"{day}: {decision.summary()}"
-        if not decision.accepted:
-            continue
-        reason = next(reason.text for reason in decision.reasons if reason.rule == "condition")
-        identity = f"{rule.trigger}:{day}:v{reports[day]['champion']}"
-        started = start(services, Event(rule.trigger, identity, day, reason))
-        if not isinstance(started, NoRun):
-            return dg.SensorResult(run_requests=[started], cursor=write_cursor(position, state.to_record()))
-        outcome = f"{day}: {started.why}"
+        asked, outcome = _asked(rule, day, [reports[one] for one in window], states, max(others, default=None))
+        started = [start(services, event) for event in asked]
+        if runs := [one for one in started if not isinstance(one, NoRun)]:
+            return dg.SensorResult(run_requests=runs, cursor=write_cursor(position, states.to_record()))
+        outcome = "; ".join(f"{day}: {one.why}" for one in started if isinstance(one, NoRun)) or outcome
     return dg.SensorResult(
-        skip_reason=outcome or f"no new {rule.asset}", cursor=write_cursor(position, state.to_record())
+        skip_reason=outcome or f"no new {rule.asset}", cursor=write_cursor(position, states.to_record())
     )
 
 
+def _asked(
+    rule: _Rule, day: date, window: Sequence[Any], states: _States, last: date | None
+) -> tuple[list[Event], str]:
+    """Which triggers ask for a retraining on the reports up to this day, and what all of them say. What they remember
+    is brought up to the day.
+    """
+    asked, said = [], []
+    for name in rule.decide:
+        decision, states[name] = _decide(rule, name, day, window, states[name], last)
+        said.append(f"{day}: {decision.summary()}" if len(rule.decide) == 1 else f"{name} {day}: {decision.summary()}")
+        if decision.accepted:
+            reason = next(reason.text for reason in decision.reasons if reason.rule == "condition")
+            asked.append(Event(name, f"{name}:{day}:v{window[-1]['champion']}", day, reason))
+    return asked, "; ".join(said)
+
+
 def _decide(
-    rule: _Rule, day: date, window: Sequence[Any], state: TriggerState, last: date | None
+    rule: _Rule, trigger: str, day: date, window: Sequence[Any], state: TriggerState, last: date | None
 ) -> tuple[Decision, TriggerState]:
     again = f"materialize {rule.asset} of {day} again"
     if window[-1] is None:
         raise PermanentError(f"{rule.asset} of {day} was materialized and is not in the store; {again}")
+    known = [one for one in window if one is not None]
     try:
-        return rule.decide([one for one in window if one is not None], state, rule.policy, last_retraining=last)
+        return rule.decide[trigger](known, state, rule.policy, last_retraining=last)
     except ExtensionError as error:
         raise PermanentError(str(error)) from error
     except ValueError as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _VERDICTS = {"stable": "#DDEBF4", "watch": "#F5C98A", "shifted": ORANGE, "unknown": "#EEEEEE"}
-_TRIGGERS = {"drift": "d", "performance": "p", "volume": "v", "refresh": "r", "first model": "1"}
+_TRIGGERS = {"drift": "d", "performance": "p", "calibration": "c", "volume": "v", "refresh": "r", "first model": "1"}
 _OUTCOMES = {"registered": GREEN, "rejected": ORANGE, BLOCKED: GREY, NOT_DUE: "#D9D9D9"}
 _SHORT = 150
 

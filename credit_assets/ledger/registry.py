@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 BOOK_TAG, PORTFOLIO, CONTRACT = "book", "portfolio", "contract"
+BASELINE = "performance"
+"""The tag with what the use of a version is held against (`ml.evidence.baseline`), the key of it in the record too."""
 _SHORT = 12
 _PAGE = 1000
 _T = TypeVar("_T")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from credit_assets.ml.rules.model_rules import Mode
 
 REFRESH = "refresh"
+CALIBRATION = "calibration"
+"""The trigger that asks for other PDs of the same model."""
 
 
 def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reason: str) -> tuple[str, str]:

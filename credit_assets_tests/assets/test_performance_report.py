@@ -19,8 +19,9 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.intervals import observed_over_expected
-from credit_assets.ml.evidence.performance import estimate
-from credit_assets.ml.reports.performance import Cohorts, picture
+from credit_assets.ml.evidence.performance import CalibrationError, estimate, realised
+from credit_assets.ml.reports.in_force import Cohorts
+from credit_assets.ml.reports.performance import picture
 from credit_assets.storage.store import Footer, Store, canonical_json
 from credit_assets_tests.support.houses import LAST as END
 from credit_assets_tests.support.houses import START, House, copied_home, open_house
@@ -31,6 +32,7 @@ FIRST, SECOND = date(2024, 3, 16), date(2024, 5, 11)
 """First days of the two champions."""
 W, C, MIN_BADS = 30, 20, 10
 KEYS = {"day", "champion", "registered", "realised", "estimated", "reconciled", "newly_matured", "training_rows"}
+KEYS |= {"since_training"}
 
 
 class CountingStore(Store):
@@ -139,7 +141,39 @@ def test_realised_is_the_matured_cohort_as_it_was_scored(book: Book) -> None:
     # The champion of the day is another one than that which has been measured, and has its own registered values.
     assert record["champion"] == "2"
     tags = book.registry.version("2").tags
-    assert record["registered"] == {name: float(tags[name]) for name in ("auc", "gini", "ks", "brier", "ece")}
+    measures = {name: float(tags[name]) for name in ("auc", "gini", "ks", "brier", "ece")}
+    assert record["registered"] == {**measures, "baseline": json.loads(tags["performance"])}
+
+
+@pytest.mark.slow
+def test_the_champion_is_measured_on_what_matured_since_its_training(book: Book) -> None:
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+    day, registry = date(2024, 5, 25), book.registry
+    found = book.record(day)["since_training"]
+    # It came into force a fortnight ago, so that no decision of its own has matured.
+    assert "2" not in book.record(day)["realised"]["versions"]
+    rows = by_hand(book, day)
+    features = book.store.read_partitions(
+        "processed_features", [str(one) for one in between(date(2024, 4, 6), date(2024, 4, 25))]
+    )
+    pd_by_id = dict(
+        zip(
+            features["application_id"].to_pylist(),
+            CreditScorer.load(registry.download(registry.version("2"))).pd(features),
+            strict=True,
+        )
+    )
+    expected = realised(rows["target"], rows["application_id"].map(pd_by_id), min_bads=MIN_BADS).to_record()
+    assert found == {"from": "2024-04-06", "to": "2024-04-25", **rounded(expected)}
+    assert found["bads"] > MIN_BADS
+    # Nothing that it was trained on is among them: as of 10 March, and with a window of 30 days, to 9 February.
+    first = book.record(FIRST)["since_training"]
+    assert (first["from"], first["to"], first["rows"]) == (
+        str(FIRST - timedelta(W)),
+        str(FIRST - timedelta(W)),
+        len(book.frame("processed_features", FIRST - timedelta(W), FIRST - timedelta(W))),
+    )
 
 
 @pytest.mark.slow
@@ -148,7 +182,8 @@ def test_estimated_is_of_the_newest_applications_and_reconciled_when_they_mature
     estimated = book.record(made)["estimated"]
     assert (estimated["from"], estimated["to"]) == ("2024-04-06", "2024-04-25")
     scores = book.frame("loan_scores", date(2024, 4, 6), made)
-    expected = rounded(estimate(scores["pd"]).to_record())
+    baseline = json.loads(book.registry.version("1").tags["performance"])
+    expected = rounded(estimate(scores["pd"], None, CalibrationError(**baseline["calibration"])).to_record())
     assert {name: estimated[name] for name in expected} == expected
     found, realised = book.record(matured)["reconciled"], book.record(matured)["realised"]["evaluation"]
     assert found["estimated"]["rows"] == found["realised"]["rows"] == len(scores)

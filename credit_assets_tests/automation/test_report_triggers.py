@@ -56,6 +56,44 @@ def test_performance_and_volume_start_runs(world: World) -> None:
     assert run.tags["credit/reason"].startswith("1,200 loans matured since champion version 1")
 
 
+def test_pds_that_are_off_ask_for_a_recalibration_by_the_same_sensor(world: World) -> None:
+    world.ingest(D, D + DAY)
+    world.performance(D - DAY, ratio=0.5)
+    world.performance(D, ratio=0.5)
+    run = the_run(world.tick("performance_trigger"))
+    assert (run.run_key, run.tags["credit/trigger"]) == ("calibration:2024-03-20:v1", "calibration")
+    assert "off on 2 of the last 3 days" in run.tags["credit/reason"]
+    assert "observed over expected defaults 0.50" in run.tags["credit/reason"]
+    assert triggers_of(world.claims, D) == ("calibration",)
+    # The cooldown and the repetition are those of every trigger, and each remembers by itself.
+    world.performance(D + DAY, ratio=0.5)
+    said = world.tick("performance_trigger")
+    assert "calibration 2024-03-21: it fired on 2024-03-20 for version 1 already" in said
+    assert "performance 2024-03-21: too low on 0 of the last 3 days" in said
+
+
+def test_both_reasons_of_one_day_start_one_run_and_are_both_known(world: World) -> None:
+    world.ingest(D)
+    world.performance(D - DAY, auc=0.55, ratio=0.5)
+    world.performance(D, auc=0.55, ratio=0.5)
+    run = the_run(world.tick("performance_trigger"))
+    assert run.tags["credit/trigger"] == "performance"
+    assert triggers_of(world.claims, D) == ("calibration", "performance")
+
+
+def test_a_cursor_of_before_there_were_two_triggers_is_read(world: World) -> None:
+    world.ingest(D)
+    old = {"storage_id": 0, "state": {"day": str(D - 3 * DAY), "fired": None, "fired_for": None, "calm": 0}}
+    world.cursors["performance_trigger"] = json.dumps(old)
+    world.performance(D - 4 * DAY, ratio=0.5)
+    world.performance(D - DAY, ratio=0.5)
+    world.performance(D, ratio=0.5)
+    assert the_run(world.tick("performance_trigger")).run_key == "calibration:2024-03-20:v1"
+    world.cursors["performance_trigger"] = json.dumps({"storage_id": 0, "state": {"volume": old["state"]}})
+    with pytest.raises(PermanentError, match="cursor of this sensor is damaged"):
+        world.look("performance_trigger")
+
+
 def test_a_trigger_of_a_lenders_own_starts_a_run_as_the_others_do(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

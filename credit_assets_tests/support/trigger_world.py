@@ -80,11 +80,14 @@ class World:
         names = ["income"] if verdict == "shifted" else []
         self.report("drift_report", day, {"verdict": verdict, "shifted": names, "why": None, **more})
 
-    def performance(self, day: date, auc: float = 0.68, matured: int = 0, **more: Any) -> None:
-        evaluation = {"auc": auc, "auc_ci_low": auc - 0.02, "auc_ci_high": auc + 0.02}
-        found = {"versions": {"1": {"rows": 2000, "bads": 200, "evaluation": evaluation}}}
-        record = {"registered": {"auc": 0.68}, "realised": found, "estimated": None, "newly_matured": matured}
-        self.report("performance_report", day, {**record, "training_rows": 1000, **more})
+    def performance(self, day: date, auc: float = 0.68, matured: int = 0, ratio: float = 1.0, **more: Any) -> None:
+        baseline = {"auc": 0.68, "auc_error": 0.005, "bads": 200, "estimated_auc": None, "estimated_auc_drawn": None}
+        baseline |= {"rows": 2000, "level_error": 0.02, "calibration_bads": 200}
+        level = {"observed_over_expected": {"value": ratio}, "expected": 400 / ratio, "level_error": 0.05}
+        ranking = {"rows": 2000, "bads": 400, "evaluation": {"auc": auc}, "auc_error": 0.005}
+        found = {**level, **ranking, "from": "2023-01-01", "to": "2023-03-31"}
+        record = {"registered": {"auc": 0.68, "baseline": baseline}, "since_training": found, "estimated": None}
+        self.report("performance_report", day, {**record, "newly_matured": matured, "training_rows": 1000, **more})
 
     def ingest(self, *days: date) -> None:
         for day in days:

@@ -1,14 +1,19 @@
 """Performance of a model in use: realised, once outcomes are known, and estimated before.
 
-Belongs here: both measurements on scores as they were given, and the reconciliation of the second with the first. Does
-not belong here: the measures themselves (`evaluation`), the target (`cohorts`), thresholds and what follows from them.
+Belongs here: both measurements, and the reconciliation of the second with the first. Does not belong here: the measures
+themselves (`evaluation`), the target (`cohorts`), what was measured when the model was registered (`baseline`),
+thresholds and what follows from them.
 
 The estimate is confidence-based (CBPE): where PDs are calibrated, each PD is the distribution of its own outcome, and
 the expected value of every measure follows from the PDs alone. It assumes that
 
 - a share p of the applications with PD p defaults, and nothing else is known of them. A change of the mix of applicants
   is in the PDs and so in the estimate; a change of what a PD means (concept drift, a calibration that has aged) is not;
-- outcomes are independent, given the PDs. A recession makes them depend, and the intervals too narrow.
+- outcomes are independent, given the PDs, but for those of one customer as far as the test showed how they depend. A
+  recession makes all of them depend, and the intervals too narrow.
+
+The calibration was fitted on so many rows, and is as uncertain as they are few: `CalibrationError` says how much, and
+intervals of an estimate hold it. At 45 bads it is most of them.
 
 What a broken calibration does to it, at true log-odds of mean -2.3 and standard deviation 1: PDs whose log-odds lie
 twice as far from the mean as the truth make it say an AUC of 0.872 where 0.746 is realised; PDs with 0.5 less log-odds
@@ -28,24 +33,36 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
+from credit_assets.ml.evidence.clusters import design_effect, places_of
+from credit_assets.ml.evidence.evaluation import Evaluation, auc_error, evaluate
 from credit_assets.ml.evidence.intervals import TAIL, Interval, Z, observed_over_expected
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _DRAWS, _GROUPS, _SEED = 200, 300, 20071
+# A PD of 0 or 1 counts as so far from it: what cannot happen has no odds.
+_SMALLEST = 1e-9
+# Half of the step, in log-odds and in slope, over which a derivative is taken.
+_STEP = 0.02
 
 
 @dataclass(frozen=True)
 class Realised:
-    """What became of a matured cohort. `evaluation` is None where it cannot be measured; `why` says what is wrong."""
+    """What became of a matured cohort. `evaluation` is None where it cannot be measured; `why` says what is wrong.
+
+    `expected` is the sum of the PDs; `auc_error` the standard error of the AUC, `level_error` that which observed over
+    expected has where the PDs are right: sqrt(sum p (1 - p)) / sum p, times the design effect's root.
+    """
 
     rows: int
     bads: int
     evaluation: Evaluation | None
     observed_over_expected: Interval | None
     why: str | None
+    expected: float = 0.0
+    auc_error: float | None = None
+    level_error: float | None = None
 
     def to_record(self) -> dict[str, Any]:
         return {**asdict(self), "evaluation": self.evaluation.to_record() if self.evaluation else None}
@@ -55,13 +72,18 @@ class Realised:
 class Estimated:
     """What calibrated PDs say that their performance will be; None where nothing can be said, and `why`.
 
-    `*_low` .. `*_high` holds the realised value in 95% of cohorts of these very PDs, if they are calibrated.
+    `*_low` .. `*_high` holds the realised value in 95% of cohorts of these very PDs, if they are calibrated, but for
+    what the calibration's own rows leave open. `auc_error` is that of the realised AUC about the estimate,
+    `auc_drawn` what the estimate varies by since other applicants might have come: the error of a difference of two
+    estimates of one model, which share their calibration.
     """
 
     rows: int
     auc: float | None = None
     auc_low: float | None = None
     auc_high: float | None = None
+    auc_error: float | None = None
+    auc_drawn: float | None = None
     gini: float | None = None
     ks: float | None = None
     ks_low: float | None = None
@@ -78,6 +100,55 @@ class Estimated:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class CalibrationError:
+    """How uncertain the calibration of a model is: the covariance of the intercept and slope of its log-odds, as the
+    rows that it was fitted on leave them; and `effect`, how many times as much the outcomes of such rows vary as
+    independent ones (`clusters.design_effect`).
+    """
+
+    intercept: float = 0.0
+    both: float = 0.0
+    slope: float = 0.0
+    effect: float = 1.0
+
+    @classmethod
+    def of(cls, y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> CalibrationError:
+        """From the rows that the calibration was fitted on: the sandwich of the logistic regression of outcomes on the
+        calibrated log-odds, at intercept 0 and slope 1.
+
+        Parameters
+        ----------
+        y, pd, groups
+            Outcomes, calibrated PDs, and the group of each row, None where every row is its own.
+        """
+        target, p = np.asarray(y, dtype=np.float64), np.clip(np.asarray(pd, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
+        design = np.column_stack([np.ones_like(p), np.log(p / (1 - p))])
+        scores, places = design * (target - p)[:, None], places_of(groups, len(p))
+        if places is not None:
+            scores = np.column_stack([np.bincount(places, weights=column) for column in scores.T])
+        bread = np.linalg.pinv((design * (p * (1 - p))[:, None]).T @ design, hermitian=True)
+        found = bread @ (scores.T @ scores) @ bread
+        return cls(float(found[0, 0]), float(found[0, 1]), float(found[1, 1]), design_effect(target - p, groups))
+
+    def to_record(self) -> dict[str, float]:
+        return asdict(self)
+
+    def variance(self, by_intercept: float, by_slope: float) -> float:
+        """Of a value that changes so much with each."""
+        crossed = 2 * by_intercept * by_slope * self.both
+        return max(0.0, by_intercept**2 * self.intercept + crossed + by_slope**2 * self.slope)
+
+    def lines(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Intercepts and slopes as they may be, a row each."""
+        covariance = [[self.intercept, self.both], [self.both, self.slope]]
+        return rng.multivariate_normal([0.0, 1.0], covariance, number, check_valid="ignore")
+
+
+SURE = CalibrationError()
+"""Of PDs that are taken for right."""
+
+
 class _Measured(Protocol):
     def to_record(self) -> dict[str, Any]: ...
 
@@ -85,7 +156,7 @@ class _Measured(Protocol):
 _M = TypeVar("_M", bound=_Measured)
 
 
-def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
+def realised(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None, *, min_bads: int = 0) -> Realised:
     """Measure the PDs of a matured cohort on what became of it.
 
     No rows, or rows of one class, are no error: what can be measured is, and `why` says what cannot.
@@ -96,6 +167,8 @@ def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
         1 for a bad, 0 for a good; 1-d.
     pd
         PDs as they were given, 0 .. 1, in the same order.
+    groups
+        The group of each row; None where every row is its own.
     min_bads
         Bads below which no verdict should rest on it; `why` says so.
 
@@ -119,15 +192,19 @@ def realised(y: ArrayLike, pd: ArrayLike, *, min_bads: int = 0) -> Realised:
     rows, bads = len(target), int(target.sum())
     if not rows:
         return Realised(0, 0, None, None, "no application was scored")
-    ratio = observed_over_expected(bads, float(p.sum()))
+    expected, effect = float(p.sum()), design_effect(target - p, groups)
+    ratio = observed_over_expected(bads, expected, effect)
+    error = math.sqrt(max(0.0, effect * float(p @ (1 - p)))) / expected if expected > 0 else None
     if bads in (0, rows):
         kind = "bad" if bads else "good"
-        return Realised(rows, bads, None, ratio, f"all {rows} applications are {kind}: ranking cannot be measured")
+        why = f"all {rows} applications are {kind}: ranking cannot be measured"
+        return Realised(rows, bads, None, ratio, why, expected, None, error)
     few = f"{bads} of the {min_bads} bads that a verdict needs" if bads < min_bads else None
-    return Realised(rows, bads, evaluate(target, p), ratio, few)
+    evaluation = evaluate(target, p, groups)
+    return Realised(rows, bads, evaluation, ratio, few, expected, auc_error(target, p, groups), error)
 
 
-def estimate(pd: ArrayLike) -> Estimated:
+def estimate(pd: ArrayLike, groups: ArrayLike | None = None, calibration: CalibrationError = SURE) -> Estimated:
     """Expected performance of calibrated PDs on their own applications, without outcomes. O(n log n).
 
     AUC: the expected number of pairs in which the bad has the larger PD over the expected number of pairs of a bad and
@@ -137,14 +214,19 @@ def estimate(pd: ArrayLike) -> Estimated:
     small by 0.01 at 600 bads and by 0.04 at 75. Drawn are the bads of 300 groups of like PD, at the same cost for any
     number of rows.
 
-    Intervals are of the outcomes' chance; that of KS is of its draws. The variance is exact for Brier,
-    sum p (1 - p) (1 - 2 p)^2 / n^2, and the rate, sum p (1 - p) / n^2. The AUC's is that of its first-order change with
-    each outcome (delta method); with 7 bads to expect it still holds 94% of what comes.
+    Intervals are of the outcomes' chance and of the calibration's; that of KS is of its draws. The variance of chance
+    is exact for Brier, sum p (1 - p) (1 - 2 p)^2 / n^2, and the rate, sum p (1 - p) / n^2. The AUC's is that of its
+    first-order change with each outcome (delta method); with 7 bads to expect it still holds 94% of what comes. What a
+    wrong calibration does is of first order too: the change with intercept and slope of the log-odds.
 
     Parameters
     ----------
     pd
         Calibrated PDs, 0 .. 1; 1-d.
+    groups
+        The group of each row; None where every row is its own.
+    calibration
+        How uncertain the calibration is; PDs are taken for right where it is not given.
 
     Returns
     -------
@@ -162,41 +244,79 @@ def estimate(pd: ArrayLike) -> Estimated:
     >>> round(found.auc, 3), round(found.expected_rate, 3)
     (0.794, 0.2)
     """
-    p = np.sort(np.asarray(pd, dtype=np.float64))
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"{int((~((p >= 0) & (p <= 1))).sum())} PDs are missing or outside 0 .. 1")
+    given = np.asarray(pd, dtype=np.float64)
+    if not ((given >= 0) & (given <= 1)).all():
+        raise ValueError(f"{int((~((given >= 0) & (given <= 1))).sum())} PDs are missing or outside 0 .. 1")
+    order = np.argsort(given, kind="stable")
+    p, places = given[order], places_of(groups, len(given))
     rows, q = len(p), 1 - p
     variance = p * q
     pairs = float(p.sum() * q.sum() - variance.sum())
     if rows < 2 or pairs <= 0:
         why = "fewer than two applications were scored" if rows < 2 else "the PDs leave no chance of a good and a bad"
         return Estimated(rows, why=why if rows else "no application was scored")
-    # For each row the goods to expect below it and the bads above it, rows of equal PD counting half, itself not.
     _, first, counts = np.unique(p, return_index=True, return_counts=True)
-    bads_to, goods_to = np.r_[0.0, p.cumsum()], np.r_[0.0, q.cumsum()]
-    last = first + counts
-    below = np.repeat((goods_to[first] + goods_to[last]) / 2, counts) - q / 2
-    above = np.repeat(bads_to[-1] - (bads_to[first] + bads_to[last]) / 2, counts) - p / 2
-    auc = float(p @ below) / pairs
-    change = below - above - auc * (goods_to[-1] - q - (bads_to[-1] - p))
-    auc_error = math.sqrt(float(variance @ change**2)) / pairs
-    rate, rate_error = float(p.mean()), math.sqrt(float(variance.sum())) / rows
-    brier, brier_error = float(variance.mean()), math.sqrt(float(variance @ (1 - 2 * p) ** 2)) / rows
+    ties = first, counts
+    auc, below, above = _expected_auc(p, ties)
+    bads, goods = float(p.sum()), float(q.sum())
+    change = below - above - auc * (goods - q - (bads - p))
+    # What one row adds to the pairs, as a bad and as a good, beyond what the AUC says.
+    part = (p * below + q * above - auc * (p * (goods - q) + q * (bads - p))) / pairs
+    parts = part if places is None else np.asarray(np.bincount(places[order], weights=part), dtype=np.float64)
+    chance = calibration.effect * float(variance @ change**2) / pairs**2
+    log_odds = np.log(np.clip(p, _SMALLEST, 1) / np.clip(q, _SMALLEST, 1))
+    shifts = [(_STEP, 1.0), (-_STEP, 1.0), (0.0, 1 + _STEP), (0.0, 1 - _STEP)]
+    moved = [_expected_auc(_recalibrated(log_odds, *line), ties)[0] for line in shifts]
+    auc_error = math.sqrt(
+        chance + calibration.variance((moved[0] - moved[1]) / (2 * _STEP), (moved[2] - moved[3]) / (2 * _STEP))
+    )
+
+    def error(weights: NDArray[np.float64]) -> float:
+        """Of a mean that changes with each outcome, and with each PD, by these."""
+        of_chance = calibration.effect * float(variance @ weights**2) / rows**2
+        moves = float(weights @ variance) / rows, float((weights * log_odds) @ variance) / rows
+        return math.sqrt(of_chance + calibration.variance(*moves))
+
     return Estimated(
         rows=rows,
         auc=auc,
         **_within("auc", auc, auc_error),
+        auc_error=auc_error,
+        auc_drawn=math.sqrt(float(parts @ parts)),
         gini=2 * auc - 1,
-        **_ks(bads_to, last),
-        brier=brier,
-        **_within("brier", brier, brier_error),
-        expected_rate=rate,
-        **_within("expected_rate", rate, rate_error),
+        **_ks(p, first + counts, calibration),
+        brier=float(variance.mean()),
+        **_within("brier", float(variance.mean()), error(1 - 2 * p)),
+        expected_rate=float(p.mean()),
+        **_within("expected_rate", float(p.mean()), error(np.ones(rows))),
         why=None,
     )
 
 
-def by_version(measure: Callable[..., _M], versions: ArrayLike, *columns: ArrayLike) -> dict[str, Any]:
+def _expected_auc(
+    p: NDArray[np.float64], ties: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """The AUC to expect of rising PDs, and for each row the goods to expect below it and the bads above it; rows of
+    equal PD (`ties`: the first of each and how many) count half, itself not.
+    """
+    first, counts = ties
+    q, last = 1 - p, first + counts
+    bads_to, goods_to = np.r_[0.0, p.cumsum()], np.r_[0.0, q.cumsum()]
+    below = np.repeat((goods_to[first] + goods_to[last]) / 2, counts) - q / 2
+    above = np.repeat(bads_to[-1] - (bads_to[first] + bads_to[last]) / 2, counts) - p / 2
+    return float(p @ below) / float(p.sum() * q.sum() - (p * q).sum()), below, above
+
+
+def _recalibrated(log_odds: NDArray[np.float64], intercept: float, slope: float) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(intercept + slope * log_odds, -700, 700))))
+
+
+def by_version(
+    measure: Callable[..., _M],
+    versions: ArrayLike,
+    *columns: ArrayLike | None,
+    given: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """Measure all rows, and the rows of each model version apart.
 
     Parameters
@@ -206,7 +326,9 @@ def by_version(measure: Callable[..., _M], versions: ArrayLike, *columns: ArrayL
     versions
         The model version (text) of each row.
     columns
-        What `measure` takes, row by row with `versions`.
+        What `measure` takes, row by row with `versions`; None is handed on.
+    given
+        By version, what `measure` takes besides; for all rows together that of the version that has most.
 
     Returns
     -------
@@ -220,11 +342,16 @@ def by_version(measure: Callable[..., _M], versions: ArrayLike, *columns: ArrayL
     (4, {'1': 2, '2': 2})
     """
     names = np.asarray(versions, dtype=object)
-    arrays = [np.asarray(column) for column in columns]
-    whole, parts = measure(*arrays).to_record(), {}
-    for name in sorted(set(names), key=lambda name: (len(name), name)):
-        rows = names == name
-        parts[str(name)] = whole if rows.all() else measure(*(array[rows] for array in arrays)).to_record()
+    arrays = [None if column is None else np.asarray(column) for column in columns]
+    found = sorted(set(names), key=lambda name: (len(name), name))
+    rows_of = {name: names == name for name in found}
+
+    def measured(name: str | None, rows: Any = slice(None)) -> dict[str, Any]:
+        of = (given or {}).get(name, {}) if name is not None else {}
+        return measure(*(None if array is None else array[rows] for array in arrays), **of).to_record()
+
+    whole = measured(max(found, key=lambda name: int(rows_of[name].sum()), default=None))
+    parts = {str(name): whole if rows.all() else measured(name, rows) for name, rows in rows_of.items()}
     return {**whole, "versions": parts}
 
 
@@ -269,16 +396,20 @@ def reconcile(estimated: Mapping[str, Any], realised: Mapping[str, Any]) -> dict
     }
 
 
-def _ks(bads_to: NDArray[np.float64], last: NDArray[np.int64]) -> dict[str, float]:
+def _ks(p: NDArray[np.float64], last: NDArray[np.int64], calibration: CalibrationError) -> dict[str, float]:
     """KS of drawn outcomes, with its interval; nothing where no draw has both a good and a bad.
 
-    `bads_to[i]` bads are expected of the first i rows; `last` are the numbers of rows up to each distinct PD.
+    `p` are rising PDs, `last` the numbers of rows up to each distinct one.
     """
-    rows = int(last[-1])
+    rows, bads_to, rng = len(p), np.r_[0.0, p.cumsum()], np.random.default_rng(_SEED)
     groups = np.unique(np.searchsorted(last, np.linspace(rows / _GROUPS, rows, _GROUPS)))
     size = np.diff(last[groups], prepend=0)
     rate = np.clip(np.diff(bads_to[last[groups]], prepend=0.0) / size, 0.0, 1.0)
-    bads = np.random.default_rng(_SEED).binomial(size, rate, (_DRAWS, len(size)))
+    if calibration != SURE:
+        lines = calibration.lines(_DRAWS, rng)
+        log_odds = np.log(np.clip(rate, _SMALLEST, 1) / np.clip(1 - rate, _SMALLEST, 1))
+        rate = np.array([_recalibrated(log_odds, *line) for line in lines])
+    bads = rng.binomial(size, rate, (_DRAWS, len(size)))
     all_bads = bads.sum(axis=1, keepdims=True)
     both = (all_bads > 0)[:, 0] & (all_bads < rows)[:, 0]
     if not both.any():

@@ -119,6 +119,21 @@ class ScoredLoans:
         return LoansOn(whole.starts, whole.booked, self._loans.mature(whole.starts, day), whole.classes)
 
 
+def with_target(
+    scored: RowsByDay, loans: LoansOn | None, windows: tuple[date, date], portfolio: Portfolio
+) -> pd.DataFrame:
+    """The rows whose performance window starts from the first to the last of `windows` and that have a target, as
+    `default`: of everyone where everyone was lent to, else of those who were.
+    """
+    first, last = windows
+    rows = scored.between(first - timedelta(portfolio.booking_days), last)
+    if loans is None:
+        return rows.assign(default=float("nan")).iloc[:0]
+    target, starts = loans.targets[rows.index], loans.starts[rows.index].astype("datetime64[D]")
+    inside = (starts >= np.datetime64(first)) & (starts <= np.datetime64(last)) & ~np.isnan(target)
+    return rows.assign(default=target)[inside]
+
+
 def number(value: float | None, form: str) -> str:
     """A number in a table, empty where there is none."""
     return "" if value is None else format(value, form)

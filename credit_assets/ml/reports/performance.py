@@ -8,7 +8,6 @@ models are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,27 @@ import numpy as np
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.cohorts import Loans
+from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
-from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, ScoredLoans, days_between, known_in
-from credit_assets.ml.rules.periods import Period, period_on
+from credit_assets.ml.reports.daily import (
+    DAY,
+    Counts,
+    DailyTables,
+    RowsByDay,
+    ScoredLoans,
+    days_between,
+    known_in,
+    with_target,
+)
+from credit_assets.ml.reports.in_force import Champions, Cohorts, RegisteredModel
+from credit_assets.ml.reports.since_training import SinceTraining, shown
+from credit_assets.ml.rules.periods import period_on
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from credit_assets.ml.data.cohorts import LoansOn
+    pass
 
 NAME = "performance_report"
 WHO = {False: "applications", True: "booked loans"}
@@ -35,43 +44,6 @@ WHO = {False: "applications", True: "booked loans"}
 MEASURES = ("auc", "gini", "ks", "brier", "ece")
 # Records that a picture reads at most, however many days it spans and however many there are.
 _PICTURED = 120
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """What was known of a version when it was registered; None where that was not recorded."""
-
-    as_of: date
-    measures: Mapping[str, float | None]
-    training_rows: int | None
-
-
-@dataclass(frozen=True)
-class Cohorts:
-    """A report looks at `cohort_days` days of applications: the newest whose window of `window_days` has closed, and
-    the newest of all. None lies before `first_day`.
-    """
-
-    first_day: date
-    window_days: int
-    cohort_days: int
-
-    def matured(self, day: date) -> tuple[date, date]:
-        """First and last application date of the cohort that matured last; the first is later where there is none."""
-        last = day - timedelta(self.window_days)
-        return max(self.first_day, last - timedelta(self.cohort_days - 1)), last
-
-    def newest(self, day: date) -> tuple[date, date]:
-        """First and last application date of the newest cohort."""
-        return max(self.first_day, day - timedelta(self.cohort_days - 1)), day
-
-
-@dataclass(frozen=True)
-class Champions:
-    """Who was champion when (`periods.champion_history`), and what is known of each of these versions."""
-
-    history: Sequence[Period]
-    models: Mapping[str, RegisteredModel]
 
 
 def performance_reports(
@@ -102,7 +74,8 @@ def performance_reports(
     -------
     dict
         By ISO day a record of JSON types with `realised`, `estimated`, `reconciled` (the estimate of one window ago
-        against what became of it), `newly_matured`, `training_rows`, and the champion with its `registered` measures.
+        against what became of it), `since_training` (the champion on the loans that matured since it was trained),
+        `newly_matured`, `training_rows`, and the champion with its `registered` measures and their `baseline`.
         All of booked loans, as `of` says, as far as they were known to be booked by the day; `applied` says how many
         were scored in all.
 
@@ -113,7 +86,12 @@ def performance_reports(
     """
     key, measure = portfolio.id_column, partial(realised, min_bads=min_bads)
     begin = champions.history[0].first if champions.history else None
-    scored, loans = _scored(days, begin, tables, cohorts, portfolio)
+    scored, since = (
+        _scored(days, begin, tables, cohorts, portfolio),
+        SinceTraining(days, champions, tables, cohorts, portfolio),
+    )
+    loans = _known_of(scored, since, days, tables, cohorts, portfolio)
+    calibrations = {version: {"calibration": model.calibration} for version, model in champions.models.items()}
     matured_loans = _Matured(days, champions, tables, cohorts, portfolio)
     applications = Counts(tables, "processed_features")
     records: dict[str, dict[str, Any]] = {}
@@ -125,8 +103,9 @@ def performance_reports(
         rows = scored.between(first, mature)
         unscored = _count(applications, first, mature) - len(rows)
         # An id that comes again is one loan, whose outcome would count twice: as in a training set, the first stays.
-        once = _with_target(scored, on_the_day, (first, mature), portfolio).drop_duplicates(key)
-        measured = by_version(measure, once["model_version"], once["default"], once["pd"])
+        once = with_target(scored, on_the_day, (first, mature), portfolio).drop_duplicates(key)
+        customers = groups_of(once, portfolio)
+        measured = by_version(measure, once["model_version"], once["default"], once["pd"], customers)
         who = {"of": WHO[portfolio.decisions is not None], "applied": len(rows)}
         matured = {"unscored": unscored, **who, **_of_window(first, mature, begin, measured)}
         before = records.get(mature.isoformat())
@@ -135,12 +114,14 @@ def performance_reports(
         then = before["estimated"] if before else None
         if then and portfolio.decisions:
             # Then it was not known who would be booked: the same PDs, of those of whom it is known what became.
-            then = by_version(estimate, once["model_version"], once["pd"])
+            then = by_version(estimate, once["model_version"], once["pd"], customers, given=calibrations)
         first, last = cohorts.newest(day)
         rows = scored.between(first, last)
         who = {"of": WHO[portfolio.decisions is not None], "applied": len(rows)}
         once = (rows if on_the_day is None else rows[on_the_day.booked[rows.index]]).drop_duplicates(key)
-        expected = {**who, **_of_window(first, last, begin, by_version(estimate, once["model_version"], once["pd"]))}
+        customers = groups_of(once, portfolio)
+        estimated = by_version(estimate, once["model_version"], once["pd"], customers, given=calibrations)
+        expected = {**who, **_of_window(first, last, begin, estimated)}
         newly_matured = None
         if model:
             first = max(cohorts.first_day, model.as_of - timedelta(cohorts.window_days) + DAY)
@@ -149,8 +130,9 @@ def performance_reports(
             {
                 "day": day.isoformat(),
                 "champion": champion.version if champion else None,
-                "registered": {name: model.measures.get(name) for name in MEASURES} if model else None,
+                "registered": _registered(model) if model else None,
                 "realised": matured,
+                "since_training": since.on(day, min_bads),
                 "estimated": expected,
                 "reconciled": reconcile(then, matured) if then else None,
                 "newly_matured": newly_matured,
@@ -182,6 +164,8 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{estimated['expected_rate']:.2%}, {estimated['rows']} {_who(estimated)} of {estimated['from']} .. "
             f"{estimated['to']}"
         )
+    if told := shown(record):
+        lines["since the training"] = told
     if reconciled:
         lines["realised less estimated"] = f"AUC {reconciled['difference']['auc']:+.3f}"
     if record["newly_matured"] is not None:
@@ -245,11 +229,10 @@ def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str
 
 def _scored(
     days: Sequence[date], begin: date | None, tables: DailyTables, cohorts: Cohorts, portfolio: Portfolio
-) -> tuple[RowsByDay, ScoredLoans | None]:
-    """All scores that the reports of `days` need, by id, date, pd and model_version; and what became of them, None
-    where nothing has to be known of any.
-    """
-    columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]
+) -> RowsByDay:
+    """All scores that the reports of `days` need, by id, date, pd and model_version."""
+    whose = [portfolio.customer_column] if portfolio.customer_column else []
+    columns = [portfolio.id_column, portfolio.date_column, *whose, "pd", "model_version"]
     oldest, mature = cohorts.matured(days[0])[0] - timedelta(portfolio.booking_days), cohorts.matured(days[-1])[1]
     # Before the first champion nobody scored; those days need not even be there.
     wanted = {
@@ -258,29 +241,32 @@ def _scored(
         for day in days_between(max(first, begin or date.max), last)
     }
     table = tables.table("loan_scores", sorted(wanted)) if wanted else scores_schema(portfolio).empty_table()
-    rows = RowsByDay(table.select(columns).to_pandas(date_as_object=False), portfolio.date_column)
-    if not len(rows.frame):
-        return rows, None
-    first = rows.days[0].item()
-    if first > mature and portfolio.decisions is None:
-        return rows, None
-    known = known_in(tables, days_between(first, days[-1]), portfolio)
-    return rows, ScoredLoans(rows.frame, known, days[-1], cohorts.window_days, portfolio)
+    return RowsByDay(table.select(columns).to_pandas(date_as_object=False), portfolio.date_column)
 
 
-def _with_target(
-    scored: RowsByDay, loans: LoansOn | None, windows: tuple[date, date], portfolio: Portfolio
-) -> pd.DataFrame:
-    """The rows whose performance window starts from the first to the last of `windows` and that have a target, as
-    `default`: of everyone where everyone was lent to, else of those who were.
+def _known_of(
+    scored: RowsByDay,
+    since: SinceTraining,
+    days: Sequence[date],
+    tables: DailyTables,
+    cohorts: Cohorts,
+    portfolio: Portfolio,
+) -> ScoredLoans | None:
+    """What became of the scored applications, None where nothing has to be known of any; what is read of it is told to
+    `since` too.
     """
-    first, last = windows
-    rows = scored.between(first - timedelta(portfolio.booking_days), last)
-    if loans is None:
-        return rows.assign(default=float("nan")).iloc[:0]
-    target, starts = loans.targets[rows.index], loans.starts[rows.index].astype("datetime64[D]")
-    inside = (starts >= np.datetime64(first)) & (starts <= np.datetime64(last)) & ~np.isnan(target)
-    return rows.assign(default=target)[inside]
+    first = scored.days[0].item() if len(scored.frame) else None
+    asked = first is not None and (first <= cohorts.matured(days[-1])[1] or portfolio.decisions is not None)
+    begin = min((day for day in (first if asked else None, since.first) if day is not None), default=None)
+    if begin is None:
+        return None
+    known = known_in(tables, days_between(begin, days[-1]), portfolio)
+    since.learn(known, days[-1])
+    return ScoredLoans(scored.frame, known, days[-1], cohorts.window_days, portfolio) if asked else None
+
+
+def _registered(model: RegisteredModel) -> dict[str, Any]:
+    return {**{name: model.measures.get(name) for name in MEASURES}, "baseline": model.baseline}
 
 
 class _Matured:

@@ -6,16 +6,20 @@ Does not belong here: the measures (`credit_assets.ml.evidence.evaluation`), and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.customers import groups_of
+from credit_assets.ml.evidence.baseline import Judged, measure_baseline
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import ArrayLike
+
+    from credit_assets.ml.data.portfolio import Portfolio
 
 
 def best_candidate(
@@ -85,6 +89,20 @@ def selection_record(
     }
 
 
+def baseline_record(
+    training_set: pa.Table, score: Callable[[pa.Table], ArrayLike], portfolio: Portfolio
+) -> dict[str, Any]:
+    """What the use of a model that was trained on this set is held against (`ml.evidence.baseline`), by its PDs."""
+
+    def judged(split: str) -> Judged:
+        rows = training_set.filter(pc.equal(training_set["split"], split))
+        return Judged(rows["default"].to_numpy(), score(rows), groups_of(rows, portfolio))
+
+    import pyarrow.compute as pc
+
+    return measure_baseline(judged("validation"), judged("test")).to_record()
+
+
 def unseen_rows(training_set: pa.Table, date_column: str, test_from: date) -> pa.Table:
     """The rows that neither model has used: of the out-of-time test, from the day on which the champion's own test
     began. Everything later the champion cannot have seen.
@@ -101,14 +119,16 @@ def comparable(rows: pa.Table) -> bool:
     return len(set(rows["default"].to_numpy())) == 2
 
 
-def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike) -> dict[str, Any]:
-    """The candidate's and the champion's PDs on the same rows: each evaluated, and the difference with its interval."""
+def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike | None = None) -> dict[str, Any]:
+    """The candidate's and the champion's PDs on the same rows: each evaluated, and the difference with its interval.
+    `groups` are the customers of the rows; None where every row is its own.
+    """
     target = rows["default"].to_numpy()
     return {
         "comparable": True,
-        "evaluation": evaluate(target, theirs).to_record(),
-        "candidate_evaluation": evaluate(target, ours).to_record(),
-        "difference": compare(target, ours, theirs).to_record(),
+        "evaluation": evaluate(target, theirs, groups).to_record(),
+        "candidate_evaluation": evaluate(target, ours, groups).to_record(),
+        "difference": compare(target, ours, theirs, groups).to_record(),
     }
 
 

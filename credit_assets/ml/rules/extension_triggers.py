@@ -18,7 +18,9 @@ from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.triggers import TriggerPolicy, TriggerState, decide_condition
 
 Report = Literal["drift_report", "performance_report", "shadow_report"]
-TAKEN = frozenset({"drift", "performance", "volume", "other", "external", "refresh", "manual", "schedule"})
+TAKEN = frozenset(
+    {"drift", "performance", "calibration", "volume", "other", "external", "refresh", "manual", "schedule"}
+)
 """Names of the package's own triggers, and of the other reasons for a training."""
 
 

@@ -19,14 +19,14 @@ cooldown   None fires within `cooldown_days` of any retraining, or for a day bef
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.rules.decisions import Decision, Reason
+from credit_assets.ml.rules.performance_rules import Condition, level_is_off, ranks_worse
 
 _VERDICTS = {"shifted": True, "watch": False, "stable": False, "unknown": None}
 _NAMED = 5
@@ -53,9 +53,10 @@ class TriggerPolicy:
 
 @dataclass(frozen=True)
 class PerformanceTriggerPolicy(TriggerPolicy):
-    """`limits`: section `performance` of the policy."""
+    """`limits`: section `performance` of the policy. `cohort_days`: days of applications that a report measures on."""
 
     limits: PerformancePolicy
+    cohort_days: int
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,8 @@ def decide_performance(
     *,
     last_retraining: date | None = None,
 ) -> tuple[Decision, TriggerState]:
-    """Whether degradation starts a retraining: the champion's AUC is too low on k of the last n days.
-
-    Too low is below the larger of the floor and its registered AUC less the margin: registered at 0.68 with margin 0.05
-    and floor 0.55, below 0.63. Judged on the loans that the champion itself scored, by the AUC that was realised or by
-    the one estimated before outcomes are known; either is enough, with at least `min_bads` defaults seen or expected,
-    and where the upper end of its 95% interval lies below.
+    """Whether degradation starts a retraining: the champion's AUC is too low on k of the last n days, as
+    `performance_rules.ranks_worse` says.
 
     Parameters
     ----------
@@ -194,11 +191,35 @@ def decide_performance(
     ValueError
         Naming what a report lacks.
     """
-    findings = []
-    for report in reports:
-        day, champion = _head(report, "performance")
-        findings.append(_performance(report, day, champion, policy.limits))
-    return _decide(findings, "too low", state, policy, last_retraining)
+    return _decide(_judged(ranks_worse, reports, policy), "too low", state, policy, last_retraining)
+
+
+def decide_calibration(
+    reports: Sequence[Mapping[str, Any]],
+    state: TriggerState,
+    policy: PerformanceTriggerPolicy,
+    *,
+    last_retraining: date | None = None,
+) -> tuple[Decision, TriggerState]:
+    """Whether the champion's PDs are to be calibrated anew: their level is off on k of the last n days, as
+    `performance_rules.level_is_off` says.
+
+    Parameters
+    ----------
+    reports, state, policy, last_retraining
+        As in `decide_performance`.
+
+    Returns
+    -------
+    tuple of Decision and TriggerState
+        As of `decide_drift`.
+
+    Raises
+    ------
+    ValueError
+        Naming what a report lacks.
+    """
+    return _decide(_judged(level_is_off, reports, policy), "off", state, policy, last_retraining)
 
 
 def decide_volume(
@@ -291,32 +312,20 @@ def _head(report: Mapping[str, Any], what: str) -> tuple[date, str | None]:
         raise ValueError(f"a {what} report has no usable day or champion ({error!r})") from error
 
 
-def _performance(report: Mapping[str, Any], day: date, champion: str | None, policy: PerformancePolicy) -> _Finding:
-    try:
-        registered = (report["registered"] or {}).get("auc")
-        threshold = policy.floor if registered is None else max(policy.floor, registered - policy.margin)
-        limit = f"threshold {threshold:.4f} (floor {policy.floor:g}" + (
-            ")" if registered is None else f", registered {registered:.4f} less {policy.margin:g})"
-        )
-        realised = ((report["realised"] or {}).get("versions") or {}).get(champion)
-        estimated = ((report["estimated"] or {}).get("versions") or {}).get(champion)
-        verdicts: list[bool] = []
-        texts = []
-        if realised and realised["evaluation"] and realised["bads"] >= policy.min_bads:
-            auc, high = realised["evaluation"]["auc"], realised["evaluation"]["auc_ci_high"]
-            verdicts.append(high < threshold)
-            texts.append(f"realised AUC {auc:.4f} (at most {high:.4f}, {realised['bads']:,} bads)")
-        if estimated and estimated["auc"] is not None:
-            expected, high = math.floor(estimated["rows"] * estimated["expected_rate"]), estimated["auc_high"]
-            if expected >= policy.min_bads:
-                verdicts.append(high < threshold)
-                texts.append(f"estimated AUC {estimated['auc']:.4f} (at most {high:.4f}, {expected:,} bads expected)")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the performance report of {day} is not one ({error!r})") from error
-    if not verdicts:
-        return _Finding(day, champion, None, f"fewer than {policy.min_bads} defaults seen or expected")
-    shown = [text for text, met in zip(texts, verdicts, strict=True) if met] or texts
-    return _Finding(day, champion, any(verdicts), f"{' and '.join(shown)}, {limit}")
+def _judged(
+    judge: Callable[[Mapping[str, Any], PerformancePolicy, int], Condition],
+    reports: Sequence[Mapping[str, Any]],
+    policy: PerformanceTriggerPolicy,
+) -> list[_Finding]:
+    findings = []
+    for report in reports:
+        day, champion = _head(report, "performance")
+        try:
+            met, text = judge(report, policy.limits, policy.cohort_days)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the performance report of {day} is not one ({error!r})") from error
+        findings.append(_Finding(day, champion, met, text))
+    return findings
 
 
 def _decide(

@@ -17,14 +17,8 @@ import pytest
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import decisions_schema, outcomes_schema, scores_schema
 from credit_assets.ml.data.values import as_table
-from credit_assets.ml.reports.performance import (
-    Champions,
-    Cohorts,
-    RegisteredModel,
-    measures_table,
-    performance_reports,
-    summary,
-)
+from credit_assets.ml.reports.in_force import Champions, Cohorts, RegisteredModel
+from credit_assets.ml.reports.performance import measures_table, performance_reports, summary
 from credit_assets.ml.reports.shadow import TrialView, shadow_reports
 from credit_assets.ml.rules.periods import Period
 from credit_assets_tests.support.policies import trial

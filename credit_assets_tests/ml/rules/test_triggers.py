@@ -12,6 +12,7 @@ from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.triggers import (
     TriggerPolicy,
     TriggerState,
+    decide_calibration,
     decide_drift,
     decide_performance,
     decide_volume,
@@ -167,17 +168,18 @@ def test_what_is_no_drift_report_is_refused(report: Any) -> None:
         decide_drift([report], TriggerState(), SMALL)
 
 
-PERFORMANCE = performance_trigger({"floor": 0.55, "margin": 0.05, "min_bads": 50}, days=1, window=1)
+PERFORMANCE = performance_trigger(days=1, window=1)
+BASELINE = {"rows": 2000, "bads": 200, "auc": 0.68, "auc_error": 0.005, "level_error": 0.02, "calibration_bads": 200}
 
 
-def performance(
-    number: int = 0, champion: str | None = "4", registered: float | None = 0.68, **more: Any
-) -> dict[str, Any]:
+def performance(number: int = 0, champion: str | None = "4", **more: Any) -> dict[str, Any]:
+    baseline = {**BASELINE, "estimated_auc": None, "estimated_auc_drawn": None}
     return {
         "day": str(day(number)),
         "champion": champion,
-        "registered": None if registered is None else {"auc": registered},
+        "registered": {"auc": 0.68, "baseline": baseline},
         "realised": None,
+        "since_training": None,
         "estimated": None,
         "newly_matured": None,
         "training_rows": None,
@@ -185,61 +187,39 @@ def performance(
     }
 
 
-def realised(auc: float, half: float, bads: int = 200, version: str = "4") -> dict[str, Any]:
-    evaluation = {"auc": auc, "auc_ci_low": auc - half, "auc_ci_high": auc + half}
-    return {"realised": {"versions": {version: {"rows": 2000, "bads": bads, "evaluation": evaluation}}}}
+def matured(auc: float = 0.68, ratio: float = 1.0, bads: int = 400) -> dict[str, Any]:
+    level = {"observed_over_expected": {"value": ratio}, "expected": bads / ratio, "level_error": (ratio / bads) ** 0.5}
+    ranking = {"evaluation": {"auc": auc}, "auc_error": 0.005, "bads": bads}
+    return {"since_training": {**level, **ranking, "from": "2010-01-01", "to": "2010-03-31"}}
 
 
-def estimated(auc: float, half: float = 0.01, rows: int = 2000, version: str = "4") -> dict[str, Any]:
-    one = {"rows": rows, "auc": auc, "auc_low": auc - half, "auc_high": auc + half, "expected_rate": 0.1}
-    return {"estimated": {"versions": {version: one}}}
-
-
-# Registered 0.68 less 0.05 is 0.63.
 @pytest.mark.parametrize(
-    ("report", "fires", "says"),
-    [
-        (performance(), None, "fewer than 50 defaults"),
-        (performance(**realised(0.60, 0.02)), True, "realised AUC 0.6000 (at most 0.6200, 200 bads), threshold 0.6300"),
-        (performance(**realised(0.60, 0.04)), False, "at most 0.6400"),  # It may be 0.64.
-        (performance(**realised(0.68, 0.02)), False, "realised AUC 0.6800"),
-        (performance(**realised(0.50, 0.02, bads=49)), None, "fewer than 50 defaults"),
-        (performance(**realised(0.50, 0.02, bads=50)), True, "50 bads"),
-        (performance(**realised(0.50, 0.02, version="3")), None, "fewer than 50 defaults"),  # Another's loans.
-        (performance(registered=0.57, **realised(0.53, 0.01)), True, "threshold 0.5500 (floor 0.55"),
-        (performance(registered=None, **realised(0.60, 0.02)), False, "threshold 0.5500 (floor 0.55)"),
-        (performance(**estimated(0.60)), True, "estimated AUC 0.6000 (at most 0.6100, 200 bads expected)"),
-        (performance(**estimated(0.60, half=0.04)), False, "estimated AUC 0.6000"),
-        (performance(**estimated(0.60, rows=400)), None, "fewer than 50 defaults"),
-        (performance(**realised(0.68, 0.02), **estimated(0.60)), True, "estimated AUC 0.6000"),
-        (performance(**realised(0.60, 0.02), **estimated(0.68)), True, "realised AUC 0.6000"),
-        (performance(**realised(0.67, 0.02), **estimated(0.68)), False, "realised AUC 0.6700"),
-        (performance(champion=None), None, "fewer than 50 defaults"),
-    ],
+    ("decide", "off"), [(decide_performance, matured(auc=0.60)), (decide_calibration, matured(ratio=0.5))]
 )
-def test_performance(report: dict[str, Any], fires: bool | None, says: str) -> None:
-    decision, state = decide_performance([report], TriggerState(fired=None, calm=0), PERFORMANCE)
-    assert decision.accepted == bool(fires)
-    assert says in decision.summary() or says in decision.reasons[1].text
+def test_conditions_count_days_and_arm(decide: Any, off: dict[str, Any]) -> None:
+    policy = performance_trigger(days=2, window=3)
+    reports = [performance(n, **found) for n, found in enumerate((off, matured(), off))]
+    assert not decide(reports[:2], TriggerState(), policy)[0].accepted
+    assert decide(reports, TriggerState(), policy)[0].accepted
     # Known and false arms a trigger that has fired; unknown does not.
     fired = TriggerState(fired=day(-1), fired_for="4")
-    assert decide_performance([report], fired, PERFORMANCE)[1].fired == (None if fires is False else day(-1))
-    assert state.day == FIRST
+    assert decide([performance(**matured())], fired, PERFORMANCE)[1].fired is None
+    assert decide([performance()], fired, PERFORMANCE)[1].fired == day(-1)
 
 
-def test_performance_counts_days() -> None:
-    policy = performance_trigger(days=2, window=3)
-    low, fine = realised(0.50, 0.02), realised(0.68, 0.02)
-    reports = [performance(n, **found) for n, found in enumerate((low, fine, low))]
-    assert not decide_performance(reports[:2], TriggerState(), policy)[0].accepted
-    assert decide_performance(reports, TriggerState(), policy)[0].accepted
+def test_ranking_and_level_are_triggers_of_their_own() -> None:
+    ranks_worse, level_off = performance(**matured(auc=0.60)), performance(**matured(ratio=0.5))
+    assert decide_performance([ranks_worse], TriggerState(), PERFORMANCE)[0].accepted
+    assert not decide_calibration([ranks_worse], TriggerState(), PERFORMANCE)[0].accepted
+    assert not decide_performance([level_off], TriggerState(), PERFORMANCE)[0].accepted
+    assert decide_calibration([level_off], TriggerState(), PERFORMANCE)[0].accepted
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        {"realised": {"versions": {"4": {"bads": 100}}}},
-        {"realised": {"versions": ["4"]}},
+        {"since_training": {"bads": 100}},
+        {"estimated": {"versions": ["4"]}},
         {"registered": 0.6},
         {"estimated": {"versions": {"4": {"auc": 0.6, "rows": "many"}}}},
     ],

@@ -6,8 +6,10 @@ from credit_assets.ml.data.policies.keys import Section, key
 
 
 class PerformancePolicy(Section):
-    """`floor`: AUC below which a champion is retrained whatever it had. `margin`: loss of AUC against its registered
-    value that retrains it. `min_bads`: defaults, seen or expected, below which an AUC says nothing; of a trial too.
+    """`floor`: AUC below which a champion is retrained whatever it had. `margin`: loss of AUC against its test that
+    retrains it. `max_level_ratio`: observed over expected defaults, either way, from which its PDs are calibrated anew.
+    All three beyond chance, so that `false_alarms` of the champions are named a year, where nothing has changed.
+    `min_bads`: defaults, seen or expected, below which nothing is said; of a trial too.
     """
 
     min_bads: int = key(
@@ -18,9 +20,25 @@ class PerformancePolicy(Section):
     )
     margin: float = key(
         0.05,
-        "Loss of AUC against the champion's registered value that retrains it.",
+        "Loss of AUC against the test of the champion that retrains it.",
         unit="AUC",
         setting="performance_margin",
+        gt=0,
+        lt=0.5,
+    )
+    max_level_ratio: float = key(
+        1.2,
+        "Observed over expected defaults, or its inverse, from which the champion is calibrated anew.",
+        unit="ratio",
+        setting="performance_max_level_ratio",
+        gt=1,
+        le=100,
+    )
+    false_alarms: float = key(
+        0.01,
+        "Share of unchanged champions a year that the triggers on performance may name, each of them.",
+        unit="share",
+        setting="performance_false_alarms",
         gt=0,
         lt=0.5,
     )

@@ -1,0 +1,117 @@
+"""What the use of a model is held against, and how uncertain that is: against resampling."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.evaluation import auc, auc_error
+from credit_assets.ml.evidence.performance import SURE, CalibrationError, by_version, estimate, realised
+from credit_assets.ml.learners.calibration import fit_platt, probability
+
+Loans = tuple[np.ndarray, np.ndarray]
+
+
+def loans(rows: int, rng: np.random.Generator) -> Loans:
+    margin = rng.normal(-2.3, 0.9, rows)
+    return margin, (rng.random(rows) < probability(margin)).astype(int)
+
+
+def test_a_baseline_has_each_value_with_its_error() -> None:
+    rng = np.random.default_rng(1)
+    margin, y = loans(2_000, rng)
+    fitted = fit_platt(margin, y)
+    tested, outcome = loans(3_000, rng)
+    found = measure_baseline(Judged(y, fitted.pd(margin)), Judged(outcome, fitted.pd(tested)))
+    p = fitted.pd(tested)
+    assert (found.rows, found.bads, found.auc) == (3_000, outcome.sum(), auc(outcome, p))
+    assert found.auc_error == auc_error(outcome, p)
+    assert (found.estimated_auc, found.estimated_auc_drawn) == (estimate(p).auc, estimate(p).auc_drawn)
+    assert found.calibration_bads == y.sum()
+    assert json.loads(json.dumps(found.to_record())) == found.to_record()
+    assert CalibrationError(**found.to_record()["calibration"]) == found.calibration
+
+
+def test_the_errors_of_a_calibration_are_those_of_fitting_it_again() -> None:
+    """Level, and the AUC, rate and Brier score that PDs make one expect, over calibrations of new loans each."""
+    rng = np.random.default_rng(2)
+    fixed = loans(4_000, rng)[0]
+    spread: dict[str, list[float]] = {name: [] for name in ("auc", "expected_rate", "brier", "level")}
+    said: dict[str, list[float]] = {name: [] for name in spread}
+    for _ in range(300):
+        margin, y = loans(500, rng)
+        fitted = fit_platt(margin, y)
+        uncertain = measure_baseline(Judged(y, fitted.pd(margin)), Judged(y, fitted.pd(margin)))
+        p = fitted.pd(fixed)
+        alone, held = estimate(p).to_record(), estimate(p, calibration=uncertain.calibration).to_record()
+        for name in ("auc", "expected_rate", "brier"):
+            spread[name].append(alone[name])
+            # What the interval has beyond the outcomes' chance.
+            half, chance = ((one[f"{name}_high"] - one[f"{name}_low"]) / 3.92 for one in (held, alone))
+            said[name].append(np.sqrt(max(0.0, half**2 - chance**2)))
+        spread["level"].append(np.log(p.sum() / probability(fixed).sum()))
+        said["level"].append(uncertain.level_error)
+    for name, values in spread.items():
+        assert np.median(said[name]) == pytest.approx(np.std(values), rel=0.2), name
+
+
+def test_intervals_of_an_estimate_hold_what_comes_of_a_calibration_of_45_bads() -> None:
+    rng, held, alone = np.random.default_rng(3), 0, 0
+    books = 250
+    for _ in range(books):
+        margin, y = loans(360, rng)
+        fitted = fit_platt(margin, y)
+        scored, outcome = loans(1_800, rng)
+        p = fitted.pd(scored)
+        uncertain = CalibrationError.of(y, fitted.pd(margin))
+        came = auc(outcome, p)
+        for calibration in (uncertain, SURE):
+            found = estimate(p, calibration=calibration)
+            assert found.auc_low is not None
+            assert found.auc_high is not None
+            inside = found.auc_low <= came <= found.auc_high
+            held, alone = (held + inside, alone) if calibration is uncertain else (held, alone + inside)
+    assert held / books >= 0.92
+    assert alone / books < 0.85
+
+
+def test_what_an_estimate_varies_by_is_that_of_other_applicants() -> None:
+    rng = np.random.default_rng(4)
+    drawn = [estimate(probability(loans(1_000, rng)[0])) for _ in range(300)]
+    assert np.mean([one.auc_drawn for one in drawn]) == pytest.approx(np.std([one.auc for one in drawn]), rel=0.12)  # type: ignore[arg-type]
+
+
+def test_a_doubled_book_is_no_surer() -> None:
+    rng = np.random.default_rng(5)
+    margin, y = loans(800, rng)
+    p, twice = probability(margin), np.tile(np.arange(800), 2)
+    once = measure_baseline(Judged(y, p), Judged(y, p))
+    again = Judged(np.tile(y, 2), np.tile(p, 2), twice)
+    doubled = measure_baseline(again, again)
+    assert doubled.auc_error == pytest.approx(once.auc_error)
+    assert doubled.level_error == pytest.approx(once.level_error)
+    assert doubled.estimated_auc_drawn == pytest.approx(once.estimated_auc_drawn, rel=1e-3)
+    assert doubled.calibration.slope == pytest.approx(once.calibration.slope)
+    assert doubled.calibration.effect == pytest.approx(2.0)
+    one, two = estimate(p), estimate(np.tile(p, 2), twice, doubled.calibration)
+    assert one.auc_error is not None
+    assert two.auc_error is not None
+    assert two.auc_error > one.auc_error
+    first, second = realised(y, p), realised(np.tile(y, 2), np.tile(p, 2), twice)
+    assert second.level_error == pytest.approx(first.level_error)
+    assert second.auc_error == pytest.approx(first.auc_error)
+
+
+def test_each_version_is_held_to_its_own_calibration() -> None:
+    rng = np.random.default_rng(6)
+    p, versions = probability(loans(900, rng)[0]), np.repeat(["1", "2"], [300, 600])
+    given = {"1": {"calibration": SURE}, "2": {"calibration": CalibrationError(0.1, 0.0, 0.1, 1.0)}}
+    found = by_version(estimate, versions, p, None, given=given)
+    assert found["versions"]["1"] == estimate(p[:300]).to_record()
+    assert found["versions"]["2"] == estimate(p[300:], None, given["2"]["calibration"]).to_record()
+    whole = {name: value for name, value in found.items() if name != "versions"}
+    assert whole == estimate(p, None, given["2"]["calibration"]).to_record()
+    assert by_version(estimate, [], [], None, given=given)["rows"] == 0
