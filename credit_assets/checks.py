@@ -63,6 +63,8 @@ TRAINING_GATES = {
     COPIES: "Few enough rows repeat the inputs of another one under another id.",
 }
 OF_CUSTOMERS = {CUSTOMERS: "Few enough of the test's applications are of customers that the model was trained on."}
+A_FAILURE, STOPS, REJECTS = "a_failure", "stops the run", "rejects the model"
+"""What the failure of a rule of a model means, in the metadata of its check: who tells people reads it there."""
 _ROWS_SHOWN = 50
 _JUDGED: Mapping[Judged, tuple[str, Mapping[str, str]]] = {
     "applications": ("raw_loan_data", APPLICATION_GATES),
@@ -136,7 +138,12 @@ def _of_rule(
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR if rule.severity == "error" else dg.AssetCheckSeverity.WARN,
         description=text,
-        metadata={"measures": table_of_text(measures, ("rule", "value", "threshold"))},
+        metadata={
+            # Of the first that stands against the model: what people read of a failed check elsewhere.
+            **({name: str(measures[0][name]) for name in ("value", "threshold")} if measures else {}),
+            "measures": table_of_text(measures, ("rule", "value", "threshold")),
+            A_FAILURE: STOPS if rule.severity == "error" else REJECTS,
+        },
     )
     result.partition = day
     return result

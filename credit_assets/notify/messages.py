@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import dagster as dg
 
+from credit_assets.checks import A_FAILURE, REJECTS
 from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
 from credit_assets.naming import PLAIN, Names
@@ -126,13 +127,22 @@ def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str
 
 
 def failed_checks(events: Iterable[dg.DagsterEvent]) -> list[dg.AssetCheckEvaluation]:
-    """The checks whose last evaluation in a run failed, in order: a step that is retried evaluates its checks again."""
+    """The checks whose last evaluation in a run failed, in order: a step that is retried evaluates its checks again.
+
+    Without the rules of a model whose failure is an ordinary rejection: on most days a model is not better than the
+    champion, and nobody reads a message of every day.
+    """
     last: dict[Any, dg.AssetCheckEvaluation] = {}
     for event in events:
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             one = event.asset_check_evaluation_data
             last[one.asset_key, one.check_name, one.partition] = one
-    return [one for one in last.values() if not one.passed]
+    return [one for one in last.values() if not one.passed and not _ordinary(one)]
+
+
+def _ordinary(check: dg.AssetCheckEvaluation) -> bool:
+    follows = check.metadata.get(A_FAILURE)
+    return follows is not None and follows.value == REJECTS
 
 
 def check_lines(checks: Sequence[dg.AssetCheckEvaluation], dagster_url: str) -> list[str]:

@@ -9,8 +9,10 @@ import pytest
 from dagster._core.remote_origin import RemoteJobOrigin
 
 from credit_assets.assets.deployment import REASON_COLUMNS
-from credit_assets.checks import check_results, gate_specs, table_of_text
+from credit_assets.checks import check_results, gate_specs, rule_results, rule_specs, table_of_text
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.ml.rules.decisions import Reason
+from credit_assets.ml.rules.model_rules import MODEL_RULES, Judged
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import load_settings
@@ -39,6 +41,17 @@ def warned(context) -> dg.MaterializeResult:
     return dg.MaterializeResult(check_results=check_results(context, {date(2024, 3, 5): [volume, other]}))
 
 
+@dg.asset(partitions_def=DAYS, check_specs=rule_specs(DAYS))
+def trained_model(context) -> dg.MaterializeResult:
+    """Every rule of one severity stands against the model."""
+    against = context.run.tags["test/against"]
+    judged = [
+        Judged(rule, (Reason(rule.name, rule.severity != against, 0.001, 0.005, f"{rule.name} was looked at"),))
+        for rule in MODEL_RULES
+    ]
+    return dg.MaterializeResult(check_results=rule_results(DAY, judged))
+
+
 @dg.asset(partitions_def=DAYS)
 def registered_model(context) -> dg.MaterializeResult:
     version = context.run.tags.get("test/version")
@@ -58,10 +71,10 @@ def registered_model(context) -> dg.MaterializeResult:
 
 def house(*urls: str) -> dg.Definitions:
     return dg.Definitions(
-        [fine, warned, registered_model],
+        [fine, warned, trained_model, registered_model],
         jobs=[
             dg.define_asset_job(RETRAIN, selection=[registered_model, fine]),
-            *(dg.define_asset_job(f"{name}_job", selection=[name]) for name in ("fine", "warned")),
+            *(dg.define_asset_job(f"{name}_job", selection=[name]) for name in ("fine", "warned", "trained_model")),
         ],
         sensors=event_sensors(load_settings(dagster_url=f"{DAGSTER_URL}/")),
         resources={"notifier": Notifier(urls, attempts=1)},
@@ -132,6 +145,25 @@ def test_warnings_of_a_run_are_one_message_with_value_threshold_and_page(
     assert f"{DAGSTER_URL}/assets/warned?view=checks&checkDetail=volume" in text
     assert f"{DAGSTER_URL}/runs/{run_id}" in text
     assert "missing_share" not in text
+
+
+def test_an_ordinary_rejection_is_no_message_and_a_rule_that_stops_the_run_is_one(
+    relay: Relay, instance: dg.DagsterInstance
+) -> None:
+    defs = house(relay.url())
+    tickers = [Ticker(defs, name, instance) for name in ("gate_notices", "failure_alerts")]
+    run(defs, "trained_model_job", instance, **{"test/against": "warn"})
+    for ticker in tickers * 2:
+        ticker.tick()
+    assert relay.subjects == []
+    run(defs, "trained_model_job", instance, **{"test/against": "error"})
+    for ticker in tickers * 2:
+        ticker.tick()
+    (text,) = relay.texts
+    stopping = [rule.name for rule in MODEL_RULES if rule.severity == "error"]
+    assert f"trained_model, {stopping[0]}: error: value 0.001, threshold 0.005: {stopping[0]} was" in text.replace(
+        "\r\n", "\n"
+    )
 
 
 def test_a_run_of_another_code_location_is_passed_by(relay: Relay, instance: dg.DagsterInstance) -> None:
