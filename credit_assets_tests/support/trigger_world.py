@@ -82,7 +82,7 @@ class World:
 
     def performance(self, day: date, auc: float = 0.68, matured: int = 0, ratio: float = 1.0, **more: Any) -> None:
         baseline = {"auc": 0.68, "auc_error": 0.005, "bads": 200, "estimated_auc": None, "estimated_auc_drawn": None}
-        baseline |= {"rows": 2000, "level_error": 0.02, "calibration_bads": 200}
+        baseline |= {"rows": 2000, "level": 0.0, "level_error": 0.02, "level_bads": 400}
         level = {"observed_over_expected": {"value": ratio}, "expected": 400 / ratio, "level_error": 0.05}
         ranking = {"rows": 2000, "bads": 400, "evaluation": {"auc": auc}, "auc_error": 0.005}
         found = {**level, **ranking, "from": "2023-01-01", "to": "2023-03-31"}

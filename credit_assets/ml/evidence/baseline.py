@@ -10,11 +10,13 @@ alone has lost 0.05 of it as often as not, without anything having changed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.evidence.clusters import design_effect
 from credit_assets.ml.evidence.evaluation import auc_error, evaluate
 from credit_assets.ml.evidence.performance import CalibrationError, estimate
 
@@ -35,9 +37,10 @@ class Judged:
 class Baseline:
     """Of the out-of-time test: rows, bads, AUC with its standard error, and what its PDs alone make one expect
     (`estimated_auc`, with the error of having drawn these rows, `estimated_auc_drawn`), which shares the calibration,
-    right or wrong, with every later estimate. Of the rows that the calibration was fitted on: how uncertain it leaves
-    the PDs (`calibration`, see `performance.CalibrationError`), how uncertain their level is (`level_error`: of the log
-    of observed over expected), and by how many bads.
+    right or wrong, with every later estimate. Of the rows that the calibration was fitted on, how uncertain it leaves
+    the PDs (`calibration`, see `performance.CalibrationError`). Of both, the level that the model promises: the log of
+    observed over expected defaults as the calibration's rows, on which it is 0, and those of the test say together,
+    each weighted by its error; `level_error` of it, and `level_bads` in both.
     """
 
     rows: int
@@ -46,8 +49,9 @@ class Baseline:
     auc_error: float
     estimated_auc: float | None
     estimated_auc_drawn: float | None
+    level: float
     level_error: float
-    calibration_bads: int
+    level_bads: int
     calibration: CalibrationError
 
     def to_record(self) -> dict[str, Any]:
@@ -78,13 +82,18 @@ def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
     --------
     >>> fitted = Judged([0, 1, 0, 1], [0.3, 0.6, 0.2, 0.5])
     >>> found = measure_baseline(fitted, Judged([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
-    >>> found.auc, found.bads, round(found.level_error, 2)
-    (0.75, 2, 0.46)
+    >>> found.auc, found.bads, round(found.level, 2), round(found.level_error, 2)
+    (0.75, 2, 0.07, 0.32)
     """
     tested, expected = evaluate(test.y, test.pd, test.groups), estimate(test.pd, test.groups)
     target, p = np.asarray(calibration.y, dtype=np.float64), np.asarray(calibration.pd, dtype=np.float64)
     uncertain = CalibrationError.of(target, p, calibration.groups)
-    apart = target - p
+    apart, tested_pd = target - p, np.asarray(test.pd, dtype=np.float64)
+    # Variances of the log of O / E: of the rows that the calibration was fitted on as they lie, of the test by its PDs.
+    fitted = float(uncertain.effect * (apart @ apart) / p.sum() ** 2)
+    effect = design_effect(np.asarray(test.y, dtype=np.float64) - tested_pd, test.groups)
+    seen = float(effect * (tested_pd @ (1 - tested_pd)) / tested_pd.sum() ** 2)
+    both = max(fitted + seen, 1e-12)
     return Baseline(
         rows=tested.rows,
         bads=tested.bads,
@@ -92,7 +101,13 @@ def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
         auc_error=auc_error(test.y, test.pd, test.groups),
         estimated_auc=expected.auc,
         estimated_auc_drawn=expected.auc_drawn,
-        level_error=float(np.sqrt(uncertain.effect * (apart @ apart)) / p.sum()),
-        calibration_bads=int(target.sum()),
+        level=log_ratio(tested.bads, float(tested_pd.sum())) * fitted / both,
+        level_error=math.sqrt(fitted * seen / both),
+        level_bads=int(target.sum()) + tested.bads,
         calibration=uncertain,
     )
+
+
+def log_ratio(bads: float, expected: float) -> float:
+    """The log of observed over expected, with half a bad more on either side: there may be none."""
+    return math.log((bads + 0.5) / (expected + 0.5))

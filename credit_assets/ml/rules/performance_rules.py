@@ -107,7 +107,8 @@ def _too_low(  # noqa: PLR0913 - the two sides of one comparison
 
 def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_days: int) -> Condition:
     """Whether observed over expected defaults of the loans that matured since the champion was trained lies further
-    from 1 than `max_level_ratio` either way, and further than chance and the calibration's own error explain.
+    from 1 than `max_level_ratio` either way, and further from what the model's own validation and test promised than
+    chance explains, on the log scale.
 
     Parameters and errors as of `ranks_worse`.
     """
@@ -117,16 +118,20 @@ def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_da
         return Condition(None, f"fewer than {limits.min_bads} defaults seen or expected of loans since the training")
     if not baseline:
         return Condition(None, _OLDER.format(champion))
-    ratio = since["observed_over_expected"]["value"]
-    now = _Value(ratio, since["level_error"], since["expected"])
-    then = _Value(1.0, baseline["level_error"], baseline["calibration_bads"])
+    ratio, bads, expected = since["observed_over_expected"]["value"], since["bads"], since["expected"]
+    # Of few bads the log varies by their number, not by those expected.
+    error = since["level_error"] * math.sqrt(max(1.0, expected / (bads + 0.5)))
+    now = _Value(math.log((bads + 0.5) / (expected + 0.5)), error, max(bads, expected))
+    then = _Value(baseline["level"], baseline["level_error"], baseline["level_bads"])
     chance = _beyond_chance(now, then, limits.false_alarms / 2, cohort_days)
     large = ratio >= limits.max_level_ratio or ratio <= 1 / limits.max_level_ratio
+    low, high = math.exp(then.value - chance), math.exp(then.value + chance)
     return Condition(
-        large and abs(ratio - 1) > chance,
-        f"observed over expected defaults {ratio:.2f}, {since['bads']:,} bads where {since['expected']:.0f} were "
-        f"expected of the loans of {since['from']} .. {since['to']}, which matured since the training; allowed are "
-        f"{1 / limits.max_level_ratio:.2f} .. {limits.max_level_ratio:.2f}, and chance explains 1 +- {chance:.2f}",
+        large and abs(now.value - then.value) > chance,
+        f"observed over expected defaults {ratio:.2f}, {bads:,} bads where {expected:.0f} were expected of the loans "
+        f"of {since['from']} .. {since['to']}, which matured since the training; allowed are "
+        f"{1 / limits.max_level_ratio:.2f} .. {limits.max_level_ratio:.2f}, and after the {math.exp(then.value):.2f} "
+        f"of the model's own validation and test chance explains {low:.2f} .. {high:.2f}",
     )
 
 

@@ -30,32 +30,48 @@ def test_a_baseline_has_each_value_with_its_error() -> None:
     assert (found.rows, found.bads, found.auc) == (3_000, outcome.sum(), auc(outcome, p))
     assert found.auc_error == auc_error(outcome, p)
     assert (found.estimated_auc, found.estimated_auc_drawn) == (estimate(p).auc, estimate(p).auc_drawn)
-    assert found.calibration_bads == y.sum()
+    assert found.level_bads == y.sum() + outcome.sum()
+    # The calibration's own rows say 0, and those of the test what they say: one weighs as much as its bads.
+    came = np.log(outcome.sum() / p.sum())
+    assert found.level == pytest.approx(came * outcome.sum() / (y.sum() + outcome.sum()), rel=0.1)
+    assert found.level_error == pytest.approx(1 / np.sqrt(found.level_bads), rel=0.15)
     assert json.loads(json.dumps(found.to_record())) == found.to_record()
     assert CalibrationError(**found.to_record()["calibration"]) == found.calibration
 
 
 def test_the_errors_of_a_calibration_are_those_of_fitting_it_again() -> None:
-    """Level, and the AUC, rate and Brier score that PDs make one expect, over calibrations of new loans each."""
+    """The AUC, rate and Brier score that PDs make one expect, over calibrations of new loans each."""
     rng = np.random.default_rng(2)
     fixed = loans(4_000, rng)[0]
-    spread: dict[str, list[float]] = {name: [] for name in ("auc", "expected_rate", "brier", "level")}
+    spread: dict[str, list[float]] = {name: [] for name in ("auc", "expected_rate", "brier")}
     said: dict[str, list[float]] = {name: [] for name in spread}
     for _ in range(300):
         margin, y = loans(500, rng)
         fitted = fit_platt(margin, y)
-        uncertain = measure_baseline(Judged(y, fitted.pd(margin)), Judged(y, fitted.pd(margin)))
+        uncertain = CalibrationError.of(y, fitted.pd(margin))
         p = fitted.pd(fixed)
-        alone, held = estimate(p).to_record(), estimate(p, calibration=uncertain.calibration).to_record()
+        alone, held = estimate(p).to_record(), estimate(p, calibration=uncertain).to_record()
         for name in ("auc", "expected_rate", "brier"):
             spread[name].append(alone[name])
             # What the interval has beyond the outcomes' chance.
             half, chance = ((one[f"{name}_high"] - one[f"{name}_low"]) / 3.92 for one in (held, alone))
             said[name].append(np.sqrt(max(0.0, half**2 - chance**2)))
-        spread["level"].append(np.log(p.sum() / probability(fixed).sum()))
-        said["level"].append(uncertain.level_error)
     for name, values in spread.items():
         assert np.median(said[name]) == pytest.approx(np.std(values), rel=0.2), name
+
+
+def test_the_level_that_validation_and_test_promise_is_that_of_the_model() -> None:
+    rng = np.random.default_rng(7)
+    fixed = loans(40_000, rng)[0]
+    apart = []
+    for _ in range(250):
+        (margin, y), (tested, outcome) = loans(400, rng), loans(500, rng)
+        fitted = fit_platt(margin, y)
+        found = measure_baseline(Judged(y, fitted.pd(margin)), Judged(outcome, fitted.pd(tested)))
+        true = np.log(probability(fixed).sum() / fitted.pd(fixed).sum())
+        apart.append((found.level - true) / found.level_error)
+    assert np.std(apart) == pytest.approx(1.0, abs=0.12)
+    assert abs(np.mean(apart)) < 0.25
 
 
 def test_intervals_of_an_estimate_hold_what_comes_of_a_calibration_of_45_bads() -> None:
