@@ -28,6 +28,7 @@ from benchmarks import (
     histories,
     overhead,
     population,
+    triggers,
 )
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
@@ -452,3 +453,18 @@ def test_without_a_population_figures_are_wrong_and_the_gate_stops_the_model() -
     assert "| not stated (the gate stops it) |" in text
     assert "| **the truth** |" in text
     assert "in 1 (" in text
+
+
+def test_triggers_leave_an_unchanged_book_alone_and_find_what_has_changed() -> None:
+    book, what = triggers.Book(60), ("estimated", "realised", "level")
+    still = [triggers.fired(triggers.Champion(book, (9, n)), what, 365) for n in range(3)]
+    assert all(day is None for life in still for day in life.values())
+    assert book.auc() - book.auc(spread=triggers._less(book, "spread", 0.1)) == pytest.approx(0.1, abs=1e-3)
+    for name, world in (
+        ("estimated", triggers.World(spread=0.3)),
+        ("realised", triggers.World(meaning=-0.5)),
+        ("level", triggers.World(shift=triggers._shift(book, 2.0))),
+    ):
+        days = triggers.fired(triggers.Champion(book, (9, 1)), [name], 300, world, since=120)[name]
+        assert days is not None
+        assert days < 120

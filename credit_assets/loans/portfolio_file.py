@@ -247,8 +247,9 @@ def _values(
             values[name], unreadable = days(_text_or_typed(given[name]), order)
         elif column.role == "id":
             values[name], unreadable = _id(given[name], column, rejections)
-        elif column.type == "boolean":
-            values[name], unreadable = _read(_text_or_typed(given[name]), pa.bool_())
+        elif column.type == "boolean" or (column.role == "customer" and column.type == "integer"):
+            as_read = pa.bool_() if column.type == "boolean" else pa.int64()
+            values[name], unreadable = _read(_text_or_typed(given[name]), as_read)
         else:
             values[name], unreadable = _category(given[name], column)
         rejections.add(unreadable, f"{name} cannot be read as {column.type}")
@@ -259,7 +260,8 @@ def _values(
 
 
 def _is_number(column: Column) -> bool:
-    return column.type in ("integer", "float") and column.role != "id"
+    # What says who it is has no decimal mark and no thousands.
+    return column.type in ("integer", "float") and column.role not in ("id", "customer")
 
 
 def _read(given: pa.ChunkedArray, type_: pa.DataType) -> tuple[pa.ChunkedArray, Mask]:

@@ -184,3 +184,20 @@ def test_days_in_one_order(tmp_path: Path) -> None:
 def test_ids_keep_their_form(tmp_path: Path) -> None:
     given = rows({"app_id": "007"}, {"app_id": " 008 "}, {"app_id": "12345678901234567890"}, {"app_id": "9.0"})
     assert read(tmp_path / "a.csv", given).rows["app_id"].to_pylist() == ["007", "008", "12345678901234567890", "9.0"]
+
+
+@pytest.mark.parametrize(("kind", "given", "kept"), [
+    ("string", ["007", "n/a", " C 1 ", ""], ["007", None, "C 1", None]),
+    ("integer", ["12345678901234567", "", "7", "12a"], [12345678901234567, None, 7, None]),
+])  # fmt: skip
+def test_customers_keep_their_digits_and_nobody_is_none(
+    tmp_path: Path, kind: str, given: list[str], kept: list[Any]
+) -> None:
+    content = PORTFOLIO.model_dump(exclude_defaults=True, mode="json")
+    whose = {"name": "client", "type": kind, "role": "customer"}
+    portfolio = Portfolio.model_validate({**content, "columns": [*content["columns"], whose]})
+    path = tmp_path / "a.csv"
+    path.write_text(text([{**row, "client": value} for row, value in zip(rows(*[{}] * 4), given, strict=True)]))
+    found = read_portfolio_file(path, portfolio, "applications", Columns(), Reading())
+    by_id = dict(zip(found.rows["app_id"].to_pylist(), found.rows["client"].to_pylist(), strict=True))
+    assert [by_id.get(f"A{n}") for n in range(4)] == kept

@@ -56,7 +56,7 @@ def groups_of(rows: pa.Table | pd.DataFrame, portfolio: Portfolio) -> NDArray[np
     ----------
     rows
         With the portfolio's customer column; blanks around a customer and how it is written are no part of it, as of
-        ids (`ids.normal_ids`). A row without a customer is its own group.
+        ids (`ids.normal_ids`). A row without a customer, or with a word for none, is its own group.
     portfolio
         Whose rows they are.
 
@@ -85,6 +85,7 @@ def groups_of(rows: pa.Table | pd.DataFrame, portfolio: Portfolio) -> NDArray[np
     import pyarrow.compute as pc
 
     from credit_assets.ml.data.ids import normal_ids
+    from credit_assets.ml.data.values import MISSING_WORDS
 
     name = portfolio.customer_column
     if name is None:
@@ -103,7 +104,11 @@ def groups_of(rows: pa.Table | pd.DataFrame, portfolio: Portfolio) -> NDArray[np
             values = values.cast(pa.int64())
     if not len(values) or pa.types.is_null(values.type):
         return -1 - np.arange(len(values), dtype=np.int64)
-    codes = pc.dictionary_encode(normal_ids(values)).combine_chunks().indices
+    names = normal_ids(values)
+    if pa.types.is_string(names.type) or pa.types.is_large_string(names.type):
+        nobody = pc.is_in(pc.utf8_lower(names), pa.array(MISSING_WORDS, names.type))
+        names = pc.if_else(nobody, pa.scalar(None, names.type), names)
+    codes = pc.dictionary_encode(names).combine_chunks().indices
     alone = pa.array(-1 - np.arange(len(values), dtype=np.int64))
     return np.asarray(pc.coalesce(codes.cast(pa.int64()), alone).to_numpy(zero_copy_only=False))
 

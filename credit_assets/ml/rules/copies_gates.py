@@ -32,6 +32,8 @@ COPIES, CUSTOMERS = "copies", "customers"
 _CHANCE = 0.01
 _BITS_OVER = 10.0
 _MOST_LEFT_OUT = 0.5
+# Applications of one customer, and their share, above which it is none: a word for "unknown", a dealer, zero.
+_MOST_OF_ONE, _MOST_SHARE_OF_ONE = 50, 0.01
 _ODD = 0x9E3779B97F4A7C15
 
 
@@ -96,7 +98,8 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
 
 def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult | None:
     """The gate `customers`, a warning: so many of the test's applications are of known customers that what is left is
-    no picture of those that are scored. None where the portfolio names no customer.
+    no picture of those that are scored; or one customer has so many that it must stand for nobody. None where the
+    portfolio names no customer.
     """
     column = portfolio.customer_column
     if column is None:
@@ -109,19 +112,28 @@ def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult
         f"{found.test:,} of {found.of_test:,} test rows and {found.validation:,} of {found.of_validation:,} validation "
         "rows"
     )
-    passed = share <= _MOST_LEFT_OUT
+    allowed = max(_MOST_OF_ONE, _MOST_SHARE_OF_ONE * found.rows)
+    against = []
+    if share > _MOST_LEFT_OUT:
+        against.append(
+            "Most who apply are known already, and the test says nothing of them; a shorter CREDIT_LOOKBACK_DAYS "
+            "brings fewer of them back within the set"
+        )
+    if found.most > allowed:
+        against.append(
+            f"{found.most:,} applications within {found.rows:,} are nobody's own: where a value stands for an unknown "
+            "customer, let a view show it as missing, so that each is a customer of its own"
+        )
+    passed = not against
     return GateResult(
         name=CUSTOMERS,
         passed=passed,
         severity="warn",
         value=share,
-        threshold=f"at most {_MOST_LEFT_OUT:.0%} of the test left out",
-        description=f"{told}."
-        if passed
-        else f"{told}: most who apply are known already, and the test says nothing of them. A shorter "
-        "CREDIT_LOOKBACK_DAYS brings fewer of them back within the set.",
+        threshold=f"at most {_MOST_LEFT_OUT:.0%} of the test left out, and {allowed:.0f} applications of one customer",
+        description=f"{told}." if passed else f"{told}. {'; '.join(against)}.",
         details=() if passed else (detail(column, "of a customer of an earlier split", found.test),),
-        setting="CREDIT_LOOKBACK_DAYS",
+        setting="role: customer, and CREDIT_LOOKBACK_DAYS",
     )
 
 

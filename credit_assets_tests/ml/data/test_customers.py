@@ -45,6 +45,12 @@ def test_whole_numbers_with_gaps_keep_their_digits() -> None:
     assert (framed[0] == framed[2], framed[1] < 0) == (True, True)
 
 
+def test_words_for_nobody_are_nobody() -> None:
+    found = groups_of(pa.table({"client": ["n/a", "N/A", "", " ", "-", "NULL", "0"]}), with_customer())
+    assert found is not None
+    assert len(set(found.tolist())) == 7
+
+
 def test_no_customer_column_is_no_group_and_a_missing_one_is_said() -> None:
     assert groups_of(pa.table({"id": ["a"]}), TINY) is None
     with pytest.raises(ValueError, match=r"lack the customer column 'client'.*make these days again"):

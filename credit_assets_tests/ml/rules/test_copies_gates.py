@@ -113,3 +113,14 @@ def test_a_test_of_new_customers_only_is_a_warning() -> None:
     assert "980 of 1,000 rows are of 700 customers, 4 of one at most" in passed.description
     assert "60 of 250 test rows and 30 of 200 validation rows" in passed.description
     assert "CREDIT_LOOKBACK_DAYS" in failed.description
+
+
+@pytest.mark.parametrize(("rows", "most", "passes"), [(1_000, 50, True), (1_000, 51, False), (20_000, 201, False)])
+def test_a_value_that_stands_for_everybody_unknown_is_no_customer(rows: int, most: int, passes: bool) -> None:
+    content = PORTFOLIO.model_dump(exclude_defaults=True, mode="json")
+    whose = {"name": "customer_id", "type": "string", "role": "customer"}
+    portfolio = Portfolio.model_validate({**content, "columns": [*content["columns"], whose]})
+    found = customers_gate(LeftOut(rows, 700, most, 0, 0, 0, 200, 250), portfolio)
+    assert found is not None
+    assert (found.passed, found.blocks) == (passes, False)
+    assert ("let a view show it as missing" in found.description) is not passes
