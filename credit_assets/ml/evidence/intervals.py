@@ -14,8 +14,9 @@ import math
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
+from credit_assets.ml.rules.levels import POWER, quantile_of_t
+
 CONFIDENCE = 0.95
-POWER = 0.80
 TAIL = (1 - CONFIDENCE) / 2
 """What each end of a two-sided interval leaves out."""
 Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -142,13 +143,6 @@ def observed_over_expected(bads: int, expected: float, effect: float = 1.0) -> I
     alone, of_them = bads / effect, expected / effect
     low = float(gammaincinv(alone, TAIL)) if bads else 0.0
     return Interval(bads / expected, low / of_them, float(gammaincinv(alone + 1, 1 - TAIL)) / of_them)
-
-
-def quantile_of_t(tail: float, freedom: int) -> float:
-    """How many standard errors leave `tail` above them by Student's t: 2.26 of 0.025 and 9 degrees, 1.96 of many."""
-    from scipy.special import stdtrit
-
-    return float(-stdtrit(freedom, tail))
 
 
 def logit_interval(auc: float, standard_error: float, bads: int, goods: int, tail: float = TAIL) -> Interval:
