@@ -184,6 +184,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ledger.aliases import Aliases, Change, MoveKind
     from credit_assets.ledger.kept import Kept
     from credit_assets.ml.data.fingerprints import frame_hash, rounded
+    from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown, judged_against
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.model_rules import decide_registration
@@ -201,7 +202,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     client.set_terminated(parent, "FINISHED")
     for record in records:
         files.write_record(f"{record['variant']}_candidate", day, record)
-    best = max(records, key=lambda r: (r["metrics"]["test"]["auc"], -settings.variants.index(r["variant"])))
+    best = max(records, key=lambda r: (r["metrics"]["validation"]["auc"], -settings.variants.index(r["variant"])))
     tested = _tested(training_set)
     date_column = settings.portfolio_contract.date_column
     trained = {
@@ -213,7 +214,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "data": data,
         "training_rows": training_set.num_rows,
         "test_from": tested[date_column].to_numpy().min().astype("datetime64[D]").item().isoformat(),
-        "candidates": {r["variant"]: r["metrics"]["test"]["auc"] for r in records},
+        "candidates": {r["variant"]: r["metrics"]["validation"]["auc"] for r in records},
         "failed_variants": [],
         "evaluation": best["metrics"]["test"],
         "champion": _against_champion(tested, settings, best, day, registry),
@@ -222,6 +223,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "performance": _baseline(settings, training_set, best, registry),
         "mode": "improvement",
     }
+    trained["comparison"] = _comparison(settings, trained, training_set, registry)
     files.write_record("trained_model", day, trained)
 
     policy = policy_of(settings)
@@ -252,6 +254,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
                 "training_rows": str(trained["training_rows"]),
                 "performance": json.dumps(rounded(trained["performance"]), sort_keys=True),
                 **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
+                SHOWN: how_shown(decision.reasons),
+                COMPARED_WITH: (trained["champion"] or {}).get("version", NONE),
             },
             description=decision.summary(),
         ).version
@@ -264,8 +268,15 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
     newest = decide_first_days(trained["first_days"], policy.first_days) if decision.accepted else ()
+    champion = registry.champion_at(day, versions)
+    against = judged_against((trained["champion"] or {}).get("version", NONE), champion.version if champion else None)
     promotion = decide_promotion(
-        settings.promotion, accepted=decision.accepted, as_of=day, standing=standing, first_days=newest
+        settings.promotion,
+        accepted=decision.accepted,
+        as_of=day,
+        standing=standing,
+        first_days=newest,
+        compared=[against] if decision.accepted else (),
     )
     if registered["version"] is not None:
         version, by = registered["version"], "plain script"
@@ -325,6 +336,16 @@ def _candidate(
             record["model_uri"] = log_candidate(run, trained, record, training_set, portfolio)
             run.log_dict(record, "candidate.json")
     return record
+
+
+def _comparison(settings: Settings, trained: dict[str, Any], training_set: pa.Table, registry: Any) -> dict[str, Any]:
+    """The comparison before, and a plain scorecard beside the first model."""
+    from credit_assets.assets.comparison import comparison_record
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.storage.store import Store
+
+    scorer = CreditScorer.load(registry.tracking.models.download(trained["model_uri"]))
+    return comparison_record(trained, training_set, settings, scorer, registry, Store(settings.store))
 
 
 def _against_champion(

@@ -22,7 +22,8 @@ from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import BASELINE, Registry, Version
 from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.ml.data.policies import Policy
-from credit_assets.ml.rules.decisions import Reason
+from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown
+from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.settings import Settings
@@ -71,7 +72,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "reasons": [reason.to_record() for reason in decision.reasons],
         }
         if decision.accepted:
-            version = register(registry, Kept(store), trained_model, policy, decision.summary())
+            version = register(registry, Kept(store), trained_model, policy, decision)
             record["version"] = version.version
             record["training_set"] = version.tags.get("training_set")
         return dg.MaterializeResult(
@@ -118,6 +119,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
         newest = deployment.first_days(registry.version(version)) if version is not None else ()
+        compared = [deployment.judged_against(registry.version(version), as_of)] if version is not None else ()
         made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
         decision = decide_promotion(
             settings.promotion,
@@ -125,6 +127,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             as_of=as_of,
             standing=standing(versions, until=as_of if made else None),
             first_days=newest,
+            compared=compared,
         )
         if version is not None:
             deployment.after_training(registry.version(version), takes_over, decision, made=made)
@@ -197,7 +200,7 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
     )
 
 
-def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Policy, description: str) -> Version:
+def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Policy, decision: Decision) -> Version:
     """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it, the
     policy that it was registered by among it. What it was trained on is kept first.
     """
@@ -223,8 +226,10 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
             **({"policy": text} if len(text := policy.model_dump_json()) <= _TAG else {}),
             **({BASELINE: json.dumps(rounded(of), sort_keys=True)} if (of := trained.get(BASELINE)) else {}),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
+            SHOWN: how_shown(decision.reasons),
+            COMPARED_WITH: (trained["champion"] or {}).get("version", NONE),
         },
-        description=description,
+        description=decision.summary(),
     )
     kept.numbered(record, version.version)
     return version

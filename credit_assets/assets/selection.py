@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets.assets.comparison import compare_with_champion, comparison_record
 from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
@@ -23,7 +23,7 @@ from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
 if TYPE_CHECKING:
-    from credit_assets.ml.learners.scorer import CreditScorer
+    pass
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -34,9 +34,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "mlflow",
         ins=inputs("trained_model", settings),
         check_specs=rule_specs(partitions),
-        description="The candidate with the best out-of-time AUC, its evaluation, and its difference from the champion "
-        "in force, on rows that neither has seen, with a paired DeLong interval; and how the newest days look to it "
-        "beside those of its out-of-time test.",
+        description="The candidate with the best AUC on the validation rows, its evaluation on the out-of-time test, "
+        "and its difference from the champion in force, on rows that neither has seen, with a paired DeLong interval; "
+        "and how the newest days look to it beside those of its out-of-time test.",
     )
     def trained_model(
         context: dg.AssetExecutionContext,
@@ -68,6 +68,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         record[BASELINE] = baseline_record(
             training_set, partial(scorer.pd, threads=settings.training_threads), settings.portfolio_contract
         )
+        record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
         policy, record["mode"] = policy_of(settings), training_mode(triggers_of(claims, as_of))
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
@@ -79,33 +80,3 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         )
 
     return [trained_model]
-
-
-def compare_with_champion(
-    training_set: Table, settings: Settings, best: Mapping[str, Any], scorer: CreditScorer, registry: Registry
-) -> dict[str, Any] | None:
-    """Both models on the out-of-time rows that neither has used; None while no champion is in force.
-
-    The champion is the one in force on the as-of date itself: a replay of an old day meets the champion of that day,
-    and a second run of the day does not compare the model with itself.
-    """
-    from credit_assets.ml.data.customers import groups_of
-    from credit_assets.ml.data.extensions import ExtensionError
-    from credit_assets.ml.learners.scorer import CreditScorer
-    from credit_assets.ml.reports.selection import comparable, comparison, unseen_rows
-
-    champion = registry.champion_at(date.fromisoformat(best["as_of"]))
-    if champion is None:
-        return None
-    date_column, threads = settings.portfolio_contract.date_column, settings.training_threads
-    rows = unseen_rows(training_set, date_column, date.fromisoformat(champion.tags["test_from"]))
-    record: dict[str, Any] = {"version": champion.version, "as_of": champion.as_of.isoformat(), "rows": rows.num_rows}
-    if not comparable(rows):
-        return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = scorer.pd(rows, threads=threads)
-    try:
-        theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
-    except ExtensionError as error:
-        keep = "install both, the new one under another name, so that the champion scores until it is beaten"
-        return {**record, "comparable": False, "why": f"{error}; {keep}"}
-    return {**record, **comparison(rows, ours, theirs, groups_of(rows, settings.portfolio_contract))}

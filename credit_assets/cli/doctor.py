@@ -24,6 +24,7 @@ import credit_assets.storage.health as storage
 import credit_assets.tracking.health as tracking
 import credit_assets.warehouse.health as warehouse
 from credit_assets import executors
+from credit_assets.assets.comparison_power import power_of
 from credit_assets.assets.due import outlook
 from credit_assets.checks import gates_of
 from credit_assets.cli.models import accounts_record, extension_warnings, holders
@@ -113,6 +114,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check("rows", "portfolio", lambda: rows_health(settings), 3),
         Check("book", "store_uri", lambda: book_health(settings)),
         Check("first model", "start_date", lambda: first_model_health(settings)),
+        Check("comparisons", "promotion_alpha", lambda: comparison_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
@@ -308,6 +310,22 @@ def first_model_health(settings: Settings) -> Health:
     return Health(
         f"{value}; the newest day ingested is {found.newest}, so none is due: trainings are skipped until then"
     )
+
+
+def comparison_health(settings: Settings) -> Health:
+    """What improvement the book's own tests could show, and whether they are large enough to compare models at all."""
+    found = power_of(settings, Store(settings.store))
+    if found is None:
+        return Health("what a comparison could show is known with the first model")
+    least = policy_of(settings).comparison
+    if found.bads >= least.min_bads and found.goods >= least.min_goods:
+        return Health(found.text())
+    advice = (
+        f"no model takes over by being better on fewer than {least.min_bads} bads and {least.min_goods} goods "
+        "(CREDIT_PROMOTION_MIN_BADS, CREDIT_PROMOTION_MIN_GOODS): a longer CREDIT_LOOKBACK_DAYS or a larger "
+        "CREDIT_TEST_SHARE gives more"
+    )
+    return Health(found.text(), "warn", advice)
 
 
 def disk_health(settings: Settings) -> Health:

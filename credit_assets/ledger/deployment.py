@@ -6,7 +6,8 @@ by people and by finished trials, and for the record of every move. Does not bel
 (`credit_assets.automation.deployment`).
 
 A trial is the time in which a version holds the alias `shadow`. One runs at a time and none is cut short by a newer
-model: with a model a day no trial would ever end. The newest model that passed its gates, the challenger, is next.
+model: with a model a day no trial would ever end. The newest model that passed its gates, the challenger, is next,
+where it was held against the champion in force: one that was better than the champion before may be worse than this.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases, Change, Move, MoveKind
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
+from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
 from credit_assets.ml.rules.first_days import FIRST_DAYS
-from credit_assets.ml.rules.periods import champion_history, holder_now
+from credit_assets.ml.rules.periods import champion_history, holder_now, period_on
 from credit_assets.naming import ALIASES as ALIAS_ASSETS
 from credit_assets.naming import PLAIN, Names
 
@@ -138,7 +140,8 @@ class Deployment:
         trial = holder_now(self.aliases.history(SHADOW))
         if trial is None or trial.version != request.version:
             return
-        if against := _against(self.first_days(self.registry.version(request.version))):
+        version = self.registry.version(request.version)
+        if against := _against([*self.first_days(version), *self.decide(version).reasons]):
             self._end(request.version, request.effective_from, against, ACTOR)
             self._begin_next(request.effective_from, self.registry.versions())
 
@@ -159,7 +162,21 @@ class Deployment:
             if was
             else f"version {version.version} was not in force before",
         )
-        return Decision.of([newer(version.as_of, standing(self.registry.versions())), first])
+        today = self.registry.alias(CHAMPION)
+        compared = judged_against(self._compared_with(version), today.version if today else None)
+        return Decision.of([newer(version.as_of, standing(self.registry.versions())), first, compared])
+
+    def judged_against(self, version: Version, day: date) -> Reason:
+        """Whether a version was held against the champion of a day."""
+        champion = self.registry.champion_at(day)
+        return judged_against(self._compared_with(version), champion.version if champion else None)
+
+    def _compared_with(self, version: Version) -> str:
+        """The champion that it was held against; of its as-of date, in what was registered before it was noted."""
+        if COMPARED_WITH in version.tags:
+            return version.tags[COMPARED_WITH]
+        champion = self.registry.champion_at(version.as_of)
+        return champion.version if champion else NONE
 
     # Trials
 
@@ -187,7 +204,10 @@ class Deployment:
             return
         tried = {period.version for period in self.aliases.history(SHADOW)}
         challenger = next((v for v in versions if CHALLENGER in v.aliases), None)
-        if challenger and challenger.version not in tried and challenger.as_of > newest:
+        if challenger is None or challenger.version in tried or challenger.as_of <= newest:
+            return
+        champion = period_on(start, champion_history(versions))
+        if judged_against(self._compared_with(challenger), champion.version if champion else None).passed:
             started = Change(start, MoveKind.TRIAL_STARTED, ACTOR, "trial started: passed its gates")
             self.aliases.move(SHADOW, challenger.version, started, forward_only=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets.selection import compare_with_champion
+from credit_assets.assets.comparison import compare_with_champion
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets_tests.support.lender import own_features
 from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set

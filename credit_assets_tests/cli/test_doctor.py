@@ -14,6 +14,7 @@ from rich.console import Console
 
 from credit_assets.cli.doctor import (
     Finding,
+    comparison_health,
     diagnose,
     disk_health,
     doctor,
@@ -27,6 +28,7 @@ from credit_assets.instance.health import health as instance_health
 from credit_assets.ml.data.extensions import extension
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.settings import Settings, load_settings, variable
+from credit_assets.storage.store import Store
 from credit_assets.warehouse.health import health as warehouse_health
 from credit_assets_tests.support.lender import MODULES, Lender, own_features
 from credit_assets_tests.support.ports import free_port
@@ -72,6 +74,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "rows": "warn",
         "book": "ok",
         "first model": "ok",
+        "comparisons": "ok",
         "MLflow": "ok",
         "Dagster": "ok",
         "alerts": "ok",
@@ -135,6 +138,19 @@ def test_a_server_that_never_answers_takes_its_time_limit_and_no_more(mute: int)
     assert found.status == "fail"
     assert "no answer within 2 s" in found.value
     assert "firewall" in found.advice
+
+
+def test_a_book_too_small_to_compare_models_on_is_warned(tmp_path: Path) -> None:
+    settings = load_settings(store_uri=str(tmp_path))
+    assert comparison_health(settings).value == "what a comparison could show is known with the first model"
+    test = {"auc": 0.68, "auc_ci_low": 0.62, "auc_ci_high": 0.74, "rows": 5_000, "bads": 110}
+    for bads, status in ((110, "ok"), (49, "warn")):
+        record = {"evaluation": test | {"bads": bads}, "champion": None}
+        Store(settings.store).write_record(Store(settings.store).path("trained_model", "2024-03-31.json"), record)
+        found = comparison_health(settings)
+        assert found.status == status
+        assert f"2024-03-31 ({bads} bads" in found.value
+        assert ("CREDIT_PROMOTION_MIN_BADS" in found.advice) == (status == "warn")
 
 
 def test_the_disk_of_a_home_that_does_not_exist_yet_is_found(tmp_path: Path) -> None:

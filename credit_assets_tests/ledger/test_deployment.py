@@ -41,13 +41,45 @@ def test_a_trial_is_not_cut_short_and_the_newest_challenger_is_next(deployment: 
     first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", date(2024, 4, 30))
     third, fourth = trained(deployment, "c", date(2024, 5, 10)), trained(deployment, "d", date(2024, 5, 20))
     assert holders(deployment) == {"champion": first, "challenger": fourth, "shadow": second}
-    assert ask(deployment, "promote", second, JUNE, by=ACTOR) == "done"
-    assert holders(deployment) == {"champion": second, "challenger": fourth, "shadow": fourth}
+    assert ask(deployment, "reject", second, JUNE) == "done"
+    assert holders(deployment) == {"champion": first, "challenger": fourth, "shadow": fourth}
     periods = deployment.aliases.history("shadow")
     assert periods == ((second, MAY, date(2024, 5, 31)), (fourth, JUNE, None))
     assert ask(deployment, "reject", fourth, date(2024, 6, 15)) == "done"
     assert holders(deployment)["shadow"] is None
     assert third not in {period.version for period in deployment.aliases.history("shadow")}
+
+
+def test_what_was_held_against_a_former_champion_goes_on_no_trial(deployment: Deployment) -> None:
+    """It passed for being better than the first, and says nothing of the second."""
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", date(2024, 4, 30))
+    third = trained(deployment, "c", date(2024, 5, 20))
+    assert ask(deployment, "promote", second, JUNE, by=ACTOR) == "done"
+    assert holders(deployment) == {"champion": second, "challenger": third, "shadow": None}
+    fourth = trained(deployment, "d", date(2024, 6, 10))
+    assert holders(deployment) == {"champion": second, "challenger": fourth, "shadow": fourth}
+    assert first != second
+
+
+def test_a_trial_promotes_over_no_other_champion_than_it_was_held_against(deployment: Deployment) -> None:
+    """Somebody rolls back meanwhile: the trial ends, and the next model is held against the champion in force."""
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", date(2024, 4, 30), YES)
+    third = trained(deployment, "c", date(2024, 5, 20))
+    assert holders(deployment) == {"champion": second, "challenger": third, "shadow": third}
+    assert ask(deployment, "rollback", first, JUNE) == "done"
+    assert holders(deployment)["shadow"] == third
+    refused = ask(deployment, "promote", third, date(2024, 6, 20), by=ACTOR)
+    assert f"held against champion version {second}, and version {first} is in force since" in refused
+    assert holders(deployment) == {"champion": first, "challenger": third, "shadow": None}
+    # A person may still bring it into force.
+    assert ask(deployment, "promote", third, date(2024, 6, 21)) == "done"
+
+
+def test_the_tag_says_whom_a_version_was_held_against(deployment: Deployment) -> None:
+    first = trained(deployment, "a", Q1, YES)
+    other = register(deployment.registry, "b", Q2, compared_with="9")
+    reason = deployment.judged_against(other, Q2)
+    assert (reason.passed, reason.value, reason.threshold) == (False, "9", first)
 
 
 def test_a_trial_ends_when_a_person_promotes_something_newer(deployment: Deployment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
@@ -34,6 +34,8 @@ def other_than(setting: str) -> Any:
     field = field_of(setting)
     if isinstance(field.default, bool):
         return not field.default
+    if isinstance(field.default, str):
+        return next(value for value in get_args(field.annotation) if value != field.default)
     bounds = [bound for bound in field.metadata if isinstance(bound, Ge | Gt | Le | Lt)]
     steps = (1, -1) if isinstance(field.default, int) else (0.001, -0.001)
 

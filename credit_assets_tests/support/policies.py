@@ -16,6 +16,8 @@ from credit_assets.ml.rules.trials import TrialPolicy
 from credit_assets.ml.rules.triggers import PerformanceTriggerPolicy, TriggerPolicy, VolumePolicy
 from credit_assets.settings import load_settings
 
+COMPARISON: Mapping[str, Any] = {"previous": None, "days": 365, "judged": True, "scorecard": None, "first": None}
+
 
 def changed(section: str, **keys: Any) -> Policy:
     """The default policy with other values of keys of one section. Raises ValueError where they make no sense."""
@@ -28,10 +30,12 @@ def registered(
     champion: Mapping[str, Any] | None,
     gates: Sequence[GateResult],
     policy: Policy,
-    mode: str = "improvement",
+    **found: Any,
 ) -> Decision:
-    """The decision on a model by these rules of the table alone."""
-    evidence = {"evaluation": candidate, "champion": champion, "mode": mode}
+    """The decision on a model by these rules of the table alone. `found` is more of the evidence: `mode`, and what the
+    comparison has, where a year has passed since the one before."""
+    of = {name: found.pop(name, default) for name, default in COMPARISON.items()}
+    evidence = {"evaluation": candidate, "champion": champion, "comparison": of, **found}
     return decide_registration(evidence, gates, policy, [rule for rule in MODEL_RULES if rule.name in rules])
 
 

@@ -1,20 +1,34 @@
-"""Rules of section `comparison`: whether a model orders applicants well enough, by itself and beside the champion.
+"""Rules of section `comparison`: whether a model orders applicants well enough, by itself and beside others.
 
 Belongs here: verdicts on recorded evidence. Does not belong here: the measures (`credit_assets.ml.evidence`), the
-limits (`credit_assets.ml.data.policies.comparison`).
+limits (`credit_assets.ml.data.policies.comparison`), and how levels are spent (`levels`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.rules.decisions import Reason
+from credit_assets.ml.rules.levels import could_show, errors_of, spent_level
 from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size_of
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
 _ROUNDING = 1e-12
+_CHANCE = 0.5
+# The AUC less a half of which non_inferiority_margin is a twentieth.
+_FULL_SKILL = 0.2
+_TAIL = 0.025
+"""One-sided level of what is not spent over the year: each end of a 95% interval."""
+BY_CHANCE = (
+    "24 promotions by chance a year where models of equal worth are trained daily on tests of 110 bads, 11 weekly, 4 "
+    "monthly; at 440 bads 12, 6 and 2"
+)
+"""What the difference alone costs, measured (docs/promotion.md)."""
 
 
 def judge_skill(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
@@ -40,72 +54,241 @@ def judge_plausible(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tu
     return (Reason("max_auc", plausible, auc, policy.max_auc, text),)
 
 
+def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
+    """Whether a model that would be the first champion has skill: more than chance, and no less than a plain scorecard.
+
+    `comparison` has the `scorecard` of the same train rows on the same test rows (its `auc`, and the `difference` of
+    the model from it), and the `days` since a model was last judged: a model a day that knows nothing would pass some
+    day at a level that is the same each time, so that the level is spent as that of comparisons with a champion.
+    """
+    if evidence["champion"] is not None:
+        return ()
+    found, scorecard = evidence["comparison"], evidence["comparison"].get("scorecard")
+    if not scorecard:
+        text = "nothing is recorded of a plain scorecard beside the model: train as of this date again"
+        return (Reason("first_skill", False, "none", "recorded", text),)
+    beside = _paired(scorecard["difference"], "scorecard")
+    return (_above_chance(evidence["evaluation"], beside, found["days"], policy), _no_worse(scorecard, beside, policy))
+
+
 def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
     """Whether the model stands against the champion, by the `mode` of its training.
 
     `champion` is None while none is in force, else the comparison on rows that neither model has seen: `version`,
     `comparable`, and either `why` it is not, or `difference` (record of an `AucDifference`), with `evaluation` and
-    `candidate_evaluation` on those rows where known. A candidate that cannot be compared is refused: nothing says that
-    it is better.
+    `candidate_evaluation` on those rows where known. `comparison` has the `days` since the comparison before, and for a
+    refresh the same of the `first` of the champion's chain, None where that is the champion itself.
+
+    A candidate that cannot be compared is refused: nothing says that it is better. A refresh that is shown to be better
+    passes as that, and else where it is shown not to be worse.
     """
     champion = evidence["champion"]
     if champion is None:
         text = "no champion is in force: gates and absolute floors decide"
         return (Reason("champion", True, None, None, text),)
+    refresh = evidence.get("mode") == "non_inferiority"
     if not champion.get("comparable", True):
-        why = champion.get("why", "no reason is recorded")
-        text = f"cannot be compared with champion version {champion.get('version', '?')}: {why}"
-        return (Reason("improvement", False, None, policy.min_improvement, text),)
-    compared = champion.get("difference")
-    if compared is None:
+        rule = "non_inferiority" if refresh else "improvement"
+        return (_not_compared(rule, champion, "champion version"),)
+    if champion.get("difference") is None:
         raise ValueError("the evidence has a champion but no `difference` from it")
-    values = {name: measure(compared, name, "difference") for name in ("difference", "ci_low", "ci_high")}
-    found = f"AUC {values['difference']:+.4f} over champion version {champion.get('version', '?')}{_both(champion)}"
-    if {"rows", "bads"} <= set(compared):
-        found += f" on the same {compared['rows']:,} rows ({compared['bads']:,} bads)"
-    if evidence.get("mode") == "non_inferiority":
-        return (_not_worse(found, values, policy),)
-    return (_better(found, values, policy), _significant(compared, values, policy))
+    reasons = _better(champion, evidence["comparison"], policy)
+    if not refresh or all(reason.passed for reason in reasons):
+        return reasons
+    return _refreshed(champion, evidence["comparison"].get("first"), policy)
+
+
+def could_decide(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> bool:
+    """Whether the comparison may promote the model, so that it spends of the level of the year: there is no champion,
+    or rows enough to be compared with it.
+    """
+    champion = evidence["champion"]
+    if champion is None:
+        return True
+    return (
+        bool(champion.get("comparable", True))
+        and _enough_rows(_paired(champion["difference"], "difference"), policy).passed
+    )
+
+
+# A paired difference
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """The difference of two AUCs, its standard error, and on how many independent bads and goods."""
+
+    difference: float
+    error: float
+    bads: int
+    goods: int
+    rows: str
+
+    def low(self, level: float) -> float:
+        """The lower end of its one-sided interval."""
+        return max(-1.0, self.difference - self._half(level))
+
+    def high(self, level: float) -> float:
+        return min(1.0, self.difference + self._half(level))
+
+    def _half(self, level: float) -> float:
+        # Models that order alike have no error, however many standard errors are asked for.
+        return errors_of(level, self.bads, self.goods) * self.error if self.error else 0.0
+
+
+def _paired(compared: Mapping[str, Any], what: str) -> _Paired:
+    difference, error = (measure(compared, name, what) for name in ("difference", "standard_error"))
+    rows, bads = (int(measure(compared, name, what)) for name in ("rows", "bads"))
+    alone = int(compared.get("independent_bads", bads)), int(compared.get("independent_goods", rows - bads))
+    return _Paired(difference, error, *alone, f" on the same {rows:,} rows ({bads:,} bads)")
+
+
+def _over(champion: Mapping[str, Any], paired: _Paired, named: str) -> str:
+    both = ""
+    if champion.get("evaluation") and champion.get("candidate_evaluation"):
+        both = f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
+    return f"AUC {paired.difference:+.4f} over {named} {champion.get('version', '?')}{both}{paired.rows}"
+
+
+def _not_compared(rule: str, other: Mapping[str, Any], named: str, advice: str = "") -> Reason:
+    why = other.get("why", "no reason is recorded")
+    text = f"cannot be compared with {named} {other.get('version', '?')}: {why}{advice}"
+    return Reason(rule, False, None, "compared", text)
+
+
+def _enough_rows(paired: _Paired, policy: ComparisonPolicy) -> Reason:
+    enough = paired.bads >= policy.min_bads and paired.goods >= policy.min_goods
+    text = (
+        f"{paired.bads:,} independent bads and {paired.goods:,} goods that neither model has seen "
+        f"{'are enough to compare them' if enough else 'are too few to compare them'} (at least {policy.min_bads:,} "
+        f"and {policy.min_goods:,}: CREDIT_PROMOTION_MIN_BADS, CREDIT_PROMOTION_MIN_GOODS"
+    )
+    more = "" if enough else "; a longer CREDIT_LOOKBACK_DAYS or a larger CREDIT_TEST_SHARE gives more"
+    return Reason("common_rows", enough, paired.bads, policy.min_bads, f"{text}{more})")
+
+
+# Better
+
+
+def _better(
+    champion: Mapping[str, Any], found: Mapping[str, Any], policy: ComparisonPolicy
+) -> tuple[Reason, Reason, Reason]:
+    paired = _paired(champion["difference"], "difference")
+    least = policy.min_improvement
+    enough = paired.difference >= least - _ROUNDING
+    verdict = "meets" if enough else "falls short of"
+    text = f"{_over(champion, paired, 'champion version')} {verdict} the required {least:g} (CREDIT_MIN_IMPROVEMENT)"
+    return (
+        Reason("improvement", enough, paired.difference, least, text),
+        _enough_rows(paired, policy),
+        _shown_better(paired, found, policy),
+    )
+
+
+def _shown_better(paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy) -> Reason:
+    level = spent_level(policy.alpha, found["days"])
+    low = paired.low(level)
+    clear = low > 0
+    since = f"since the comparison as of {found['previous']}" if found.get("previous") else "and more without any"
+    shown = could_show(level, paired.error, paired.bads, paired.goods)
+    text = (
+        f"the one-sided interval begins at {low:+.4f}, {'above' if clear else 'not above'} zero (level {level:.2g}: "
+        f"{found['days']} days {since} of {policy.alpha:g} a year, CREDIT_PROMOTION_ALPHA)"
+        f"{'' if clear else ', so that the difference may be chance'}; these rows could show {shown:.3f}"
+    )
+    if policy.rule == "point":
+        text += f"; not asked for (CREDIT_PROMOTION_RULE is point), at the cost of {BY_CHANCE}"
+    return Reason("shown_better", clear or policy.rule == "point", low, 0, text)
+
+
+# Not worse
+
+
+def _refreshed(
+    champion: Mapping[str, Any], first: Mapping[str, Any] | None, policy: ComparisonPolicy
+) -> tuple[Reason, ...]:
+    paired = _paired(champion["difference"], "difference")
+    reasons = [
+        _enough_rows(paired, policy),
+        _not_worse("non_inferiority", champion, "champion version", paired, policy),
+    ]
+    if first is None or not policy.against_first:
+        return tuple(reasons)
+    named = "the first model of the chain of refreshes, version"
+    if not first.get("comparable", True):
+        advice = (
+            "; so nothing says how far the chain has come down since: a model that is shown to be better begins a new "
+            "one, or the policy forgoes this (against_first, CREDIT_REFRESH_AGAINST_FIRST)"
+        )
+        return (*reasons, _not_compared("non_inferiority_first", first, named, advice))
+    beside = _paired(first["difference"], "difference from the first of the chain")
+    return (*reasons, _not_worse("non_inferiority_first", first, named, beside, policy))
+
+
+def margin_of(policy: ComparisonPolicy, auc: float) -> float:
+    """How far a refresh of a model of this AUC may fall short: the policy's margin, less at an AUC below 0.7."""
+    return policy.non_inferiority_margin * min(1.0, max(0.0, auc - _CHANCE) / _FULL_SKILL)
+
+
+def _not_worse(rule: str, other: Mapping[str, Any], named: str, paired: _Paired, policy: ComparisonPolicy) -> Reason:
+    auc = measure(other.get("evaluation") or {}, "auc", named)
+    margin, low = margin_of(policy, auc), paired.low(_TAIL)
+    sound = low > -margin
+    if paired.error:
+        alike = NormalDist().cdf(margin / paired.error - errors_of(_TAIL, paired.bads, paired.goods))
+    else:
+        alike = 1.0
+    text = (
+        f"{_over(other, paired, named)}, lower end of the 95% interval {low:+.4f}: a refresh must be shown not to be "
+        f"worse by {margin:.2g} (CREDIT_REFRESH_MARGIN {policy.non_inferiority_margin:g}, less below an AUC of "
+        f"{_CHANCE + _FULL_SKILL:g}), and {'is' if sound else 'is not'}; of equal models {alike:.0%} would be on these "
+        "rows"
+    )
+    return Reason(rule, sound, low, -margin, text)
+
+
+# The first champion
+
+
+def _above_chance(evaluation: Mapping[str, Any], beside: _Paired, days: int, policy: ComparisonPolicy) -> Reason:
+    level = min(policy.first_level, spent_level(policy.alpha, days))
+    low = _lower_end(evaluation, beside, level)
+    above = low > _CHANCE
+    shows = "so that the model" if above else "so that it is not shown that the model"
+    text = (
+        f"{_found(evaluation)}: its lower end at level {level:.2g} ({policy.first_level:g}, "
+        f"CREDIT_PROMOTION_FIRST_LEVEL, or {policy.alpha:g} x days since a model was last judged / 365, "
+        f"CREDIT_PROMOTION_ALPHA) is {low:.4f}, {'above' if above else 'not above'} {_CHANCE:g}, {shows} knows more "
+        "than chance"
+    )
+    if not above:
+        text += "; more bads would show more: a longer CREDIT_LOOKBACK_DAYS or a larger CREDIT_TEST_SHARE"
+    return Reason("first_skill", above, low, _CHANCE, text)
+
+
+def _lower_end(evaluation: Mapping[str, Any], beside: _Paired, level: float) -> float:
+    """The lower end of the AUC's interval at another level than the recorded one's, on the logit scale as that is."""
+    auc, low = (measure(evaluation, name, "candidate") for name in ("auc", "auc_ci_low"))
+    asked, recorded = (errors_of(each, beside.bads, beside.goods) for each in (level, _TAIL))
+    if low <= 0 or math.isinf(asked):
+        return 0.0
+    half_a_pair = 0.5 / (beside.bads * beside.goods)
+    middle, end = (math.log(p / (1 - p)) for p in (min(auc, 1 - half_a_pair), low))
+    return 1 / (1 + math.exp(-(middle - (middle - end) * asked / recorded)))
+
+
+def _no_worse(scorecard: Mapping[str, Any], beside: _Paired, policy: ComparisonPolicy) -> Reason:
+    high, margin = beside.high(_TAIL), policy.scorecard_margin
+    sound = high >= -margin
+    text = (
+        f"AUC {beside.difference:+.4f} over a plain scorecard of the same train rows ({scorecard['auc']:.4f})"
+        f"{beside.rows}, upper end of the 95% interval {high:+.4f}: {'not ' if sound else ''}shown to be worse by "
+        f"more than {margin:g}"
+    )
+    if not sound:
+        text += "; see that the learner is given what it needs (CREDIT_VARIANT_PARAMS, CREDIT_MAX_ROUNDS)"
+    return Reason("scorecard", sound, high, -margin, text)
 
 
 def _found(candidate: Mapping[str, Any]) -> str:
     return f"out-of-time AUC {candidate['auc']:.4f}{auc_interval(candidate)}{size_of(candidate)}"
-
-
-def _both(champion: Mapping[str, Any]) -> str:
-    if not (champion.get("evaluation") and champion.get("candidate_evaluation")):
-        return ""
-    return f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
-
-
-def _not_worse(found: str, values: Mapping[str, float], policy: ComparisonPolicy) -> Reason:
-    low, high, margin = values["ci_low"], values["ci_high"], policy.non_inferiority_margin
-    sound = low > -margin
-    text = (
-        f"{found}, 95% interval {low:+.4f} .. {high:+.4f}: a refresh must be shown not to be worse by {margin:g} "
-        f"(CREDIT_REFRESH_MARGIN), and {'is' if sound else 'is not'}"
-    )
-    return Reason("non_inferiority", sound, low, -margin, text)
-
-
-def _better(found: str, values: Mapping[str, float], policy: ComparisonPolicy) -> Reason:
-    difference, least = values["difference"], policy.min_improvement
-    enough = difference >= least - _ROUNDING
-    text = f"{found} {'meets' if enough else 'falls short of'} the required {least:g} (CREDIT_MIN_IMPROVEMENT)"
-    return Reason("improvement", enough, difference, least, text)
-
-
-def _significant(compared: Mapping[str, Any], values: Mapping[str, float], policy: ComparisonPolicy) -> Reason:
-    low, high = values["ci_low"], values["ci_high"]
-    clear = low > 0
-    interval = f"95% interval {low:+.4f} .. {high:+.4f}"
-    smallest = compared.get("smallest_detectable_difference")
-    shown = f"; these rows could show a difference of {smallest:.4f}" if smallest is not None else ""
-    if clear:
-        text = f"{interval} lies above zero"
-    else:
-        text = f"{interval} includes zero or lies below it, so the difference may be chance{shown}"
-        asked = "asks" if policy.require_significance else "does not ask"
-        text += f"; the policy {asked} for more (CREDIT_REQUIRE_SIGNIFICANCE)"
-    kept = clear or not policy.require_significance
-    return Reason("significance", kept, f"{low:+.4f} .. {high:+.4f}", "above 0", text)

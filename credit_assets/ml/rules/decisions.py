@@ -70,7 +70,13 @@ class Standing:
 
 
 def decide_promotion(
-    policy: Promotion, *, as_of: date, standing: Standing, accepted: bool, first_days: Sequence[Reason] = ()
+    policy: Promotion,
+    *,
+    as_of: date,
+    standing: Standing,
+    accepted: bool,
+    first_days: Sequence[Reason] = (),
+    compared: Sequence[Reason] = (),
 ) -> Decision:
     """Whether the version of `as_of` becomes champion at once.
 
@@ -78,7 +84,9 @@ def decide_promotion(
     backfill of last year must not decide about today's applicants. The same as-of date may, so that a day can be run
     again, but not while a rollback is in force: only a newer model ends that. "shadow" promotes the first model, which
     has nothing to run beside, and gives any other a trial; "manual" promotes nothing here. Whatever the policy, the
-    newest days must look to the model like those that it was tested on (`first_days`).
+    newest days must look to the model like those that it was tested on (`first_days`), and the champion that it takes
+    over from must be the one that it was held against (`compared`): days that are trained at once all meet the champion
+    of before.
 
     Parameters
     ----------
@@ -90,6 +98,8 @@ def decide_promotion(
         The champions that there have been.
     first_days
         What `first_days.decide_first_days` says of the version.
+    compared
+        What `chains.judged_against` says of it.
 
     Returns
     -------
@@ -131,6 +141,7 @@ def decide_promotion(
                 else "the model was not registered, so there is nothing to promote",
             ),
             newer(as_of, standing),
+            *compared,
             *first_days,
             Reason(
                 "policy", policy == "immediate" or (policy == "shadow" and first), policy, "immediate", texts[policy]

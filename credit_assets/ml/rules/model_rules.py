@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.calibration_rules import judge_calibration
-from credit_assets.ml.rules.comparison_rules import judge_comparison, judge_plausible, judge_skill
+from credit_assets.ml.rules.comparison_rules import (
+    judge_comparison,
+    judge_first_champion,
+    judge_plausible,
+    judge_skill,
+)
 from credit_assets.ml.rules.decisions import Decision, Reason
 
 if TYPE_CHECKING:
@@ -68,9 +73,16 @@ MODEL_RULES: tuple[ModelRule, ...] = (
     ModelRule(
         "comparison",
         "warn",
-        "The model is better than the champion on the same rows; of a refresh: is not worse.",
-        ("champion",),
+        "The model is better than the champion on the same rows, beyond chance; of a refresh: is not worse.",
+        ("champion", "comparison"),
         lambda evidence, policy: judge_comparison(evidence, policy.comparison),
+    ),
+    ModelRule(
+        "first_champion",
+        "warn",
+        "A model that would be the first champion knows more than chance, and no less than a plain scorecard.",
+        ("evaluation", "champion", "comparison"),
+        lambda evidence, policy: judge_first_champion(evidence, policy.comparison),
     ),
 )
 """In the order in which decisions have them. Names are those of checks, and stay."""

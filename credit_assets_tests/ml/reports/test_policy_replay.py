@@ -15,12 +15,12 @@ from credit_assets.ml.rules.decisions import Standing, decide_promotion
 from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.model_rules import MODEL_RULES, decide_registration, judge_model
 from credit_assets.ml.rules.trials import decide_trial
-from credit_assets_tests.support.policies import changed, trial
+from credit_assets_tests.support.policies import COMPARISON, changed, trial
 
 GATES = (GateResult("leakage", True, "error", 0.6, "at most 0.95", "No feature knows the outcome."),)
 # Rules whose evidence is made by hand below; others have theirs.
 RULES = tuple(rule for rule in MODEL_RULES if rule.name in ("skill", "plausible_skill", "comparison"))
-DIFFERENCE = {"difference": 0.012, "ci_low": -0.004, "ci_high": 0.028, "standard_error": 0.008, "p_value": 0.13}
+DIFFERENCE = {"difference": 0.012, "ci_low": -0.004, "ci_high": 0.028, "standard_error": 0.003, "p_value": 0.13}
 FIRST_DAYS = {
     "days": {"then": ["2024-01-01", "2024-01-31"], "now": ["2025-01-25", "2025-01-31"]},
     "rows": {"test": 900, "then": 900, "now": 600},
@@ -36,8 +36,14 @@ FIRST_DAYS = {
 
 def trained(**more: Any) -> dict[str, Any]:
     test = {"auc": 0.66, "ece": 0.01, "rows": 5_000, "bads": 400, "auc_ci_low": 0.63, "auc_ci_high": 0.69}
-    champion = {"version": "3", "comparable": True, "difference": DIFFERENCE | {"rows": 5_000, "bads": 400}}
-    return {"fingerprint": "f1", "evaluation": test, "champion": champion, "first_days": FIRST_DAYS, **more}
+    champion = {
+        "version": "3",
+        "comparable": True,
+        "difference": DIFFERENCE | {"rows": 5_000, "bads": 400},
+        "evaluation": {"auc": 0.65},
+    }
+    found = {"evaluation": test, "champion": champion, "comparison": COMPARISON, "first_days": FIRST_DAYS}
+    return {"fingerprint": "f1", **found, **more}
 
 
 def lived(policy: Policy, record: dict[str, Any] | None = None, gates: Any = GATES, **more: Any) -> RecordedDay:
@@ -103,7 +109,7 @@ def test_the_policy_of_then_decides_as_then(policy: Policy, mode: str) -> None:
     ],
 )
 def test_another_policy_says_which_rule_changed_it(other: Policy, registration: Any, takeover: Any) -> None:
-    then = lived(changed("comparison", min_improvement=0.005, require_significance=False))
+    then = lived(changed("comparison", min_improvement=0.005))
     assert both(then, other) == [
         ("registration", "registered", *registration),
         ("takeover", "promoted", *takeover),
@@ -114,7 +120,7 @@ def test_another_policy_says_which_rule_changed_it(other: Policy, registration: 
 
 def test_what_was_rejected_then_may_pass_now_with_its_takeover() -> None:
     then = lived(changed("comparison", min_improvement=0.02))
-    now = changed("comparison", min_improvement=0.005, require_significance=False)
+    now = changed("comparison", min_improvement=0.005)
     assert both(then, now) == [
         ("registration", "rejected", "registered", []),
         ("takeover", "unchanged", "promoted", []),

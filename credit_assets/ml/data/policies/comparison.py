@@ -1,6 +1,8 @@
-"""Section `comparison`: how well a model has to order applicants, by itself and beside the champion."""
+"""Section `comparison`: how well a model has to order applicants, by itself and beside others."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -8,13 +10,21 @@ from credit_assets.ml.data.policies.keys import Section, key
 
 
 class ComparisonPolicy(Section):
-    """Thresholds on the out-of-time test. All are AUC points.
+    """Thresholds on the out-of-time test. Those in AUC are points of it.
 
-    Gradient boosting libraries differ by 0.0006 to 0.006 on public credit data, so a `min_improvement` of 0.005 asks
-    for about as much as a change of learner gives. `require_significance` asks in addition that the 95% interval of
-    the difference lies above zero. A refresh by the calendar need not be better: in place of the improvement the lower
-    end of the interval must lie above minus `non_inferiority_margin`. A small test has a wide interval and so cannot
-    show it, which is what separates this from "not shown to be worse".
+    A model takes over where its AUC on the same rows is larger by `min_improvement` and, with `rule: interval`, the
+    lower end of the one-sided interval of the difference lies above zero, at a level that is spent: `alpha` times the
+    share of a year since the comparison before. So all comparisons of a year together promote a model by chance, that
+    is no better, at most `alpha` times, however often models are trained. `rule: point` asks for `min_improvement`
+    alone: where models are of equal worth, it promotes 24 a year on daily tests of 110 bads, 12 on 440.
+
+    A refresh by the calendar need not be better: the lower end of the 95% interval of the difference must lie above
+    minus `non_inferiority_margin`, from the champion and, with `against_first`, from the first model of the chain of
+    refreshes too. The margin is a twentieth of the skill (AUC less a half) of a model of AUC 0.7, and shrinks with the
+    skill below that. A small test has a wide interval and so cannot show it.
+
+    A first champion has to be shown to know more than chance, and must not be shown to be worse than a plain scorecard
+    by more than `scorecard_margin`.
     """
 
     min_improvement: float = key(
@@ -25,22 +35,52 @@ class ComparisonPolicy(Section):
         ge=0,
         lt=1,
     )
+    rule: Literal["interval", "point"] = key(
+        "interval",
+        "Whether the improvement must be shown by its interval, or is taken as measured (point), which promotes 24 "
+        "models of equal worth a year on daily tests of 110 bads.",
+        setting="promotion_rule",
+    )
+    alpha: float = key(
+        0.05,
+        "Promotions by chance that all comparisons of a year may add up to.",
+        unit="a year",
+        setting="promotion_alpha",
+        gt=0,
+        le=0.5,
+    )
+    min_bads: int = key(
+        50, "Bads on the rows on which two models are compared.", unit="bads", setting="promotion_min_bads", ge=2
+    )
+    min_goods: int = key(
+        50, "Goods on the rows on which two models are compared.", unit="goods", setting="promotion_min_goods", ge=2
+    )
     min_auc: float = key(0.55, "Floor of the out-of-time AUC.", unit="AUC", setting="min_auc", ge=0.5, lt=1)
     max_auc: float = key(
         0.95, "Out-of-time AUC above which leakage is suspected.", unit="AUC", setting="max_auc", gt=0.5, le=1
     )
-    require_significance: bool = key(
-        False,
-        "Whether the 95% interval of the improvement over the champion must lie above zero too.",
-        setting="require_significance",
-    )
     non_inferiority_margin: float = key(
-        0.03,
-        "AUC by which a refreshed model may at most be worse (non-inferiority).",
+        0.01,
+        "AUC by which a refreshed model may at most be worse (non-inferiority); less below an AUC of 0.7.",
         unit="AUC",
         setting="refresh_margin",
         gt=0,
         lt=0.5,
+    )
+    against_first: bool = key(
+        True,
+        "Whether a refresh is held against the first model of its chain of refreshes too.",
+        setting="refresh_against_first",
+    )
+    first_level: float = key(
+        0.025,
+        "One-sided level at which the AUC of a first champion must be shown to lie above 0.5.",
+        setting="promotion_first_level",
+        gt=0,
+        le=0.5,
+    )
+    scorecard_margin: float = key(
+        0.01, "AUC by which a first champion may be shown to be worse than a plain scorecard.", unit="AUC", ge=0, lt=0.5
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,161 @@
+"""The comparison before, the first of a chain, and what comparisons on a book could show: from records of the store."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from credit_assets.assets import comparison
+from credit_assets.assets.comparison import compare_with_first, previous_judged, spent_since, was_judged
+from credit_assets.assets.comparison_power import power_of
+from credit_assets.failures import PermanentError
+from credit_assets.ml.evidence.evaluation import compare, evaluate
+from credit_assets.ml.rules.due import NOT_DUE
+from credit_assets.settings import load_settings
+from credit_assets.storage.store import Store
+
+JUDGED = {"evaluation": {"auc": 0.7}, "champion": None, "comparison": {"judged": True}}
+TOO_FEW = {"evaluation": {"auc": 0.7}, "champion": {"version": "1"}, "comparison": {"judged": False}}
+SKIPPED = {"status": NOT_DUE}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def put(store: Store, **records: Any) -> None:
+    """By day, as d2024_03_31."""
+    for day, record in records.items():
+        store.write_record(store.path("trained_model", f"{day[1:].replace('_', '-')}.json"), record)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "before"),
+    [
+        ("2024-03-01", None),
+        ("2024-03-02", "2024-03-01"),
+        # Days on which nothing could be decided spend nothing.
+        ("2024-03-10", "2024-03-01"),
+        ("2024-03-12", "2024-03-11"),
+        # More than a year ago is never: the level is that of a year either way.
+        ("2025-03-11", None),
+        ("2025-03-10", "2024-03-11"),
+    ],
+)
+def test_the_comparison_before_is_that_of_the_records(store: Store, as_of: str, before: str | None) -> None:
+    put(store, d2024_03_01=JUDGED, d2024_03_05=SKIPPED, d2024_03_08=TOO_FEW, d2024_03_11=JUDGED)
+    found = previous_judged(store, date.fromisoformat(as_of))
+    assert (found.isoformat() if found else None) == before
+
+
+def test_a_day_that_is_run_again_finds_the_same(store: Store) -> None:
+    put(store, d2024_03_01=JUDGED, d2024_03_08=JUDGED)
+    first = previous_judged(store, date(2024, 3, 8))
+    put(store, d2024_03_08=JUDGED, d2024_03_15=JUDGED)
+    assert previous_judged(store, date(2024, 3, 8)) == first == date(2024, 3, 1)
+
+
+def test_a_day_keeps_what_it_found_when_older_days_are_trained_later(store: Store) -> None:
+    put(store, d2024_03_01=JUDGED)
+    found = spent_since(store, date(2024, 3, 31))
+    assert found == {"previous": "2024-03-01", "days": 30}
+    put(store, d2024_03_31=JUDGED | {"comparison": {"judged": True, **found}}, d2024_03_20=JUDGED)
+    assert spent_since(store, date(2024, 3, 31)) == found
+    assert spent_since(store, date(2024, 4, 1)) == {"previous": "2024-03-31", "days": 1}
+    put(store, d2024_04_02=SKIPPED)
+    assert spent_since(store, date(2024, 4, 2)) == {"previous": "2024-03-31", "days": 2}
+
+
+def test_nothing_in_the_store_is_no_comparison(store: Store) -> None:
+    assert previous_judged(store, date(2024, 3, 8)) is None
+    assert spent_since(store, date(2024, 3, 8)) == {"previous": None, "days": 365}
+
+
+@pytest.mark.parametrize(
+    ("champion", "judged"),
+    [(None, True), ({"comparable": True}, True), ({"comparable": False}, False)],
+)
+def test_records_of_before_count_where_models_were_compared(champion: Any, judged: bool) -> None:
+    assert was_judged({"evaluation": {"auc": 0.7}, "champion": champion}) == judged
+
+
+# The first of the chain
+
+
+def version(number: str, test_from: str, **tags: str) -> Any:
+    tags = {"test_from": test_from, **tags}
+    return SimpleNamespace(version=number, as_of=date.fromisoformat(test_from), tags=tags)
+
+
+VERSIONS = [
+    version("1", "2024-01-01", shown="first", compared_with="none"),
+    version("2", "2024-02-01", shown="not_worse", compared_with="1"),
+    version("3", "2024-03-01", shown="better", compared_with="2"),
+]
+
+
+def beside_first(champion: str, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> Any:
+    def scored(first: Any, since: date, *_: Any) -> dict[str, Any]:
+        if error:
+            raise error
+        return {"version": first.version, "since": since}
+
+    monkeypatch.setattr(comparison, "compare_with", scored)
+    registry: Any = SimpleNamespace(versions=lambda: VERSIONS)
+    nothing: Any = None
+    return compare_with_first(champion, nothing, nothing, nothing, registry)
+
+
+def test_the_first_of_the_chain_is_scored_where_it_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert beside_first("1", monkeypatch) is None
+    assert beside_first("3", monkeypatch) is None
+    # On rows that none has seen: since the test of the newest of the two began.
+    assert beside_first("2", monkeypatch) == {"version": "1", "since": date(2024, 2, 1)}
+
+
+@pytest.mark.parametrize(
+    "error", [PermanentError("its files are gone"), ValueError("the rows lack the columns income")]
+)
+def test_one_that_scores_no_more_is_said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = beside_first("2", monkeypatch, error)
+    assert (found["version"], found["comparable"], found["why"]) == ("1", False, str(error))
+
+
+# What comparisons could show
+
+
+def rows(bads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    y = np.r_[np.ones(bads), np.zeros(9 * bads)]
+    both = rng.normal(size=len(y))
+    ours, theirs = (0.1 + 0.01 * (both + 0.33 * rng.normal(size=len(y)) + 0.7 * y) for _ in range(2))
+    return y, ours, theirs
+
+
+def test_a_book_without_a_model_has_nothing_to_show(store: Store) -> None:
+    put(store, d2024_03_01=SKIPPED)
+    assert power_of(load_settings(), store) is None
+
+
+def test_the_newest_test_says_what_the_next_could_show(store: Store) -> None:
+    y, ours, theirs = rows(400)
+    alone = {"evaluation": evaluate(y, ours).to_record(), "champion": None}
+    beside = {"comparable": True, "difference": compare(y, ours, theirs).to_record()}
+    put(store, d2024_03_01=alone)
+    guessed = power_of(load_settings(), store)
+    put(store, d2024_03_02=alone | {"champion": beside}, d2024_03_03=SKIPPED)
+    measured = power_of(load_settings(), store)
+    assert guessed is not None
+    assert measured is not None
+    assert (guessed.measured, measured.measured) == (False, True)
+    assert "two models whose scores correlate at 0.9" in guessed.text()
+    assert (measured.as_of, measured.bads, measured.goods) == ("2024-03-02", 400, 3600)
+    assert measured.shown["daily"] > measured.shown["weekly"] > measured.shown["monthly"] > 0.005
+    assert guessed.shown["monthly"] == pytest.approx(measured.shown["monthly"], rel=0.4)
+    assert "400 bads, 3,600 goods" in measured.text()
