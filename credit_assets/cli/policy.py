@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.policies import Policy
@@ -111,7 +111,8 @@ def _differences(one: Policy, other: Policy) -> dict[str, dict[str, Any]]:
 
 def print_policy(record: dict[str, Any], console: Console) -> None:
     console.print(f"policy {record['version'][:_SHOWN]}")
-    table = Table("key", "value", "unit", "source", "variable", "meaning")
+    key, of_variable = Column("key", no_wrap=True), Column("variable", no_wrap=True)
+    table = Table(key, "value", "unit", "source", of_variable, "meaning")
     for one in record["keys"]:
         value, source = str(one["value"]), one["source"]
         style = None if source == "default" else "bold"

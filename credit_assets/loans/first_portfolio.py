@@ -25,6 +25,15 @@ _CLASSES = {"population": ("booked", "withdrawn", "declined", "undecided"),
             "outcomes": ("bad", "good", "indeterminate", "excluded", "reversed")}  # fmt: skip
 
 
+_POLICY = (
+    "",
+    "# What decides about models: nothing is stated, so the defaults (docs/policy.md). `credit-assets policy show` has",
+    "# every key; `credit-assets policy simulate --policy FILE` tells what others would have decided.",
+    "# policy:",
+    "#   comparison: {min_improvement: 0.005}",
+)
+
+
 @dataclass(frozen=True)
 class Written:
     """Where the table came from, and what its tables are to be called."""
@@ -49,7 +58,7 @@ def portfolio_text(table: FirstLook, guesses: Guesses, written: Written) -> str:
     ]
     parts = [head, _statuses(guesses), _outcomes(guesses, written), _population(guesses), ["columns:"]]
     parts += [_column(guess) for guess in guesses.columns]
-    parts += [_gates(guesses)]
+    parts += [_gates(guesses), list(_POLICY)]
     return "\n".join(line for part in parts for line in part) + "\n"
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from credit_assets.assets.conventions import asset_key
+from credit_assets.assets.runs import QUIET
 from credit_assets.cli.policy import simulation_record
-from credit_assets.cli.replay import QUIET
+from credit_assets.cli.trainings import ReplayReport
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.model_rules import MODEL_RULES
 from credit_assets.resources import build_resources
@@ -64,8 +66,6 @@ def test_every_rule_is_a_check_and_every_decision_holds_the_policy(house: House)
 
 @pytest.mark.slow
 def test_the_recorded_policy_decides_the_past_as_it_was(house: House, tmp_path: Path) -> None:
-    import yaml
-
     file = tmp_path / "policy.yaml"
     file.write_text(yaml.safe_dump(policy_of(house.settings).model_dump(mode="json")))
     before = house.hashes()
@@ -79,7 +79,7 @@ def test_the_recorded_policy_decides_the_past_as_it_was(house: House, tmp_path: 
 @pytest.mark.slow
 def test_an_error_stops_the_run_and_cannot_be_walked_around(house: House) -> None:
     strict = house.rebuilt(variants="lightgbm", max_auc=0.53)
-    outcome = strict.train(LATER)
+    outcome = strict.replay.train(LATER, ReplayReport())
     assert outcome.status == "blocked"
     assert "trained_model.plausible_skill: " in outcome.reason
     assert "CREDIT_MAX_AUC" in outcome.reason
