@@ -22,11 +22,16 @@ FIRST, BETTER, NOT_WORSE = "first", "better", "not_worse"
 
 
 def how_shown(reasons: Iterable[Reason]) -> str:
-    """How a model was registered, by the reasons that let it pass."""
-    rules = {reason.rule for reason in reasons if reason.passed}
-    if "improvement" in rules:
+    """How a model was registered, by the reasons that let it pass.
+
+    What was better as measured alone, by a policy that asks for no more, or is a recalibration of the champion, goes on
+    with the champion's chain.
+    """
+    passed = {reason.rule: reason.value for reason in reasons if reason.passed}
+    low = passed.get("shown_better")
+    if isinstance(low, float | int) and low > 0:
         return BETTER
-    return NOT_WORSE if "non_inferiority" in rules else FIRST
+    return FIRST if "champion" in passed else NOT_WORSE
 
 
 def judged_against(compared_with: str, champion: str | None) -> Reason:

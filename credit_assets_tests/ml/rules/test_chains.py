@@ -44,12 +44,15 @@ def test_a_chain_ends_where_nothing_is_known(known: dict[str, dict[str, str]], f
 
 
 def test_how_a_model_was_registered_is_what_its_reasons_say() -> None:
-    def reasons(*rules: str) -> list[Reason]:
-        return [Reason(rule, True, None, None, "") for rule in rules]
+    def reasons(low: float, *rules: str) -> list[Reason]:
+        return [Reason(rule, True, low, None, "") for rule in rules]
 
-    assert how_shown(reasons("min_auc", "improvement", "shown_better")) == BETTER
-    assert how_shown(reasons("min_auc", "non_inferiority", "non_inferiority_first")) == NOT_WORSE
-    assert how_shown(reasons("min_auc", "champion")) == FIRST
+    assert how_shown(reasons(0.001, "min_auc", "improvement", "shown_better")) == BETTER
+    # By a policy that takes the improvement as measured: nothing was shown, and the chain goes on.
+    assert how_shown(reasons(-0.001, "min_auc", "improvement", "shown_better")) == NOT_WORSE
+    assert how_shown(reasons(0.001, "min_auc", "non_inferiority", "non_inferiority_first")) == NOT_WORSE
+    assert how_shown(reasons(0.001, "min_auc", "recalibration")) == NOT_WORSE
+    assert how_shown(reasons(0.001, "min_auc", "champion", "first_skill", "scorecard")) == FIRST
 
 
 @pytest.mark.parametrize(
