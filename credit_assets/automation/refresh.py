@@ -44,7 +44,8 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description="Regulatory refresh: once a month a training as of the last day of the month before. It is "
-        f"registered where it is not worse than the champion by {margin:g} of AUC.",
+        f"registered where it is shown not to be worse by {margin:g} of AUC than the champion and the first of its "
+        "chain of refreshes.",
     )
     @told("the store or MLflow")
     def monthly_refresh(
