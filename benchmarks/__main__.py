@@ -140,7 +140,7 @@ def _module(name: str) -> Measure:
     return measure
 
 
-def _section(name: str, text: str, quick: bool) -> None:
+def section(name: str, text: str, quick: bool) -> None:
     """Print a benchmark's own section of the report, and write it there unless it was a quick run."""
     print(f"\n{text}\n")
     if not quick:
@@ -153,14 +153,14 @@ def _detection(quick: bool) -> Sequence[Row]:
 
     days = detection.markdown(detection.main(detection.QUICK if quick else detection.FULL))
     columns = drift_errors.markdown(*(drift_errors.main(10, shifted_books=2) if quick else drift_errors.main()))
-    _section("detection", f"{days}\n\n{columns}", quick)
+    section("detection", f"{days}\n\n{columns}", quick)
     return ()
 
 
 def _population(quick: bool) -> Sequence[Row]:
     from benchmarks import population
 
-    _section("population", population.main(20_000, 1, 20_000) if quick else population.main(), quick)
+    section("population", population.main(20_000, 1, 20_000) if quick else population.main(), quick)
     return ()
 
 
@@ -168,15 +168,23 @@ def _ticks(quick: bool) -> Sequence[Row]:
     from benchmarks import ticks
 
     costs = ticks.main(3 if quick else ticks.TICKS)
-    _section("ticks", ticks.markdown(costs), quick)
+    section("ticks", ticks.markdown(costs), quick)
     return ticks.rows(costs)
+
+
+def _decisions(quick: bool) -> Sequence[Row]:
+    from benchmarks import decisions
+
+    rows, text = decisions.measure(quick)
+    section("decisions", text, quick)
+    return rows
 
 
 def _first_days(quick: bool) -> Sequence[Row]:
     from benchmarks import first_days
 
     found = first_days.main(first_days.QUICK if quick else first_days.FULL, first_days.real_loans())
-    _section("first_days", first_days.markdown(found), quick)
+    section("first_days", first_days.markdown(found), quick)
     return ()
 
 
@@ -189,9 +197,10 @@ BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("distributed", "gpu")},
     "detection": _detection,
     "first_days": _first_days,
+    "decisions": _decisions,
     "population": _population,
 }
-SECTIONS = (report.MERGED, "detection", "first_days", "population", "ticks")
+SECTIONS = (report.MERGED, "detection", "first_days", "decisions", "population", "ticks")
 """Parts of the report that are written here."""
 
 if __name__ == "__main__":
