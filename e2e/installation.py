@@ -111,6 +111,8 @@ def settings(given: Given) -> dict[str, str]:
         # A few thousand loans: the gates are not what is shown here.
         "CREDIT_MIN_AUC": "0.52",
         "CREDIT_MAX_ECE": "0.2",
+        "CREDIT_PROMOTION_FIRST_LEVEL": "0.5",
+        "CREDIT_PROMOTION_ALPHA": "0.5",
         "CREDIT_PROFILES": json.dumps(profiles(given)),
         # Device plugins of trials offer GPUs by name only.
         "CREDIT_GPU_FALLBACK": "cpu",
