@@ -468,3 +468,19 @@ def test_triggers_leave_an_unchanged_book_alone_and_find_what_has_changed() -> N
         days = triggers.fired(triggers.Champion(book, (9, 1)), [name], 300, world, since=120)[name]
         assert days is not None
         assert days < 120
+
+
+def test_refreshes_lose_no_more_than_the_margin_of_their_chain() -> None:
+    """Each truly worse than the champion by 0.004, for a year: one after the other they lose more than the margin."""
+    import numpy as np
+
+    from benchmarks.refreshes import lost, share_taken
+    from credit_assets.ml.data.policies import ComparisonPolicy
+
+    rng = np.random.default_rng(1)
+    alone, with_first = (
+        np.mean([lost(440, 12, ComparisonPolicy(against_first=against), rng) for _ in range(4)])
+        for against in (False, True)
+    )
+    assert with_first <= 0.012 < alone
+    assert share_taken(440, 0.014, 60, ComparisonPolicy(), rng) <= 0.05
