@@ -1,0 +1,224 @@
+"""The real loans of 2009 to 2011 lived through by two policies: which models each brings into force, and what they are
+worth on the loans that come next.
+
+Belongs here: one book, one schedule of trainings, the decisions of each policy, and what became of the loans of the
+next days. Does not belong here: how often a policy errs where the truth is known (`decisions`).
+
+`python -m benchmarks.policies [EVERY]` prints the tables of docs/policy.md: a training every 30 days, or EVERY. Both
+policies meet the same models, and judge them by the rules of section `comparison` alone, each beside its own champion.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.first_days import REAL, real_loans
+from credit_assets.loans.lending_club import read_lending_club
+from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set
+from credit_assets.ml.data.features import feature_table
+from credit_assets.ml.data.policies import Policy
+from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.evidence.evaluation import compare, evaluate
+from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.ml.learners.training import TrainingConfig
+from credit_assets.ml.reports.selection import beside_scorecard, comparable, comparison, unseen_rows
+from credit_assets.ml.rules.comparison_rules import could_decide
+from credit_assets.ml.rules.levels import YEAR
+from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
+
+FIRST, LAST, EVERY, LOOKBACK, W = date(2009, 6, 30), date(2011, 12, 31), 30, 730, 365
+NEXT = 90
+"""Days after a takeover on whose loans it is measured."""
+POLICIES = {
+    "default": Policy(),
+    # The point estimate against 0.005, whatever the test can show.
+    "plain 0.005": Policy.model_validate(
+        {
+            "comparison": {
+                "rule": "point",
+                "min_bads": 2,
+                "min_goods": 2,
+                "first_level": 0.5,
+                "scorecard_margin": 0.49,
+            }
+        }
+    ),
+}
+RULES = [rule for rule in MODEL_RULES if rule.name in ("skill", "plausible_skill", "comparison", "first_champion")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A candidate, the first day of its test, and what it is judged by before anything else is there."""
+
+    as_of: date
+    scorer: CreditScorer
+    training_set: pa.Table
+    test_from: date
+
+
+@dataclass
+class Life:
+    """What one policy made of the models."""
+
+    champions: list[Model] = field(default_factory=list)
+    claimed: list[float | None] = field(default_factory=list)
+    rejected: int = 0
+    judged: date | None = None
+
+
+class Book:
+    """The loans, by day, with what became of them."""
+
+    def __init__(self, folder: Path) -> None:
+        read = read_lending_club(folder / REAL)
+        self.portfolio = load_portfolio(None)
+        self.features = feature_table(read.applications.sort_by("application_date"), self.portfolio)
+        self.outcomes = read.outcomes
+        self._days = self.features["application_date"].to_numpy()
+
+    def between(self, first: date, last: date) -> pa.Table:
+        at = np.searchsorted(self._days, [np.datetime64(first), np.datetime64(last + timedelta(1))])
+        return self.features.slice(int(at[0]), int(at[1] - at[0]))
+
+    def known(self, first: date, last: date) -> pa.Table:
+        """Loans of these days with their target, by what is known a window later."""
+        window = CohortWindow(last + timedelta(W), W, (last - first).days + 1)
+        # Cut into splits, which nobody looks at here.
+        return assemble_training_set(
+            self.between(first, last), self.outcomes, window, self.portfolio, test_share=0.2, validation_share=0.2
+        )
+
+    def model(self, as_of: date) -> Model:
+        window = CohortWindow(as_of, W, LOOKBACK)
+        rows = assemble_training_set(
+            self.features, self.outcomes, window, self.portfolio, test_share=0.2, validation_share=0.2
+        )
+        config = TrainingConfig(max_rounds=400, threads=1)
+        scorer = train_candidate(rows, "lightgbm", self.portfolio, config).scorer
+        test = rows.filter(pc.equal(rows["split"], "test"))
+        return Model(as_of, scorer, rows, pc.min(test["application_date"]).as_py())
+
+
+def evidence(book: Book, model: Model, life: Life, policy: Policy) -> dict[str, Any]:
+    """What `trained_model` records of a model for the rules of section `comparison`."""
+    test = model.training_set.filter(pc.equal(model.training_set["split"], "test"))
+    record: dict[str, Any] = {
+        "evaluation": evaluate(test["default"].to_numpy(), model.scorer.pd(test, threads=1)).to_record(),
+        "champion": None,
+        "mode": "improvement",
+    }
+    days = min((model.as_of - life.judged).days, YEAR) if life.judged else YEAR
+    scorecard = None
+    if life.champions:
+        champion = life.champions[-1]
+        rows = unseen_rows(model.training_set, "application_date", champion.test_from)
+        record["champion"] = {"version": str(champion.as_of), "comparable": comparable(rows), "why": "too few rows"}
+        if comparable(rows):
+            ours, theirs = model.scorer.pd(rows, threads=1), champion.scorer.pd(rows, threads=1)
+            record["champion"] |= comparison(rows, ours, theirs)
+    else:
+        scorecard = beside_scorecard(model.training_set, book.portfolio, partial(model.scorer.pd, threads=1))
+    previous = life.judged.isoformat() if life.judged else None
+    judged = could_decide(record, policy.comparison)
+    record["comparison"] = {"previous": previous, "days": days, "judged": judged, "scorecard": scorecard, "first": None}
+    return record
+
+
+def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
+    record = evidence(book, model, life, policy)
+    against = [reason.text for one in judge_model(record, policy, RULES) for reason in one.reasons if not reason.passed]
+    if record["comparison"]["judged"]:
+        life.judged = model.as_of
+    if against:
+        life.rejected += 1
+        return "; ".join(against)
+    life.claimed.append(record["champion"]["difference"]["difference"] if life.champions else None)
+    life.champions.append(model)
+    return "champion"
+
+
+def worth(book: Book, life: Life) -> list[dict[str, Any]]:
+    """Every takeover on the loans of the next days, beside the model that it took over from."""
+    found = []
+    pairs = zip(life.champions, life.champions[1:], life.claimed[1:], strict=False)
+    for before, after, claimed in pairs:
+        rows = book.known(after.as_of + timedelta(1), min(after.as_of + timedelta(NEXT), LAST))
+        if not comparable(rows):
+            continue
+        target = rows["default"].to_numpy()
+        difference = compare(target, after.scorer.pd(rows, threads=1), before.scorer.pd(rows, threads=1))
+        found.append({"as_of": after.as_of, "claimed": claimed, **difference.to_record()})
+    return found
+
+
+def in_use(book: Book, life: Life) -> Any:
+    """Every loan by the champion of its day."""
+    targets, pds = [], []
+    ends = [model.as_of for model in life.champions[1:]] + [LAST]
+    for model, end in zip(life.champions, ends, strict=True):
+        rows = book.known(model.as_of + timedelta(1), end)
+        targets.append(rows["default"].to_numpy())
+        pds.append(model.scorer.pd(rows, threads=1))
+    return evaluate(np.concatenate(targets), np.concatenate(pds))
+
+
+def main(every: int = EVERY) -> str:
+    folder = real_loans()
+    if folder is None:
+        raise SystemExit("the real LendingClub file is not there: set CREDIT_TEST_DATA to its folder")
+    book, lives = Book(folder), {name: Life() for name in POLICIES}
+    days = [FIRST + timedelta(n) for n in range(0, (LAST - FIRST).days, every)]
+    for day in days:
+        model = book.model(day)
+        for name, life in lives.items():
+            print(f"{day} {name}: {decide(book, model, life, POLICIES[name])}", file=sys.stderr, flush=True)
+    return markdown(days, lives, {name: (worth(book, life), in_use(book, life)) for name, life in lives.items()})
+
+
+def markdown(days: Sequence[date], lives: Mapping[str, Life], found: Mapping[str, tuple[list[Any], Any]]) -> str:
+    """Both policies side by side, then each takeover."""
+    rows: dict[str, list[str]] = {}
+    for name, (takeovers, used) in found.items():
+        values = [one["difference"] for one in takeovers]
+        for what, shown in {
+            "rejected": f"{lives[name].rejected}",
+            "first champion as of": f"{lives[name].champions[0].as_of}",
+            "takeovers after it": f"{len(values)}",
+            "claimed by them on their tests, mean AUC": mean([one["claimed"] for one in takeovers]),
+            f"worth on the loans of the next {NEXT} days, mean AUC": mean(values),
+            "of them worth less than nothing": f"{sum(value < 0 for value in values)}",
+            "loans, bads, each by the champion of its day": f"{used.rows:,}, {used.bads:,}",
+            "their AUC": f"{used.auc:.4f} ({used.auc_ci_low:.3f} .. {used.auc_ci_high:.3f})",
+            "observed over expected defaults": f"{used.observed_over_expected:.2f}",
+        }.items():
+            rows.setdefault(what, []).append(shown)
+    lines = [f"| {len(days)} trainings, {days[0]} .. {days[-1]} | {' | '.join(found)} |"]
+    lines += ["|---|" + "---:|" * len(found), *(f"| {what} | {' | '.join(of)} |" for what, of in rows.items())]
+    for name, (takeovers, _) in found.items():
+        lines += ["", f"Takeovers, {name}:", "", "| as of | claimed | worth | 95% | bads |", "|---|---:|---:|---|---:|"]
+        lines += [
+            f"| {one['as_of']} | {one['claimed']:+.4f} | {one['difference']:+.4f} | {one['ci_low']:+.3f} .. "
+            f"{one['ci_high']:+.3f} | {one['bads']} |"
+            for one in takeovers
+        ]
+    return "\n".join(lines)
+
+
+def mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):+.4f}" if values else "-"
+
+
+if __name__ == "__main__":
+    print(main(*map(int, sys.argv[1:2])))
