@@ -18,6 +18,7 @@ from credit_assets.instance.dagster_internals import PartitionCheckResult, recor
 from credit_assets.ml.rules.copies_gates import COPIES, CUSTOMERS
 from credit_assets.ml.rules.extension_gates import own_gates
 from credit_assets.ml.rules.model_rules import MODEL_RULES
+from credit_assets.ml.rules.world_gates import WORLD_GATES
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
@@ -61,6 +62,7 @@ TRAINING_GATES = {
     "missing_share": "No feature misses more values than its contract allows.",
     "usable_features": "Every feature is there and has values that differ.",
     COPIES: "Few enough rows repeat the inputs of another one under another id.",
+    **WORLD_GATES,
 }
 OF_CUSTOMERS = {CUSTOMERS: "Few enough of the test's applications are of customers that the model was trained on."}
 A_FAILURE, STOPS, REJECTS = "a_failure", "stops the run", "rejects the model"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from credit_assets.assets.policies import first_days_judge
+from credit_assets.assets.policies import takeover_judge
 from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Owner, Registry
 from credit_assets.ledger.requests import Requests
@@ -33,6 +33,6 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "tracking": tracking,
         "registry": registry,
         "requests": requests,
-        "deployment": Deployment(registry, requests, settings.promotion, first_days_judge(settings, store)),
+        "deployment": Deployment(registry, requests, settings.promotion, takeover_judge(settings, store)),
         "notifier": Notifier(settings.alert_targets),
     }

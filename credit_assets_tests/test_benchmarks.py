@@ -31,6 +31,7 @@ from benchmarks import (
     population,
     triggers,
 )
+from benchmarks import world as one_world
 from benchmarks.__main__ import BENCHMARKS, SECTIONS, main, two_at_a_time
 from benchmarks.processes import Cost, ProcessError, child_environment, paired, run
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
@@ -498,3 +499,18 @@ def test_two_policies_live_through_the_real_loans(real_loans_dir: Path, monkeypa
     worth = float(shown["worth on the loans of the next 90 days, mean AUC"][0])
     assert 0 < worth < 0.1
     assert shown["loans, bads, each by the champion of its day"] == ["37,546, 917"] * 2
+
+
+def test_gates_about_the_world_pass_a_sound_book_and_find_what_is_planted() -> None:
+    found = one_world.main(one_world.QUICK)
+    sound = [one for one in found if one.fault == one_world.NONE]
+    assert len(sound) >= 4
+    assert {one.fired for one in sound} == {()}
+    planted = {one.fault: one.fired for one in found if one.fault != one_world.NONE}
+    assert planted == {
+        "income in thousands from the test on": ("same_world",),
+        "no outcomes for 60 days": ("outcomes_arrive",),
+    }
+    table = one_world.markdown(found)
+    assert "| nothing | 0 of " in table
+    assert "| income in thousands from the test on | 1 of 1 | same_world |" in table

@@ -26,12 +26,19 @@ from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown
 from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.ml.rules.first_days import FIRST_DAYS
+from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 
 # Characters of a tag that an MLflow server keeps.
 _TAG = 5_000
+TAKEOVER_CHECKS = {
+    FIRST_DAYS: "The newest days look to the version of the day like those of its out-of-time test; else it takes over "
+    "in no promotion mode.",
+    LEAKS: "The version's skill is no jump beyond what others gained, and hangs on no single feature; else a person "
+    "has to approve it, in any promotion mode.",
+}
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
@@ -94,13 +101,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "mlflow",
         ins=inputs("deployed_model", settings),
         check_specs=[
-            dg.AssetCheckSpec(
-                FIRST_DAYS,
-                asset="deployed_model",
-                partitions_def=partitions,
-                description="The newest days look to the version of the day like those of its out-of-time test; else "
-                "it takes over in no promotion mode.",
-            )
+            dg.AssetCheckSpec(name, asset="deployed_model", partitions_def=partitions, description=description)
+            for name, description in TAKEOVER_CHECKS.items()
         ],
         description="Which version is champion after the as-of date, which is on trial beside it, and why. Never moves "
         "back in as-of time.",
@@ -118,7 +120,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         version = registered_model["version"]
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
-        newest = deployment.first_days(registry.version(version)) if version is not None else ()
+        takeover = deployment.takeover(registry.version(version)) if version is not None else ()
         compared = [deployment.judged_against(registry.version(version), as_of)] if version is not None else ()
         made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
         decision = decide_promotion(
@@ -126,7 +128,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             accepted=registered_model["decision"] == "registered",
             as_of=as_of,
             standing=standing(versions, until=as_of if made else None),
-            first_days=newest,
+            takeover=takeover,
             compared=compared,
         )
         if version is not None:
@@ -154,17 +156,20 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "shadow_after": record["shadow_after"] or "none",
                 "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
             },
-            check_results=[first_days_check(newest, version, as_of)],
+            check_results=[takeover_check(name, takeover, version, as_of) for name in TAKEOVER_CHECKS],
         )
 
     return [registered_model, deployed_model]
 
 
-def first_days_check(reasons: Sequence[Reason], version: str | None, as_of: date) -> dg.AssetCheckResult:
-    """The verdict as a check, a warning: the run goes on, and people are told as they are of every failed check."""
+def takeover_check(name: str, found: Sequence[Reason], version: str | None, as_of: date) -> dg.AssetCheckResult:
+    """The verdict of the rules of a name as a check, a warning: the run goes on, and people are told as they are of
+    every failed check.
+    """
+    reasons = [reason for reason in found if reason.rule.partition(" ")[0] == name]
     against = [reason for reason in reasons if not reason.passed]
     check = PartitionCheckResult(
-        check_name=FIRST_DAYS,
+        check_name=name,
         passed=not against,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"Version {version} does not take over: {'; '.join(reason.text for reason in against)}."

@@ -21,7 +21,9 @@ import dagster as dg
 
 from credit_assets.assets.accounts import APPLICATIONS, DECISIONS, OUTCOMES, table_accounts
 from credit_assets.assets.evidence import matured_without_outcome
+from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
+from credit_assets.assets.world import feeds, world_record
 from credit_assets.ml.rules.due import DUE, LEAST_DAYS, NOT_DUE, Calendar, first_enough, unjudged_gates, why_not_due
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
@@ -76,7 +78,14 @@ def training_set_of(
     from credit_assets.ml.rules.copies_gates import customers_gate
     from credit_assets.ml.rules.due import due_gate
     from credit_assets.ml.rules.population_gates import classes_gate, evidence_gate, population_gate
-    from credit_assets.ml.rules.training_gates import orphan_gate, shortages, training_gates, with_orphans
+    from credit_assets.ml.rules.training_gates import (
+        orphan_gate,
+        shortages,
+        training_gates,
+        with_orphans,
+        without_advice,
+    )
+    from credit_assets.ml.rules.world_gates import outcomes_arrive, world_gates
 
     calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
     if why := calendar.why_not(as_of):
@@ -100,10 +109,16 @@ def training_set_of(
     accounted = account_of_training(accounts, {name: windows[name] for name in accounts}, portfolio.gates)
     ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)
-    short = {} if accounted.blocks or orphans.blocks else shortages(table, portfolio)
+    limits = policy_of(settings).world
+    arrive = outcomes_arrive(feeds(cohort, first, as_of), as_of.isoformat(), limits, portfolio)
+    short = {} if accounted.blocks or orphans.blocks or arrive.blocks else shortages(table, portfolio)
     if short and (why := _of_young_book(calendar, tables, as_of, short)):
         return _not_due(settings, why, gate_names)
     counts = cohort.counts()
+    of_set = training_gates(table, portfolio, window, calendar.first_day)
+    if arrive.blocks:
+        of_set = without_advice(of_set, arrive.name)
+    world = world_record(settings, tables, cohort, table, as_of)
     return TrainingSet(
         table,
         (
@@ -112,7 +127,9 @@ def training_set_of(
             classes_gate(portfolio, counts, settings.window_days),
             evidence_gate(matured_without_outcome(settings, warehouse, as_of), portfolio),
             *((customers,) if (customers := customers_gate(cohort.left_out, portfolio)) else ()),
-            *with_orphans(training_gates(table, portfolio, window, calendar.first_day), orphans),
+            *with_orphans(of_set, orphans),
+            *world_gates(world, limits, portfolio),
+            arrive,
             accounted,
         ),
         {

@@ -43,7 +43,7 @@ def first_days_record(
     dates = test[settings.portfolio_contract.date_column]
     first, last = pc.min(dates).as_py(), pc.max(dates).as_py()
     then = tables.accepted(_FEATURES, [first + timedelta(n) for n in range((last - first).days + 1)])
-    now = _newest(tables, last, as_of, settings)
+    now = newest_days(tables, last, as_of, settings)
     if not then:
         return {"why": f"{_FEATURES} has nothing of {first} .. {last}, the days of the test"}
     if sum(now.values()) < LEAST_ROWS:
@@ -53,7 +53,7 @@ def first_days_record(
         }
     try:
         sides = [tables.sample(_FEATURES, days, _MOST_ROWS) for days in (then, now)]
-        measured = _measured(settings, scorer, _thinned(test), *sides)
+        measured = _measured(settings, scorer, thinned(test), *sides)
     except (PermanentError, ValueError) as error:
         # A training does not wait for days that it does not need; the model waits for them.
         return {"why": f"{error}"}
@@ -91,7 +91,7 @@ def _measured(
     return measure_first_days(score, sides, scorer.features, categorical, drift_policy(settings))
 
 
-def _newest(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:
+def newest_days(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:
     """The newest days up to the as-of date: CREDIT_FIRST_DAYS of them, and on from there until they have
     CREDIT_FIRST_DAYS_MIN_ROWS applications; none of the test's own days.
     """
@@ -111,7 +111,7 @@ def _ends(days: Sequence[date]) -> list[str]:
     return [days[0].isoformat(), days[-1].isoformat()]
 
 
-def _thinned(table: pa.Table) -> pa.Table:
+def thinned(table: pa.Table) -> pa.Table:
     """At most so many rows, evenly taken."""
     import numpy as np
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from credit_assets.settings.policies import policy_of as policy_of
 
 if TYPE_CHECKING:
+    from credit_assets.ledger.kept import KeptVersion
     from credit_assets.ledger.registry import Version
     from credit_assets.ml.data.extension_use import TriggerUse
     from credit_assets.ml.evidence.drift import DriftPolicy
@@ -49,17 +50,27 @@ def drift_policy(settings: Settings) -> DriftPolicy:
     )
 
 
-def first_days_judge(settings: Settings, store: Store) -> Callable[[Version], Sequence[Reason]]:
+def takeover_judge(settings: Settings, store: Store) -> Callable[[Version], Sequence[Reason]]:
     """The verdict on a version from what is kept of it, by the policy as it is now."""
 
     def judge(version: Version) -> Sequence[Reason]:
         from credit_assets.ledger.kept import Kept
-        from credit_assets.ml.rules.first_days import decide_first_days
 
-        kept = Kept(store).of(version)
-        return decide_first_days(kept.first_days if kept else None, policy_of(settings).first_days)
+        return judge_kept(settings, Kept(store).of(version))
 
     return judge
+
+
+def judge_kept(settings: Settings, kept: KeptVersion | None) -> tuple[Reason, ...]:
+    """What stands against the taking over of a version, and what does not; None where nothing is kept of it."""
+    from credit_assets.ml.rules.first_days import decide_first_days
+    from credit_assets.ml.rules.leak_rules import judge_leaks
+
+    policy, strong = policy_of(settings), settings.portfolio_contract.gates.strong_features
+    return (
+        *decide_first_days(kept.first_days if kept else None, policy.first_days),
+        *judge_leaks(kept.leaks if kept else None, policy.leaks, strong),
+    )
 
 
 def trial_policy(settings: Settings) -> TrialPolicy:

@@ -12,6 +12,7 @@ from credit_assets.assets.comparison import compare_with_champion, comparison_re
 from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
+from credit_assets.assets.leaks import gains_before, leaks_record
 from credit_assets.assets.policies import policy_of
 from credit_assets.checks import rule_results, rule_specs, rules_not_asked
 from credit_assets.ledger.registry import BASELINE, Registry
@@ -69,6 +70,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             training_set, partial(scorer.pd, threads=settings.training_threads), settings.portfolio_contract
         )
         record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
+        record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
         policy, record["mode"] = policy_of(settings), training_mode(triggers_of(claims, as_of))
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}

@@ -49,7 +49,10 @@ By = Annotated[
 ]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(help="first_days: bring it into force although the newest days differ from its test; recorded."),
+    typer.Option(
+        help="What stands against it and is accepted, recorded with the move: first_days (the newest days differ from "
+        "its test), leaks (its skill may come from a column that knows the outcome)."
+    ),
 ]
 From = Annotated[
     datetime | None,

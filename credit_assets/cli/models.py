@@ -17,14 +17,14 @@ from rich.table import Table
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import outlook
-from credit_assets.assets.policies import policy_of
+from credit_assets.assets.policies import judge_kept
 from credit_assets.assets.recheck import days_in_words, versions_in_words
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger import recorded
-from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.deployment import ACCEPTABLE, SHADOW
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import CHAMPION, Version
@@ -32,7 +32,6 @@ from credit_assets.ledger.restated import Restatements
 from credit_assets.ml.data.extensions import SCORING, described, why_other
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import why_not_due
-from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.periods import holder_now
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -193,17 +192,18 @@ def restated_record(store: Store, holders: Mapping[str, Mapping[str, Any] | None
 
 
 def kept_record(settings: Settings, kept: Kept, version: Version) -> dict[str, Any]:
-    """Where the rows are that a version was trained on, and how the newest days looked to it."""
+    """Where the rows are that a version was trained on, how the newest days looked to it, and where its skill comes
+    from.
+    """
     found = kept.of(version)
-    reasons = decide_first_days(found.first_days if found else None, policy_of(settings).first_days)
-    passed = all(reason.passed for reason in reasons)
-    return {
-        "training_set": found.training_set if found else None,
-        "first_days": {
-            "passed": passed,
-            "reasons": [reason.text for reason in reasons if passed or not reason.passed],
-        },
-    }
+    record: dict[str, Any] = {"training_set": found.training_set if found else None}
+    judged = judge_kept(settings, found)
+    for name in ACCEPTABLE:
+        reasons = [reason for reason in judged if reason.rule.partition(" ")[0] == name]
+        passed = all(reason.passed for reason in reasons)
+        texts = [reason.text for reason in reasons if passed or not reason.passed]
+        record[name] = {"passed": passed, "reasons": texts}
+    return record
 
 
 # Tables
@@ -284,8 +284,9 @@ def print_models(record: dict[str, Any], console: Console) -> None:
             note = ", ".join(entry["aliases"])
             if entry["restated"]:
                 note = "; ".join(filter(None, (note, f"trained on {days_in_words(entry['restated'])}, restated since")))
-            if not entry["first_days"]["passed"]:
-                note = "; ".join(filter(None, (note, *entry["first_days"]["reasons"])))
+            for name in ACCEPTABLE:
+                if not entry[name]["passed"]:
+                    note = "; ".join(filter(None, (note, *entry[name]["reasons"])))
             table.add_row(as_of, entry["version"], entry["variant"], *metrics, periods, note)
         else:
             table.add_row(as_of, "rejected", entry["variant"], *metrics, "-", entry["reason"], style="dim")

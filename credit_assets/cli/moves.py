@@ -18,10 +18,9 @@ from rich.console import Console
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
+from credit_assets.ledger.deployment import ACCEPTABLE, ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import CHAMPION, Registry
 from credit_assets.ledger.requests import DONE, Kind, Request
-from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -58,7 +57,7 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
     champion = registry.alias(CHAMPION)
     target = wanted.version or _default_version(kind, registry)
     examined = deployment.examine(kind, target, by=by, accepted=wanted.accepted)
-    against = [] if kind == "reject" else [one.text for one in deployment.first_days(examined) if not one.passed]
+    against = [] if kind == "reject" else [one.text for one in deployment.takeover(examined) if not one.passed]
     start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
     request = deployment.requests.add(
         kind, target, by=by, reason=wanted.reason, effective_from=start, accepted=wanted.accepted
@@ -87,8 +86,8 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
 def _refuse_acceptance(kind: Kind, accepted: Sequence[str]) -> None:
     if accepted and kind not in ("promote", "approve"):
         raise PermanentError(f"--accept has no meaning for {kind}: nothing recorded of the version stands against it")
-    if unknown := sorted(set(accepted) - {FIRST_DAYS}):
-        raise PermanentError(f"--accept {', '.join(unknown)}: unknown; what can be accepted: {FIRST_DAYS}")
+    if unknown := sorted(set(accepted) - set(ACCEPTABLE)):
+        raise PermanentError(f"--accept {', '.join(unknown)}: unknown; what can be accepted: {', '.join(ACCEPTABLE)}")
 
 
 def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance) -> str | None:

@@ -25,6 +25,7 @@ from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
 from credit_assets.ml.rules.first_days import FIRST_DAYS
+from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.ml.rules.periods import champion_history, holder_now, period_on
 from credit_assets.naming import ALIASES as ALIAS_ASSETS
 from credit_assets.naming import PLAIN, Names
@@ -33,16 +34,19 @@ CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
 ACTOR = "credit_scoring pipeline"
 
+ACCEPTABLE = (FIRST_DAYS, LEAKS)
+"""Names of the rules in spite of which a person may bring a version into force."""
 Judge = Callable[[Version], Sequence[Reason]]
-"""What is recorded of how the newest days looked to a version beside those of its test, judged."""
+"""What is recorded of a version that may stand against its taking over, judged: how the newest days looked to it beside
+those of its test (FIRST_DAYS), and where its skill comes from (LEAKS)."""
 
 
 class Deployment:
     """What moves the aliases of one registered model. Every method may be called again: it then changes nothing."""
 
-    def __init__(self, registry: Registry, requests: Requests, promotion: Promotion, first_days: Judge) -> None:
+    def __init__(self, registry: Registry, requests: Requests, promotion: Promotion, takeover: Judge) -> None:
         self.registry = registry
-        self.first_days = first_days
+        self.takeover = takeover
         self.aliases = Aliases(registry)
         self.requests = requests
         self.promotion = promotion
@@ -51,11 +55,11 @@ class Deployment:
 
     def after_training(self, version: Version, takes_over: date, decision: Decision, *, made: bool) -> None:
         """Move the aliases for a version that passed its gates: challenger at once, champion or a trial by policy; none
-        where the newest days do not look to it like those of its test.
+        where anything stands against its taking over.
 
         `made`: the version was promoted by an earlier run of the same day, and is not promoted again.
         """
-        if not _against(self.first_days(version)):
+        if not _against(self.takeover(version)):
             passed = Change(takes_over, MoveKind.PASSED, ACTOR, "passed its gates")
             self.aliases.move(CHALLENGER, version.version, passed, forward_only=True)
         if decision.accepted and not made:
@@ -108,10 +112,13 @@ class Deployment:
                 f"version {version} (as of {target.as_of}) is older than the champion, version {champion.version} "
                 f"(as of {champion.as_of}); to go back to a former champion use `credit-assets rollback`"
             )
-        if FIRST_DAYS not in accepted and (against := _against(self.first_days(target))):
+        reasons = self.takeover(target)
+        if against := _against(reasons, accepted):
+            options = " ".join(f"--accept {name}" for name in ACCEPTABLE if _against(reasons, {*ACCEPTABLE} - {name}))
             raise PermanentError(
-                f"version {version} does not take over: {against}; to {kind} it all the same add --accept "
-                f"{FIRST_DAYS}, which is recorded with who and why"
+                f"version {version} does not take over: {against}; to {kind} it all the same, once you have looked at "
+                f"what is named, run `credit-assets {kind} {version} {options} --reason WHY`, which is recorded with "
+                "who and why"
             )
 
     def _apply(self, request: Request) -> str:
@@ -141,13 +148,13 @@ class Deployment:
         if trial is None or trial.version != request.version:
             return
         version = self.registry.version(request.version)
-        if against := _against([*self.first_days(version), *self.decide(version).reasons]):
+        if against := _against([*self.takeover(version), *self.decide(version).reasons]):
             self._end(request.version, request.effective_from, against, ACTOR)
             self._begin_next(request.effective_from, self.registry.versions())
 
     def _in_spite_of(self, request: Request, target: Version) -> str:
         """What a person accepted of the version, for the record of the move."""
-        against = _against(self.first_days(target)) if FIRST_DAYS in request.accepted else ""
+        against = _against(self.takeover(target)) if request.accepted else ""
         return f" (in spite of: {against})" if against else ""
 
     def decide(self, version: Version) -> Decision:
@@ -212,9 +219,12 @@ class Deployment:
             self.aliases.move(SHADOW, challenger.version, started, forward_only=True)
 
 
-def _against(reasons: Sequence[Reason]) -> str:
-    """What stands against the version; nothing where every rule passed."""
-    return "; ".join(reason.text for reason in reasons if not reason.passed)
+def _against(reasons: Sequence[Reason], accepted: Collection[str] = ()) -> str:
+    """What stands against the version, but for rules of the names that are accepted; nothing where every rule passed.
+
+    The name of a rule begins with that of its kind: "first_days scores".
+    """
+    return "; ".join(one.text for one in reasons if not one.passed and one.rule.partition(" ")[0] not in accepted)
 
 
 def standing(versions: Sequence[Version], until: date | None = None) -> Standing:

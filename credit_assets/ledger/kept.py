@@ -28,7 +28,8 @@ class KeptVersion:
     """The record of a version, by its fingerprint.
 
     `training_set` is the path in the store, `inputs` by asset and ISO day the content of what the set was made of,
-    `first_days` what `measure_first_days` found; None and empty in what was registered before they were kept.
+    `first_days` what `measure_first_days` found, `leaks` where its skill comes from (`judge_leaks`); None and empty in
+    what was registered before they were kept.
     """
 
     fingerprint: str
@@ -38,6 +39,7 @@ class KeptVersion:
     first_days: Mapping[str, Any] | None
     version: str | None = None
     """None while it is not registered yet."""
+    leaks: Mapping[str, Any] | None = None
 
 
 class Kept:
@@ -69,6 +71,7 @@ class Kept:
             training_set=name,
             inputs=self.store.footer(source if self._content(source) == trained["data"] else target).inputs,
             first_days=trained.get("first_days"),
+            leaks=trained.get("leaks"),
             version=before.version if before else None,
         )
         self._write(record)

@@ -51,10 +51,10 @@ NO = Decision.of([Reason("policy", False, None, None, "a trial first")])
 def opened(
     tracking: Tracking,
     promotion: Promotion = "shadow",
-    first_days: Callable[[Version], Sequence[Reason]] = lambda _: (),
+    takeover: Callable[[Version], Sequence[Reason]] = lambda _: (),
 ) -> Deployment:
-    """With nothing against any version, unless `first_days` says so."""
-    return Deployment(Registry(tracking, MODEL, tracking.claims), Requests(tracking.claims), promotion, first_days)
+    """With nothing against any version, unless `takeover` says so."""
+    return Deployment(Registry(tracking, MODEL, tracking.claims), Requests(tracking.claims), promotion, takeover)
 
 
 def trained(deployment: Deployment, name: str, as_of: date, decision: Decision = NO) -> str:

@@ -140,8 +140,9 @@ class Gates(Strict):
     min_goods: int = Field(default=200, ge=1)
     min_bads: int = Field(default=40, ge=1)
     min_test_bads: int = Field(default=10, ge=1)
-    max_single_feature_auc: float = Field(default=0.95, gt=0.5, le=1)
     max_copied_share: float = Field(default=0.01, ge=0, le=1)
+    max_single_feature_auc: float = Field(default=0.75, gt=0.5, le=1)
+    strong_features: tuple[Identifier, ...] = ()
     leakage_columns: tuple[str, ...] = ()
     unusable_features: Literal["error", "warn"] = "warn"
 
@@ -150,6 +151,19 @@ class Gates(Strict):
         if self.target_rate_min >= self.target_rate_max:
             raise ValueError("gates: target_rate_min must lie below target_rate_max")
         return self
+
+
+def _with_known_excuses(portfolio: Portfolio) -> Portfolio:
+    """The portfolio. Raises ValueError for a column that is excused by its name and is no feature."""
+    known = {one.name for one in portfolio.columns if one.role == "feature"} | {one.name for one in portfolio.derived}
+    for key, names in (
+        ("gates: strong_features", portfolio.gates.strong_features),
+        ("policy: world: changed_features", portfolio.policy.world.changed_features),
+    ):
+        for name in names:
+            if name not in known and not any(pattern.matches(name) for pattern in portfolio.columns_matching):
+                raise ValueError(f"{key}: {name!r} is no feature of this portfolio")
+    return portfolio
 
 
 class Portfolio(Strict):
@@ -214,7 +228,7 @@ class Portfolio(Strict):
     def _has_features(self) -> Portfolio:
         if not self.columns_matching and not any(column.role == "feature" for column in self.columns):
             raise ValueError("columns: at least one column must have role 'feature'")
-        return self
+        return _with_known_excuses(self)
 
     @model_validator(mode="after")
     def _derived_resolve(self) -> Portfolio:

@@ -191,14 +191,8 @@ def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None
     ['income']
     """
     rows = Rows.of(data)
-    require(rows.names, [one.name for one in reference.features])
     points = np.asarray([] if score is None else score, dtype=np.float64)
-    measured = [
-        _category(one, CategoryReference.of(one.name, rows.column(one.name)))
-        if isinstance(one, CategoryReference)
-        else _numeric(one, numbers(rows.column(one.name)), "numeric")
-        for one in reference.features
-    ]
+    measured = measure_features(reference.features, rows)
     measured.append(_numeric(reference.score, points, "score"))
     tests = sum(len(one.p_values) for one in measured if one.rows >= policy.min_rows)
     level = policy.alpha / max(tests, 1)
@@ -209,6 +203,18 @@ def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None
             verdict = candidate
             break
     return DriftFindings(verdict, _why(verdict, judged, len(rows), policy), len(rows), len(points), judged)
+
+
+def measure_features(references: Sequence[FeatureReference], data: Data) -> list[FeatureDrift]:
+    """Every feature against its reference, without a verdict. Raises ValueError naming features that `data` lacks."""
+    rows = Rows.of(data)
+    require(rows.names, [one.name for one in references])
+    return [
+        _category(one, CategoryReference.of(one.name, rows.column(one.name)))
+        if isinstance(one, CategoryReference)
+        else _numeric(one, numbers(rows.column(one.name)), "numeric")
+        for one in references
+    ]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.evidence.drift import DriftPolicy, FeatureDrift, measure_drift
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import auc, compare
+from credit_assets.ml.evidence.world import size_ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,24 +141,7 @@ def _unread(one: FeatureDrift) -> float:
 
 
 def _scale(name: str, then: Data, now: Data) -> float | None:
-    """By how much the typical value has grown: the mean size of the middle nine tenths of those that are not zero. 0
-    where all are zero now, None where all were zero then or a side has no value.
-
-    Zero is zero in every unit. Counted in, the zeros of a column that mostly has them made somewhat fewer cases look
-    like another unit: those with a delinquency fell from a ninth of applicants to a sixteenth, the trimmed mean to a
-    fifth.
-    """
-
-    def typical(data: Data) -> float | None:
-        values = np.abs(numbers(Rows.of(data).column(name)))
-        values = values[np.isfinite(values)]
-        sizes = np.sort(values[values > 0])
-        cut = len(sizes) // 20
-        middle = sizes[cut : len(sizes) - cut]
-        return float(middle.mean()) if len(middle) else 0.0 if len(values) else None
-
-    before, after = typical(then), typical(now)
-    return None if not before or after is None else after / before
+    return size_ratio(*(numbers(Rows.of(data).column(name)) for data in (then, now)))
 
 
 def _rounded(value: float) -> float:

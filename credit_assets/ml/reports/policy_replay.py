@@ -20,6 +20,7 @@ from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.ml.rules.first_days import FIRST_DAYS, decide_first_days
+from credit_assets.ml.rules.leak_rules import LEAKS, judge_leaks
 from credit_assets.ml.rules.model_rules import MODEL_RULES, ModelRule, gate_reasons, judge_model
 from credit_assets.ml.rules.trials import TrialPolicy, decide_trial
 
@@ -151,12 +152,18 @@ def _takeover(
     missing = dict(registration["not_recorded"])
     accepted = registration["now"]["decision"] == REGISTERED
     now = [Reason("registered", accepted, registration["now"]["decision"], REGISTERED, "")]
-    if accepted and "first_days" in (day.trained or {}):
-        now += decide_first_days((day.trained or {})["first_days"], policy.first_days)
+    evidence = (day.trained or {}) if accepted else {}
+    if FIRST_DAYS in evidence:
+        now += decide_first_days(evidence[FIRST_DAYS], policy.first_days)
     elif accepted:
         missing[FIRST_DAYS] = "nothing is recorded of how the newest days looked"
+    if LEAKS in evidence:
+        now += judge_leaks(evidence[LEAKS], policy.leaks)
+    elif accepted:
+        missing[LEAKS] = "nothing is recorded of what its skill comes from"
     # Age and way of promotion are no matter of the policy.
-    now += [one for one in then if one.rule != "registered" and not one.rule.startswith(FIRST_DAYS)]
+    judged = ("registered", FIRST_DAYS, LEAKS)
+    now += [one for one in then if one.rule.partition(" ")[0] not in judged]
     decided = {"decision": PROMOTED if Decision.of(now).accepted else UNCHANGED, "by": _against(now)}
     if registration["now"]["decision"] == UNDECIDED:
         decided = {"decision": UNDECIDED, "by": []}

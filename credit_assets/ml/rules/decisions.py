@@ -75,7 +75,7 @@ def decide_promotion(
     as_of: date,
     standing: Standing,
     accepted: bool,
-    first_days: Sequence[Reason] = (),
+    takeover: Sequence[Reason] = (),
     compared: Sequence[Reason] = (),
 ) -> Decision:
     """Whether the version of `as_of` becomes champion at once.
@@ -84,9 +84,9 @@ def decide_promotion(
     backfill of last year must not decide about today's applicants. The same as-of date may, so that a day can be run
     again, but not while a rollback is in force: only a newer model ends that. "shadow" promotes the first model, which
     has nothing to run beside, and gives any other a trial; "manual" promotes nothing here. Whatever the policy, the
-    newest days must look to the model like those that it was tested on (`first_days`), and the champion that it takes
-    over from must be the one that it was held against (`compared`): days that are trained at once all meet the champion
-    of before.
+    newest days must look to the model like those that it was tested on, and its skill must be none that a person has to
+    look at (`takeover`); and the champion that it takes over from must be the one that it was held against
+    (`compared`): days that are trained at once all meet the champion of before.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def decide_promotion(
         The version's as-of date, and whether it was registered.
     standing
         The champions that there have been.
-    first_days
-        What `first_days.decide_first_days` says of the version.
+    takeover
+        What `first_days.decide_first_days` and `leak_rules.judge_leaks` say of the version.
     compared
         What `chains.judged_against` says of it.
 
@@ -142,7 +142,7 @@ def decide_promotion(
             ),
             newer(as_of, standing),
             *compared,
-            *first_days,
+            *takeover,
             Reason(
                 "policy", policy == "immediate" or (policy == "shadow" and first), policy, "immediate", texts[policy]
             ),

@@ -14,6 +14,7 @@ from credit_assets.ml.rules.decisions import Reason
 
 FIRST_DAYS = "first_days"
 """The name of these rules, by which an operator accepts what they found."""
+FILLED_AFTERWARDS = "suspect a column that is filled in afterwards, or that has changed"
 LEAST_ROWS = 100
 """Applications of the newest days below which nothing is said of them."""
 _MOST_UNREAD = 0.5
@@ -76,10 +77,7 @@ def _features(evidence: Mapping[str, Any], policy: FirstDaysPolicy) -> Reason:
     if failing:
         named = "; ".join(f"{one['name']} ({', '.join(found)})" for one, found in failing[:_NAMED])
         more = f"; and {len(failing) - _NAMED} more" if len(failing) > _NAMED else ""
-        text = (
-            f"behave otherwise in scoring than in training: {named}{more}; suspect a column that is filled in "
-            "afterwards, or that has changed"
-        )
+        text = f"behave otherwise in scoring than in training: {named}{more}; {FILLED_AFTERWARDS}"
         return Reason(rule, False, failing[0][0]["name"], f"AUC loss {most:g}", text)
     if together["auc_loss"] >= 2 * most and together["auc_loss_low"] > 0:
         text = (

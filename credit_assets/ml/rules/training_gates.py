@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET, CohortWindow
 from credit_assets.ml.data.gate_results import GateResult, detail
@@ -21,19 +21,15 @@ from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.rules.copies_gates import copies_gate
 from credit_assets.ml.rules.day_gates import MISSING_CHANCE, exceeds, missing_share_gates
 from credit_assets.ml.rules.extension_gates import judged_training_set
+from credit_assets.ml.rules.single_feature import near_end, single_feature_auc
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_Key = TypeVar("_Key")
-
-# A level seen less often is judged together with the other rare ones: its own default rate is noise, and enough noisy
-# levels rank any target.
-_RARE_LEVEL = 20
-# Fewer goods or bads rank well by luck; the gate on their numbers speaks before this one has to.
-_FEWEST_TO_RANK = 10
+# What is this strong is no feature, whoever excuses it.
+_KNOWS_THE_OUTCOME = 0.95
 _ALWAYS_SHOWN = ("goods", "bads", "test bads")
 # As of missing values: orphans occur in sound data, as outcomes of applications from before the table begins.
 ORPHAN_CHANCE = 0.01
@@ -48,7 +44,7 @@ def training_gates(
 
     `leakage` fails where a feature's name matches `leakage_columns` or is that of an outcome column, where a column is
     there that is no feature (ignored or protected columns), or where one feature alone ranks the target with an AUC
-    above `max_single_feature_auc` in either direction.
+    above `max_single_feature_auc` in either direction, by more than a standard error; `strong_features` may, up to .95.
 
     Parameters
     ----------
@@ -87,14 +83,17 @@ def with_orphans(gates: Sequence[GateResult], orphans: GateResult) -> tuple[Gate
     """The gates of a training set with `orphan_gate` before them, without the advice that cannot help where it blocks:
     no lookback is long enough for outcomes that meet no application.
     """
-    if orphans.blocks:
-        gates = [_without_advice(gate) if gate.name == "enough_outcomes" else gate for gate in gates]
-    return orphans, *gates
+    return orphans, *(without_advice(gates, orphans.name) if orphans.blocks else gates)
 
 
-def _without_advice(gate: GateResult) -> GateResult:
-    found = gate.description.partition("; ")[0]
-    return gate if gate.passed else replace(gate, description=f"{found}; see the gate orphans.")
+def without_advice(gates: Sequence[GateResult], see: str) -> tuple[GateResult, ...]:
+    """The gates of a training set where another one, `see`, says why outcomes are too few."""
+
+    def advised(gate: GateResult) -> GateResult:
+        found = gate.description.partition("; ")[0]
+        return replace(gate, description=f"{found}; see the gate {see}.")
+
+    return tuple(advised(gate) if gate.name == "enough_outcomes" and not gate.passed else gate for gate in gates)
 
 
 def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
@@ -219,30 +218,39 @@ def _target_rate(bad: NDArray[np.bool_], portfolio: Portfolio, window: CohortWin
 
 
 def _leakage(training_set: Rows, bad: NDArray[np.bool_], portfolio: Portfolio) -> GateResult:
-    limit, names = portfolio.gates.max_single_feature_auc, set(training_set.names)
-    areas = {
-        name: _single_feature_auc(training_set.column(name), bad) for name in portfolio.feature_names if name in names
+    limits, names = portfolio.gates, set(training_set.names)
+    limit = limits.max_single_feature_auc
+    ranked = {
+        name: auc
+        for name in portfolio.feature_names
+        if name in names and (auc := single_feature_auc(training_set.column(name), bad)) is not None
     }
-    ranked = {name: auc for name, auc in areas.items() if auc is not None}
+    bads = int(bad.sum())
+    near = {name: near_end(auc, bads, len(bad) - bads) for name, auc in ranked.items()}
+    above = [name for name, low in near.items() if low > limit]
+    excused = [name for name in above if name in limits.strong_features and near[name] <= _KNOWS_THE_OUTCOME]
     details = [
         *_columns_out_of_place(training_set, portfolio),
         *(
-            detail(name, f"ranks the target alone with an AUC of {auc:.3f}", len(training_set))
-            for name, auc in ranked.items()
-            if auc > limit
+            detail(name, f"ranks the target alone with an AUC of {ranked[name]:.3f}", len(training_set))
+            for name in above
+            if name not in excused
         ),
     ]
+    strong = f" Known to be strong (strong_features): {', '.join(excused)}." if excused else ""
     return GateResult(
         name="leakage",
         passed=not details,
         severity="error",
         value=max(ranked.values(), default=None),
-        threshold=f"no leakage column, single-feature AUC at most {limit:g}",
-        description="No feature knows the outcome."
+        threshold=f"no leakage column, single-feature AUC at most {limit:g}, beyond chance",
+        description=f"No feature knows the outcome.{strong}"
         if not details
-        else "Features know the outcome or must not be there; give them another role than feature (role: ignored).",
+        else "Features know the outcome or must not be there; give them another role than feature (role: ignored), or, "
+        "where a value is known when the loan is applied for and strong by right, name it under gates: strong_features "
+        f"(up to an AUC of {_KNOWS_THE_OUTCOME:g}).{strong}",
         details=tuple(details),
-        setting="gates: max_single_feature_auc, leakage_columns",
+        setting="gates: max_single_feature_auc, strong_features, leakage_columns",
     )
 
 
@@ -314,74 +322,6 @@ def _columns_out_of_place(training_set: Rows, portfolio: Portfolio) -> list[dict
 
 def _matching(name: str, patterns: Sequence[str]) -> str | None:
     return next((pattern for pattern in patterns if fnmatchcase(name.lower(), pattern.lower())), None)
-
-
-def _single_feature_auc(values: pa.ChunkedArray, bad: NDArray[np.bool_]) -> float | None:
-    """AUC (area under the ROC curve) of one column as the score, in the better direction: 0.5 .. 1.
-
-    Missing values are ranked below and above all others in turn and the larger AUC is taken, since a value that is
-    only there for defaulted loans leaks by its absence. A category is scored by its own default rate, rare levels
-    pooled. None where goods or bads are too few to rank.
-
-    Mann-Whitney: U / (b g), with U the number of pairs of a bad and a good in which the bad ranks higher, ties half.
-    """
-    import numpy as np
-
-    bads = int(bad.sum())
-    goods = len(bad) - bads
-    if min(bads, goods) < _FEWEST_TO_RANK:
-        return None
-    if _is_text(values):
-        areas = [_pairs_of_levels(values, bad) / (bads * goods)]
-    else:
-        scores = numbers(values)
-        missing = np.isnan(scores)
-        known_bads, known_goods = np.sort(scores[bad & ~missing]), np.sort(scores[~bad & ~missing])
-        # Twice the number of pairs: counting both sides of the ties.
-        below = np.searchsorted(known_goods, known_bads, side="left").sum(dtype=np.int64)
-        not_above = np.searchsorted(known_goods, known_bads, side="right").sum(dtype=np.int64)
-        missing_bads, missing_goods = bads - len(known_bads), goods - len(known_goods)
-        among_known = (int(below) + int(not_above)) / 2 + missing_bads * missing_goods / 2
-        lowest, highest = len(known_bads) * missing_goods, missing_bads * len(known_goods)
-        areas = [(among_known + pairs) / (bads * goods) for pairs in (lowest, highest)]
-    return max(max(area, 1 - area) for area in areas)
-
-
-def _pairs_of_levels(values: pa.ChunkedArray, bad: NDArray[np.bool_]) -> float:
-    """U of a category whose score is the bad rate of its level; missing and rare levels are one."""
-    import numpy as np
-
-    places, different = texts(values)
-    rows = np.bincount(places, minlength=len(different))
-    bads = np.bincount(places[bad], minlength=len(different))
-    by_text: dict[str, list[int]] = {}
-    for text, n, b in zip(different, rows.tolist(), bads.tolist(), strict=True):
-        _add(by_text, text or "", n, b)
-    by_level: dict[str, list[int]] = {}
-    for text, (n, b) in by_text.items():
-        _add(by_level, text if n >= _RARE_LEVEL else "", n, b)
-    by_rate: dict[float, list[int]] = {}
-    for n, b in by_level.values():
-        if n:
-            _add(by_rate, b / n, n - b, b)
-    pairs, goods_below = 0.0, 0
-    for _, (goods, level_bads) in sorted(by_rate.items()):
-        pairs += level_bads * goods_below + level_bads * goods / 2
-        goods_below += goods
-    return pairs
-
-
-def _add(counts: dict[_Key, list[int]], key: _Key, first: int, second: int) -> None:
-    both = counts.setdefault(key, [0, 0])
-    both[0] += first
-    both[1] += second
-
-
-def _is_text(values: pa.ChunkedArray) -> bool:
-    import pyarrow as pa
-
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _missing_share(rows: Rows, portfolio: Portfolio) -> GateResult:

@@ -13,6 +13,7 @@ from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.reports.policy_replay import RecordedDay, mode_of, replay_day, replay_trial, totals
 from credit_assets.ml.rules.decisions import Standing, decide_promotion
 from credit_assets.ml.rules.first_days import decide_first_days
+from credit_assets.ml.rules.leak_rules import judge_leaks
 from credit_assets.ml.rules.model_rules import MODEL_RULES, decide_registration, judge_model
 from credit_assets.ml.rules.trials import decide_trial
 from credit_assets_tests.support.policies import COMPARISON, changed, trial
@@ -32,6 +33,14 @@ FIRST_DAYS = {
     "compared": 20,
     "features": [],
 }
+LEAKS = {
+    "auc": 0.70,
+    "auc_ci_low": 0.66,
+    "champion": None,
+    "gains": [],
+    "strong": [],
+    "concentration": [{"name": "rate", "gain": 0.06, "gain_low": 0.03, "share": 0.3, "alone": 0.64}],
+}
 
 
 def trained(**more: Any) -> dict[str, Any]:
@@ -43,6 +52,7 @@ def trained(**more: Any) -> dict[str, Any]:
         "evaluation": {"auc": 0.65},
     }
     found = {"evaluation": test, "champion": champion, "comparison": COMPARISON, "first_days": FIRST_DAYS}
+    found["leaks"] = LEAKS
     return {"fingerprint": "f1", **found, **more}
 
 
@@ -58,13 +68,13 @@ def lived(policy: Policy, record: dict[str, Any] | None = None, gates: Any = GAT
         "policy": policy.to_record(),
         "reasons": [reason.to_record() for reason in decision.reasons],
     }
-    newest = decide_first_days(record["first_days"], policy.first_days) if decision.accepted else ()
+    judged = (*decide_first_days(record["first_days"], policy.first_days), *judge_leaks(record["leaks"], policy.leaks))
     promotion = decide_promotion(
         "immediate",
         as_of=date(2024, 3, 31),
         standing=Standing(date(2024, 2, 1), date(2024, 2, 1)),
         accepted=decision.accepted,
-        first_days=newest,
+        takeover=judged if decision.accepted else (),
     )
     deployed = {
         "decision": "promoted" if promotion.accepted else "unchanged",
@@ -106,6 +116,7 @@ def test_the_policy_of_then_decides_as_then(policy: Policy, mode: str) -> None:
         (changed("comparison", min_auc=0.7), ("rejected", ["skill"]), ("unchanged", ["registered"])),
         (changed("comparison", max_auc=0.65), ("rejected", ["plausible_skill"]), ("unchanged", ["registered"])),
         (changed("first_days", max_psi=0.1), ("registered", []), ("unchanged", ["first_days scores"])),
+        (changed("leaks", max_feature_gain=0.02), ("registered", []), ("unchanged", ["leaks concentration"])),
     ],
 )
 def test_another_policy_says_which_rule_changed_it(other: Policy, registration: Any, takeover: Any) -> None:
@@ -136,12 +147,12 @@ def test_a_gate_stands_as_it_was_judged() -> None:
 def test_evidence_that_was_not_recorded_is_named_and_counts_neither_way() -> None:
     day = lived(Policy())
     old = trained(evaluation={"auc": 0.66})
-    del old["champion"], old["first_days"]
+    del old["champion"], old["first_days"], old["leaks"]
     missing = RecordedDay(day.as_of, None, old, day.registered, day.deployed)
     registration, takeover = replay_day(missing, Policy(), RULES)
     assert set(registration["not_recorded"]) == {"gates", "comparison"}
     assert registration["now"]["decision"] == "registered"
-    assert set(takeover["not_recorded"]) == {"gates", "comparison", "first_days"}
+    assert set(takeover["not_recorded"]) == {"gates", "comparison", "first_days", "leaks"}
     bare = RecordedDay("d", GATES, {"fingerprint": "f1"}, day.registered, None)
     assert set(replay_day(bare, Policy())[0]["not_recorded"]) == {rule.name for rule in MODEL_RULES}
     damaged = RecordedDay("d", GATES, trained(evaluation={"auc": "x"}), day.registered, None)

@@ -16,11 +16,14 @@ from credit_assets.ml.data.cohorts import CohortWindow
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.matured import Matured
 from credit_assets.ml.data.orphans import Orphans
+from credit_assets.ml.data.policies import Policy, WorldPolicy
 from credit_assets.ml.data.portfolio import Column, Gates, OutcomeTable, Portfolio, load_portfolio
+from credit_assets.ml.evidence.world import measure_feed, measure_target, measure_world
 from credit_assets.ml.rules.account_gates import account_gate
 from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
 from credit_assets.ml.rules.population_gates import evidence_gate, population_gate, status_gate
 from credit_assets.ml.rules.training_gates import orphan_gate, training_gates
+from credit_assets.ml.rules.world_gates import outcomes_arrive, world_gates
 from credit_assets.settings import Settings
 from credit_assets_tests.support.tiny import TINY, WINDOW, days
 
@@ -107,7 +110,27 @@ def failing_training() -> list[GateResult]:
     orphans = orphan_gate(Orphans(100, 25, "text of 5 characters", "text of 9"), portfolio)
     evidence = evidence_gate(Matured(100, 60, 35, 5, "365 days after its term"), portfolio)
     unknown = status_gate("outcomes", "bad", {"sold": 2})
-    return [*gates, unaccounted, orphans, evidence, unknown, population_gate(portfolio, None)]
+    world = [gate for gate in failing_world(portfolio) if not gate.passed]
+    return [*gates, unaccounted, orphans, evidence, unknown, population_gate(portfolio, None), *world]
+
+
+def failing_world(portfolio: Portfolio) -> list[GateResult]:
+    """A column in another unit, lost goods, and a feed that stopped."""
+    then, now = (pd.DataFrame({"amount": np.arange(1.0, 501.0) * unit}) for unit in (1, 1_000))
+    measured = measure_world(then, now, ["amount"], [])
+    days = {"train": ["2024-01-01", "2024-01-31"], "test": ["2024-02-01", "2024-02-29"]}
+    applied = np.repeat(np.array(["2024-01-10", "2024-02-10"], dtype="datetime64[D]"), 300)
+    bad = (np.arange(600) % 10 == 0) | (np.arange(600) >= 400)
+    evidence = {
+        "comparisons": [{"before": "train", "after": "test", "days": days, **measured}],
+        "newest": "",
+        "target": measure_target(applied, bad, applied),
+    }
+    feed = measure_feed(np.arange(19_700, 19_800), date(2023, 12, 9), date(2024, 5, 31))
+    return [
+        *world_gates(evidence, WorldPolicy(), portfolio),
+        outcomes_arrive({"outcomes": feed}, "2024-05-31", WorldPolicy(), portfolio),
+    ]
 
 
 def failing_decisions() -> list[GateResult]:
@@ -158,6 +181,9 @@ def test_what_rules_a_gate_can_be_set(kind: str) -> None:
                 continue
             elif part.startswith("gates: "):
                 assert set(part.removeprefix("gates: ").split(", ")) <= set(Gates.model_fields)
+            elif part.startswith("policy: "):
+                _, section, keys = part.split(": ")
+                assert set(keys.split(", ")) <= set(getattr(Policy(), section).model_dump())
             else:
                 where, _, keys = part.rpartition(": ")
                 assert where.startswith("columns: ")

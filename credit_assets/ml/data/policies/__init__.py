@@ -17,16 +17,20 @@ from credit_assets.ml.data.policies.calibration import CalibrationPolicy
 from credit_assets.ml.data.policies.comparison import ComparisonPolicy
 from credit_assets.ml.data.policies.first_days import FirstDaysPolicy
 from credit_assets.ml.data.policies.keys import Section
+from credit_assets.ml.data.policies.leaks import LeaksPolicy
 from credit_assets.ml.data.policies.performance import PerformancePolicy
 from credit_assets.ml.data.policies.trials import TrialsPolicy
+from credit_assets.ml.data.policies.world import WorldPolicy
 
 __all__ = [
     "CalibrationPolicy",
     "ComparisonPolicy",
     "FirstDaysPolicy",
+    "LeaksPolicy",
     "PerformancePolicy",
     "Policy",
     "TrialsPolicy",
+    "WorldPolicy",
 ]
 
 
@@ -38,6 +42,8 @@ class Policy(Section):
     first_days: FirstDaysPolicy = FirstDaysPolicy()
     trials: TrialsPolicy = TrialsPolicy()
     performance: PerformancePolicy = PerformancePolicy()
+    leaks: LeaksPolicy = LeaksPolicy()
+    world: WorldPolicy = WorldPolicy()
 
     @cached_property
     def version(self) -> str:
