@@ -11,7 +11,7 @@ at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,18 +152,17 @@ def _takeover(
     missing = dict(registration["not_recorded"])
     accepted = registration["now"]["decision"] == REGISTERED
     now = [Reason("registered", accepted, registration["now"]["decision"], REGISTERED, "")]
-    evidence = (day.trained or {}) if accepted else {}
-    if FIRST_DAYS in evidence:
-        now += decide_first_days(evidence[FIRST_DAYS], policy.first_days)
-    elif accepted:
-        missing[FIRST_DAYS] = "nothing is recorded of how the newest days looked"
-    if LEAKS in evidence:
-        now += judge_leaks(evidence[LEAKS], policy.leaks)
-    elif accepted:
-        missing[LEAKS] = "nothing is recorded of what its skill comes from"
+    judges: dict[str, Callable[[Any], Sequence[Reason]]] = {
+        FIRST_DAYS: lambda found: decide_first_days(found, policy.first_days),
+        LEAKS: lambda found: judge_leaks(found, policy.leaks),
+    }
+    for name, judge in judges.items() if accepted else ():
+        try:
+            now += judge((day.trained or {})[name])
+        except (KeyError, TypeError, ValueError) as error:
+            missing[name] = _why(error)
     # Age and way of promotion are no matter of the policy.
-    judged = ("registered", FIRST_DAYS, LEAKS)
-    now += [one for one in then if one.rule.partition(" ")[0] not in judged]
+    now += [one for one in then if one.rule.partition(" ")[0] not in ("registered", *judges)]
     decided = {"decision": PROMOTED if Decision.of(now).accepted else UNCHANGED, "by": _against(now)}
     if registration["now"]["decision"] == UNDECIDED:
         decided = {"decision": UNDECIDED, "by": []}

@@ -159,6 +159,15 @@ def test_evidence_that_was_not_recorded_is_named_and_counts_neither_way() -> Non
     assert "no usable 'auc'" in replay_day(damaged, Policy(), RULES)[0]["not_recorded"]["skill"]
 
 
+@pytest.mark.parametrize("name", ["first_days", "leaks"])
+@pytest.mark.parametrize("found", [None, {}])
+def test_evidence_of_a_takeover_that_lacks_a_measure_is_named(name: str, found: Any) -> None:
+    day = lived(Policy())
+    record = {key: value for key, value in trained().items() if key != name} | ({name: found} if found == {} else {})
+    _, takeover = replay_day(RecordedDay("d", GATES, record, day.registered, day.deployed), Policy(), RULES)
+    assert "nothing is recorded of" in takeover["not_recorded"][name]
+
+
 @pytest.mark.parametrize("gone", [None, trained(fingerprint="f2")])
 def test_a_decision_without_its_evidence_is_not_decided_again(gone: Any) -> None:
     day = lived(Policy())
