@@ -57,6 +57,7 @@ def drift_records(
 
     Raises PermanentError naming partitions that are not there, ValueError where a model's drift reference is damaged.
     """
+    from credit_assets.ml.data.missing import refusing
     from credit_assets.ml.evidence.drift_reference import DriftReference
     from credit_assets.ml.reports.drift import Pooling, drift_reports
 
@@ -69,7 +70,8 @@ def drift_records(
         with contextlib.suppress(FileNotFoundError):
             references[version] = DriftReference.load(registry.download(versions[version]))
     tables = StoredDays(store)
+    portfolio = settings.portfolio_contract
     pooling = Pooling(
-        tables.first_day(settings.start_date), settings.drift_window_days, settings.portfolio_contract.date_column
+        tables.first_day(settings.start_date), settings.drift_window_days, portfolio.date_column, refusing(portfolio)
     )
     return drift_reports(days, champions, references, tables, pooling, drift_policy(settings))

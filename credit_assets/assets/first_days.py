@@ -78,6 +78,9 @@ def look_again(settings: Settings, store: Store, registry: Registry, version: Ve
 def _measured(
     settings: Settings, scorer: CreditScorer, test: pa.Table, then: pa.Table, now: pa.Table
 ) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow as pa
+
     from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.evidence.first_days import Sides, measure_first_days
 
@@ -85,10 +88,15 @@ def _measured(
         scores = scorer.score(data, threads=settings.training_threads)
         return scores["pd"].to_numpy(), scores["score"].to_numpy()
 
+    # Whom the model refuses for a value that is missing it will not score in use either.
+    kept = [side.filter(pa.array(~np.isnan(score(side)[0]))) for side in (test, then, now)]
+    refused = [side.num_rows - some.num_rows for side, some in zip((test, then, now), kept, strict=True)]
     categorical = [name for name in scorer.features if name in scorer.categories]
-    customers = groups_of(test, settings.portfolio_contract)
-    sides = Sides(test, then, now, customers)
-    return measure_first_days(score, sides, scorer.features, categorical, drift_policy(settings))
+    of_test, of_then, of_now = kept
+    customers = groups_of(of_test, settings.portfolio_contract)
+    sides = Sides(of_test, of_then, of_now, customers)
+    found = measure_first_days(score, sides, scorer.features, categorical, drift_policy(settings))
+    return {**found, **({"refused": dict(zip(("test", "then", "now"), refused, strict=True))} if any(refused) else {})}
 
 
 def newest_days(tables: StoredDays, after: date, as_of: date, settings: Settings) -> dict[date, int]:

@@ -6,10 +6,11 @@ who decides about an application (`credit_assets.ml.evidence.scores`), and readi
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
@@ -22,10 +23,14 @@ from credit_assets.ml.rules.periods import period_on
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from credit_assets.ml.evidence.scores import Scored
     from credit_assets.ml.learners.scorer import CreditScorer
+
+    Gaps: TypeAlias = Mapping[str, NDArray[np.bool_]]
 
 
 class ModelsInForce:
@@ -43,6 +48,8 @@ class ModelsInForce:
         self._silent: set[date] = set()
         portfolio = settings.portfolio_contract
         self._keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
+        self.gaps: dict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
+        """By day, feature and policy the applications that lack what the champion has not learned to be without."""
 
     def champion(self, day: date) -> Version | None:
         return self._champions[day]
@@ -74,15 +81,27 @@ class ModelsInForce:
             return None
         features = pa.concat_tables([table for _, table in tables], schema=schema).combine_chunks()
         shadow = None if trial is None else self._score_beside(features, trial, [day for day, _ in tables])
+        scored, gaps = self._score(features, champion)
+        self._count(gaps, champion, tables)
         return decided(
             features.select([name for name in self._keys if name is not None]),
-            self._score(features, champion),
+            scored,
             shadow,
             share=self._settings.challenger_share,
             key=self._settings.assignment_key.get_secret_value(),
         )
 
-    def _score(self, features: pa.Table, version: Version) -> Scored:
+    def _count(self, gaps: Gaps, version: Version, tables: Sequence[tuple[date, Table]]) -> None:
+        import numpy as np
+
+        ends = np.cumsum([rows.num_rows for _, rows in tables])
+        meanings = self._scorers[version.version].missing
+        for name, missing in gaps.items():
+            for (day, _), of_day in zip(tables, np.split(missing, ends[:-1]), strict=True):
+                if of_day.any():
+                    self.gaps[day][name, meanings[name].policy] += int(of_day.sum())
+
+    def _score(self, features: pa.Table, version: Version) -> tuple[Scored, Gaps]:
         from credit_assets.ml.data.extensions import ExtensionError
         from credit_assets.ml.evidence.scores import Scored
         from credit_assets.ml.learners.scorer import CreditScorer
@@ -92,13 +111,14 @@ class ModelsInForce:
                 self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
             except ExtensionError as error:
                 raise PermanentError(f"version {version.version}: {error}") from error
-        scores = self._scorers[version.version].score(features, threads=self._settings.training_threads)
-        return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy())
+        scorer, threads = self._scorers[version.version], self._settings.training_threads
+        scores, gaps = scorer.score_with_gaps(features, threads=threads)
+        return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy()), gaps
 
     def _score_beside(self, features: pa.Table, version: str, days: Sequence[date]) -> Scored | None:
         # Whatever is wrong with a model on trial, the champion's decisions do not wait for it.
         try:
-            return self._score(features, self._registry.version(version))
+            return self._score(features, self._registry.version(version))[0]
         except Exception as error:
             if is_transient(error):
                 raise
@@ -107,14 +127,25 @@ class ModelsInForce:
             self._silent.update(days)
             return None
 
+    def refused_for(self) -> str:
+        """Features for which the champion refused applications, with how many."""
+        found = Counter[str]()
+        for gaps in self.gaps.values():
+            found.update({name: count for (name, policy), count in gaps.items() if policy == "reject"})
+        named = ", ".join(f"{name} ({count:,})" for name, count in found.most_common())
+        return named or "what the model on trial needs"
+
     def describe(self, day: date) -> dict[str, Any]:
         """What a person reads of the day's models."""
         champion, trial = self._champions[day], self.on_trial(day)
         if champion is None:
             return {"champion": "none in force: no application was scored"}
+        missing = {f"{name} ({policy})": count for (name, policy), count in sorted(self.gaps[day].items())}
+        told = {"missing_values": missing} if missing else {}
         if trial is None:
-            return {"champion": champion.version}
+            return {"champion": champion.version, **told}
         return {
             "champion": champion.version,
+            **told,
             "shadow": f"{trial}, which could not score" if day in self._silent else trial,
         }

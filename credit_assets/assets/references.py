@@ -31,8 +31,10 @@ def of_everyone(settings: Settings, store: Store, trained: Candidate, training_s
     """The model with a reference of everyone who applied on the days of its training set, their points from the days
     on which none of its loans was fitted on; as it is where everyone was lent to.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    from credit_assets.ml.data.missing import without_refused
     from credit_assets.ml.evidence.drift_reference import DriftReference
 
     portfolio = settings.portfolio_contract
@@ -42,9 +44,11 @@ def of_everyone(settings: Settings, store: Store, trained: Candidate, training_s
     unseen = dates.filter(pc.not_equal(training_set["split"], "train"))
     last = pc.max(dates).as_py()
     applied = _sample(store, pc.min(dates).as_py(), last)
+    applied = applied.filter(pa.array(without_refused(applied, portfolio)))
     points = trained.scorer.score(_sample(store, pc.min(unseen).as_py(), last), threads=settings.training_threads)
     features = trained.scorer.features
-    reference = DriftReference.of(applied, features, portfolio.categorical_features, points["score"].to_numpy())
+    unrefused = points["score"].dropna().to_numpy()
+    reference = DriftReference.of(applied, features, portfolio.categorical_features, unrefused)
     return replace(trained, reference=reference)
 
 

@@ -65,6 +65,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 f"{len(without)} days ({without[0]} .. {without[-1]}) have no champion in force: "
                 f"{sum(unscored.values())} applications stay unscored; a model scores from the day after its as-of date"
             )
+        if refused_rows := sum(one.refused for one in seen.values()):
+            context.log.warning(
+                f"{refused_rows:,} applications are refused and have no PD: the portfolio scores none without "
+                f"{models.refused_for()} (missing: reject)"
+            )
         metadata = {
             day: models.describe(day)
             | {"scored": seen[day].rows, "unscored": unscored[day]}

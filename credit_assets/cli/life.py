@@ -239,7 +239,7 @@ class Simulation:
         rows = []
         for name, a, b in [*spans, ("all", first, last)]:
             part = scores[scores[portfolio.date_column].between(str(a), str(b))]
-            part = part[part["default"].notna()]
+            part = part[part["default"].notna() & part["pd"].notna()]
             found = realised(part["default"], part["pd"]).to_record()
             rows.append({"quarter": name, "from": a, "to": b, **found})
         return rows

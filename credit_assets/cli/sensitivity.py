@@ -61,9 +61,11 @@ def sensitivity_record(
     decided = decisions.as_of(found.as_of).classes(cohort.loans.ids)
     target = cohort.on_the_day.targets
     kept = ((decided == BOOKED) & (target == target)) | (decided == DECLINED) | (decided == WITHDRAWN)
-    if not kept.any():
-        raise PermanentError(f"no application of {first} .. {last} was decided about by {found.as_of}")
     pds = CreditScorer.load(registry.download(found)).pd(cohort.table, threads=settings.training_threads)
+    # Those that the model refuses for a value that is missing it has no say about.
+    kept &= pds == pds
+    if not kept.any():
+        raise PermanentError(f"no application of {first} .. {last} was decided about by {found.as_of} and scored")
     try:
         result = sensitivity(
             pds[kept], target[kept], decided[kept], factors=factors or FACTORS, bands=BANDS if bands is None else bands

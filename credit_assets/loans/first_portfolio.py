@@ -156,6 +156,9 @@ def _column(guess: Guess) -> list[str]:
     comments = [guess.why] if guess.why else []
     if guess.role in ("feature", "protected"):
         keys |= _rules(look, comments)
+    if guess.role == "feature" and not look.missing:
+        # A gap that comes later is none that the lender has lived with.
+        keys["missing"] = "worst_case"
     if guess.monotone:
         keys["monotone"] = guess.monotone
         comments.append(f"monotone: {guess.evidence}")

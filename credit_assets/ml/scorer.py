@@ -18,10 +18,13 @@ from credit_assets.ml.data.rows import Rows, batch_rows
 from credit_assets.ml.learners.scorer import CreditScorer
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
 WARNINGS = "warnings"
+COUNTS_AS = {"worst_case": "missing, and counts as the worst case", "allowed": "missing, and counts as a neutral value"}
 _SERVING = "credit_assets.tracking.serving"
 
 
@@ -80,9 +83,12 @@ class ScoringModel:
             rows = min(most, len(data) - begin)
             batch = {name: _slice(values, begin, rows) for name, values in given.items()}
             columns, warned = request.read(batch, rows)
-            if request.refusal is None:
-                scores.append(self.scorer.score(Rows.of_columns(columns)))
-                warnings.append(np.full(rows, None, dtype=object) if warned is None else warned)
+            # All that is wrong with a request is told at once, and what it lacks shows as it is scored.
+            if request.refusal is None or any(map(self.scorer.refuses, self.scorer.missing)):
+                scored, gaps = self.scorer.score_with_gaps(Rows.of_columns(columns))
+                request.refuse({name: missing for name, missing in gaps.items() if self.scorer.refuses(name)})
+                scores.append(scored)
+                warnings.append(self._with_gaps(np.full(rows, None, object) if warned is None else warned, gaps))
         if request.refusal is not None:
             raise request.refusal
         result = scores[0] if len(scores) == 1 else concat(scores, ignore_index=True)
@@ -91,6 +97,15 @@ class ScoringModel:
         if isinstance(data, DataFrame):
             result.index = data.index
         return result
+
+    def _with_gaps(self, warnings: NDArray[np.object_], gaps: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.object_]:
+        """With a word on what stands in the place of a missing value."""
+        for name, missing in gaps.items():
+            meaning = self.scorer.missing[name]
+            if meaning.policy in COUNTS_AS and meaning.values:
+                text = f"{name}: {COUNTS_AS[meaning.policy]}"
+                warnings[missing] = [text if said is None else f"{said}; {text}" for said in warnings[missing]]
+        return warnings
 
     def _given(self, data: DataFrame | pa.Table) -> dict[str, Any]:
         """The columns of the data that the model reads."""

@@ -95,6 +95,9 @@ def test_a_file_becomes_a_portfolio_that_loads_as_it_stands(command: Callable[..
     assert portfolio.outcomes.date == "Stand_am"
     assert portfolio.population.booked == ("ausgezahlt",)  # type: ignore[union-attr]
     assert portfolio.column("Zinssatz").unit == "percent"
+    # What is there in every row is a feature that a loan is not judged without in silence; what is not, is learned.
+    assert portfolio.column("Zinssatz").missing == portfolio.column("Beschaeftigung").missing == "worst_case"
+    assert portfolio.column("Nettoeinkommen_EUR").missing is None
     assert (
         portfolio.column("Beschaeftigung").allowed == ("Angestellt", "Beamter", "Selbständig")
         or len(portfolio.column("Beschaeftigung").allowed or ()) == 3

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.customers import LeftOut, groups_of, known_before
 from credit_assets.ml.data.decisions import Decisions
+from credit_assets.ml.data.missing import without_refused
 from credit_assets.ml.data.ordering import in_order
 from credit_assets.ml.data.outcomes import BAD, GOOD, OUTCOME_CLASSES, Outcomes
 from credit_assets.ml.data.population import CLASSES
@@ -171,7 +172,8 @@ class CohortCounts:
     loans among them by what became of them (`outcomes`): good and bad ones are trained on, the others are not.
     `unmapped`, `unmapped_outcomes`: by statuses that are in none of the portfolio's lists, applications and rows of
     outcomes; `said_nothing`: rows of outcomes without a flag or status. `with_outcome`: applications of which anything
-    is known to have become; `lent_to_nobody`: those of them that were not booked.
+    is known to have become; `lent_to_nobody`: those of them that were not booked. `refused`: good and bad ones that
+    lack a feature without which the portfolio does not score: no model learns from them.
     """
 
     applications: int
@@ -182,6 +184,7 @@ class CohortCounts:
     said_nothing: int = 0
     with_outcome: int = 0
     lent_to_nobody: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -330,6 +333,7 @@ class Cohort:
         self.loans = Loans(self.table, self._known, window.window_days, portfolio)
         self._outcomes = self.loans.outcomes
         self.on_the_day = self.loans.on(window.as_of)
+        self._scorable = without_refused(self.table, portfolio)
         self.left_out: LeftOut | None = None
         """What of the later splits was left out, once there is a training set; None without customers."""
 
@@ -344,9 +348,9 @@ class Cohort:
                 "something to train on: their sum must be below 1"
             )
         table, target = self.table, self.on_the_day.targets
-        has_one = ~np.isnan(target)
-        if not has_one.all():
-            table, target = table.filter(pa.array(has_one)), target[has_one]
+        kept = ~np.isnan(target) & self._scorable
+        if not kept.all():
+            table, target = table.filter(pa.array(kept)), target[kept]
         lengths = _split(table[self._portfolio.date_column].to_numpy(), test_share, validation_share)
         groups = groups_of(table, self._portfolio)
         if groups is not None and table.num_rows:
@@ -395,6 +399,7 @@ class Cohort:
             self._outcomes.said_nothing(as_of),
             int(became.sum()),
             int((became & ~loans.booked).sum()),
+            int((~np.isnan(loans.targets) & ~self._scorable).sum()),
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from credit_assets.ml.data.keys import Identifier, Strict
+from credit_assets.ml.data.keys import Identifier, MissingPolicy, Strict
 
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "share", "days_since_last", "change"]
 Operator = Literal[">=", ">", "<=", "<", "==", "!=", "in"]
@@ -128,6 +128,7 @@ class HistoryFeature(Strict):
     max_age_days: int | None = Field(default=None, ge=1, le=_LONGEST)
     default: float | None = Field(default=None, allow_inf_nan=False)
     monotone: Literal[-1, 0, 1] = 0
+    missing: MissingPolicy | None = None
     description: str = ""
 
     @model_validator(mode="after")

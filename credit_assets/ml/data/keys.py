@@ -6,7 +6,7 @@ block (`portfolio`, `population`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -14,6 +14,9 @@ KNOWN_AT = "known_at"
 """Where an application has several rows, the moment of each in microseconds since 1970 (UTC): their order in a day."""
 KNOWN_ON = "known_on"
 """Where no column has it, the day on which the pipeline first saw what a row says."""
+
+MissingPolicy = Literal["allowed", "worst_case", "reject"]
+"""What a missing value of a feature means to every model of the portfolio (`learners.missing`)."""
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
 

@@ -18,7 +18,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from credit_assets.ml.data.extension_use import ExtensionUse
 from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
-from credit_assets.ml.data.keys import Identifier, Strict
+from credit_assets.ml.data.keys import Identifier, MissingPolicy, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.outcome_table import OutcomeTable
 from credit_assets.ml.data.policies import Policy
@@ -56,6 +56,7 @@ class Column(Strict):
     on_violation: Literal["quarantine", "reject"] = "quarantine"
     on_request: Literal["refuse", "warn"] | None = None
     monotone: Monotone = 0
+    missing: MissingPolicy | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Column:
@@ -83,6 +84,11 @@ class Column(Strict):
             raise ValueError(f"column {self.name!r}: role {self.role} needs `nullable: false`")
         if self.monotone and self.role != "feature":
             raise ValueError(f"column {self.name!r}: only a feature has a monotone direction, not role {self.role!r}")
+        if self.missing and self.role != "feature":
+            raise ValueError(
+                f"column {self.name!r}: missing says what a missing value means to the models, which read features "
+                f"alone, not role {self.role!r}"
+            )
         if self.on_request and self.role != "feature":
             raise ValueError(
                 f"column {self.name!r}: on_request is for features, which a request to the served model holds, not for "
@@ -102,6 +108,7 @@ class DerivedFeature(Strict):
     function: str = ""
     inputs: dict[str, str] = Field(default_factory=dict)
     monotone: Monotone = 0
+    missing: MissingPolicy | None = None
 
     @property
     def function_name(self) -> str:
@@ -395,8 +402,8 @@ class Portfolio(Strict):
     @property
     def model_inputs(self) -> tuple[Column, ...]:
         """What a model has to be given: the feature columns, then the history features, which come with a request."""
-        made = (Column(name=one.name, type="float", monotone=one.monotone) for one in self.history_features)
-        return *self.input_columns, *made
+        own = (Column(name=d.name, type="float", monotone=d.monotone, missing=d.missing) for d in self.history_features)
+        return *self.input_columns, *own
 
     @property
     def protected_columns(self) -> tuple[str, ...]:

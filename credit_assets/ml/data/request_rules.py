@@ -39,7 +39,7 @@ RULES_FILE = "request_rules.json"
 ABSENT = "not among the columns given"
 UNSEEN = "a level that the model has not seen"
 _SHOWN_ROWS = 5
-_NOT_FOR_REQUESTS = {"description", "unit", "role", "max_missing_share", "on_violation", "monotone"}
+_NOT_FOR_REQUESTS = {"description", "unit", "role", "max_missing_share", "on_violation", "monotone", "missing"}
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,8 @@ class Request:
         self._rules, self._levels = rules, levels if rules.recorded else {}
         self._rows = self._refused_rows = 0
         self._found: dict[tuple[str, str], Broken] = {}
+        self._refused: Any = False
+        self._told: dict[str, Any] = {}
 
     def read(
         self, batch: Mapping[str, Values], rows: int
@@ -152,15 +154,18 @@ class Request:
         import numpy as np
 
         columns, refused, warned = {}, np.zeros(rows, dtype=bool), []
+        self._told = {}
         for column in self._rules.columns:
             columns[column.name], broken = self._screened(column, batch, rows)
             for rule, mask in broken.items():
                 if _refuses(column, rule):
-                    self._refuse(column.name, rule, mask)
+                    self._refuse(column.name, rule, mask, self._rows)
+                    self._told[column.name] = self._told.get(column.name, False) | mask
                     refused |= mask
                 else:
                     warned.append((f"; {column.name}: {rule}", mask))
         self._rows += rows
+        self._refused = refused
         self._refused_rows += int(refused.sum())
         if not warned:
             return columns, None
@@ -169,13 +174,26 @@ class Request:
             texts[mask] += text
         return columns, np.array([text[2:] or None for text in texts], dtype=object)
 
+    def refuse(self, missing: Mapping[str, Mask]) -> None:
+        """Rows that were read last and are not scored for a feature that is missing; a derived one perhaps, which is
+        told of rows alone that nothing else is wrong with.
+        """
+        before = self._refused
+        for name, lacking in missing.items():
+            derived = all(name != column.name for column in self._rules.columns)
+            mask = lacking & ~(before if derived else self._told.get(name, False))
+            if mask.any():
+                self._refuse(name, MISSING, mask, self._rows - len(mask))
+                self._refused_rows += int((mask & ~self._refused).sum())
+                self._refused = self._refused | mask
+
     @property
     def refusal(self) -> RequestError | None:
         """What the rows so far are refused for."""
         if not self._found:
             return None
         places = {column.name: place for place, column in enumerate(self._rules.columns)}
-        broken = sorted(self._found.values(), key=lambda one: (places[one.column], one.rule))
+        broken = sorted(self._found.values(), key=lambda one: (places.get(one.column, len(places)), one.rule))
         of = f"{self._refused_rows} of {self._rows} rows are" if self._rows > 1 else "the row is"
         return RequestError(f"{of} refused: {'; '.join(map(str, broken))}", broken)
 
@@ -211,12 +229,12 @@ class Request:
                 broken[UNSEEN] = unseen
         return screened.values, broken
 
-    def _refuse(self, column: str, rule: str, mask: Mask) -> None:
+    def _refuse(self, column: str, rule: str, mask: Mask, before_these: int) -> None:
         import numpy as np
 
         before = self._found.get((column, rule), Broken(column, rule, 0, ()))
         at = np.flatnonzero(mask)
-        first = (*before.first, *(int(row) + self._rows + 1 for row in at[:_SHOWN_ROWS]))[:_SHOWN_ROWS]
+        first = (*before.first, *(int(row) + before_these + 1 for row in at[:_SHOWN_ROWS]))[:_SHOWN_ROWS]
         self._found[column, rule] = Broken(column, rule, before.rows + len(at), first)
 
 

@@ -116,7 +116,8 @@ def training_fields(portfolio: Portfolio) -> Fields:
 
 def scores_fields(portfolio: Portfolio) -> Fields:
     """`loan_scores`: id, date, the customer if there is one; PD (probability), score (points) and version of the model
-    that decides about the application; its `arm`, "champion" or "challenger"; and `other_*`, the same three of the
+    that decides about the application; its `arm`, "champion" or "challenger", or "refused" where that model does not
+    score it for a value that is missing, with a PD and a score that are null; and `other_*`, the same three of the
     model that scored it besides without deciding, null where there was none.
     """
     deciding: Fields = ("pd", "float"), ("score", "float"), ("model_version", "string"), ("arm", "category")

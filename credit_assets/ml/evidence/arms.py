@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+REFUSED = "refused"
+"""In the place of an arm: the model that was to decide does not score the application."""
 
 
 def assign(ids: Iterable[object], share: float, key: str, salt: str) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION, assign
+from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION, REFUSED, assign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """What one version said of some applications: PDs and points, in the order of their rows."""
+    """What one version said of some applications: PDs and points, in the order of their rows; NaN where it refuses one
+    for a value that is missing.
+    """
 
     version: str
     pd: NDArray[Any]
@@ -37,7 +39,8 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
         What the two models said of the same rows; no shadow where no model is on trial.
     share, key
         The shadow decides about `share` of the applications, chosen by `arms.assign` under this key; the champion
-        about all where there is no shadow.
+        about all where there is no shadow. Where the model that is to decide refuses an application, its PD and points
+        are null, and its arm is "refused".
 
     Returns
     -------
@@ -59,10 +62,10 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
     rows = keys.num_rows
     if shadow is None:
         columns = {
-            "pd": pa.array(champion.pd),
-            "score": pa.array(champion.score),
+            "pd": _array(champion.pd),
+            "score": _array(champion.score),
             "model_version": pa.repeat(pa.scalar(champion.version), rows),
-            "arm": pa.repeat(pa.scalar(CHAMPION), rows),
+            "arm": _arm(champion.pd, CHAMPION),
             "other_pd": pa.nulls(rows, pa.float64()),
             "other_score": pa.nulls(rows, pa.float64()),
             "other_version": pa.nulls(rows, pa.string()),
@@ -71,18 +74,35 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
         challenged = assign(keys.column(0).to_pylist(), share, key, salt=shadow.version)
 
         def of(theirs: Any, ours: Any) -> pa.Array:
-            return pa.array(np.where(challenged, theirs, ours))
+            return _array(np.where(challenged, theirs, ours))
 
         columns = {
             "pd": of(shadow.pd, champion.pd),
             "score": of(shadow.score, champion.score),
             "model_version": of(shadow.version, champion.version),
-            "arm": of(CHALLENGER, CHAMPION),
+            "arm": _arm(np.where(challenged, shadow.pd, champion.pd), np.where(challenged, CHALLENGER, CHAMPION)),
             "other_pd": of(champion.pd, shadow.pd),
             "other_score": of(champion.score, shadow.score),
             "other_version": of(champion.version, shadow.version),
         }
     return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **columns})
+
+
+def _array(values: NDArray[Any]) -> pa.Array:
+    """Null where a number is NaN."""
+    import pyarrow as pa
+
+    return pa.array(values, from_pandas=True)
+
+
+def _arm(pd: NDArray[Any], arm: NDArray[Any] | str) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    refused = np.isnan(pd)
+    if isinstance(arm, str) and not refused.any():
+        return pa.repeat(pa.scalar(arm), len(pd))
+    return pa.array(np.where(refused, REFUSED, arm))
 
 
 def points_of(scores: pd.DataFrame, version: str) -> pd.Series[float]:
@@ -92,12 +112,13 @@ def points_of(scores: pd.DataFrame, version: str) -> pd.Series[float]:
 
 
 def side_by_side(scores: pd.DataFrame, champion: str, shadow: str) -> pd.DataFrame:
-    """Rows that both versions scored, whoever decided, with `champion_pd`, `champion_score`, `shadow_pd` and
-    `shadow_score` beside their own columns.
+    """Rows that both versions scored and neither refused, whoever decided, with `champion_pd`, `champion_score`,
+    `shadow_pd` and `shadow_score` beside their own columns.
     """
     decides = (scores["model_version"] == champion) & (scores["other_version"] == shadow)
     beside = (scores["model_version"] == shadow) & (scores["other_version"] == champion)
-    rows, decides = scores[decides | beside], decides[decides | beside]
+    both = (decides | beside) & scores["pd"].notna() & scores["other_pd"].notna()
+    rows, decides = scores[both], decides[both]
     return rows.assign(
         champion_pd=rows["pd"].where(decides, rows["other_pd"]).astype("float64"),
         champion_score=rows["score"].where(decides, rows["other_score"]).astype("float64"),
@@ -108,9 +129,10 @@ def side_by_side(scores: pd.DataFrame, champion: str, shadow: str) -> pd.DataFra
 
 @dataclass
 class DayOfScores:
-    """What was scored of a day, over all its pieces."""
+    """What was scored of a day, over all its pieces, and how many applications a model refused."""
 
     rows: int = 0
+    refused: int = 0
     pd_sum: float = 0.0
     by_challenger: int = 0
     shadowed: bool = False
@@ -118,15 +140,19 @@ class DayOfScores:
     def add(self, scores: pa.Table) -> None:
         import pyarrow.compute as pc
 
-        self.rows += scores.num_rows
-        self.pd_sum += pc.sum(scores["pd"]).as_py()
+        refused = scores["pd"].null_count
+        self.rows += scores.num_rows - refused
+        self.refused += refused
+        self.pd_sum += pc.sum(scores["pd"]).as_py() or 0.0
         self.by_challenger += pc.sum(pc.equal(scores["arm"], CHALLENGER)).as_py()
         self.shadowed = self.shadowed or scores["other_pd"].null_count < scores.num_rows
 
     def summary(self, share: float) -> dict[str, Any]:
         """What a person reads of the day, where the challenger decides about `share` of it."""
+        refused = {"refused": self.refused} if self.refused else {}
         arms = {"challenger_share": share, "decided_by_challenger": self.by_challenger}
         return {
+            **refused,
             **(arms if self.shadowed and share else {}),
             **({"mean_pd": self.pd_sum / self.rows} if self.rows else {}),
         }

@@ -5,6 +5,7 @@ Belongs here: what this library needs and nothing else does.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 # The library has no missing value for categories.
 MISSING = "__missing__"
 _GPU_BORDERS = 255
+# Among the notes of a model: what stands in a gap of each feature that had some among the train rows.
+_GAPS = "gaps"
 
 
 class CatBoostVariant(Variant):
-    """Categories are passed as text; missing is a text of its own. Missing numbers sort below all others.
+    """Categories are passed as text; missing is a text of its own. A missing number is the median of the train rows,
+    with a column beside it that says so. The library itself would sort it below all others: with a direction, the
+    safest or the riskiest of all values whatever the rows say, and without one near to them where few rows have a gap.
 
     Only symmetric trees can be monotone in this library, and only in numbers; its own tree growth is not settable
     here for that reason.
@@ -106,6 +111,8 @@ class CatBoostVariant(Variant):
                     f"variant {self.name}: the library keeps no monotone directions on a GPU, and there are some for "
                     f"{', '.join(directed)}: train it on the CPU, or take the directions out of the portfolio file"
                 )
+        columns = _columns(train.batches(), train, len(train))
+        gaps = _gaps(columns, train)
         model = catboost.CatBoost(
             {
                 **inputs.params,
@@ -117,7 +124,7 @@ class CatBoostVariant(Variant):
                 "use_best_model": True,
                 "bootstrap_type": "MVS",
                 **(
-                    {"monotone_constraints": list(inputs.directions), "task_type": "CPU"}
+                    {"monotone_constraints": [*inputs.directions, *(0 for _ in gaps)], "task_type": "CPU"}
                     if config.device == "cpu"
                     else {"task_type": "GPU", "devices": "0"}
                 ),
@@ -130,8 +137,14 @@ class CatBoostVariant(Variant):
         )
         try:
             model.fit(
-                _pool(train.batches(), train, len(train), config.threads, inputs.y),
-                eval_set=_pool(validation.batches(), validation, len(validation), config.threads, inputs.y_val),
+                _pool(columns, train, gaps, config.threads, inputs.y),
+                eval_set=_pool(
+                    _columns(validation.batches(), validation, len(validation)),
+                    validation,
+                    gaps,
+                    config.threads,
+                    inputs.y_val,
+                ),
             )
         except catboost.CatBoostError as error:
             raise self.refused(error) from error
@@ -140,6 +153,7 @@ class CatBoostVariant(Variant):
         notes = model.get_metadata()
         for key in ("train_finish_time", "model_guid"):
             notes[key] = ""
+        notes[_GAPS] = json.dumps(gaps)
         return Fitted(
             model=model,
             best_rounds=int(model.tree_count_),
@@ -168,39 +182,68 @@ class CatBoostVariant(Variant):
         return model
 
     def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
+        # Models of before have none.
+        gaps = json.loads(model.get_metadata().get(_GAPS, "{}"))
         for batch in rows.batches():
-            pool = _pool([batch], rows, len(batch[0]), threads)
+            pool = _pool(_columns([batch], rows, len(batch[0])), rows, gaps, threads)
             yield model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
 
 
+def _columns(batches: Iterable[list[NDArray[Any]]], rows: Encoded, count: int) -> dict[str, NDArray[Any]]:
+    """Batches of `rows`, `count` in all, as columns: float32, with which the library computes, and places of levels."""
+    import numpy as np
+
+    columns = {name: np.empty(count, np.int32 if name in rows.levels else np.float32) for name in rows.names}
+    begin = 0
+    for batch in batches:
+        end = begin + len(batch[0])
+        with np.errstate(over="ignore"):
+            for column, values in zip(columns.values(), batch, strict=True):
+                column[begin:end] = values
+        begin = end
+    return columns
+
+
+def _gaps(columns: Mapping[str, NDArray[Any]], rows: Encoded) -> dict[str, float]:
+    """The median of each number that is missing in some rows, and not in all."""
+    import numpy as np
+
+    found = {}
+    for name, column in columns.items():
+        if name not in rows.levels:
+            gone = np.isnan(column)
+            if gone.any() and not gone.all():
+                found[name] = float(np.median(column[~gone]))
+    return found
+
+
 def _pool(
-    batches: Iterable[list[NDArray[Any]]],
+    columns: Mapping[str, NDArray[Any]],
     rows: Encoded,
-    count: int,
+    gaps: Mapping[str, float],
     threads: int,
     label: NDArray[np.float32] | None = None,
 ) -> Any:
-    """Batches of `rows`, `count` in all, in the form that the library reads fastest: columns of float32, with which it
-    computes, and categories as places among their levels."""
+    """Columns of `rows`, and one beside each of `gaps`, in the form that the library reads fastest."""
     import catboost
     import numpy as np
     import pandas as pd
 
     known = {name: fixed if MISSING in fixed else (*fixed, MISSING) for name, fixed in rows.levels.items()}
-    columns: dict[str, Any] = {name: np.empty(count, np.int32 if name in known else np.float32) for name in rows.names}
-    begin = 0
-    for batch in batches:
-        end = begin + len(batch[0])
-        with np.errstate(over="ignore"):
-            for (name, column), values in zip(columns.items(), batch, strict=True):
-                column[begin:end] = values
-                if name in known:
-                    column[begin:end][values < 0] = known[name].index(MISSING)
-        begin = end
-    for name, texts in known.items():
-        columns[name] = pd.Categorical.from_codes(columns[name], categories=pd.Index(texts, dtype=object))
+    made: dict[str, Any] = {}
+    for name, column in columns.items():
+        if name in known:
+            places = np.where(column < 0, known[name].index(MISSING), column)
+            made[name] = pd.Categorical.from_codes(places, categories=pd.Index(known[name], dtype=object))
+        else:
+            made[name] = column
+    for name, median in gaps.items():
+        gone = np.isnan(columns[name])
+        made[name] = np.where(gone, np.float32(median), columns[name])
+        # No column of a portfolio has a blank in its name.
+        made[f"{name} is missing"] = gone.astype(np.float32)
     return catboost.Pool(
-        pd.DataFrame(columns, copy=False),
+        pd.DataFrame(made, copy=False),
         label=None if label is None else label.astype(np.int32),
         cat_features=list(known),
         thread_count=threads,

@@ -158,11 +158,11 @@ class _Training:
         from credit_assets.ml.evidence.drift_reference import SCORE, DriftReference, NumericReference
 
         plan, workers, config = self.plan, self.workers, self.config
-        fitted, levels = fit_on_workers(workers, plan, self.learner, self.portfolio.monotone, config, silent_seconds)
+        fitted, profile = fit_on_workers(workers, plan, self.learner, self.portfolio.monotone, config, silent_seconds)
         # Started first: the workers are idle from here on, while the client calibrates and judges.
         references = [workers.on(i % len(workers), _reference, plan, name) for i, name in enumerate(plan.features)]
         validation, test = (_sample(load(plan, plan.everything(split))) for split in ("validation", "test"))
-        trained = calibrated(self.learner, fitted, levels, validation, self.portfolio, config)
+        trained = calibrated(self.learner, fitted, profile, validation, self.portfolio, config)
         scored = workers.each(_scored, lambda place: (plan, plan.share("train", place), trained.scorer))
         predictions = {
             "train": _in_order(workers.client.gather(scored)),

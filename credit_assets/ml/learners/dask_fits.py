@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import TransientError
 from credit_assets.ml.learners.dask_internals import LightGBMClient, free_left_locks, still_wanted
-from credit_assets.ml.learners.dask_shares import Plan, inputs, levels_of_share, load, target
+from credit_assets.ml.learners.dask_shares import Plan, inputs, levels_of_share, load, seen_of_share, target
 from credit_assets.ml.learners.learner import FitConfig, Fitted, Variant
+from credit_assets.ml.learners.missing import Profile, together
 
 if TYPE_CHECKING:
     from credit_assets.ml.learners.dask_cluster import Workers
@@ -87,8 +88,8 @@ def fit_on_workers(
     monotone: Mapping[str, int],
     config: FitConfig,
     silent_seconds: int,
-) -> tuple[Fitted, dict[str, tuple[str, ...]]]:
-    """A model of the file that `plan` is of, and the levels of its categories. `learner` is one of FITS."""
+) -> tuple[Fitted, Profile]:
+    """A model of the file that `plan` is of, and what its train rows fix. `learner` is one of FITS."""
     gather = workers.client.gather
     gather(workers.each(_imported, lambda _: (f"{learner.name}.dask",)))
     tables = workers.each(load, lambda place: (plan, plan.share("train", place)))
@@ -104,7 +105,9 @@ def fit_on_workers(
         config=config,
         silent_seconds=silent_seconds,
     )
-    return FITS[learner.name](fit), levels
+    seen = workers.each(seen_of_share, lambda place: (tables[place], plan.features, levels))
+    profile = Profile(levels, together(gather(seen)))
+    return FITS[learner.name](fit), profile
 
 
 def _imported(module: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from credit_assets.ml.data.portfolio import Portfolio
+    from credit_assets.ml.learners.missing import Seen
 
 # Row groups each worker must get at least, for whole groups to be shared out evenly enough; else rows are.
 _GROUPS_EACH = 4
@@ -146,6 +147,14 @@ def levels_of_share(table: pa.Table, categorical: Sequence[str]) -> dict[str, tu
     from credit_assets.ml.learners.encoding import levels_of
 
     return levels_of(Rows.of(table).batches(categorical), categorical)
+
+
+def seen_of_share(table: pa.Table, features: Sequence[str], levels: Mapping[str, tuple[str, ...]]) -> dict[str, Seen]:
+    """What of each feature is there in the rows."""
+    from credit_assets.ml.learners.encoding import encode
+    from credit_assets.ml.learners.missing import seen_in
+
+    return seen_in(encode(table, features, levels))
 
 
 def inputs(table: pa.Table, features: Sequence[str], levels: Mapping[str, tuple[str, ...]], dtype: str) -> NDArray[Any]:

@@ -22,16 +22,21 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 
+UNSEEN = -2
+"""The place of a level that the model has not seen, where it is told apart from a missing one, which is -1."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Rows in that form, made anew for each who asks, so that the whole of it is never held.
 
-    `names` are the features in order; those in `levels` are categories.
+    `names` are the features in order; those in `levels` are categories, those in `told_apart` have UNSEEN levels.
     """
 
     rows: Rows
     names: tuple[str, ...]
     levels: Mapping[str, tuple[str, ...]]
+    told_apart: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,7 +45,9 @@ class Encoded:
         """The columns of each batch: float64 with NaN for missing, or int32 places of levels with -1 for missing."""
         for batch in self.rows.batches(self.names):
             yield [
-                _places(batch[name], self.levels[name]) if name in self.levels else numbers(batch[name])
+                _places(batch[name], self.levels[name], UNSEEN if name in self.told_apart else -1)
+                if name in self.levels
+                else numbers(batch[name])
                 for name in self.names
             ]
 
@@ -57,6 +64,20 @@ class Encoded:
                     if name in self.levels:
                         result[column < 0, position] = np.nan
             yield result
+
+
+@dataclass(frozen=True)
+class Filled(Encoded):
+    """A batch that is encoded already: its `columns`, in order."""
+
+    columns: Sequence[NDArray[Any]] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def batches(self) -> Iterator[list[NDArray[Any]]]:
+        """The one batch."""
+        yield list(self.columns)
 
 
 def levels_of(
@@ -95,10 +116,10 @@ def matrix(encoded: Encoded, dtype: DTypeLike = "float64") -> NDArray[Any]:
     return np.concatenate([np.empty((0, len(encoded.names)), dtype=dtype), *encoded.matrices(dtype)])
 
 
-def _places(values: Values, fixed: Sequence[str]) -> NDArray[np.int32]:
+def _places(values: Values, fixed: Sequence[str], unseen: int) -> NDArray[np.int32]:
     import numpy as np
 
     places, different = texts(values)
     known = {level: place for place, level in enumerate(fixed)}
-    mapped = np.array([-1 if text is None else known.get(text, -1) for text in different], dtype=np.int32)
+    mapped = np.array([-1 if text is None else known.get(text, unseen) for text in different], dtype=np.int32)
     return mapped[places]

@@ -28,6 +28,8 @@ from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration, probability
+from credit_assets.ml.learners.encoding import Encoded
+from credit_assets.ml.learners.missing import Margins, Meaning, margins
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,7 +46,7 @@ _KEYS = frozenset(
     }
 )  # fmt: skip
 # Not in all of them, nor in those that were saved by earlier versions.
-_LATER_KEYS = frozenset({"extensions", "portfolio"})
+_LATER_KEYS = frozenset({"extensions", "missing", "portfolio"})
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class CreditScorer:
     """The portfolio that it was trained for; empty where an earlier version made it."""
     contract: str = ""
     """`Portfolio.contract` of then."""
+    missing: Mapping[str, Meaning] = field(default_factory=dict)
+    """What a missing value counts as, of the features whose gaps the model has not learned. Of a model that an earlier
+    version made, nothing: each library has its own rule for those."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -117,36 +122,55 @@ class CreditScorer:
 
     def margin(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
         """The learner's log-odds of default before calibration, one for each row. Raises ValueError as `score`."""
-        return np.concatenate([np.empty(0), *self._margins(Rows.of(data), threads)])
+        return np.concatenate([np.empty(0), *(batch.values for batch in self._margins(Rows.of(data), threads))])
 
     def pd(self, data: Data, *, threads: int = 1) -> NDArray[np.float64]:
-        """Probability of default of each row, strictly between 0 and 1. Raises ValueError as `score`."""
-        margins = self._margins(Rows.of(data), threads)
-        return np.concatenate([np.empty(0), *(self.calibration.pd(margin) for margin in margins)])
+        """Probability of default of each row, strictly between 0 and 1. NaN, and ValueError, as `score`."""
+        batches = self._margins(Rows.of(data), threads)
+        return np.concatenate([np.empty(0), *(self.calibration.pd(batch.values) for batch in batches)])
 
     def score(self, data: Data, *, threads: int = 1) -> DataFrame:
         """PD and points of each row: float64 columns `pd` and `score`, with the index of a frame.
 
         `data` is a frame, an Arrow table or `Rows`, and is read in batches. It has the columns `inputs`, in any order,
         and may have others; features of `derived` that it has are used as they are. A number that is none counts as
-        missing, and so does a level that the model has not seen. No rows give an empty frame. Raises ValueError naming
-        columns that are missing.
+        missing, and so does a level that the model has not seen; a row that lacks a feature without which the portfolio
+        does not score has NaN for both. No rows give an empty frame. Raises ValueError naming columns that are missing.
+        """
+        return self.score_with_gaps(data, threads=threads)[0]
+
+    def score_with_gaps(self, data: Data, *, threads: int = 1) -> tuple[DataFrame, dict[str, NDArray[np.bool_]]]:
+        """What `score` gives, and which rows lack each feature of `missing`: a value is put in its place, or the row is
+        refused for it (`refuses`). Features that none lacks are left out, and of derived ones the rows of which an
+        input tells it.
         """
         from pandas import DataFrame
 
         rows = Rows.of(data)
         scores, begin = np.empty((2, len(rows))), 0
-        for margin in self._margins(rows, threads):
-            log_odds, end = self.calibration.log_odds(margin), begin + len(margin)
+        gaps: dict[str, NDArray[np.bool_]] = {}
+        for batch in self._margins(rows, threads):
+            log_odds, end = self.calibration.log_odds(batch.values), begin + len(batch.values)
             scores[0, begin:end], scores[1, begin:end] = probability(log_odds), self.scale.points(log_odds)
+            for name, missing in batch.missing.items():
+                gaps.setdefault(name, np.zeros(len(rows), dtype=bool))[begin:end] = missing
             begin = end
+        for derived in self.derived:
+            if (own := gaps.pop(derived.name, None)) is not None:
+                for source in set(derived.inputs.values()) & set(gaps):
+                    if self.refuses(source) or not self.refuses(derived.name):
+                        own = own & ~gaps[source]
+                if own.any():
+                    gaps[derived.name] = own
         index = data.index if isinstance(data, DataFrame) else None
-        return DataFrame({"pd": scores[0], "score": scores[1]}, index=index, copy=False)
+        return DataFrame({"pd": scores[0], "score": scores[1]}, index=index, copy=False), gaps
 
-    def _margins(self, rows: Rows, threads: int) -> Iterator[NDArray[np.float64]]:
-        """`margin`, a batch at a time."""
-        from credit_assets.ml.learners.encoding import Encoded
+    def refuses(self, feature: str) -> bool:
+        """Whether a row that lacks the feature is not scored."""
+        return feature in self.missing and self.missing[feature].policy == "reject"
 
+    def _margins(self, rows: Rows, threads: int) -> Iterator[Margins]:
+        """Of a batch at a time."""
         missing = [name for name in self.inputs if name not in rows.names]
         if missing:
             raise ValueError(
@@ -156,10 +180,14 @@ class CreditScorer:
         sources = {source for derived in absent for source in derived.inputs.values()}
         needed = dict.fromkeys([*(name for name in self.features if name in rows.names), *sources])
         levels = {name: tuple(self.categories[name]) for name in self.features if name in self.categories}
+        learner = VARIANTS[self.variant]
+
+        def predict(encoded: Encoded) -> NDArray[np.float64]:
+            return learner.predict_margin(self.model, encoded, threads=threads)
+
         for batch in rows.batches(list(needed)):
             complete = Rows.of_columns({**batch, **_derive(absent, batch)})
-            encoded = Encoded(complete, self.features, levels)
-            yield VARIANTS[self.variant].predict_margin(self.model, encoded, threads=threads)
+            yield from margins(predict, Encoded(complete, self.features, levels), self.missing)
 
     def save(self, folder: str | Path) -> None:
         """Write the model file and `scorer.json` into `folder`, which is made where it is absent.
@@ -190,6 +218,8 @@ class CreditScorer:
             "calibration": self.calibration.to_record(),
             "scale": asdict(self.scale),
         }
+        if self.missing:
+            record["missing"] = {name: meaning.to_record() for name, meaning in self.missing.items()}
         if theirs := extensions_of(self.variant, self.derived):
             record["extensions"] = theirs
         if self.portfolio:
@@ -253,6 +283,7 @@ class CreditScorer:
                 library=record["library"],
                 portfolio=record.get("portfolio", {}).get("name", ""),
                 contract=record.get("portfolio", {}).get("contract", ""),
+                missing={name: Meaning.from_record(one) for name, one in record.get("missing", {}).items()},
             )
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{place}: {error}") from error

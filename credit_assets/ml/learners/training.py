@@ -19,15 +19,19 @@ import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET
 from credit_assets.ml.data.extensions import advice
+from credit_assets.ml.data.missing import missing_policies
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.learners import VARIANTS, Fitted, Variant
 from credit_assets.ml.learners.calibration import fit_platt
-from credit_assets.ml.learners.encoding import encode, levels_of
+from credit_assets.ml.learners.encoding import Encoded, encode
 from credit_assets.ml.learners.learner import FitConfig, Sample
+from credit_assets.ml.learners.missing import Profile, margins, meanings, profile_of
 from credit_assets.ml.learners.scorer import CreditScorer, ScoreScale, derived_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from credit_assets.ml.data.portfolio import Portfolio
 
 
@@ -84,30 +88,37 @@ def variant_named(name: str) -> Variant:
 
 def train(learner: Variant, parts: Mapping[str, Sample], portfolio: Portfolio, config: TrainingConfig) -> Trained:
     """A model of the samples that `splits` gives. Raises ValueError as `Variant.fit`."""
-    categorical = portfolio.categorical_features
-    levels = levels_of(Rows.of(parts["train"].rows).batches(categorical), categorical)
+    rows = Rows.of(parts["train"].rows)
+    profile = profile_of(rows, portfolio.feature_names, portfolio.categorical_features)
     fitted = learner.fit(
-        parts["train"], parts["validation"], monotone=portfolio.monotone, categorical=levels, config=config
+        parts["train"], parts["validation"], monotone=portfolio.monotone, categorical=profile.levels, config=config
     )
-    return calibrated(learner, fitted, levels, parts["validation"], portfolio, config)
+    return calibrated(learner, fitted, profile, parts["validation"], portfolio, config)
 
 
 def calibrated(
     learner: Variant,
     fitted: Fitted,
-    levels: Mapping[str, tuple[str, ...]],
+    profile: Profile,
     validation: Sample,
     portfolio: Portfolio,
     config: TrainingConfig,
 ) -> Trained:
-    """The fitted model with its calibration on the validation rows and all else that scoring needs."""
-    encoded = encode(validation.rows, portfolio.feature_names, levels)
-    margin = learner.predict_margin(fitted.model, encoded, threads=config.threads)
+    """The fitted model with what missing values count as, its calibration on the validation rows and all else that
+    scoring needs.
+    """
+
+    def predict(rows: Encoded) -> NDArray[np.float64]:
+        return learner.predict_margin(fitted.model, rows, threads=config.threads)
+
+    encoded = encode(validation.rows, portfolio.feature_names, profile.levels)
+    missing = meanings(predict, encoded, profile.seen, missing_policies(portfolio), portfolio.monotone)
+    margin = np.concatenate([batch.values for batch in margins(predict, encoded, missing)])
     scorer = CreditScorer(
         variant=learner.name,
         model=fitted.model,
         features=portfolio.feature_names,
-        categories=levels,
+        categories=profile.levels,
         derived=derived_of(portfolio),
         monotone=portfolio.monotone,
         calibration=fit_platt(margin, validation.target),
@@ -115,6 +126,7 @@ def calibrated(
         library=learner.library(),
         portfolio=portfolio.name,
         contract=portfolio.contract,
+        missing=missing,
     )
     return Trained(scorer, fitted.best_rounds, fitted.history)
 

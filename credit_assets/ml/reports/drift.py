@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pooling:
-    """A day of too few applications is pooled with those before it: `window_days` at most, none before `first_day`."""
+    """A day of too few applications is pooled with those before it: `window_days` at most, none before `first_day`.
+
+    Applications that lack a feature of `needed` are scored by no model and learned from by none, and left out.
+    """
 
     first_day: date
     window_days: int
     date_column: str
+    needed: tuple[str, ...] = ()
 
 
 def drift_reports(
@@ -65,7 +69,7 @@ def drift_reports(
     counts = Counts(tables, "processed_features")
     firsts = {day: _first_pooled(day, counts, pooling, policy.min_rows) for day in measured}
     # Before the first champion nobody scored; those days need not even be there.
-    features = _pooled(tables, "processed_features", firsts, pooling, date.min)
+    features = _pooled(tables, "processed_features", firsts, pooling, date.min, pooling.needed)
     scores = _pooled(tables, "loan_scores", firsts, pooling, champions[0].first if champions else date.max)
     records = {}
     for day, champion in in_force.items():
@@ -125,11 +129,16 @@ def _first_pooled(day: date, counts: Counts, pooling: Pooling, min_rows: int) ->
 
 
 def _pooled(
-    tables: DailyTables, asset: str, firsts: Mapping[date, date], pooling: Pooling, begin: date
+    tables: DailyTables,
+    asset: str,
+    firsts: Mapping[date, date],
+    pooling: Pooling,
+    begin: date,
+    needed: Sequence[str] = (),
 ) -> RowsByDay | None:
-    """All days that are pooled, from `begin` on; None where none are."""
+    """All days that are pooled, from `begin` on, with the rows that have what is `needed`; None where none are."""
     if not firsts:
         return None
     table = tables.table(asset, days_between(max(begin, min(firsts.values())), max(firsts)))
     frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    return RowsByDay(frame, pooling.date_column)
+    return RowsByDay(frame.dropna(subset=list(needed)) if needed else frame, pooling.date_column)

@@ -241,7 +241,9 @@ def _scored(
         for day in days_between(max(first, begin or date.max), last)
     }
     table = tables.table("loan_scores", sorted(wanted)) if wanted else scores_schema(portfolio).empty_table()
-    return RowsByDay(table.select(columns).to_pandas(date_as_object=False), portfolio.date_column)
+    # An application that the model refused has no PD to be held against anything.
+    scored = table.select(columns).filter(table["pd"].is_valid())
+    return RowsByDay(scored.to_pandas(date_as_object=False), portfolio.date_column)
 
 
 def _known_of(

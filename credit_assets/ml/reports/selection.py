@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
@@ -129,11 +131,20 @@ def comparable(rows: pa.Table) -> bool:
 
 def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike | None = None) -> dict[str, Any]:
     """The candidate's and the champion's PDs on the same rows: each evaluated, and the difference with its interval.
-    `groups` are the customers of the rows; None where every row is its own.
+    `groups` are the customers of the rows; None where every row is its own. Rows that one of the models refuses for a
+    value that is missing are counted, and left out.
     """
-    target = rows["default"].to_numpy()
+    ours, theirs, target = np.asarray(ours), np.asarray(theirs), rows["default"].to_numpy()
+    both = ~np.isnan(ours + theirs)
+    ours, theirs, target = ours[both], theirs[both], target[both]
+    groups = None if groups is None else np.asarray(groups)[both]
+    refused = int((~both).sum())
+    if len(set(target)) < 2:
+        why = f"{refused} of {rows.num_rows} rows are refused by one of the models, and the rest has one outcome only"
+        return {"comparable": False, "why": why}
     return {
         "comparable": True,
+        **({"refused": refused} if refused else {}),
         "evaluation": evaluate(target, theirs, groups).to_record(),
         "candidate_evaluation": evaluate(target, ours, groups).to_record(),
         "difference": compare(target, ours, theirs, groups).to_record(),

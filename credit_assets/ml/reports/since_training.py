@@ -148,7 +148,9 @@ class SinceTraining:
                 except (ValueError, PermanentError) as error:
                     wrong[version] = str(error)
                     continue
-                pieces[version].append(rows.select(names).to_pandas(date_as_object=False).assign(pd=found))
+                scored = rows.select(names).to_pandas(date_as_object=False).assign(pd=found)
+                # Those that the version refuses for a value that is missing have no PD to be held against anything.
+                pieces[version].append(scored.dropna(subset=["pd"]))
         frames = {version: pd.concat(some[1:] or some, ignore_index=True) for version, some in pieces.items()}
         return {v: wrong.get(v) or RowsByDay(frame, portfolio.date_column) for v, frame in frames.items()}
 

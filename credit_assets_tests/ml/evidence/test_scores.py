@@ -11,7 +11,7 @@ import pytest
 
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.arms import assign
-from credit_assets.ml.evidence.scores import Scored, decided, points_of, side_by_side
+from credit_assets.ml.evidence.scores import DayOfScores, Scored, decided, points_of, side_by_side
 from credit_assets_tests.support.modelling import PORTFOLIO
 
 
@@ -87,3 +87,24 @@ def test_scores_of_the_champion_beside_a_challenger_count_and_those_of_others_do
     assert points_of(scores, "1").tolist() == [600.0, 510.0]
     assert points_of(scores, "2").tolist() == [500.0, 610.0, 620.0]
     assert points_of(scores.iloc[:0], "1").tolist() == []
+
+
+def test_an_application_that_the_deciding_model_refuses_has_no_score_and_no_arm() -> None:
+    keys, champion, shadow = scored(400)
+    refused = np.arange(400) % 4 == 0
+    champion = Scored("1", np.where(refused, np.nan, champion.pd), np.where(refused, np.nan, champion.score))
+    alone = decided(keys, champion, None, share=0.3, key="k")
+    assert alone.cast(scores_schema(PORTFOLIO)).column("pd").null_count == refused.sum()
+    assert (np.array(alone["arm"].to_pylist()) == "refused").tolist() == refused.tolist()
+    both = decided(keys, champion, shadow, share=0.3, key="k").to_pandas()
+    challenged = assign(keys["loan_id"].to_pylist(), 0.3, "k", "2")
+    assert (both["arm"] == "refused").tolist() == both["pd"].isna().tolist() == (refused & ~challenged).tolist()
+    assert both["other_pd"].isna().tolist() == (refused & challenged).tolist()
+    assert len(side_by_side(both, "1", "2")) == len(points_of(both, "1")) == 300
+    day = DayOfScores()
+    day.add(alone)
+    assert (day.rows, day.refused) == (300, 100)
+    assert day.summary(0.3) == {"refused": 100, "mean_pd": pytest.approx(0.1)}
+    nobody = DayOfScores()
+    nobody.add(alone.filter(pa.array(refused)))
+    assert nobody.summary(0.3) == {"refused": 100}

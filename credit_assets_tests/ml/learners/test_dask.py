@@ -89,6 +89,10 @@ def test_all_else_of_the_candidate_is_the_same(pairs: dict[str, Pair], name: str
         assert correlation > 0.95, split
     assert trained.scorer.categories == alone.scorer.categories
     assert trained.scorer.features == alone.scorer.features
+    # What a gap counts as is found from the shares of the workers as from all rows at once.
+    assert trained.scorer.missing.keys() == alone.scorer.missing.keys()
+    assert trained.scorer.missing["income"] == alone.scorer.missing["income"]
+    assert trained.scorer.missing["burden"] == alone.scorer.missing["burden"]
     assert trained.reference.features == alone.reference.features
     assert set(trained.history) == set(alone.history)
     lengths = {len(curve) for curve in trained.history.values()}
