@@ -129,6 +129,8 @@ def test_every_setting_can_be_set_from_the_environment(
         "performance_min_bads": ("20", 20),
         "performance_floor": ("0.6", 0.6),
         "performance_margin": ("0.02", 0.02),
+        "performance_max_level_ratio": ("1.5", 1.5),
+        "performance_false_alarms": ("0.05", 0.05),
         "volume_trigger_share": ("0.5", 0.5),
         "cooldown_days": ("10", 10),
         "repeat_days": ("20", 20),
