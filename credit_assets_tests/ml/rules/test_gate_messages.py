@@ -20,6 +20,7 @@ from credit_assets.ml.data.policies import Policy, WorldPolicy
 from credit_assets.ml.data.portfolio import Column, Gates, OutcomeTable, Portfolio, load_portfolio
 from credit_assets.ml.evidence.world import measure_feed, measure_target, measure_world
 from credit_assets.ml.rules.account_gates import account_gate
+from credit_assets.ml.rules.copies_gates import copies_gate
 from credit_assets.ml.rules.day_gates import check_applications, check_outcomes
 from credit_assets.ml.rules.population_gates import evidence_gate, population_gate, status_gate
 from credit_assets.ml.rules.training_gates import orphan_gate, training_gates
@@ -111,7 +112,10 @@ def failing_training() -> list[GateResult]:
     evidence = evidence_gate(Matured(100, 60, 35, 5, "365 days after its term"), portfolio)
     unknown = status_gate("outcomes", "bad", {"sold": 2})
     world = [gate for gate in failing_world(portfolio) if not gate.passed]
-    return [*gates, unaccounted, orphans, evidence, unknown, population_gate(portfolio, None), *world]
+    loans = applications()
+    twice = pd.concat([loans, loans.assign(application_id=loans["application_id"] + "-2")]).assign(split="train")
+    copies = copies_gate(twice, load_portfolio())
+    return [*gates, unaccounted, orphans, evidence, unknown, population_gate(portfolio, None), copies, *world]
 
 
 def failing_world(portfolio: Portfolio) -> list[GateResult]:
