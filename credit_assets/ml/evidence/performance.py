@@ -193,7 +193,7 @@ def realised(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None, *, mi
     if not rows:
         return Realised(0, 0, None, None, "no application was scored")
     expected, effect = float(p.sum()), design_effect(target - p, groups)
-    ratio = observed_over_expected(bads, expected, effect)
+    ratio = observed_over_expected(bads, p, effect)
     error = math.sqrt(max(0.0, effect * float(p @ (1 - p)))) / expected if expected > 0 else None
     if bads in (0, rows):
         kind = "bad" if bads else "good"

@@ -182,7 +182,7 @@ def sensitivity(
             rate = float(assumed[people.declined].mean()) if people.declined.any() else 0.0
             found.append(Assumed(method, factor, rate, _with_intervals(measured, replicates)))
     booked = _with_intervals(_point(people.pd[people.booked], people.target[people.booked]), whole.of_booked())
-    ratio = observed_over_expected(booked_alone.bads, float(people.pd[people.booked].sum()))
+    ratio = observed_over_expected(booked_alone.bads, people.pd[people.booked])
     assert ratio is not None
     # What is reported of the model elsewhere has these intervals: the same figure, said twice, is said alike.
     auc = Interval(booked_alone.auc, booked_alone.auc_ci_low, booked_alone.auc_ci_high)

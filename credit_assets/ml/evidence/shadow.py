@@ -164,9 +164,8 @@ def _calibration(frame: DataFrame, groups: NDArray[np.int64] | None) -> dict[str
     bads = int(frame["default"].sum())
     record: dict[str, Any] = {"bad_rate": _record(proportion(bads, len(frame), _rate_effect(frame["default"], groups)))}
     for name, mean in _mean_pds(frame).items():
-        expected = frame[f"{name}_pd"]
-        effect = design_effect(frame["default"] - expected, groups)
-        ratio = observed_over_expected(bads, float(expected.sum()), effect)
+        pd = frame[f"{name}_pd"]
+        ratio = observed_over_expected(bads, pd, design_effect(frame["default"] - pd, groups))
         record[name] = {"expected_rate": mean, "observed_over_expected": _record(ratio)}
     return record
 

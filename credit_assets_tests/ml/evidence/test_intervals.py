@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
 
 from credit_assets.ml.evidence.intervals import (
-    Interval,
     difference_of_proportions,
     observed_over_expected,
     proportion,
@@ -64,16 +62,39 @@ def test_wilson_as_scipy_has_it() -> None:
 
 
 def test_observed_over_expected_of_the_docstring() -> None:
-    found = observed_over_expected(60, 50)
+    found = observed_over_expected(60, [0.1] * 500)
     assert found is not None
-    assert (found.value, round(found.low, 3), round(found.high, 3)) == (1.2, 0.916, 1.545)
-    assert observed_over_expected(0, 50) == Interval(0.0, 0.0, pytest.approx(-np.log(0.025) / 50))
-    assert observed_over_expected(0, 0) is None
+    assert (found.value, round(found.low, 3), round(found.high, 3)) == (1.2, 0.944, 1.514)
+    assert observed_over_expected(0, [0.0] * 50) is None
+    assert observed_over_expected(0, []) is None
 
 
-@pytest.mark.parametrize("bads", [1, 2, 10, 350])
-def test_the_ends_of_the_interval_are_where_the_count_becomes_improbable(bads: int) -> None:
-    found = observed_over_expected(bads, 8.0)
+@pytest.mark.parametrize("bads", [1, 2, 10, 150])
+@pytest.mark.parametrize("effect", [1.0, 2.5])
+def test_the_ends_of_the_interval_are_where_the_score_test_rejects(bads: int, effect: float) -> None:
+    pd = np.linspace(0.001, 0.4, 400)
+    found = observed_over_expected(bads, pd, effect)
     assert found is not None
-    assert poisson.sf(bads - 1, found.low * 8.0) == pytest.approx(0.025)
-    assert poisson.cdf(bads, found.high * 8.0) == pytest.approx(0.025)
+    for ratio in (found.low, found.high):
+        variance = effect * (ratio * pd.sum() - ratio**2 * (pd @ pd))
+        assert abs(bads - ratio * pd.sum()) / np.sqrt(variance) == pytest.approx(1.959964, abs=1e-5)
+
+
+def test_no_bad_has_an_upper_end_only() -> None:
+    pd = np.full(500, 0.1)
+    found = observed_over_expected(0, pd)
+    assert found is not None
+    assert (found.value, found.low) == (0, 0)
+    # z^2 = t E / (1 - t p), the score test of no bad.
+    assert found.high * 50 / (1 - found.high * 0.1) == pytest.approx(1.959964**2, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "rate"), [(250, 0.02), (250, 0.3), (5_000, 0.05)])
+def test_the_interval_of_observed_over_expected_holds_what_is_true(rows: int, rate: float) -> None:
+    rng, held, books = np.random.default_rng(7), 0, 1_500
+    for _ in range(books):
+        pd = rng.beta(2, 2 / rate - 2, rows)
+        found = observed_over_expected(int((rng.random(rows) < pd).sum()), pd)
+        assert found is not None
+        held += found.low <= 1 <= found.high
+    assert 0.935 < held / books < 0.975

@@ -34,7 +34,7 @@ def test_realised_is_the_evaluation_of_the_rows():
     found = realised(y, p)
     assert (found.rows, found.bads, found.why) == (4, 2, None)
     assert found.evaluation == evaluate(y, p)
-    assert found.observed_over_expected == observed_over_expected(2, 1.65)
+    assert found.observed_over_expected == observed_over_expected(2, p)
     assert found.evaluation is not None
     assert found.to_record()["evaluation"] == found.evaluation.to_record()
 

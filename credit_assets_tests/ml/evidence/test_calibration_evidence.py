@@ -1,0 +1,189 @@
+"""Calibration measured: against formulas by hand, with the size and power of its tests on PDs whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from credit_assets.ml.evidence.calibration_evidence import Calibration, compare_calibration, measure_calibration
+from credit_assets.ml.evidence.evaluation import log_loss
+from credit_assets.ml.learners.calibration import fit_platt
+
+
+def book(rng: np.random.Generator, rows: int, rate: float) -> tuple[Any, Any]:
+    """Outcomes and their true PDs: log-odds of standard deviation 1, an AUC of about .75."""
+    middle = math.log(rate / (1 - rate)) - 0.35
+    pd = 1 / (1 + np.exp(-(middle + rng.standard_normal(rows))))
+    return (rng.random(rows) < pd).astype(float), pd
+
+
+def stretched(pd: Any, by: float) -> Any:
+    """PDs whose log-odds lie `by` times as far from their middle: the slope is one over that."""
+    odds = np.log(pd / (1 - pd))
+    return 1 / (1 + np.exp(-(odds.mean() + by * (odds - odds.mean()))))
+
+
+def rejected(found: list[Calibration], name: str, level: float) -> float:
+    values = [getattr(one, name) for one in found]
+    return float(np.mean([value is not None and value < level for value in values]))
+
+
+def test_the_numbers_by_hand() -> None:
+    y, pd = [1] * 20 + [0] * 80 + [1] * 40 + [0] * 60, [0.1] * 100 + [0.2] * 100
+    found = measure_calibration(y, pd)
+    assert (found.rows, found.bads, found.expected) == (200, 60, pytest.approx(30))
+    assert found.level_p == pytest.approx(math.erfc(30 / math.sqrt(2 * (9 + 16))))
+    # Two groups and two parameters: the line meets both rates, .2 and .4.
+    x = [math.log(p / (1 - p)) for p in (0.1, 0.2)]
+    z = [math.log(p / (1 - p)) for p in (0.2, 0.4)]
+    assert found.slope is not None
+    assert found.intercept is not None
+    assert found.slope.value == pytest.approx((z[1] - z[0]) / (x[1] - x[0]), abs=1e-6)
+    large = 1 / (1 + np.exp(-(found.intercept.value + np.array(x))))
+    assert 100 * large.sum() == pytest.approx(60, abs=1e-6)
+    # Score of the level and of the slope at the null, with the variance of the outcomes under the null.
+    weight = np.repeat([0.09, 0.16], 100)
+    around = np.repeat(x, 100) - (weight @ np.repeat(x, 100)) / weight.sum()
+    spread = ((np.array(y) - np.array(pd)) @ around) ** 2 / (weight @ around**2)
+    assert found.p_value == pytest.approx(math.exp(-(30**2 / 25 + spread) / 2))
+
+
+def test_slope_and_intercept_are_those_of_a_fit_by_another_way() -> None:
+    y, pd = book(np.random.default_rng(1), 20_000, 0.1)
+    found = measure_calibration(y, stretched(pd, 1.6))
+    fitted = fit_platt(np.log(stretched(pd, 1.6) / (1 - stretched(pd, 1.6))), y)
+    assert found.slope is not None
+    assert found.slope.value == pytest.approx(fitted.slope, abs=0.005)
+    assert found.slope.low < 1 / 1.6 < found.slope.high
+
+
+@pytest.mark.parametrize(("rows", "books"), [(250, 1_500), (1_000, 800), (10_000, 250)])
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_the_tests_have_their_size(rows: int, books: int, rate: float) -> None:
+    rng = np.random.default_rng([rows, round(100 * rate)])
+    found = [measure_calibration(*book(rng, rows, rate)) for _ in range(books)]
+    # 5% and 1% within four standard errors of so many books.
+    for level in (0.05, 0.01):
+        most = level + 4 * math.sqrt(level * (1 - level) / books)
+        for name in ("p_value", "level_p", "slope_p"):
+            assert rejected(found, name, level) < most, name
+    held = [one.slope.low <= 1 <= one.slope.high for one in found if one.slope]
+    assert 0.92 < np.mean(held) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "least"),
+    [
+        (lambda pd: np.minimum(2 * pd, 0.999), "level_p", 0.99),
+        (lambda pd: 1.5 * pd / (1 + 0.5 * pd), "level_p", 0.75),
+        (lambda pd: pd / 5, "level_p", 0.99),
+        (lambda pd: pd / 1000, "level_p", 0.99),
+        (lambda pd: stretched(pd, 2), "slope_p", 0.99),
+        (lambda pd: stretched(pd, 0.5), "slope_p", 0.8),
+    ],
+)
+def test_planted_faults_are_found_with_a_hundred_bads(fault: Any, name: str, least: float) -> None:
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(150):
+        y, pd = book(rng, 1_000, 0.1)
+        found.append(measure_calibration(y, fault(pd)))
+    assert rejected(found, name, 0.01) >= least
+
+
+def test_a_pd_of_nothing_for_everybody_is_seen() -> None:
+    y, _pd = book(np.random.default_rng(2), 500, 0.1)
+    nothing = measure_calibration(y, np.zeros(500))
+    assert nothing.level_p < 1e-12
+    assert nothing.observed_over_expected.low > 1_000
+    certain = measure_calibration(y, np.ones(500))
+    assert certain.level_p < 1e-12
+    assert certain.observed_over_expected.high < 1
+    assert (certain.slope, certain.why) == (None, "all rows have one PD")
+    assert all(math.isfinite(value) for value in (nothing.p_value, nothing.observed_over_expected.high))
+
+
+def test_rows_of_one_class_have_a_level_and_no_slope() -> None:
+    _, pd = book(np.random.default_rng(3), 400, 0.1)
+    good, bad = measure_calibration(np.zeros(400), pd), measure_calibration(np.ones(400), pd)
+    assert (good.observed_over_expected.value, good.slope, good.why) == (0, None, "all 400 rows are good")
+    assert good.observed_over_expected.high < 1
+    assert good.level_p < 0.01
+    assert bad.observed_over_expected.low > 1
+    assert bad.why == "all 400 rows are bad"
+
+
+def test_separated_rows_have_no_slope_and_say_so() -> None:
+    found = measure_calibration([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
+    assert found.slope is None
+    assert "separate" in (found.why or "")
+    assert found.observed_over_expected.value == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("y", "pd", "message"),
+    [
+        ([], [], "no rows"),
+        ([0, 1], [0.1], "equal length"),
+        ([0, 2], [0.1, 0.2], "0 .good. or 1 .bad."),
+        ([0, 1], [0.1, float("nan")], "1 PDs are missing or outside"),
+        ([0, 1], [1.2, -0.1], "2 PDs are missing or outside"),
+        ([0, float("nan")], [0.1, 0.1], "0 .good. or 1 .bad."),
+    ],
+)
+def test_what_is_no_pd_or_no_outcome_is_refused(y: list[float], pd: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure_calibration(y, pd)
+    with pytest.raises(ValueError, match="one integer for each"):
+        measure_calibration([0, 1], [0.1, 0.2], [1, 1, 2])
+
+
+def test_copies_of_every_row_tell_nothing_new_where_they_are_grouped() -> None:
+    y, pd = book(np.random.default_rng(4), 1_500, 0.1)
+    once = measure_calibration(y, stretched(pd, 1.2))
+    doubled = measure_calibration(np.repeat(y, 2), np.repeat(stretched(pd, 1.2), 2), np.repeat(np.arange(1_500), 2))
+    apart = measure_calibration(np.repeat(y, 2), np.repeat(stretched(pd, 1.2), 2))
+    assert doubled.design_effect == pytest.approx(2)
+    assert doubled.level_p == pytest.approx(once.level_p)
+    assert doubled.slope_p == pytest.approx(once.slope_p)
+    assert vars(doubled.observed_over_expected) == pytest.approx(vars(once.observed_over_expected))
+    assert once.slope
+    assert doubled.slope
+    assert apart.slope
+    assert vars(doubled.slope) == pytest.approx(vars(once.slope), abs=1e-6)
+    assert apart.slope.high - apart.slope.low < 0.75 * (once.slope.high - once.slope.low)
+
+
+def test_two_models_on_the_same_rows() -> None:
+    y, pd = book(np.random.default_rng(6), 8_000, 0.1)
+    theirs = pd / 2
+    found = compare_calibration(y, pd, theirs)
+    assert found["candidate"] == measure_calibration(y, pd).to_record()
+    assert found["champion"] == measure_calibration(y, theirs).to_record()
+    assert found["pd_ratio"] == pytest.approx(2)
+    farther = found["farther"]
+    assert farther["low"] <= farther["value"] <= farther["high"] < 0
+    assert found["log_loss"]["value"] == pytest.approx(log_loss(y, pd) - log_loss(y, theirs))
+    assert found["log_loss"]["high"] < 0
+    back = compare_calibration(y, theirs, pd)
+    assert back["farther"]["value"] == pytest.approx(-farther["value"])
+    assert back["log_loss"]["low"] == pytest.approx(-found["log_loss"]["high"])
+
+
+def test_the_same_model_twice_does_not_differ() -> None:
+    y, pd = book(np.random.default_rng(8), 500, 0.1)
+    found = compare_calibration(y, pd, pd)
+    assert found["farther"] == found["log_loss"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_a_model_no_better_calibrated_is_shown_better_no_more_often_than_stated() -> None:
+    """Two models that err alike to either side: each end of the interval is passed by 2.5%."""
+    rng, books, low, high = np.random.default_rng(9), 600, 0, 0
+    for _ in range(books):
+        y, pd = book(rng, 2_000, 0.1)
+        found = compare_calibration(y, 1.2 * pd / (1 + 0.2 * pd), pd / (1.2 - 0.2 * pd))["log_loss"]
+        low, high = low + (found["low"] > 0), high + (found["high"] < 0)
+    assert max(low, high) / books < 0.06
