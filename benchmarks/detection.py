@@ -634,5 +634,5 @@ def _share(values: Sequence[int | None]) -> str:
 
 
 def _a_year(count: int, days: int) -> str:
-    rate = observed_over_expected(count, days / 365)
+    rate = observed_over_expected(count, [1 / 365] * days)
     return f"{rate.value:.2f} ({rate.low:.2f} .. {rate.high:.2f})" if rate else "-"

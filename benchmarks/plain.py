@@ -221,6 +221,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
         "performance": _baseline(settings, training_set, best, registry),
+        **_calibration(settings, day, tested, best, registry),
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
@@ -355,6 +356,7 @@ def _against_champion(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from credit_assets.ml.evidence.calibration_evidence import compare_calibration
     from credit_assets.ml.evidence.evaluation import compare, evaluate
     from credit_assets.ml.learners.scorer import CreditScorer
 
@@ -376,6 +378,21 @@ def _against_champion(
         "evaluation": evaluate(target, theirs).to_record(),
         "candidate_evaluation": evaluate(target, ours).to_record(),
         "difference": compare(target, ours, theirs).to_record(),
+        "calibration": compare_calibration(target, ours, theirs),
+    }
+
+
+def _calibration(settings: Settings, day: date, tested: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+    """How the PDs of the test stand to what became of it, and how old they will be in use."""
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.ml.reports.selection import age_record, calibration_record
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    return {
+        "calibration": calibration_record(
+            tested, lambda rows: scorer.pd(rows, threads=settings.training_threads), settings.portfolio_contract
+        ),
+        "age": age_record(tested, settings.portfolio_contract.date_column, day),
     }
 
 

@@ -82,7 +82,8 @@ def comparison_record(
     as_of, champion = date.fromisoformat(selected["as_of"]), selected["champion"]
     record: dict[str, Any] = {
         **spent_since(store, as_of),
-        "judged": could_decide(selected, policy_of(settings).comparison),
+        # A new calibration is not promoted for what it ranks.
+        "judged": "recalibrates" not in selected and could_decide(selected, policy_of(settings).comparison),
         "scorecard": None,
         "first": None,
     }

@@ -14,13 +14,14 @@ import dagster as dg
 
 from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import policy_of
+from credit_assets.assets.recalibration import mode_of
 from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
 from credit_assets.ledger.kept import Kept
-from credit_assets.ledger.registry import BASELINE, Registry, Version
-from credit_assets.ledger.retraining import training_mode, triggers_of
+from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
+from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown
 from credit_assets.ml.rules.decisions import Decision, Reason
@@ -65,7 +66,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         if trained_model.get("status") == NOT_DUE:
             return not_due_decision(context.partition_key, triggers, trained_model["why"])
         # What it is trained for may have been asked for since the model was made.
-        policy, evidence = policy_of(settings), trained_model | {"mode": training_mode(triggers)}
+        policy, evidence = policy_of(settings), trained_model | {"mode": mode_of(trained_model, triggers)}
         decision = decide_registration(evidence, store.gates("training_set", context.partition_key), policy)
         record: dict[str, Any] = {
             "as_of": context.partition_key,
@@ -224,6 +225,11 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
             "training_set": str(record.training_set),
             "training_rows": str(trained["training_rows"]),
             **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
+            **(
+                {RECALIBRATES: of["version"], TRAINED_AS_OF: of["trained_as_of"]}
+                if (of := trained.get("recalibrates"))
+                else {}
+            ),
             # Whom it was trained on and what is bad, each defined and counted.
             **{key: json.dumps(of, sort_keys=True)[:_TAG] for key, of in trained.get("trained_on", {}).items()},
             "policy_version": policy.version,

@@ -128,4 +128,5 @@ def _registered(version: Version) -> RegisteredModel:
     tags = version.tags
     rows = int(tags["training_rows"]) if "training_rows" in tags else None
     measures = {name: float(tags[name]) for name in MEASURES if name in tags}
-    return RegisteredModel(version.as_of, measures, rows, json.loads(tags[BASELINE]) if BASELINE in tags else None)
+    baseline = json.loads(tags[BASELINE]) if BASELINE in tags else None
+    return RegisteredModel(version.as_of, measures, rows, baseline, version.trained_as_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.leaks import gains_before, leaks_record
 from credit_assets.assets.policies import policy_of
+from credit_assets.assets.recalibration import RECALIBRATED, Recalibrating, mode_of
 from credit_assets.checks import rule_results, rule_specs, rules_not_asked
 from credit_assets.ledger.registry import BASELINE, Registry
-from credit_assets.ledger.retraining import training_mode, triggers_of
+from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
@@ -35,8 +37,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "mlflow",
         ins=inputs("trained_model", settings),
         check_specs=rule_specs(partitions),
-        description="The candidate with the best AUC on the validation rows, its evaluation on the out-of-time test, "
-        "and its difference from the champion in force, on rows that neither has seen, with a paired DeLong interval; "
+        description="The candidate with the best AUC on the validation rows, or the champion with a new calibration "
+        "where nobody asked for more; its evaluation on the out-of-time test, and its difference from the champion in "
+        "force, on rows that neither has seen, with a paired DeLong interval; "
         "and how the newest days look to it beside those of its out-of-time test.",
     )
     def trained_model(
@@ -50,7 +53,15 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
-        from credit_assets.ml.reports.selection import baseline_record, best_candidate, selection_record, summary
+        from credit_assets.ml.reports.selection import (
+            age_record,
+            baseline_record,
+            best_candidate,
+            calibration_record,
+            selection_record,
+            summary,
+            unseen_rows,
+        )
         from credit_assets.ml.rules.model_rules import judge_model
         from credit_assets.ml.rules.population_gates import classes_record
 
@@ -59,19 +70,26 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             return not_due_result(record, why, rules_not_asked(context.partition_key, why))
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
         candidates = list(records.values())
-        best = best_candidate(candidates, data, settings.variants, as_of)
+        if any(one["status"] == RECALIBRATED for one in candidates):
+            best: Mapping[str, Any] = Recalibrating(context, settings, training_set, data).record(
+                registry, tracking, store
+            )
+        else:
+            best = best_candidate(candidates, data, settings.variants, as_of)
         scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
         champion = compare_with_champion(training_set, settings, best, scorer, registry)
         date_column = settings.portfolio_contract.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
-        record[BASELINE] = baseline_record(
-            training_set, partial(scorer.pd, threads=settings.training_threads), settings.portfolio_contract
-        )
+        pd_of = partial(scorer.pd, threads=settings.training_threads)
+        record[BASELINE] = baseline_record(training_set, pd_of, settings.portfolio_contract)
         record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
         record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
-        policy, record["mode"] = policy_of(settings), training_mode(triggers_of(claims, as_of))
+        tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
+        record["calibration"] = calibration_record(tested, pd_of, settings.portfolio_contract)
+        record["age"] = age_record(tested, date_column, as_of)
+        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of))
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
         return dg.MaterializeResult(

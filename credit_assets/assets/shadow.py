@@ -21,7 +21,7 @@ from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import table_of_text
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, SHADOW
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.registry import RECALIBRATES, Registry
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.rules.periods import champion_history
 from credit_assets.ml.rules.trials import LONGEST
@@ -67,12 +67,14 @@ def shadow_records(
     """The report of each of `days`, by ISO day. Raises PermanentError naming partitions that are not there."""
     from credit_assets.ml.reports.shadow import TrialView, shadow_reports
 
-    histories = champion_history(registry.versions()), Aliases(registry).history(SHADOW)
+    versions = registry.versions()
+    histories = champion_history(versions), Aliases(registry).history(SHADOW)
     view = TrialView(
         first_day=StoredDays(store).first_day(settings.start_date),
         window_days=settings.window_days,
         cohort_days=settings.performance_cohort_days,
         approval_rate=settings.approval_rate,
+        recalibrates={one.version: one.tags[RECALIBRATES] for one in versions if RECALIBRATES in one.tags},
     )
     policy, portfolio = policy_of(settings).to_record(), settings.portfolio_contract
     records = shadow_reports(days, histories, StoredDays(store), view, portfolio, trial_policy(settings))

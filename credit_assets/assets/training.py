@@ -14,12 +14,15 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
+from credit_assets.assets.recalibration import not_trained, to_recalibrate
 from credit_assets.assets.references import of_everyone
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
+from credit_assets.storage.claims import Claims
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store, with_makers
 from credit_assets.tracking import Tracking
@@ -93,12 +96,16 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
         training_set: Table,
         tracking: dg.ResourceParam[Tracking],
         store: dg.ResourceParam[Store],
+        registry: dg.ResourceParam[Registry],
+        claims: dg.ResourceParam[Claims],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.learners.candidates import rounds_at_the_cap
 
         as_of = context.partition_key
         if why := why_no_training(store, training_set, as_of):
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
+        if champion := to_recalibrate(registry, claims, date.fromisoformat(as_of)):
+            return not_trained(variant, as_of, champion)
         try:
             record = train_or_reuse(context, settings, variant, training_set, tracking, store)
         except Exception as error:

@@ -14,8 +14,9 @@ import dagster as dg
 
 from credit_assets.assets.conventions import OWNERS, asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, newest_day, read_cursor, write_cursor
-from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, start
-from credit_assets.ledger.registry import Registry
+from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, reaching, start
+from credit_assets.ledger.registry import CHAMPION, Registry
+from credit_assets.ledger.retraining import CALIBRATION
 from credit_assets.naming import Names
 from credit_assets.notify.messages import one_line
 from credit_assets.notify.ticks import told
@@ -27,7 +28,7 @@ from credit_assets.storage.store import Store
 
 EXTERNAL = "external"
 EXTERNAL_ASSET = "external_trigger"
-KINDS = ("drift", "performance", "volume", "other")
+KINDS = ("drift", "performance", "volume", CALIBRATION, "other")
 _HISTORY = (
     "{} events from before the newest day was ingested are passed by, since this sensor was not switched on; to ask "
     "again: credit-assets trigger"
@@ -41,7 +42,8 @@ def external_trigger_spec(settings: Settings, partitions: dg.PartitionsDefinitio
         group_name=GOVERNANCE,
         owners=OWNERS,
         partitions_def=partitions,
-        description="Retrainings that others ask for. Report a materialization (GraphQL `reportRunlessAssetEvents`, "
+        description="Retrainings, or new calibrations of the champion, that others ask for. Report a materialization "
+        "(GraphQL `reportRunlessAssetEvents`, "
         "`credit-assets trigger`, or 'Report materialization' here) with the description `KIND: reason`, KIND one of "
         f"{', '.join(KINDS)}, and as partition the as-of date; without one, the newest day ingested counts.",
     )
@@ -153,8 +155,15 @@ def _answer(
     if not partitions.has_partition_key(day):
         return NoRun(f"is passed by: {day} is no partition; the first is {partitions.get_first_partition_key()}")
     by = f" ({event['by']})" if event["by"] else ""
-    identity = f"{EXTERNAL}:{day}:{kind.lower()}"
-    return start(services, Event(EXTERNAL, identity, date.fromisoformat(day), f"{kind.lower()}: {reason}{by}"))
+    identity, asked = f"{EXTERNAL}:{day}:{kind.lower()}", f"{kind.lower()}: {reason}{by}"
+    # By its own name: nobody asks for more than a new calibration of the champion then.
+    trigger = CALIBRATION if kind.lower() == CALIBRATION else EXTERNAL
+    if trigger == CALIBRATION:
+        with reaching("MLflow"):
+            champion = services.registry.alias(CHAMPION)
+        if champion is None:
+            return NoRun("is passed by: no champion is in force, so that there is nothing to recalibrate")
+    return start(services, Event(trigger, identity, date.fromisoformat(day), asked))
 
 
 def _newest_day(instance: dg.DagsterInstance, naming: Names) -> str:

@@ -10,7 +10,7 @@ request of the tick. A tick costs, for each new report, one small file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -23,8 +23,8 @@ from credit_assets.assets.conventions import asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.registry import Registry
-from credit_assets.ledger.retraining import CALIBRATION, retrainings
+from credit_assets.ledger.registry import RECALIBRATES, Registry
+from credit_assets.ledger.retraining import CALIBRATION, recalibrations, retrainings
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.extension_triggers import TRIGGERS
@@ -179,9 +179,9 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
         kept = write_cursor(position, states.to_record()) if states.day else context.cursor
         return dg.SensorResult(skip_reason=f"no new {rule.asset}", cursor=kept)
     with reaching("the store"):
-        claimed = retrainings(services.claims)
+        claimed, calibrated = retrainings(services.claims), recalibrations(services.claims)
     with reaching("MLflow"):
-        trained = {version.as_of for version in services.registry.versions()}
+        trained = {one.as_of for one in services.registry.versions() if RECALIBRATES not in one.tags}
     reports: dict[date, Any] = {}
     outcome = ""
     for event in events:
@@ -196,7 +196,9 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
         reports.update((one, record_of(services.store, rule.asset, one)) for one in window if one not in reports)
         # A retraining of this very day is no reason against it but the same retraining; see `start`.
         others = claimed | trained if day not in claimed else (claimed | trained) - {day}
-        asked, outcome = _asked(rule, day, [reports[one] for one in window], states, max(others, default=None))
+        # A new calibration keeps nobody waiting but who asks for another.
+        lasts = {name: others | calibrated - {day} if name == CALIBRATION else others for name in rule.decide}
+        asked, outcome = _asked(rule, day, [reports[one] for one in window], states, lasts)
         started = [start(services, event) for event in asked]
         if runs := [one for one in started if not isinstance(one, NoRun)]:
             return dg.SensorResult(run_requests=runs, cursor=write_cursor(position, states.to_record()))
@@ -207,13 +209,14 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
 
 
 def _asked(
-    rule: _Rule, day: date, window: Sequence[Any], states: _States, last: date | None
+    rule: _Rule, day: date, window: Sequence[Any], states: _States, others: Mapping[str, Set[date]]
 ) -> tuple[list[Event], str]:
     """Which triggers ask for a retraining on the reports up to this day, and what all of them say. What they remember
-    is brought up to the day.
+    is brought up to the day. `others`: for each of them the as-of dates that it counts its cooldown from.
     """
     asked, said = [], []
     for name in rule.decide:
+        last = max(others[name], default=None)
         decision, states[name] = _decide(rule, name, day, window, states[name], last)
         said.append(f"{day}: {decision.summary()}" if len(rule.decide) == 1 else f"{name} {day}: {decision.summary()}")
         if decision.accepted:

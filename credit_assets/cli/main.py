@@ -243,16 +243,20 @@ def replay(
         str, typer.Option(help="As-of dates to train: every, last, none, month-end, quarter-end, or every N days.")
     ] = "last",
     again: Annotated[bool, typer.Option(help="Run days again that are already there.")] = False,
+    recalibrate: Annotated[
+        bool, typer.Option(help="Give the champion a new calibration as of these dates, and train no model.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Run the daily pipeline over a range of days; go on where an earlier replay stopped."""
-    from credit_assets.cli.replay import Replay
+    from credit_assets.cli.replay import RecalibratingReplay, Replay
     from credit_assets.cli.trainings import print_trainings
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
-        report = Replay(settings, instance).run(start.date(), end.date(), train, again=again, on_progress=progress)
+        made = (RecalibratingReplay if recalibrate else Replay)(settings, instance)
+        report = made.run(start.date(), end.date(), train, again=again, on_progress=progress)
     output(report.to_record(), partial(print_trainings, report), json_)
     report.raise_rejected()
     report.raise_blocked()
@@ -382,7 +386,12 @@ _move_verb(
 
 @app.command()
 def trigger(
-    kind: Annotated[str, typer.Argument(help="What was seen: drift, performance, volume or other.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="What was seen: drift, performance, volume or other; calibration asks for a new calibration alone."
+        ),
+    ],
     reason: Reason,
     by: By = "",
     as_of: Annotated[
@@ -399,9 +408,10 @@ def trigger(
         day = as_of.date() if as_of else None
         record = report_trigger(settings, instance, kind, reason=reason, by=who(settings, by), as_of=day)
     shown = record["as_of"] or "the newest day ingested"
-    text = f"requested a retraining as of {shown}; the sensor external_trigger starts it within a tick"
+    what = "a new calibration of the champion" if record["kind"] == "calibration" else "a retraining"
+    text = f"requested {what} as of {shown}; the sensor external_trigger starts it within a tick"
     if record["not_due"]:
-        text = f"requested a retraining as of {shown}, which is passed by: {record['not_due']}"
+        text = f"requested {what} as of {shown}, which is passed by: {record['not_due']}"
     output(record, lambda out: out.print(text), json_)
 
 

@@ -27,7 +27,7 @@ from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import ACCEPTABLE, SHADOW
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
-from credit_assets.ledger.registry import CHAMPION, Version
+from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Version
 from credit_assets.ledger.restated import Restatements
 from credit_assets.ml.data.extensions import SCORING, described, why_other
 from credit_assets.ml.rules.decisions import summary_of
@@ -149,6 +149,7 @@ def version_record(version: Any) -> dict[str, Any]:
         "fingerprint": version.fingerprint,
         "run_id": version.run_id,
         "extensions": json.loads(version.tags.get("extensions", "[]")),
+        "recalibrates": version.tags.get(RECALIBRATES),
     }
 
 
@@ -237,9 +238,7 @@ def print_status(record: dict[str, Any], console: Console) -> None:
 def _print_models_in_force(record: dict[str, Any], console: Console) -> None:
     champion, training = record["champion"], record["training"]
     console.print(
-        f"champion: version {champion['version']}, {champion['variant']}, as of {champion['as_of']}"
-        if champion
-        else "champion: none yet; `credit-assets replay` trains one"
+        f"champion: {_described(champion)}" if champion else "champion: none yet; `credit-assets replay` trains one"
     )
     if not champion:
         console.print(f"first model: possible as of {training['first_possible']} ({training['why']})", markup=False)
@@ -248,7 +247,12 @@ def _print_models_in_force(record: dict[str, Any], console: Console) -> None:
             made_by = "; ".join(map(described, model["extensions"]))
             console.print(f"version {model['version']} was made with {made_by}", markup=False)
     if shadow := record["shadow"]:
-        console.print(f"on trial: version {shadow['version']}, {shadow['variant']}, as of {shadow['as_of']}")
+        console.print(f"on trial: {_described(shadow)}")
+
+
+def _described(model: Mapping[str, Any]) -> str:
+    of = f", version {model['recalibrates']} with a new calibration" if model.get("recalibrates") else ""
+    return f"version {model['version']}, {model['variant']}, as of {model['as_of']}{of}"
 
 
 def stale_lines(record: Mapping[str, Any]) -> list[str]:
@@ -282,6 +286,8 @@ def print_models(record: dict[str, Any], console: Console) -> None:
         if "version" in entry:
             periods = ", ".join(f"{a} .. {b or 'now'}" for a, b in entry["in_force"]) or "-"
             note = ", ".join(entry["aliases"])
+            if entry["recalibrates"]:
+                note = "; ".join(filter(None, (note, f"version {entry['recalibrates']} with a new calibration")))
             if entry["restated"]:
                 note = "; ".join(filter(None, (note, f"trained on {days_in_words(entry['restated'])}, restated since")))
             for name in ACCEPTABLE:

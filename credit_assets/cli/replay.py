@@ -28,6 +28,7 @@ from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
 from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.retraining import CALIBRATION, claim_retraining
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
@@ -301,3 +302,13 @@ class Replay:
             if registered["decision"] == "rejected"
             else summary_of(deployed["reasons"]),
         )
+
+
+class RecalibratingReplay(Replay):
+    """A replay that asks for a new calibration of the champion where others train: a model is trained only as of a day
+    on which none is in force, or somebody asks for more.
+    """
+
+    def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
+        claim_retraining(self.registry.claims, day, CALIBRATION, f"replay:{day}", "replay --recalibrate")
+        return super().train(day, report, tags)

@@ -72,6 +72,7 @@ def version_record(store: Store, version: str, held: dict[str, list[Period]]) ->
         "fingerprint": trained["fingerprint"],
         "run_id": trained["run_id"],
         "extensions": trained.get("extensions", []),
+        "recalibrates": (trained.get("recalibrates") or {}).get("version"),
     }
 
 

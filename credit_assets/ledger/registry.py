@@ -34,6 +34,8 @@ CHAMPION = "champion"
 BOOK_TAG, PORTFOLIO, CONTRACT = "book", "portfolio", "contract"
 BASELINE = "performance"
 """The tag with what the use of a version is held against (`ml.evidence.baseline`), the key of it in the record too."""
+RECALIBRATES, TRAINED_AS_OF = "recalibrates", "trained_as_of"
+"""Tags of a version that is another one with a new calibration: which, and as of which day its model was trained."""
 _SHORT = 12
 _PAGE = 1000
 _T = TypeVar("_T")
@@ -58,6 +60,11 @@ class Version:
     """First and last day in force, both inclusive; None while it is in force."""
     tags: Mapping[str, str]
     description: str = ""
+
+    @property
+    def trained_as_of(self) -> date:
+        """The as-of date of its training; where it is another version with a new calibration, of that one's."""
+        return date.fromisoformat(self.tags.get(TRAINED_AS_OF, self.as_of.isoformat()))
 
 
 @dataclass(frozen=True)

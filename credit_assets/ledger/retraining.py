@@ -1,7 +1,12 @@
 """Which retrainings were requested, by which triggers, kept in the store so that a run of any origin knows it.
 
-Belongs here: the claims `retraining/<D>` (who started the retraining as of D) and `retraining-triggers/<D>/<trigger>`
-(every trigger that requested it). Does not belong here: when a trigger does (`credit_assets.automation`).
+Belongs here: the claims `retraining/<D>` (who started the retraining as of D), `recalibration/<D>` (who started the
+recalibration), and `retraining-triggers/<D>/<trigger>` (every trigger that requested either). Does not belong here:
+when a trigger does (`credit_assets.automation`).
+
+A recalibration is asked for by the trigger `calibration`. A day that another trigger asks for too is retrained: a new
+model has a new calibration. So a recalibration keeps no retraining from being started, and a retraining answers whoever
+asks for a recalibration as of its day.
 """
 
 from __future__ import annotations
@@ -30,17 +35,25 @@ def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reas
     mine = json.dumps({"trigger": trigger, "event": event, "reason": reason}, sort_keys=True)
     # First who requests, then who starts: whichever run it becomes, its gate finds everyone who requested it before.
     claims.claim(f"retraining-triggers/{as_of}/{trigger}", event)
-    held = claims.claim(f"retraining/{as_of}", mine)
+    place = f"retraining/{as_of}"
+    if trigger == CALIBRATION and claims.get(place) is None:
+        place = f"recalibration/{as_of}"
+    held = claims.claim(place, mine)
     try:
         holder = json.loads(held)
         return holder["event"], holder["reason"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"the claim retraining/{as_of} in the store is damaged ({error}); delete it") from error
+        raise PermanentError(f"the claim {place} in the store is damaged ({error}); delete it") from error
 
 
 def retrainings(claims: Claims) -> set[date]:
     """The as-of dates for which any trigger started a retraining."""
     return {date.fromisoformat(name) for name in claims.names("retraining")}
+
+
+def recalibrations(claims: Claims) -> set[date]:
+    """The as-of dates for which a recalibration was started."""
+    return {date.fromisoformat(name) for name in claims.names("recalibration")}
 
 
 def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
@@ -49,5 +62,10 @@ def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
 
 
 def training_mode(triggers: Iterable[str]) -> Mode:
-    """What a training is for, by who asked for it: a refresh by the calendar need not be better."""
-    return "non_inferiority" if REFRESH in triggers else "improvement"
+    """What a training is for, by who asked for it: a refresh by the calendar need not be better, and where nobody asks
+    for more than a calibration the champion gets a new one.
+    """
+    asked = set(triggers)
+    if asked == {CALIBRATION}:
+        return "recalibration"
+    return "non_inferiority" if REFRESH in asked else "improvement"

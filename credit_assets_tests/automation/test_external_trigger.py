@@ -16,11 +16,13 @@ from credit_assets.build import build_definitions
 from credit_assets.cli.trigger import report_trigger
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
+from credit_assets.ledger.retraining import CALIBRATION, recalibrations, retrainings, training_mode, triggers_of
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.mlflow_server import running
+from credit_assets_tests.support.registry import move
 from credit_assets_tests.support.trigger_world import DAY, D, World, the_run
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server", "credit_assets_tests.support.trigger_world"]
@@ -43,7 +45,7 @@ def test_external_events(world: World) -> None:
     ("description", "day", "says"),
     [
         (None, D, "its description must be `KIND: reason`.*it is 'nothing'"),
-        ("the model is bad", D, "KIND one of drift, performance, volume, other; it is 'the model is bad'"),
+        ("the model is bad", D, "KIND one of drift, performance, volume, calibration, other; it is 'the model is bad'"),
         ("weather: rain", D, "it is 'weather: rain'"),
         ("drift:", D, "it is 'drift:'"),
         ("drift: x", "2023-12-31", "2023-12-31 is no partition; the first is 2024-01-01"),
@@ -61,6 +63,30 @@ def test_an_external_event_that_cannot_be_meant_is_passed_by(
     assert re.search(says, found), found
     world.external("other: an audit", D)
     assert the_run(world.tick("external_trigger")).run_key == "external:2024-03-20:other"
+
+
+def test_a_new_calibration_is_asked_for_by_its_own_name(world: World) -> None:
+    """Nobody asks for more: the run recalibrates, and keeps no retraining of the day from being started."""
+    world.ingest(D)
+    world.external("calibration: twice as many defaults as expected", D)
+    assert "no champion is in force, so that there is nothing to recalibrate" in world.tick("external_trigger")
+    move(world.registry, world.register(date(2024, 2, 1)), date(2024, 2, 2))
+    world.external("Calibration: twice as many defaults as expected", D)
+    run = the_run(world.tick("external_trigger"))
+    assert (run.run_key, run.tags["credit/trigger"]) == ("external:2024-03-20:calibration", CALIBRATION)
+    assert training_mode(triggers_of(world.claims, D)) == "recalibration"
+    assert (recalibrations(world.claims), retrainings(world.claims)) == ({D}, set())
+    world.external("drift: PSI of income 0.4", D)
+    assert the_run(world.tick("external_trigger")).run_key == "external:2024-03-20:drift"
+    assert training_mode(triggers_of(world.claims, D)) == "improvement"
+    # A retraining gives the day a new calibration too.
+    other = D + DAY
+    world.ingest(other)
+    world.external("drift: again", other)
+    the_run(world.tick("external_trigger"))
+    world.external("calibration: again", other)
+    assert "the retraining as of 2024-03-21 was started already" in world.tick("external_trigger")
+    assert other not in recalibrations(world.claims)
 
 
 def test_an_external_event_that_waits_holds_up_no_other(world: World) -> None:
@@ -108,7 +134,10 @@ def test_a_request_as_of_a_day_that_is_not_due_is_recorded_and_passed_by(world: 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "weather"}, "unknown kind of trigger 'weather'; known: drift, performance, volume, other"),
+        (
+            {"kind": "weather"},
+            "unknown kind of trigger 'weather'; known: drift, performance, volume, calibration, other",
+        ),
         ({"reason": " "}, "needs who and why"),
         ({"by": ""}, "needs who and why"),
         ({"as_of": date(2023, 12, 31)}, "2023-12-31 is no partition: the first is 2024-01-01"),

@@ -17,6 +17,16 @@ from credit_assets.ml.rules.triggers import PerformanceTriggerPolicy, TriggerPol
 from credit_assets.settings import load_settings
 
 COMPARISON: Mapping[str, Any] = {"previous": None, "days": 365, "judged": True, "scorecard": None, "first": None}
+CALIBRATED: Mapping[str, Any] = {
+    "rows": 900,
+    "bads": 45,
+    "expected": 45.0,
+    "observed_over_expected": {"value": 1.0, "low": 0.75, "high": 1.33},
+    "level_p": 1.0,
+    "slope": None,
+    "why": "it is not asked",
+}
+"""Of a model whose PDs are right."""
 
 
 def changed(section: str, **keys: Any) -> Policy:
@@ -32,10 +42,12 @@ def registered(
     policy: Policy,
     **found: Any,
 ) -> Decision:
-    """The decision on a model by these rules of the table alone. `found` is more of the evidence: `mode`, and what the
-    comparison has, where a year has passed since the one before."""
+    """The decision on a model, calibrated where its evidence does not say otherwise, by these rules of the table alone.
+    `found` is more of the evidence: `mode`, and what the comparison has, where a year has passed since the one before.
+    """
     of = {name: found.pop(name, default) for name, default in COMPARISON.items()}
-    evidence = {"evaluation": candidate, "champion": champion, "comparison": of, **found}
+    known = {"calibration": CALIBRATED, "comparison": of}
+    evidence = {"evaluation": candidate, "champion": champion, **known, **found}
     return decide_registration(evidence, gates, policy, [rule for rule in MODEL_RULES if rule.name in rules])
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +107,14 @@ def frame_hash(data: pd.DataFrame | pa.Table) -> str:
     return content.hexdigest()
 
 
-def code_version() -> str:
-    """SHA-256 (hex) of the code that makes a model: the modules of MODEL_CODE.
+def code_version(modules: Sequence[str] = MODEL_CODE) -> str:
+    """SHA-256 (hex) of the code that makes a model: the modules of MODEL_CODE, or others of `credit_assets.ml`.
 
     Comments, docstrings, layout and the words of exceptions do not count, so that better words retrain nothing; a
     changed formula, constant or rule does.
     """
     digest = hashlib.sha256()
-    for name in MODEL_CODE:
+    for name in modules:
         source = (PACKAGE / f"{name.replace('.', '/')}.py").read_text("utf-8")
         digest.update(f"{name}\0{code_text(source)}\0".encode())
     return digest.hexdigest()

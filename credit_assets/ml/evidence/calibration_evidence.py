@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SMALLEST = 1e-9
 """A PD of 0 or 1 counts as so far from it: what cannot happen has no odds, and one bad among them no finite weight."""
 _STEPS, _CLOSE, _FARTHEST = 100, 1e-10, 60.0
+_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = 
     if varied:
         spread = float(apart @ around) ** 2 / information
     joint = (level + spread) / effect
+    ratio = observed_over_expected(bads, p, effect)
+    assert ratio is not None  # no PD is 0 here
     both, why = _recalibrated(target, log_odds, group) if varied else (None, "all rows have one PD")
     if bads in (0, len(target)):
         both, why = None, f"all {len(target)} rows are {'bad' if bads else 'good'}"
@@ -108,7 +112,7 @@ def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = 
         rows=len(target),
         bads=bads,
         expected=float(p.sum()),
-        observed_over_expected=observed_over_expected(bads, p, effect),
+        observed_over_expected=ratio,
         level_p=_beyond(level / effect),
         intercept=both[0] if both else None,
         slope=both[1] if both else None,
@@ -140,7 +144,10 @@ def compare_calibration(
         - `farther`: by how much the candidate's level is farther from 1 than the champion's, |ln O/E| of the one less
           that of the other. Below zero the candidate's is nearer. The expected numbers are given and the observed one
           is the same for both, so that the interval follows from that of O;
-        - `log_loss`: the candidate's loss less the champion's, in nats a row, from the paired differences.
+        - `log_loss`: the candidate's loss less the champion's, in nats a row.
+
+        `better_p` is the p-value, one-sided, of the candidate's PDs being nearer to the truth by it: of the score test
+        whose null are outcomes halfway between the two models, by which neither loses less.
 
     Raises
     ------
@@ -169,16 +176,40 @@ def compare_calibration(
 
     # It rises or falls with the observed number throughout, so that the ends of the one are those of the other.
     low, high = sorted(map(farther, ends))
-    lost = _loss(target, ours) - _loss(target, theirs)
-    mean = float(lost.mean())
-    error = math.sqrt(float(((lost - mean) ** 2).sum()) * design_effect(lost - mean, group)) / len(lost)
+    lost = float((_loss(target, ours) - _loss(target, theirs)).sum())
+    error = _error_of_loss(target, ours, theirs, group)
+    rows = len(target)
     return {
         "candidate": candidate.to_record(),
         "champion": champion.to_record(),
         "pd_ratio": candidate.expected / champion.expected,
         "farther": Interval(farther(float(candidate.bads)), low, high).to_record(),
-        "log_loss": Interval(mean, mean - Z * error, mean + Z * error).to_record(),
+        "log_loss": Interval(lost / rows, (lost - Z * error) / rows, (lost + Z * error) / rows).to_record(),
+        "better_p": NormalDist().cdf(lost / error) if error > 0 else 1.0,
     }
+
+
+def _error_of_loss(
+    target: NDArray[np.float64],
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    group: NDArray[np.int64] | None,
+) -> float:
+    """Standard error of the difference of two sums of log losses, if the outcomes come of PDs halfway between them.
+
+    Between the log-odds of the two there is one point at which both lose alike. Its variance is that of a test of which
+    is nearer; the variance of the differences as they came grows with the bads that speak for the one.
+    """
+    one, other = np.log(theirs / (1 - theirs)), np.log(ours / (1 - ours))
+    apart, constant = other - one, float((np.log1p(-ours) - np.log1p(-theirs)).sum())
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        gain = float(apart @ _probability(one + middle * apart)) + constant
+        low, high = (middle, high) if gain < 0 else (low, middle)
+    between = _probability(one + (low + high) / 2 * apart)
+    effect = design_effect(apart * (target - between), group)
+    return math.sqrt(float(apart**2 @ (between * (1 - between))) * effect)
 
 
 def _checked(

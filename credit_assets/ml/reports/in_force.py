@@ -31,6 +31,8 @@ class RegisteredModel:
     measures: Mapping[str, float | None]
     training_rows: int | None
     baseline: Mapping[str, Any] | None = None
+    trained_as_of: date | None = None
+    """Where it is another version with a new calibration, as of which day that was trained."""
 
     @property
     def calibration(self) -> CalibrationError:

@@ -124,7 +124,7 @@ def performance_reports(
         expected = {**who, **_of_window(first, last, begin, estimated)}
         newly_matured = None
         if model:
-            first = max(cohorts.first_day, model.as_of - timedelta(cohorts.window_days) + DAY)
+            first = max(cohorts.first_day, (model.trained_as_of or model.as_of) - timedelta(cohorts.window_days) + DAY)
             newly_matured = matured_loans.count(first, mature, day, applications)
         records[day.isoformat()] = rounded(
             {

@@ -7,7 +7,7 @@ Does not belong here: the measures (`credit_assets.ml.evidence.evaluation`), and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.calibration_evidence import compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.evidence.scorecard import fit_scorecard
 
@@ -88,14 +89,15 @@ def selection_record(
         **({"extensions": best["extensions"]} if best.get("extensions") else {}),
         "model_uri": best["model_uri"],
         "data": data,
-        "training_rows": training_set.num_rows,
+        "training_rows": best.get("training_rows", training_set.num_rows),
         # What this model has not seen begins here.
-        "test_from": pc.min(_out_of_time(training_set)[date_column]).as_py().isoformat(),
+        "test_from": best.get("test_from") or pc.min(_out_of_time(training_set)[date_column]).as_py().isoformat(),
         # What the choice was by, on the validation rows.
         "candidates": {one["variant"]: _choice(one) for one in candidates if _is_trained(one)},
         "failed_variants": sorted(one["variant"] for one in candidates if not _is_trained(one)),
         "evaluation": best["metrics"]["test"],
         "champion": champion,
+        **({"recalibrates": best["recalibrates"]} if "recalibrates" in best else {}),
     }
 
 
@@ -148,6 +150,28 @@ def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: Array
         "evaluation": evaluate(target, theirs, groups).to_record(),
         "candidate_evaluation": evaluate(target, ours, groups).to_record(),
         "difference": compare(target, ours, theirs, groups).to_record(),
+        "calibration": compare_calibration(target, ours, theirs, groups),
+    }
+
+
+def calibration_record(rows: pa.Table, pd_of: Callable[[pa.Table], ArrayLike], portfolio: Portfolio) -> dict[str, Any]:
+    """The calibration of a model on the rows of its out-of-time test, given what it says of rows."""
+    found = measure_calibration(rows["default"].to_numpy(), pd_of(rows), groups_of(rows, portfolio))
+    return found.to_record()
+
+
+def age_record(rows: pa.Table, date_column: str, as_of: date) -> dict[str, Any]:
+    """How much newer than its test the applications are that a model of this as-of date scores: as many days at the
+    least as lie between the end of the test and the first day in use. A performance window is among them.
+    """
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(rows[date_column]).as_py()
+    first = as_of + timedelta(1)
+    return {
+        "test": [ends["min"].isoformat(), ends["max"].isoformat()],
+        "in_use_from": first.isoformat(),
+        "days": (first - ends["max"]).days,
     }
 
 
@@ -176,6 +200,10 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "test_bads": test["bads"],
         "lift_by_decile": test["lift"],
     }
+    if calibration := record.get("calibration"):
+        metadata["observed_over_expected"] = _with_interval(calibration["observed_over_expected"])
+        if calibration["slope"]:
+            metadata["calibration_slope"] = _with_interval(calibration["slope"])
     champion = record["champion"]
     if champion is None:
         metadata["champion"] = "none in force"
@@ -187,10 +215,16 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         metadata["auc_difference"] = round(difference["difference"], 6)
         interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
         metadata["auc_difference_interval"] = f"{interval} (95%, paired DeLong)"
+    if made := record.get("recalibrates"):
+        metadata["recalibrates"] = f"version {made['version']}, on {made['rows']:,} rows with {made['bads']:,} bads"
     metadata |= _first_days(record.get("first_days") or {})
     if record["failed_variants"]:
         metadata["failed_variants"] = ", ".join(record["failed_variants"])
     return metadata
+
+
+def _with_interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3g} ({found['low']:.3g} .. {found['high']:.3g})"
 
 
 def _first_days(found: Mapping[str, Any]) -> dict[str, Any]:

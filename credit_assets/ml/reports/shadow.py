@@ -8,7 +8,7 @@ for once the trial is decided, and what people read of it. Does not belong here:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -46,13 +46,15 @@ class Trial:
 @dataclass(frozen=True)
 class TrialView:
     """How trials are looked at: no application before `first_day`; targets after `window_days`; a former trial until
-    all of it has matured for `cohort_days`; the swap set at `approval_rate` (0 .. 1).
+    all of it has matured for `cohort_days`; the swap set at `approval_rate` (0 .. 1). `recalibrates` names, for a
+    version that is another with a new calibration, that other.
     """
 
     first_day: date
     window_days: int
     cohort_days: int
     approval_rate: float
+    recalibrates: Mapping[str, str] = field(default_factory=dict)
 
 
 class TrialRequest(NamedTuple):
@@ -111,7 +113,8 @@ def shadow_reports(
         record: dict[str, Any] = {"day": day.isoformat(), "champion": champion.version if champion else None, **nothing}
         if trial:
             record |= _described(trial, day, scored, view, portfolio, policy.min_bads)
-            record["decision"], reasons = decide_trial(policy, record)
+            same = view.recalibrates.get(trial.shadow) == trial.champion
+            record["decision"], reasons = decide_trial(policy, record | {"recalibrates": same})
             record["reasons"] = [reason.to_record() for reason in reasons]
         before = former[day]
         record["followed_up"] = _described(before, day, scored, view, portfolio, policy.min_bads) if before else None

@@ -1,7 +1,11 @@
-"""Rules of section `calibration`: whether PDs are as large as what came of them.
+"""Rules of section `calibration`: whether PDs are as large as what came of them, and lie as far apart.
 
-Belongs here: verdicts on recorded evidence. Does not belong here: the measures (`credit_assets.ml.evidence`), the
-limits (`credit_assets.ml.data.policies.calibration`).
+Belongs here: verdicts on recorded evidence. Does not belong here: the measures
+(`credit_assets.ml.evidence.calibration_evidence`), the limits (`credit_assets.ml.data.policies.calibration`).
+
+The rule for level and slope is one: it stands against the model where a test at `alpha` rejects the value 1 and the
+value lies beyond its limit. The test keeps chance from refusing on few rows, the limit keeps a harmless misfit from
+refusing on many (docs/calibration.md has how often either errs).
 """
 
 from __future__ import annotations
@@ -15,13 +19,62 @@ from credit_assets.ml.rules.calibration_limit import ece_limit
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.recorded_measures import measure, size_of
 
-# Standard errors from a value to either end of its 95% interval.
-_Z = 1.96
+BETTER_LEVEL = 0.05
+"""How often a new calibration that is no better than the champion's is taken for better."""
 
 
 def judge_calibration(evidence: Mapping[str, Any], policy: CalibrationPolicy) -> tuple[Reason, ...]:
-    """What the record of `trained_model` says of its calibration on the out-of-time test (`evaluation`)."""
-    candidate = evidence["evaluation"]
+    """What the record of `trained_model` says of its calibration: on its out-of-time test (`calibration`,
+    `evaluation`), and beside the champion's (`champion`).
+
+    Raises ValueError naming a measure that the evidence lacks.
+    """
+    found = evidence["calibration"]
+    reasons = [_level(found, policy), _slope(found, policy), _ece(evidence["evaluation"], policy)]
+    beside = (evidence["champion"] or {}).get("calibration")
+    if beside:
+        reasons.append(_beside_champion(beside, str(evidence["champion"].get("version", "?")), policy))
+    if evidence.get("mode") == "recalibration":
+        reasons += _recalibration(evidence["recalibrates"], beside)
+    if age := evidence.get("age"):
+        reasons.append(_age(age))
+    return tuple(reasons)
+
+
+def _level(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
+    ratio, p = found["observed_over_expected"], measure(found, "level_p", "calibration")
+    value = measure(ratio, "value", "calibration")
+    said = f"observed over expected defaults {_with_interval(ratio)}{size_of(found)}, {found['expected']:,.1f} expected"
+    wrong = f"PDs {'understate' if value > 1 else 'overstate'} the risk"
+    return _of_one("level", value, p, policy, (said, wrong))
+
+
+def _slope(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
+    slope = found["slope"]
+    if slope is None:
+        text = f"no calibration slope can be fitted{size_of(found)}: {found['why']}"
+        return Reason("calibration_slope", True, None, _range(policy.max_slope_ratio), text)
+    value, p = measure(slope, "value", "calibration"), measure(found, "slope_p", "calibration")
+    said = f"calibration slope {_with_interval(slope)}, intercept {_with_interval(found['intercept'], '+.2f')}"
+    wrong = f"PDs lie too {'far apart' if value < 1 else 'close together'}"
+    return _of_one("slope", value, p, policy, (said + size_of(found), wrong))
+
+
+def _of_one(name: str, value: float, p: float, policy: CalibrationPolicy, words: tuple[str, str]) -> Reason:
+    """The verdict on a measure whose right value is 1, with what it is and what is wrong where it stands against."""
+    most = float(getattr(policy, f"max_{name}_ratio"))
+    inside, chance, limits = 1 / most <= value <= most, p >= policy.alpha, _range(most)
+    if inside:
+        verdict = f"within {limits}" + ("" if chance else f"; it is not 1 (p {p:.2g}), which is allowed")
+    elif chance:
+        verdict = f"outside {limits}, which may be chance (p {p:.2g}, level {policy.alpha:g})"
+    else:
+        verdict = f"outside {limits} and no chance (p {p:.2g}, level {policy.alpha:g}): {words[1]}"
+    text = f"{words[0]} is {verdict} (policy calibration.max_{name}_ratio)"
+    return Reason(f"calibration_{name}", inside or chance, value, limits, text)
+
+
+def _ece(candidate: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
     ece = measure(candidate, "ece", "candidate")
     most = ece_limit(candidate["lift"], policy.max_ece) if candidate.get("lift") else policy.max_ece
     calibrated = ece <= most
@@ -29,24 +82,55 @@ def judge_calibration(evidence: Mapping[str, Any], policy: CalibrationPolicy) ->
     if most > policy.max_ece:
         allowed += f", which a test of this size may show as up to {most:.4f}"
     text = f"calibration error (ECE) {ece:.4f}{size_of(candidate)} is {'within' if calibrated else 'above'} {allowed}"
-    return (Reason("max_ece", calibrated, ece, most, text), *_level(candidate))
+    return Reason("max_ece", calibrated, ece, most, text)
 
 
-def _level(candidate: Mapping[str, Any]) -> list[Reason]:
-    """Said, and no rule: PDs whose sum is clearly not the number of bads.
-
-    At a low rate of default PDs that are half too high err by little in points, which is what the ECE limits. The
-    interval is that of a Poisson count on the log scale, O / E exp(+-1.96 / sqrt(O)).
-    """
-    if not {"rows", "bads", "expected_rate"} <= set(candidate) or not candidate["bads"]:
-        return []
-    bads, expected = candidate["bads"], candidate["rows"] * candidate["expected_rate"]
-    spread = math.exp(_Z / math.sqrt(bads))
-    if expected <= 0 or 1 / spread <= bads / expected <= spread:
-        return []
-    ratio = bads / expected
+def _beside_champion(beside: Mapping[str, Any], version: str, policy: CalibrationPolicy) -> Reason:
+    ours, theirs = beside["candidate"], beside["champion"]
+    farther = {end: math.exp(measure(beside["farther"], end, "comparison")) for end in ("value", "low", "high")}
+    sound = farther["low"] <= policy.max_loss_to_champion
+    levels = [_with_interval(one["observed_over_expected"]) for one in (ours, theirs)]
     text = (
-        f"observed over expected defaults is {ratio:.2f} (95% interval {ratio / spread:.2f} .. {ratio * spread:.2f}): "
-        f"PDs {'understate' if ratio > 1 else 'overstate'} the risk of the test's rows; a warning, which stops nothing"
+        f"observed over expected defaults {levels[0]}, champion version {version} {levels[1]}, on the same"
+        f"{size_of(ours).removeprefix(' on')}: {_with_interval(farther).replace(' (', ' times as far from 1 (')}, "
+        f"{'not shown to be' if sound else 'shown to be'} more than {policy.max_loss_to_champion:g} times "
+        "(policy calibration.max_loss_to_champion)"
     )
-    return [Reason("pd_level", True, ratio, 1, text)]
+    return Reason("calibration_champion", sound, farther["value"], policy.max_loss_to_champion, text)
+
+
+def _recalibration(made: Mapping[str, Any], beside: Mapping[str, Any] | None) -> list[Reason]:
+    """Whether a new calibration was fitted, and is shown to be better than the champion's on rows that neither used."""
+    version = made["version"]
+    if made["why"]:
+        text = f"champion version {version} has no new calibration: {made['why']}; ask for a retraining"
+        return [Reason("recalibration", False, made["bads"], None, text)]
+    if beside is None:
+        text = f"nothing shows whether the new calibration of champion version {version} is better: no comparison"
+        return [Reason("recalibration", False, None, BETTER_LEVEL, text)]
+    loss, new, p = beside["log_loss"], made["calibration"], measure(beside, "better_p", "comparison")
+    better = p < BETTER_LEVEL
+    text = (
+        f"champion version {version} with a new calibration (slope {new['slope']:.3f}, intercept "
+        f"{new['intercept']:+.3f}), fitted on {made['rows']:,} rows ({made['bads']:,} bads) of {made['days'][0]} .. "
+        f"{made['days'][1]}: log loss {_with_interval(loss, '+.5f')} against the champion's on rows that neither used, "
+        f"{'shown to be' if better else 'not shown to be'} less (p {p:.2g}, level {BETTER_LEVEL:g})"
+    )
+    return [Reason("recalibration", better, p, BETTER_LEVEL, text)]
+
+
+def _age(age: Mapping[str, Any]) -> Reason:
+    """Said, and no rule: how much newer than its test whatever the model scores is."""
+    text = (
+        f"its out-of-time test is of {age['test'][0]} .. {age['test'][1]}: in use from {age['in_use_from']} on, it "
+        f"scores applications at least {age['days']} days newer than any that it was tested on"
+    )
+    return Reason("age", True, age["days"], None, text)
+
+
+def _range(most: float) -> str:
+    return f"{1 / most:.2f} .. {most:.2f}"
+
+
+def _with_interval(found: Mapping[str, float], form: str = ",.2f") -> str:
+    return f"{found['value']:{form}} (95% interval {found['low']:{form}} .. {found['high']:{form}})"

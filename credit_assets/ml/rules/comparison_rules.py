@@ -19,6 +19,8 @@ from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
 _ROUNDING = 1e-12
+# What PDs that are equal at their bounds, and differ by the last digit elsewhere, may change.
+_SAME_ORDER = 1e-6
 _CHANCE = 0.5
 # The AUC less a half of which non_inferiority_margin is a twentieth.
 _FULL_SKILL = 0.2
@@ -92,10 +94,20 @@ def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> t
         return (_not_compared(rule, champion, "champion version"),)
     if champion.get("difference") is None:
         raise ValueError("the evidence has a champion but no `difference` from it")
+    if evidence.get("mode") == "recalibration":
+        return (_same_order(champion),)
     reasons = _better(champion, evidence["comparison"], policy)
     if not refresh or all(reason.passed for reason in reasons):
         return reasons
     return _refreshed(champion, evidence["comparison"].get("first"), policy)
+
+
+def _same_order(champion: Mapping[str, Any]) -> Reason:
+    """A calibration keeps the order of applicants; another AUC is a sign that something else was changed."""
+    paired = _paired(champion["difference"], "difference")
+    same = abs(paired.difference) <= _SAME_ORDER
+    text = f"{_over(champion, paired, 'champion version')}: a new calibration orders applicants as the champion does"
+    return Reason("same_order", same, paired.difference, 0, text + ("" if same else ", and this does not"))
 
 
 def could_decide(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> bool:

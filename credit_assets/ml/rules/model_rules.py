@@ -66,8 +66,9 @@ MODEL_RULES: tuple[ModelRule, ...] = (
     ModelRule(
         "calibration",
         "warn",
-        "The PDs are as large as the share of defaults among the applicants of the out-of-time test.",
-        ("evaluation",),
+        "The PDs are as large as the share of defaults among the applicants of the out-of-time test, lie as far apart, "
+        "and are not shown to be worse calibrated than the champion's.",
+        ("evaluation", "calibration", "champion"),
         lambda evidence, policy: judge_calibration(evidence, policy.calibration),
     ),
     ModelRule(

@@ -76,12 +76,14 @@ def decide_trial(policy: TrialPolicy, evidence: Mapping[str, Any]) -> tuple[Tria
         _reached("days", evidence["days"], limits.days, "days since the trial began"),
         _reached("loans", evidence["rows"], limits.min_loans, "applications scored by both models"),
     ]
-    kept = [
-        _correlation(evidence["correlation"]["spearman"], limits.min_correlation),
-        _psi_limit(evidence["psi"], limits.max_psi),
-        _pd_ratio(evidence["mean_pd"], limits.max_pd_ratio),
-        _performance(evidence["matured"], policy.min_bads),
-    ]
+    kept = [_correlation(evidence["correlation"]["spearman"], limits.min_correlation)]
+    if evidence.get("recalibrates"):
+        text = "the champion with a new calibration: other PDs and points are what it is for"
+        kept.append(Reason("psi", True, evidence["psi"], limits.max_psi, text))
+        kept.append(Reason("mean_pd", True, None, limits.max_pd_ratio, text))
+    else:
+        kept += [_psi_limit(evidence["psi"], limits.max_psi), _pd_ratio(evidence["mean_pd"], limits.max_pd_ratio)]
+    kept.append(_performance(evidence["matured"], policy.min_bads))
     decision: TrialDecision
     if not all(reason.passed for reason in progress):
         decision = "continue"

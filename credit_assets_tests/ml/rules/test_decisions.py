@@ -100,8 +100,8 @@ def test_the_reasons_say_value_and_threshold() -> None:
     decision = registered(RULES, GOOD, against(0.0031), GATES, POLICY)
     reasons = {reason.rule: reason for reason in decision.reasons}
     assert list(reasons) == [
-        "gate enough_outcomes", "gate leakage", "min_auc", "max_auc", "max_ece", "improvement", "common_rows",
-        "shown_better",
+        "gate enough_outcomes", "gate leakage", "min_auc", "max_auc", "calibration_level", "calibration_slope",
+        "max_ece", "improvement", "common_rows", "shown_better",
     ]  # fmt: skip
     improvement = reasons["improvement"]
     assert (improvement.value, improvement.threshold) == (0.0031, 0.005)

@@ -55,6 +55,10 @@ def matured(low: float, high: float, bads: int = 50) -> dict[str, Any]:
         ({"matured": matured(-0.05, -0.01, bads=49)}, "promote", []),
         ({"matured": {"rows": 9, "bads": 0, "difference": None, "why": "all good"}}, "promote", []),
         ({"psi": 2.5, "correlation": {"spearman": 0.1}}, "end", ["correlation", "psi"]),
+        # The champion with a new calibration.
+        ({"recalibrates": True, "psi": 5.0, "mean_pd": {"champion": 0.02, "shadow": 0.09}}, "promote", []),
+        ({"recalibrates": True, "psi": 5.0, "correlation": {"spearman": 0.1}}, "end", ["correlation"]),
+        ({"recalibrates": False, "psi": 5.0}, "end", ["psi"]),
     ],
 )
 def test_a_trial_ends_by_its_rules(changes: dict[str, Any], decision: str, against: list[str]) -> None:
