@@ -74,7 +74,7 @@ def test_the_day_says_how_many_were_refused_and_for_what(house: House) -> None:
     applications = store.read_partitions("processed_features", [day]).num_rows
     assert metadata["refused"].value == lacking
     assert metadata["scored"].value == applications - lacking
-    assert metadata["missing_values"].value == {"annual_income (reject)": lacking}
+    assert metadata["missing_values"].value["annual_income (reject)"] == lacking
 
 
 @pytest.mark.slow
