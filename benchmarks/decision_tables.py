@@ -104,11 +104,11 @@ def _came_to(one: Verdict) -> str:
 
 
 def _told(one: Verdict) -> tuple[str, str]:
-    """The rules that told, and what the first of them said; that on too few outcomes comes last: it says the least."""
+    """The rules that told, and what the first of them said; those that say the least come last."""
     said = one.told or one.said
     if not said:
         return "-", "-"
-    rules = sorted(said, key=lambda rule: rule == "enough_outcomes")
+    rules = sorted(said, key=lambda rule: rule in ("enough_outcomes", "registered"))
     names = ", ".join(f"`{rule}`" for rule in rules[:_NAMED])
     names += f" and {len(rules) - _NAMED} more" if len(rules) > _NAMED else ""
     return names, _shortened(" ".join(said[rules[0]].replace("|", "\\|").split()))
