@@ -45,6 +45,9 @@ def run_day(settings: Settings, day: date) -> None:
     import pyarrow as pa
 
     from credit_assets.assets.evidence import matured_without_outcome
+    from credit_assets.assets.policies import policy_of
+    from credit_assets.assets.stored_days import StoredDays
+    from credit_assets.assets.world import feeds, world_record
     from credit_assets.ml.data.cohorts import Cohort, CohortWindow
     from credit_assets.ml.data.features import feature_table
     from credit_assets.ml.data.orphans import find_orphans
@@ -53,6 +56,8 @@ def run_day(settings: Settings, day: date) -> None:
     from credit_assets.ml.rules.population_gates import classes_gate, evidence_gate, population_gate
     from credit_assets.ml.rules.training_gates import orphan_gate, training_gates, with_orphans
     from credit_assets.ml.rules.volume_gates import history_days
+    from credit_assets.ml.rules.world_gates import outcomes_arrive, world_gates
+    from credit_assets.storage.store import Store
     from credit_assets.warehouse import open_warehouse
 
     portfolio, files = settings.portfolio_contract, Files(settings)
@@ -78,12 +83,16 @@ def run_day(settings: Settings, day: date) -> None:
     training_set, counts = cohort.training_set(settings.test_share, settings.validation_share), cohort.counts()
     ids = chain([cohorts[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = find_orphans(known[portfolio.outcomes.id], ids)
+    store, limits = StoredDays(Store(settings.store)), policy_of(settings).world
+    world = world_record(settings, store, cohort, training_set, day)
     gates = (
         due_gate(),
         population_gate(portfolio, counts),
         classes_gate(portfolio, counts, settings.window_days),
         evidence_gate(matured_without_outcome(settings, warehouse, day), portfolio),
         *with_orphans(training_gates(training_set, portfolio, window, window.first), orphan_gate(orphans, portfolio)),
+        *world_gates(world, limits, portfolio),
+        outcomes_arrive(feeds(cohort, window.first, day), day.isoformat(), limits, portfolio),
         _accounted(settings, warehouse, files, window),
     )
     files.write_table("training_set", day, training_set, gates)
@@ -187,6 +196,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown, judged_against
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.first_days import decide_first_days
+    from credit_assets.ml.rules.leak_rules import judge_leaks
     from credit_assets.ml.rules.model_rules import decide_registration
     from credit_assets.ml.rules.population_gates import classes_record
     from credit_assets.storage.store import Store
@@ -225,6 +235,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
+    trained["leaks"] = _leaks(settings, trained, training_set, best, registry)
     files.write_record("trained_model", day, trained)
 
     policy = policy_of(settings)
@@ -268,7 +279,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         max((as_of for as_of, _, _ in periods), default=None),
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
-    newest = decide_first_days(trained["first_days"], policy.first_days) if decision.accepted else ()
+    found = (*decide_first_days(trained["first_days"], policy.first_days), *judge_leaks(trained["leaks"], policy.leaks))
     champion = registry.champion_at(day, versions)
     against = judged_against((trained["champion"] or {}).get("version", NONE), champion.version if champion else None)
     promotion = decide_promotion(
@@ -276,7 +287,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         accepted=decision.accepted,
         as_of=day,
         standing=standing,
-        first_days=newest,
+        takeover=found if decision.accepted else (),
         compared=[against] if decision.accepted else (),
     )
     if registered["version"] is not None:
@@ -394,6 +405,19 @@ def _calibration(settings: Settings, day: date, tested: pa.Table, best: dict[str
         ),
         "age": age_record(tested, settings.portfolio_contract.date_column, day),
     }
+
+
+def _leaks(
+    settings: Settings, trained: dict[str, Any], training_set: pa.Table, best: dict[str, Any], registry: Any
+) -> Any:
+    """Where the model's skill comes from."""
+    from credit_assets.assets.leaks import gains_before, leaks_record
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.storage.store import Store
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    gains = gains_before(Store(settings.store), registry, date.fromisoformat(trained["as_of"]))
+    return leaks_record(settings, scorer, training_set, trained, gains)
 
 
 def _first_days(settings: Settings, day: date, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
