@@ -48,6 +48,7 @@ HISTORY_GATES |= {
 }
 ACCOUNTED_FOR = "accounted_for"
 CURRENT_DAYS = "current_days"
+CHAMPION_SCORES = "champion_scores"
 _ACCOUNTED = "Every row of the warehouse is ingested, quarantined, or named as outside the partitions."
 TRAINING_GATES = {
     "due": "Whether a model can be made as of this day at all. Not due is a state and no failure.",
@@ -188,6 +189,57 @@ def restated_since(training_set: dg.AssetKey, day: str) -> dg.AssetCheckEvaluati
         "the change does. `credit-assets status` counts them, `credit-assets models` names versions that saw them.",
         partition=day,
     )
+
+
+def scored_spec(partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    """The check that the champion could score the day. It blocks nothing: reports and the training that brings another
+    champion do not wait for it, and people are told as of every failed check.
+    """
+    return dg.AssetCheckSpec(
+        CHAMPION_SCORES,
+        asset="loan_scores",
+        description="The champion in force has every column that it reads: those that left the portfolio are taken "
+        "from raw_loan_data, and where they are nowhere, the day's applications stay unscored.",
+        partitions_def=partitions,
+    )
+
+
+def scored_result(
+    context: dg.AssetExecutionContext, days: Sequence[date], unable: Mapping[date, str]
+) -> dg.AssetCheckResult:
+    """The result of a step to return, for the first day that could not be scored (and why), else for the last; those of
+    its other days are recorded.
+    """
+    shown = min(unable, default=days[-1])
+
+    def result(day: date) -> PartitionCheckResult:
+        made = PartitionCheckResult(
+            check_name=CHAMPION_SCORES,
+            passed=day not in unable,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=unable.get(day, "The champion in force, if any, has every column that it reads."),
+            metadata={},
+        )
+        made.partition = day.isoformat()
+        return made
+
+    others = [result(day) for day in days if day != shown]
+    record_check_results(
+        context,
+        [
+            dg.AssetCheckEvaluation(
+                asset_key=context.asset_key,
+                check_name=CHAMPION_SCORES,
+                passed=one.passed,
+                metadata={},
+                severity=one.severity,
+                description=one.description,
+                partition=one.partition,
+            )
+            for one in others
+        ],
+    )
+    return result(shown)
 
 
 def account_result(gate: GateResult) -> dg.AssetCheckResult:

@@ -11,9 +11,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.assets.conventions import Table
+from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.data.left_columns import way_out
 from credit_assets.ml.rules.chains import first_of_chain
 from credit_assets.ml.rules.comparison_rules import could_decide
 from credit_assets.ml.rules.levels import YEAR
@@ -44,7 +46,9 @@ def tested_from(version: Version) -> date:
 def compare_with(
     version: Version, since: date, training_set: Table, settings: Settings, scorer: CreditScorer, registry: Registry
 ) -> dict[str, Any]:
-    """The model and a version on the out-of-time rows since a day, or why they cannot be compared."""
+    """The model and a version on the out-of-time rows since a day, or why they cannot be compared. Where the version
+    reads columns that have left the portfolio, `left` names them with what they are now.
+    """
     from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.data.extensions import ExtensionError
     from credit_assets.ml.learners.scorer import CreditScorer
@@ -53,15 +57,22 @@ def compare_with(
     date_column, threads = settings.portfolio_contract.date_column, settings.training_threads
     rows = unseen_rows(training_set, date_column, since)
     record: dict[str, Any] = {"version": version.version, "as_of": version.as_of.isoformat(), "rows": rows.num_rows}
-    if not comparable(rows):
-        return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
-    ours = scorer.pd(rows, threads=threads)
     try:
-        theirs = CreditScorer.load(registry.download(version)).pd(rows, threads=threads)
+        theirs = CreditScorer.load(registry.download(version))
     except ExtensionError as error:
         keep = "install both, the new one under another name, so that the champion scores until it is beaten"
         return {**record, "comparable": False, "why": f"{error}; {keep}"}
-    return {**record, **comparison(rows, ours, theirs, groups_of(rows, settings.portfolio_contract))}
+    inputs = ModelInputs(Store(settings.store), settings.portfolio_contract)
+    if left := inputs.left(theirs):
+        record["left"] = left
+    if not comparable(rows):
+        return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
+    try:
+        pds = theirs.pd(inputs.beside(rows, theirs), threads=threads)
+    except MissingInputsError as error:
+        return {**record, "comparable": False, "why": f"{error}; {way_out(left)}"}
+    groups = groups_of(rows, settings.portfolio_contract)
+    return {**record, **comparison(rows, scorer.pd(rows, threads=threads), pds, groups)}
 
 
 def comparison_record(
@@ -75,7 +86,8 @@ def comparison_record(
     """What the rules read beside the comparison with the champion that is in the record of the selected model.
 
     `previous` and `days`: the as-of date on which a model was last judged, and how long ago, a year at most. `judged`:
-    whether this one can be. `scorecard` where no champion is in force; `first` where the champion came by refreshes.
+    whether this one can be. `scorecard` where no champion is in force, or one that reads columns which have left;
+    `first` where the champion came by refreshes.
     """
     from credit_assets.ml.reports.selection import beside_scorecard
 
@@ -87,10 +99,10 @@ def comparison_record(
         "scorecard": None,
         "first": None,
     }
-    if champion is None:
+    if champion is None or champion.get("left"):
         portfolio, threads = settings.portfolio_contract, settings.training_threads
         record["scorecard"] = beside_scorecard(training_set, portfolio, lambda rows: scorer.pd(rows, threads=threads))
-    else:
+    if champion is not None:
         record["first"] = compare_with_first(champion["version"], training_set, settings, scorer, registry)
     return record
 

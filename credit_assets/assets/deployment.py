@@ -66,7 +66,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         if trained_model.get("status") == NOT_DUE:
             return not_due_decision(context.partition_key, triggers, trained_model["why"])
         # What it is trained for may have been asked for since the model was made.
-        policy, evidence = policy_of(settings), trained_model | {"mode": mode_of(trained_model, triggers)}
+        mode = mode_of(trained_model, triggers, trained_model["champion"])
+        policy, evidence = policy_of(settings), trained_model | {"mode": mode}
         decision = decide_registration(evidence, store.gates("training_set", context.partition_key), policy)
         record: dict[str, Any] = {
             "as_of": context.partition_key,

@@ -72,6 +72,7 @@ def training_set_of(
     from credit_assets.ml.data.cohorts import Cohort, Known
     from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.data.outcomes import definition
+    from credit_assets.ml.data.schemas import features_fields
     from credit_assets.ml.reports.daily import days_between
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
@@ -95,11 +96,13 @@ def training_set_of(
     first = max(calendar.first_day, days[0] - timedelta(portfolio.booking_days))
     inputs: dict[str, Mapping[str, str]] = {}
 
-    def read(asset: str, until: date) -> pa.Table:
-        table, inputs[asset] = tables.table_with_contents(asset, days_between(first, until))
+    def read(asset: str, until: date, columns: Sequence[str] | None = None) -> pa.Table:
+        table, inputs[asset] = tables.table_with_contents(asset, days_between(first, until), columns)
         return table
 
-    features, outcomes = read("processed_features", window.last), read(OUTCOMES, as_of)
+    # The portfolio's columns as they are now: the days of cohorts that mature are old, and what has left it is in them.
+    wanted = [name for name, _ in features_fields(portfolio)]
+    features, outcomes = read("processed_features", window.last, wanted), read(OUTCOMES, as_of)
     known = Known(outcomes, read(DECISIONS, as_of) if portfolio.decisions else None)
     cohort = Cohort(features, known, window, portfolio)
     table = cohort.training_set(settings.test_share, settings.validation_share)

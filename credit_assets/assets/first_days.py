@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import drift_policy, policy_of
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.failures import PermanentError
@@ -52,8 +53,9 @@ def first_days_record(
             f"the test, and {LEAST_ROWS} are needed"
         }
     try:
+        inputs = ModelInputs(store, settings.portfolio_contract)
         sides = [tables.sample(_FEATURES, days, _MOST_ROWS) for days in (then, now)]
-        measured = _measured(settings, scorer, thinned(test), *sides)
+        measured = _measured(settings, scorer, *(inputs.beside(rows, scorer) for rows in (thinned(test), *sides)))
     except (PermanentError, ValueError) as error:
         # A training does not wait for days that it does not need; the model waits for them.
         return {"why": f"{error}"}
@@ -91,11 +93,13 @@ def _measured(
     # Whom the model refuses for a value that is missing it will not score in use either.
     kept = [side.filter(pa.array(~np.isnan(score(side)[0]))) for side in (test, then, now)]
     refused = [side.num_rows - some.num_rows for side, some in zip((test, then, now), kept, strict=True)]
-    categorical = [name for name in scorer.features if name in scorer.categories]
+    # A derived feature that has left the portfolio is in no table; the model computes it from what is compared here.
+    features = [name for name in scorer.features if all(name in rows.column_names for rows in kept)]
+    categorical = [name for name in features if name in scorer.categories]
     of_test, of_then, of_now = kept
     customers = groups_of(of_test, settings.portfolio_contract)
     sides = Sides(of_test, of_then, of_now, customers)
-    found = measure_first_days(score, sides, scorer.features, categorical, drift_policy(settings))
+    found = measure_first_days(score, sides, features, categorical, drift_policy(settings))
     return {**found, **({"refused": dict(zip(("test", "then", "now"), refused, strict=True))} if any(refused) else {})}
 
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from credit_assets.assets.conventions import Table
+from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ml.data.left_columns import in_words, way_out
 from credit_assets.ml.rules.periods import period_on
 from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +40,15 @@ class ModelsInForce:
     """The models in force on the days of a step, each loaded once."""
 
     def __init__(
-        self, context: dg.AssetExecutionContext, settings: Settings, registry: Registry, days: Sequence[date]
+        self,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        registry: Registry,
+        store: Store,
+        days: Sequence[date],
     ) -> None:
         self._context, self._settings, self._registry = context, settings, registry
+        self._inputs = ModelInputs(store, settings.portfolio_contract)
         versions, trials = registry.versions(), Aliases(registry).history(SHADOW)
         self._champions = {day: registry.champion_at(day, versions) for day in days}
         periods = {day: period_on(day, trials) for day in days}
@@ -47,7 +56,10 @@ class ModelsInForce:
         self._scorers: dict[str, CreditScorer] = {}
         self._silent: set[date] = set()
         portfolio = settings.portfolio_contract
-        self._keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
+        keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
+        self._keys = [name for name in keys if name is not None]
+        self.unable: dict[date, str] = {}
+        """Why the champion of a day could not score it."""
         self.gaps: dict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
         """By day, feature and policy the applications that lack what the champion has not learned to be without."""
 
@@ -69,8 +81,10 @@ class ModelsInForce:
         for _, together in groupby(tables.items(), key=models):
             yield list(together)
 
-    def score(self, schema: pa.Schema, tables: Sequence[tuple[date, Table]]) -> pa.Table | None:
-        """Scores of days that have the same models, in the order of their rows; None without a champion."""
+    def score(self, tables: Sequence[tuple[date, Table]]) -> pa.Table | None:
+        """Scores of days that have the same models, in the order of their rows, but for days that lack what the
+        champion reads (`unable`); None without a champion, or where it can score none of them.
+        """
         import pyarrow as pa
 
         from credit_assets.ml.evidence.scores import decided
@@ -79,17 +93,30 @@ class ModelsInForce:
         champion, trial = self._champions[first], self.on_trial(first)
         if champion is None:
             return None
-        features = pa.concat_tables([table for _, table in tables], schema=schema).combine_chunks()
-        shadow = None if trial is None else self._score_beside(features, trial, [day for day, _ in tables])
-        scored, gaps = self._score(features, champion)
-        self._count(gaps, champion, tables)
+        able = dict(self._complete(champion, tables))
+        if not able:
+            return None
+        plain = [(day, table) for day, table in tables if day in able]
+        shadow = None if trial is None else self._score_beside(plain, trial)
+        scored, gaps = self._score(list(able.values()), champion)
+        self._count(gaps, champion, plain)
         return decided(
-            features.select([name for name in self._keys if name is not None]),
+            pa.concat_tables([table.select(self._keys) for _, table in plain]).combine_chunks(),
             scored,
             shadow,
             share=self._settings.challenger_share,
             key=self._settings.assignment_key.get_secret_value(),
         )
+
+    def _complete(self, version: Version, tables: Sequence[tuple[date, Table]]) -> Iterator[tuple[date, pa.Table]]:
+        """The days with all that the champion reads, of those that have it."""
+        scorer = self._scorer(version)
+        for day, table in tables:
+            try:
+                yield day, self._inputs.beside(table, scorer)
+            except MissingInputsError as error:
+                way = way_out(self._inputs.left(scorer))
+                self.unable[day] = f"champion version {version.version} could not score {day}: {error}; {way}"
 
     def _count(self, gaps: Gaps, version: Version, tables: Sequence[tuple[date, Table]]) -> None:
         import numpy as np
@@ -101,9 +128,8 @@ class ModelsInForce:
                 if of_day.any():
                     self.gaps[day][name, meanings[name].policy] += int(of_day.sum())
 
-    def _score(self, features: pa.Table, version: Version) -> tuple[Scored, Gaps]:
+    def _scorer(self, version: Version) -> CreditScorer:
         from credit_assets.ml.data.extensions import ExtensionError
-        from credit_assets.ml.evidence.scores import Scored
         from credit_assets.ml.learners.scorer import CreditScorer
 
         if version.version not in self._scorers:
@@ -111,14 +137,24 @@ class ModelsInForce:
                 self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
             except ExtensionError as error:
                 raise PermanentError(f"version {version.version}: {error}") from error
-        scorer, threads = self._scorers[version.version], self._settings.training_threads
-        scores, gaps = scorer.score_with_gaps(features, threads=threads)
+        return self._scorers[version.version]
+
+    def _score(self, tables: Sequence[pa.Table], version: Version) -> tuple[Scored, Gaps]:
+        import pyarrow as pa
+
+        from credit_assets.ml.evidence.scores import Scored
+
+        features, threads = pa.concat_tables(tables).combine_chunks(), self._settings.training_threads
+        scores, gaps = self._scorer(version).score_with_gaps(features, threads=threads)
         return Scored(version.version, scores["pd"].to_numpy(), scores["score"].to_numpy()), gaps
 
-    def _score_beside(self, features: pa.Table, version: str, days: Sequence[date]) -> Scored | None:
+    def _score_beside(self, tables: Sequence[tuple[date, Table]], version: str) -> Scored | None:
         # Whatever is wrong with a model on trial, the champion's decisions do not wait for it.
+        days = [day for day, _ in tables]
         try:
-            return self._score(features, self._registry.version(version))[0]
+            found = self._registry.version(version)
+            scorer = self._scorer(found)
+            return self._score([self._inputs.beside(table, scorer) for _, table in tables], found)[0]
         except Exception as error:
             if is_transient(error):
                 raise
@@ -140,12 +176,16 @@ class ModelsInForce:
         champion, trial = self._champions[day], self.on_trial(day)
         if champion is None:
             return {"champion": "none in force: no application was scored"}
+        if day in self.unable:
+            return {"champion": f"{champion.version}, which could not score", "why": self.unable[day]}
         missing = {f"{name} ({policy})": count for (name, policy), count in sorted(self.gaps[day].items())}
-        told = {"missing_values": missing} if missing else {}
-        if trial is None:
-            return {"champion": champion.version, **told}
+        scorer = self._scorers.get(champion.version)
+        left = self._inputs.left(scorer) if scorer else {}
         return {
             "champion": champion.version,
-            **told,
-            "shadow": f"{trial}, which could not score" if day in self._silent else trial,
+            **({"missing_values": missing} if missing else {}),
+            **({"reads_columns_that_have_left": in_words(left)} if left else {}),
+            **(
+                {} if trial is None else {"shadow": f"{trial}, which could not score" if day in self._silent else trial}
+            ),
         }

@@ -50,11 +50,13 @@ def to_recalibrate(registry: Registry, claims: Claims, as_of: date) -> Version |
     return registry.champion_at(as_of, versions)
 
 
-def mode_of(made: Mapping[str, Any], triggers: Iterable[str]) -> Mode:
-    """What a model is for, from what it is (the record of the candidate or of `trained_model`) and who asked for it."""
+def mode_of(made: Mapping[str, Any], triggers: Iterable[str], champion: Mapping[str, Any] | None = None) -> Mode:
+    """What a model is for, from what it is (the record of the candidate or of `trained_model`), who asked for it, and
+    the record of the comparison with the champion.
+    """
     if "recalibrates" in made:
         return "recalibration"
-    mode = training_mode(triggers)
+    mode = training_mode(triggers, champion)
     # Asked for while no champion was in force, or by another trigger since.
     return "improvement" if mode == "recalibration" else mode
 

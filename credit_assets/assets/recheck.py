@@ -30,6 +30,7 @@ from credit_assets.assets.runs import Runs
 from credit_assets.checks import restated_since, table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.restated import NOTHING, RestatedDay, Restatements
+from credit_assets.ml.data.schemas import REASON
 from credit_assets.partitions import ranges
 from credit_assets.settings import Settings
 from credit_assets.stages import INGEST, SCORE
@@ -147,7 +148,8 @@ def restated_days(
 def _restated(
     asset: str, settings: Settings, warehouse: Warehouse, store: Store, days: Sequence[date]
 ) -> list[Restated]:
-    now, stored = _contents_now(asset, settings, warehouse, days), _contents_stored(asset, store, days)
+    now, columns = _contents_now(asset, settings, warehouse, days)
+    stored = _contents_stored(asset, store, days, columns)
     found = []
     for day in days:
         if stored[day] != now[day]:
@@ -163,8 +165,8 @@ _Content = tuple[int, str]
 
 def _contents_now(
     asset: str, settings: Settings, warehouse: Warehouse, days: Sequence[date]
-) -> dict[date, tuple[_Content, _Content]]:
-    """What ingesting each of these days now would keep and quarantine."""
+) -> tuple[dict[date, tuple[_Content, _Content]], tuple[str, ...]]:
+    """What ingesting each of these days now would keep and quarantine, and the columns that these have."""
     import pyarrow as pa
 
     from credit_assets.ml.data.fingerprints import ContentHash
@@ -180,18 +182,22 @@ def _contents_now(
             hashes[day].update(table)
         for day, table in split_by_day(checked.quarantined, column, list(days)).items():
             aside[day].append(table)
-    return {
+    found = {
         day: (
             (counts[day], hashes[day].hexdigest()) if counts[day] else _NOTHING,
             _in_any_order(pa.concat_tables(aside[day])) if aside[day] else _NOTHING,
         )
         for day in days
     }
+    return found, tuple(contract.schema.names)
 
 
-def _contents_stored(asset: str, store: Store, days: Sequence[date]) -> dict[date, tuple[_Content, _Content]]:
+def _contents_stored(
+    asset: str, store: Store, days: Sequence[date], columns: Sequence[str]
+) -> dict[date, tuple[_Content, _Content]]:
     """What the store has of each day, kept and quarantined, whatever a gate said of it; nothing where there is no file.
-    Files say what they hold; rows that were quarantined are few, and are read.
+    Files say what they hold; rows that were quarantined are few, and are read. What a file has beyond `columns` is of a
+    portfolio that had more, and does not count: that a column has left it restates no day.
     """
     from credit_assets.ml.data.fingerprints import frame_hash
 
@@ -200,13 +206,15 @@ def _contents_stored(asset: str, store: Store, days: Sequence[date]) -> dict[dat
     set_aside = set(store.days(folder)).intersection(names)
 
     def rows(folder: str, name: str) -> pa.Table:
-        return store.open_table(store.path(folder, f"{name}.parquet")).read().replace_schema_metadata(None)
+        table = store.open_table(store.path(folder, f"{name}.parquet")).read().replace_schema_metadata(None)
+        return table.select([one for one in (*columns, REASON) if one in table.column_names])
 
     def kept(name: str) -> _Content:
         footer = there.get(name)
         if footer is None or not footer.rows:
             return _NOTHING
-        return footer.rows, footer.content or frame_hash(rows(asset, name))
+        as_now = footer.content if footer.columns == tuple(columns) else ""
+        return footer.rows, as_now or frame_hash(rows(asset, name))
 
     return {
         day: (kept(name), _in_any_order(rows(folder, name)) if name in set_aside else _NOTHING)

@@ -26,7 +26,7 @@ from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
 if TYPE_CHECKING:
-    pass
+    from credit_assets.ml.learners.scorer import CreditScorer
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -82,6 +82,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         record = selection_record(training_set, data, candidates, best, champion, date_column)
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
+        record["directions"] = directions_record(training_set, settings, scorer)
         pd_of = partial(scorer.pd, threads=settings.training_threads)
         record[BASELINE] = baseline_record(training_set, pd_of, settings.portfolio_contract)
         record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
@@ -89,7 +90,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
         record["calibration"] = calibration_record(tested, pd_of, settings.portfolio_contract)
         record["age"] = age_record(tested, date_column, as_of)
-        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of))
+        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of), champion)
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
         return dg.MaterializeResult(
@@ -100,3 +101,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         )
 
     return [trained_model]
+
+
+def directions_record(training_set: Table, settings: Settings, scorer: CreditScorer) -> dict[str, Any]:
+    """What `measure_directions` finds."""
+    from credit_assets.ml.evidence.directions import measure_directions
+
+    pd, tolerance = partial(scorer.pd, threads=settings.training_threads), policy_of(settings).directions.tolerance
+    return measure_directions(pd, training_set, settings.portfolio_contract, tolerance)

@@ -29,9 +29,11 @@ class StoredDays:
         names = [day.isoformat() for day in days]
         return self._store.read_partitions(asset, names, *([] if columns is None else [columns]))
 
-    def table_with_contents(self, asset: str, days: Sequence[date]) -> tuple[pa.Table, dict[str, str]]:
+    def table_with_contents(
+        self, asset: str, days: Sequence[date], columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, dict[str, str]]:
         """What `table` gives, and the content hash of each ISO day. Raises as it does."""
-        return self._store.read_with_contents(asset, [day.isoformat() for day in days])
+        return self._store.read_with_contents(asset, [day.isoformat() for day in days], columns)
 
     def counts(self, asset: str, days: Sequence[date]) -> dict[date, int | None]:
         """Rows of each day. A file that cannot be read is as good as none: its day has to be made again."""

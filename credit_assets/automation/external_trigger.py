@@ -17,6 +17,7 @@ from credit_assets.automation.event_cursors import beginning, events_after, newe
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, reaching, start
 from credit_assets.ledger.registry import CHAMPION, Registry
 from credit_assets.ledger.retraining import CALIBRATION
+from credit_assets.ml.data.left_columns import REPLACE
 from credit_assets.naming import Names
 from credit_assets.notify.messages import one_line
 from credit_assets.notify.ticks import told
@@ -28,7 +29,9 @@ from credit_assets.storage.store import Store
 
 EXTERNAL = "external"
 EXTERNAL_ASSET = "external_trigger"
-KINDS = ("drift", "performance", "volume", CALIBRATION, "other")
+KINDS = ("drift", "performance", "volume", CALIBRATION, REPLACE, "other")
+_OWN = (CALIBRATION, REPLACE)
+"""Triggers of their own: what a training is for depends on whether there was one."""
 _HISTORY = (
     "{} events from before the newest day was ingested are passed by, since this sensor was not switched on; to ask "
     "again: credit-assets trigger"
@@ -157,7 +160,7 @@ def _answer(
     by = f" ({event['by']})" if event["by"] else ""
     identity, asked = f"{EXTERNAL}:{day}:{kind.lower()}", f"{kind.lower()}: {reason}{by}"
     # By its own name: nobody asks for more than a new calibration of the champion then.
-    trigger = CALIBRATION if kind.lower() == CALIBRATION else EXTERNAL
+    trigger = kind.lower() if kind.lower() in _OWN else EXTERNAL
     if trigger == CALIBRATION:
         with reaching("MLflow"):
             champion = services.registry.alias(CHAMPION)

@@ -34,6 +34,7 @@ from credit_assets.instance.ownership import book_of, changed_since, refuse_begi
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import CHAMPION
 from credit_assets.masking import HIDDEN, Secrets, masked_url
+from credit_assets.ml.data.directions import not_secured
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.extensions import load, try_used, used
 from credit_assets.ml.rules.due import DUE
@@ -209,6 +210,9 @@ def _file_health(settings: Settings) -> Health:
     naming = settings.naming
     found = f"{portfolio.name}: {len(portfolio.feature_names)} features, window {settings.window_days} days"
     found += f"; assets {naming.prefix}/..., model {naming.registered_model}" if naming.prefix else ""
+    if through := not_secured(portfolio):
+        some = ", ".join(f"{name} by {effects[0].derived}" for name, effects in list(through.items())[:5])
+        found += f"; {len(through)} directions that a derived feature may undo ({some}), measured on each model"
     if hidden := overridden(settings.portfolio):
         advice = f"the environment sets {', '.join(hidden)} to something else than the settings of {portfolio.name} "
         return Health(found, "warn", f"{advice}alone, which do not count: unset them, or correct the portfolio's file")

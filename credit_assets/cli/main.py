@@ -389,7 +389,9 @@ def trigger(
     kind: Annotated[
         str,
         typer.Argument(
-            help="What was seen: drift, performance, volume or other; calibration asks for a new calibration alone."
+            help="What was seen: drift, performance, volume or other; calibration asks for a new calibration alone; "
+            "replace: the champion reads columns that have left the portfolio, and a model without them is to take its "
+            "place."
         ),
     ],
     reason: Reason,

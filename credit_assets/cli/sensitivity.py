@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
@@ -61,7 +62,9 @@ def sensitivity_record(
     decided = decisions.as_of(found.as_of).classes(cohort.loans.ids)
     target = cohort.on_the_day.targets
     kept = ((decided == BOOKED) & (target == target)) | (decided == DECLINED) | (decided == WITHDRAWN)
-    pds = CreditScorer.load(registry.download(found)).pd(cohort.table, threads=settings.training_threads)
+    scorer = CreditScorer.load(registry.download(found))
+    rows = ModelInputs(resources["store"], portfolio).beside(cohort.table, scorer)
+    pds = scorer.pd(rows, threads=settings.training_threads)
     # Those that the model refuses for a value that is missing it has no say about.
     kept &= pds == pds
     if not kept.any():

@@ -12,11 +12,12 @@ asks for a recalibration as of its day.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.left_columns import REPLACE
 from credit_assets.storage.claims import Claims
 
 if TYPE_CHECKING:
@@ -61,11 +62,14 @@ def triggers_of(claims: Claims, as_of: date) -> tuple[str, ...]:
     return tuple(claims.names(f"retraining-triggers/{as_of.isoformat()}"))
 
 
-def training_mode(triggers: Iterable[str]) -> Mode:
-    """What a training is for, by who asked for it: a refresh by the calendar need not be better, and where nobody asks
-    for more than a calibration the champion gets a new one.
+def training_mode(triggers: Iterable[str], champion: Mapping[str, Any] | None = None) -> Mode:
+    """What a training is for, by who asked for it, and by the record of the comparison with the champion: a refresh by
+    the calendar need not be better, and neither need be what takes the place of one that reads columns which have left;
+    where nobody asks for more than a calibration the champion gets a new one.
     """
-    asked = set(triggers)
+    asked, left = set(triggers), bool(champion and champion.get("left"))
     if asked == {CALIBRATION}:
         return "recalibration"
-    return "non_inferiority" if REFRESH in asked else "improvement"
+    if left and REPLACE in asked:
+        return "replacement"
+    return "non_inferiority" if left or REFRESH in asked else "improvement"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, overload
 
+from credit_assets.ml.data.directions import try_directions
 from credit_assets.ml.data.extensions import KINDS, Extension, ExtensionError, current, mark, use
 from credit_assets.ml.data.feature_functions import Numbers, Texts, try_out
 from credit_assets.ml.data.formulas import FUNCTIONS
@@ -62,8 +63,17 @@ _Trigger = TypeVar("_Trigger", bound=Callable[Concatenate[Mapping[str, Any], ...
 @overload
 def feature(function: _Feature, /) -> _Feature: ...
 @overload
-def feature(*, name: str = "", files: Sequence[str] = ()) -> Callable[[_Feature], _Feature]: ...
-def feature(function: Any = None, /, *, name: str = "", files: Sequence[str] = ()) -> Any:
+def feature(
+    *, name: str = "", files: Sequence[str] = (), directions: Mapping[str, int] | None = None
+) -> Callable[[_Feature], _Feature]: ...
+def feature(
+    function: Any = None,
+    /,
+    *,
+    name: str = "",
+    files: Sequence[str] = (),
+    directions: Mapping[str, int] | None = None,
+) -> Any:
     """Mark a function of columns as one that `derived` of a portfolio file can name.
 
     Each parameter is a column of the application, annotated Numbers (float64, NaN where missing) or Texts (a category,
@@ -76,10 +86,14 @@ def feature(function: Any = None, /, *, name: str = "", files: Sequence[str] = (
         Its name; the function's own where none is given.
     files
         Files beside the module that it reads, as tables of coefficients: they are part of its source.
+    directions
+        By parameter, 1 where the feature never falls as the parameter rises, -1 where it never rises. With them a
+        portfolio whose directions contradict each other is refused when it is loaded; without, what becomes of an
+        applicant is measured on the trained model alone.
     """
 
     def marked(one: Any) -> Any:
-        return mark(one, "feature", name or one.__name__, files)
+        return mark(one, "feature", name or one.__name__, files, directions=dict(directions or {}))
 
     return marked if function is None else marked(function)
 
@@ -166,7 +180,10 @@ def used(portfolio: Portfolio, variants: Sequence[str] = ()) -> list[dict[str, s
 
 
 def try_used(portfolio: Portfolio) -> None:
-    """Try the features and gates that a portfolio uses on tiny tables. Raises ExtensionError naming what is wrong."""
+    """Try the features, what they declare, and the gates that a portfolio uses on tiny tables. Raises ExtensionError
+    naming what is wrong.
+    """
     for derived in portfolio.function_features:
         try_out(FUNCTIONS[derived.function_name])
+    try_directions(portfolio)
     try_gates(portfolio)

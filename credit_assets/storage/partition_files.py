@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from credit_assets.failures import PermanentError
 from credit_assets.ml.data.sizes import rows_within
 from credit_assets.storage.store import (
     CONTENT_KEY,
@@ -32,7 +31,9 @@ from credit_assets.storage.store import (
     Store,
     damaged,
     footer_of,
+    lacking,
     refuse_missing,
+    refuse_other_columns,
     refuse_unusable,
 )
 
@@ -236,8 +237,8 @@ class Partitions:
     def pieces(self, rows: int = PIECE_ROWS) -> Iterator[pa.Table]:
         """Tables as of `in_pieces`; a piece may end within a day. Nothing for empty days.
 
-        Raises PermanentError naming partitions that are damaged or that were written with other columns than the first,
-        and RefusedPartitionError where none is left.
+        They have the columns of the newest partition; others may have more, which are left out. Raises PermanentError
+        naming partitions that are damaged or lack one of these columns, and RefusedPartitionError where none is left.
         """
         there = set(self.store.days(self.asset))
         missing = [day for day in self.days if day not in there]
@@ -247,8 +248,8 @@ class Partitions:
         return in_pieces(self._tables(), rows)
 
     def _tables(self) -> Iterator[pa.Table]:
-        schema = None
         days = [day for day in self.days if day not in self.refused]
+        schema = self._newest(days)
         with ThreadPoolExecutor(min(_AHEAD, max(1, len(days)))) as pool:
             for day, file in zip(days, _read_ahead(pool, self._open, days, _AHEAD), strict=True):
                 footer = footer_of(file.metadata)
@@ -261,14 +262,18 @@ class Partitions:
                     continue
                 if content := footer.as_input:
                     self.contents[day] = content
-                bare = file.schema_arrow.remove_metadata()
-                schema = schema or bare
-                if bare != schema:
-                    raise PermanentError(
-                        f"{self.asset} {day} has other columns than {days[0]}: the portfolio has changed since; "
-                        "materialize them again"
-                    )
-                yield from self._row_groups(file, day, pool)
+                refuse_other_columns(self.asset, {day: lacking(file.schema_arrow, schema.names, schema)})
+                yield from (table.select(schema.names) for table in self._row_groups(file, day, pool))
+
+    def _newest(self, days: Sequence[str]) -> pa.Schema:
+        """The columns of the newest partition that is not refused; without any where all are."""
+        import pyarrow as pa
+
+        for day in reversed(days):
+            file = self._open(day)
+            if not footer_of(file.metadata).rejected:
+                return file.schema_arrow.remove_metadata()
+        return pa.schema([])
 
     def _open(self, day: str) -> pa.parquet.ParquetFile:
         try:

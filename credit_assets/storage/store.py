@@ -61,6 +61,7 @@ class Footer:
     content: str
     inputs: Mapping[str, Mapping[str, str]]
     made_by: tuple[Mapping[str, str], ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def rejected(self) -> bool:
@@ -174,10 +175,11 @@ class Store:
             raise damaged(path, error) from error
 
     def read_partitions(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """The partitions of an asset as one table, in the order of `days`; of the columns only some, where named.
+        """The partitions of an asset as one table, in the order of `days`; with the columns that are named, else those
+        of the newest. A partition may have others besides: of a portfolio that had them then.
 
-        Raises PermanentError naming the partitions that are missing, that a gate has rejected, or that were written
-        with other columns than the newest of them.
+        Raises PermanentError naming the partitions that are missing, that a gate has rejected, or that lack one of the
+        columns or have it in another type.
         """
         return self.read_with_contents(asset, days, columns)[0]
 
@@ -197,7 +199,8 @@ class Store:
                 refuse_unusable(asset, day, footer)
                 if footer.content:
                     contents[day] = footer.as_input
-                return file.read(columns).replace_schema_metadata(None)
+                wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+                return file.read(wanted).replace_schema_metadata(None)
             except FileNotFoundError:
                 return None
             except (pa.ArrowInvalid, OSError) as error:
@@ -206,13 +209,12 @@ class Store:
         tables = _at_once(read, days)
         refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
         there = [table for table in tables if table is not None]
-        others = [day for day, table in zip(days, there, strict=True) if table.schema != there[-1].schema]
-        if others:
-            raise PermanentError(
-                f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than {days[-1]}: the "
-                "portfolio has changed since; materialize them again"
-            )
-        return pa.concat_tables(there), contents
+        names = list(columns) if columns is not None else there[-1].column_names if there else []
+        newest = there[-1].schema if there else pa.schema([])
+        refuse_other_columns(
+            asset, {day: lacking(table.schema, names, newest) for day, table in zip(days, there, strict=True)}
+        )
+        return pa.concat_tables([table.select(names) for table in there]), contents
 
     def footer(self, path: UPath) -> Footer:
         """What the end of one file says. Raises FileNotFoundError, PermanentError where it is damaged."""
@@ -313,6 +315,7 @@ def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
         content=kept.get(CONTENT_KEY, b"").decode(),
         inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
         made_by=tuple(json.loads(kept.get(EXTENSIONS_KEY, b"[]"))),
+        columns=tuple(metadata.schema.names),
     )
 
 
@@ -355,6 +358,28 @@ def refuse_missing(asset: str, missing: Sequence[str], of: int) -> None:
         raise RefusedPartitionError(
             f"{asset}: {len(missing)} of {of} partitions needed are not there ({range_of(missing)}); "
             f"materialize them, for instance with `credit-assets replay --start {missing[0]} --end {missing[-1]}`"
+        )
+
+
+def lacking(schema: pa.Schema, names: Sequence[str], newest: pa.Schema) -> list[str]:
+    """Those of the columns that a partition lacks, or has in another type than the newest."""
+    return [
+        name
+        for name in names
+        if name not in schema.names or (name in newest.names and schema.field(name).type != newest.field(name).type)
+    ]
+
+
+def refuse_other_columns(asset: str, lacks: Mapping[str, Sequence[str]]) -> None:
+    """Raise PermanentError naming the partitions (ISO day: columns that it lacks) that lack any, and these columns."""
+    others = [day for day, names in lacks.items() if names]
+    if others:
+        names = ", ".join(dict.fromkeys(name for day in others for name in lacks[day]))
+        raise PermanentError(
+            f"{asset}: {len(others)} partitions ({range_of(others)}) have other columns than are needed: without, or "
+            f"with another type of, {names}. The portfolio has changed since: `credit-assets backfill --again --assets "
+            f"{asset} --start {others[0]} --end {others[-1]}` makes them again, raw_loan_data first where it "
+            "lacks them too"
         )
 
 

@@ -12,8 +12,10 @@ import pytest
 
 from credit_assets.assets.comparison import compare_with_champion
 from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets.storage.store import Store
 from credit_assets_tests.support.lender import own_features
 from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
+from credit_assets_tests.support.store_files import write_table
 
 
 def test_a_champion_without_its_extension_is_not_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +30,7 @@ def test_a_champion_without_its_extension_is_not_compared_with(tmp_path: Path, m
     candidate = train_candidate(frame, "lightgbm", PORTFOLIO, quick_config("lightgbm")).scorer
     version = SimpleNamespace(version="3", as_of=date(2020, 1, 1), tags={"test_from": "2020-01-01"})
     registry: Any = SimpleNamespace(champion_at=lambda day: version, download=lambda version: tmp_path / "champion")
-    settings: Any = SimpleNamespace(portfolio_contract=PORTFOLIO, training_threads=1)
+    settings: Any = SimpleNamespace(portfolio_contract=PORTFOLIO, training_threads=1, store=str(tmp_path))
     table = pa.Table.from_pandas(frame, preserve_index=False)
     dates = table.schema.get_field_index("applied_on")
     table = table.set_column(dates, "applied_on", table["applied_on"].cast(pa.date32()))
@@ -44,3 +46,43 @@ def test_a_champion_without_its_extension_is_not_compared_with(tmp_path: Path, m
     assert (found["version"], found["comparable"]) == ("3", False)
     assert f"feature own_burden of {lender.name} 1.2.0" in found["why"]
     assert "install both, the new one under another name" in found["why"]
+
+
+def test_a_champion_whose_column_has_left_is_compared_from_where_it_still_is_or_not_at_all(tmp_path: Path) -> None:
+    """The record names the column either way, and the way out."""
+    frame = training_set()
+    train_candidate(frame, "lightgbm", PORTFOLIO, quick_config("lightgbm")).scorer.save(tmp_path / "champion")
+    columns = tuple(
+        one.model_copy(update={"role": "ignored", "monotone": 0}) if one.name == "inquiries" else one
+        for one in PORTFOLIO.columns
+    )
+    now = PORTFOLIO.model_copy(update={"columns": columns})
+    without = frame.drop(columns="inquiries")
+    candidate = train_candidate(without, "lightgbm", now, quick_config("lightgbm")).scorer
+    version = SimpleNamespace(version="3", as_of=date(2020, 1, 1), tags={"test_from": "2020-01-01"})
+    registry: Any = SimpleNamespace(champion_at=lambda day: version, download=lambda version: tmp_path / "champion")
+    settings: Any = SimpleNamespace(portfolio_contract=now, training_threads=1, store=str(tmp_path / "store"))
+    table = pa.Table.from_pandas(without, preserve_index=False)
+    at = table.schema.get_field_index("applied_on")
+    table = table.set_column(at, "applied_on", table["applied_on"].cast(pa.date32()))
+    store = Store(str(tmp_path / "store"))
+
+    def compared() -> dict[str, Any]:
+        found = compare_with_champion(table, settings, {"as_of": "2021-01-01"}, candidate, registry)
+        assert found is not None
+        return found
+
+    found = compared()
+    assert (found["comparable"], found["left"]) == (False, {"inquiries": "ignored"})
+    assert "reads inquiries (ignored), and the store has no values of" in found["why"]
+    assert "`credit-assets trigger replace --reason WHY`" in found["why"]
+    for day in sorted(set(frame["applied_on"])):
+        rows = frame[frame["applied_on"] == day][["loan_id", "inquiries"]]
+        write_table(
+            store,
+            store.path("raw_loan_data", f"{day:%Y-%m-%d}.parquet"),
+            pa.Table.from_pandas(rows, preserve_index=False),
+        )
+    found = compared()
+    assert (found["comparable"], found["left"]) == (True, {"inquiries": "ignored"})
+    assert found["difference"]["difference"] < 0

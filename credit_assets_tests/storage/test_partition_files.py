@@ -246,8 +246,12 @@ def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store)
     with pytest.raises(RejectedPartitionError, match=r"raw 2024-01-02 was rejected by its gate \(values is 7"):
         read(keys[1])
     replace(table.slice(3, 3).drop_columns(["x"]))
-    with pytest.raises(PermanentError, match="raw 2024-01-02 has other columns than 2024-01-01"):
+    with pytest.raises(PermanentError, match=r"raw: 1 partitions \(2024-01-02\) have other columns .* of, x\."):
         read()
+    # Columns beyond those of the newest day have left the portfolio.
+    replace(table.slice(3, 3).append_column("y", table["x"].slice(3, 3)))
+    assert read() == (9, {})
+    assert all("y" not in piece.column_names for piece in Partitions(store, "raw", keys).pieces())
     store.write_bytes(store.path("raw", f"{keys[1]}.parquet"), b"no parquet")
     with pytest.raises(PermanentError, match=r"2024-01-02\.parquet is not a Parquet file"):
         read()

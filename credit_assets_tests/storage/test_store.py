@@ -71,8 +71,26 @@ def test_a_partition_with_a_warning_is_handed_out(store: Store) -> None:
 def test_partitions_of_another_portfolio_are_not_silently_filled_with_nulls(store: Store) -> None:
     write_table(store, store.path("raw", "2024-01-01.parquet"), table().drop_columns(["x"]))
     write_table(store, store.path("raw", "2024-01-02.parquet"), table())
-    with pytest.raises(PermanentError, match=r"2024-01-01\) have other columns than 2024-01-02"):
-        store.read_partitions("raw", ["2024-01-01", "2024-01-02"])
+    both = ["2024-01-01", "2024-01-02"]
+    with pytest.raises(PermanentError, match=r"\(2024-01-01\) have other columns .* another type of, x\. .*backfill"):
+        store.read_partitions("raw", both)
+    with pytest.raises(PermanentError, match=r"\(2024-01-01\) have other columns"):
+        store.read_partitions("raw", both, ["application_id", "x"])
+    other = table().set_column(1, "x", table()["x"].cast("string"))
+    write_table(store, store.path("raw", "2024-01-01.parquet"), other)
+    with pytest.raises(PermanentError, match=r"\(2024-01-01\) have other columns"):
+        store.read_partitions("raw", both)
+
+
+def test_columns_that_have_left_the_portfolio_are_left_out_of_older_partitions(store: Store) -> None:
+    """They stop no reader, and none gets them."""
+    write_table(store, store.path("raw", "2024-01-01.parquet"), table())
+    write_table(store, store.path("raw", "2024-01-02.parquet"), table().drop_columns(["x"]))
+    assert "x" not in store.read_partitions("raw", ["2024-01-01", "2024-01-02"]).column_names
+    named = [name for name in table().column_names if name != "x"]
+    assert store.read_partitions("raw", ["2024-01-01"], named[::-1]).column_names == named[::-1]
+    with pytest.raises(PermanentError, match=r"1 partitions \(2024-01-02\) have other columns"):
+        store.read_partitions("raw", ["2024-01-01", "2024-01-02"], [*named, "x"])
 
 
 def test_a_damaged_file_is_named(store: Store) -> None:

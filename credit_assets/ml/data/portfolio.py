@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from credit_assets.ml.data.directions import without_contradictions
 from credit_assets.ml.data.extension_use import ExtensionUse
 from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
 from credit_assets.ml.data.keys import Identifier, MissingPolicy, Strict
@@ -300,7 +301,7 @@ class Portfolio(Strict):
     def _histories_resolve(self) -> Portfolio:
         columns = {column.name: (column.role, column.type) for column in self.columns}
         check_histories(self.histories, columns, [derived.name for derived in self.derived])
-        return self
+        return without_contradictions(self)
 
     @property
     def parts(self) -> frozenset[Part]:

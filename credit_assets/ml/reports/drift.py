@@ -7,12 +7,12 @@ of it. Does not belong here: the measures (`credit_assets.ml.evidence.drift`) an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
-from credit_assets.ml.evidence.drift_reference import DriftReference
+from credit_assets.ml.evidence.drift_reference import DriftReference, FeatureReference, NumericReference
 from credit_assets.ml.evidence.scores import points_of
 from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, days_between, number
 from credit_assets.ml.rules.periods import Period, period_on
@@ -62,14 +62,15 @@ def drift_reports(
     -------
     dict
         By ISO day a record of JSON types: `day`, `champion`, the days pooled (`from`, `to`, `days`), and those of
-        `DriftFindings.to_record`.
+        `DriftFindings.to_record`, and the features of the champion that have `left` the portfolio.
     """
     in_force = {day: period_on(day, champions) for day in days}
     measured = [day for day, champion in in_force.items() if champion and champion.version in references]
     counts = Counts(tables, "processed_features")
     firsts = {day: _first_pooled(day, counts, pooling, policy.min_rows) for day in measured}
     # Before the first champion nobody scored; those days need not even be there.
-    features = _pooled(tables, "processed_features", firsts, pooling, date.min, pooling.needed)
+    known = frozenset({*pooling.needed, *(one.name for of in references.values() for one in of.features)})
+    features = _pooled(tables, "processed_features", firsts, pooling, date.min, known)
     scores = _pooled(tables, "loan_scores", firsts, pooling, champions[0].first if champions else date.max)
     records = {}
     for day, champion in in_force.items():
@@ -77,9 +78,10 @@ def drift_reports(
         if champion and features and scores and day in firsts:
             first = firsts[day]
             points = points_of(scores.between(first, day), champion.version)
-            findings = measure_drift(references[champion.version], features.between(first, day), points, policy)
+            reference, left = _of_columns_there(references[champion.version], features.frame)
+            findings = measure_drift(reference, features.between(first, day), points, policy)
             record |= {"from": first.isoformat(), "to": day.isoformat(), "days": (day - first).days + 1}
-            record |= findings.to_record()
+            record |= findings.to_record() | {"left": left}
         else:
             why = (
                 f"champion version {champion.version} was registered before models kept a drift reference; the next "
@@ -88,14 +90,30 @@ def drift_reports(
                 else "no champion is in force, so there is nothing to compare with"
             )
             record |= {"from": None, "to": None, "days": 0, "rows": 0, "score_rows": 0, "verdict": "unknown"}
-            record |= {"why": why, "shifted": [], "watch": [], "features": []}
+            record |= {"why": why, "shifted": [], "watch": [], "features": [], "left": []}
         records[day.isoformat()] = record
     return records
 
 
+def _of_columns_there(reference: DriftReference, features: pd.DataFrame) -> tuple[DriftReference, list[str]]:
+    """The reference without features that have left the portfolio since, or are texts now and were numbers, and their
+    names. What the model makes of them shows in its score.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    def there(one: FeatureReference) -> bool:
+        number = isinstance(one, NumericReference)
+        return one.name in features and bool(is_numeric_dtype(features[one.name])) is number
+
+    kept = tuple(one for one in reference.features if there(one))
+    return replace(reference, features=kept), [one.name for one in reference.features if not there(one)]
+
+
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day."""
+    left = record.get("left")
     return {
+        **({"features_that_have_left": ", ".join(left)} if left else {}),
         "verdict": record["verdict"],
         "why": record["why"],
         "champion": record["champion"] or "none in force",
@@ -134,11 +152,18 @@ def _pooled(
     firsts: Mapping[date, date],
     pooling: Pooling,
     begin: date,
-    needed: Sequence[str] = (),
+    known: frozenset[str] | None = None,
 ) -> RowsByDay | None:
-    """All days that are pooled, from `begin` on, with the rows that have what is `needed`; None where none are."""
+    """All days that are pooled, from `begin` on; None where none are. Of features those columns of the newest day that
+    models know, so that of older days none is asked that nobody reads, with the rows that have what is needed.
+    """
     if not firsts:
         return None
-    table = tables.table(asset, days_between(max(begin, min(firsts.values())), max(firsts)))
+    columns = None
+    if known is not None:
+        newest = tables.table(asset, [max(firsts)]).column_names
+        columns = [name for name in newest if name in known or name == pooling.date_column]
+    table = tables.table(asset, days_between(max(begin, min(firsts.values())), max(firsts)), columns)
     frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    return RowsByDay(frame.dropna(subset=list(needed)) if needed else frame, pooling.date_column)
+    needed = [name for name in pooling.needed if columns and name in columns]
+    return RowsByDay(frame.dropna(subset=needed) if needed else frame, pooling.date_column)

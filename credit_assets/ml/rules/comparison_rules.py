@@ -58,12 +58,13 @@ def judge_plausible(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tu
 
 def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
     """Whether a model that would be the first champion has skill: more than chance, and no less than a plain scorecard.
+    So must one that takes the place of a champion which reads columns that have left the portfolio.
 
     `comparison` has the `scorecard` of the same train rows on the same test rows (its `auc`, and the `difference` of
     the model from it), and the `days` since a model was last judged: a model a day that knows nothing would pass some
     day at a level that is the same each time, so that the level is spent as that of comparisons with a champion.
     """
-    if evidence["champion"] is not None:
+    if evidence["champion"] is not None and evidence.get("mode") != "replacement":
         return ()
     found, scorecard = evidence["comparison"], evidence["comparison"].get("scorecard")
     if not scorecard:

@@ -19,7 +19,7 @@ from credit_assets.ml.rules.triggers import TriggerPolicy, TriggerState, decide_
 
 Report = Literal["drift_report", "performance_report", "shadow_report"]
 TAKEN = frozenset(
-    {"drift", "performance", "calibration", "volume", "other", "external", "refresh", "manual", "schedule"}
+    {"drift", "performance", "calibration", "volume", "other", "external", "refresh", "replace", "manual", "schedule"}
 )
 """Names of the package's own triggers, and of the other reasons for a training."""
 

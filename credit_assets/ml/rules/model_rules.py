@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.calibration_rules import judge_calibration
-from credit_assets.ml.rules.comparison_rules import (
-    judge_comparison,
-    judge_first_champion,
-    judge_plausible,
-    judge_skill,
-)
+from credit_assets.ml.rules.comparison_rules import judge_first_champion, judge_plausible, judge_skill
 from credit_assets.ml.rules.decisions import Decision, Reason
+from credit_assets.ml.rules.directions_rules import judge_directions
+from credit_assets.ml.rules.replacement_rules import judge_standing
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
 
-Mode = Literal["improvement", "non_inferiority", "recalibration"]
-"""What a training is for: a model that is better, a refresh that is not worse, or the same model with other PDs."""
+Mode = Literal["improvement", "non_inferiority", "recalibration", "replacement"]
+"""What a training is for: a model that is better, a refresh that is not worse, the same model with other PDs, or one in
+place of a champion that reads columns which have left the portfolio."""
 Severity = Literal["error", "warn"]
 
 
@@ -72,11 +70,18 @@ MODEL_RULES: tuple[ModelRule, ...] = (
         lambda evidence, policy: judge_calibration(evidence, policy.calibration),
     ),
     ModelRule(
+        "directions",
+        "error",
+        "Moving a column with a direction moves the PD of whole applicants that way, and outcomes do not deny it.",
+        ("directions",),
+        lambda evidence, policy: judge_directions(evidence["directions"], policy.directions),
+    ),
+    ModelRule(
         "comparison",
         "warn",
         "The model is better than the champion on the same rows, beyond chance; of a refresh: is not worse.",
         ("champion", "comparison"),
-        lambda evidence, policy: judge_comparison(evidence, policy.comparison),
+        lambda evidence, policy: judge_standing(evidence, policy.comparison),
     ),
     ModelRule(
         "first_champion",

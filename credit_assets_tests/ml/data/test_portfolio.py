@@ -50,7 +50,7 @@ def test_packaged_portfolio():
     assert portfolio.performance_window_days == 365
     assert portfolio.categorical_features == ("purpose", "home_ownership")
     assert "state" not in portfolio.feature_names
-    assert portfolio.feature_names[-5:] == tuple(d.name for d in portfolio.derived)
+    assert portfolio.feature_names[-4:] == tuple(d.name for d in portfolio.derived)
     assert portfolio.monotone["debt_to_income"] == 1
     assert portfolio.monotone["annual_income"] == -1
     assert set(portfolio.monotone) == set(portfolio.feature_names) - set(portfolio.categorical_features)

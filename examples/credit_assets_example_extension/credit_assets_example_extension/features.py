@@ -7,7 +7,7 @@ from credit_assets.ml.extensions import Numbers, Texts, feature
 from credit_assets_example_extension.housing import ELSEWHERE, SHARE_OF_INCOME
 
 
-@feature
+@feature(directions={"loan_amount": 1, "interest_rate": 1, "term_months": -1, "annual_income": -1})
 def payment_and_housing_share(
     loan_amount: Numbers,
     interest_rate: Numbers,

@@ -15,6 +15,7 @@ from typing import Any
 
 from credit_assets.ml.data.policies.calibration import CalibrationPolicy
 from credit_assets.ml.data.policies.comparison import ComparisonPolicy
+from credit_assets.ml.data.policies.directions import DirectionsPolicy
 from credit_assets.ml.data.policies.first_days import FirstDaysPolicy
 from credit_assets.ml.data.policies.keys import Section
 from credit_assets.ml.data.policies.leaks import LeaksPolicy
@@ -25,6 +26,7 @@ from credit_assets.ml.data.policies.world import WorldPolicy
 __all__ = [
     "CalibrationPolicy",
     "ComparisonPolicy",
+    "DirectionsPolicy",
     "FirstDaysPolicy",
     "LeaksPolicy",
     "PerformancePolicy",
@@ -39,6 +41,7 @@ class Policy(Section):
 
     comparison: ComparisonPolicy = ComparisonPolicy()
     calibration: CalibrationPolicy = CalibrationPolicy()
+    directions: DirectionsPolicy = DirectionsPolicy()
     first_days: FirstDaysPolicy = FirstDaysPolicy()
     trials: TrialsPolicy = TrialsPolicy()
     performance: PerformancePolicy = PerformancePolicy()
