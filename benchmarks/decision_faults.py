@@ -294,7 +294,7 @@ def run_case(fault: Fault, prepared: Prepared, seed: int, folder: Path) -> Verdi
                     return Verdict(fault.name, seed, "days rejected", False, _of_days(rejected))
             return _of_training(fault.name, seed, house, SECOND)
     except SettingsError as error:
-        return Verdict(fault.name, seed, "refused at load", False, {"portfolio": f"{error}"})
+        return Verdict(fault.name, seed, "refused at load", False, {"portfolio": f"{error}".replace(f"{folder}/", "")})
 
 
 def sound_trainings(loans: int, seed: int, count: int, home: Path) -> list[Verdict]:

@@ -36,7 +36,7 @@ from benchmarks.decision_rates import (
 )
 from benchmarks.decision_tables import MOST_CHANCE, markdown
 from benchmarks.decision_tables import rows as table_rows
-from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.data.portfolio import PortfolioError, load_portfolio
 from credit_assets.ml.evidence.evaluation import auc
 from credit_assets.ml.learners import training
 from credit_assets.ml.learners.calibration import fit_platt
@@ -117,8 +117,11 @@ def test_scaled_models_have_the_odds_that_are_asked_for() -> None:
 
 def test_portfolios_of_faults_load(tmp_path: Path) -> None:
     for number, fault in enumerate(FAULTS):
-        if fault.portfolio:
+        if fault.portfolio and fault.name != "direction against the truth (income +1)":
             load_portfolio(portfolio_file(tmp_path, f"p{number}", fault.portfolio))
+    contradicted = FAULT["direction against the truth (income +1)"].portfolio
+    with pytest.raises(PortfolioError, match=r"annual_income.*debt_to_income.*contradict each other"):
+        load_portfolio(portfolio_file(tmp_path, "contradicted", contradicted))
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
 
 
