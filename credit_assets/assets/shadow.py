@@ -79,7 +79,8 @@ def shadow_records(
     policy, portfolio = policy_of(settings).to_record(), settings.portfolio_contract
     records = shadow_reports(days, histories, StoredDays(store), view, portfolio, trial_policy(settings))
     decided_by = {"policy": policy, "promotion": settings.promotion}
-    return {day: record | (decided_by if record["shadow"] is not None else {}) for day, record in records.items()}
+    nothing = dict.fromkeys(decided_by)
+    return {day: record | (nothing if record["shadow"] is None else decided_by) for day, record in records.items()}
 
 
 def decided(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
