@@ -83,6 +83,8 @@ def sensitivity_record(
         "window_days": window_days,
         "applications": len(kept),
         "left_out": int((~kept).sum()),
+        # The test itself is of customers whom the model had not met; whoever applies in use may be one whom it has.
+        "known_customers_among_them": portfolio.customer_column is not None,
         **result.to_record(),
     }
 
@@ -101,7 +103,12 @@ def print_sensitivity(record: dict[str, Any], console: Console) -> None:
         f"Version {record['version']}, as of {record['as_of']}, on the {record['applications']:,} applications of its "
         f"out-of-time test, {record['from']} .. {record['to']}: {booked['rows']:,} booked with an outcome, "
         f"{record['declined']:,} declined, {record['withdrawn']:,} withdrawn, {record['left_out']:,} left out "
-        "(undecided, or neither good nor bad).",
+        "(undecided, or neither good nor bad)."
+        + (
+            " Customers who stand in its training rows too are among them; its own test leaves them out."
+            if record["known_customers_among_them"]
+            else ""
+        ),
         "ASSUMED, NOT MEASURED: outcomes of loans that were never made. Parcelling: the declined are k times as bad as "
         f"the booked of the same band of PD ({record['bands']} bands). Fuzzy: the odds of each declined are k times "
         "those of its PD. The withdrawn are as bad as the booked (k = 1). Nothing of this is used in training or in a "

@@ -164,6 +164,11 @@ def test_days_that_are_not_there_cannot_be_told(trained_home: Path, tmp_path: Pa
         features = store.read_partitions("processed_features", ["2024-02-20"])
         many = pa.concat_tables([features] * 4)
         write_table(store, day, many.drop_columns(["inquiries_6m"]))
+        # The day's applications have it, where the column has only left the features.
+        assert first_days_record(house.settings, store, scorer, table, TRAINED)["rows"]["now"] == len(many)
+        # These rows are of 20 February.
+        for asset in ("raw_loan_data", "processed_features"):
+            store.remove(store.path(asset, "2024-02-20.parquet"))
         assert "inquiries_6m" in first_days_record(house.settings, store, scorer, table, TRAINED)["why"]
         day.write_bytes(day.read_bytes()[:-20] + b"x" * 20)
         assert "0 applications" in first_days_record(house.settings, store, scorer, table, TRAINED)["why"]

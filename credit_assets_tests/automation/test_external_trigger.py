@@ -45,7 +45,11 @@ def test_external_events(world: World) -> None:
     ("description", "day", "says"),
     [
         (None, D, "its description must be `KIND: reason`.*it is 'nothing'"),
-        ("the model is bad", D, "KIND one of drift, performance, volume, calibration, other; it is 'the model is bad'"),
+        (
+            "the model is bad",
+            D,
+            "KIND one of drift, performance, volume, calibration, replace, other; it is 'the model is bad'",
+        ),
         ("weather: rain", D, "it is 'weather: rain'"),
         ("drift:", D, "it is 'drift:'"),
         ("drift: x", "2023-12-31", "2023-12-31 is no partition; the first is 2024-01-01"),
@@ -136,7 +140,7 @@ def test_a_request_as_of_a_day_that_is_not_due_is_recorded_and_passed_by(world: 
     [
         (
             {"kind": "weather"},
-            "unknown kind of trigger 'weather'; known: drift, performance, volume, calibration, other",
+            "unknown kind of trigger 'weather'; known: drift, performance, volume, calibration, replace, other",
         ),
         ({"reason": " "}, "needs who and why"),
         ({"by": ""}, "needs who and why"),

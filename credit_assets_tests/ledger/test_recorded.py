@@ -64,6 +64,7 @@ def test_holders_and_their_records(store: Store, tmp_path: Path) -> None:
         "fingerprint": "f2024-05-31",
         "run_id": "r",
         "extensions": [],
+        "recalibrates": None,
     }
     former = version_record(store, "1", held)
     assert former is not None

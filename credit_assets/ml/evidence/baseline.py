@@ -83,7 +83,7 @@ def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
     >>> fitted = Judged([0, 1, 0, 1], [0.3, 0.6, 0.2, 0.5])
     >>> found = measure_baseline(fitted, Judged([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
     >>> found.auc, found.bads, round(found.level, 2), round(found.level_error, 2)
-    (0.75, 2, 0.07, 0.32)
+    (0.75, 2, 0.07, 0.34)
     """
     tested, expected = evaluate(test.y, test.pd, test.groups), estimate(test.pd, test.groups)
     target, p = np.asarray(calibration.y, dtype=np.float64), np.asarray(calibration.pd, dtype=np.float64)

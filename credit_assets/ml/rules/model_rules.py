@@ -184,7 +184,7 @@ def decide_registration(
     --------
     >>> from credit_assets.ml.data.gate_results import GateResult
     >>> gates = [GateResult("leakage", True, "error", 0.6, "at most 0.9", "no feature knows the outcome")]
-    >>> asked = [rule for rule in MODEL_RULES if rule.name in ("skill", "comparison")]
+    >>> asked = [rule for rule in MODEL_RULES if rule.name == "skill"]
     >>> decide_registration({"evaluation": {"auc": 0.66}, "champion": None}, gates, Policy(), asked).accepted
     True
     >>> decide_registration({"evaluation": {"auc": 0.50}, "champion": None}, gates, Policy(), asked).summary()

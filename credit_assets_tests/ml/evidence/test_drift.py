@@ -332,7 +332,6 @@ FIRST_SHIFTED = {
     "purpose": "2010Q4",
     "inquiries_6m": "2011Q1",
     "loan_amount": "2011Q1",
-    "monthly_payment": "2011Q4",
 }
 
 
