@@ -429,7 +429,7 @@ class SplicedTables:
     def __init__(self, before: Applications, after: Applications | None = None, at: date = date.max) -> None:
         self._before, self._after, self._at = before, after or before, at
 
-    def table(self, asset: str, days: Sequence[date]) -> pa.Table:
+    def table(self, asset: str, days: Sequence[date], columns: Sequence[str] | None = None) -> pa.Table:
         import pyarrow as pa
 
         first, last = days[0], days[-1]
@@ -438,7 +438,8 @@ class SplicedTables:
             parts.append(self._before.table(asset, first, min(last, self._at - _DAY)))
         if last >= self._at:
             parts.append(self._after.table(asset, max(first, self._at), last))
-        return pa.concat_tables(parts)
+        whole = pa.concat_tables(parts)
+        return whole if columns is None else whole.select(columns)
 
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
         return {day: int(self.table(asset, [day]).num_rows) for day in days}
