@@ -154,7 +154,6 @@ def _features(table: pa.Table) -> pa.Table:
         "debt_to_income": numbers["total_debt"] / income,
         "credit_utilization": numbers["credit_used"] / np.maximum(numbers["credit_limit"], 1.0),
         "loan_to_income": amount / income,
-        "monthly_payment": payment,
         "payment_to_income": payment / np.maximum(numbers["annual_income"] / 12.0, 1.0),
     }
     for name in _FEATURES:
