@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KEPT, DENIED = "directions", "direction_of_outcomes"
 _SHOWN = 10
+# Log-odds above which a ratio of odds is said to be larger than that.
+_MOST_SAID = 4.605170185988092
 
 
 def judge_directions(evidence: Mapping[str, Any], policy: DirectionsPolicy) -> tuple[Reason, ...]:
@@ -90,6 +92,11 @@ def _remedy(name: str, through: list[Mapping[str, Any]]) -> str:
     return f"{', '.join(ways)}, or `monotone: 0` for {name}"
 
 
+def _times(effect: float) -> str:
+    """A ratio of odds in words, from its logarithm. Where PDs are all far too small, it is of any size."""
+    return f"{math.exp(abs(effect)):.2f}" if abs(effect) < _MOST_SAID else f"more than {math.exp(_MOST_SAID):.0f}"
+
+
 def _denied(evidence: Mapping[str, Any], policy: DirectionsPolicy) -> Iterator[tuple[float, float, str]]:
     of = evidence["outcomes"]
     if not of:
@@ -103,7 +110,7 @@ def _denied(evidence: Mapping[str, Any], policy: DirectionsPolicy) -> Iterator[t
             abs(z),
             effect,
             f"{name} has monotone: {direction}, and outcomes go the other way: of {one['rows']:,} rows that no tree "
-            f"was fitted on ({one['bads']:,} bads) the odds of default are {math.exp(abs(effect)):.2f} times as high "
+            f"was fitted on ({one['bads']:,} bads) the odds of default are {_times(effect)} times as high "
             f"for each standard deviation that it is {'lower' if direction > 0 else 'higher'}, at equal PD "
             f"(z {z:+.1f}): the "
             f"model leaves out what {name} knows, or its values are turned round somewhere; correct `monotone` of "

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.rules.repeated_looks import freedom_of_sum, look_quantile
 
+# The log of a ratio beyond which it is of no matter how large it is.
+_LARGEST = 50.0
 _OLDER = "what was known of version {} at registration has no error on record: an older release registered it"
 
 
@@ -119,13 +121,15 @@ def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_da
     if not baseline:
         return Condition(None, _OLDER.format(champion))
     ratio, bads, expected = since["observed_over_expected"]["value"], since["bads"], since["expected"]
-    # Of few bads the log varies by their number, not by those expected.
-    error = since["level_error"] * math.sqrt(max(1.0, expected / (bads + 0.5)))
+    # Of few bads the log varies by their number, not by those expected; of fewer expected than one, by less than its
+    # slope there would say.
+    error = since["level_error"] * expected / (expected + 0.5) * math.sqrt(max(1.0, expected / (bads + 0.5)))
     now = _Value(math.log((bads + 0.5) / (expected + 0.5)), error, max(bads, expected))
     then = _Value(baseline["level"], baseline["level_error"], baseline["level_bads"])
     chance = _beyond_chance(now, then, limits.false_alarms / 2, cohort_days)
     large = ratio >= limits.max_level_ratio or ratio <= 1 / limits.max_level_ratio
-    low, high = math.exp(then.value - chance), math.exp(then.value + chance)
+    # Where next to nothing was expected, chance explains any ratio.
+    low, high = (math.exp(min(then.value + one, _LARGEST)) for one in (-chance, chance))
     return Condition(
         large and abs(now.value - then.value) > chance,
         f"observed over expected defaults {ratio:.2f}, {bads:,} bads where {expected:.0f} were expected of the loans "

@@ -78,6 +78,9 @@ def test_what_outcomes_say_is_in_odds() -> None:
     assert rule == "direction_of_outcomes"
     assert "the odds of default are 1.65 times as high for each standard deviation that it is lower" in text
     assert "correct `monotone` of term where the portfolio errs, or the source of the column" in text
+    # PDs of a thousandth of what they should be say nothing of how large it is.
+    [(_, text)] = against(evidence({}, {"term": {**AGREED, "effect": -1e4, "z": -6.0}}))
+    assert "the odds of default are more than 100 times as high" in text
 
 
 def test_of_many_columns_the_worst_are_shown() -> None:

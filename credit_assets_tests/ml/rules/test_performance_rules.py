@@ -99,6 +99,8 @@ def test_a_loss_of_ranking(given: dict[str, Any], met: bool | None, says: str) -
         (report({**BASELINE, "level": 0.3}, **since(ratio=0.7)), True, "after the 1.35 of"),
         (report(**since(ratio=0.5, bads=20)), None, "fewer than 50"),
         (report(**since(ratio=40.0, bads=200)), True, "defaults 40.00"),  # Hardly any expected, and many came.
+        (report(**since(ratio=1e3, bads=50)), True, "50 bads where 0 were expected"),  # PDs of a thousandth.
+        (report(**since(ratio=1e9, bads=50)), True, "50 bads where 0 were expected"),
         (report(None, **since(ratio=0.5)), None, "an older release registered it"),
     ],
 )
