@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.assets.conventions import Table
 from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.failures import PermanentError
@@ -23,6 +22,7 @@ from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
+    from credit_assets.assets.conventions import Table
     from credit_assets.ml.learners.scorer import CreditScorer
 
 
