@@ -197,7 +197,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.leak_rules import judge_leaks
-    from credit_assets.ml.rules.model_rules import decide_registration
+    from credit_assets.ml.rules.model_rules import decide_registration, judge_model
     from credit_assets.ml.rules.population_gates import classes_record
     from credit_assets.storage.store import Store
 
@@ -230,15 +230,17 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "champion": _against_champion(tested, settings, best, day, registry),
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
+        "directions": _directions(settings, training_set, best, registry),
         "performance": _baseline(settings, training_set, best, registry),
         **_calibration(settings, day, tested, best, registry),
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
     trained["leaks"] = _leaks(settings, trained, training_set, best, registry)
-    files.write_record("trained_model", day, trained)
-
     policy = policy_of(settings)
+    judged = [one.to_record() for one in judge_model(trained, policy)]
+    files.write_record("trained_model", day, trained | {"policy": policy.to_record(), "judged": judged})
+
     decision = decide_registration(trained, list(gates), policy)
     registered: dict[str, Any] = {
         "as_of": day.isoformat(),
@@ -430,6 +432,19 @@ def _first_days(settings: Settings, day: date, training_set: pa.Table, best: dic
     return first_days_record(settings, Store(settings.store), scorer, training_set, day)
 
 
+def _directions(settings: Settings, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+    """Whether applicants as a whole are scored in the directions of the portfolio."""
+    from functools import partial
+
+    from credit_assets.assets.policies import policy_of
+    from credit_assets.ml.evidence.directions import measure_directions
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    pd, tolerance = partial(scorer.pd, threads=settings.training_threads), policy_of(settings).directions.tolerance
+    return measure_directions(pd, training_set, settings.portfolio_contract, tolerance)
+
+
 def _baseline(settings: Settings, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
     """What the model's use is held against."""
     from credit_assets.ml.learners.scorer import CreditScorer
@@ -484,6 +499,7 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     from credit_assets.ml.evidence.drift_reference import DriftReference
     from credit_assets.ml.evidence.performance import CalibrationError, by_version, estimate, realised, reconcile
     from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.ml.reports.since_training import MOST_ROWS
     from credit_assets.ml.rules.periods import first_day_in_force
 
     portfolio, champion = settings.portfolio_contract, registry.champion_at(day)
@@ -493,9 +509,8 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     reference = DriftReference.load(registry.download(champion))
     found = measure_drift(reference, features.to_pandas(date_as_object=False), points, policy).to_record()
     head = {"day": day.isoformat(), "champion": champion.version}
-    files.write_record(
-        "drift_report", day, {**head, "from": day.isoformat(), "to": day.isoformat(), "days": 1, **found}
-    )
+    span = {"from": day.isoformat(), "to": day.isoformat(), "days": 1}
+    files.write_record("drift_report", day, {**head, **span, **found, "left": []})
 
     wait, cohort = timedelta(settings.window_days), timedelta(settings.performance_cohort_days - 1)
     mature, start = day - wait, settings.start_date
@@ -541,7 +556,10 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     since["why"] = "no loan has matured since the champion was trained"
     begin = max(start, mature - cohort, champion.as_of - wait + timedelta(1))
     if begin <= mature:
-        table = pa.concat_tables([files.read_table("processed_features", one) for one in _days(begin, mature)])
+        most = -(-MOST_ROWS // settings.performance_cohort_days)
+        tables = [files.read_table("processed_features", one) for one in _days(begin, mature)]
+        taken = [np.linspace(0, one.num_rows - 1, min(one.num_rows, most)).astype(np.int64) for one in tables]
+        table = pa.concat_tables([one.take(rows) for one, rows in zip(tables, taken, strict=True)])
         known = pa.concat_tables([files.read_table("loan_outcomes", one) for one in _days(begin, day)])
         window = CohortWindow(day, settings.window_days, (mature - begin).days + 1)
         pd = CreditScorer.load(registry.download(champion)).pd(table, threads=settings.training_threads)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.reports.in_force import Champions, Cohorts
 
 _FEATURES = "processed_features"
-_MOST_ROWS = 20_000
+MOST_ROWS = 20_000
 """Loans of a cohort that are scored: a million would show no more of a change that matters."""
 _AT_ONCE = 30
 """Days read at once."""
@@ -156,7 +156,7 @@ class SinceTraining:
 
     def _pieces(self, tables: DailyTables) -> Iterator[pa.Table]:
         """The features of the days in order, of each day at most so many, evenly taken."""
-        most = -(-_MOST_ROWS // self._cohorts.cohort_days)
+        most = -(-MOST_ROWS // self._cohorts.cohort_days)
         days = sorted({day for reach in self._reaches.values() for day in days_between(*reach)})
         for begin in range(0, len(days), _AT_ONCE):
             table = tables.table(_FEATURES, days[begin : begin + _AT_ONCE])

@@ -141,7 +141,7 @@ def test_nothing_has_matured_yet_or_nobody_is_champion() -> None:
 
 
 def test_of_a_large_day_some_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(since_training, "_MOST_ROWS", 3 * C)
+    monkeypatch.setattr(since_training, "MOST_ROWS", 3 * C)
     record = records([day(200)], champions(pds, ("1", 60, 59)), Tables())[day(200)]
     assert record["rows"] == 3 * C
     # Evenly: the first, the middle and the last of six.
