@@ -107,6 +107,8 @@ def prepare(folder: Path, plan: Plan) -> Home:
         lookback_days=4,
         max_rounds=plan.rounds,
         early_stopping_rounds=plan.early_stopping or plan.rounds,
+        # Four days after the last comparison no improvement could be shown on so few bads, and the day would end there.
+        promotion_rule="point",
     )
     days = days_from(START, (DAY - START).days + 1)
     write_book(home.warehouse, {**dict.fromkeys(days, plan.earlier), DAY: plan.loans}, outcome_days=2)
