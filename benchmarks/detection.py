@@ -447,6 +447,9 @@ class SplicedTables:
     def record(self, asset: str, day: date) -> dict[str, Any] | None:
         return None
 
+    def columns(self, asset: str, day: date) -> Sequence[str]:
+        return list(self.table(asset, [day]).column_names)
+
 
 class _Trigger:
     """The drift trigger from day to day."""

@@ -35,6 +35,13 @@ class StoredDays:
         """What `table` gives, and the content hash of each ISO day. Raises as it does."""
         return self._store.read_with_contents(asset, [day.isoformat() for day in days], columns)
 
+    def columns(self, asset: str, day: date) -> Sequence[str]:
+        """Those that the file of the day has, from its footer alone; none where it is missing. Raises PermanentError
+        where it is damaged.
+        """
+        footer = self._store.footers(asset, [name := day.isoformat()]).get(name)
+        return footer.columns if footer else ()
+
     def counts(self, asset: str, days: Sequence[date]) -> dict[date, int | None]:
         """Rows of each day. A file that cannot be read is as good as none: its day has to be made again."""
         found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)

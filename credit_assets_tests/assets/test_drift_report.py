@@ -96,7 +96,9 @@ def test_before_the_shift_the_report_is_stable_and_pools_small_days(house: House
     assert set(kinds) == {*house.settings.portfolio_contract.feature_names, "score"}
     assert set(record) == {
         "day", "champion", "from", "to", "days", "rows", "score_rows", "verdict", "why", "shifted", "watch", "features",
+        "left",
     }  # fmt: skip
+    assert record["left"] == []
 
 
 def test_after_the_shift_it_says_what_has_shifted(house: House) -> None:

@@ -31,6 +31,10 @@ class DailyTables(Protocol):
         """
         ...
 
+    def columns(self, asset: str, day: date) -> Sequence[str]:
+        """The columns that the table of a day has, without a read of it; none where the day is missing."""
+        ...
+
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
         """How many rows each of these days has; None where the day is missing or damaged."""
         ...

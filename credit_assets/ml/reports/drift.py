@@ -161,8 +161,7 @@ def _pooled(
         return None
     columns = None
     if known is not None:
-        newest = tables.table(asset, [max(firsts)]).column_names
-        columns = [name for name in newest if name in known or name == pooling.date_column]
+        columns = [name for name in tables.columns(asset, max(firsts)) if name in known or name == pooling.date_column]
     table = tables.table(asset, days_between(max(begin, min(firsts.values())), max(firsts)), columns)
     frame: pd.DataFrame = table.to_pandas(date_as_object=False)
     needed = [name for name in pooling.needed if columns and name in columns]

@@ -56,6 +56,9 @@ class Tables:
         number = (one - FIRST).days - 10
         return [{"id": f"{number}-0", "known": one, "bad": 1}] if number >= 0 else []
 
+    def columns(self, asset: str, day: date) -> Sequence[str]:
+        raise AssertionError("no day is asked for its columns here")
+
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
         raise AssertionError("nothing is counted here")
 
