@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-from credit_assets.ml.rules.levels import POWER, quantile_of_t
+from credit_assets.ml.rules.levels import POWER, logistic, quantile_of_t
 
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
@@ -193,13 +193,7 @@ def logit_interval(auc: float, standard_error: float, bads: int, goods: int, tai
     spread = value * (1 - value)
     error = max(standard_error, math.sqrt(spread / (bads * goods))) / spread
     middle, half = math.log(value / (1 - value)), quantile_of_t(tail, min(bads, goods) - 1) * error
-    return Interval(auc, _logistic(middle - half), _logistic(middle + half))
-
-
-def _logistic(log_odds: float) -> float:
-    """Without overflow: few rows have far ends."""
-    small = math.exp(-abs(log_odds))
-    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
+    return Interval(auc, logistic(middle - half), logistic(middle + half))
 
 
 def smallest_detectable_difference(

@@ -14,7 +14,7 @@ from typing import Any
 
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.rules.decisions import Reason
-from credit_assets.ml.rules.levels import could_show, errors_of, spent_level
+from credit_assets.ml.rules.levels import could_show, errors_of, logistic, spent_level
 from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size_of
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
@@ -287,7 +287,7 @@ def _lower_end(evaluation: Mapping[str, Any], beside: _Paired, level: float) -> 
         return 0.0
     half_a_pair = 0.5 / (beside.bads * beside.goods)
     middle, end = (math.log(p / (1 - p)) for p in (min(auc, 1 - half_a_pair), low))
-    return 1 / (1 + math.exp(-(middle - (middle - end) * asked / recorded)))
+    return logistic(middle - (middle - end) * asked / recorded)
 
 
 def _no_worse(scorecard: Mapping[str, Any], beside: _Paired, policy: ComparisonPolicy) -> Reason:

@@ -45,6 +45,18 @@ def quantile_of_t(tail: float, freedom: int) -> float:
     return float(-stdtrit(freedom, tail))
 
 
+def logistic(log_odds: float) -> float:
+    """The probability of log-odds, without overflow: intervals of few rows have ends that lie far out.
+
+    Examples
+    --------
+    >>> logistic(0.0), logistic(-1e6), logistic(1e6)
+    (0.5, 0.0, 1.0)
+    """
+    small = math.exp(-abs(log_odds))
+    return (1.0 if log_odds >= 0 else small) / (1.0 + small)
+
+
 def errors_of(level: float, bads: int, goods: int) -> float:
     """Standard errors that a one-sided test of this level asks for, of so many independent bads and goods; infinitely
     many where there is no variance to estimate, or no level.

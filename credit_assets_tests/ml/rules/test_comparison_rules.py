@@ -231,6 +231,14 @@ def test_the_level_of_first_models_is_the_recorded_interval_and_spent_after_that
     assert "at level 0.00014" in again.text
 
 
+def test_few_bads_show_nothing_at_a_level_of_a_day() -> None:
+    found = first(0.7, 2)
+    found["evaluation"] |= {"auc": 0.7, "auc_ci_low": 1e-6}
+    found["comparison"]["days"] = 1
+    skill = judge_first_champion(found, POLICY)[0]
+    assert (skill.rule, skill.passed, skill.value) == ("first_skill", False, 0.0)
+
+
 def test_a_champion_in_force_is_held_against_instead() -> None:
     assert judge_first_champion(evidence(beside(0.1, 0.01)) | {"evaluation": {}}, POLICY) == ()
 
