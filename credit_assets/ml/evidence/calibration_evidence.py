@@ -205,9 +205,9 @@ def _error_of_loss(
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        gain = float(apart @ _probability(one + middle * apart)) + constant
+        gain = float(apart @ probability_of(one + middle * apart)) + constant
         low, high = (middle, high) if gain < 0 else (low, middle)
-    between = _probability(one + (low + high) / 2 * apart)
+    between = probability_of(one + (low + high) / 2 * apart)
     effect = design_effect(apart * (target - between), group)
     return math.sqrt(float(apart**2 @ (between * (1 - between))) * effect)
 
@@ -242,17 +242,17 @@ def _recalibrated(
     target: NDArray[np.float64], log_odds: NDArray[np.float64], group: NDArray[np.int64] | None
 ) -> tuple[tuple[Interval, Interval, float] | None, str | None]:
     """Intercept at slope 1, slope, and the p-value of slope 1; None, and why, where no such line is the likeliest."""
-    large = _fit(target, log_odds, 0.0, slope_free=False)
-    line = _fit(target, log_odds, large[0], slope_free=True) if large else None
+    large = logistic_line(target, log_odds, 0.0, slope_free=False)
+    line = logistic_line(target, log_odds, large[0], slope_free=True) if large else None
     if large is None or line is None:
         return None, "the PDs separate the bads from the goods, so that no slope is the likeliest"
-    level, q = large[0], _probability(large[0] + log_odds)
+    level, q = large[0], probability_of(large[0] + log_odds)
     weight, apart = q * (1 - q), target - q
     around = log_odds - float(weight @ log_odds) / float(weight.sum())
     part = apart * around
     p_value = _beyond(float(part.sum()) ** 2 / (float(weight @ around**2) * design_effect(part, group)))
     half = Z * math.sqrt(design_effect(apart, group) / float(weight.sum()))
-    q = _probability(line[0] + line[1] * log_odds)
+    q = probability_of(line[0] + line[1] * log_odds)
     weight, apart = q * (1 - q), target - q
     around = log_odds - float(weight @ log_odds) / float(weight.sum())
     spread = Z * math.sqrt(design_effect(apart * around, group) / float(weight @ around**2))
@@ -260,14 +260,14 @@ def _recalibrated(
     return (Interval(level, level - half, level + half), Interval(slope, slope - spread, slope + spread), p_value), None
 
 
-def _fit(
+def logistic_line(
     target: NDArray[np.float64], log_odds: NDArray[np.float64], intercept: float, *, slope_free: bool
 ) -> tuple[float, float] | None:
     """Intercept and slope of largest likelihood, by Newton's method with halved steps; None where there are none."""
     at = np.array([intercept, 1.0])
     loss = _total(target, at[0] + at[1] * log_odds)
     for _ in range(_STEPS):
-        q = _probability(at[0] + at[1] * log_odds)
+        q = probability_of(at[0] + at[1] * log_odds)
         weight, apart = q * (1 - q), target - q
         mean = float(weight @ log_odds) / max(float(weight.sum()), _SMALLEST)
         around = log_odds - mean
@@ -287,7 +287,7 @@ def _fit(
     return None
 
 
-def _probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+def probability_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -700, 700))))
 
 

@@ -27,6 +27,7 @@ from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.directions import not_secured
 from credit_assets.ml.data.rows import Data
 from credit_assets.ml.data.values import numbers
+from credit_assets.ml.evidence.calibration_evidence import logistic_line, probability_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +43,8 @@ _MOST_SCORES = 600_000
 """Rows scored at most, over all columns: some seconds."""
 _MOST_OUTCOMES = 200_000
 """Rows at most whose outcomes are held against a feature."""
+_ONE_VALUE = 1e-10
+"""Standard deviation of log-odds up to which all PDs are one."""
 
 
 @dataclass(frozen=True)
@@ -233,8 +236,12 @@ def missing_effect(
     spread = ranks.std() if len(x) else 0.0
     if not spread:
         return {**found, "effect": 0.0, "z": 0.0}
-    beside = np.column_stack([np.ones(len(x)), _log_odds(p)])
-    p = _recalibrated(beside, y)
+    log_odds = _standard(_log_odds(p))
+    recalibrated = _recalibrated(log_odds, y)
+    if recalibrated is None:
+        # They separate the bads from the goods, so that nothing is left to be known.
+        return {**found, "effect": 0.0, "z": 0.0}
+    beside, p = np.column_stack([np.ones(len(x)), log_odds]), recalibrated
     weight, ranks = p * (1 - p), (ranks - ranks.mean()) / spread
     root = np.sqrt(weight)
     explained, *_ = np.linalg.lstsq(beside * root[:, None], ranks * root, rcond=None)
@@ -249,16 +256,19 @@ def missing_effect(
     return {**found, "effect": score / information, "z": score / float(np.sqrt(variance)) if variance else 0.0}
 
 
-def _recalibrated(beside: Floats, target: Floats) -> Floats:
-    """The PDs that intercept and slope of the log-odds make of the model's, by Newton's steps of bounded length."""
-    weights = np.array([0.0, 1.0])
-    for _ in range(12):
-        p = 1 / (1 + np.exp(-np.clip(beside @ weights, -30, 30)))
-        spread = beside.T @ (beside * (p * (1 - p))[:, None])
-        step = np.linalg.lstsq(spread, beside.T @ (target - p), rcond=None)[0]
-        weights = weights + np.clip(step, -1, 1)
-    result: Floats = 1 / (1 + np.exp(-np.clip(beside @ weights, -30, 30)))
-    return result
+def _recalibrated(log_odds: Floats, target: Floats) -> Floats | None:
+    """The PDs that intercept and slope of the log-odds make of the model's; None where no such line is the likeliest.
+    A fit that is not at its end would leave to the features what the line lacks.
+    """
+    line = logistic_line(target, log_odds, 0.0, slope_free=True)
+    return None if line is None else probability_of(line[0] + line[1] * log_odds)
+
+
+def _standard(values: Floats) -> Floats:
+    """Of mean 0 and variance 1: of few bads PDs lie close together, and the slope of their log-odds is any number."""
+    apart = values - values.mean()
+    spread = float(apart.std())
+    return apart / spread if spread > _ONE_VALUE else np.zeros_like(apart)
 
 
 def _ranks(values: Floats) -> Floats:

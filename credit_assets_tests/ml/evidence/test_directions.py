@@ -230,6 +230,26 @@ def test_a_book_that_is_there_twice_says_no_more() -> None:
     assert missing_effect(*twice, customers)["z"] == pytest.approx(once, rel=0.1)
 
 
+@pytest.mark.parametrize(("slope", "level"), [(0.14, 0.0), (0.001, 0.0), (8.0, 0.0), (1.0, -6.9), (0.05, 4.0)])
+def test_what_is_missing_does_not_depend_on_how_the_model_is_calibrated(slope: float, level: float) -> None:
+    """A model of few bads has PDs that lie close together: a slope of 7 is no reason to find features against it."""
+    rng = np.random.default_rng(8)
+    known, other = rng.normal(size=(2, 400))
+    log_odds = -3.0 + 0.8 * known
+    target = (rng.random(400) < 1 / (1 + np.exp(-log_odds))).astype(float)
+    usual = missing_effect(other, target, 1 / (1 + np.exp(-log_odds)))
+    assert abs(usual["z"]) < 3
+    found = missing_effect(other, target, 1 / (1 + np.exp(3.0 - level - slope * 0.8 * known)))
+    assert (found["effect"], found["z"]) == pytest.approx((usual["effect"], usual["z"]), rel=1e-3)
+
+
+def test_pds_that_separate_the_outcomes_leave_nothing_to_a_feature() -> None:
+    target = np.repeat([0.0, 1.0], [385, 15])
+    other = np.random.default_rng(9).normal(size=400)
+    found = missing_effect(other, target, np.where(target == 1, 0.05, 0.04))
+    assert (found["effect"], found["z"]) == pytest.approx((0.0, 0.0), abs=1e-6)
+
+
 def test_missing_values_and_constants_say_nothing() -> None:
     rng = np.random.default_rng(2)
     target, pds = (rng.random(500) < 0.2).astype(float), np.full(500, 0.2)
