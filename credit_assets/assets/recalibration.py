@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.conventions import Table
+from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.references import of_everyone
 from credit_assets.failures import PermanentError
@@ -98,6 +99,7 @@ class Recalibrating:
             )
         policy, portfolio = policy_of(settings).calibration, settings.portfolio_contract
         identity = recalibration_identity(champion.fingerprint, as_of, self.data, policy, portfolio)
+        identity |= cut_off_identity(settings, store, self.training_set)
         asset, key = "/".join(settings.naming.asset("trained_model")), fingerprint(**identity)
         expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
         candidate = CandidateKey(asset, as_of, champion.variant, key, ended_after=expired)
@@ -142,6 +144,7 @@ class Recalibrating:
                 f"{error}; ask for a retraining: credit-assets trigger other --as-of {self.context.partition_key}"
             ) from error
         trained = of_everyone(settings, store, trained, table)
+        trained, cut_off = with_cut_off(settings, store, trained, table)
         days = parts.fit[portfolio.date_column].to_numpy()
         record = {
             "status": RECALIBRATED,
@@ -154,6 +157,7 @@ class Recalibrating:
             "threads": threads,
             "rounds": made["rounds"],
             "metrics": {name: evaluation.to_record() for name, evaluation in trained.metrics.items()},
+            **cut_off,
             "test_from": str(parts.test[portfolio.date_column].to_numpy().min()),
             # Of the training: a new calibration is none.
             "training_rows": int(champion.tags.get("training_rows", table.num_rows)),

@@ -80,6 +80,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         champion = compare_with_champion(training_set, settings, best, scorer, registry)
         date_column = settings.portfolio_contract.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
+        record["cutoffs"] = {**best.get("cut_off", {}), "pd": scorer.cut_off}
         record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
         record["directions"] = directions_record(training_set, settings, scorer)

@@ -12,6 +12,7 @@ from credit_assets import stages, stopping
 from credit_assets.assets import engines
 from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
+from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import not_trained, to_recalibrate
@@ -158,6 +159,7 @@ def train_or_reuse(
     as_of, name = context.partition_key, stages.candidate(variant).name
     portfolio, config = settings.portfolio_contract, training_config(settings, variant)
     identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
+    identity |= cut_off_identity(settings, store, table)
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
     # In an experiment that several portfolios share, none finds or supersedes the candidates of another.
@@ -179,6 +181,7 @@ def train_or_reuse(
     with tracking.runs.candidate(candidate, step, tags) as run:
         trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
         trained = of_everyone(settings, store, trained, table)
+        trained, cut_off = with_cut_off(settings, store, trained, table)
         record = {
             "status": "trained",
             "variant": variant,
@@ -193,6 +196,7 @@ def train_or_reuse(
             "trained_on": where,
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+            **cut_off,
         }
         record["model_uri"] = log_candidate(run, trained, record, table, portfolio)
         run.log_dict(record, "candidate.json")

@@ -41,6 +41,7 @@ MODEL_CODE = (
     "data.population",
     "data.rows",
     "data.values",
+    "evidence.cutoffs",
     "learners.__init__",
     "learners.calibration",
     "learners.catboost",

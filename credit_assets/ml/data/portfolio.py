@@ -162,7 +162,7 @@ class Gates(Strict):
 
 
 def _with_known_excuses(portfolio: Portfolio) -> Portfolio:
-    """The portfolio. Raises ValueError for a column that is excused by its name and is no feature."""
+    """The portfolio. Raises ValueError for names in `gates` and `policy` that are no features or columns of it."""
     known = {one.name for one in portfolio.columns if one.role == "feature"} | {one.name for one in portfolio.derived}
     for key, names in (
         ("gates: strong_features", portfolio.gates.strong_features),
@@ -171,6 +171,9 @@ def _with_known_excuses(portfolio: Portfolio) -> Portfolio:
         for name in names:
             if name not in known and not any(pattern.matches(name) for pattern in portfolio.columns_matching):
                 raise ValueError(f"{key}: {name!r} is no feature of this portfolio")
+    amount = portfolio.policy.cutoff.amount_column
+    if amount is not None and not any(c.name == amount and c.type in NUMERIC_TYPES for c in portfolio.columns):
+        raise ValueError(f"policy: cutoff: amount_column: {amount!r} is no numeric column of this portfolio")
     return portfolio
 
 

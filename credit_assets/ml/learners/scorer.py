@@ -46,7 +46,7 @@ _KEYS = frozenset(
     }
 )  # fmt: skip
 # Not in all of them, nor in those that were saved by earlier versions.
-_LATER_KEYS = frozenset({"extensions", "missing", "portfolio"})
+_LATER_KEYS = frozenset({"cut_off", "extensions", "missing", "portfolio"})
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,9 @@ class CreditScorer:
     missing: Mapping[str, Meaning] = field(default_factory=dict)
     """What a missing value counts as, of the features whose gaps the model has not learned. Of a model that an earlier
     version made, nothing: each library has its own rule for those."""
+    cut_off: float | None = None
+    """The PD above which the model declines, fixed when it was trained (policy: cutoff); None where it declines nobody,
+    and of a model that an earlier version made."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -164,6 +167,12 @@ class CreditScorer:
                     gaps[derived.name] = own
         index = data.index if isinstance(data, DataFrame) else None
         return DataFrame({"pd": scores[0], "score": scores[1]}, index=index, copy=False), gaps
+
+    def declined(self, pd: ArrayLike) -> NDArray[np.bool_] | None:
+        """Which of these PDs, as this model gave them, it declines: those above its cut-off. A row that is refused has
+        no PD and is not declined by it. None for a model without a cut-off.
+        """
+        return None if self.cut_off is None else np.asarray(pd, dtype=np.float64) > self.cut_off
 
     def refuses(self, feature: str) -> bool:
         """Whether a row that lacks the feature is not scored."""
@@ -222,6 +231,8 @@ class CreditScorer:
             record["missing"] = {name: meaning.to_record() for name, meaning in self.missing.items()}
         if theirs := extensions_of(self.variant, self.derived):
             record["extensions"] = theirs
+        if self.cut_off is not None:
+            record["cut_off"] = self.cut_off
         if self.portfolio:
             record["portfolio"] = {"name": self.portfolio, "contract": self.contract}
         aside = folder / f".{SCORER_FILE}.part"
@@ -284,6 +295,7 @@ class CreditScorer:
                 portfolio=record.get("portfolio", {}).get("name", ""),
                 contract=record.get("portfolio", {}).get("contract", ""),
                 missing={name: Meaning.from_record(one) for name, one in record.get("missing", {}).items()},
+                cut_off=_probability(record.get("cut_off")),
             )
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{place}: {error}") from error
@@ -336,6 +348,12 @@ def _derive(absent: Sequence[Derived], batch: Mapping[str, Values]) -> dict[str,
             inputs[parameter] = given[read]
         made[derived.name] = FUNCTIONS[derived.function](**inputs)
     return made
+
+
+def _probability(saved: Any) -> float | None:
+    if saved is None or (isinstance(saved, float) and 0 < saved < 1):
+        return saved
+    raise ValueError(f"cut_off {saved!r} is no probability between 0 and 1")
 
 
 def _known(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:

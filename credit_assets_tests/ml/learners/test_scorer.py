@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +320,25 @@ def test_scoring_imports_one_learner_only(saved: Path) -> None:
         "assert not {'xgboost', 'catboost', 'mlflow', 'dagster', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The cut-off
+
+
+def test_a_model_declines_above_its_cut_off_and_not_on_it(candidates: dict[str, Candidate]) -> None:
+    scorer = replace(candidates["lightgbm"].scorer, cut_off=0.25)
+    declined = scorer.declined([0.2, 0.25, 0.250001, np.nan])
+    assert declined is not None
+    assert declined.tolist() == [False, False, True, False]
+    assert candidates["lightgbm"].scorer.declined([0.9]) is None
+
+
+def test_a_model_of_before_has_no_cut_off_and_a_broken_one_is_refused(saved: Path) -> None:
+    assert "cut_off" not in json.loads((saved / SCORER_FILE).read_text())
+    assert CreditScorer.load(saved).cut_off is None
+    change(saved, cut_off=0.3)
+    assert CreditScorer.load(saved).cut_off == 0.3
+    for wrong in (0.0, 1.5, "0.3", True):
+        change(saved, cut_off=wrong)
+        with pytest.raises(ValueError, match="no probability"):
+            CreditScorer.load(saved)

@@ -15,6 +15,7 @@ from typing import Any
 
 from credit_assets.ml.data.policies.calibration import CalibrationPolicy
 from credit_assets.ml.data.policies.comparison import ComparisonPolicy
+from credit_assets.ml.data.policies.cutoff import CutoffPolicy
 from credit_assets.ml.data.policies.directions import DirectionsPolicy
 from credit_assets.ml.data.policies.first_days import FirstDaysPolicy
 from credit_assets.ml.data.policies.keys import Section
@@ -26,6 +27,7 @@ from credit_assets.ml.data.policies.world import WorldPolicy
 __all__ = [
     "CalibrationPolicy",
     "ComparisonPolicy",
+    "CutoffPolicy",
     "DirectionsPolicy",
     "FirstDaysPolicy",
     "LeaksPolicy",
@@ -47,6 +49,7 @@ class Policy(Section):
     performance: PerformancePolicy = PerformancePolicy()
     leaks: LeaksPolicy = LeaksPolicy()
     world: WorldPolicy = WorldPolicy()
+    cutoff: CutoffPolicy = CutoffPolicy()
 
     @cached_property
     def version(self) -> str:
