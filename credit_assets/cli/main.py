@@ -350,6 +350,35 @@ def sensitivity(
     output(record, partial(print_sensitivity, record), json_)
 
 
+@app.command()
+def backtest(
+    start: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First as-of date; default: the first with a full lookback."),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="Last as-of date; default: the last that can be judged."),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Days from one as-of date to the next.")] = 90,
+    days: Annotated[int, typer.Option(min=1, help="Days of use on which each model is judged.")] = 90,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw it (PNG).", **FILE)] = None,
+    json_: Json = False,
+) -> None:
+    """Models of past as-of dates, each on the applications that came after it, beside what its test promised.
+
+    Example: credit-assets backtest --from 2009-12-31 --every 90 --picture backtest.png. Writes nothing else.
+    """
+    from credit_assets.cli.backtest import Walk, backtest_record, draw_backtest, print_backtest
+
+    walk = Walk(start.date() if start else None, end.date() if end else None, every, days)
+    with progress_bar(quiet=json_) as progress:
+        record = backtest_record(load_settings(), walk, progress)
+    if picture is not None:
+        picture.write_bytes(draw_backtest(record))
+    output(record, partial(print_backtest, record), json_)
+
+
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:
     """One of the verbs by which people ask for a move of an alias; `which` says what version it takes."""
 

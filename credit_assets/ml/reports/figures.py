@@ -10,7 +10,7 @@ differ in style too. No picture shows a single applicant: curves are drawn at 20
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 _INK, _RULE = "#222222", "#DDDDDD"
 _POINTS = 200
 _BINS = (6, 40)
+_VINTAGES = 8
 _SMALL, _MEDIUM, _LARGE = 9, 10, 13
 
 
@@ -197,6 +198,38 @@ def performance_over_time(
     return figure
 
 
+def backtest(
+    promised: Sequence[Point],
+    realised: Sequence[Point],
+    observed_over_expected: Sequence[Point],
+    vintages: Mapping[str, Sequence[float]],
+    label: str = "",
+) -> Figure:
+    """Models of past as-of dates in use beside what their tests promised, and the vintage curves of the book.
+
+    Points rise by as-of date; `vintages` has by name the share that was bad after one month, two months, and so on.
+    Any may be empty. Raises ValueError where no model could be judged.
+    """
+    if not realised:
+        raise ValueError("there is nothing to draw: no model could be judged")
+    figure, (left, middle, right) = _figure("Backtest", label, width=14.4, height=4.8, panels=3)
+    _band(left, promised, ORANGE, "--", "promised by its test")
+    _band(left, realised, BLUE, "-", "in use")
+    left.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+    left.set(xlabel="as-of date of the model", ylabel="AUC (0.5: chance)")
+    _band(middle, observed_over_expected, BLUE, "-", "in use")
+    middle.axhline(1.0, color=GREY, linestyle="--", linewidth=1.2)
+    middle.set(xlabel="as-of date of the model", ylabel="bads over the bads expected")
+    middle.set_title("above 1: risk understated", loc="left", fontsize=_SMALL, color=GREY)
+    _in_sight(left, [*promised, *realised], 0.5)
+    _in_sight(middle, observed_over_expected, 1.0)
+    _dates((left, middle), [point.day for points in (promised, realised) for point in points])
+    _vintages(right, vintages)
+    for axes in (left, middle):
+        _legend(axes, "best")
+    return figure
+
+
 def gain_curve(target: NDArray[np.float64], pd: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of loans and share of bads at or above each PD, riskiest first, from (0, 0) to (1, 1)."""
     _, inverse, counts = np.unique(-pd, return_inverse=True, return_counts=True)
@@ -282,6 +315,35 @@ def _dates(panels: Sequence[Axes], days: Sequence[date]) -> None:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         axes.set_xlim(low - margin, high + margin)
+
+
+def _vintages(axes: Axes, vintages: Mapping[str, Sequence[float]]) -> None:
+    """The newest vintages that have a curve, the older the paler, each named at its end."""
+    axes.set(xlabel="months since the window began", ylabel="share that was bad by then")
+    axes.set_title("vintages", loc="left", fontsize=_SMALL, color=GREY)
+    _percent(axes, "y")
+    drawn = [(name, shares) for name, shares in vintages.items() if len(shares) > 1][-_VINTAGES:]
+    if not drawn:
+        return
+    for n, (_, shares) in enumerate(drawn):
+        months = range(len(shares) + 1)
+        axes.plot(months, [0.0, *shares], color=BLUE, alpha=0.2 + 0.8 * (n + 1) / len(drawn), linewidth=1.6)
+    longest, highest = max(len(shares) for _, shares in drawn), max(max(shares) for _, shares in drawn)
+    axes.set_xlim(0, 1.25 * longest)
+    axes.set_ylim(0, 1.1 * highest or 1.0)
+    # Names would lie upon one another where curves end together: each a line of text above the one before.
+    line, at = 0.05 * highest, -1.0
+    for name, shares in sorted(drawn, key=lambda one: one[1][-1]):
+        at = max(shares[-1], at + line)
+        axes.annotate(
+            name,
+            (len(shares), shares[-1]),
+            xytext=(1.02 * longest, at),
+            fontsize=_SMALL - 1,
+            color=_INK,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": _RULE},
+        )
 
 
 def _faded(colour: str) -> tuple[float, float, float, float]:
