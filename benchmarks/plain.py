@@ -347,7 +347,7 @@ def _candidate(
                 "rounds": trained.best_rounds,
                 "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
             }
-            record["model_uri"] = log_candidate(run, trained, record, training_set, portfolio)
+            record["model_uri"], _ = log_candidate(run, trained, record, training_set, portfolio)
             run.log_dict(record, "candidate.json")
     return record
 

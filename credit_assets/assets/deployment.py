@@ -19,7 +19,7 @@ from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
-from credit_assets.ledger.kept import Kept
+from credit_assets.ledger.kept import Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.data.policies import Policy
@@ -68,7 +68,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         # What it is trained for may have been asked for since the model was made.
         mode = mode_of(trained_model, triggers, trained_model["champion"])
         policy, evidence = policy_of(settings), trained_model | {"mode": mode}
-        decision = decide_registration(evidence, store.gates("training_set", context.partition_key), policy)
+        gates = store.gates("training_set", context.partition_key)
+        decision = decide_registration(evidence, gates, policy)
         record: dict[str, Any] = {
             "as_of": context.partition_key,
             "decision": "registered" if decision.accepted else "rejected",
@@ -79,9 +80,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "mode": evidence["mode"],
             "policy": policy.to_record(),
             "reasons": [reason.to_record() for reason in decision.reasons],
+            # Of what it was decided by: edited since, it is another one.
+            "evidence": evidence_hash(trained_model),
         }
         if decision.accepted:
-            version = register(registry, Kept(store), trained_model, policy, decision)
+            judged = {name: record[name] for name in ("mode", "policy", "reasons")}
+            kept = Kept(store).keep(trained_model, judged | {"gates": [gate.to_record() for gate in gates]})
+            version = register(registry, trained_model, kept, policy, decision)
+            Kept(store).numbered(kept, version.version)
             record["version"] = version.version
             record["training_set"] = version.tags.get("training_set")
         return dg.MaterializeResult(
@@ -207,14 +213,16 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
     )
 
 
-def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Policy, decision: Decision) -> Version:
+def register(
+    registry: Registry, trained: dict[str, Any], kept: KeptVersion, policy: Policy, decision: Decision
+) -> Version:
     """The version of this fingerprint: found, or created with everything that a validator needs to re-perform it, the
-    policy that it was registered by among it. What it was trained on is kept first.
+    policy that it was registered by among it. `kept`: what was kept of it, before.
     """
     from credit_assets.ml.data.fingerprints import rounded
 
-    test, record = trained["evaluation"], kept.keep(trained)
-    version = registry.register(
+    test = trained["evaluation"]
+    return registry.register(
         trained["model_uri"],
         run_id=trained["run_id"],
         fingerprint=trained["fingerprint"],
@@ -223,7 +231,7 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
             "variant": trained["variant"],
             "test_from": trained["test_from"],
             "data_hash": trained["data"],
-            "training_set": str(record.training_set),
+            "training_set": str(kept.training_set),
             "training_rows": str(trained["training_rows"]),
             **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
             **(
@@ -243,5 +251,3 @@ def register(registry: Registry, kept: Kept, trained: dict[str, Any], policy: Po
         },
         description=decision.summary(),
     )
-    kept.numbered(record, version.version)
-    return version

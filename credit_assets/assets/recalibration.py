@@ -18,6 +18,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import Table
 from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
+from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.references import of_everyone
 from credit_assets.failures import PermanentError
@@ -126,7 +127,7 @@ class Recalibrating:
         self, run: Any, store: Store, registry: Registry, champion: Version, known: Mapping[str, Any]
     ) -> dict[str, Any]:
         from credit_assets.ml.data.customers import groups_of
-        from credit_assets.ml.learners.recalibration import parts_of, recalibrate, with_evidence
+        from credit_assets.ml.learners.recalibration import CODE, parts_of, recalibrate, with_evidence
         from credit_assets.ml.learners.scorer import CreditScorer
 
         settings, table, made = self.settings, self.training_set, known["of"]
@@ -170,7 +171,8 @@ class Recalibrating:
                 "days": [str(days.min()), str(days.max())] if len(days) else None,
                 **found.to_record(),
             },
+            "made_with": made_with(settings, store, champion.variant, known["identity"], CODE),
         }
-        record["model_uri"] = log_candidate(run, trained, record, table, portfolio)
+        record["model_uri"], record["files"] = log_candidate(run, trained, record, table, portfolio)
         run.log_dict(record, "candidate.json")
         return record

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
 if TYPE_CHECKING:
+    from credit_assets.ml.data.gate_results import GateResult
     from credit_assets.ml.learners.scorer import CreditScorer
 
 
@@ -53,17 +55,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
-        from credit_assets.ml.reports.selection import (
-            age_record,
-            baseline_record,
-            best_candidate,
-            calibration_record,
-            selection_record,
-            summary,
-            unseen_rows,
-        )
+        from credit_assets.ml.reports.selection import best_candidate, summary
         from credit_assets.ml.rules.model_rules import judge_model
-        from credit_assets.ml.rules.population_gates import classes_record
 
         if why := why_no_training(store, training_set, context.partition_key):
             record = {"as_of": context.partition_key, "status": NOT_DUE}
@@ -77,21 +70,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         else:
             best = best_candidate(candidates, data, settings.variants, as_of)
         scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
-        champion = compare_with_champion(training_set, settings, best, scorer, registry)
-        date_column = settings.portfolio_contract.date_column
-        record = selection_record(training_set, data, candidates, best, champion, date_column)
-        record["cutoffs"] = {**best.get("cut_off", {}), "pd": scorer.cut_off}
-        record["trained_on"] = classes_record(store.gates("training_set", context.partition_key))
-        record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
-        record["directions"] = directions_record(training_set, settings, scorer)
-        pd_of = partial(scorer.pd, threads=settings.training_threads)
-        record[BASELINE] = baseline_record(training_set, pd_of, settings.portfolio_contract)
-        record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
-        record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
-        tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
-        record["calibration"] = calibration_record(tested, pd_of, settings.portfolio_contract)
-        record["age"] = age_record(tested, date_column, as_of)
-        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of), champion)
+        gates = store.gates("training_set", context.partition_key)
+        selecting = Selecting(settings, store, registry, training_set, gates)
+        record = selecting.record(candidates, best, scorer)
+        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of), record["champion"])
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
         return dg.MaterializeResult(
@@ -102,6 +84,52 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         )
 
     return [trained_model]
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """What the evidence for a model is made of: the training set of its as-of date with what its gates said, and all
+    that the store and the registry have of the days until then.
+
+    Made again later, of the same, it is the same: whoever re-performs a version compares it with what was recorded.
+    """
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    training_set: Table
+    gates: Sequence[GateResult]
+
+    def record(
+        self, candidates: Sequence[Mapping[str, Any]], best: Mapping[str, Any], scorer: CreditScorer
+    ) -> dict[str, Any]:
+        """The record of the chosen model, which `scorer` is, before anything judges it."""
+        from credit_assets.ml.reports.selection import (
+            age_record,
+            baseline_record,
+            calibration_record,
+            selection_record,
+            unseen_rows,
+        )
+        from credit_assets.ml.rules.population_gates import classes_record
+
+        settings, store, registry, training_set = self.settings, self.store, self.registry, self.training_set
+        portfolio, as_of = settings.portfolio_contract, date.fromisoformat(best["as_of"])
+        champion = compare_with_champion(training_set, settings, best, scorer, registry)
+        data, date_column = best["identity"]["data"], portfolio.date_column
+        record = selection_record(training_set, data, candidates, best, champion, date_column)
+        record["cutoffs"] = {**best.get("cut_off", {}), "pd": scorer.cut_off}
+        record["trained_on"] = classes_record(self.gates)
+        record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
+        record["directions"] = directions_record(training_set, settings, scorer)
+        pd_of = partial(scorer.pd, threads=settings.training_threads)
+        record[BASELINE] = baseline_record(training_set, pd_of, portfolio)
+        record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
+        record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
+        tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
+        record["calibration"] = calibration_record(tested, pd_of, portfolio)
+        record["age"] = age_record(tested, date_column, as_of)
+        return record
 
 
 def directions_record(training_set: Table, settings: Settings, scorer: CreditScorer) -> dict[str, Any]:

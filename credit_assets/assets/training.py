@@ -14,6 +14,7 @@ from credit_assets.assets.columns import column_schema
 from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
+from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import not_trained, to_recalibrate
 from credit_assets.assets.references import of_everyone
@@ -152,7 +153,7 @@ def train_or_reuse(
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
     from credit_assets.ml.data.extensions import described
-    from credit_assets.ml.data.fingerprints import fingerprint, frame_hash
+    from credit_assets.ml.data.fingerprints import MODEL_CODE, fingerprint, frame_hash
     from credit_assets.ml.extensions import used
     from credit_assets.ml.learners.candidates import candidate_identity
 
@@ -197,7 +198,8 @@ def train_or_reuse(
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
             **cut_off,
+            "made_with": made_with(settings, store, variant, identity, MODEL_CODE),
         }
-        record["model_uri"] = log_candidate(run, trained, record, table, portfolio)
+        record["model_uri"], record["files"] = log_candidate(run, trained, record, table, portfolio)
         run.log_dict(record, "candidate.json")
     return record

@@ -1,26 +1,30 @@
 """What is kept of each registered version for as long as it is registered: the rows that it was trained on, of which
-content the days were that made them, and how the newest days looked to it.
+content the days were that made them, how the newest days looked to it, and the evidence that it was registered by.
 
 Belongs here: keeping and finding it. Does not belong here: what follows from it (`deployment`, `ml.rules.first_days`,
-`restated`).
+`restated`), and making a version again from it.
 
-A day that is ingested again, or an as-of date that is trained again, replaces the partition of `training_set`. What a
-version saw is kept beside it by its content, `kept/training_set/<hash>.parquet`, once however many versions saw it: a
-second name of the same file on a local path, a copy within an object store. Nothing in the pipeline removes it; whoever
-deletes a version for good may delete the file that its record names.
+A day that is ingested again, or an as-of date that is trained again, replaces the partitions of `training_set`,
+`trained_model` and `registered_model`. What a version saw is kept beside them by its content,
+`kept/training_set/<hash>.parquet`, once however many versions saw it: a second name of the same file on a local path, a
+copy within an object store. In the same way the record of `trained_model` (`kept/evidence`), and, from the training on,
+the parts of the code that made a model (`kept/code`) and its portfolio (`kept/portfolios`). Nothing in the pipeline
+removes any of it; whoever deletes a version for good may delete the files that its record names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Version
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import Store, canonical_json
 
 _SETS, _VERSIONS = "kept/training_set", "kept/versions"
+EVIDENCE, CODE, PORTFOLIOS = "kept/evidence", "kept/code", "kept/portfolios"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class KeptVersion:
     version: str | None = None
     """None while it is not registered yet."""
     leaks: Mapping[str, Any] | None = None
+    evidence: str | None = None
+    """`evidence_hash` of the record of `trained_model` that it was registered by, which is kept under that name."""
+    decision: Mapping[str, Any] | None = None
+    """Of the registration: `mode`, `policy`, `reasons`, and the `gates` of its training set as they were."""
+
+
+def evidence_hash(record: Any) -> str:
+    """SHA-256 (hex) of a record as the store writes it."""
+    return hashlib.sha256(canonical_json(record)).hexdigest()
 
 
 class Kept:
@@ -48,8 +61,9 @@ class Kept:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def keep(self, trained: Mapping[str, Any]) -> KeptVersion:
-        """Keep the training set of a model (the record of `trained_model`) and write its record; again changes nothing.
+    def keep(self, trained: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> KeptVersion:
+        """Keep the training set of a model (the record of `trained_model`), that record and the decision on it, and
+        write its own; again changes nothing.
 
         Raises PermanentError where the partition is no longer what the model was trained on.
         """
@@ -73,9 +87,36 @@ class Kept:
             first_days=trained.get("first_days"),
             leaks=trained.get("leaks"),
             version=before.version if before else None,
+            evidence=self._keep(EVIDENCE, trained),
+            decision=decision,
         )
         self._write(record)
         return record
+
+    def keep_code(self, code: str, modules: Sequence[str]) -> None:
+        """Keep the parts of the code that makes models here (`code_parts`) under its hash, once."""
+        from credit_assets.ml.data.fingerprints import code_parts
+
+        path = self.store.path(CODE, f"{code}.json")
+        if not path.exists():
+            self.store.write_record(path, code_parts(modules))
+
+    def keep_portfolio(self, portfolio: Mapping[str, Any]) -> str:
+        """Keep a portfolio by its content; return the name that it is found by."""
+        return self._keep(PORTFOLIOS, portfolio)
+
+    def content(self, folder: str, name: str | None) -> Any:
+        """What is kept under a name in EVIDENCE, CODE or PORTFOLIOS; None where nothing is. Raises PermanentError where
+        it is damaged.
+        """
+        path = self.store.path(folder, f"{name}.json")
+        return self.store.read_record(path) if name and path.exists() else None
+
+    def _keep(self, folder: str, record: Mapping[str, Any]) -> str:
+        path = self.store.path(folder, f"{(name := evidence_hash(record))}.json")
+        if not path.exists():
+            self.store.write_record(path, record)
+        return name
 
     def numbered(self, record: KeptVersion, version: str) -> None:
         """Note under which number it is registered."""

@@ -7,6 +7,7 @@ anything is logged (`run`).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 def log_candidate(
     run: CandidateRun, trained: Candidate, record: Mapping[str, Any], table: pa.Table, portfolio: Portfolio
-) -> str:
-    """Log all that there is to know about a candidate; return the URI of its model.
+) -> tuple[str, dict[str, str]]:
+    """Log all that there is to know about a candidate; return the URI of its model, and the SHA-256 of its files.
 
     Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the model
     with its drift reference, the rules of requests, signature and an input example that is no applicant's.
@@ -66,6 +67,7 @@ def log_candidate(
         trained.scorer.save(scorer_dir)
         trained.reference.save(scorer_dir)
         RequestRules.of(portfolio).save(scorer_dir)
+        files = files_of(scorer_dir)
         model_uri = run.log_model(
             scorer_dir,
             input_example=example_application(table, portfolio),
@@ -76,7 +78,16 @@ def log_candidate(
     run.log_dict({"features": list(portfolio.feature_names), "monotone": dict(portfolio.monotone)}, "features.json")
     for name, figure in candidate_figures(trained).items():
         run.log_figure(figure, f"figures/{name}.png")
-    return model_uri
+    return model_uri, files
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """SHA-256 (hex) of each file of a model's folder, by name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 def required(variant: str, extensions: Sequence[Mapping[str, str]]) -> list[str]:

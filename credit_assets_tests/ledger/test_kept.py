@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import Kept
-from credit_assets.ml.data.fingerprints import frame_hash
+from credit_assets.ledger.kept import CODE, EVIDENCE, PORTFOLIOS, Kept, evidence_hash
+from credit_assets.ml.data.fingerprints import code_parts, frame_hash
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
 
@@ -132,3 +132,29 @@ def test_killed_before_it_is_published_leaves_nothing(tmp_path: Path, monkeypatc
     assert store.days("kept/training_set") == []
     assert list((tmp_path / "kept" / "training_set").iterdir()) == []
     assert Kept(store).keep(trained(rows(4))).training_set
+
+
+def test_evidence_and_decision_outlive_a_new_training_of_the_day(store: Store) -> None:
+    write(store, rows(4))
+    kept, evidence = Kept(store), trained(rows(4), evaluation={"auc": 0.7})
+    decision = {"mode": "improvement", "policy": {"version": "p"}, "reasons": [], "gates": []}
+    record = kept.keep(evidence, decision)
+    assert record.evidence == evidence_hash(evidence)
+    assert kept.content(EVIDENCE, record.evidence) == evidence
+    assert kept.of("f1").decision == decision  # type: ignore[union-attr]
+    kept.looked_at(record, {"why": "few"})
+    assert kept.of("f1").decision == decision  # type: ignore[union-attr]
+    assert kept.content(EVIDENCE, "nothing of this name") is None
+    assert kept.content(EVIDENCE, None) is None
+
+
+def test_code_and_portfolio_are_kept_once_by_their_content(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep_code("c1", ["data.ids"])
+    assert set(kept.content(CODE, "c1")) == set(code_parts(["data.ids"]))
+    # What is there was written by whoever trained with this code first.
+    kept.keep_code("c1", ["data.rows"])
+    assert set(kept.content(CODE, "c1")) == set(code_parts(["data.ids"]))
+    names = {kept.keep_portfolio({"name": "a", "columns": []}) for _ in range(2)}
+    assert store.days("kept/portfolios") == sorted(names)
+    assert kept.content(PORTFOLIOS, names.pop()) == {"name": "a", "columns": []}

@@ -20,7 +20,7 @@ from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets.tracking import Tracking
-from credit_assets.tracking.evidence import example_application, log_candidate
+from credit_assets.tracking.evidence import example_application, files_of, log_candidate
 from credit_assets_tests.support.mlflow_server import Server, running
 from credit_assets_tests.support.registry import MODEL, Q1, Q2, day_after, move
 from credit_assets_tests.support.synthetic import model_inputs
@@ -78,7 +78,9 @@ def log_and_promote(
     frame, trained, record = training
     registry = Registry(tracking, model, tracking.claims)
     with candidate(tracking) as run:
-        uri = log_candidate(run, trained, record, pa.Table.from_pandas(frame), load_portfolio())
+        uri, files = log_candidate(run, trained, record, pa.Table.from_pandas(frame), load_portfolio())
+    assert files == files_of(tracking.models.download(uri))
+    assert {"scorer.json", "reference.json"} <= set(files)
     version = registry.register(uri, run_id=run.run_id, fingerprint="f1", as_of=Q1, tags={"variant": "xgboost"})
     return move(registry, version.version, day_after(Q1)), run.run_id
 

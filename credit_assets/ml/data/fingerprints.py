@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 DIGITS = 6
+_PART = 16
 MODEL_CODE = (
     "data.cohorts",
     "data.customers",
@@ -119,6 +120,41 @@ def code_version(modules: Sequence[str] = MODEL_CODE) -> str:
         source = (PACKAGE / f"{name.replace('.', '/')}.py").read_text("utf-8")
         digest.update(f"{name}\0{code_text(source)}\0".encode())
     return digest.hexdigest()
+
+
+def code_parts(modules: Sequence[str] = MODEL_CODE) -> dict[str, str]:
+    """The beginning of the SHA-256 of each part of these modules, by "module:name", so that two codes can be told apart
+    by what differs: functions, methods ("Class.method"), constants by their names, and "module" for the rest of it.
+
+    What counts is what counts in `code_version`.
+    """
+    found: dict[str, list[str]] = {}
+    for name in modules:
+        source = (PACKAGE / f"{name.replace('.', '/')}.py").read_text("utf-8")
+        with _PARSING:
+            for part, text in _parts(_parsed(source).body, f"{name}:"):
+                found.setdefault(part.rstrip(":"), []).append(text)
+    return {
+        part: hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_PART] for part, texts in sorted(found.items())
+    }
+
+
+def changed_parts(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """By part, what became of it between two of `code_parts`: "changed", "gone" or "new"; nothing where they agree."""
+    return {
+        part: "changed" if part in before and part in after else "new" if part in after else "gone"
+        for part in sorted({*before, *after})
+        if before.get(part) != after.get(part)
+    }
+
+
+def code_files(*folders: str) -> dict[str, str]:
+    """The beginning of the SHA-256 of each module's file in folders of `credit_assets.ml`, by its name."""
+    return {
+        f"{folder}.{path.stem}": hashlib.sha256(path.read_bytes()).hexdigest()[:_PART]
+        for folder in folders
+        for path in sorted((PACKAGE / folder).glob("*.py"))
+    }
 
 
 def code_text(source: str) -> str:
@@ -269,6 +305,28 @@ def _code(node: Any) -> str:
     if isinstance(node, list):
         return f"[{','.join(_code(item) for item in node)}]"
     return repr(node)
+
+
+def _parts(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
+    """The statements of a body, each with the name of its part. Call it under _PARSING."""
+    for statement in _without_strings(body):
+        if isinstance(statement, ast.ClassDef):
+            head = [*statement.decorator_list, *statement.bases, *statement.keywords]
+            yield f"{prefix}{statement.name}", _code(head)
+            inner = f"{prefix}{statement.name}."
+            for part, text in _parts(statement.body, inner):
+                # Fields of a class are the class.
+                yield (part if part != inner else f"{prefix}{statement.name}"), text
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{prefix}{statement.name}", _code(statement)
+        else:
+            yield f"{prefix}{_assigned(statement)}", _code(statement)
+
+
+def _assigned(statement: ast.stmt) -> str:
+    """The name that a statement gives a value to; empty for any other."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else ""
 
 
 def _without_strings(body: Iterable[ast.stmt]) -> list[ast.stmt]:

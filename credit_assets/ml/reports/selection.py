@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.portfolio import Portfolio
 
+MADE = ("identity", "threads", "trained_on", "rounds", "metrics", "cut_off", "files", "made_with")
+"""What of a candidate's record says how it was made and what came out."""
+
 
 def best_candidate(
     candidates: Sequence[Mapping[str, Any]], data: str, variants: Sequence[str], as_of: date
@@ -98,6 +101,8 @@ def selection_record(
         "evaluation": best["metrics"]["test"],
         "champion": champion,
         **({"recalibrates": best["recalibrates"]} if "recalibrates" in best else {}),
+        # By which it is made again; the candidate's own record is replaced when its day is trained anew.
+        "made": {name: best[name] for name in MADE if name in best},
     }
 
 

@@ -24,6 +24,8 @@ from credit_assets.ml.data.fingerprints import (
     MODEL_CODE,
     PACKAGE,
     ContentHash,
+    changed_parts,
+    code_parts,
     code_version,
     fingerprint,
     frame_hash,
@@ -243,6 +245,44 @@ def test_a_statement_in_each_of_the_others_changes_it(package: Path, version: st
 def test_a_rule_a_constant_or_a_formula_changes_it(package: Path, version: str, file: str, old: str, new: str) -> None:
     rewrite(package / file, old, new)
     assert code_version() != version
+
+
+def test_what_differs_between_two_codes_is_named_by_its_part(package: Path) -> None:
+    before = code_parts()
+    assert {"data.formulas:FUNCTIONS", "learners.scorer:CreditScorer.load", "data.cohorts"} <= set(before)
+    rewrite(
+        package / "data/formulas.py",
+        "return total_debt / _at_least_one(annual_income)",
+        "return total_debt / annual_income",
+    )
+    rewrite(package / "learners/calibration.py", "MIN_SLOPE = 0.01", "MIN_SLOPE = 0.02")
+    with (package / "learners/encoding.py").open("a") as file:
+        file.write("\ndef more() -> None: ...\n")
+    assert changed_parts(before, code_parts()) == {
+        "data.formulas:debt_to_income": "changed",
+        "learners.calibration:MIN_SLOPE": "changed",
+        "learners.encoding:more": "new",
+    }
+    assert changed_parts(before, before) == {}
+
+
+def test_words_change_no_part(package: Path) -> None:
+    before = code_parts()
+    for path in package.rglob("*.py"):
+        path.write_text(f"# Another comment.\n{path.read_text()}")
+    assert code_parts() == before
+
+
+def test_every_statement_of_the_model_code_belongs_to_a_part(package: Path) -> None:
+    """Where a part's hash changes with each statement, none of them can change unnamed."""
+    path = package / "learners/learner.py"
+    before, source = code_parts(), path.read_text()
+    for old, new in (("class Sample", "class Sampled"), ("import json", "import json as js")):
+        if old in source:
+            path.write_text(source.replace(old, new, 1))
+            assert changed_parts(before, code_parts())
+    path.write_text(source + "\nif True:\n    X = 1\n")
+    assert changed_parts(before, code_parts()) == {"learners.learner": "changed"}
 
 
 HASHED_BY_VALUE = {
