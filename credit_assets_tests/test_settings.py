@@ -84,6 +84,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "on_variant_failure": ("continue", "continue"),
         "max_rounds": ("10", 10),
         "early_stopping_rounds": ("5", 5),
+        "search_trials": ("12", 12),
         "seed": ("1", 1),
         "threads": ("3", 3),
         "device": ("cuda", "cuda"),

@@ -18,6 +18,7 @@ from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import not_trained, to_recalibrate
 from credit_assets.assets.references import of_everyone
+from credit_assets.assets.searching import Trials, search_identity, with_found
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.registry import Registry
@@ -160,6 +161,7 @@ def train_or_reuse(
     as_of, name = context.partition_key, stages.candidate(variant).name
     portfolio, config = settings.portfolio_contract, training_config(settings, variant)
     identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
+    identity |= search_identity(settings, variant)
     identity |= cut_off_identity(settings, store, table)
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
@@ -180,7 +182,9 @@ def train_or_reuse(
     if theirs := used(portfolio, [variant]):
         tags["extensions"] = "; ".join(map(described, theirs))
     with tracking.runs.candidate(candidate, step, tags) as run:
-        trained, where = engines.train(context.log, run, settings, engines.Training(variant, as_of, config, table))
+        training = engines.Training(variant, as_of, config, table)
+        training, searched = with_found(settings, training, Trials(store, key, context.log))
+        trained, where = engines.train(context.log, run, settings, training)
         trained = of_everyone(settings, store, trained, table)
         trained, cut_off = with_cut_off(settings, store, trained, table)
         record = {
@@ -195,6 +199,7 @@ def train_or_reuse(
             # sums over threads round differently.
             "threads": config.threads,
             "trained_on": where,
+            **searched,
             "rounds": trained.best_rounds,
             "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
             **cut_off,

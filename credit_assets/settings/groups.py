@@ -216,6 +216,13 @@ class Training(BaseModel):
     )
     max_rounds: int = Field(2000, ge=1, le=100_000, description="Most boosting rounds of any variant.")
     early_stopping_rounds: int = Field(50, ge=1, description="Rounds without improvement before training stops.")
+    search_trials: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Trials of a search of hyper-parameters before each training, on folds in time; 0: none. Needs the "
+        "extra search.",
+    )
     seed: int = Field(20071, ge=0, lt=2**31, description="Seed of every random choice.")
     threads: int = Field(0, ge=0, description="Threads of one training step; 0: the cores shared by the variants.")
     device: Literal["auto", "cpu", "cuda"] = Field(

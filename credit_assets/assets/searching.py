@@ -1,0 +1,86 @@
+"""The search of hyper-parameters of a candidate, with its trials in the store: a step that is killed goes on with them.
+
+Belongs here: when there is a search, what it is known by, and where its trials are kept. Does not belong here: the
+search (`credit_assets.ml.learners.search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from credit_assets import stopping
+from credit_assets.failures import PermanentError
+from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    from credit_assets.assets.engines import Training
+    from credit_assets.ml.learners.search import Trial
+
+FOLDER = "searches"
+
+
+def searches(settings: Settings, variant: str) -> bool:
+    """Whether the parameters of a variant are searched."""
+    from credit_assets.ml.learners.search import SPACES
+
+    return settings.search_trials > 0 and variant in SPACES
+
+
+def search_identity(settings: Settings, variant: str) -> dict[str, Any]:
+    """What decides, beside all else of a candidate's identity, which parameters are found; nothing without a search.
+
+    Raises PermanentError where optuna is not installed.
+    """
+    from credit_assets.ml.data.fingerprints import code_version
+    from credit_assets.ml.learners.search import installed
+
+    if not searches(settings, variant):
+        return {}
+    if not installed():
+        raise PermanentError(
+            f"CREDIT_SEARCH_TRIALS={settings.search_trials} searches the parameters of {variant} with optuna, which "
+            "is not installed here: pip install 'credit-assets[search]', or set CREDIT_SEARCH_TRIALS=0"
+        )
+    code = code_version(("learners.search",))
+    return {"search": {"trials": settings.search_trials, "optuna": metadata.version("optuna"), "code": code}}
+
+
+def with_found(settings: Settings, training: Training, kept: Trials) -> tuple[Training, dict[str, Any]]:
+    """The training with the parameters that were found, and for the record what the search came to; unchanged without
+    one. Raises ValueError as `search`.
+    """
+    from credit_assets.ml.learners.search import search
+
+    config, variant = training.config, training.variant
+    if not searches(settings, variant):
+        return training, {}
+    found = search(training.table, variant, settings.portfolio_contract, config, settings.search_trials, kept)
+    kept.log.info(f"{variant}: {found.why}")
+    params = {**config.params, **found.params}
+    return replace(training, config=replace(config, params=params)), {"search": found.to_record()}
+
+
+class Trials:
+    """The trials of one search, a record in the store by the fingerprint of its candidate."""
+
+    def __init__(self, store: Store, key: str, log: Any) -> None:
+        self._store, self._path, self.log = store, store.path(FOLDER, f"{key}.json"), log
+
+    def load(self) -> Sequence[Trial]:
+        """Those of an earlier start. Raises PermanentError where the record is damaged."""
+        from credit_assets.ml.learners.search import Trial
+
+        if not self._path.exists():
+            return ()
+        records: Sequence[Mapping[str, Any]] = self._store.read_record(self._path)["trials"]
+        return [Trial.from_record(one) for one in records]
+
+    def save(self, trials: Sequence[Trial]) -> None:
+        """Keep them all, and end here where the step was asked to stop."""
+        self._store.write_record(self._path, {"trials": [one.to_record() for one in trials]})
+        self.log.info(f"trial {len(trials)}: log loss {trials[-1].loss:.5f}")
+        stopping.check()
