@@ -63,10 +63,10 @@ dev: $(READY) ## Dagster UI and daemon (PORT=3000) and MLflow (MLFLOW_PORT=5000)
 	@$(BIN)/credit-assets dev $${PORT:+"--port=$$PORT"} $${MLFLOW_PORT:+"--mlflow-port=$$MLFLOW_PORT"}
 
 test: lint ## Lint, types, import rules, and the tests that take minutes together
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile $${MARK:+"-m$$MARK"}
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $${MARK:+"-m$$MARK"}
 
 canary: $(READY) ## The core of the tests on the newest release of every dependency
 	@$(BIN)/python .ci/canary.py

@@ -242,6 +242,7 @@ def test_histories_and_the_query_by_hand_find_the_same_features(monkeypatch: pyt
     assert all(row.limit is None and row.ours > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_quick_runs_are_processes_whose_failures_are_shown(tmp_path: Path) -> None:
     failed, done = two_at_a_time(["no_such", "load"], tmp_path)
     assert "unknown benchmark no_such" in failed.failed

@@ -32,6 +32,7 @@ def test_an_attribute_is_the_portfolio_of_that_name(home: Path) -> None:
         _ = locations.__path__
 
 
+@pytest.mark.slow
 def test_dagster_loads_every_location_of_the_workspace(home: Path) -> None:
     names = served(load_settings())
     assert list(names) == [DEFAULT, "Auto.Loans", "cards"]

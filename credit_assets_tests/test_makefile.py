@@ -223,7 +223,7 @@ def test_a_python_that_cannot_be_run_is_named(python: str, tmp_path: Path) -> No
     assert not list(tmp_path.rglob("hurt"))
 
 
-@pytest.mark.parametrize("name", ["moved", "My Projects/moved $HOME"])
+@pytest.mark.parametrize("name", [pytest.param("moved", marks=pytest.mark.slow), "My Projects/moved $HOME"])
 def test_a_moved_checkout_makes_its_scripts_anew_once(name: str, tmp_path: Path) -> None:
     old = checkout(tmp_path / "old")
     # A real environment, of which a stand-in for uv fills the scripts.

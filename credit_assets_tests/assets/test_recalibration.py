@@ -128,6 +128,7 @@ def test_made_again_it_is_found_again(house: House) -> None:
     assert house.versions() == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_once_more_is_asked_for_the_day_is_trained(trained_home: Path, tmp_path: Path) -> None:
     """A later training sees as unseen only what the new calibration was not fitted on."""
     home = copied_home(trained_home, tmp_path / "home")

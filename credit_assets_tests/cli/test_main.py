@@ -180,6 +180,7 @@ def test_replay_and_backfill_draw_their_progress_and_say_what_they_made(run: Run
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_a_young_lender_replays_status_and_doctor_say_from_when_on_there_can_be_a_model(run: Run) -> None:
     run("generate", "--rows", "60", "--start", "2024-01-01", "--end", "2024-01-03")
     days = ["--start", "2024-01-01", "--end", "2024-01-03"]

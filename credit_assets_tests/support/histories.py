@@ -142,13 +142,15 @@ def fill(warehouse: Warehouse, applications: Sequence[Record], rows: Sequence[Re
         f"CREATE TABLE applications (id {text}, day {day}, customer {text}, amount {number})",
         f"CREATE TABLE account_months (holder {text}, month_end {day}, loaded_at {day}, dpd INTEGER, paid {number}, "
         f"status {text}, closed BOOLEAN)",
-        *(_insert("applications", {**one, "amount": 1.0}) for one in applications),
-        *(_insert("account_months", one, infinite="9e999" if kind == "sqlite" else "'Infinity'") for one in rows),
+        *_inserts("applications", [{**one, "amount": 1.0} for one in applications]),
+        *_inserts("account_months", rows, infinite="9e999" if kind == "sqlite" else "'Infinity'"),
     )
 
 
-def _insert(table: str, record: Record, infinite: str = "") -> str:
-    return f"INSERT INTO {table} VALUES ({', '.join(_literal(value, infinite) for value in record.values())})"
+def _inserts(table: str, records: Sequence[Record], infinite: str = "") -> list[str]:
+    """One statement, since each costs as much as many rows; none without rows."""
+    rows = (f"({', '.join(_literal(value, infinite) for value in record.values())})" for record in records)
+    return [f"INSERT INTO {table} VALUES {', '.join(rows)}"] if records else []
 
 
 def _literal(value: Any, infinite: str) -> str:

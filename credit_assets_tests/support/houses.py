@@ -172,6 +172,8 @@ def ingest(home: Path) -> None:
     write_book(settings, *book())
     with open_house(home) as house:
         house.replay.backfill(START, LAST, ("raw_loan_data", "loan_outcomes", "processed_features"))
+        # Its database is made here: every copy of the home has it, and does without the migrations.
+        assert house.replay.tracking.server.client
 
 
 def train(home: Path) -> None:

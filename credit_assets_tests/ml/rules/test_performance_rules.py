@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -128,25 +129,31 @@ class Champion:
         margin = self.rng.normal(-2.4, 0.7, days * self.a_day)
         return margin, (self.rng.random(len(margin)) < probability(-2.4 + spread * (margin + 2.4) + more)).astype(int)
 
-    def year(self, **change: float) -> list[dict[str, Any]]:
+    def year(self, **change: float) -> Iterator[dict[str, Any]]:
         """A look each second week, of the last 90 days."""
         margin, y = self.loans(365, **change)
-        pd, looks = self.calibration.pd(margin), []
+        pd = self.calibration.pd(margin)
         for day in range(30, 366, 14):
             rows = slice(max(0, day - COHORT) * self.a_day, day * self.a_day)
             matured = {"from": "a", "to": "b", **realised(y[rows], pd[rows]).to_record()}
             calibration = CalibrationError(**self.baseline["calibration"])
             newest = estimate(pd[rows], calibration=calibration).to_record()
-            looks.append(report(self.baseline, since_training=matured, estimated={"versions": {"4": newest}}))
-        return looks
+            yield report(self.baseline, since_training=matured, estimated={"versions": {"4": newest}})
 
 
-def named(champions: int, a_day: int, judge: Any, **change: float) -> float:
-    """The share of champions that a year of looks names."""
-    found = 0
-    for seed in range(champions):
-        found += any(judge(one, LIMITS, COHORT).met for one in Champion(a_day, 100 + seed).year(**change))
-    return found / champions
+def named(years: Iterable[Iterable[dict[str, Any]]], judge: Any) -> float:
+    """The share of the years in which a look names the champion."""
+    return float(np.mean([any(judge(one, LIMITS, COHORT).met for one in year) for year in years]))
+
+
+def changed(champions: int, a_day: int, **change: float) -> Iterator[Iterator[dict[str, Any]]]:
+    return (Champion(a_day, 100 + seed).year(**change) for seed in range(champions))
+
+
+@pytest.fixture(scope="module")
+def quiet_years() -> list[list[dict[str, Any]]]:
+    """Of 60 champions, in which nothing changes."""
+    return [list(year) for year in changed(60, 20)]
 
 
 def plainly_below(given: dict[str, Any], _limits: Any, _cohort: int) -> Any:
@@ -165,18 +172,24 @@ def estimate_error_alone(one: dict[str, Any]) -> float:
     return float(0.3 / np.sqrt(one["rows"] * one["expected_rate"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", [ranks_worse, level_is_off])
-def test_a_year_without_a_change_names_hardly_any_champion(judge: Any) -> None:
+def test_a_year_without_a_change_names_hardly_any_champion(quiet_years: Any, judge: Any) -> None:
     """At 1%, three of 60 come once in 40 tries."""
-    assert named(60, 20, judge) <= 2 / 60
+    assert named(quiet_years, judge) <= 2 / 60
 
 
-def test_the_plain_comparison_names_many() -> None:
-    assert named(60, 20, plainly_below) >= 4 / 60
+@pytest.mark.slow
+def test_the_plain_comparison_names_many(quiet_years: Any) -> None:
+    assert named(quiet_years, plainly_below) >= 4 / 60
 
 
 def test_what_has_changed_is_named() -> None:
-    assert named(15, 120, ranks_worse, spread=0.35) >= 0.8
-    assert named(15, 60, level_is_off, more=0.8) >= 0.9
-    assert named(15, 120, level_is_off, more=-0.8) >= 0.9
-    assert named(15, 120, ranks_worse, more=-0.8) <= 0.1  # Another level is no other ranking.
+    assert named(changed(15, 120, spread=0.35), ranks_worse) >= 0.8
+    assert named(changed(15, 60, more=0.8), level_is_off) >= 0.9
+    assert named(changed(15, 120, more=-0.8), level_is_off) >= 0.9
+
+
+@pytest.mark.slow
+def test_another_level_is_no_other_ranking() -> None:
+    assert named(changed(15, 120, more=-0.8), ranks_worse) <= 0.1
