@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from credit_assets.ml.learners import scorecard
 from credit_assets.settings import (
     SETTINGS_FILE,
     Settings,
@@ -50,7 +51,7 @@ def test_everything_has_a_working_default(home: Path) -> None:
     assert settings.tracking_uri == f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
     assert settings.dagster_dir == home / "dagster"
     assert settings.window_days == settings.portfolio_contract.performance_window_days == 365
-    assert settings.variants == ("xgboost", "lightgbm", "catboost")
+    assert settings.variants == ("xgboost", "lightgbm", "catboost", "scorecard")
     assert settings.min_improvement is None
     assert policy_of(settings).comparison.min_improvement == 0.005
     assert settings.lookback_days == 90
@@ -189,6 +190,19 @@ def test_environment_goes_before_file_and_file_before_default(home: Path, monkey
     assert load_settings(seed=9).seed == 9
 
 
+def test_a_variant_whose_package_is_not_installed_is_no_default_and_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scorecard, "find_spec", lambda _: None)
+    assert load_settings().variants == ("xgboost", "lightgbm", "catboost")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(variants="lightgbm,scorecard")
+    assert "CREDIT_VARIANTS: variant scorecard is trained with the package optbinning, which is not installed" in str(
+        refused.value
+    )
+    assert "install credit-assets[scorecard], or leave it out" in str(refused.value)
+
+
 def test_empty_means_unset_in_environment_and_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home, CREDIT_RETRIES="", CREDIT_SEED="5", CREDIT_PORTFOLIO="")
     for name in ("CREDIT_SEED", "CREDIT_VARIANTS", "CREDIT_WAREHOUSE_URL", "DAGSTER_HOME", "MLFLOW_TRACKING_URI"):
@@ -196,7 +210,7 @@ def test_empty_means_unset_in_environment_and_file(home: Path, monkeypatch: pyte
     settings = load_settings()
     assert settings.seed == 5
     assert settings.retries == 2
-    assert settings.variants == ("xgboost", "lightgbm", "catboost")
+    assert settings.variants == ("xgboost", "lightgbm", "catboost", "scorecard")
     assert settings.portfolio is None
     assert settings.warehouse.startswith("duckdb:")
     assert setting_sources()["seed"] == str(home / SETTINGS_FILE)

@@ -55,6 +55,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
+        from credit_assets.ml.reports.scorecard import SCORECARD, scorecard_record
         from credit_assets.ml.reports.selection import best_candidate, summary
         from credit_assets.ml.rules.model_rules import judge_model
 
@@ -69,10 +70,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             )
         else:
             best = best_candidate(candidates, data, settings.variants, as_of)
-        scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
-        gates = store.gates("training_set", context.partition_key)
+
+        def scorer_of(one: Mapping[str, Any]) -> CreditScorer:
+            return CreditScorer.load(tracking.models.download(one["model_uri"]))
+
+        scorer, gates = scorer_of(best), store.gates("training_set", context.partition_key)
         selecting = Selecting(settings, store, registry, training_set, gates)
         record = selecting.record(candidates, best, scorer)
+        record[SCORECARD] = scorecard_record(training_set, candidates, best, scorer_of, settings.portfolio_contract)
         policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of), record["champion"])
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}

@@ -37,6 +37,7 @@ from credit_assets.masking import HIDDEN, Secrets, masked_url
 from credit_assets.ml.data.directions import not_secured
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.extensions import load, try_used, used
+from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
@@ -177,7 +178,7 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "shared_pools": lambda: ", ".join(settings.shared_pools) or "none",
         "performance_window_days": lambda: settings.window_days,
         "extensions": lambda: ", ".join(settings.extensions) or "those of installed packages",
-        "variants": lambda: ", ".join(settings.variants),
+        "variants": lambda: ", ".join(settings.variants) + _left_out(settings),
         "variant_params": lambda: json_.dumps(settings.variant_params, sort_keys=True),
         "threads": lambda: settings.threads or f"{settings.training_threads} (cores / variants side by side)",
         "alert_urls": lambda: services() or "none",
@@ -196,6 +197,12 @@ def describe_settings(settings: Settings) -> list[Finding]:
         shown = HIDDEN if isinstance(value, SecretStr) else str(value)
         findings.append(Finding(variable(field), secrets.hide(shown), sources[field]))
     return findings
+
+
+def _left_out(settings: Settings) -> str:
+    """Of the package's own variants, why some are not among the default ones."""
+    why = [] if "variants" in settings.model_fields_set else [one.untrainable() for one in VARIANTS.packaged.values()]
+    return f" ({'; '.join(filter(None, why))})" if any(why) else ""
 
 
 def portfolio_health(settings: Settings) -> Health:

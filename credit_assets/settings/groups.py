@@ -21,7 +21,7 @@ from pydantic_settings import NoDecode
 from credit_assets.ml.data.extensions import advice, modules_in
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
 from credit_assets.ml.extensions import load
-from credit_assets.ml.learners import VARIANTS
+from credit_assets.ml.learners import VARIANTS, default_variants
 from credit_assets.places import PlaceError, database_file, database_url, embedded_folder, local_path, store_uri
 from credit_assets.profiles import POOLS
 
@@ -206,7 +206,8 @@ class Training(BaseModel):
     """How the variants are trained, and on what."""
 
     variants: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("xgboost", "lightgbm", "catboost"), description="Variants to train, comma separated."
+        default_factory=default_variants,
+        description="Variants to train, comma separated; scorecard is one of them where its extra is installed.",
     )
     variant_params: Annotated[dict[str, dict[str, Any]], *Json] = Field(
         default_factory=dict, description='Parameters over the defaults, JSON: {"xgboost": {"max_depth": 4}}.'
@@ -256,6 +257,8 @@ class Training(BaseModel):
                 f"must list some of {', '.join(VARIANTS)}, each once; got {', '.join(value) or 'nothing'}"
                 + (advice() if unknown else "")
             )
+        if why := "; ".join(filter(None, (VARIANTS[name].untrainable() for name in value))):
+            raise ValueError(f"{why}, or leave it out")
         return value
 
     @field_validator("variant_params")

@@ -96,8 +96,9 @@ def required(variant: str, extensions: Sequence[Mapping[str, str]]) -> list[str]
     """
     from credit_assets.ml.learners import VARIANTS
 
-    theirs = {one["distribution"] for one in extensions if one["kind"] in SCORING} - {""}
-    return ["credit-assets", "mlflow", "numpy", "pandas", VARIANTS[variant].distribution, *sorted(theirs)]
+    theirs, learner = {one["distribution"] for one in extensions if one["kind"] in SCORING} - {""}, VARIANTS[variant]
+    own = (learner.distribution,) if learner.scoring_packages is None else learner.scoring_packages
+    return ["credit-assets", "mlflow", "numpy", "pandas", *own, *sorted(theirs)]
 
 
 def application_signature(portfolio: Portfolio) -> ModelSignature:

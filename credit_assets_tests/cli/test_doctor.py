@@ -27,6 +27,7 @@ from credit_assets.cli.models import extension_warnings
 from credit_assets.instance.health import health as instance_health
 from credit_assets.ml.data.extensions import extension
 from credit_assets.ml.data.portfolio import load_portfolio
+from credit_assets.ml.learners import scorecard
 from credit_assets.settings import Settings, load_settings, variable
 from credit_assets.storage.store import Store
 from credit_assets.warehouse.health import health as warehouse_health
@@ -107,7 +108,11 @@ def test_every_setting_is_listed_with_its_source(monkeypatch: pytest.MonkeyPatch
     # What takes effect, not what was typed.
     assert found["CREDIT_WAREHOUSE_URL"].value == f"duckdb:///{home / 'warehouse.duckdb'}"
     assert found["CREDIT_PERFORMANCE_WINDOW_DAYS"].value == "365"
-    assert found["CREDIT_VARIANTS"].value == "xgboost, lightgbm, catboost"
+    assert found["CREDIT_VARIANTS"].value == "xgboost, lightgbm, catboost, scorecard"
+    monkeypatch.setattr(scorecard, "find_spec", lambda _: None)
+    without = settings_of(load_settings())["CREDIT_VARIANTS"].value
+    assert without.startswith("xgboost, lightgbm, catboost (variant scorecard is trained with the package optbinning")
+    assert "install credit-assets[scorecard])" in without
 
 
 def test_no_secret_is_shown_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "xgboost": {"learning_rate": 0.1, "max_depth": 3},
     "lightgbm": {"num_leaves": 7},
     "catboost": {"depth": 3, "learning_rate": 0.1},
+    "scorecard": {},
 }
+BOOSTERS = ("xgboost", "lightgbm", "catboost")
+"""The learners that fit in rounds, with a seed."""
 
 
 def quick_config(variant: str, **changes: Any) -> TrainingConfig:

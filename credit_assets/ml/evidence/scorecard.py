@@ -3,9 +3,10 @@
 Belongs here: fitting it on the train rows and scoring others. Does not belong here: the comparison with a model
 (`comparison`), and the points of a model's own scores (`credit_assets.ml.learners.scorer`).
 
-Each feature becomes the weight of evidence of its bin, log(bads / goods) of the bin less that of all rows; a logistic
-regression adds up those of the features that tell most. Deterministic, and of bounded cost: a fixed number of rows and
-features is fitted on, and one column at a time is read.
+Each feature becomes the weight of evidence of its bin (`weights`); a logistic regression adds up those of the features
+that tell most. Deterministic, and of bounded cost: a fixed number of rows and features is fitted on, and one column at
+a time is read. It needs no package beside numpy, so that the rule is the same wherever it runs; the scorecard that
+competes with the other learners is `credit_assets.ml.learners.scorecard`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
+from credit_assets.ml.evidence.weights import information_value, logistic_regression, weights_of_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +37,6 @@ MOST_FEATURES = 30
 _MOST_LEVELS = 50
 # As many rows of the average bad rate are added to each bin, so that a bin of three rows says little.
 _ADDED = 10.0
-_RIDGE = 1.0
-_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,16 @@ def fit_scorecard(
         column = rows.column(name)
         bins = _bins(name, column, name in set(categorical))
         places = bins.of(column)
-        weights, value = _evidence(places, bad, bins.count)
-        found.append((value, bins, weights))
+        bads, goods = (np.bincount(places, weights=of, minlength=bins.count) for of in (bad, ~bad))
+        weights = weights_of_evidence(goods, bads, _ADDED)
+        found.append((information_value(goods, bads, _ADDED), bins, weights))
     # In the order of the features among equals.
     kept = sorted(found, key=lambda one: -one[0])[:MOST_FEATURES]
     design = np.ones((len(rows), len(kept) + 1))
     for number, (_, bins, weights) in enumerate(kept):
         design[:, number] = weights[bins.of(rows.column(bins.name))]
-    return Scorecard(
-        tuple(bins for _, bins, _ in kept), tuple(weights for _, _, weights in kept), _logistic(design, bad)
-    )
+    line = logistic_regression(lambda: [(design, bad)], float(bad.mean()))
+    return Scorecard(tuple(bins for _, bins, _ in kept), tuple(weights for _, _, weights in kept), line.coefficients)
 
 
 def _bins(name: str, values: Values, categorical: bool) -> _Bins:
@@ -154,32 +154,3 @@ def _bins(name: str, values: Values, categorical: bool) -> _Bins:
     at = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(known, at, method="inverted_cdf")) if len(known) else np.empty(0)
     return _Bins(name, edges, ())
-
-
-def _evidence(places: NDArray[np.int64], bad: NDArray[np.bool_], count: int) -> tuple[NDArray[np.float64], float]:
-    """The weight of each bin, and the information value of the feature: sum of (share of bads - of goods) weight."""
-    rate = float(bad.mean())
-    bads = np.bincount(places, weights=bad, minlength=count) + _ADDED * rate
-    goods = np.bincount(places, weights=~bad, minlength=count) + _ADDED * (1 - rate)
-    weights = np.log(bads / goods) - np.log(rate / (1 - rate))
-    return weights, float(((bads / bads.sum() - goods / goods.sum()) * weights).sum())
-
-
-def _logistic(design: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Coefficients of a logistic regression by Newton's method, drawn a little towards 0; the last is the intercept."""
-    coefficients = np.zeros(design.shape[1])
-    rate = float(bad.mean())
-    coefficients[-1] = np.log(rate / (1 - rate))
-    ridge = np.full(design.shape[1], _RIDGE)
-    ridge[-1] = 0.0
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ coefficients, -30, 30)))
-        gradient = design.T @ (p - bad) + ridge * coefficients
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(ridge)
-        step = np.linalg.solve(hessian, gradient)
-        # Weights of evidence are of the size of log-odds, so that no coefficient is far from 0 .. 1.
-        step *= min(1.0, 1.0 / max(1e-12, float(np.abs(step).max())))
-        coefficients = coefficients - step
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return coefficients

@@ -15,13 +15,20 @@ from credit_assets.ml.learners.catboost import CatBoostVariant
 from credit_assets.ml.learners.extension_learners import checked_learner
 from credit_assets.ml.learners.learner import Fitted, Parameter, Variant
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
+from credit_assets.ml.learners.scorecard import ScorecardVariant
 from credit_assets.ml.learners.xgboost import XGBoostVariant
 
 VARIANTS: Catalogue[Variant] = Catalogue(
     "learner",
-    {variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant())},
+    {variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant(), ScorecardVariant())},
     checked_learner,
 )
 """By name, and beside them those of a lender's extensions."""
 
-__all__ = ["VARIANTS", "Fitted", "Parameter", "Variant"]
+
+def default_variants() -> tuple[str, ...]:
+    """The package's own that can be trained with what is installed here."""
+    return tuple(name for name, variant in VARIANTS.packaged.items() if not variant.untrainable())
+
+
+__all__ = ["VARIANTS", "Fitted", "Parameter", "Variant", "default_variants"]

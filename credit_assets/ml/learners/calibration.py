@@ -47,6 +47,11 @@ class PlattCalibration:
                 f"{self.intercept}"
             )
 
+    @property
+    def line(self) -> tuple[float, float] | None:
+        """Slope and intercept, where the calibration is a line through the log-odds."""
+        return self.slope, self.intercept
+
     def log_odds(self, margin: ArrayLike) -> NDArray[np.float64]:
         """Calibrated log-odds of default, natural logarithm, in the shape of `margin`."""
         return np.clip(self.slope * np.asarray(margin, dtype=np.float64) + self.intercept, -MAX_LOG_ODDS, MAX_LOG_ODDS)

@@ -149,6 +149,10 @@ class Variant(ABC):
     """Package whose version decides what a fit gives."""
     parameters: ClassVar[Mapping[str, Parameter]]
     defaults: ClassVar[Mapping[str, Any]]
+    extra: ClassVar[str] = ""
+    """The extra of credit-assets that brings its package; empty where it comes with credit-assets."""
+    scoring_packages: ClassVar[tuple[str, ...] | None] = None
+    """What its models need to score; None: the package that they are fitted with."""
     grows_on_gpu: ClassVar[bool] = False
     """Whether its package can grow trees on a GPU; its step then asks for one."""
 
@@ -186,6 +190,10 @@ class Variant(ABC):
     def built_for_cuda(self) -> bool:
         """Whether the installed library can use a GPU at all."""
         return True
+
+    def untrainable(self) -> str:
+        """Why it cannot be fitted here, and what to do; empty where it can. What is fitted scores all the same."""
+        return ""
 
     def library(self) -> str:
         """Name and version of the library, for instance "xgboost 3.2.0". Does not import it."""

@@ -69,6 +69,16 @@ class ScoreScale:
                 f"{self.base}, odds {self.odds}, pdo {self.pdo}"
             )
 
+    @property
+    def factor(self) -> float:
+        """Points for each unit of the log-odds of good."""
+        return self.pdo / math.log(2)
+
+    @property
+    def offset(self) -> float:
+        """Points at even odds."""
+        return self.base - self.factor * math.log(self.odds)
+
     def points(self, log_odds: ArrayLike) -> NDArray[np.float64]:
         """Points for log-odds of default (of bad, natural logarithm), not rounded."""
         return self.base - self.pdo / math.log(2) * (np.asarray(log_odds, dtype=np.float64) + math.log(self.odds))

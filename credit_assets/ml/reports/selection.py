@@ -61,7 +61,7 @@ def best_candidate(
     PermanentError
         Where all failed, or one was trained on another training set.
     """
-    trained = [record for record in candidates if _is_trained(record)]
+    trained = [record for record in candidates if is_trained(record)]
     if not trained:
         raise PermanentError(f"no candidate was trained for {as_of}: every variant of CREDIT_VARIANTS failed")
     stale = [record["variant"] for record in trained if record["identity"]["data"] != data]
@@ -70,7 +70,7 @@ def best_candidate(
             f"candidates {', '.join(stale)} of {as_of} were trained on another training set than the one that is "
             "there now; materialize them again"
         )
-    return max(trained, key=lambda one: (_choice(one), -variants.index(one["variant"])))
+    return max(trained, key=lambda one: (validation_auc(one), -variants.index(one["variant"])))
 
 
 def selection_record(
@@ -94,10 +94,10 @@ def selection_record(
         "data": data,
         "training_rows": best.get("training_rows", training_set.num_rows),
         # What this model has not seen begins here.
-        "test_from": best.get("test_from") or pc.min(_out_of_time(training_set)[date_column]).as_py().isoformat(),
+        "test_from": best.get("test_from") or pc.min(out_of_time(training_set)[date_column]).as_py().isoformat(),
         # What the choice was by, on the validation rows.
-        "candidates": {one["variant"]: _choice(one) for one in candidates if _is_trained(one)},
-        "failed_variants": sorted(one["variant"] for one in candidates if not _is_trained(one)),
+        "candidates": {one["variant"]: validation_auc(one) for one in candidates if is_trained(one)},
+        "failed_variants": sorted(one["variant"] for one in candidates if not is_trained(one)),
         "evaluation": best["metrics"]["test"],
         "champion": champion,
         **({"recalibrates": best["recalibrates"]} if "recalibrates" in best else {}),
@@ -127,7 +127,7 @@ def unseen_rows(training_set: pa.Table, date_column: str, test_from: date) -> pa
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = _out_of_time(training_set)
+    rows = out_of_time(training_set)
     return rows.filter(pc.greater_equal(rows[date_column], pa.scalar(test_from)))
 
 
@@ -186,7 +186,7 @@ def beside_scorecard(
     """A plain scorecard of the train rows, and the model's difference from it on the out-of-time test."""
     import pyarrow.compute as pc
 
-    train, test = training_set.filter(pc.equal(training_set["split"], "train")), _out_of_time(training_set)
+    train, test = training_set.filter(pc.equal(training_set["split"], "train")), out_of_time(training_set)
     scorecard = fit_scorecard(
         train, train["default"].to_numpy(), portfolio.feature_names, portfolio.categorical_features
     )
@@ -220,12 +220,23 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         metadata["auc_difference"] = round(difference["difference"], 6)
         interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
         metadata["auc_difference_interval"] = f"{interval} (95%, paired DeLong)"
+    metadata |= _scorecard(record.get("scorecard") or {})
     if made := record.get("recalibrates"):
         metadata["recalibrates"] = f"version {made['version']}, on {made['rows']:,} rows with {made['bads']:,} bads"
     metadata |= _first_days(record.get("first_days") or {})
     if record["failed_variants"]:
         metadata["failed_variants"] = ", ".join(record["failed_variants"])
     return metadata
+
+
+def _scorecard(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "auc" not in found:
+        return {"scorecard": found["why"]} if found else {}
+    text = f"AUC {_with_interval(found['auc'])}"
+    if difference := (found["beside"] or {}).get("difference"):
+        interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
+        text += f"; {found['beside']['variant']} {difference['difference']:+.4f} ({interval})"
+    return {"scorecard": text}
 
 
 def _with_interval(found: Mapping[str, float]) -> str:
@@ -244,15 +255,18 @@ def _first_days(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _choice(candidate: Mapping[str, Any]) -> float:
+def validation_auc(candidate: Mapping[str, Any]) -> float:
+    """What candidates are chosen by."""
     return float(candidate["metrics"]["validation"]["auc"])
 
 
-def _is_trained(candidate: Mapping[str, Any]) -> bool:
+def is_trained(candidate: Mapping[str, Any]) -> bool:
+    """Whether there is a model of this record."""
     return bool(candidate["status"] == "trained")
 
 
-def _out_of_time(training_set: pa.Table) -> pa.Table:
+def out_of_time(training_set: pa.Table) -> pa.Table:
+    """The rows of the test."""
     import pyarrow.compute as pc
 
     return training_set.filter(pc.equal(training_set["split"], "test"))

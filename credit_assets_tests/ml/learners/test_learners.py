@@ -16,9 +16,10 @@ from credit_assets.ml.learners import VARIANTS, Fitted, Parameter
 from credit_assets.ml.learners.devices import visible_gpus
 from credit_assets.ml.learners.encoding import encode, levels_of, matrix
 from credit_assets.ml.learners.learner import FitConfig
-from credit_assets_tests.support.modelling import FEATURES, LEVELS, QUICK, fit, sample, training_set
+from credit_assets_tests.support.modelling import BOOSTERS, FEATURES, LEVELS, QUICK, fit, sample, training_set
 
 ALL = pytest.mark.parametrize("name", list(VARIANTS))
+IN_ROUNDS = pytest.mark.parametrize("name", BOOSTERS)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,7 @@ def test_names_and_defaults_that_others_rely_on() -> None:
         "xgboost": "model.ubj",
         "lightgbm": "model.txt",
         "catboost": "model.cbm",
+        "scorecard": "scorecard_model.json",
     }
     assert VARIANTS["xgboost"].defaults["max_depth"] == 6
     assert VARIANTS["xgboost"].defaults["learning_rate"] == 0.01
@@ -65,7 +67,7 @@ def test_names_and_defaults_that_others_rely_on() -> None:
 # Fitting
 
 
-@ALL
+@IN_ROUNDS
 def test_a_fit_learns_and_records_its_rounds(
     name: str, parts: dict[str, pd.DataFrame], fitted: dict[str, Fitted]
 ) -> None:
@@ -78,7 +80,7 @@ def test_a_fit_learns_and_records_its_rounds(
     assert found.best_rounds == int(np.argmin(validation)) + 1
 
 
-@ALL
+@IN_ROUNDS
 def test_training_stops_when_the_validation_loss_does_not_fall(name: str, parts: dict[str, pd.DataFrame]) -> None:
     # Targets that no feature explains: nothing to learn for long.
     rng = np.random.default_rng(3)
@@ -103,7 +105,7 @@ def test_the_recorded_loss_is_that_of_the_returned_model(
         assert log_loss(parts[split]["default"], p) == pytest.approx(recorded, abs=tolerance)
 
 
-@ALL
+@IN_ROUNDS
 def test_equal_inputs_give_equal_bytes_and_another_seed_does_not(
     name: str, parts: dict[str, pd.DataFrame], fitted: dict[str, Fitted], tmp_path: Path
 ) -> None:
@@ -306,7 +308,7 @@ def test_bad_parameters_are_refused_by_name(name: str, params: dict[str, Any], m
     assert f"variant {name}" in str(caught.value)
 
 
-@ALL
+@IN_ROUNDS
 def test_parameters_go_over_the_defaults(name: str) -> None:
     variant = VARIANTS[name]
     resolved = variant.resolve({"learning_rate": 0.2})
