@@ -28,23 +28,38 @@ def leaks_record(
     settings: Settings, scorer: CreditScorer, training_set: pa.Table, trained: Mapping[str, Any], gains: list[float]
 ) -> dict[str, Any]:
     """What `judge_leaks` reads. `trained`: the record of the model; `gains`: what `gains_before` found."""
-    import pyarrow.compute as pc
+    from credit_assets.ml.evidence.leaks import foremost
 
-    from credit_assets.ml.data.customers import groups_of
-    from credit_assets.ml.evidence.leaks import measure_concentration
-
-    def pd(data: Any) -> NDArray[np.float64]:
-        return scorer.pd(data, threads=settings.training_threads)
-
-    test = thinned(training_set.filter(pc.equal(training_set["split"], "test")))
-    evaluation, groups = trained["evaluation"], groups_of(test, settings.portfolio_contract)
+    evaluation = trained["evaluation"]
+    importance = trained.get("importance") or importance_record(settings, scorer, training_set)
     return {
         "auc": evaluation["auc"],
         "auc_ci_low": evaluation["auc_ci_low"],
         "champion": _gain(trained["champion"]),
         "gains": gains,
         "strong": list(settings.portfolio_contract.gates.strong_features),
-        "concentration": measure_concentration(pd, test, scorer.features, groups),
+        "concentration": foremost(importance["features"]),
+    }
+
+
+def importance_record(settings: Settings, scorer: CreditScorer, training_set: pa.Table) -> dict[str, Any]:
+    """What each feature brings to the model's order of the out-of-time test."""
+    import pyarrow.compute as pc
+
+    from credit_assets.ml.data.customers import groups_of
+    from credit_assets.ml.evidence.leaks import MOST, measure_concentration
+
+    def pd(data: Any) -> NDArray[np.float64]:
+        return scorer.pd(data, threads=settings.training_threads)
+
+    test = thinned(training_set.filter(pc.equal(training_set["split"], "test")))
+    groups = groups_of(test, settings.portfolio_contract)
+    return {
+        "meaning": "AUC that the out-of-time test loses where the values of one feature are dealt out anew among its "
+        "rows",
+        "rows": test.num_rows,
+        "of": len(scorer.features),
+        "features": measure_concentration(pd, test, scorer.features, groups, MOST),
     }
 
 

@@ -12,9 +12,10 @@ import dagster as dg
 
 from credit_assets.assets.comparison import compare_with_champion, comparison_record
 from credit_assets.assets.conventions import Table, daily_asset, inputs
+from credit_assets.assets.described import described_record
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.first_days import first_days_record
-from credit_assets.assets.leaks import gains_before, leaks_record
+from credit_assets.assets.leaks import gains_before, importance_record, leaks_record
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recalibration import RECALIBRATED, Recalibrating, mode_of
 from credit_assets.checks import rule_results, rule_specs, rules_not_asked
@@ -130,6 +131,8 @@ class Selecting:
         pd_of = partial(scorer.pd, threads=settings.training_threads)
         record[BASELINE] = baseline_record(training_set, pd_of, portfolio)
         record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
+        record["importance"] = importance_record(settings, scorer, training_set)
+        record |= described_record(settings, scorer, training_set)
         record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
         record["calibration"] = calibration_record(tested, pd_of, portfolio)

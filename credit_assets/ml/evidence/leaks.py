@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import ArrayLike, NDArray
 
+MOST = 30
+"""Features that are shuffled, those that rank the test best by themselves: a portfolio may have three hundred."""
 _LOOKED_AT = 10
 _SEED = 20071
 
 
 def measure_concentration(
-    pd: Callable[[Data], NDArray[np.float64]], test: Data, features: Sequence[str], groups: ArrayLike | None = None
+    pd: Callable[[Data], NDArray[np.float64]],
+    test: Data,
+    features: Sequence[str],
+    groups: ArrayLike | None = None,
+    most: int = _LOOKED_AT,
 ) -> list[dict[str, Any]]:
-    """What the AUC of a test loses where one feature is shuffled, of the ten features that rank it best by themselves.
+    """What the AUC of a test loses where one feature is shuffled, of the features that rank it best by themselves.
 
     Parameters
     ----------
@@ -42,11 +48,13 @@ def measure_concentration(
         Of the model.
     groups
         Of whom each row is, an integer a row, where rows come in groups.
+    most
+        How many features are looked at.
 
     Returns
     -------
     list of dict
-        JSON types, the largest loss first: `name`, `gain` (AUC lost), `gain_low` (lower end of its 95% interval),
+        JSON types, the largest loss first: `name`, `gain` (AUC lost), `gain_low` and `gain_high` (its 95% interval),
         `share` of the AUC above 0.5, and `alone`, the AUC of the feature by itself.
 
     Raises
@@ -61,7 +69,7 @@ def measure_concentration(
     before = pd(Rows.of_columns(kept))
     places = np.random.default_rng(_SEED).permutation(len(target))
     found = []
-    for name in sorted(alone, key=lambda one: (-alone[one], one))[:_LOOKED_AT]:
+    for name in sorted(alone, key=lambda one: (-alone[one], one))[:most]:
         loss = compare(target, before, pd(Rows.of_columns({**kept, name: kept[name].take(places)})), groups=groups)
         skill = compare(target, before, np.full(len(target), 0.5)).difference
         found.append(
@@ -69,8 +77,18 @@ def measure_concentration(
                 "name": name,
                 "gain": round(loss.difference, 6),
                 "gain_low": round(loss.ci_low, 6),
+                "gain_high": round(loss.ci_high, 6),
                 "share": round(loss.difference / skill, 6) if skill > 0 else None,
                 "alone": round(alone[name], 6),
             }
         )
-    return sorted(found, key=lambda one: (-one["gain"], one["name"]))
+    return sorted(found, key=_by_gain)
+
+
+def foremost(found: Sequence[dict[str, Any]], most: int = _LOOKED_AT) -> list[dict[str, Any]]:
+    """Of what `measure_concentration` found, what it finds of so many features."""
+    return sorted(sorted(found, key=lambda one: (-one["alone"], one["name"]))[:most], key=_by_gain)
+
+
+def _by_gain(one: dict[str, Any]) -> tuple[float, str]:
+    return -one["gain"], one["name"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from credit_assets.ml.evidence.curves import gain_curve
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate, roc_curve
 from credit_assets.ml.evidence.intervals import proportion
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from credit_assets.ml.learners.candidates import Candidate
 
@@ -228,13 +229,6 @@ def backtest(
     for axes in (left, middle):
         _legend(axes, "best")
     return figure
-
-
-def gain_curve(target: NDArray[np.float64], pd: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of loans and share of bads at or above each PD, riskiest first, from (0, 0) to (1, 1)."""
-    _, inverse, counts = np.unique(-pd, return_inverse=True, return_counts=True)
-    bads = np.bincount(inverse, weights=target, minlength=len(counts))
-    return np.r_[0.0, counts.cumsum() / len(target)], np.r_[0.0, bads.cumsum() / target.sum()]
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from credit_assets.ml.evidence.curves import gain_curve
 from credit_assets.ml.evidence.evaluation import auc, evaluate
 from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.candidates import train_candidate
@@ -21,7 +22,6 @@ from credit_assets.ml.reports.figures import (
     calibration,
     candidate_figures,
     gain,
-    gain_curve,
     performance_over_time,
     png,
     roc,
