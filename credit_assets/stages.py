@@ -30,6 +30,7 @@ PARQUET, RECORD = "parquet", "record"
 
 DAILY, INGEST, RETRAIN, SCORE = "credit_scoring_daily", "ingest_loans", "retrain_model", "score_loans"
 RECHECK = "recheck_loans"
+DOSSIER = "model_dossier"
 JOBS: Mapping[str, tuple[Stage, ...]] = {
     DAILY: ("recheck", "ingestion", "training", "deployment", "scoring", "monitoring"),
     RECHECK: ("recheck",),
@@ -171,6 +172,15 @@ def _table(graph: Graph) -> tuple[Asset, ...]:
         ),
         Asset(
             "deployed_model", "deployment", "deployment", {"registered_model": "same_day"}, io=RECORD, profile="small"
+        ),
+        Asset(
+            DOSSIER,
+            "deployment",
+            "dossier",
+            dict.fromkeys(["trained_model", "registered_model", "deployed_model"], "same_day"),
+            group=GOVERNANCE,
+            io=RECORD,
+            profile="small",
         ),
         Asset("loan_scores", "scoring", "scoring", {"processed_features": "same_day"}, by_range=True),
         Asset(

@@ -44,6 +44,7 @@ GRAPH = {
     },
     "registered_model": {"trained_model"},
     "deployed_model": {"registered_model"},
+    "model_dossier": {"trained_model", "registered_model", "deployed_model"},
     "loan_scores": {"processed_features"},
     "drift_report": {"processed_features", "loan_scores", "restated_days"},
     "performance_report": {"loan_scores", "loan_outcomes", "processed_features", "restated_days"},

@@ -192,9 +192,10 @@ class Stage:
 
 DAILY = {
     "restated_days", "raw_loan_data", "loan_outcomes", "processed_features", "training_set", *TRAINED, "trained_model",
-    "registered_model", "deployed_model", "loan_scores", "drift_report", "performance_report", "shadow_report",
+    "registered_model", "deployed_model", "model_dossier", "loan_scores", "drift_report", "performance_report",
+    "shadow_report",
 }  # fmt: skip
-RETRAINED = {"training_set", *TRAINED, "trained_model", "registered_model", "deployed_model"}
+RETRAINED = {"training_set", *TRAINED, "trained_model", "registered_model", "deployed_model", "model_dossier"}
 
 
 def daily_run_on_its_nodes(stage: Stage) -> None:

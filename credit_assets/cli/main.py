@@ -26,6 +26,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.policy_verbs import policy_app
 from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
+from credit_assets.cli.version_verbs import dossier, sensitivity
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings, variable
@@ -331,26 +332,6 @@ def models(json_: Json = False) -> None:
 
 
 @app.command()
-def sensitivity(
-    version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
-    factor: Annotated[
-        list[float] | None,
-        typer.Option(help="How many times as bad as the booked the declined are; repeatable; default 1, 2, 3 and 4."),
-    ] = None,
-    bands: Annotated[int | None, typer.Option(min=1, help="Bands of PD for parcelling; default 10.")] = None,
-    json_: Json = False,
-) -> None:
-    """A version's figures on booked loans, and what they would be on everyone under stated assumptions.
-
-    Example: credit-assets sensitivity 3 --factor 2 --factor 4. Nothing of it is used in training or in a decision.
-    """
-    from credit_assets.cli.sensitivity import print_sensitivity, sensitivity_record
-
-    record = sensitivity_record(load_settings(), version, factor or (), bands)
-    output(record, partial(print_sensitivity, record), json_)
-
-
-@app.command()
 def backtest(
     start: Annotated[
         datetime | None,
@@ -377,6 +358,10 @@ def backtest(
     if picture is not None:
         picture.write_bytes(draw_backtest(record))
     output(record, partial(print_backtest, record), json_)
+
+
+app.command()(sensitivity)
+app.command()(dossier)
 
 
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:

@@ -34,7 +34,7 @@ from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions, ranges
 from credit_assets.settings import Settings
-from credit_assets.stages import INGEST, RECHECK, RETRAIN, SCORE, Graph
+from credit_assets.stages import DOSSIER, INGEST, RECHECK, RETRAIN, SCORE, Graph
 from credit_assets.storage.store import Store
 from credit_assets.tags import PORTFOLIO_TAG, range_tags
 from credit_assets.tracking import Tracking
@@ -95,8 +95,8 @@ class Replay:
         self._recheck(end, set(todo_ingest), report)
         as_ofs = training_days(max(start, train_from or start), end, train)
         recorded = set() if again else self._done("training_set")
-        # Without the candidates: another choice of variants makes no finished training unfinished.
-        trained = replace(self.graph, variants=()).made_by(RETRAIN)
+        # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
+        trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
         to_train = still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, trained, again))
         trial = self.settings.promotion == "shadow"
         todo = set(self._missing(days, self.graph.made_by(SCORE), again))

@@ -17,7 +17,6 @@ from rich.table import Table
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ml.data.population import BOOKED, DECLINED, STATED, WITHDRAWN
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -49,7 +48,7 @@ def sensitivity_record(
         )
     resources = build_resources(settings)
     registry, tables = resources["registry"], StoredDays(resources["store"])
-    found = _version(registry, version)
+    found = registry.named(version)
     first, window_days = date.fromisoformat(found.tags["test_from"]), settings.window_days
     last = found.as_of - timedelta(window_days)
     # Where windows start at the booking, applications of the days before may have been booked within those of the test.
@@ -87,13 +86,6 @@ def sensitivity_record(
         "known_customers_among_them": portfolio.customer_column is not None,
         **result.to_record(),
     }
-
-
-def _version(registry: Registry, version: str | None) -> Version:
-    found = registry.alias(CHAMPION) if version is None else registry.version(version)
-    if found is None:
-        raise PermanentError("there is no champion yet: name a version, or train one with `credit-assets replay`")
-    return found
 
 
 def print_sensitivity(record: dict[str, Any], console: Console) -> None:

@@ -188,6 +188,13 @@ class Registry:
         item = self._if_there("cannot get the version of an alias", find, self.model_name, name)
         return None if item is None else self.version(item.version)
 
+    def named(self, version: str | None) -> Version:
+        """The version of that number, the champion where none is named. Raises PermanentError where there is none."""
+        found = self.alias(CHAMPION) if version is None else self.version(version)
+        if found is None:
+            raise PermanentError("there is no champion yet: name a version, or train one with `credit-assets replay`")
+        return found
+
     def champion_at(self, day: date, versions: Iterable[Version] | None = None) -> Version | None:
         """The version in force on `day`. `versions` saves reading them again for many days."""
         known = {v.version: v for v in (self.versions() if versions is None else versions)}

@@ -59,6 +59,10 @@ class FinishedRun:
                     "run in MLflow, then the model is trained again"
                 ) from error
 
+    def log_text(self, text: str, file: str) -> None:
+        """A file of the run, in place of one that is there."""
+        self.server.call("cannot log a file", self.server.client.log_text, self.run_id, text, file)
+
 
 @dataclass(frozen=True)
 class CandidateRun:

@@ -107,6 +107,10 @@ class Server:
         """Dagster metadata: a link to the run in MLflow's UI where a server is known, else its id."""
         return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}", run_id)
 
+    def run_file_link(self, run_id: str, file: str) -> dg.MetadataValue[Any]:
+        """Dagster metadata: a link to a file of the run in MLflow's UI where a server is known, else run and file."""
+        return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}/artifacts/{file}", f"{file} of run {run_id}")
+
     def link(self, page: str, text: str) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to a page of MLflow's UI where a server is known, else the text."""
         import dagster as dg

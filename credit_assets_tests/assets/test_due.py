@@ -89,7 +89,7 @@ def test_a_schedule_leaves_out_the_steps_that_would_do_nothing(house: House) -> 
     result = execute(house, DAILY, day, asset_selection=selection)
     assert result.success
     made = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
-    assert made.isdisjoint({*TRAINED, "deployed_model"})
+    assert made.isdisjoint({*TRAINED, "deployed_model", "model_dossier"})
     assert {"training_set", "loan_scores", "performance_report"} <= made
     assert why_not_due(house.replay.store.gates("training_set", str(day)))
     assert without_training(house.settings, DAILY, "") is None

@@ -24,6 +24,7 @@ from credit_assets.cli import sensitivity as command
 from credit_assets.cli.main import app
 from credit_assets.cli.sensitivity import print_sensitivity, sensitivity_record
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.registry import Registry
 from credit_assets.loans.lender_book import generate_lender_book
 from credit_assets.ml.data.cohorts import CohortWindow, Known, assemble_training_set
 from credit_assets.ml.data.features import feature_table
@@ -59,6 +60,8 @@ class OneVersion:
     folder: Path
     test_from: date
     champion: bool = True
+
+    named = Registry.named
 
     def version(self, version: str) -> Any:
         if version != "1":
@@ -212,7 +215,7 @@ def test_what_cannot_be_measured_is_said(world: World, monkeypatch: pytest.Monke
 
 
 def test_the_command_has_its_options(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credit_assets.cli.main.load_settings", lambda: world.settings)
+    monkeypatch.setattr("credit_assets.cli.version_verbs.load_settings", lambda: world.settings)
     done = CliRunner().invoke(app, ["sensitivity", "1", "--factor", "2", "--factor", "3", "--bands", "4", "--json"])
     assert done.exit_code == 0, done.output
     record = json.loads(done.output)

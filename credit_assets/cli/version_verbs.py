@@ -1,0 +1,49 @@
+"""Verbs about one registered version: their arguments. What the commands do stands in the modules of their names.
+
+Belongs here: verbs that read a version and write no record. Does not belong here: moves of aliases (`main`, `moves`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from credit_assets.cli.shown import Json, output
+from credit_assets.settings import load_settings
+
+
+def sensitivity(
+    version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
+    factor: Annotated[
+        list[float] | None,
+        typer.Option(help="How many times as bad as the booked the declined are; repeatable; default 1, 2, 3 and 4."),
+    ] = None,
+    bands: Annotated[int | None, typer.Option(min=1, help="Bands of PD for parcelling; default 10.")] = None,
+    json_: Json = False,
+) -> None:
+    """A version's figures on booked loans, and what they would be on everyone under stated assumptions.
+
+    Example: credit-assets sensitivity 3 --factor 2 --factor 4. Nothing of it is used in training or in a decision.
+    """
+    from credit_assets.cli.sensitivity import print_sensitivity, sensitivity_record
+
+    record = sensitivity_record(load_settings(), version, factor or (), bands)
+    output(record, partial(print_sensitivity, record), json_)
+
+
+def dossier(
+    version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the two files.", metavar="FOLDER")] = Path(),
+    json_: Json = False,
+) -> None:
+    """Write the validation document of a version: a page to read and print, and the same as JSON.
+
+    Example: credit-assets dossier 3 --out validation
+    """
+    from credit_assets.cli.dossier import print_dossier, write_dossier
+
+    record = write_dossier(load_settings(), version, out)
+    output(record, partial(print_dossier, record), json_)

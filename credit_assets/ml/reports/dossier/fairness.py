@@ -1,0 +1,36 @@
+"""Fairness: what is measured by protected attribute, or why nothing is."""
+
+from __future__ import annotations
+
+from credit_assets.ml.reports.dossier.anything import blocks_of
+from credit_assets.ml.reports.dossier.blocks import Block, Paragraph, Section
+from credit_assets.ml.reports.dossier.material import Material, joined, lacking
+
+
+def section(material: Material) -> Section:
+    protected = material.portfolio.protected_columns
+    source = material.portfolio_source
+    blocks: list[Block] = []
+    if protected:
+        blocks.append(
+            Paragraph(
+                f"Protected attributes of the portfolio: {joined(protected)}. No learner reads them: a training set "
+                "has the features alone.",
+                (source,),
+            )
+        )
+    else:
+        blocks.append(
+            Paragraph(
+                "The portfolio names no protected attribute, so that nothing can be measured by one. That a model does "
+                "not read an attribute does not show that its decisions do not differ by it: other columns may stand "
+                "in for it.",
+                (source,),
+            )
+        )
+    found = material.evidence("fairness")
+    if found is None:
+        blocks.append(lacking("fairness by group", "" if protected else "no protected attribute is named"))
+    else:
+        blocks += blocks_of("Fairness", found.record, found.source)
+    return Section("fairness", "Fairness", tuple(blocks))
