@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.extensions import SCORING, described
+from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.tracking.run import CandidateRun
 
@@ -32,7 +33,8 @@ def log_candidate(
     """Log all that there is to know about a candidate; return the URI of its model, and the SHA-256 of its files.
 
     Parameters, metrics of each split, metrics over rounds, data set with digest, feature list, figures, and the model
-    with its drift reference, the rules of requests, signature and an input example that is no applicant's.
+    with its drift reference, the rules of requests, the contract of reasons, signature and an input example that is no
+    applicant's.
     """
     from credit_assets.ml.reports.figures import candidate_figures
 
@@ -67,6 +69,8 @@ def log_candidate(
         trained.scorer.save(scorer_dir)
         trained.reference.save(scorer_dir)
         RequestRules.of(portfolio).save(scorer_dir)
+        if trained.scorer.explains:
+            ReasonContract.of(portfolio).save(scorer_dir)
         files = files_of(scorer_dir)
         model_uri = run.log_model(
             scorer_dir,

@@ -47,6 +47,7 @@ MODEL_CODE = (
     "learners.__init__",
     "learners.calibration",
     "learners.catboost",
+    "learners.catboost_trees",
     "learners.dask_fits",
     "learners.dask_internals",
     "learners.dask_shares",
@@ -58,7 +59,9 @@ MODEL_CODE = (
     "learners.scorecard",
     "learners.scorer",
     "learners.training",
+    "learners.tree_contributions",
     "learners.xgboost",
+    "learners.xgboost_trees",
 )
 """The modules of `credit_assets.ml` whose code makes a model or its scores. A change in one of them trains anew.
 

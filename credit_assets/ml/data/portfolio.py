@@ -24,6 +24,7 @@ from credit_assets.ml.data.matching_columns import MatchingColumns, matched
 from credit_assets.ml.data.outcome_table import OutcomeTable
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
+from credit_assets.ml.data.reasons import Reasons, check_reasons
 from credit_assets.ml.data.yaml_text import mapping_of, problems, text_of
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
@@ -194,6 +195,7 @@ class Portfolio(Strict):
     derived: tuple[Derived, ...] = ()
     gates: Gates = Gates()
     policy: Policy = Policy()
+    reasons: Reasons = Reasons()
     extensions: ExtensionUse = ExtensionUse()
 
     @field_validator("timezone")
@@ -304,6 +306,7 @@ class Portfolio(Strict):
     def _histories_resolve(self) -> Portfolio:
         columns = {column.name: (column.role, column.type) for column in self.columns}
         check_histories(self.histories, columns, [derived.name for derived in self.derived])
+        check_reasons(self)
         return without_contradictions(self)
 
     @property
@@ -365,11 +368,12 @@ class Portfolio(Strict):
     @cached_property
     def contract(self) -> str:
         """Hash of what the tables, columns and features are and of what counts as a default: all but the portfolio's
-        name, descriptions, gates and policy. A key that is not given, or has its default, does not enter it.
+        name, descriptions, gates, policy and reasons. A key that is not given, or has its default, does not enter it.
         """
         from credit_assets.ml.data.fingerprints import fingerprint
 
-        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"name", "description", "gates", "policy"})
+        others = {"name", "description", "gates", "policy", "reasons"}
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude=others)
         histories = said.get("histories", [])
         of_histories = [column for history in histories for column in history.get("columns", [])]
         for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):

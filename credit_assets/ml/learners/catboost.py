@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import Device, FitInputs, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import Contributions, Device, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,7 @@ MISSING = "__missing__"
 _GPU_BORDERS = 255
 # Among the notes of a model: what stands in a gap of each feature that had some among the train rows.
 _GAPS = "gaps"
+_IS_MISSING = " is missing"
 
 
 class CatBoostVariant(Variant):
@@ -44,6 +45,7 @@ class CatBoostVariant(Variant):
     label = "CatBoost"
     filename = "model.cbm"
     distribution = "catboost"
+    explains = True
     grows_on_gpu = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "depth": Parameter("integer", minimum=1, maximum=16),
@@ -188,6 +190,26 @@ class CatBoostVariant(Variant):
             pool = _pool(_columns([batch], rows, len(batch[0])), rows, gaps, threads)
             yield model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
 
+    def _contributions(self, model: Any, rows: Encoded, threads: int, /) -> Contributions:
+        import numpy as np
+
+        from credit_assets.ml.learners.catboost_trees import forest_of
+
+        forest = forest_of(model)
+        # The column that says that a number is missing is one with the number.
+        place = {name: at for at, name in enumerate(rows.names)}
+        into = [place[name.removesuffix(_IS_MISSING)] for name in model.feature_names_]
+        gaps = json.loads(model.get_metadata().get(_GAPS, "{}"))
+        found = [np.empty((0, len(rows.names)))]
+        for batch in rows.batches():
+            pool = _pool(_columns([batch], rows, len(batch[0])), rows, gaps, threads)
+            leaves = model.calc_leaf_indexes(pool, thread_count=threads)
+            of_features = np.zeros((len(batch[0]), len(rows.names)))
+            for column, added in zip(into, forest.contributions(leaves, len(into), threads).T, strict=True):
+                of_features[:, column] += added
+            found.append(of_features)
+        return Contributions(forest.base, np.concatenate(found))
+
 
 def _columns(batches: Iterable[list[NDArray[Any]]], rows: Encoded, count: int) -> dict[str, NDArray[Any]]:
     """Batches of `rows`, `count` in all, as columns: float32, with which the library computes, and places of levels."""
@@ -241,7 +263,7 @@ def _pool(
         gone = np.isnan(columns[name])
         made[name] = np.where(gone, np.float32(median), columns[name])
         # No column of a portfolio has a blank in its name.
-        made[f"{name} is missing"] = gone.astype(np.float32)
+        made[f"{name}{_IS_MISSING}"] = gone.astype(np.float32)
     return catboost.Pool(
         pd.DataFrame(made, copy=False),
         label=None if label is None else label.astype(np.int32),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TEXTS = ("name", "label", "filename", "distribution")
 # What else lies in the folder of a model.
-_TAKEN = frozenset({"scorer.json", "reference.json", "request_rules.json", "MLmodel"})
+_TAKEN = frozenset({"scorer.json", "reference.json", "request_rules.json", "reasons.json", "MLmodel"})
 
 
 def checked_learner(extension: Extension) -> Variant:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Device = Literal["cpu", "cuda"]
 
+# How far contributions may be from the margin that they are of: sums of a thousand trees in float32 differ by 1e-5.
+_ADDS_UP = 1e-4
+
 # Set by the pipeline for every learner alike, under all names that the libraries know them by.
 RESERVED: dict[str, str] = {
     **dict.fromkeys(("seed", "random_state", "random_seed", "bagging_seed", "feature_fraction_seed"), "seed"),
@@ -138,6 +141,15 @@ class Fitted:
     history: dict[str, list[float]]
 
 
+class Contributions(NamedTuple):
+    """What each feature adds to the log-odds of each row, before calibration: rows by features, and what the model says
+    of nobody in particular (`base`). Both together are the margin.
+    """
+
+    base: float
+    values: NDArray[np.float64]
+
+
 class Variant(ABC):
     """One learner. Instances hold no state, so that one may be used from several threads."""
 
@@ -155,6 +167,8 @@ class Variant(ABC):
     """What its models need to score; None: the package that they are fitted with."""
     grows_on_gpu: ClassVar[bool] = False
     """Whether its package can grow trees on a GPU; its step then asks for one."""
+    explains: ClassVar[bool] = False
+    """Whether it says what each feature adds to a margin (`_contributions`); its models give no reasons without."""
 
     def resolve(self, params: Mapping[str, Any], device: Device = "cpu") -> dict[str, Any]:
         """The defaults with `params` over them, as they hold on `device`.
@@ -302,6 +316,33 @@ class Variant(ABC):
     @abstractmethod
     def _margins(self, model: Any, rows: Encoded, threads: int) -> Iterator[NDArray[Any]]:
         """The margins of each batch."""
+
+    def contributions(self, model: Any, rows: Encoded, *, threads: int = 1) -> Contributions:
+        """What each feature, in the order of `rows.names`, adds to the margin of each row.
+
+        That of a row depends on the row alone. Raises ValueError where the learner cannot say, or says what does not
+        add up to its margins.
+        """
+        import numpy as np
+
+        margins = self.predict_margin(model, rows, threads=threads)
+        if not self.explains:
+            raise ValueError(f"variant {self.name}: {self.label} does not say what each feature adds to a margin")
+        found = self._contributions(model, rows, threads)
+        left = margins - found.base - found.values.sum(axis=1)
+        if not (np.abs(left) <= _ADDS_UP * np.maximum(1.0, np.abs(margins))).all():
+            raise ValueError(
+                f"variant {self.name}: contributions of features differ from the margin by up to {np.abs(left).max():g}"
+            )
+        # A library that sums in float32 is off in the sixth digit: each contribution bears its part of that.
+        sizes = np.abs(found.values)
+        whole = sizes.sum(axis=1, keepdims=True)
+        part = np.divide(sizes, whole, out=np.full_like(sizes, 1 / max(1, sizes.shape[1])), where=whole > 0)
+        return Contributions(found.base, found.values + part * left[:, None])
+
+    def _contributions(self, _model: Any, _rows: Encoded, _threads: int, /) -> Contributions:
+        """What each feature adds, for each row by itself. A learner that defines it says so by `explains`."""
+        raise NotImplementedError
 
     def refused(self, error: Exception) -> ValueError:
         """The library's own error with the variant's name: its first line, the rest is the library's stack."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import FitInputs, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import Contributions, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +32,7 @@ class LightGBMVariant(Variant):
     label = "LightGBM"
     filename = "model.txt"
     distribution = "lightgbm"
+    explains = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "num_leaves": Parameter("integer", minimum=2, maximum=131_072),
         "learning_rate": Parameter("number", above=0, maximum=1),
@@ -145,6 +146,19 @@ class LightGBMVariant(Variant):
         # A matrix and not Arrow: the library predicts row by row.
         for batch in rows.matrices(np.float64):
             yield model.predict(batch, raw_score=True, num_threads=threads)
+
+    def _contributions(self, model: Any, rows: Encoded, threads: int, /) -> Contributions:
+        import numpy as np
+
+        found = [
+            model.predict(batch, pred_contrib=True, num_threads=threads)
+            for batch in rows.matrices(np.float64)
+            if len(batch)
+        ]
+        if not found:
+            return Contributions(0.0, np.empty((0, len(rows.names))))
+        every = np.concatenate(found)
+        return Contributions(float(every[0, -1]), every[:, :-1])
 
 
 def text_of_best(booster: Any) -> tuple[int, str]:

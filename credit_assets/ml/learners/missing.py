@@ -264,6 +264,22 @@ def margins(predict: Predict, rows: Encoded, found: Mapping[str, Meaning]) -> It
         yield Margins(margin, batch.missing)
 
 
+def as_decided(
+    predict: Predict, rows: Encoded, found: Mapping[str, Meaning]
+) -> Iterator[tuple[Filled, NDArray[np.bool_]]]:
+    """The rows of each batch with those values in their gaps that `margins` decides by, and which of them a policy
+    refuses.
+    """
+    apart = replace(rows, told_apart=frozenset(name for name in rows.levels if name in found))
+    for columns in apart.batches():
+        batch = _Batch(rows, columns, found)
+        refused = np.zeros(len(columns[0]), dtype=bool)
+        for name, missing in batch.missing.items():
+            if found[name].policy == "reject":
+                refused |= missing
+        yield batch.as_decided(predict), refused
+
+
 class _Batch:
     """The columns of a batch, and what stands in the place of a gap."""
 
@@ -302,3 +318,20 @@ class _Batch:
             value = columns[place].dtype.type(values[rank if rank < len(values) else 0])
             columns[place] = np.where(mask, value, columns[place])
         return Filled(self._rows.rows, self._rows.names, self._rows.levels, columns=columns)
+
+    def as_decided(self, predict: Predict) -> Filled:
+        """All rows, in each gap the value by which the row's margin is largest."""
+        first = self.filled(0)
+        if self.ranks == 1:
+            return first
+        columns, at = list(first.columns), np.flatnonzero(self.undecided)
+        largest = predict(replace(first, columns=[column[at] for column in columns]))
+        for rank in range(1, self.ranks):
+            others = self.filled(rank)
+            margin = predict(others)
+            worse = margin > largest
+            largest = np.maximum(largest, margin)
+            for place, values in enumerate(others.columns):
+                if place in self._gaps:
+                    columns[place][at[worse]] = values[worse]
+        return replace(first, columns=columns)

@@ -15,10 +15,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.calibration import PlattCalibration, probability
 from credit_assets.ml.learners.encoding import Encoded
-from credit_assets.ml.learners.missing import Margins, Meaning, margins
+from credit_assets.ml.learners.missing import Margins, Meaning, as_decided, margins
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SCORER_FILE = "scorer.json"
+_CLOSE = 1e-6
 _KEYS = frozenset(
     {
         "format", "variant", "library", "model_file", "model_sha256", "features", "inputs", "categories", "derived",
@@ -97,6 +98,17 @@ class Derived:
     name: str
     function: str
     inputs: dict[str, str]
+
+
+class Explained(NamedTuple):
+    """What each feature adds to what a model says of some rows, beyond `base`, the margin of nobody in particular: the
+    mean over the train rows, as the trees count them. Log-odds of default before calibration (`values`) and points
+    (`points`), rows by features; NaN for a row that the model refuses.
+    """
+
+    base: float
+    values: NDArray[np.float64]
+    points: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -188,8 +200,48 @@ class CreditScorer:
         """Whether a row that lacks the feature is not scored."""
         return feature in self.missing and self.missing[feature].policy == "reject"
 
+    @property
+    def explains(self) -> bool:
+        """Whether its learner says what each feature adds."""
+        return VARIANTS[self.variant].explains
+
+    def contributions(self, data: Data, *, threads: int = 1) -> Iterator[Explained]:
+        """What each of `features` adds to the margin of each row, a batch at a time, in the order of the rows.
+
+        A gap counts as the value that the row is scored with. Raises ValueError as `score`, and where the learner does
+        not say what a feature adds.
+        """
+        learner, predict = VARIANTS[self.variant], self._predict(threads)
+        for encoded in self._encoded(Rows.of(data)):
+            for rows, refused in as_decided(predict, encoded, self.missing):
+                found = learner.contributions(self.model, rows, threads=threads)
+                values = np.where(refused[:, None], np.nan, found.values)
+                yield Explained(found.base, values, self._points_of(found.base, values))
+
+    def _points_of(self, base: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points of contributions: those of the margin less those of the base, shared out as the margin is.
+
+        A calibration that is a line gives each log-odds as many points. Of any other that rises, what it does to a row
+        between base and margin holds for all that the row's features add; the order of features stays.
+        """
+        whole = values.sum(axis=1)
+        # Of a row like nobody in particular: what the calibration does close by.
+        ahead = np.where(np.abs(whole) < _CLOSE, _CLOSE, whole)
+        ends = self.scale.points(self.calibration.log_odds(np.stack([base + ahead, np.full_like(ahead, base)])))
+        points: NDArray[np.float64] = values * ((ends[0] - ends[1]) / ahead)[:, None]
+        return points
+
     def _margins(self, rows: Rows, threads: int) -> Iterator[Margins]:
         """Of a batch at a time."""
+        for encoded in self._encoded(rows):
+            yield from margins(self._predict(threads), encoded, self.missing)
+
+    def _predict(self, threads: int) -> Callable[[Encoded], NDArray[np.float64]]:
+        learner = VARIANTS[self.variant]
+        return lambda encoded: learner.predict_margin(self.model, encoded, threads=threads)
+
+    def _encoded(self, rows: Rows) -> Iterator[Encoded]:
+        """The features of a batch at a time."""
         missing = [name for name in self.inputs if name not in rows.names]
         if missing:
             raise ValueError(
@@ -199,14 +251,8 @@ class CreditScorer:
         sources = {source for derived in absent for source in derived.inputs.values()}
         needed = dict.fromkeys([*(name for name in self.features if name in rows.names), *sources])
         levels = {name: tuple(self.categories[name]) for name in self.features if name in self.categories}
-        learner = VARIANTS[self.variant]
-
-        def predict(encoded: Encoded) -> NDArray[np.float64]:
-            return learner.predict_margin(self.model, encoded, threads=threads)
-
         for batch in rows.batches(list(needed)):
-            complete = Rows.of_columns({**batch, **_derive(absent, batch)})
-            yield from margins(predict, Encoded(complete, self.features, levels), self.missing)
+            yield Encoded(Rows.of_columns({**batch, **_derive(absent, batch)}), self.features, levels)
 
     def save(self, folder: str | Path) -> None:
         """Write the model file and `scorer.json` into `folder`, which is made where it is absent.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from credit_assets.ml.learners.learner import FitConfig, FitInputs, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import Contributions, FitConfig, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ class XGBoostVariant(Variant):
     label = "XGBoost"
     filename = "model.ubj"
     distribution = "xgboost"
+    explains = True
     grows_on_gpu = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "max_depth": Parameter("integer", minimum=1, maximum=16),
@@ -115,6 +116,15 @@ class XGBoostVariant(Variant):
         model.set_param({"nthread": threads})
         for batch in rows.matrices(np.float32):
             yield model.inplace_predict(batch, predict_type="margin")
+
+    def _contributions(self, model: Any, rows: Encoded, threads: int, /) -> Contributions:
+        import numpy as np
+
+        from credit_assets.ml.learners.xgboost_trees import forest_of
+
+        forest = forest_of(model)
+        found = [forest.contributions(batch, threads) for batch in rows.matrices(np.float32)]
+        return Contributions(forest.base, np.concatenate([np.empty((0, len(rows.names))), *found]))
 
 
 def booster_params(params: Mapping[str, Any], directions: Sequence[int], config: FitConfig) -> dict[str, Any]:
