@@ -35,6 +35,7 @@ class Lived:
         self.chosen: dict[tuple[int, int], np.ndarray] = {}
         book = make_book(loans, seed, days=days + LOOKBACK + _WINDOW, bad_rate=BAD_RATE)
         self.bad = book.bad
+        self.groups: np.ndarray | None = None
         self._days = np.array([(day - START).days for day in book.applications["application_date"]])
         portfolio = load_portfolio(None)
         self._table, outcomes = tables(book, portfolio)

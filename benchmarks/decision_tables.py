@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decision_faults import Verdict
-from benchmarks.decision_rates import default, plain
+from benchmarks.decision_rates import KINDS, default, plain
 from benchmarks.drift_errors import table
 from benchmarks.report import RESULTS, Row, figure, results_folder, write_atomically
 
 Records = list[dict[str, Any]]
 TARGET = "decisions"
-SCHEDULES = {1: "daily", 7: "weekly", 30: "monthly"}
+SCHEDULES = {1: "daily", 7: "weekly", 30: "monthly", 90: "quarterly"}
 MOST_CHANCE = 0.2
 """Promotions a year that chance may make."""
 PICTURE = "decisions_power"
 _SAID, _NAMED = 330, 3
+_ALIKE = 0.9
 
 
 def _file(name: str, folder: Path | None = None) -> Path:
@@ -50,8 +51,9 @@ def rows(found: Mapping[str, Records]) -> list[Row]:
         Row(TARGET, "sound models stopped by a rule on faults", sum(v.stopped for v in sound), None, "", "", 0.0,
             note=f"of {len(sound)}"),
     ]  # fmt: skip
-    before = {(one["loans"], one["every"]): one["promotions"] for one in found["null"] if one["rule"] == plain().name}
-    for one in found["null"]:
+    alike = [one for one in found["null"] if one["kind"] == KINDS[0].name]
+    before = {(one["loans"], one["every"]): one["promotions"] for one in alike if one["rule"] == plain().name}
+    for one in alike:
         if one["rule"] == default().name:
             was = before[one["loans"], one["every"]]
             what = f"promotions a year by chance, {SCHEDULES[one['every']]}, {one['loans']} loans a day"
@@ -77,9 +79,8 @@ _FAULT_NOTE = (
     "rule on improvement stopped says so."
 )
 _POWER_NOTE = (
-    "Share of comparisons in which a candidate that is truly better by so much is taken. The two models' errors are "
-    "independent, as of models that were trained on other days; models that resemble each other more are told apart "
-    f"sooner.\n\n![Power](../benchmarks/results/{PICTURE}.png)"
+    "Share of first comparisons in which a candidate that is truly better by so much is taken, after a year in which "
+    f"none was better.\n\n![Power](../benchmarks/results/{PICTURE}.png)"
 )
 
 
@@ -177,30 +178,31 @@ def _gaps_table(records: Records) -> str:
 
 
 def _null_table(records: Records) -> str:
+    alike = [one for one in records if one["kind"] == KINDS[0].name]
+    heads = ["loans a day", "trainings", "rule", "years", *_NULL_HEADS]
     lines = [
-        [
-            f"{one['loans']} ({one['bads']:.0f} test bads)",
-            SCHEDULES[one["every"]],
-            one["rule"],
-            str(one["years"]),
-            f"{one['promotions']:.2f}",
-            f"{one['any_promotion']:.0%}",
-            f"{one['single']:.2%}",
-            f"{one['claimed']:+.4f}" if one["promotions"] else "-",
-        ]
-        for one in records
+        [f"{one['loans']} ({one['bads']:.0f} test bads)", SCHEDULES[one["every"]], one["rule"], *_null_cells(one)]
+        for one in alike
     ]
-    heads = [
-        "loans a day",
-        "trainings",
-        "rule",
-        "years",
-        "promotions a year",
-        "years with any",
-        "of comparisons",
-        "claimed AUC",
+    parts = [table(heads, lines), "In simulated years in which all models rank equally well in truth."]
+    if others := [one for one in records if one["kind"] != KINDS[0].name]:
+        cells = [[one["kind"], str(one["loans"]), SCHEDULES[one["every"]], *_null_cells(one)] for one in others]
+        heads = ["years of", "loans a day", "trainings", "years", *_NULL_HEADS]
+        parts += ["Years of other kinds, by the default:", table(heads, cells)]
+    return "\n\n".join(parts)
+
+
+_NULL_HEADS = ("promotions a year", "years with any", "of comparisons", "claimed AUC")
+
+
+def _null_cells(one: Mapping[str, Any]) -> list[str]:
+    return [
+        str(one["years"]),
+        f"{one['promotions']:.2f}",
+        f"{one['any_promotion']:.0%}",
+        f"{one['single']:.2%}",
+        f"{one['claimed']:+.4f}" if one["promotions"] else "-",
     ]
-    return f"{table(heads, lines)}\n\nIn simulated years in which all models rank equally well in truth."
 
 
 def _lived_text(records: Records) -> str:
@@ -219,6 +221,16 @@ def _lived_text(records: Records) -> str:
 
 
 def _power_table(records: Records) -> str:
+    return "\n\n".join(
+        f"{said}\n\n{_powers([one for one in records if one['correlation'] == correlation])}"
+        for correlation, said in (
+            (_ALIKE, f"Of two models whose scores correlate at {_ALIKE:g}, as of one learner a quarter apart:"),
+            (None, "Of two models whose errors are independent, as of models that have nothing in common:"),
+        )
+    )
+
+
+def _powers(records: Records) -> str:
     found = {(one["rule"], one["every"], one["bads"], one["gain"]): one["taken"] for one in records}
     gains = sorted({one["gain"] for one in records})
     lines = []
@@ -230,7 +242,10 @@ def _power_table(records: Records) -> str:
 
 
 def picture(records: Records) -> None:
-    """The power curves, one line for each number of bads: the default rule at a training a month, and the plain one."""
+    """The power curves of models alike, one line for each number of bads: the default rule at a training a month, and
+    the plain one.
+    """
+    records = [one for one in records if one["correlation"] == _ALIKE]
     shown = {(one["rule"], one["every"]): style for one, style in _styles(records)}
     with figure(PICTURE) as axes:
         for colour, bads in enumerate(sorted({one["bads"] for one in records})):
@@ -262,7 +277,10 @@ def _waits_table(records: Records) -> str:
         if one["rule"] == default().name
     ]
     days = [f"within {days} days" for days in spans]
-    text = "A model that stays better is compared again and again. Of years in which all are, the default takes one:"
+    text = (
+        "A model that stays better is compared again and again. Of years in which all are, after one in which none "
+        "was, the default takes one:"
+    )
     return f"{text}\n\n{table(['loans a day', 'trainings', 'gain', *days], lines)}"
 
 

@@ -28,7 +28,7 @@ from benchmarks.decision_faults import FAULTS, run_case, sound_trainings
 from benchmarks.decision_inputs import copies as copied
 from benchmarks.decision_inputs import gaps as missing
 from benchmarks.decision_pipeline_years import Lived
-from benchmarks.decision_rates import Rule, by_setting, default, live, null_rate, plain, power, waiting
+from benchmarks.decision_rates import KINDS, Kind, Rule, by_setting, default, live, null_rate, plain, power, waiting
 from benchmarks.decision_tables import SCHEDULES, Records, keep, kept, markdown, picture, rows
 from benchmarks.report import Row
 
@@ -50,7 +50,8 @@ class Plan:
     waits: int
     processes: int = 2
     bads: tuple[int, ...] = (50, 100, 400, 1600)
-    gains: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05)
+    gains: tuple[float, ...] = (0.005, 0.01, 0.019, 0.03, 0.05)
+    correlations: tuple[float | None, ...] = (0.9, None)
 
 
 FULL = Plan(
@@ -58,7 +59,7 @@ FULL = Plan(
     seeds=(1,),
     faults=tuple(fault.name for fault in FAULTS),
     sound={20: 26, 100: 26},
-    years={20: 400, 100: 200, 400: 60},
+    years={20: 50, 100: 100, 400: 40},
     pipeline_years=3,
     comparisons=300,
     waits=20,
@@ -143,15 +144,20 @@ def _sound(loans: int, count: int) -> Records:
 
 
 def null(plan: Plan) -> Records:
-    """Promotions a year with no model better than another."""
-    asked = [(loans, every, years) for loans, years in plan.years.items() for every in SCHEDULES]
+    """Promotions a year with no model better than another. Years of other kinds are lived by the default rule alone, on
+    the second of the books.
+    """
+    asked = [(loans, every, years, KINDS[0]) for loans, years in plan.years.items() for every in SCHEDULES]
+    loans, years = list(plan.years.items())[:2][-1]
+    asked += [(loans, every, years // 2, kind) for kind in KINDS[1:] for every in SCHEDULES]
     with ProcessPoolExecutor(plan.processes) as pool:
         found = pool.map(_null, *zip(*asked, strict=True))
         return [record for records in found for record in records]
 
 
-def _null(loans: int, every: int, years: int) -> Records:
-    return [asdict(rate) for rate in null_rate(loans, every, (plain(), by_setting(), default()), years, 1)]
+def _null(loans: int, every: int, years: int, kind: Kind) -> Records:
+    rules = (plain(), by_setting(), default()) if kind == KINDS[0] else (default(),)
+    return [asdict(rate) for rate in null_rate(loans, every, rules, years, 1, kind)]
 
 
 def pipeline(plan: Plan) -> Records:
@@ -171,15 +177,15 @@ def _lived(seed: int) -> Records:
 
 def powers(plan: Plan) -> Records:
     """How often a better model is taken."""
-    asked = [(bads, gain) for bads in plan.bads for gain in plan.gains]
+    asked = [(bads, gain, alike) for alike in plan.correlations for bads in plan.bads for gain in plan.gains]
     with ProcessPoolExecutor(plan.processes) as pool:
         found = pool.map(_power, *zip(*asked, strict=True), repeat(plan.comparisons))
         return [record for records in found for record in records]
 
 
-def _power(bads: int, gain: float, repeats: int) -> Records:
+def _power(bads: int, gain: float, correlation: float | None, repeats: int) -> Records:
     rules: list[tuple[Rule, int]] = [(plain(), 1), *((default(), every) for every in SCHEDULES)]
-    return [asdict(one) for one in power(bads, gain, rules, repeats, 1)]
+    return [asdict(one) for one in power(bads, gain, rules, repeats, correlation)]
 
 
 def waits(plan: Plan) -> Records:

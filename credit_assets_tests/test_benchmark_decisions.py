@@ -25,6 +25,8 @@ from benchmarks.decision_faults import FAULTS, Verdict, by_check, run_case, scal
 from benchmarks.decision_rates import (
     BAD_RATE,
     ERROR,
+    KINDS,
+    Kind,
     Simulated,
     area,
     default,
@@ -152,10 +154,29 @@ def test_chance_promotes_by_the_plain_rule_and_not_by_the_default(loans: int, ev
     assert now.promotions <= MOST_CHANCE
 
 
+@pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.name)
+def test_chance_promotes_no_more_where_models_or_customers_are_of_another_kind(kind: Kind) -> None:
+    (now,) = null_rate(100, 30, (default(),), 20, 1, kind)
+    assert now.promotions <= MOST_CHANCE
+
+
+def test_customers_are_what_a_comparison_counts() -> None:
+    world = Simulated(100, np.random.default_rng(1), 30, Kind("two loans each", copies=2))
+    assert world.groups is not None
+    assert (np.bincount(world.groups) == 2).all()
+    assert all(len(set(world.bad[world.groups == customer])) == 1 for customer in range(50))
+
+
+def test_a_better_model_is_taken_sooner_after_a_year_in_which_none_was() -> None:
+    """By 0.019, at 400 bads, compared monthly, where scores correlate at 0.9."""
+    (found,) = power(400, 0.019, [(default(), 30)], 120, 0.9)
+    assert found.taken >= 0.6
+
+
 def test_a_much_better_model_is_taken_and_an_equal_one_is_not() -> None:
-    rules = [(plain(), 1), (default(), 30)]
-    equal = {one.rule: one.taken for one in power(400, 0.0, rules, 60, 1)}
-    better = {one.rule: one.taken for one in power(1600, 0.05, rules, 20, 1)}
+    rules = [(plain(), 30), (default(), 30)]
+    equal = {one.rule: one.taken for one in power(400, 0.0, rules, 60)}
+    better = {one.rule: one.taken for one in power(1600, 0.05, rules, 20)}
     assert equal[plain().name] > 0.2
     assert equal[default().name] <= 0.05
     assert min(better.values()) >= 0.9
@@ -204,7 +225,8 @@ def test_what_is_kept_becomes_the_tables() -> None:
         Verdict("none", 1, "registered", True, {}, 0.75, 0.03).to_record(),
         Verdict("leak of AUC 0.85", 1, "blocked", False, said, None, None).to_record(),
     ]
-    one = {"loans": 100, "every": 1, "years": 2, "bads": 110.0, "any_promotion": 1.0, "single": 0.1, "claimed": 0.01}
+    one = {"kind": KINDS[0].name, "loans": 100, "every": 1, "years": 2, "bads": 110.0, "any_promotion": 1.0}
+    one |= {"single": 0.1, "claimed": 0.01}
     null = [{**one, "rule": plain().name, "promotions": 32.0}, {**one, "rule": default().name, "promotions": 0.05}]
     found = {name: [] for name in decisions.PARTS} | {"faults": verdicts, "null": null}
     assert json.loads(json.dumps(found)) == found

@@ -16,8 +16,8 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.left_columns import way_out
 from credit_assets.ml.rules.chains import first_of_chain
-from credit_assets.ml.rules.comparison_rules import could_decide
-from credit_assets.ml.rules.levels import YEAR
+from credit_assets.ml.rules.comparison_rules import share_to_spend
+from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -46,16 +46,18 @@ def tested_from(version: Version) -> date:
 def compare_with(
     version: Version, since: date, training_set: Table, settings: Settings, scorer: CreditScorer, registry: Registry
 ) -> dict[str, Any]:
-    """The model and a version on the out-of-time rows since a day, or why they cannot be compared. Where the version
-    reads columns that have left the portfolio, `left` names them with what they are now.
+    """The model and a version on the out-of-time rows since a day, and their difference on the `validation` rows since
+    then, None where those have one outcome only; or why they cannot be compared. Where the version reads columns that
+    have left the portfolio, `left` names them with what they are now.
     """
     from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.data.extensions import ExtensionError
     from credit_assets.ml.learners.scorer import CreditScorer
-    from credit_assets.ml.reports.selection import comparable, comparison, unseen_rows
+    from credit_assets.ml.reports.selection import comparable, comparison, difference, unseen_rows
 
     date_column, threads = settings.portfolio_contract.date_column, settings.training_threads
     rows = unseen_rows(training_set, date_column, since)
+    chosen_on = unseen_rows(training_set, date_column, since, "validation")
     record: dict[str, Any] = {"version": version.version, "as_of": version.as_of.isoformat(), "rows": rows.num_rows}
     try:
         theirs = CreditScorer.load(registry.download(version))
@@ -67,12 +69,17 @@ def compare_with(
         record["left"] = left
     if not comparable(rows):
         return {**record, "comparable": False, "why": "no rows with both outcomes that neither model has seen"}
+
+    def both(of: Table) -> tuple[Any, Any, Any]:
+        theirs_on = theirs.pd(inputs.beside(of, theirs), threads=threads)
+        return scorer.pd(of, threads=threads), theirs_on, groups_of(of, settings.portfolio_contract)
+
     try:
-        pds = theirs.pd(inputs.beside(rows, theirs), threads=threads)
+        found = comparison(rows, *both(rows))
+        before = difference(chosen_on, *both(chosen_on)) if comparable(chosen_on) else None
     except MissingInputsError as error:
         return {**record, "comparable": False, "why": f"{error}; {way_out(left)}"}
-    groups = groups_of(rows, settings.portfolio_contract)
-    return {**record, **comparison(rows, scorer.pd(rows, threads=threads), pds, groups)}
+    return {**record, **found, "validation": before}
 
 
 def comparison_record(
@@ -85,17 +92,20 @@ def comparison_record(
 ) -> dict[str, Any]:
     """What the rules read beside the comparison with the champion that is in the record of the selected model.
 
-    `previous` and `days`: the as-of date on which a model was last judged, and how long ago, a year at most. `judged`:
-    whether this one can be. `scorecard` where no champion is in force, or one that reads columns which have left;
-    `first` where the champion came by refreshes.
+    `previous` and `saved`: the training before, and the days of the level that are saved since; `days`: how many of
+    them this one spends. `judged`: whether it spends any, so that it can be promoted. `scorecard` where no champion is
+    in force, or one that reads columns which have left; `first` where the champion came by refreshes.
     """
     from credit_assets.ml.reports.selection import beside_scorecard
 
     as_of, champion = date.fromisoformat(selected["as_of"]), selected["champion"]
+    # A new calibration is not promoted for what it ranks.
+    share = 0.0 if "recalibrates" in selected else share_to_spend(selected, policy_of(settings).comparison)
+    savings = savings_of(store, as_of)
     record: dict[str, Any] = {
-        **spent_since(store, as_of),
-        # A new calibration is not promoted for what it ranks.
-        "judged": "recalibrates" not in selected and could_decide(selected, policy_of(settings).comparison),
+        **savings,
+        "days": share * savings["saved"],
+        "judged": share > 0,
         "scorecard": None,
         "first": None,
     }
@@ -126,39 +136,32 @@ def compare_with_first(
         return {"version": number, "as_of": first.as_of.isoformat(), "comparable": False, "why": f"{error}"}
 
 
-def spent_since(store: Store, as_of: date) -> dict[str, Any]:
-    """`previous` and `days` of an as-of date: as found when it was run first, whatever older days are trained since."""
+def savings_of(store: Store, as_of: date) -> dict[str, Any]:
+    """`previous` and `saved` of an as-of date: as found when it was run first, whatever older days came later."""
     day = as_of.isoformat()
     if day in store.days("trained_model"):
         own = store.read_record(store.path("trained_model", f"{day}.json")).get("comparison")
         if own:
-            return {"previous": own["previous"], "days": own["days"]}
-    before = previous_judged(store, as_of)
-    return {"previous": before.isoformat() if before else None, "days": (as_of - before).days if before else YEAR}
-
-
-def previous_judged(store: Store, as_of: date) -> date | None:
-    """The newest as-of date before this one whose model could have been promoted, whatever came of it; None of none
-    within a year.
-
-    By the records of the days alone, so that a day that is run again finds the same.
-    """
-    for day in reversed(store.days("trained_model")):
-        before = date.fromisoformat(day)
-        if before >= as_of:
+            return {"previous": own["previous"], "saved": own.get("saved", own["days"])}
+    for before in reversed(store.days("trained_model")):
+        if before >= day:
             continue
-        if (as_of - before).days >= YEAR:
+        passed = (as_of - date.fromisoformat(before)).days
+        if passed >= YEAR:
             break
-        if was_judged(store.read_record(store.path("trained_model", f"{day}.json"))):
-            return before
-    return None
+        left = days_left(store.read_record(store.path("trained_model", f"{before}.json")))
+        if left is not None:
+            return {"previous": before, "saved": saved_after(left, passed)}
+    return {"previous": None, "saved": YEAR}
 
 
-def was_judged(record: Mapping[str, Any]) -> bool:
-    """Whether a model could have been promoted by the record of its selection."""
+def days_left(record: Mapping[str, Any]) -> float | None:
+    """Days of the level that remain after the comparison of a record; None where it says nothing of them."""
     if "evaluation" not in record:
-        return False
-    if "comparison" in record:
-        return bool(record["comparison"]["judged"])
-    # Of before it was recorded.
-    return bool((record.get("champion") or {}).get("comparable", True))
+        return None
+    found = record.get("comparison")
+    if found and "saved" in found:
+        return float(found["saved"] - found["days"])
+    # Of before it was recorded: a model that could be promoted spent all, and any other nothing that is known.
+    judged = found["judged"] if found else (record.get("champion") or {}).get("comparable", True)
+    return 0.0 if judged else None

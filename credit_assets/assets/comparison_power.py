@@ -1,4 +1,5 @@
-"""What comparisons on a lender's own book could show, for `credit-assets doctor`.
+"""What comparisons on a lender's own book could show, for `credit-assets doctor`: where models of equal worth have been
+compared for some time, so that level is saved for one that is better.
 
 Belongs here: the newest test that is recorded, and what it says of the next ones. Does not belong here: the comparison
 of a day (`comparison`), and how levels are spent (`credit_assets.ml.rules.levels`).
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from credit_assets.assets.policies import policy_of
-from credit_assets.ml.rules.levels import could_show, quantile_of_t, spent_level
+from credit_assets.ml.rules.levels import POWER, found_by, quantile_of_t
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -48,11 +49,13 @@ def power_of(settings: Settings, store: Store) -> Power | None:
     for day in reversed(store.days("trained_model")):
         record = store.read_record(store.path("trained_model", f"{day}.json"))
         if "evaluation" in record:
-            return _power(day, record, policy_of(settings).comparison.alpha)
+            # Where the validation is not recorded: its rows are as many as the split has them.
+            larger = math.sqrt(settings.test_share / settings.validation_share)
+            return _power(day, record, policy_of(settings).comparison.alpha, larger)
     return None
 
 
-def _power(day: str, record: Mapping[str, Any], alpha: float) -> Power:
+def _power(day: str, record: Mapping[str, Any], alpha: float, larger: float) -> Power:
     champion, test = record.get("champion") or {}, record["evaluation"]
     if compared := champion.get("difference"):
         bads = compared.get("independent_bads", compared["bads"])
@@ -61,8 +64,21 @@ def _power(day: str, record: Mapping[str, Any], alpha: float) -> Power:
     else:
         bads, goods = test["bads"], test["rows"] - test["bads"]
         error = _error(test, bads, goods) * math.sqrt(2 * (1 - _CORRELATION))
-    shown = {name: could_show(spent_level(alpha, days), error, bads, goods) for name, days in SCHEDULES.items()}
+    errors = error, (champion.get("validation") or {}).get("standard_error", error * larger)
+    shown = {name: _shown(days, alpha, errors, min(bads, goods) - 1) for name, days in SCHEDULES.items()}
     return Power(day, bads, goods, shown, bool(compared))
+
+
+def _shown(schedule: int, alpha: float, errors: tuple[float, float], freedom: int) -> float:
+    """The gain that a first comparison finds in four of five cases, by bisection; at most 1."""
+    if freedom < 1:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        found = found_by(middle, schedule, alpha, errors, freedom)
+        low, high = (middle, high) if found < POWER else (low, middle)
+    return high
 
 
 def _error(test: Mapping[str, Any], bads: int, goods: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from credit_assets.assets import comparison
-from credit_assets.assets.comparison import compare_with_first, previous_judged, spent_since, was_judged
+from credit_assets.assets.comparison import compare_with_first, days_left, savings_of
 from credit_assets.assets.comparison_power import power_of
 from credit_assets.failures import PermanentError
 from credit_assets.ml.evidence.evaluation import compare, evaluate
@@ -19,8 +19,9 @@ from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import load_settings
 from credit_assets.storage.store import Store
 
-JUDGED = {"evaluation": {"auc": 0.7}, "champion": None, "comparison": {"judged": True}}
-TOO_FEW = {"evaluation": {"auc": 0.7}, "champion": {"version": "1"}, "comparison": {"judged": False}}
+# What was recorded before the validation rows decided on the spending.
+JUDGED = {"evaluation": {"auc": 0.7}, "champion": None, "comparison": {"judged": True, "days": 1, "previous": None}}
+TOO_FEW = {"evaluation": {"auc": 0.7}, "champion": {"version": "1"}, "comparison": {"judged": False, "days": 1}}
 SKIPPED = {"status": NOT_DUE}
 
 
@@ -35,54 +36,70 @@ def put(store: Store, **records: Any) -> None:
         store.write_record(store.path("trained_model", f"{day[1:].replace('_', '-')}.json"), record)
 
 
+def spent(saved: float, days: float) -> dict[str, Any]:
+    return {
+        "evaluation": {"auc": 0.7},
+        "champion": None,
+        "comparison": {"previous": None, "saved": saved, "days": days},
+    }
+
+
 @pytest.mark.parametrize(
-    ("as_of", "before"),
+    ("as_of", "before", "saved"),
     [
-        ("2024-03-01", None),
-        ("2024-03-02", "2024-03-01"),
-        # Days on which nothing could be decided spend nothing.
-        ("2024-03-10", "2024-03-01"),
-        ("2024-03-12", "2024-03-11"),
-        # More than a year ago is never: the level is that of a year either way.
-        ("2025-03-11", None),
-        ("2025-03-10", "2024-03-11"),
+        ("2024-02-28", None, 365),
+        # All was spent, then nothing.
+        ("2024-03-02", "2024-03-01", 1),
+        ("2024-03-10", "2024-03-08", 9),
+        ("2024-03-13", "2024-03-11", 11),
+        # A year at most, whatever is left.
+        ("2025-03-10", "2024-03-11", 365),
+        ("2025-03-11", None, 365),
     ],
 )
-def test_the_comparison_before_is_that_of_the_records(store: Store, as_of: str, before: str | None) -> None:
+def test_what_is_saved_is_what_was_left_and_the_days_since(
+    store: Store, as_of: str, before: str | None, saved: float
+) -> None:
+    put(
+        store,
+        d2024_03_01=spent(20, 20),
+        d2024_03_05=SKIPPED,
+        d2024_03_08=spent(7, 0),
+        d2024_03_11=spent(12, 3),
+        d2024_03_12=SKIPPED,
+    )
+    assert savings_of(store, date.fromisoformat(as_of)) == {"previous": before, "saved": saved}
+
+
+@pytest.mark.parametrize(
+    ("as_of", "before", "saved"),
+    [("2024-03-10", "2024-03-01", 9), ("2024-03-12", "2024-03-11", 1), ("2024-02-28", None, 365)],
+)
+def test_records_of_before_spent_all_where_a_model_was_judged(
+    store: Store, as_of: str, before: str | None, saved: float
+) -> None:
     put(store, d2024_03_01=JUDGED, d2024_03_05=SKIPPED, d2024_03_08=TOO_FEW, d2024_03_11=JUDGED)
-    found = previous_judged(store, date.fromisoformat(as_of))
-    assert (found.isoformat() if found else None) == before
-
-
-def test_a_day_that_is_run_again_finds_the_same(store: Store) -> None:
-    put(store, d2024_03_01=JUDGED, d2024_03_08=JUDGED)
-    first = previous_judged(store, date(2024, 3, 8))
-    put(store, d2024_03_08=JUDGED, d2024_03_15=JUDGED)
-    assert previous_judged(store, date(2024, 3, 8)) == first == date(2024, 3, 1)
+    assert savings_of(store, date.fromisoformat(as_of)) == {"previous": before, "saved": saved}
 
 
 def test_a_day_keeps_what_it_found_when_older_days_are_trained_later(store: Store) -> None:
-    put(store, d2024_03_01=JUDGED)
-    found = spent_since(store, date(2024, 3, 31))
-    assert found == {"previous": "2024-03-01", "days": 30}
-    put(store, d2024_03_31=JUDGED | {"comparison": {"judged": True, **found}}, d2024_03_20=JUDGED)
-    assert spent_since(store, date(2024, 3, 31)) == found
-    assert spent_since(store, date(2024, 4, 1)) == {"previous": "2024-03-31", "days": 1}
-    put(store, d2024_04_02=SKIPPED)
-    assert spent_since(store, date(2024, 4, 2)) == {"previous": "2024-03-31", "days": 2}
-
-
-def test_nothing_in_the_store_is_no_comparison(store: Store) -> None:
-    assert previous_judged(store, date(2024, 3, 8)) is None
-    assert spent_since(store, date(2024, 3, 8)) == {"previous": None, "days": 365}
+    put(store, d2024_03_01=spent(365, 365))
+    found = savings_of(store, date(2024, 3, 31))
+    assert found == {"previous": "2024-03-01", "saved": 30}
+    put(store, d2024_03_31=spent(30, 7.5) | {"comparison": {**found, "days": 7.5}}, d2024_03_20=spent(19, 19))
+    assert savings_of(store, date(2024, 3, 31)) == found
+    assert savings_of(store, date(2024, 4, 1)) == {"previous": "2024-03-31", "saved": 23.5}
+    # A day of before keeps what it found as well.
+    put(store, d2024_03_31=JUDGED)
+    assert savings_of(store, date(2024, 3, 31)) == {"previous": None, "saved": 1}
 
 
 @pytest.mark.parametrize(
-    ("champion", "judged"),
-    [(None, True), ({"comparable": True}, True), ({"comparable": False}, False)],
+    ("champion", "left"),
+    [(None, 0), ({"comparable": True}, 0), ({"comparable": False}, None)],
 )
-def test_records_of_before_count_where_models_were_compared(champion: Any, judged: bool) -> None:
-    assert was_judged({"evaluation": {"auc": 0.7}, "champion": champion}) == judged
+def test_records_of_before_anything_was_recorded_count_where_models_were_compared(champion: Any, left: Any) -> None:
+    assert days_left({"evaluation": {"auc": 0.7}, "champion": champion}) == left
 
 
 # The first of the chain

@@ -120,14 +120,14 @@ def baseline_record(
     return measure_baseline(judged("validation"), judged("test")).to_record()
 
 
-def unseen_rows(training_set: pa.Table, date_column: str, test_from: date) -> pa.Table:
+def unseen_rows(training_set: pa.Table, date_column: str, test_from: date, split: str = "test") -> pa.Table:
     """The rows that neither model has used: of the out-of-time test, from the day on which the champion's own test
-    began. Everything later the champion cannot have seen.
+    began. Everything later the champion cannot have seen. Those of the `validation` the candidate has.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = out_of_time(training_set)
+    rows = training_set.filter(pc.equal(training_set["split"], split))
     return rows.filter(pc.greater_equal(rows[date_column], pa.scalar(test_from)))
 
 
@@ -141,11 +141,8 @@ def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: Array
     `groups` are the customers of the rows; None where every row is its own. Rows that one of the models refuses for a
     value that is missing are counted, and left out.
     """
-    ours, theirs, target = np.asarray(ours), np.asarray(theirs), rows["default"].to_numpy()
-    both = ~np.isnan(ours + theirs)
-    ours, theirs, target = ours[both], theirs[both], target[both]
-    groups = None if groups is None else np.asarray(groups)[both]
-    refused = int((~both).sum())
+    target, ours, theirs, groups = _both_score(rows, ours, theirs, groups)
+    refused = rows.num_rows - len(target)
     if len(set(target)) < 2:
         why = f"{refused} of {rows.num_rows} rows are refused by one of the models, and the rest has one outcome only"
         return {"comparable": False, "why": why}
@@ -157,6 +154,22 @@ def comparison(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: Array
         "difference": compare(target, ours, theirs, groups).to_record(),
         "calibration": compare_calibration(target, ours, theirs, groups),
     }
+
+
+def difference(
+    rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike | None = None
+) -> dict[str, Any] | None:
+    """The difference alone, as of `comparison`; None where the rows that both score have one outcome only."""
+    target, ours, theirs, groups = _both_score(rows, ours, theirs, groups)
+    return compare(target, ours, theirs, groups).to_record() if len(set(target)) == 2 else None
+
+
+def _both_score(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: ArrayLike | None) -> tuple[Any, ...]:
+    """Target, both models' PDs and the groups, of the rows that neither refuses."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    both = ~np.isnan(ours + theirs)
+    target = rows["default"].to_numpy()[both]
+    return target, ours[both], theirs[both], None if groups is None else np.asarray(groups)[both]
 
 
 def calibration_record(rows: pa.Table, pd_of: Callable[[pa.Table], ArrayLike], portfolio: Portfolio) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.rules.decisions import Reason
-from credit_assets.ml.rules.levels import could_show, errors_of, logistic, spent_level
+from credit_assets.ml.rules.levels import could_show, errors_of, logistic, share_spent, spent_level
 from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size_of
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
@@ -61,8 +61,8 @@ def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) 
     So must one that takes the place of a champion which reads columns that have left the portfolio.
 
     `comparison` has the `scorecard` of the same train rows on the same test rows (its `auc`, and the `difference` of
-    the model from it), and the `days` since a model was last judged: a model a day that knows nothing would pass some
-    day at a level that is the same each time, so that the level is spent as that of comparisons with a champion.
+    the model from it), and the days `saved`: a model a day that knows nothing would pass some day at a level that is
+    the same each time, so that the level is spent as that of comparisons with a champion.
     """
     if evidence["champion"] is not None and evidence.get("mode") != "replacement":
         return ()
@@ -71,7 +71,9 @@ def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) 
         text = "nothing is recorded of a plain scorecard beside the model: train as of this date again"
         return (Reason("first_skill", False, "none", "recorded", text),)
     beside = _paired(scorecard["difference"], "scorecard")
-    return (_above_chance(evidence["evaluation"], beside, found["days"], policy), _no_worse(scorecard, beside, policy))
+    # Of before it was recorded, all that was saved was spent.
+    saved = found.get("saved", found["days"])
+    return (_above_chance(evidence["evaluation"], beside, saved, policy), _no_worse(scorecard, beside, policy))
 
 
 def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
@@ -79,8 +81,9 @@ def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> t
 
     `champion` is None while none is in force, else the comparison on rows that neither model has seen: `version`,
     `comparable`, and either `why` it is not, or `difference` (record of an `AucDifference`), with `evaluation` and
-    `candidate_evaluation` on those rows where known. `comparison` has the `days` since the comparison before, and for a
-    refresh the same of the `first` of the champion's chain, None where that is the champion itself.
+    `candidate_evaluation` on those rows where known, and the `difference` on `validation` rows. `comparison` has the
+    days `saved` and the `days` of them that this one spends, and for a refresh the same as of the champion of the
+    `first` of its chain, None where that is the champion itself.
 
     A candidate that cannot be compared is refused: nothing says that it is better. A refresh that is shown to be better
     passes as that, and else where it is shown not to be worse.
@@ -111,17 +114,28 @@ def _same_order(champion: Mapping[str, Any]) -> Reason:
     return Reason("same_order", same, paired.difference, 0, text + ("" if same else ", and this does not"))
 
 
-def could_decide(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> bool:
-    """Whether the comparison may promote the model, so that it spends of the level of the year: there is no champion,
-    or rows enough to be compared with it.
+def share_to_spend(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> float:
+    """The share of the days saved that a comparison spends: all where there is no champion, none where the rows are not
+    enough to compare the model with it, and else by how far the model is ahead on the validation rows.
     """
     champion = evidence["champion"]
     if champion is None:
-        return True
-    return (
-        bool(champion.get("comparable", True))
-        and _enough_rows(_paired(champion["difference"], "difference"), policy).passed
-    )
+        return 1.0
+    comparable = champion.get("comparable", True)
+    if not comparable or not _enough_rows(_paired(champion["difference"], "difference"), policy).passed:
+        return 0.0
+    return share_spent(_lead(champion))
+
+
+def _lead(champion: Mapping[str, Any]) -> float | None:
+    """Standard errors by which the model is ahead on the validation rows, None where they cannot tell."""
+    found = champion.get("validation")
+    if not found:
+        return None
+    difference, error = (measure(found, name, "validation") for name in ("difference", "standard_error"))
+    if not error:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / error
 
 
 # A paired difference
@@ -194,24 +208,56 @@ def _better(
     return (
         Reason("improvement", enough, paired.difference, least, text),
         _enough_rows(paired, policy),
-        _shown_better(paired, found, policy),
+        _shown_better(champion, paired, found, policy),
     )
 
 
-def _shown_better(paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy) -> Reason:
+def _shown_better(
+    champion: Mapping[str, Any], paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy
+) -> Reason:
     level = spent_level(policy.alpha, found["days"])
     low = paired.low(level)
-    clear = low > 0
-    since = f"since the comparison as of {found['previous']}" if found.get("previous") else "and more without any"
-    shown = could_show(level, paired.error, paired.bads, paired.goods)
-    text = (
-        f"the one-sided interval begins at {low:+.4f}, {'above' if clear else 'not above'} zero (level {level:.2g}: "
-        f"{found['days']} days {since} of {policy.alpha:g} a year, CREDIT_PROMOTION_ALPHA)"
-        f"{'' if clear else ', so that the difference may be chance'}; these rows could show {shown:.3f}"
-    )
+    clear = low > 0 and level > 0
+    if level > 0:
+        shown = could_show(level, paired.error, paired.bads, paired.goods)
+        text = (
+            f"the one-sided interval begins at {low:+.4f}, {'above' if clear else 'not above'} zero (level "
+            f"{level:.2g}: {_spending(champion, found)} of {policy.alpha:g} a year, CREDIT_PROMOTION_ALPHA)"
+            f"{'' if clear else ', so that the difference may be chance'}; these rows could show {shown:.3f}"
+        )
+    else:
+        text = _nothing_spent(champion, paired, found, policy)
     if policy.rule == "point":
         text += f"; not asked for (CREDIT_PROMOTION_RULE is point), at the cost of {BY_CHANCE}"
     return Reason("shown_better", clear or policy.rule == "point", low, 0, text)
+
+
+def _nothing_spent(
+    champion: Mapping[str, Any], paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy
+) -> str:
+    saved = found.get("saved", 0)
+    shown = could_show(spent_level(policy.alpha, saved), paired.error, paired.bads, paired.goods)
+    lead = _lead(champion)
+    why = f"the model is {_ahead(lead)}" if lead is not None and lead < 0 else "these rows are too few"
+    return (
+        f"{why}, so that none of the {saved:.3g} days saved of {policy.alpha:g} a year (CREDIT_PROMOTION_ALPHA) is "
+        f"spent; with all of them these rows could show {shown:.3f}"
+    )
+
+
+def _spending(champion: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """How many days of the level are spent, and why so many."""
+    if "saved" not in found:
+        # Of before the validation rows decided.
+        since = f"since the comparison as of {found['previous']}" if found.get("previous") else "and more without any"
+        return f"{found['days']} days {since}"
+    return f"{found['days']:.3g} of {found['saved']:.3g} days saved, for a model {_ahead(_lead(champion))},"
+
+
+def _ahead(lead: float | None) -> str:
+    if lead is None:
+        return "without validation rows that the champion has not seen"
+    return f"{abs(lead):.1f} standard errors {'behind' if lead < 0 else 'ahead'} on the validation rows"
 
 
 # Not worse
@@ -263,14 +309,14 @@ def _not_worse(rule: str, other: Mapping[str, Any], named: str, paired: _Paired,
 # The first champion
 
 
-def _above_chance(evaluation: Mapping[str, Any], beside: _Paired, days: int, policy: ComparisonPolicy) -> Reason:
+def _above_chance(evaluation: Mapping[str, Any], beside: _Paired, days: float, policy: ComparisonPolicy) -> Reason:
     level = min(policy.first_level, spent_level(policy.alpha, days))
     low = _lower_end(evaluation, beside, level)
     above = low > _CHANCE
     shows = "so that the model" if above else "so that it is not shown that the model"
     text = (
         f"{_found(evaluation)}: its lower end at level {level:.2g} ({policy.first_level:g}, "
-        f"CREDIT_PROMOTION_FIRST_LEVEL, or {policy.alpha:g} x days since a model was last judged / 365, "
+        f"CREDIT_PROMOTION_FIRST_LEVEL, or {policy.alpha:g} x the {days:.3g} days saved / 365, "
         f"CREDIT_PROMOTION_ALPHA) is {low:.4f}, {'above' if above else 'not above'} {_CHANCE:g}, {shows} knows more "
         "than chance"
     )

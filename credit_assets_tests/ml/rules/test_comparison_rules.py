@@ -15,10 +15,10 @@ from scipy.special import ndtr
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.rules.comparison_rules import (
-    could_decide,
     judge_comparison,
     judge_first_champion,
     margin_of,
+    share_to_spend,
 )
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets_tests.support.policies import COMPARISON, changed
@@ -40,6 +40,13 @@ def beside(difference: float, error: float, bads: int = 400, auc: float = 0.7, *
         "difference": {"difference": difference, "standard_error": error, "rows": 10 * bads, "bads": bads},
         **more,
     }
+
+
+def ahead(difference: float | None) -> dict[str, Any] | None:
+    """The difference on the validation rows, by a standard error of 0.01."""
+    if difference is None:
+        return None
+    return {"difference": difference, "standard_error": 0.01, "rows": 3_000, "bads": 300}
 
 
 def evidence(champion: Any, mode: str = "improvement", **found: Any) -> dict[str, Any]:
@@ -80,12 +87,74 @@ def test_a_year_of_comparisons_spends_one_level_whatever_the_schedule() -> None:
         assert sum(spent_level(0.05, days) for _ in range(365 // days)) == pytest.approx(0.05, rel=0.02)
 
 
-def test_every_decision_says_what_its_rows_could_show() -> None:
+@pytest.mark.parametrize(
+    ("lead", "spent", "said"),
+    [
+        (0.016, 30.0, "30 of 120 days saved, for a model 1.6 standard errors ahead on the validation rows,"),
+        (None, 30.0, "30 of 120 days saved, for a model without validation rows that the champion has not seen,"),
+    ],
+)
+def test_every_decision_says_what_it_spends_and_what_its_rows_could_show(
+    lead: float | None, spent: float, said: str
+) -> None:
     for difference in (0.02, 0.001):
-        found = evidence(beside(difference, 0.006), days=30, previous="2024-02-29")
-        text = judge_comparison(found, POLICY)[-1].text
-        assert "30 days since the comparison as of 2024-02-29 of 0.05 a year, CREDIT_PROMOTION_ALPHA" in text
+        champion = beside(difference, 0.006, validation=ahead(lead))
+        text = judge_comparison(evidence(champion, days=spent, saved=120.0, previous="2024-02-29"), POLICY)[-1].text
+        assert f"(level 0.0041: {said} of 0.05 a year, CREDIT_PROMOTION_ALPHA)" in text
         assert text.endswith("these rows could show 0.021")
+
+
+def test_a_decision_of_before_the_validation_rows_decided_says_what_it_said() -> None:
+    found = evidence(beside(0.001, 0.006), days=30, previous="2024-02-29")
+    text = judge_comparison(found, POLICY)[-1].text
+    assert "30 days since the comparison as of 2024-02-29 of 0.05 a year, CREDIT_PROMOTION_ALPHA" in text
+
+
+@pytest.mark.parametrize(
+    ("lead", "share"), [(0.02, 1.0), (0.0199, 0.25), (0.01, 0.25), (0.0, 0.03), (-0.001, 0.0), (None, 0.03)]
+)
+def test_what_a_comparison_spends_follows_from_the_validation_rows(lead: float | None, share: float) -> None:
+    # The test has no part in it.
+    for difference in (-0.05, 0.05):
+        assert share_to_spend(evidence(beside(difference, 0.006, validation=ahead(lead))), POLICY) == share
+    assert share_to_spend(evidence(beside(0.05, 0.006, bads=49, validation=ahead(lead))), POLICY) == 0
+
+
+@pytest.mark.parametrize(("difference", "share"), [(0.01, 1.0), (0.0, 0.03), (-0.01, 0.0)])
+def test_validation_rows_that_leave_nothing_to_chance_decide_too(difference: float, share: float) -> None:
+    alike = {"difference": difference, "standard_error": 0.0, "rows": 40, "bads": 20}
+    assert share_to_spend(evidence(beside(0.0, 0.006, validation=alike)), POLICY) == share
+
+
+def test_a_first_model_spends_all() -> None:
+    assert share_to_spend(evidence(None), POLICY) == 1
+
+
+@pytest.mark.parametrize("error", [0.006, 0.0])
+def test_a_model_that_is_behind_on_the_validation_rows_saves_the_level(error: float) -> None:
+    champion = beside(0.03, error, validation=ahead(-0.004))
+    reason = judge_comparison(evidence(champion, days=0.0, saved=120.0), POLICY)[-1]
+    assert (reason.rule, reason.passed) == ("shown_better", False)
+    said = (
+        "the model is 0.4 standard errors behind on the validation rows, so that none of the 120 days saved of 0.05 a"
+    )
+    assert said in reason.text
+    assert not failed(judge_comparison(evidence(champion, days=0.0, saved=120.0), policy(rule="point")))
+
+
+def test_rows_too_few_save_the_level_and_say_so() -> None:
+    champion = beside(0.03, 0.01, bads=49, validation=ahead(0.03))
+    reasons = judge_comparison(evidence(champion, days=0.0, saved=120.0), POLICY)
+    assert failed(reasons) == ["common_rows", "shown_better"]
+    assert reasons[-1].text.startswith("these rows are too few, so that none of the 120 days saved")
+
+
+def test_a_model_that_takes_the_place_of_one_that_cannot_be_compared_has_the_level_saved() -> None:
+    found = first(0.68, 110) | {"champion": {"version": "1", "comparable": False, "why": "gone"}, "mode": "replacement"}
+    found["comparison"] |= {"days": 0.0, "saved": 30.0}
+    assert share_to_spend(found, POLICY) == 0
+    assert not failed(judge_first_champion(found, POLICY))
+    assert "0.05 x the 30 days saved / 365" in judge_first_champion(found, POLICY)[0].text
 
 
 @pytest.mark.parametrize(("bads", "rows", "enough"), [(49, 5_000, False), (50, 100, True), (5_000, 5_049, False)])
@@ -94,7 +163,7 @@ def test_models_are_compared_on_rows_enough(bads: int, rows: int, enough: bool) 
     champion["difference"] |= {"bads": bads, "rows": rows}
     reasons = judge_comparison(evidence(champion), POLICY)
     assert failed(reasons) == ([] if enough else ["common_rows"])
-    assert could_decide(evidence(champion), POLICY) == enough
+    assert (share_to_spend(evidence(champion), POLICY) > 0) == enough
     alike = champion | {"difference": champion["difference"] | {"difference": 0.0}}
     refresh = judge_comparison(evidence(alike, "non_inferiority"), POLICY)
     assert ("common_rows" in failed(refresh)) == (not enough)
@@ -128,7 +197,7 @@ def test_what_cannot_be_compared_is_refused_in_every_mode() -> None:
     for mode in ("improvement", "non_inferiority"):
         (reason,) = judge_comparison(evidence(champion, mode), POLICY)
         assert (reason.passed, reason.text) == (False, "cannot be compared with champion version 3: no common rows")
-    assert not could_decide(evidence(champion), POLICY)
+    assert not share_to_spend(evidence(champion), POLICY)
 
 
 # Not worse

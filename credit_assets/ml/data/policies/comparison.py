@@ -13,10 +13,11 @@ class ComparisonPolicy(Section):
     """Thresholds on the out-of-time test. Those in AUC are points of it.
 
     A model takes over where its AUC on the same rows is larger by `min_improvement` and, with `rule: interval`, the
-    lower end of the one-sided interval of the difference lies above zero, at a level that is spent: `alpha` times the
-    share of a year since the comparison before. So all comparisons of a year together promote a model by chance, that
-    is no better, at most `alpha` times, however often models are trained. `rule: point` asks for `min_improvement`
-    alone: where models are of equal worth, it promotes 24 a year on daily tests of 110 bads, 12 on 440.
+    lower end of the one-sided interval of the difference lies above zero, at a level that is saved day by day, and
+    spent by how far the model is ahead on the validation rows (`ml.rules.levels`). So all comparisons of a year
+    together promote a model by chance, that is no better, at most `alpha` times on average, however often models are
+    trained. `rule: point` asks for `min_improvement` alone: where models are of equal worth, it promotes 24 a year on
+    daily tests of 110 bads, 12 on 440.
 
     A refresh by the calendar need not be better: the lower end of the 95% interval of the difference must lie above
     minus `non_inferiority_margin`, from the champion and, with `against_first`, from the first model of the chain of
