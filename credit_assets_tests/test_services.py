@@ -101,18 +101,17 @@ def code_server(services: Services) -> tuple[subprocess.Popen[bytes], int]:
     return subprocess.Popen([*command, "-h", "127.0.0.1"], env=services.environment, **quiet), port
 
 
-def offered(port: int) -> str:
+def offered(server: subprocess.Popen[bytes], port: int) -> str:
     """What a code server offers, asked as the webserver asks."""
     from dagster._grpc.client import DagsterGrpcClient
 
     client = DagsterGrpcClient(port=port, host="127.0.0.1")
-    until = time.monotonic() + 250
     while True:
         try:
             client.ping("")
             break
         except Exception:
-            assert time.monotonic() < until, "the code server does not answer"
+            assert server.poll() is None, "the code server ended"
             time.sleep(0.3)
     return str(client.list_repositories())
 
@@ -137,7 +136,7 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
             assert [process.returncode for process in runs] == [0, 0], [text[-3000:] for text in outputs]
             for server, port in servers:
                 assert server.poll() is None
-                assert "credit_assets" in offered(port)
+                assert "credit_assets" in offered(server, port)
         finally:
             for server, _ in servers:
                 server.kill()
@@ -146,15 +145,13 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
 
 
 def wait_for_step(instance: dg.DagsterInstance, step: str, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 250
-    while time.monotonic() < until:
+    while True:
         assert process.poll() is None, "the run ended before it could be killed"
         for run in instance.get_runs(limit=1):
             stats = instance.get_run_step_stats(run.run_id, step_keys=[step])
             if stats and stats[0].start_time and run.job_name == DAILY:
                 return
         time.sleep(0.2)
-    raise AssertionError(f"{step} did not start")
 
 
 def one_model_and_its_records(settings: Any, instance: dg.DagsterInstance) -> None:

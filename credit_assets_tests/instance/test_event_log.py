@@ -418,10 +418,9 @@ def test_a_forked_child_writes_with_connections_of_its_own(storage: EmbeddedEven
     assert [row[1] for row in contents(tmp_path / "log")["event_logs"]] == ["parent", *["child"] * 5, "parent"]
 
 
-def until(condition: Any, seconds: float = 250) -> None:
-    end = time.monotonic() + seconds
+def until(condition: Any) -> None:
+    """A watcher's thread is at work: what it never does ends with the suite's limit, which shows where."""
     while not condition():
-        assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.02)
 
 

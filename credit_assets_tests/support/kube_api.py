@@ -27,7 +27,7 @@ import yaml
 TOKEN = "a-token-that-opens"
 IMAGE = "registry.example.org/credit-assets:0.1.0"
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["credit_assets.preload", "dagster._cli.api"])
+_FORKS.set_forkserver_preload(["credit_assets.preload", "credit_assets.preload_libraries", "dagster._cli.api"])
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -125,9 +125,11 @@ class Pod:
 
     def until_started(self) -> None:
         """Until its step has begun to work, by its own log."""
-        until = time.monotonic() + 250
-        while not re.search("STEP_(RE)?START", Path(self.log).read_text() if os.path.exists(self.log) else ""):
-            assert time.monotonic() < until, "the step did not start"
+        begun = False
+        while not begun:
+            alive = self.process.is_alive()
+            begun = bool(re.search("STEP_(RE)?START", Path(self.log).read_text() if os.path.exists(self.log) else ""))
+            assert begun or alive, "the process ended before its step began"
             time.sleep(0.05)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:

@@ -120,8 +120,7 @@ class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, cwd=self.folder, env=self.env, start_new_session=True
             )
-        deadline = time.monotonic() + 250
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while self.process.poll() is None:
             try:
                 with urllib.request.urlopen(self.uri + self.path, timeout=5):
                     return self.uri
