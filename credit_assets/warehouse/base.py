@@ -169,6 +169,9 @@ class TableReader(ABC):
 
     def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
         """The values of a column of days, None for what is none: the account of the table has those by name."""
+        if {type(value) for value in values} <= {date, type(None)}:
+            # As most warehouses have them. Reading them would import pandas, half a second of `credit-assets status`.
+            return list(values)
         from credit_assets.ml.data.instants import read_days
 
         days: list[date | None] = read_days(values, self._timezone, source.timezone).values.to_pylist()
