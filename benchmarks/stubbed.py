@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 from credit_assets.build import build_definitions
-from credit_assets.executors import PRELOAD
+from credit_assets.executors import LIBRARIES, PRELOAD
 from credit_assets.settings import load_settings
 from credit_assets.storage.io_managers import IN_PIECES, RecordIOManager
 from credit_assets.storage.partition_files import Partitions
@@ -48,8 +48,9 @@ class _Records(RecordIOManager):
 
 def definitions() -> dg.Definitions:
     """The definitions of the settings in force, stubbed."""
-    # Steps in processes of their own begin where a step of the pipeline does: with their code location loaded.
-    PRELOAD.append(__name__)
+    # Steps in processes of their own begin where a step of the pipeline does: with their code location loaded. Without
+    # work there is none of its libraries.
+    PRELOAD[:] = [*(name for name in PRELOAD if name != LIBRARIES), __name__]
     settings = load_settings()
     found = build_definitions(settings, parquet=_Records(Store(settings.store)))
     for asset in found.assets or ():

@@ -17,7 +17,8 @@ from credit_assets.instance.home import CONFIG_FILE
 from credit_assets.settings import Settings, variable
 
 # Imported once by the fork server, then shared by all steps. A module that fails to import here fails silently.
-PRELOAD = ["credit_assets.preload"]
+LIBRARIES = "credit_assets.preload_libraries"
+PRELOAD = ["credit_assets.preload", LIBRARIES]
 
 
 def _in_process(_: Settings) -> dg.ExecutorDefinition:
