@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 def training_config(settings: Settings, variant: str) -> TrainingConfig:
     """How a variant is trained, whatever the data are."""
+    from credit_assets.ml.learners.ensemble import with_members
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig
 
     return TrainingConfig(
-        params=settings.variant_params.get(variant, {}),
+        params=with_members(variant, settings.variant_params),
         seed=settings.seed,
         threads=settings.training_threads,
         max_rounds=settings.max_rounds,

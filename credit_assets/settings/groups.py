@@ -207,7 +207,8 @@ class Training(BaseModel):
 
     variants: Annotated[tuple[str, ...], NoDecode] = Field(
         default_factory=default_variants,
-        description="Variants to train, comma separated; scorecard is one of them where its extra is installed.",
+        description="Variants to train, comma separated; scorecard is one of them where its extra is installed, and "
+        "ensemble (the mean of the boosters' log-odds) where it is named.",
     )
     variant_params: Annotated[dict[str, dict[str, Any]], *Json] = Field(
         default_factory=dict, description='Parameters over the defaults, JSON: {"xgboost": {"max_depth": 4}}.'

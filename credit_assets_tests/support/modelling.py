@@ -14,6 +14,7 @@ import pandas as pd
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.learners import VARIANTS, Fitted
 from credit_assets.ml.learners.calibration import probability
+from credit_assets.ml.learners.ensemble import with_members
 from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.synthetic import model_inputs
@@ -49,6 +50,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "catboost": {"depth": 3, "learning_rate": 0.1},
     "scorecard": {},
 }
+QUICK["ensemble"] = with_members("ensemble", QUICK)
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
 """The learners that fit in rounds, with a seed."""
 

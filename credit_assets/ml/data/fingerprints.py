@@ -52,6 +52,7 @@ MODEL_CODE = (
     "learners.dask_internals",
     "learners.dask_shares",
     "learners.encoding",
+    "learners.ensemble",
     "learners.extension_learners",
     "learners.learner",
     "learners.lightgbm",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from credit_assets.ml.data.extensions import Catalogue
 from credit_assets.ml.learners.catboost import CatBoostVariant
+from credit_assets.ml.learners.ensemble import EnsembleVariant
 from credit_assets.ml.learners.extension_learners import checked_learner
 from credit_assets.ml.learners.learner import Fitted, Parameter, Variant
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
@@ -20,15 +21,18 @@ from credit_assets.ml.learners.xgboost import XGBoostVariant
 
 VARIANTS: Catalogue[Variant] = Catalogue(
     "learner",
-    {variant.name: variant for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant(), ScorecardVariant())},
+    {
+        variant.name: variant
+        for variant in (XGBoostVariant(), LightGBMVariant(), CatBoostVariant(), ScorecardVariant(), EnsembleVariant())
+    },
     checked_learner,
 )
 """By name, and beside them those of a lender's extensions."""
 
 
 def default_variants() -> tuple[str, ...]:
-    """The package's own that can be trained with what is installed here."""
-    return tuple(name for name, variant in VARIANTS.packaged.items() if not variant.untrainable())
+    """The package's own that nobody has to ask for, as far as they can be trained with what is installed here."""
+    return tuple(name for name, one in VARIANTS.packaged.items() if one.by_default and not one.untrainable())
 
 
 __all__ = ["VARIANTS", "Fitted", "Parameter", "Variant", "default_variants"]

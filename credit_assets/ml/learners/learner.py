@@ -161,6 +161,8 @@ class Variant(ABC):
     """Package whose version decides what a fit gives."""
     parameters: ClassVar[Mapping[str, Parameter]]
     defaults: ClassVar[Mapping[str, Any]]
+    by_default: ClassVar[bool] = True
+    """Whether it is trained where CREDIT_VARIANTS does not say what is."""
     extra: ClassVar[str] = ""
     """The extra of credit-assets that brings its package; empty where it comes with credit-assets."""
     scoring_packages: ClassVar[tuple[str, ...] | None] = None
@@ -287,6 +289,10 @@ class Variant(ABC):
                 f"variant {self.name}: the {what} target must hold both goods (0) and bads (1) and nothing else"
             )
         return values
+
+    def fit_encoded(self, inputs: FitInputs) -> Fitted:
+        """Fit on what `fit` has checked and encoded, for a learner that is made of others. Raises ValueError as it."""
+        return self._fit(inputs)
 
     @abstractmethod
     def _fit(self, inputs: FitInputs) -> Fitted:

@@ -96,8 +96,9 @@ def test_settings_take_it_by_its_name(lender: Lender) -> None:
     lender.uninstall()
     with pytest.raises(SettingsError) as refused:
         load_settings(variants="own_split")
-    assert "CREDIT_VARIANTS: must list some of xgboost, lightgbm, catboost, scorecard, each once; got own_split" in str(
-        refused.value
+    assert (
+        "CREDIT_VARIANTS: must list some of xgboost, lightgbm, catboost, scorecard, ensemble, each once; got own_split"
+        in str(refused.value)
     )
     assert "install the package that brings it" in str(refused.value)
 

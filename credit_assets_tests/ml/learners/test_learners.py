@@ -55,6 +55,7 @@ def test_names_and_defaults_that_others_rely_on() -> None:
         "lightgbm": "model.txt",
         "catboost": "model.cbm",
         "scorecard": "scorecard_model.json",
+        "ensemble": "model.zip",
     }
     assert VARIANTS["xgboost"].defaults["max_depth"] == 6
     assert VARIANTS["xgboost"].defaults["learning_rate"] == 0.01
