@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from credit_assets.ml.learners.catboost import CatBoostVariant
-from credit_assets.ml.learners.learner import FitInputs, Fitted, Parameter, Variant
+from credit_assets.ml.learners.learner import Contributions, FitInputs, Fitted, Parameter, Variant
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
 from credit_assets.ml.learners.xgboost import XGBoostVariant
 
@@ -43,6 +43,7 @@ class EnsembleVariant(Variant):
     filename = "model.zip"
     distribution = "xgboost"
     by_default = False
+    explains = True
     scoring_packages: ClassVar[tuple[str, ...]] = tuple(one.distribution for one in MEMBERS.values())
     parameters: ClassVar[Mapping[str, Parameter]] = {
         f"{name}.{key}": one for name, member in MEMBERS.items() for key, one in member.parameters.items()
@@ -101,6 +102,11 @@ class EnsembleVariant(Variant):
             whole = margin if whole is None else whole + margin
         assert whole is not None
         yield whole / len(MEMBERS)
+
+    def _contributions(self, model: Any, rows: Encoded, threads: int, /) -> Contributions:
+        found = [member.contributions(model[name], rows, threads=threads) for name, member in MEMBERS.items()]
+        values = sum((one.values for one in found[1:]), found[0].values)
+        return Contributions(sum(one.base for one in found) / len(MEMBERS), values / len(MEMBERS))
 
 
 def with_members(variant: str, params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

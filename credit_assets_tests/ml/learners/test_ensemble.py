@@ -37,6 +37,14 @@ def test_its_margin_is_the_mean_of_what_each_member_fits_by_itself(parts: Any, f
     assert ENSEMBLE.predict_margin(fitted.model, rows) == pytest.approx(np.mean(alone, axis=0), abs=1e-12)
 
 
+def test_what_each_feature_adds_is_the_mean_of_what_it_adds_in_each_member(parts: Any, fitted: Fitted) -> None:
+    rows = encode(parts["test"].head(200), FEATURES, LEVELS)
+    found = ENSEMBLE.contributions(fitted.model, rows)
+    assert found.base + found.values.sum(axis=1) == pytest.approx(ENSEMBLE.predict_margin(fitted.model, rows), abs=1e-9)
+    alone = [VARIANTS[name].contributions(fitted.model[name], rows).values for name in MEMBERS]
+    assert found.values == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
+
+
 def test_directions_of_the_members_are_its_own(parts: Any, fitted: Fitted) -> None:
     poorer = parts["test"].assign(income=parts["test"]["income"] * 0.5)
     before, after = (
