@@ -16,6 +16,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import Table
 from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
+from credit_assets.assets.reasons_given import Decider, with_reasons
 from credit_assets.failures import PermanentError, is_transient
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
@@ -53,7 +54,7 @@ class ModelsInForce:
         self._champions = {day: registry.champion_at(day, versions) for day in days}
         periods = {day: period_on(day, trials) for day in days}
         self._trials = {day: period.version if period else None for day, period in periods.items()}
-        self._scorers: dict[str, CreditScorer] = {}
+        self._deciders: dict[str, Decider] = {}
         self._silent: set[date] = set()
         portfolio = settings.portfolio_contract
         keys = (portfolio.id_column, portfolio.date_column, portfolio.customer_column)
@@ -100,13 +101,20 @@ class ModelsInForce:
         shadow = None if trial is None else self._score_beside(plain, trial)
         scored, gaps = self._score(list(able.values()), champion)
         self._count(gaps, champion, plain)
-        return decided(
+        scores = decided(
             pa.concat_tables([table.select(self._keys) for _, table in plain]).combine_chunks(),
             scored,
             shadow,
             share=self._settings.challenger_share,
             key=self._settings.assignment_key.get_secret_value(),
         )
+
+        def rows(version: str) -> pa.Table:
+            # Those of the champion are there; a model on trial may read others beside its day's.
+            found = able.values() if version == champion.version else self._beside(plain, version)
+            return pa.concat_tables(found).combine_chunks()
+
+        return with_reasons(scores, self._decider, rows, self._settings.training_threads)
 
     def _complete(self, version: Version, tables: Sequence[tuple[date, Table]]) -> Iterator[tuple[date, pa.Table]]:
         """The days with all that the champion reads, of those that have it."""
@@ -122,22 +130,29 @@ class ModelsInForce:
         import numpy as np
 
         ends = np.cumsum([rows.num_rows for _, rows in tables])
-        meanings = self._scorers[version.version].missing
+        meanings = self._deciders[version.version].scorer.missing
         for name, missing in gaps.items():
             for (day, _), of_day in zip(tables, np.split(missing, ends[:-1]), strict=True):
                 if of_day.any():
                     self.gaps[day][name, meanings[name].policy] += int(of_day.sum())
 
     def _scorer(self, version: Version) -> CreditScorer:
-        from credit_assets.ml.data.extensions import ExtensionError
-        from credit_assets.ml.learners.scorer import CreditScorer
+        return self._decider(version.version, version).scorer
 
-        if version.version not in self._scorers:
+    def _decider(self, version: str, found: Version | None = None) -> Decider:
+        from credit_assets.ml.data.extensions import ExtensionError
+
+        if version not in self._deciders:
             try:
-                self._scorers[version.version] = CreditScorer.load(self._registry.download(version))
+                folder = self._registry.download(found or self._registry.version(version))
+                self._deciders[version] = Decider.load(folder)
             except ExtensionError as error:
-                raise PermanentError(f"version {version.version}: {error}") from error
-        return self._scorers[version.version]
+                raise PermanentError(f"version {version}: {error}") from error
+        return self._deciders[version]
+
+    def _beside(self, tables: Sequence[tuple[date, Table]], version: str) -> list[pa.Table]:
+        scorer = self._decider(version).scorer
+        return [self._inputs.beside(table, scorer) for _, table in tables]
 
     def _score(self, tables: Sequence[pa.Table], version: Version) -> tuple[Scored, Gaps]:
         import pyarrow as pa
@@ -153,8 +168,7 @@ class ModelsInForce:
         days = [day for day, _ in tables]
         try:
             found = self._registry.version(version)
-            scorer = self._scorer(found)
-            return self._score([self._inputs.beside(table, scorer) for _, table in tables], found)[0]
+            return self._score(self._beside(tables, version), found)[0]
         except Exception as error:
             if is_transient(error):
                 raise
@@ -179,8 +193,8 @@ class ModelsInForce:
         if day in self.unable:
             return {"champion": f"{champion.version}, which could not score", "why": self.unable[day]}
         missing = {f"{name} ({policy})": count for (name, policy), count in sorted(self.gaps[day].items())}
-        scorer = self._scorers.get(champion.version)
-        left = self._inputs.left(scorer) if scorer else {}
+        decider = self._deciders.get(champion.version)
+        left = self._inputs.left(decider.scorer) if decider else {}
         return {
             "champion": champion.version,
             **({"missing_values": missing} if missing else {}),

@@ -33,8 +33,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "parquet",
         ins=inputs("loan_scores", settings, IN_PIECES),
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
-        "promoted before it, and by the shadow in force beside it. Does not wait for the day's own training, and does "
-        "not fail with it.",
+        "promoted before it, and by the shadow in force beside it; with the reasons of those whom the model that "
+        "decides declines. Does not wait for the day's own training, and does not fail with it.",
         metadata=column_schema(scores_fields(portfolio)),
         check_specs=[scored_spec(partitions)],
     )

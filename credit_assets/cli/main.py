@@ -26,7 +26,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.policy_verbs import policy_app
 from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
-from credit_assets.cli.version_verbs import dossier, sensitivity
+from credit_assets.cli.version_verbs import dossier, explain, sensitivity
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings, variable
@@ -360,6 +360,7 @@ def backtest(
     output(record, partial(print_backtest, record), json_)
 
 
+app.command()(explain)
 app.command()(sensitivity)
 app.command()(dossier)
 

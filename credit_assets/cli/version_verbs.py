@@ -5,13 +5,14 @@ Belongs here: verbs that read a version and write no record. Does not belong her
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from credit_assets.cli.shown import Json, output
+from credit_assets.cli.shown import FILE, Json, output
 from credit_assets.settings import load_settings
 
 
@@ -47,3 +48,23 @@ def dossier(
 
     record = write_dossier(load_settings(), version, out)
     output(record, partial(print_dossier, record), json_)
+
+
+def explain(
+    application: Annotated[str, typer.Argument(help="Id of the application; - reads it from standard input.")],
+    day: Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="Day of the application.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Also write the page for the credit officer to this file.", **FILE)
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Why an application has its score: the decision and its reasons, by the version that decided.
+
+    Example: credit-assets explain A-1024 --date 2024-05-01 --html decision.html
+    """
+    from credit_assets.cli.explain import explain_record, print_explanation, write_page
+
+    record = explain_record(load_settings(), application, day.date())
+    if html is not None:
+        write_page(record, html)
+    output(record, partial(print_explanation, record), json_)

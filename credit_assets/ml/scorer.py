@@ -13,8 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
 from credit_assets.ml.data.rows import Rows, batch_rows
+from credit_assets.ml.learners.reason_codes import in_words, reason_codes
 from credit_assets.ml.learners.scorer import CreditScorer
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 WARNINGS = "warnings"
+EXPLAIN = "explain"
+DECLINED, REASONS, REASON_TEXTS = "declined", "reasons", "reason_texts"
 COUNTS_AS = {"worst_case": "missing, and counts as the worst case", "allowed": "missing, and counts as a neutral value"}
 _SERVING = "credit_assets.tracking.serving"
 
@@ -41,20 +45,28 @@ class ScoringError(RuntimeError):
 class ScoringModel:
     """The scorer as MLflow serves it: a request's rows in, PD and points out, held against the rules it was saved with.
 
-    `rules` are None for a model that was saved without: values must be of the type of their column, and no more.
+    `rules` are None for a model that was saved without: values must be of the type of their column, and no more;
+    `reasons` where it gives none.
     """
 
-    def __init__(self, scorer: CreditScorer, rules: RequestRules | None = None) -> None:
+    def __init__(
+        self, scorer: CreditScorer, rules: RequestRules | None = None, reasons: ReasonContract | None = None
+    ) -> None:
         self.scorer = scorer
+        self.reasons = reasons.covering(scorer.features) if reasons is not None and scorer.explains else None
         self.rules = rules or RequestRules.of_types(scorer.inputs, scorer.categories)
 
     def predict(
         self,
         model_input: Any,
-        params: Mapping[str, Any] | None = None,  # noqa: ARG002 - MLflow gives it by name
+        params: Mapping[str, Any] | None = None,
     ) -> DataFrame:
         """PD and points of each row, and `warnings`: text where a rule was broken that does not refuse the row, else
-        None. A model that was saved without rules gives PD and points alone. No parameters.
+        None. A model that was saved without rules gives PD and points alone.
+
+        With the parameter `explain: true` also whether the model's cut-off declines the row (`declined`, None without
+        one), and what speaks against it whether or not: `reasons`, codes with the gravest first, as the pipeline gives
+        them, and `reason_texts`, the same as an applicant reads it.
 
         `model_input` is a frame, an Arrow table, or what a frame can be made from (a list of records). Of its columns
         those of the scorer's `inputs` are read, in any order; derived features are always computed. The index of a
@@ -64,15 +76,32 @@ class ScoringModel:
         for whatever else goes wrong. Neither holds a value, and neither shows an exception that does.
         """
         try:
-            return self._scores(model_input)
+            return self._scores(model_input, explain=self._explains(params))
         except RequestError:
             raise
         except Exception as error:
             raise ScoringError(error) from None
 
-    def _scores(self, model_input: Any) -> DataFrame:
+    def _explains(self, params: Mapping[str, Any] | None) -> bool:
+        explain = (params or {}).get(EXPLAIN, False)
+        if not isinstance(explain, bool):
+            raise RequestError(f"the parameter {EXPLAIN} is true or false")
+        if explain and self.reasons is None:
+            raise RequestError(
+                "this version gives no reasons: it was registered without them, or its learner does not say what each "
+                f"feature adds; leave {EXPLAIN} out"
+            )
+        return explain
+
+    def _reasons(self, rows: Rows) -> dict[str, list[Any]]:
+        """Codes and texts of the reasons of each row."""
+        assert self.reasons is not None
+        contract, codes = self.reasons, reason_codes(self.scorer, self.reasons, rows)
+        return {REASONS: codes, REASON_TEXTS: [None if one is None else in_words(contract, one) for one in codes]}
+
+    def _scores(self, model_input: Any, *, explain: bool) -> DataFrame:
         import numpy as np
-        from pandas import DataFrame, concat
+        from pandas import DataFrame, Series, concat
 
         data = _table(model_input)
         given = self._given(data)
@@ -87,6 +116,11 @@ class ScoringModel:
             if request.refusal is None or any(map(self.scorer.refuses, self.scorer.missing)):
                 scored, gaps = self.scorer.score_with_gaps(Rows.of_columns(columns))
                 request.refuse({name: missing for name, missing in gaps.items() if self.scorer.refuses(name)})
+                if explain and request.refusal is None:
+                    declined = self.scorer.declined(scored["pd"])
+                    scored[DECLINED] = np.full(rows, None) if declined is None else declined.astype(object)
+                    for name, values in self._reasons(Rows.of_columns(columns)).items():
+                        scored[name] = Series(values, dtype=object, index=scored.index)
                 scores.append(scored)
                 warnings.append(self._with_gaps(np.full(rows, None, object) if warned is None else warned, gaps))
         if request.refusal is not None:
@@ -151,4 +185,4 @@ def _load_pyfunc(path: str) -> ScoringModel:
     """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
     # By its name, as MLflow finds this module: what knows MLflow lies above `ml`, where nothing of it may be imported.
     import_module(_SERVING).read_requests()
-    return ScoringModel(CreditScorer.load(path), RequestRules.load(path))
+    return ScoringModel(CreditScorer.load(path), RequestRules.load(path), ReasonContract.load(path))

@@ -35,6 +35,7 @@ from credit_assets.storage.store import (
     refuse_missing,
     refuse_other_columns,
     refuse_unusable,
+    with_later_columns,
 )
 
 if TYPE_CHECKING:
@@ -262,8 +263,10 @@ class Partitions:
                     continue
                 if content := footer.as_input:
                     self.contents[day] = content
-                refuse_other_columns(self.asset, {day: lacking(file.schema_arrow, schema.names, schema)})
-                yield from (table.select(schema.names) for table in self._row_groups(file, day, pool))
+                whole = with_later_columns(self.asset, file.schema_arrow.empty_table(), schema).schema
+                refuse_other_columns(self.asset, {day: lacking(whole, schema.names, schema)})
+                for table in self._row_groups(file, day, pool):
+                    yield with_later_columns(self.asset, table, schema).select(schema.names)
 
     def _newest(self, days: Sequence[str]) -> pa.Schema:
         """The columns of the newest partition that is not refused; without any where all are."""

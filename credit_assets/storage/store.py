@@ -211,6 +211,7 @@ class Store:
         there = [table for table in tables if table is not None]
         names = list(columns) if columns is not None else there[-1].column_names if there else []
         newest = there[-1].schema if there else pa.schema([])
+        there = [with_later_columns(asset, table, newest) for table in there]
         refuse_other_columns(
             asset, {day: lacking(table.schema, names, newest) for day, table in zip(days, there, strict=True)}
         )
@@ -381,6 +382,18 @@ def refuse_other_columns(asset: str, lacks: Mapping[str, Sequence[str]]) -> None
             f"{asset} --start {others[0]} --end {others[-1]}` makes them again, raw_loan_data first where it "
             "lacks them too"
         )
+
+
+def with_later_columns(asset: str, table: pa.Table, newest: pa.Schema) -> pa.Table:
+    """A partition with the columns of the newest that files of former releases lack, null."""
+    import pyarrow as pa
+
+    from credit_assets.ml.data.schemas import ADDED_LATER
+
+    for field in newest:
+        if field.name in ADDED_LATER.get(asset, ()) and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def is_local(path: UPath) -> bool:

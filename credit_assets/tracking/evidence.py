@@ -106,17 +106,18 @@ def required(variant: str, extensions: Sequence[Mapping[str, str]]) -> list[str]
 
 
 def application_signature(portfolio: Portfolio) -> ModelSignature:
-    """From the columns of an application as the warehouse has them to PD, score and warnings.
+    """From the columns of an application as the warehouse has them to PD, score and warnings, and with the parameter
+    `explain` whether it is declined and what speaks against it.
 
     Inputs are named and of any type: the model reads them by the portfolio's contract, which travels with it
     (`request_rules.json`). A type of MLflow's would refuse whole numbers among fractions, and a missing one among whole
     numbers. A column that may be missing is optional.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-    from mlflow.types.schema import AnyType
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType, Array
 
-    from credit_assets.ml.scorer import WARNINGS
+    from credit_assets.ml.scorer import DECLINED, EXPLAIN, REASON_TEXTS, REASONS, WARNINGS
 
     anything = AnyType()  # type: ignore[no-untyped-call]
     inputs: list[ColSpec | TensorSpec] = [
@@ -126,8 +127,11 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
         ColSpec("double", "pd"),
         ColSpec("double", "score"),
         ColSpec("string", WARNINGS, required=False),
+        ColSpec("boolean", DECLINED, required=False),
+        *(ColSpec(Array(DataType.string), name, required=False) for name in (REASONS, REASON_TEXTS)),
     ]
-    return ModelSignature(Schema(inputs), Schema(outputs))
+    params = ParamSchema([ParamSpec(EXPLAIN, "boolean", False)])
+    return ModelSignature(Schema(inputs), Schema(outputs), params)
 
 
 def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:

@@ -30,7 +30,8 @@ def experiment_put_back() -> Iterator[None]:
 
 
 def hand_over_requests(loader_module: str, *, read: Callable[[Any], Any], answer: Callable[..., Any]) -> None:
-    """In this process, MLflow has requests to models of this loader read by `read` (JSON) and answered by `answer`.
+    """In this process, MLflow has requests to models of this loader read by `read` (JSON, as rows and parameters) and
+    answered by `answer`.
 
     Its scoring server repeats the whole request in the answer where that is malformed or incomplete, and so does
     `predict` in its exception; columns that it does not know it names in the log, and the first row of a CSV file
@@ -61,12 +62,14 @@ def hand_over_requests(loader_module: str, *, read: Callable[[Any], Any], answer
         ) from error
 
     def validate(data: Any, params: Any, input_schema: Any, params_schema: Any, flavor: Any = None) -> tuple[Any, Any]:
-        return (data, None) if flavor == loader_module else enforced(data, params, input_schema, params_schema, flavor)
+        return (
+            (data, params) if flavor == loader_module else enforced(data, params, input_schema, params_schema, flavor)
+        )
 
     def parse(data: Any, metadata: Any, input_schema: Any) -> Any:
         if (metadata.flavors or {}).get(pyfunc.FLAVOR_NAME, {}).get(pyfunc.MAIN) != loader_module:
             return parsed(data, metadata, input_schema)
-        return scoring_server.ParsedJsonInput(read(data), None, False)
+        return scoring_server.ParsedJsonInput(*read(data), False)
 
     def invocations(data: Any, content_type: Any, model: Any, input_schema: Any) -> Any:
         if getattr(model, "loader_module", None) != loader_module:

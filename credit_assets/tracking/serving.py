@@ -35,6 +35,13 @@ _FORMS = f"give a JSON object with one of {', '.join(_FIELDS)}"
 _log = logging.getLogger(__name__)
 
 
+class Asked(NamedTuple):
+    """What a request asks for."""
+
+    rows: Any
+    params: Mapping[str, Any] | None = None
+
+
 class Answer(NamedTuple):
     """The answer to a request over HTTP."""
 
@@ -45,11 +52,12 @@ class Answer(NamedTuple):
 
 def read_requests() -> None:
     """From here on MLflow has requests to our models read and answered here, in this process."""
-    mlflow_internals.hand_over_requests(LOADER_MODULE, read=rows_of_json, answer=answer)
+    mlflow_internals.hand_over_requests(LOADER_MODULE, read=asked_of_json, answer=answer)
 
 
-def answer(body: bytes, content_type: str | None, predict: Callable[[Any], pd.DataFrame]) -> Answer:
-    """`predict` of the rows in the body, in MLflow's form: an object with `predictions`, one object for each row.
+def answer(body: bytes, content_type: str | None, predict: Callable[..., pd.DataFrame]) -> Answer:
+    """`predict` of the rows in the body, and of the parameters that JSON may have, in MLflow's form: an object with
+    `predictions`, one object for each row.
 
     400 with column, rule, count and rows at fault (`problems`) where the request is refused, 415 for a content type
     that is none of JSON, CSV and Parquet, 500 where the fault is ours.
@@ -59,7 +67,8 @@ def answer(body: bytes, content_type: str | None, predict: Callable[[Any], pd.Da
         read = _READERS.get(kind.strip().lower())
         if read is None or (options.strip() and options.strip().lower().replace('"', "") != "charset=utf-8"):
             return _error(415, "BAD_REQUEST", f"send {', '.join(_READERS)}, in UTF-8 and with no other parameter")
-        scores = predict(read(body))
+        rows, params = read(body)
+        scores = predict(rows) if params is None else predict(rows, params=params)
         return Answer(json.dumps({"predictions": scores.to_dict("records")}), 200, JSON)
     except RequestError as refused:
         return _error(400, "BAD_REQUEST", str(refused), problems=refused.problems())
@@ -76,11 +85,24 @@ def _error(status: int, code: str, message: str, **more: Any) -> Answer:
 # Bodies
 
 
-def rows_of_json(body: str | bytes | Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of a request in one of MLflow's JSON forms, values as they came. Raises RequestError."""
+def asked_of_json(body: str | bytes | Mapping[str, Any]) -> Asked:
+    """The rows of a request in one of MLflow's JSON forms, and its `params`. Raises RequestError."""
     content = body if isinstance(body, Mapping) else _loaded(_text(body))
     if not isinstance(content, Mapping):
         raise RequestError(f"the request is no object: {_FORMS}")
+    params = content.get("params")
+    if params is not None and not isinstance(params, Mapping):
+        raise RequestError('params must be an object, as in "params": {"explain": true}')
+    return Asked(_rows_of(content), params)
+
+
+def rows_of_json(body: str | bytes | Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a request in one of MLflow's JSON forms, values as they came. Raises RequestError."""
+    rows: pd.DataFrame = asked_of_json(body).rows
+    return rows
+
+
+def _rows_of(content: Mapping[str, Any]) -> pd.DataFrame:
     given = [field for field in _FIELDS if field in content]
     if len(given) != 1:
         raise RequestError(f"the request has {', '.join(given) or 'none of the forms of rows'}: {_FORMS}")
@@ -119,7 +141,11 @@ def rows_of_parquet(body: bytes) -> pa.Table:
         raise RequestError("the request is not a Parquet file that can be read") from None
 
 
-_READERS: dict[str, Callable[[bytes], Any]] = {JSON: rows_of_json, CSV: rows_of_csv, PARQUET: rows_of_parquet}
+_READERS: dict[str, Callable[[bytes], Asked]] = {
+    JSON: asked_of_json,
+    CSV: lambda body: Asked(rows_of_csv(body)),
+    PARQUET: lambda body: Asked(rows_of_parquet(body)),
+}
 
 
 def _text(body: str | bytes) -> str:

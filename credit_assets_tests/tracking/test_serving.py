@@ -10,6 +10,7 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from credit_assets.assets.reasons_given import Decider
+from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import RequestError, RequestRules
+from credit_assets.ml.learners.reason_codes import reason_codes
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.tracking import mlflow_internals
 from credit_assets.tracking.evidence import application_signature
-from credit_assets.tracking.serving import CSV, JSON, PARQUET, Answer, answer, rows_of_csv, rows_of_json
+from credit_assets.tracking.serving import CSV, JSON, PARQUET, Answer, answer, asked_of_json, rows_of_csv, rows_of_json
 from credit_assets_tests.support.mlflow_server import running
 from credit_assets_tests.support.modelling import PORTFOLIO, applications
 
@@ -321,7 +325,9 @@ def test_the_signature_accepts_what_the_contract_does(models: dict[str, Any]) ->
     signature = models["today"].metadata.signature
     assert signature.inputs.input_names() == INPUTS
     assert signature.inputs.required_input_names() == ["income"]
-    assert signature.outputs.input_names() == ["pd", "score", "warnings"]
+    assert signature.outputs.input_names() == ["pd", "score", "warnings", "declined", "reasons", "reason_texts"]
+    assert signature.outputs.required_input_names() == ["pd", "score"]
+    assert [one.name for one in signature.params] == ["explain"]
     frame = applications(5)[INPUTS]
     for same in (frame, frame.assign(income=1, debt=True), frame.convert_dtypes(), frame.drop(columns="debt")):
         validate_schema(same, signature.inputs)
@@ -379,7 +385,7 @@ def test_an_mlflow_that_keeps_requests_to_itself_serves_no_applicants(monkeypatc
     monkeypatch.setattr(scoring_server, "invocations", elsewhere)
     monkeypatch.delattr(scoring_server, "_parse_json_data")
     with pytest.raises(RuntimeError, match=r"mlflow 3\.\d+.* keeps requests from our hands.*_parse_json_data"):
-        mlflow_internals.hand_over_requests(LOADER, read=rows_of_json, answer=answer)
+        mlflow_internals.hand_over_requests(LOADER, read=asked_of_json, answer=answer)
 
 
 def posted(uri: str, content_type: str | None, body: bytes) -> tuple[int, str]:
@@ -415,3 +421,81 @@ def test_mlflow_models_serve_says_nothing_of_an_applicant(name: str, folders: di
             assert status in (400, 415), (case, response)
         said += response
     assert not [canary for canary in CANARIES if canary in said]
+
+
+# Reasons
+
+
+@pytest.fixture(scope="module")
+def explaining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a cut-off and the contract of its reasons."""
+    import mlflow.pyfunc
+
+    folder = tmp_path_factory.mktemp("explaining")
+    scorer = CreditScorer.load(SCORER)
+    cut_off = float(np.quantile(scorer.pd(applications(400)), 0.6))
+    replace(scorer, cut_off=cut_off).save(folder / "scorer")
+    RequestRules.of(STRICT).save(folder / "scorer")
+    ReasonContract.of(STRICT).save(folder / "scorer")
+    mlflow.pyfunc.save_model(
+        folder / "model",
+        loader_module=LOADER,
+        data_path=str(folder / "scorer"),
+        signature=application_signature(STRICT),
+        pip_requirements=["pandas"],
+    )
+    return folder
+
+
+def test_a_request_may_ask_for_reasons_and_gets_those_of_the_batch(explaining: Path) -> None:
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(explaining / "model"))
+    decider, rows = Decider.load(explaining / "scorer"), applications(60)
+    assert decider.contract is not None
+    expected = reason_codes(decider.scorer, decider.contract, rows)
+    in_process = model.predict(rows, params={"explain": True})
+    assert in_process["reasons"].tolist() == expected
+    assert in_process["declined"].tolist() == (in_process["pd"] > decider.scorer.cut_off).tolist()
+    plain = model.predict(rows)
+    assert list(plain.columns) == ["pd", "score", "warnings"]
+    assert in_process[["pd", "score"]].equals(plain[["pd", "score"]])
+    records = json.loads(rows[INPUTS].to_json(orient="records"))
+    for asked in ({"explain": True}, {"explain": False}, {}, None):
+        body = json.dumps({"dataframe_records": records, "params": asked}).encode()
+        got = answer(body, JSON, model.predict)
+        assert got.status == 200, got.response
+        first, *_ = json.loads(got.response)["predictions"]
+        if not (asked or {}).get("explain"):
+            assert set(first) == {"pd", "score", "warnings"}
+            continue
+        told = json.loads(got.response)["predictions"]
+        assert [one["reasons"] for one in told] == expected
+        assert told[0]["reason_texts"] == [decider.contract.text_of(code) for code in told[0]["reasons"]]
+        assert {one["declined"] for one in told} == {True, False}
+    # One by one, as requests come.
+    for at in range(5):
+        body = json.dumps({"inputs": records[at], "params": {"explain": True}}).encode()
+        (one,) = json.loads(answer(body, JSON, model.predict).response)["predictions"]
+        assert one["reasons"] == expected[at]
+
+
+@pytest.mark.parametrize(
+    "params", [{"explain": "yes"}, {"explain": 1}, {"explain": None}, {"explain": ["CANARY"]}, ["CANARY"], "CANARY", 1]
+)
+def test_what_is_no_parameter_is_refused_without_a_word_of_it(params: Any, explaining: Path) -> None:
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(explaining / "model"))
+    got = answer(json.dumps({"instances": [APPLICANT], "params": params}).encode(), JSON, model.predict)
+    assert got.status == 400
+    assert "explain" in got.response
+    assert not any(canary in got.response for canary in CANARIES)
+
+
+@pytest.mark.parametrize("name", ["today", "before"])
+def test_a_version_without_the_contract_says_that_it_gives_no_reasons(name: str, models: dict[str, Any]) -> None:
+    body = json.dumps({"instances": [APPLICANT], "params": {"explain": True}}).encode()
+    got = answer(body, JSON, models[name].predict)
+    assert got.status == 400
+    assert "this version gives no reasons" in got.response

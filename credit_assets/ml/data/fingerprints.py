@@ -106,7 +106,8 @@ def frame_hash(data: pd.DataFrame | pa.Table) -> str:
 
     It does not depend on how the table is cut into chunks, on the index of a frame, or on what lies under a missing
     value; NaN counts as missing, and text and dictionary-encoded text of any width as the same type. Another order of
-    rows or columns, another type, or one changed value gives another hash. Raises TypeError for a nested column.
+    rows or columns, another type, or one changed value gives another hash. Raises TypeError for a nested column other
+    than lists of texts.
     """
     import pyarrow as pa
 
@@ -210,18 +211,21 @@ class _ColumnHash:
 
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
-        if pa.types.is_nested(kind):
-            raise TypeError(f"column {name!r} of type {kind} has no hash: only flat columns have")
+        codes = pa.types.is_list(kind) and pa.types.is_string(kind.value_type)
+        if pa.types.is_nested(kind) and not codes:
+            raise TypeError(f"column {name!r} of type {kind} has no hash: only flat columns and lists of texts have")
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        self.label = "text" if text else str(kind)
+        self.label = "texts" if codes else "text" if text else str(kind)
         self.nulls = 0
         self._rows = 0
         self._missing = hashlib.sha256()
         self._values = hashlib.sha256()
         self._lengths = hashlib.sha256()
+        self._counts = hashlib.sha256()
 
     def digest(self) -> bytes:
-        return self._missing.digest() + self._lengths.digest() + self._values.digest()
+        counts = self._counts.digest() if self.label == "texts" else b""
+        return self._missing.digest() + counts + self._lengths.digest() + self._values.digest()
 
     def update(self, array: pa.Array) -> None:
         import numpy as np
@@ -246,6 +250,9 @@ class _ColumnHash:
             self._rows += len(array)
         if self.label == "text":
             self._text(array)
+        elif self.label == "texts":
+            self._counts.update(pc.list_value_length(array).cast(pa.int64()).to_numpy().data)
+            self._text(array.flatten().cast(pa.large_string()))
         elif pa.types.is_primitive(array.type):
             values = array.cast(pa.uint8()) if pa.types.is_boolean(array.type) else array
             width, buffer = values.type.bit_width // 8, values.buffers()[1]

@@ -8,7 +8,7 @@ A table is first of all a list of fields, which costs nothing: the definitions s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 REASON = "quarantine_reason"
 
-StoredType: TypeAlias = Literal[ColumnType, "flag"]
-"""The types of a portfolio file, and "flag": 0 or 1 in the columns that the pipeline makes."""
+StoredType: TypeAlias = Literal[ColumnType, "flag", "codes"]
+"""The types of a portfolio file, and in the columns that the pipeline makes "flag", 0 or 1, and "codes", a list."""
 Fields: TypeAlias = tuple[tuple[str, StoredType], ...]
 
 
@@ -43,12 +43,15 @@ STORAGE: Mapping[StoredType, Storage] = {
     "boolean": Storage("bool", "Boolean"),
     "date": Storage("date32[day]", "Date"),
     "flag": Storage("int8", "SmallInteger"),
+    "codes": Storage("list<item: string>", "Text"),
 }
+ADDED_LATER: Mapping[str, frozenset[str]] = {"loan_scores": frozenset({"declined", "reasons"})}
+"""By asset, columns that its files of former releases lack: read as null there."""
 SQL_TYPES: Mapping[str, str] = {storage.arrow: storage.sql for storage in STORAGE.values()}
 """SQLAlchemy's name of a type by Arrow's, which is the text of an Arrow type."""
 
 
-def arrow_schema(fields: Iterable[tuple[str, StoredType]]) -> pa.Schema:
+def arrow_schema(fields: Sequence[tuple[str, StoredType]]) -> pa.Schema:
     """The fields in Arrow.
 
     >>> arrow_schema([("id", "integer"), ("day", "date")])
@@ -57,7 +60,11 @@ def arrow_schema(fields: Iterable[tuple[str, StoredType]]) -> pa.Schema:
     """
     import pyarrow as pa
 
-    return pa.schema([(name, pa.type_for_alias(STORAGE[kind].arrow)) for name, kind in fields])
+    # The one type that has no name by which Arrow finds it.
+    made = {
+        kind: pa.list_(pa.string()) if kind == "codes" else pa.type_for_alias(STORAGE[kind].arrow) for _, kind in fields
+    }
+    return pa.schema([(name, made[kind]) for name, kind in fields])
 
 
 def applications_fields(portfolio: Portfolio) -> Fields:
@@ -117,12 +124,14 @@ def training_fields(portfolio: Portfolio) -> Fields:
 def scores_fields(portfolio: Portfolio) -> Fields:
     """`loan_scores`: id, date, the customer if there is one; PD (probability), score (points) and version of the model
     that decides about the application; its `arm`, "champion" or "challenger", or "refused" where that model does not
-    score it for a value that is missing, with a PD and a score that are null; and `other_*`, the same three of the
-    model that scored it besides without deciding, null where there was none.
+    score it for a value that is missing, with a PD and a score that are null; `other_*`, the same three of the model
+    that scored it besides without deciding, null where there was none; whether the deciding model's cut-off declines it
+    (`declined`), null where it has none, and the codes of its `reasons`, the gravest first, null where it is not.
     """
     deciding: Fields = ("pd", "float"), ("score", "float"), ("model_version", "string"), ("arm", "category")
     other: Fields = ("other_pd", "float"), ("other_score", "float"), ("other_version", "string")
-    return *_keys(portfolio), *_customer(portfolio), *deciding, *other
+    said: Fields = ("declined", "boolean"), ("reasons", "codes")
+    return *_keys(portfolio), *_customer(portfolio), *deciding, *other, *said
 
 
 def applications_schema(portfolio: Portfolio) -> pa.Schema:

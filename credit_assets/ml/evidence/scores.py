@@ -45,7 +45,7 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
     Returns
     -------
     pyarrow.Table
-        The columns of `keys`, and those of `schemas.scores_schema`.
+        The columns of `keys`, and those of `schemas.scores_schema`; nobody is declined yet.
 
     Examples
     --------
@@ -85,6 +85,7 @@ def decided(keys: pa.Table, champion: Scored, shadow: Scored | None, *, share: f
             "other_score": of(champion.score, shadow.score),
             "other_version": of(champion.version, shadow.version),
         }
+    columns |= {"declined": pa.nulls(rows, pa.bool_()), "reasons": pa.nulls(rows, pa.list_(pa.string()))}
     return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **columns})
 
 
@@ -135,6 +136,7 @@ class DayOfScores:
     refused: int = 0
     pd_sum: float = 0.0
     by_challenger: int = 0
+    declined: int | None = None
     shadowed: bool = False
 
     def add(self, scores: pa.Table) -> None:
@@ -145,6 +147,9 @@ class DayOfScores:
         self.refused += refused
         self.pd_sum += pc.sum(scores["pd"]).as_py() or 0.0
         self.by_challenger += pc.sum(pc.equal(scores["arm"], CHALLENGER)).as_py()
+        declined = pc.sum(scores["declined"]).as_py() if "declined" in scores.column_names else None
+        if declined is not None:
+            self.declined = (self.declined or 0) + declined
         self.shadowed = self.shadowed or scores["other_pd"].null_count < scores.num_rows
 
     def summary(self, share: float) -> dict[str, Any]:
@@ -155,4 +160,5 @@ class DayOfScores:
             **refused,
             **(arms if self.shadowed and share else {}),
             **({"mean_pd": self.pd_sum / self.rows} if self.rows else {}),
+            **({} if self.declined is None else {"declined": self.declined}),
         }
