@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from credit_assets.ml.reports.dossier.anything import blocks_of
+from credit_assets.ml.reports.dossier import scorecard
 from credit_assets.ml.reports.dossier.blocks import (
     Block,
     Cell,
@@ -55,7 +55,7 @@ def section(material: Material) -> Section:
         told = ", ".join(f"{one['difference']['smallest_detectable_difference']:.4f}" for one in smallest)
         note = f"The smallest difference that these rows could show: {told}."
         blocks.append(Table("Models on the same rows", _COLUMNS, tuple(rows), (trained.source,), note))
-    blocks += _scorecard(material)
+    blocks += scorecard.blocks(material.evidence("scorecard"))
     return Section("comparison", "Comparison with champion and scorecard", tuple(blocks))
 
 
@@ -83,10 +83,3 @@ def _why_not(name: str, other: Mapping[str, Any], source: Source) -> list[Block]
     if other.get("comparable", True):
         return []
     return [Paragraph(f"It cannot be compared with the {name}: {other['why']}.", (source,))]
-
-
-def _scorecard(material: Material) -> list[Block]:
-    found = material.evidence("scorecard")
-    if found is None:
-        return [lacking("the interpretable benchmark scorecard")]
-    return blocks_of("Benchmark scorecard", found.record, found.source)

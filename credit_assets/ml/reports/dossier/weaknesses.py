@@ -164,16 +164,18 @@ def not_compared(material: Material, _: float) -> Found | None:
 
 
 def no_better_than_scorecard(material: Material, _: float) -> Found | None:
-    comparison = material.evidence("comparison")
-    plain = comparison.get("scorecard") if comparison else None
-    if comparison is None or not plain:
+    card = material.evidence("scorecard")
+    if card is None or card.get("chosen"):
         return None
-    low = plain["difference"]["ci_low"]
+    difference = (card.get("beside") or {}).get("difference")
+    if not difference:
+        return None
+    low = difference["ci_low"]
     says = (
-        "It is not shown to be better than a plain scorecard: the interval of the difference begins at "
-        f"{low:+.4f} of AUC."
+        "It is not shown to be better than the interpretable scorecard of the day: the interval of the difference "
+        f"begins at {low:+.4f} of AUC."
     )
-    return Found(low <= 0, number(low), says, comparison.source)
+    return Found(low <= 0, number(low), says, card.source)
 
 
 # Calibration
@@ -385,7 +387,7 @@ RULES: tuple[Rule, ...] = (
     Rule("stopped_at_the_cap", "boosting rounds reach the cap", None, stopped_at_the_cap),
     Rule("narrow_pass", "distance of a passed value from its limit, less than a share of", 0.05, narrow_pass),
     Rule("not_compared", "no champion to be compared with", None, not_compared),
-    Rule("no_better_than_scorecard", "lower end of the lead over a plain scorecard, not above", 0.0,
+    Rule("no_better_than_scorecard", "lower end of the lead over the day's scorecard, not above", 0.0,
          no_better_than_scorecard),
     Rule("level_is_off", "p of the level of the PDs, less than", 0.05, level_is_off),
     Rule("level_is_uncertain", "upper over lower end of observed over expected, more than", 1.5, level_is_uncertain),

@@ -114,8 +114,8 @@ CASES: dict[str, tuple[Callable[[], Material], Callable[[], Material]]] = {
         lambda: material(),
     ),
     "no_better_than_scorecard": (
-        lambda: trained(comparison={"scorecard": _scorecard(-0.001)}),
-        lambda: trained(comparison={"scorecard": _scorecard(0.001)}),
+        lambda: material(made=made(trained={"scorecard": _scorecard(-0.001)})),
+        lambda: material(made=made(trained={"scorecard": _scorecard(0.001)})),
     ),
     "level_is_off": (lambda: trained(calibration={"level_p": 0.04}), lambda: trained(calibration={"level_p": 0.06})),
     "level_is_uncertain": (lambda: ratio(0.8, 1.3), lambda: ratio(0.9, 1.2)),
@@ -175,7 +175,7 @@ def _rounds(rounds: int) -> Recorded:
 
 
 def _scorecard(low: float) -> dict[str, Any]:
-    return {"auc": 0.7, "difference": {"ci_low": low, "ci_high": 0.1, "difference": 0.05}}
+    return {"chosen": False, "beside": {"difference": {"ci_low": low, "ci_high": 0.1, "difference": 0.05}}}
 
 
 def _telling() -> dict[str, Any]:
