@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from credit_assets.ml.reports.dossier.anything import blocks_of
 from credit_assets.ml.reports.dossier.blocks import Block, Paragraph, Section
-from credit_assets.ml.reports.dossier.material import Material, joined, lacking
+from credit_assets.ml.reports.dossier.material import Material, Recorded, joined, lacking
 
 
 def section(material: Material) -> Section:
@@ -29,8 +29,22 @@ def section(material: Material) -> Section:
             )
         )
     found = material.evidence("fairness")
-    if found is None:
-        blocks.append(lacking("fairness by group", "" if protected else "no protected attribute is named"))
+    if found is None or set(found.record) <= {"why", "limits"}:
+        why = found.get("why", "") if found else ""
+        blocks.append(lacking("fairness by group", why or ("" if protected else "no protected attribute is named")))
     else:
-        blocks += blocks_of("Fairness", found.record, found.source)
+        blocks += _measured(found)
     return Section("fairness", "Fairness", tuple(blocks))
+
+
+def _measured(found: Recorded) -> list[Block]:
+    """What is common to all attributes, then each attribute with its groups, then the rest."""
+    attributes = found.get("attributes") or ()
+    common = {key: value for key, value in found.record.items() if key not in ("attributes", "alternatives")}
+    blocks = blocks_of("Fairness", common, found.source)
+    for one in attributes:
+        blocks += blocks_of(f"By {one.get('column', 'attribute')}", one, found.source)
+    more = found.get("alternatives")
+    if more:
+        blocks += blocks_of("Less discriminatory alternatives", {"alternatives": more}, found.source)
+    return blocks

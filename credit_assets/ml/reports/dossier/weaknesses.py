@@ -348,25 +348,13 @@ def fairness_unknown(material: Material, _: float) -> Found:
 
 def groups_too_small(material: Material, _: float) -> Found | None:
     found = material.evidence("fairness")
-    if found is None:
+    attributes = found.get("attributes") if found else None
+    if found is None or not attributes:
         return None
-    small = sorted(set(_small_groups(found.record)))
-    says = f"Groups too small for a verdict on fairness: {joined(small)}."
-    return Found(bool(small), count(len(small)), says, found.source)
-
-
-def _small_groups(record: Any, name: str = "") -> list[str]:
-    """Names of all parts of a record that say of themselves that they are too small."""
-    found: list[str] = []
-    if isinstance(record, Mapping):
-        if record.get("too_small") is True or record.get("judged") is False:
-            found.append(str(record.get("group") or record.get("name") or name))
-        for key, value in record.items():
-            found += _small_groups(value, str(key))
-    elif isinstance(record, list | tuple):
-        for value in record:
-            found += _small_groups(value, name)
-    return found
+    small = {one["column"]: (one.get("small") or {}).get("groups") or 0 for one in attributes}
+    named = [f"{n} of {column}" for column, n in small.items() if n]
+    says = f"Groups too small for a verdict on fairness: {joined(named)}."
+    return Found(bool(named), count(sum(small.values())), says, found.source)
 
 
 def evidence_missing(material: Material, _: float) -> Found:

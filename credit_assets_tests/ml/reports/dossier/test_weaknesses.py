@@ -154,8 +154,8 @@ CASES: dict[str, tuple[Callable[[], Material], Callable[[], Material]]] = {
         lambda: material(),
     ),
     "groups_too_small": (
-        lambda: material(made=made(trained={"fairness": {"sex": {"groups": [{"group": "x", "too_small": True}]}}})),
-        lambda: material(made=made(trained={"fairness": {"sex": {"groups": [{"group": "x", "too_small": False}]}}})),
+        lambda: material(made=made(trained={"fairness": _groups(2)})),
+        lambda: material(made=made(trained={"fairness": _groups(0)})),
     ),
     "evidence_missing": (
         lambda: material(),
@@ -176,6 +176,10 @@ def _rounds(rounds: int) -> Recorded:
 
 def _scorecard(low: float) -> dict[str, Any]:
     return {"chosen": False, "beside": {"difference": {"ci_low": low, "ci_high": 0.1, "difference": 0.05}}}
+
+
+def _groups(small: int) -> dict[str, Any]:
+    return {"attributes": [{"column": "sex", "small": {"groups": small, "rows": 10}, "groups": []}]}
 
 
 def _telling() -> dict[str, Any]:

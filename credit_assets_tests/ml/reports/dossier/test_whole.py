@@ -127,12 +127,23 @@ def test_any_single_evidence_may_be_missing(key: str) -> None:
 def test_evidence_of_others_is_shown_as_it_is() -> None:
     more = {
         "cutoffs": {"pd": 0.125, "curve": [{"pd": 0.1, "approved": 0.8}, {"pd": 0.2, "approved": 0.9}]},
-        "fairness": {"attribute": {"sex": {"air": {"value": 0.81, "low": 0.7, "high": 0.95}, "rows": 900}}},
+        "fairness": {
+            "applications": 900,
+            "attributes": [
+                {
+                    "column": "sex",
+                    "reference": "a",
+                    "small": {"groups": 1, "rows": 3},
+                    "groups": [{"name": "b", "rate": 0.6, "air": {"value": 0.81, "low": 0.7, "high": 0.95}}],
+                }
+            ],
+        },
         "reliability": {"tenths": [{"tenth": 1, "observed": 0.2}]},
     }
     page = _Text.of(html(dossier(material(made=made(trained=more)))))
     assert "declines applications with a PD above 0.125" in page
     assert "0.81 (0.7 .. 0.95)" in page
+    assert "By sex: groups" in page
     assert "Reliability: tenths" in page
 
 
