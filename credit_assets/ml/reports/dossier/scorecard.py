@@ -65,14 +65,15 @@ def blocks(found: Recorded | None) -> list[Block]:
 
 
 def _bins(feature: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
-    rows = []
-    for n, one in enumerate(feature["bins"]):
+    rows: list[tuple[Cell, ...]] = []
+    for one in feature["bins"]:
         if not one["goods"] + one["bads"]:
             continue
         rows.append(
             (
-                text(feature["feature"] if not n else ""),
-                number(feature["information_value"] if not n else None, 3),
+                # Said once, at the first bin.
+                _once(text(feature["feature"]), first=not rows),
+                _once(number(feature["information_value"], 3), first=not rows),
                 text(_name(one)),
                 count(one["goods"]),
                 count(one["bads"]),
@@ -82,6 +83,10 @@ def _bins(feature: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
             )
         )
     return rows
+
+
+def _once(cell: Cell, *, first: bool) -> Cell:
+    return cell if first else Cell(cell.value, "")
 
 
 def _name(one: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def test_each_bin_has_its_points_and_an_empty_one_is_left_out() -> None:
         "1,000,000 and more",
         "car, house",
     ]
-    assert [row[0].text for row in points.rows] == ["income", "–", "–", "purpose"]
+    assert [row[0].text for row in points.rows] == ["income", "", "", "purpose"]
     assert points.rows[0][-1].text == "+8.7"
     assert points.note == "Left out: noise."
 
