@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from credit_assets.ml.reports.dossier.anything import blocks_of
-from credit_assets.ml.reports.dossier.blocks import Block, Paragraph, Section
-from credit_assets.ml.reports.dossier.material import Material, lacking
+from credit_assets.ml.data.reasons import ReasonContract
+from credit_assets.ml.reports.dossier.blocks import Block, Paragraph, Section, Table, text
+from credit_assets.ml.reports.dossier.material import Material
 
 
 def section(material: Material) -> Section:
-    stated: Any = getattr(material.portfolio, "reasons", None)
-    record = stated.model_dump(mode="json", exclude_defaults=False) if hasattr(stated, "model_dump") else None
-    if not record:
-        told = lacking("the reasons of a decline", "the portfolio has no `reasons`, so that nobody can be told why")
-        return Section("reasons", "Reasons of a decline", (told,))
+    portfolio, source = material.portfolio, material.portfolio_source
+    contract = ReasonContract.of(portfolio)
     blocks: list[Block] = [
         Paragraph(
-            "Reasons are the contributions of the model that decided (TreeSHAP, exact), on the scale of points, summed "
-            "by the groups below before they are ranked; none is given that does not count against the applicant. "
-            "`credit-assets explain`, the daily scores and the served model give the same reasons."
+            "A reason is what the features of a group add to the score, by the model that decided and exactly "
+            "(TreeSHAP; of a scorecard its points). Features are summed by group before the groups are ranked; none is "
+            f"given that does not count against the applicant, and at most {contract.most} are. The contract is saved "
+            "with the model, so that batch and service give the same reasons.",
+            (source,),
         ),
-        *blocks_of("Reasons", record, material.portfolio_source),
+        Table(
+            "Groups of features, and what the applicant reads",
+            ("code", "text", "features"),
+            tuple((text(one.code), text(one.text), text(", ".join(one.features))) for one in contract.groups),
+            (source,),
+            f"No reason, since the lender decides them: {', '.join(contract.none)}." if contract.none else "",
+        ),
     ]
     return Section("reasons", "Reasons of a decline", tuple(blocks))

@@ -112,7 +112,7 @@ def test_a_version_of_which_nothing_is_recorded_has_every_section_and_says_so() 
     assert [section.key for section in whole.sections] == [*CLAUSES, "crosswalk"]
     said = {s.key: [b for b in s.blocks if isinstance(b, Paragraph) and b.kind == "missing"] for s in whole.sections}
     for key in ("population", "target", "data", "cohorts", "method", "results", "comparison", "calibration",
-                "stability", "fairness", "reasons", "cutoffs", "decisions"):  # fmt: skip
+                "stability", "fairness", "cutoffs", "decisions"):  # fmt: skip
         assert said[key], key
         assert all(block.text.startswith("Nothing is recorded of ") for block in said[key])
     assert html(whole)
@@ -145,6 +145,17 @@ def test_evidence_of_others_is_shown_as_it_is() -> None:
     assert "0.81 (0.7 .. 0.95)" in page
     assert "By sex: groups" in page
     assert "Reliability: tenths" in page
+
+
+def test_the_reasons_are_those_of_the_contract_by_group() -> None:
+    reasons = {
+        "groups": [{"code": "MONEY", "text": "Income is low", "features": ["income"]}],
+        "none": ["purpose"],
+        "most": 3,
+    }
+    page = _Text.of(html(dossier(material(portfolio=portfolio(reasons=reasons)))))
+    for said in ("MONEY", "Income is low", "at most 3 are", "since the lender decides them: purpose", "INQUIRIES"):
+        assert said in page, said
 
 
 def test_no_row_of_an_applicant_is_in_it(whole: Dossier) -> None:
