@@ -32,9 +32,9 @@ from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
-from credit_assets.ml.reports.selection import beside_scorecard, comparable, comparison, unseen_rows
-from credit_assets.ml.rules.comparison_rules import could_decide
-from credit_assets.ml.rules.levels import YEAR
+from credit_assets.ml.reports.selection import beside_scorecard, comparable, comparison, difference, unseen_rows
+from credit_assets.ml.rules.comparison_rules import share_to_spend
+from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
 
 FIRST, LAST, EVERY, LOOKBACK, W = date(2009, 6, 30), date(2011, 12, 31), 30, 730, 365
@@ -75,7 +75,8 @@ class Life:
     champions: list[Model] = field(default_factory=list)
     claimed: list[float | None] = field(default_factory=list)
     rejected: int = 0
-    judged: date | None = None
+    before: date | None = None
+    left: float = 0.0
 
 
 class Book:
@@ -119,7 +120,7 @@ def evidence(book: Book, model: Model, life: Life, policy: Policy) -> dict[str, 
         "champion": None,
         "mode": "improvement",
     }
-    days = min((model.as_of - life.judged).days, YEAR) if life.judged else YEAR
+    saved = saved_after(life.left, (model.as_of - life.before).days) if life.before else YEAR
     scorecard = None
     if life.champions:
         champion = life.champions[-1]
@@ -128,19 +129,21 @@ def evidence(book: Book, model: Model, life: Life, policy: Policy) -> dict[str, 
         if comparable(rows):
             ours, theirs = model.scorer.pd(rows, threads=1), champion.scorer.pd(rows, threads=1)
             record["champion"] |= comparison(rows, ours, theirs)
+            chosen_on = unseen_rows(model.training_set, "application_date", champion.test_from, "validation")
+            ours, theirs = (one.scorer.pd(chosen_on, threads=1) for one in (model, champion))
+            record["champion"]["validation"] = difference(chosen_on, ours, theirs)
     else:
         scorecard = beside_scorecard(model.training_set, book.portfolio, partial(model.scorer.pd, threads=1))
-    previous = life.judged.isoformat() if life.judged else None
-    judged = could_decide(record, policy.comparison)
-    record["comparison"] = {"previous": previous, "days": days, "judged": judged, "scorecard": scorecard, "first": None}
+    previous = life.before.isoformat() if life.before else None
+    spent = saved * share_to_spend(record, policy.comparison)
+    record["comparison"] = {"previous": previous, "saved": saved, "days": spent, "scorecard": scorecard, "first": None}
     return record
 
 
 def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
     record = evidence(book, model, life, policy)
     against = [reason.text for one in judge_model(record, policy, RULES) for reason in one.reasons if not reason.passed]
-    if record["comparison"]["judged"]:
-        life.judged = model.as_of
+    life.before, life.left = model.as_of, record["comparison"]["saved"] - record["comparison"]["days"]
     if against:
         life.rejected += 1
         return "; ".join(against)

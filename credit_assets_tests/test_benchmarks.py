@@ -37,6 +37,7 @@ from benchmarks.processes import Cost, ProcessError, child_environment, paired, 
 from benchmarks.report import REPORT, Result, Row, compared, figure, filled, markdown
 from credit_assets.build import build_definitions
 from credit_assets.loans.generator import Shift
+from credit_assets.ml.data.policies import Policy
 from credit_assets.settings import load_settings
 
 SIZE = detection.Size(60, (3,), 30 / 365, breaks=1)
@@ -491,8 +492,12 @@ def test_refreshes_lose_no_more_than_the_margin_of_their_chain() -> None:
 
 @pytest.mark.slow
 def test_two_policies_live_through_the_real_loans(real_loans_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two trainings, two years apart: a model that is better by far is taken by both."""
+    """Two trainings, two years apart: a model that is better by far is taken by both. By any level that is not small:
+    what two models of these loans differ by is not what is tested here.
+    """
     monkeypatch.setenv("CREDIT_TEST_DATA", str(real_loans_dir))
+    lenient = Policy.model_validate({"comparison": {"alpha": 0.5}})
+    monkeypatch.setitem(policies.POLICIES, "default", lenient)
     rows = policies.main(750).splitlines()
     assert rows[0] == "| 2 trainings, 2009-06-30 .. 2011-07-20 | default | plain 0.005 |"
     shown = {row.split(" | ")[0].removeprefix("| "): row.rstrip(" |").split(" | ")[1:] for row in rows[2:11]}

@@ -76,9 +76,11 @@ class Simulation:
         settings: Settings,
         instance: dg.DagsterInstance,
         progress: Any = None,
+        every: int = 1,
         **overrides: Any,
     ) -> None:
         self.way, self.settings, self.instance, self.progress = way, settings, instance, progress
+        self.every = every
         self.naming = settings.naming
         self.replay = Replay(settings, instance, **overrides)
         self.definitions = self.replay.definitions
@@ -184,10 +186,11 @@ class Simulation:
     def _decides_by(self, day: date) -> date:
         """The first day from this one on at whose end anything may be asked for: days up to it are one run.
 
-        Triggers and a trial look at every day, the calendar at the end of a month.
+        Triggers and a trial look at every day, or less often where days are to be lived faster; the calendar at the end
+        of a month.
         """
         if self.way == TRIGGERED or self.replay.aliases.period_of(SHADOW, day):
-            return day
+            return day + timedelta(self.every - 1)
         return date.max if self.way == NEVER else (day.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 
     def _note_drift(self, life: Life, first: date, last: date, before: str) -> str:

@@ -437,6 +437,9 @@ def simulate(
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day; the first model comes after it.")],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
     ways: Annotated[str, typer.Option(help="Ways to retrain, comma separated.")] = "never,monthly,triggered",
+    every: Annotated[
+        int, typer.Option(min=1, help="Days after which triggers and trials are looked at; more are lived faster.")
+    ] = 1,
     picture: Annotated[Path | None, typer.Option(help="Where to draw the timeline (PNG).", **FILE)] = None,
     json_: Json = False,
 ) -> None:
@@ -449,7 +452,7 @@ def simulate(
 
     with progress_bar(quiet=json_) as progress:
         names = [way.strip() for way in ways.split(",") if way.strip()]
-        lives = live_through(start.date(), end.date(), names, progress)
+        lives = live_through(start.date(), end.date(), names, progress, every=every)
     if picture is not None:
         picture.write_bytes(draw_lives(lives))
     output({way: life.to_record() for way, life in lives.items()}, partial(print_lives, lives), json_)

@@ -45,9 +45,10 @@ compute_logs:
 
 
 def simulate(
-    start: date, end: date, ways: Sequence[str], on_progress: OnProgress, *, processes: int = 2
+    start: date, end: date, ways: Sequence[str], on_progress: OnProgress, *, every: int = 1, processes: int = 2
 ) -> dict[str, Life]:
-    """Live through start .. end once for each way to retrain; the result by way, in the order asked for.
+    """Live through start .. end once for each way to retrain; the result by way, in the order asked for. Triggers and
+    trials are looked at `every` so many days.
 
     Partitions are ingested from CREDIT_START_DATE on. What an earlier simulation left is thrown away.
     Raises PermanentError for an unknown way, days that the warehouse does not have, or a run that fails for another
@@ -74,7 +75,7 @@ def simulate(
         ProcessPoolExecutor(min(processes, len(ways)), get_context("spawn"), *ignore) as pool,
     ):
         progress = manager.Queue()
-        jobs = {way: pool.submit(live, way, start, end, progress) for way in ways}
+        jobs = {way: pool.submit(live, way, start, end, progress, every) for way in ways}
         try:
             while not all(job.done() for job in jobs.values()):
                 for job in jobs.values():
@@ -112,7 +113,7 @@ def settings_of(way: str) -> Settings:
     )
 
 
-def live(way: str, start: date, end: date, progress: Any = None) -> Life:
+def live(way: str, start: date, end: date, progress: Any = None, every: int = 1) -> Life:
     """One way to retrain, from an empty home; `progress` is a queue that takes (way, days lived)."""
     # What MLflow says on its way has no place between the lines of a progress bar.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -121,4 +122,4 @@ def live(way: str, start: date, end: date, progress: Any = None) -> Life:
     config = ensure_instance(settings) / CONFIG_FILE
     config.write_text(config.read_text("utf-8") + _NO_LOGS, "utf-8")
     with instance_of(settings) as instance:
-        return Simulation(way, settings, instance, progress).run(start, end)
+        return Simulation(way, settings, instance, progress, every).run(start, end)

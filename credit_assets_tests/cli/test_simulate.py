@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from credit_assets.cli.life import MONTHLY, NEVER, TRIGGERED, Life, quarters
+from credit_assets.cli.life import MONTHLY, NEVER, TRIGGERED, Life, Simulation, quarters
 from credit_assets.cli.simulate import live, settings_of, simulate
 from credit_assets.cli.timeline import draw_lives, print_lives
 from credit_assets.failures import PermanentError
@@ -155,6 +156,24 @@ def test_what_cannot_be_simulated_is_refused(
 ) -> None:
     with pytest.raises(PermanentError, match=message):
         simulate(start, end, ways, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("way", "every", "trial", "last"),
+    [
+        (TRIGGERED, 1, False, date(2024, 4, 2)),
+        (TRIGGERED, 30, False, date(2024, 5, 1)),
+        (MONTHLY, 1, True, date(2024, 4, 2)),
+        (MONTHLY, 10, True, date(2024, 4, 11)),
+        # The calendar asks at the end of a month, however often the others look.
+        (MONTHLY, 10, False, date(2024, 4, 30)),
+        (NEVER, 10, False, date.max),
+    ],
+)
+def test_days_are_one_run_up_to_the_next_look(way: str, every: int, trial: bool, last: date) -> None:
+    aliases = SimpleNamespace(period_of=lambda alias, day: trial or None)
+    lived: Any = SimpleNamespace(way=way, every=every, replay=SimpleNamespace(aliases=aliases))
+    assert Simulation._decides_by(lived, date(2024, 4, 2)) == last
 
 
 @pytest.mark.parametrize(
