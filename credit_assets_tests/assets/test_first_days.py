@@ -70,6 +70,7 @@ def deployed(house: House) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.slow
 def test_a_column_that_is_filled_in_afterwards_stops_the_takeover(house: House, capsys: Any) -> None:
     change(house, FILLED)
     outcome = house.train(TRAINED)

@@ -62,6 +62,7 @@ def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
         yield Lender(house, applications, booked)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_those_who_were_lent_to_and_says_so(lender: Lender) -> None:
     outcome = lender.house.train(AS_OF)
     assert outcome.status == "registered", outcome.reason
@@ -77,6 +78,7 @@ def test_a_model_is_trained_on_those_who_were_lent_to_and_says_so(lender: Lender
     assert "defaulted = 1" in tags["outcomes"]
 
 
+@pytest.mark.slow
 def test_a_model_scores_everyone(lender: Lender) -> None:
     lender.house.train(AS_OF)
     lender.house.replay.backfill(AS_OF, LAST, ("loan_scores",), again=True)

@@ -177,6 +177,7 @@ def test_too_few_new_bads_are_said_and_nothing_is_registered(trained_home: Path,
         assert house.versions() == ["1"]
 
 
+@pytest.mark.slow
 def test_a_model_of_the_day_that_is_registered_is_not_replaced(trained_home: Path, tmp_path: Path) -> None:
     """It has a calibration of its own, and is newer than the champion that would get one."""
     home, day = copied_home(trained_home, tmp_path / "home"), date(2024, 3, 31)
@@ -188,6 +189,7 @@ def test_a_model_of_the_day_that_is_registered_is_not_replaced(trained_home: Pat
         assert read(house, "registered_model", day)["mode"] == before["mode"] == "improvement"
 
 
+@pytest.mark.slow
 def test_without_a_champion_a_model_is_trained(ingested_home: Path, tmp_path: Path) -> None:
     with open_house(copied_home(ingested_home, tmp_path / "home"), **SETTINGS) as house:
         claim_retraining(house.replay.registry.claims, date(2024, 3, 31), CALIBRATION, "calibration:test", "early")

@@ -92,6 +92,7 @@ def test_a_leak_of_85_is_stopped_before_anything_is_trained(house: House) -> Non
     assert "gates: strong_features" in gate.description
 
 
+@pytest.mark.slow
 def test_a_leak_that_is_excused_needs_a_person_to_come_into_force(house: House, tmp_path: Path) -> None:
     packaged = resources.files("credit_assets.portfolios").joinpath("consumer_loans.yaml").read_text("utf-8")
     assert "\ngates:" in packaged

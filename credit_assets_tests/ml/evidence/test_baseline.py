@@ -39,6 +39,7 @@ def test_a_baseline_has_each_value_with_its_error() -> None:
     assert CalibrationError(**found.to_record()["calibration"]) == found.calibration
 
 
+@pytest.mark.slow
 def test_the_errors_of_a_calibration_are_those_of_fitting_it_again() -> None:
     """The AUC, rate and Brier score that PDs make one expect, over calibrations of new loans each."""
     rng = np.random.default_rng(2)
