@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
-from credit_assets.ml.learners.calibration import fit_platt, probability
+from credit_assets.ml.learners.calibration import fit_platt
 from credit_assets.ml.rules.performance_rules import level_is_off, ranks_worse
 
 Counts = NDArray[np.float64]

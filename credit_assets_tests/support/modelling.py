@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.learners import VARIANTS, Fitted
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.ensemble import with_members
 from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets.ml.learners.training import TrainingConfig

@@ -36,6 +36,7 @@ MODEL_CODE = (
     "data.ids",
     "data.instants",
     "data.known_rows",
+    "data.log_odds",
     "data.missing",
     "data.ordering",
     "data.outcomes",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.clusters import design_effect, places_of
 from credit_assets.ml.evidence.intervals import Interval, Z, observed_over_expected
 
@@ -205,9 +206,9 @@ def _error_of_loss(
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        gain = float(apart @ probability_of(one + middle * apart)) + constant
+        gain = float(apart @ probability(one + middle * apart)) + constant
         low, high = (middle, high) if gain < 0 else (low, middle)
-    between = probability_of(one + (low + high) / 2 * apart)
+    between = probability(one + (low + high) / 2 * apart)
     effect = design_effect(apart * (target - between), group)
     return math.sqrt(float(apart**2 @ (between * (1 - between))) * effect)
 
@@ -246,13 +247,13 @@ def _recalibrated(
     line = logistic_line(target, log_odds, large[0], slope_free=True) if large else None
     if large is None or line is None:
         return None, "the PDs separate the bads from the goods, so that no slope is the likeliest"
-    level, q = large[0], probability_of(large[0] + log_odds)
+    level, q = large[0], probability(large[0] + log_odds)
     weight, apart = q * (1 - q), target - q
     around = log_odds - float(weight @ log_odds) / float(weight.sum())
     part = apart * around
     p_value = _beyond(float(part.sum()) ** 2 / (float(weight @ around**2) * design_effect(part, group)))
     half = Z * math.sqrt(design_effect(apart, group) / float(weight.sum()))
-    q = probability_of(line[0] + line[1] * log_odds)
+    q = probability(line[0] + line[1] * log_odds)
     weight, apart = q * (1 - q), target - q
     around = log_odds - float(weight @ log_odds) / float(weight.sum())
     spread = Z * math.sqrt(design_effect(apart * around, group) / float(weight @ around**2))
@@ -267,7 +268,7 @@ def logistic_line(
     at = np.array([intercept, 1.0])
     loss = _total(target, at[0] + at[1] * log_odds)
     for _ in range(_STEPS):
-        q = probability_of(at[0] + at[1] * log_odds)
+        q = probability(at[0] + at[1] * log_odds)
         weight, apart = q * (1 - q), target - q
         mean = float(weight @ log_odds) / max(float(weight.sum()), _SMALLEST)
         around = log_odds - mean
@@ -285,10 +286,6 @@ def logistic_line(
         if gained <= _CLOSE * max(1.0, loss):
             return float(at[0]), float(at[1])
     return None
-
-
-def probability_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -700, 700))))
 
 
 def _total(target: NDArray[np.float64], log_odds: NDArray[np.float64]) -> float:

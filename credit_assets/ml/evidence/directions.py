@@ -25,9 +25,10 @@ import numpy as np
 
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.directions import not_secured
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.rows import Data
 from credit_assets.ml.data.values import numbers
-from credit_assets.ml.evidence.calibration_evidence import logistic_line, probability_of
+from credit_assets.ml.evidence.calibration_evidence import logistic_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,7 +173,7 @@ def _moved(
         "span": float(np.ptp(curves, axis=1).mean()),
     }
     if violated.any():
-        chances = 1 / (1 + np.exp(-rising * direction))
+        chances = probability(rising * direction)
         in_pd = np.maximum.accumulate(chances * direction, axis=1) - chances * direction
         found |= {
             "median": float(np.median(worst[violated])),
@@ -261,7 +262,7 @@ def _recalibrated(log_odds: Floats, target: Floats) -> Floats | None:
     A fit that is not at its end would leave to the features what the line lacks.
     """
     line = logistic_line(target, log_odds, 0.0, slope_free=True)
-    return None if line is None else probability_of(line[0] + line[1] * log_odds)
+    return None if line is None else probability(line[0] + line[1] * log_odds)
 
 
 def _standard(values: Floats) -> Floats:

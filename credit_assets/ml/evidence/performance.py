@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.clusters import design_effect, places_of
 from credit_assets.ml.evidence.evaluation import Evaluation, auc_error, evaluate
 from credit_assets.ml.evidence.intervals import TAIL, Interval, Z, observed_over_expected
@@ -266,7 +267,7 @@ def estimate(pd: ArrayLike, groups: ArrayLike | None = None, calibration: Calibr
     chance = calibration.effect * float(variance @ change**2) / pairs**2
     log_odds = np.log(np.clip(p, _SMALLEST, 1) / np.clip(q, _SMALLEST, 1))
     shifts = [(_STEP, 1.0), (-_STEP, 1.0), (0.0, 1 + _STEP), (0.0, 1 - _STEP)]
-    moved = [_expected_auc(_recalibrated(log_odds, *line), ties)[0] for line in shifts]
+    moved = [_expected_auc(probability(line[0] + line[1] * log_odds), ties)[0] for line in shifts]
     auc_error = math.sqrt(
         chance + calibration.variance((moved[0] - moved[1]) / (2 * _STEP), (moved[2] - moved[3]) / (2 * _STEP))
     )
@@ -305,10 +306,6 @@ def _expected_auc(
     below = np.repeat((goods_to[first] + goods_to[last]) / 2, counts) - q / 2
     above = np.repeat(bads_to[-1] - (bads_to[first] + bads_to[last]) / 2, counts) - p / 2
     return float(p @ below) / float(p.sum() * q.sum() - (p * q).sum()), below, above
-
-
-def _recalibrated(log_odds: NDArray[np.float64], intercept: float, slope: float) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.clip(intercept + slope * log_odds, -700, 700))))
 
 
 def by_version(
@@ -408,7 +405,7 @@ def _ks(p: NDArray[np.float64], last: NDArray[np.int64], calibration: Calibratio
     if calibration != SURE:
         lines = calibration.lines(_DRAWS, rng)
         log_odds = np.log(np.clip(rate, _SMALLEST, 1) / np.clip(1 - rate, _SMALLEST, 1))
-        rate = np.array([_recalibrated(log_odds, *line) for line in lines])
+        rate = probability(lines[:, :1] + lines[:, 1:] * log_odds)
     bads = rng.binomial(size, rate, (_DRAWS, len(size)))
     all_bads = bads.sum(axis=1, keepdims=True)
     both = (all_bads > 0)[:, 0] & (all_bads < rows)[:, 0]

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.data.log_odds import probability
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -69,14 +71,6 @@ class PlattCalibration:
         if set(record) != {"method", "slope", "intercept"} or record["method"] != "platt":
             raise ValueError(f"not the record of a Platt calibration: {dict(record)}")
         return cls(float(record["slope"]), float(record["intercept"]))
-
-
-def probability(log_odds: ArrayLike) -> NDArray[np.float64]:
-    """1 / (1 + exp(-log_odds)), without overflow. Log-odds 0 give 0.5, -2.944 give 0.05."""
-    values = np.asarray(log_odds, dtype=np.float64)
-    # exp of the negative of the size never overflows, whichever side of zero the value is on.
-    small = np.exp(-np.abs(values))
-    return np.where(values >= 0, 1.0, small) / (1.0 + small)
 
 
 def fit_platt(margin: ArrayLike, y: ArrayLike) -> PlattCalibration:

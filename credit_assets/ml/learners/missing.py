@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from credit_assets.ml.learners.calibration import probability
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.learners.encoding import Encoded, Filled, encode, levels_of
 
 if TYPE_CHECKING:

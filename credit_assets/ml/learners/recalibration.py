@@ -21,12 +21,13 @@ import numpy as np
 
 from credit_assets.ml.data.cohorts import SPLIT, TARGET
 from credit_assets.ml.data.fingerprints import MODEL_CODE, code_version
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.evidence.calibration_evidence import Calibration, measure_calibration
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import evaluate
-from credit_assets.ml.learners.calibration import PlattCalibration, fit_platt, probability
+from credit_assets.ml.learners.calibration import PlattCalibration, fit_platt
 from credit_assets.ml.learners.candidates import EVIDENCE, Candidate, Predictions
 from credit_assets.ml.learners.scorer import CreditScorer
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from credit_assets.ml.data.extensions import ExtensionError, why_other
 from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.calibration import PlattCalibration, probability
+from credit_assets.ml.learners.calibration import PlattCalibration
 from credit_assets.ml.learners.encoding import Encoded
 from credit_assets.ml.learners.missing import Margins, Meaning, as_decided, margins
 

@@ -67,7 +67,7 @@ def share_spent(lead: float | None) -> float:
     return next((share for least, share in _SPENT if lead >= least), 0.0)
 
 
-def quantile_of_t(tail: float, freedom: int) -> float:
+def quantile_of_t(tail: float, freedom: float) -> float:
     """How many standard errors leave `tail` above them by Student's t.
 
     Examples

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from functools import cache
 
+from credit_assets.ml.rules.levels import quantile_of_t
+
 _YEAR = 365
 _STEPS = 60
 _FARTHEST = 12.0
@@ -79,10 +81,8 @@ def look_quantile(alpha: float, window_days: int, fresh: float, freedom: float) 
     >>> round(look_quantile(0.01, 90, 1.0, 1e6), 2), round(look_quantile(0.01, 90, 1.0, 50), 2)
     (3.57, 3.83)
     """
-    from scipy.special import stdtrit
-
     # In steps, so that few are computed; upwards, which is the safe side.
-    return float(-stdtrit(max(1.0, freedom), look_tail(alpha, window_days, math.ceil(20 * fresh) / 20)))
+    return quantile_of_t(look_tail(alpha, window_days, math.ceil(20 * fresh) / 20), max(1.0, freedom))
 
 
 def freedom_of_sum(parts: list[tuple[float, float]]) -> float:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.clusters import design_effect, places_of
 from credit_assets.ml.evidence.evaluation import auc_error, auc_interval, compare, evaluate
 from credit_assets.ml.evidence.intervals import (
@@ -15,7 +16,6 @@ from credit_assets.ml.evidence.intervals import (
     proportion,
     smallest_detectable_difference,
 )
-from credit_assets.ml.learners.calibration import probability
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -13,6 +13,7 @@ import pytest
 from scipy.special import logit, ndtr
 from scipy.stats import t as student
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.evaluation import (
     auc,
     brier,
@@ -24,7 +25,6 @@ from credit_assets.ml.evidence.evaluation import (
     log_loss,
     roc_curve,
 )
-from credit_assets.ml.learners.calibration import probability
 
 Book = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -12,6 +12,7 @@ import pytest
 
 from credit_assets.loans.lending_club import read_lending_club
 from credit_assets.ml.data.cohorts import CohortWindow, assemble_training_set, targets
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.evidence.evaluation import auc, evaluate, ks
 from credit_assets.ml.evidence.intervals import observed_over_expected
@@ -21,7 +22,6 @@ from credit_assets.ml.evidence.performance import (
     realised,
     reconcile,
 )
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.synthetic import model_inputs

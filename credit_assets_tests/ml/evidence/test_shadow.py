@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from credit_assets.ml.data.fingerprints import rounded
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.evaluation import auc, compare
 from credit_assets.ml.evidence.intervals import Interval, difference_of_proportions, proportion
 from credit_assets.ml.evidence.shadow import compare_arms, compare_scores
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.scorer import ScoreScale
 from credit_assets.ml.rules.trials import decide_trial
 from credit_assets_tests.support import policies

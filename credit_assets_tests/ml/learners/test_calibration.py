@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from credit_assets.ml.learners.calibration import MAX_LOG_ODDS, MIN_SLOPE, PlattCalibration, fit_platt, probability
+from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.learners.calibration import MAX_LOG_ODDS, MIN_SLOPE, PlattCalibration, fit_platt
 
 
 def sample(rows: int, slope: float, intercept: float, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -94,8 +94,8 @@ def test_training_stops_when_the_validation_loss_does_not_fall(name: str, parts:
 def test_the_recorded_loss_is_that_of_the_returned_model(
     name: str, parts: dict[str, pd.DataFrame], fitted: dict[str, Fitted]
 ) -> None:
+    from credit_assets.ml.data.log_odds import probability
     from credit_assets.ml.evidence.evaluation import log_loss
-    from credit_assets.ml.learners.calibration import probability
 
     found = fitted[name]
     for split in ("train", "validation"):

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from credit_assets.ml.data.histories import History, HistoryFeature
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.data.rows import Rows
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.encoding import encode
 from credit_assets.ml.learners.missing import (

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from credit_assets.ml.data.fingerprints import fingerprint
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.policies import CalibrationPolicy
 from credit_assets.ml.evidence.calibration_evidence import measure_calibration
-from credit_assets.ml.learners.calibration import PlattCalibration, probability
+from credit_assets.ml.learners.calibration import PlattCalibration
 from credit_assets.ml.learners.recalibration import CODE, Parts, parts_of, recalibrate, recalibration_identity
 from credit_assets_tests.support.modelling import PORTFOLIO
 

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_assets.ml.data import rows as rows_module
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.evidence.evaluation import auc, evaluate
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 from credit_assets_tests.support.modelling import PORTFOLIO, applications, quick_config, training_set

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.curves import gain_curve
 from credit_assets.ml.evidence.evaluation import auc, evaluate
-from credit_assets.ml.learners.calibration import probability
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import ScoreScale
 from credit_assets.ml.reports.figures import (
