@@ -192,7 +192,8 @@ BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("daily", "overhead", "load")},
     "ticks": _ticks,
     **{
-        name: _module(name) for name in ("backfill", "rows", "training", "scoring", "caching", "warehouse", "histories")
+        name: _module(name)
+        for name in ("backfill", "rows", "training", "scoring", "reasons", "caching", "warehouse", "histories")
     },
     **{name: _module(name) for name in ("distributed", "gpu")},
     "detection": _detection,

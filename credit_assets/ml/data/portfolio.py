@@ -370,15 +370,7 @@ class Portfolio(Strict):
         """Hash of what the tables, columns and features are and of what counts as a default: all but the portfolio's
         name, descriptions, gates, policy and reasons. A key that is not given, or has its default, does not enter it.
         """
-        from credit_assets.ml.data.fingerprints import fingerprint
-
-        others = {"name", "description", "gates", "policy", "reasons"}
-        said = self.model_dump(mode="json", exclude_defaults=True, exclude=others)
-        histories = said.get("histories", [])
-        of_histories = [column for history in histories for column in history.get("columns", [])]
-        for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):
-            described.pop("description", None)
-        return fingerprint(**said)
+        return _contract_of(self)
 
     def _one(self, role: Role) -> Column:
         return next(column for column in self.columns if column.role == role)
@@ -431,6 +423,21 @@ class Portfolio(Strict):
         """Direction per numeric feature: +1 means that PD may only rise with it, -1 only fall, 0 free."""
         directions: dict[str, int] = {c.name: c.monotone for c in self.input_columns if c.type != "category"}
         return directions | {d.name: d.monotone for d in self.derived}
+
+
+# What a model is made of has no part in these.
+_NO_CONTRACT = {"name", "description", "gates", "policy", "reasons"}
+
+
+def _contract_of(portfolio: Portfolio) -> str:
+    from credit_assets.ml.data.fingerprints import fingerprint
+
+    said = portfolio.model_dump(mode="json", exclude_defaults=True, exclude=_NO_CONTRACT)
+    histories = said.get("histories", [])
+    of_histories = [column for history in histories for column in history.get("columns", [])]
+    for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):
+        described.pop("description", None)
+    return fingerprint(**said)
 
 
 def load_portfolio(path: str | Path | None = None) -> Portfolio:

@@ -19,19 +19,41 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from credit_assets.ml.data.keys import Identifier, Strict
 
-if TYPE_CHECKING:
-    from credit_assets.ml.data.portfolio import Portfolio
-
 FORMAT = 1
 REASONS_FILE = "reasons.json"
 MOST = 4
 _LONGEST = 200
+
+
+class Reasoned(Protocol):
+    """What of a portfolio is read here."""
+
+    @property
+    def reasons(self) -> Reasons: ...
+
+    @property
+    def feature_names(self) -> Sequence[str]: ...
+
+    @property
+    def input_columns(self) -> Sequence[Any]: ...
+
+    @property
+    def model_inputs(self) -> Sequence[Any]: ...
+
+    @property
+    def function_features(self) -> Sequence[Any]: ...
+
+    @property
+    def history_features(self) -> Sequence[Any]: ...
+
+    @property
+    def columns_matching(self) -> Sequence[Any]: ...
 
 
 def _one_line(text: str) -> str:
@@ -97,7 +119,7 @@ class ReasonContract:
     none: tuple[str, ...]
 
     @classmethod
-    def of(cls, portfolio: Portfolio) -> ReasonContract:
+    def of(cls, portfolio: Reasoned) -> ReasonContract:
         """The contract of the models of a portfolio as it is now.
 
         A derived feature that the portfolio puts nowhere has the reason of one of its inputs that is a reason: of the
@@ -195,7 +217,7 @@ class ReasonContract:
             raise ValueError(f"{place} cannot be read as the contract of reasons: {error}") from error
 
 
-def check_reasons(portfolio: Portfolio) -> None:
+def check_reasons(portfolio: Reasoned) -> None:
     """Raises ValueError for a feature that is none of the portfolio's, and for a code that a feature without an entry
     has of its name. Patterns of columns that are not resolved yet may have any.
     """
