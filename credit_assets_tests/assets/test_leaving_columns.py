@@ -38,6 +38,9 @@ def write(home: Path, role: str | None) -> str:
     for column in [one for one in content["columns"] if one["name"] == LEFT]:
         if role is None:
             content["columns"].remove(column)
+            # What it was told for goes with it.
+            groups = content["reasons"]["groups"]
+            content["reasons"]["groups"] = [group for group in groups if group["features"] != [LEFT]]
         elif role != "feature":
             column.pop("monotone", None)
             column["role"] = role

@@ -41,6 +41,9 @@ class Reasoned(Protocol):
     def feature_names(self) -> Sequence[str]: ...
 
     @property
+    def columns(self) -> Sequence[Any]: ...
+
+    @property
     def input_columns(self) -> Sequence[Any]: ...
 
     @property
@@ -218,13 +221,15 @@ class ReasonContract:
 
 
 def check_reasons(portfolio: Reasoned) -> None:
-    """Raises ValueError for a feature that is none of the portfolio's, and for a code that a feature without an entry
-    has of its name. Patterns of columns that are not resolved yet may have any.
+    """Raises ValueError for a name that is none of the portfolio's, and for a code that a feature without an entry has
+    of its name. A column that is a feature no more may stay, and patterns of columns that are not resolved yet may have
+    any.
     """
     reasons = portfolio.reasons
+    known = {*portfolio.feature_names, *(column.name for column in portfolio.columns)}
     for name in reasons.named:
-        if name not in portfolio.feature_names and not any(one.matches(name) for one in portfolio.columns_matching):
-            raise ValueError(f"reasons: {name!r} is no feature of this portfolio")
+        if name not in known and not any(one.matches(name) for one in portfolio.columns_matching):
+            raise ValueError(f"reasons: {name!r} is no feature of this portfolio: correct it, or take it out")
     codes, own = {group.code for group in reasons.groups}, [one.name for one in portfolio.model_inputs]
     for name, code in _codes([name for name in own if name not in reasons.named]).items():
         if code in codes:

@@ -24,7 +24,7 @@ def portfolio(reasons: Any, **more: Any) -> Portfolio:
     ("reasons", "says"),
     [
         ({"groups": [{**INCOME, "features": ["annual_incom"]}]}, "reasons: 'annual_incom' is no feature"),
-        ({"none": ["state"]}, "reasons: 'state' is no feature"),
+        ({"none": ["stat"]}, "reasons: 'stat' is no feature"),
         ({"groups": [INCOME, {**INCOME, "features": ["loan_amount"]}]}, "code INCOME stands twice"),
         (
             {"groups": [INCOME, {**INCOME, "code": "OTHER"}]},
@@ -144,6 +144,12 @@ def test_features_that_it_does_not_know_have_a_reason_of_their_own() -> None:
     assert wider.text_of("BUREAU_SCORE") == "Bureau score"
     # Its code is taken by a group that means something else.
     assert str(wider.code_of("income")).startswith("INCOME_")
+
+
+def test_a_column_that_is_a_feature_no_more_may_stay_and_is_no_reason() -> None:
+    contract = ReasonContract.of(portfolio({"groups": [{**INCOME, "features": ["annual_income", "state"]}]}))
+    assert contract.code_of("annual_income") == "INCOME"
+    assert contract.code_of("state") is None
 
 
 def test_none_is_a_word_in_yaml() -> None:

@@ -202,4 +202,4 @@ def test_the_term_of_a_loan_is_found_by_name_and_unit():
     columns = load_portfolio().model_dump(mode="json")["columns"]
     years = [{**c, "name": "Tenor", "unit": "Years"} if c["name"] == "term_months" else c for c in columns]
     derived = [d for d in load_portfolio().model_dump(mode="json")["derived"] if "payment" not in d["name"]]
-    assert term_column(restated(columns=years, derived=derived)) == ("Tenor", 365.25)
+    assert term_column(restated(columns=years, derived=derived, reasons={})) == ("Tenor", 365.25)
