@@ -14,6 +14,12 @@ from datetime import date
 from typing import Any, Literal, get_args
 
 Promotion = Literal["immediate", "shadow", "manual"]
+_GATE, _FEW = "gate ", 4
+_TOLD = {
+    "min_auc", "champion", "improvement", "left_columns", "non_inferiority", "non_inferiority_first", "recalibration",
+    "condition", "performance", "policy",
+}  # fmt: skip
+"""Rules whose reasons say what a decision is about: skill, what it was held against, and who lets it take over."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,23 @@ class Decision:
         return cls(all(reason.passed for reason in reasons), tuple(reasons))
 
     def summary(self) -> str:
-        """One line: the reasons that stand against it, or all of them where none does."""
-        against = [reason.text for reason in self.reasons if not reason.passed]
-        return "; ".join(against or [reason.text for reason in self.reasons])
+        """One line: the reasons that stand against it. Where none does, how many gates and rules passed, and those by
+        which one tells what was decided; all of a few.
+        """
+        if against := [reason.text for reason in self.reasons if not reason.passed]:
+            return "; ".join(against)
+        if len(self.reasons) <= _FEW:
+            return "; ".join(reason.text for reason in self.reasons)
+        gates = sum(reason.rule.startswith(_GATE) for reason in self.reasons)
+        rules = len(self.reasons) - gates
+        counted = [f"{number} {name}" for number, name in ((gates, "gates"), (rules, "rules")) if number]
+        told = [reason.text for reason in self.reasons if reason.rule in _TOLD or _warns(reason)]
+        return "; ".join([f"{' and '.join(counted)} passed", *told])
+
+
+def _warns(reason: Reason) -> bool:
+    """Whether it is of a gate that failed and stops nothing."""
+    return reason.rule.startswith(_GATE) and reason.text != f"{reason.rule} passed"
 
 
 def summary_of(reasons: Iterable[Mapping[str, Any]]) -> str:

@@ -113,6 +113,27 @@ def test_the_reasons_say_value_and_threshold() -> None:
     assert (reasons["min_auc"].value, reasons["min_auc"].threshold) == (0.66, 0.55)
 
 
+def test_an_accepted_decision_counts_what_passed_and_tells_what_it_is_about() -> None:
+    gates = [gate(f"g{number}") for number in range(12)]
+    decision = registered(RULES, GOOD, against(0.02), (*gates, gate("volume", False, "warn")), POLICY)
+    assert decision.accepted
+    told = {reason.rule: reason.text for reason in decision.reasons}
+    rules = len(decision.reasons) - 13
+    assert decision.summary() == "; ".join(
+        [f"13 gates and {rules} rules passed", told["gate volume"], told["min_auc"], told["improvement"]]
+    )
+    first = registered(RULES, GOOD, None, GATES, POLICY)
+    assert first.summary().startswith("2 gates and 6 rules passed; out-of-time AUC 0.6600")
+    assert first.summary().endswith("no champion is in force: gates and absolute floors decide")
+    # A rejected one says what stands against it, and nothing of what passed.
+    assert "passed" not in registered(RULES, GOOD, against(0.0), gates, POLICY).summary()
+
+
+def test_a_decision_of_few_reasons_has_all_of_them() -> None:
+    decision = Decision.of([Reason("a", True, 1, 2, "one"), Reason("b", True, 1, 2, "two")])
+    assert decision.summary() == "one; two"
+
+
 def test_a_gate_that_only_warns_is_told() -> None:
     decision = registered(RULES, GOOD, None, (gate("volume", False, "warn"),), POLICY)
     assert decision.accepted
