@@ -17,7 +17,7 @@ import numpy as np
 
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.evidence.evaluation import compare
-from credit_assets.ml.rules.single_feature import single_feature_auc
+from credit_assets.ml.rules.single_feature import near_end, single_feature_auc
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +55,8 @@ def measure_concentration(
     -------
     list of dict
         JSON types, the largest loss first: `name`, `gain` (AUC lost), `gain_low` and `gain_high` (its 95% interval),
-        `share` of the AUC above 0.5, and `alone`, the AUC of the feature by itself.
+        `share` of the AUC above 0.5, `alone`, the AUC of the feature by itself, and `alone_low`, that less a standard
+        error.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def measure_concentration(
     target = np.asarray(rows.column("default")).astype(np.int8)
     kept: dict[str, pa.ChunkedArray] = {name: rows.column(name) for name in features}
     alone = {name: auc for name in features if (auc := single_feature_auc(kept[name], target == 1)) is not None}
-    before = pd(Rows.of_columns(kept))
+    before, bads = pd(Rows.of_columns(kept)), int(target.sum())
     places = np.random.default_rng(_SEED).permutation(len(target))
     found = []
     for name in sorted(alone, key=lambda one: (-alone[one], one))[:most]:
@@ -80,6 +81,7 @@ def measure_concentration(
                 "gain_high": round(loss.ci_high, 6),
                 "share": round(loss.difference / skill, 6) if skill > 0 else None,
                 "alone": round(alone[name], 6),
+                "alone_low": round(near_end(alone[name], bads, len(target) - bads), 6),
             }
         )
     return sorted(found, key=_by_gain)

@@ -88,21 +88,31 @@ def _limit(gains: Sequence[float], policy: LeaksPolicy) -> tuple[float, str]:
 
 def _concentration(found: Sequence[Mapping[str, Any]], policy: LeaksPolicy, strong: Collection[str]) -> Reason:
     rule, most = f"{LEAKS} concentration", policy.max_feature_gain
-    if failing := [one for one in found if one["gain_low"] > most and one["name"] not in strong]:
+    if failing := [one for one in found if one["name"] not in strong and _suspicious(one, policy)]:
         named = "; ".join(
             f"{one['name']} (AUC {one['gain']:.3f}, 95% interval from {one['gain_low']:.3f} on, {one['share']:.0%} of "
             f"the skill; {one['alone']:.3f} alone)"
             for one in failing
         )
         text = (
-            f"one feature brings more of the skill than {most:g} (policy: leaks: max_feature_gain): {named}; suspect a "
-            "column that knows the outcome: see when it is filled, give it role: ignored, or name it under gates: "
-            f"strong_features. {_APPROVE}"
+            f"one feature brings more of the skill than {most:g} (policy: leaks: max_feature_gain), and is stronger "
+            f"alone than {policy.max_feature_alone:g} (max_feature_alone), or brings by so much more than it knows "
+            f"alone: {named}; suspect a column that knows the outcome: see when it is filled, give it role: ignored, "
+            f"or name it under gates: strong_features. {_APPROVE}"
         )
         return Reason(rule, False, failing[0]["name"], f"AUC {most:g}", text)
-    text = f"no feature is shown to bring more of the skill than AUC {most:g}"
+    text = f"no feature is shown to bring more of the skill than AUC {most:g} and to be stronger than an ordinary one"
     if not found:
         return Reason(rule, True, None, most, text)
     largest = max(found, key=lambda one: float(one["gain"]))
-    text += f"; most comes from {largest['name']} ({largest['gain']:.3f})"
+    text += f"; most comes from {largest['name']} ({largest['gain']:.3f}, {largest['alone']:.3f} alone)"
     return Reason(rule, True, largest["gain_low"], most, text)
+
+
+def _suspicious(one: Mapping[str, Any], policy: LeaksPolicy) -> bool:
+    """Of few columns each brings much: that alone is no sign. It is one that a column is stronger than those that one
+    knows at the application are, or that the model draws from it what the column does not say by itself.
+    """
+    low, most = float(one["gain_low"]), policy.max_feature_gain
+    strong = one.get("alone_low", one["alone"]) > policy.max_feature_alone
+    return low > most and (strong or low - (float(one["alone"]) - 0.5) > most)

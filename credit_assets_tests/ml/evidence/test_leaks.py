@@ -33,6 +33,7 @@ def test_the_feature_that_makes_the_skill_comes_first_with_what_it_brings() -> N
     assert strongest["gain_low"] > 0.15
     assert 0.5 < strongest["share"] < 1
     assert strongest["alone"] == pytest.approx(0.855, abs=0.02)
+    assert strongest["alone"] - 0.03 < strongest["alone_low"] < strongest["alone"]
     assert weaker["gain"] < 0.06
     assert none["gain"] == 0.0
     # The same whatever ran before.

@@ -74,6 +74,27 @@ def test_one_feature_that_makes_the_skill_is_named_unless_it_is_known_to_be_stro
     assert all(one.passed for one in judge_leaks(evidence, LeaksPolicy(), strong=("recovered",)))
 
 
+@pytest.mark.parametrize(
+    ("found", "passes"),
+    [
+        # A price of .65 in a book of few columns makes the skill, and is no leak.
+        ({"gain": 0.155, "gain_low": 0.103, "alone": 0.649, "alone_low": 0.62}, True),
+        ({"gain": 0.155, "gain_low": 0.103, "alone": 0.73, "alone_low": 0.69}, True),
+        ({"gain": 0.155, "gain_low": 0.103, "alone": 0.73, "alone_low": 0.71}, False),
+        # What little it says by itself becomes much beside another column.
+        ({"gain": 0.22, "gain_low": 0.17, "alone": 0.56, "alone_low": 0.53}, False),
+        ({"gain": 0.12, "gain_low": 0.079, "alone": 0.75, "alone_low": 0.74}, True),
+        # Of before the error of what it knows alone was recorded.
+        ({"gain": 0.155, "gain_low": 0.103, "alone": 0.73}, False),
+        ({"gain": 0.155, "gain_low": 0.103, "alone": 0.66}, True),
+    ],
+)
+def test_a_feature_that_brings_much_is_suspicious_by_how_strong_it_is(found: dict[str, float], passes: bool) -> None:
+    said = judged(concentration=[{"name": "rate", "share": 0.7, **found}])["leaks concentration"]
+    assert said.passed is passes
+    assert ("max_feature_alone" in said.text) is not passes
+
+
 def test_nothing_recorded_stands_against_it() -> None:
     (found,) = judge_leaks(None, LeaksPolicy())
     assert not found.passed

@@ -14,8 +14,10 @@ class LeaksPolicy(Section):
     A gain over the champion of more than `max_gain` is none of an ordinary training: gradient boosting libraries differ
     by 0.006 at most, and a year of new loans gave .03 on the LendingClub loans. Once `history` versions have been in
     force, the largest gain among them takes its place where it is smaller, but no less than `min_gain`. A first model
-    has no champion, and its AUC itself is held against `max_first_auc`. No feature brought more than .06 by itself to
-    40 sound models on real and generated loans, and a leak of .75 some .15 (`max_feature_gain`).
+    has no champion, and its AUC itself is held against `max_first_auc`. A feature that brings more than
+    `max_feature_gain` is looked at where it is stronger alone than `max_feature_alone`, or where it brings by so much
+    more than it knows alone: a book of few columns has its skill from two of them, and a price or a score of AUC .65
+    then brings .15.
     """
 
     max_gain: float = key(
@@ -29,7 +31,14 @@ class LeaksPolicy(Section):
         0.8, "AUC of a model without a champion from which a person has to approve.", unit="AUC", gt=0.5, le=1
     )
     max_feature_gain: float = key(
-        0.08, "AUC that one feature may bring by itself, strong_features apart.", unit="AUC", gt=0, lt=0.5
+        0.08,
+        "AUC that one feature may bring where it is strong alone, or more than it knows alone; strong_features apart.",
+        unit="AUC",
+        gt=0,
+        lt=0.5,
+    )
+    max_feature_alone: float = key(
+        0.7, "AUC of a feature alone up to which it may bring what it knows alone.", unit="AUC", ge=0.5, le=1
     )
 
     @model_validator(mode="after")
