@@ -47,6 +47,11 @@ class StoredDays:
         found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)
         return {day: found[name].rows if (name := day.isoformat()) in found else None for day in days}
 
+    def scored(self, days: Sequence[date]) -> dict[date, tuple[int, int]]:
+        """Rows of each scored day, and how many of them have no PD since the model refuses them."""
+        found = self._store.footers("loan_scores", [day.isoformat() for day in days], damaged_too=False)
+        return {date.fromisoformat(day): (one.rows, one.without_pd) for day, one in found.items()}
+
     def accepted(self, asset: str, days: Sequence[date]) -> dict[date, int]:
         """Rows of those days that are there and that no gate has rejected."""
         found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)
@@ -104,10 +109,13 @@ class StoredDays:
 
 
 class Found(NamedTuple):
-    """Applications of a day that have a score, and those that have none."""
+    """Applications of a day that have a score, those that nobody scored, and those that the model refused for a value
+    that is missing.
+    """
 
     scored: int
     unscored: int
+    refused: int = 0
 
 
 class ScoredDays:
@@ -119,7 +127,6 @@ class ScoredDays:
         self._tables = StoredDays(store)
 
     def of(self, days: Sequence[date]) -> dict[date, Found]:
-        scores = self._tables.counts("loan_scores", days)
-        applications = self._tables.counts("processed_features", days)
-        found = {day: (scores[day] or 0, applications[day] or 0) for day in days}
-        return {day: Found(scored, max(0, there - scored)) for day, (scored, there) in found.items()}
+        scores, applications = self._tables.scored(days), self._tables.counts("processed_features", days)
+        found = {day: (*scores.get(day, (0, 0)), applications[day] or 0) for day in days}
+        return {day: Found(rows - none, max(0, there - rows), none) for day, (rows, none, there) in found.items()}

@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.cli.loans import generate_into_warehouse, load_lending_club_file
 from credit_assets.cli.models import models_record, print_models
 from credit_assets.cli.replay import OnProgress, Replay
@@ -138,7 +139,8 @@ def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
         report = replay.run(start, end, book.train, train_from=book.train_from, on_progress=on_progress)
         report.raise_rejected()
     models = models_record(settings)
-    scored = sum(replay.store.row_count("loan_scores", day) for day in replay.store.days("loan_scores"))
+    days = [date.fromisoformat(day) for day in replay.store.days("loan_scores")]
+    scored = sum(day.scored for day in ScoredDays(replay.store).of(days).values())
     demo = DemoReport(settings, book, loaded, report, models, scored, "")
     if demo.champion:
         path = replay.store.path("registered_model", f"{demo.champion['as_of']}.json")

@@ -109,7 +109,9 @@ def accounts_record(settings: Settings) -> dict[str, Any]:
 
 
 def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:
-    """How many of these partitions hold scores, and how many were passed by since no champion was in force."""
+    """How many of these partitions hold scores, and how many were passed by since no champion was in force; how many
+    applications have a score, have none, and were refused by the model for a value that is missing.
+    """
     found = ScoredDays(store).of([date.fromisoformat(day) for day in days]).values()
     passed_by = [day for day in found if day.unscored]
     return {
@@ -117,6 +119,7 @@ def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:
         "unscored": len(passed_by),
         "scored_applications": sum(day.scored for day in found),
         "unscored_applications": sum(day.unscored for day in found),
+        "refused_applications": sum(day.refused for day in found),
     }
 
 
@@ -230,6 +233,8 @@ def print_status(record: dict[str, Any], console: Console) -> None:
             f"loan_scores: {scores['scored']:,} days scored ({scores['scored_applications']:,} applications), "
             f"{scores['unscored']:,} unscored ({scores['unscored_applications']:,}): no champion was in force"
         )
+    if refused := scores["refused_applications"]:
+        console.print(f"loan_scores: {refused:,} applications refused for a value that is missing (missing: reject)")
     _print_models_in_force(record, console)
     for run in record["runs"]:
         console.print(f"run {run['run'][:8]}  {run['status']:<9} {run['job']}  {run['partition'] or ''}")

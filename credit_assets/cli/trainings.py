@@ -44,7 +44,8 @@ class ReplayReport:
     """What was done of how many days, and the trainings in as-of order.
 
     `scored` are days whose applications all have a score (an empty day has), `unscored` those that the scoring passed
-    by, since no champion was in force; the others count applications.
+    by, since no champion was in force; the others count applications. Those refused have no PD for a value that is
+    missing, and count as neither.
     """
 
     days: int = 0
@@ -55,6 +56,7 @@ class ReplayReport:
     unscored: int = 0
     scored_applications: int = 0
     unscored_applications: int = 0
+    refused_applications: int = 0
     runs: int = 0
     trainings: list[TrainingOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -70,6 +72,7 @@ class ReplayReport:
         self.scored = len(every) - self.unscored
         self.scored_applications = sum(day.scored for day in every)
         self.unscored_applications = sum(day.unscored for day in every)
+        self.refused_applications = sum(day.refused for day in every)
 
     @property
     def not_due(self) -> list[TrainingOutcome]:

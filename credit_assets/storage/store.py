@@ -53,7 +53,7 @@ class Footer:
 
     `content` is the hash of its rows, `inputs` by asset and day the beginning of that of the partitions it was made of
     (`same_content` compares them); "" and nothing in files of before. `made_by` are the extensions whose code is in its
-    columns.
+    columns. `without_pd` counts the rows of scores whose applications the model refuses.
     """
 
     rows: int
@@ -62,6 +62,7 @@ class Footer:
     inputs: Mapping[str, Mapping[str, str]]
     made_by: tuple[Mapping[str, str], ...] = ()
     columns: tuple[str, ...] = ()
+    without_pd: int = 0
 
     @property
     def rejected(self) -> bool:
@@ -317,7 +318,17 @@ def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
         inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
         made_by=tuple(json.loads(kept.get(EXTENSIONS_KEY, b"[]"))),
         columns=tuple(metadata.schema.names),
+        without_pd=_missing(metadata, "pd"),
     )
+
+
+def _missing(metadata: pa.parquet.FileMetaData, column: str) -> int:
+    """How many rows have no value in a column, by the statistics of the file; 0 where it has no such column."""
+    names = metadata.schema.names
+    if column not in names:
+        return 0
+    parts = (metadata.row_group(number).column(names.index(column)) for number in range(metadata.num_row_groups))
+    return sum(part.statistics.null_count for part in parts if part.statistics and part.statistics.has_null_count)
 
 
 def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,8 @@ from credit_assets.assets.drift import drift_records
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.performance import performance_records
 from credit_assets.assets.selection import compare_with_champion
+from credit_assets.assets.stored_days import ScoredDays
+from credit_assets.cli.models import status_record
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets_tests.support.houses import END, START, TRAINED, House, fast_forward, open_house, write_book
 from credit_assets_tests.support.portfolios import equal_columns
@@ -75,6 +77,19 @@ def test_the_day_says_how_many_were_refused_and_for_what(house: House) -> None:
     assert metadata["refused"].value == lacking
     assert metadata["scored"].value == applications - lacking
     assert metadata["missing_values"].value["annual_income (reject)"] == lacking
+
+
+@pytest.mark.slow
+def test_status_counts_the_refused_as_neither_scored_nor_passed_by(house: House) -> None:
+    store = house.replay.store
+    scores = store.read_partitions("loan_scores", store.days("loan_scores"))
+    found = status_record(house.settings, house.instance)["assets"]["loan_scores"]
+    assert found["refused_applications"] == scores["pd"].null_count > 0
+    assert found["scored_applications"] == len(scores) - scores["pd"].null_count
+    counted = ScoredDays(store).of([date.fromisoformat(day) for day in DAYS])
+    refused = {day: store.read_partitions("loan_scores", [str(day)])["pd"].null_count for day in counted}
+    assert {day: one.refused for day, one in counted.items()} == refused
+    assert not any(one.unscored for one in counted.values())
 
 
 @pytest.mark.slow
