@@ -214,7 +214,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         files.write_record(f"{record['variant']}_candidate", day, record)
     best = max(records, key=lambda r: (r["metrics"]["validation"]["auc"], -settings.variants.index(r["variant"])))
     tested = _tested(training_set)
-    date_column = settings.portfolio_contract.date_column
+    date_column, baseline = settings.portfolio_contract.date_column, _baseline(settings, training_set, best, registry)
     trained = {
         "as_of": day.isoformat(),
         "variant": best["variant"],
@@ -231,8 +231,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
         "directions": _directions(settings, training_set, best, registry),
-        "performance": _baseline(settings, training_set, best, registry),
-        **_calibration(settings, day, tested, best, registry),
+        "performance": baseline,
+        **_calibration(settings, day, tested, best, registry, baseline),
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
@@ -395,15 +395,20 @@ def _against_champion(
     }
 
 
-def _calibration(settings: Settings, day: date, tested: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+def _calibration(
+    settings: Settings, day: date, tested: pa.Table, best: dict[str, Any], registry: Any, baseline: dict[str, Any]
+) -> Any:
     """How the PDs of the test stand to what became of it, and how old they will be in use."""
     from credit_assets.ml.learners.scorer import CreditScorer
-    from credit_assets.ml.reports.selection import age_record, calibration_record
+    from credit_assets.ml.reports.selection import age_record, calibration_record, fit_of
 
     scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
     return {
         "calibration": calibration_record(
-            tested, lambda rows: scorer.pd(rows, threads=settings.training_threads), settings.portfolio_contract
+            tested,
+            lambda rows: scorer.pd(rows, threads=settings.training_threads),
+            settings.portfolio_contract,
+            fit_of(baseline),
         ),
         "age": age_record(tested, settings.portfolio_contract.date_column, day),
     }
@@ -495,9 +500,10 @@ def _reports(settings: Settings, day: date, features: pa.Table, registry: Any, f
     from credit_assets.assets.policies import drift_policy, policy_of
     from credit_assets.ml.data.cohorts import CohortWindow, targets
     from credit_assets.ml.data.fingerprints import rounded
+    from credit_assets.ml.evidence.calibration_error import CalibrationError
     from credit_assets.ml.evidence.drift import measure_drift
     from credit_assets.ml.evidence.drift_reference import DriftReference
-    from credit_assets.ml.evidence.performance import CalibrationError, by_version, estimate, realised, reconcile
+    from credit_assets.ml.evidence.performance import by_version, estimate, realised, reconcile
     from credit_assets.ml.learners.scorer import CreditScorer
     from credit_assets.ml.reports.since_training import MOST_ROWS
     from credit_assets.ml.rules.periods import first_day_in_force

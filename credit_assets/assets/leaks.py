@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.assets.first_days import thinned
 from credit_assets.ledger.kept import Kept
-from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.registry import RECALIBRATES, Registry
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -64,10 +64,16 @@ def importance_record(settings: Settings, scorer: CreditScorer, training_set: pa
 
 
 def gains_before(store: Store, registry: Registry, as_of: date) -> list[float]:
-    """What each version that took over up to a day gained over the champion before it, the oldest first."""
+    """What each version that took over up to a day gained over the champion before it, the oldest first. One that is
+    another with a new calibration orders applicants as that does: its gain of nothing tells no limit for trainings.
+    """
     kept, found = Kept(store), []
     for version in sorted(registry.versions(), key=lambda one: (one.as_of, int(one.version))):
-        if version.as_of < as_of and any(first <= as_of for first, _ in version.champion_periods):
+        if (
+            version.as_of < as_of
+            and RECALIBRATES not in version.tags
+            and any(first <= as_of for first, _ in version.champion_periods)
+        ):
             record = kept.of(version)
             champion = record.leaks["champion"] if record and record.leaks else None
             if champion and "difference" in champion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from credit_assets.assets.conventions import (
 )
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.ledger.registry import BASELINE, Registry, Version
+from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.rules.periods import champion_history
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -128,5 +127,4 @@ def _registered(version: Version) -> RegisteredModel:
     tags = version.tags
     rows = int(tags["training_rows"]) if "training_rows" in tags else None
     measures = {name: float(tags[name]) for name in MEASURES if name in tags}
-    baseline = json.loads(tags[BASELINE]) if BASELINE in tags else None
-    return RegisteredModel(version.as_of, measures, rows, baseline, version.trained_as_of)
+    return RegisteredModel(version.as_of, measures, rows, version.baseline, version.trained_as_of)

@@ -114,6 +114,7 @@ class Selecting:
             age_record,
             baseline_record,
             calibration_record,
+            fit_of,
             selection_record,
             unseen_rows,
         )
@@ -121,6 +122,9 @@ class Selecting:
 
         settings, store, registry, training_set = self.settings, self.store, self.registry, self.training_set
         portfolio, as_of = settings.portfolio_contract, date.fromisoformat(best["as_of"])
+        pd_of, made = partial(scorer.pd, threads=settings.training_threads), best.get("recalibrates")
+        before = registry.version(made["version"]).baseline if made else None
+        baseline = baseline_record(training_set, pd_of, portfolio, made, before)
         champion = compare_with_champion(training_set, settings, best, scorer, registry)
         data, date_column = best["identity"]["data"], portfolio.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
@@ -128,14 +132,13 @@ class Selecting:
         record["trained_on"] = classes_record(self.gates)
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
         record["directions"] = directions_record(training_set, settings, scorer)
-        pd_of = partial(scorer.pd, threads=settings.training_threads)
-        record[BASELINE] = baseline_record(training_set, pd_of, portfolio)
+        record[BASELINE] = baseline
         record["comparison"] = comparison_record(record, training_set, settings, scorer, registry, store)
         record["importance"] = importance_record(settings, scorer, training_set)
         record |= described_record(settings, scorer, training_set)
         record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
-        record["calibration"] = calibration_record(tested, pd_of, portfolio)
+        record["calibration"] = calibration_record(tested, pd_of, portfolio, fit_of(baseline))
         record["age"] = age_record(tested, date_column, as_of)
         return record
 

@@ -66,6 +66,11 @@ class Version:
         """The as-of date of its training; where it is another version with a new calibration, of that one's."""
         return date.fromisoformat(self.tags.get(TRAINED_AS_OF, self.as_of.isoformat()))
 
+    @property
+    def baseline(self) -> dict[str, Any] | None:
+        """What its use is held against (`ml.evidence.baseline`); None where an older release registered it."""
+        return json.loads(self.tags[BASELINE]) if BASELINE in self.tags else None
+
 
 @dataclass(frozen=True)
 class Owner:

@@ -17,9 +17,10 @@ import pytest
 from credit_assets.assets.performance import performance_records
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
+from credit_assets.ml.evidence.calibration_error import CalibrationError
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.evidence.intervals import observed_over_expected
-from credit_assets.ml.evidence.performance import CalibrationError, estimate, realised
+from credit_assets.ml.evidence.performance import estimate, realised
 from credit_assets.ml.reports.in_force import Cohorts
 from credit_assets.ml.reports.performance import picture
 from credit_assets.storage.store import Footer, Store, canonical_json

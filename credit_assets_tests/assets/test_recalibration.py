@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
+from credit_assets.assets.leaks import gains_before
 from credit_assets.assets.recalibration import RECALIBRATED
 from credit_assets.cli.models import models_record, status_record
 from credit_assets.cli.replay import RecalibratingReplay
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
+from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.retraining import CALIBRATION, claim_retraining, recalibrations, retrainings
+from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.resources import build_resources
 from credit_assets_tests.support.houses import House, copied_home, open_house
 
 DAY = date(2024, 6, 15)
@@ -119,6 +123,27 @@ def test_it_is_a_version_of_its_own_and_in_force(house: House) -> None:
     assert {"test_auc", "test_ece", "calibration_auc"} <= set(run.data.metrics)
 
 
+def test_its_use_is_held_against_the_rows_of_its_new_calibration(house: House) -> None:
+    trained, champion = read(house, "trained_model"), house.replay.registry.version("1").baseline
+    assert champion is not None
+    assert house.replay.registry.version("2").baseline == rounded(trained["performance"])
+    made, baseline, error = trained["recalibrates"], trained["performance"], trained["performance"]["calibration"]
+    assert made["moved"] == "level"
+    # Of its own days, not of the validation of the training set, and of the test.
+    assert baseline["level_bads"] == made["bads"] + trained["evaluation"]["bads"]
+    assert error["slope"] == pytest.approx(champion["calibration"]["slope"], rel=1e-4)
+    assert trained["calibration"]["fitted"]["slope"] == pytest.approx(error["slope"] ** 0.5)
+    # Some 100 bads leave the level of these PDs open by a tenth.
+    assert trained["calibration"]["fitted"]["level"] == pytest.approx(made["bads"] ** -0.5, rel=0.5)
+
+
+def test_a_gain_of_nothing_is_no_gain_of_a_training(house: House) -> None:
+    registry, store = house.replay.registry, house.replay.store
+    assert registry.version("2").champion_periods
+    # The first model had no champion, and the second is the same model.
+    assert gains_before(store, registry, DAY + timedelta(30)) == []
+
+
 def test_made_again_it_is_found_again(house: House) -> None:
     before, run = read(house, "trained_model"), house.replay.registry.version("2").run_id
     outcome = train(house, DAY)
@@ -126,6 +151,55 @@ def test_made_again_it_is_found_again(house: House) -> None:
     assert read(house, "trained_model") == before
     assert house.replay.registry.version("2").run_id == run
     assert house.versions() == ["1", "2"]
+
+
+def asked(house: House, kind: Any, version: str, start: date, by: str = "someone") -> str:
+    deployment = build_resources(house.settings)["deployment"]
+    deployment.requests.add(kind, version, by=by, reason="because", effective_from=start)
+    ((_, outcome),) = deployment.apply_pending()
+    return str(outcome)
+
+
+def holders(house: House) -> dict[str, str | None]:
+    found = {alias: house.replay.registry.alias(alias) for alias in ("champion", "challenger", "shadow")}
+    return {alias: version.version if version else None for alias, version in found.items()}
+
+
+def champion_on(house: House, day: date) -> str:
+    found = house.replay.registry.champion_at(day)
+    assert found is not None
+    return found.version
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("promotion", "kind", "by"), [("manual", "approve", "someone"), ("shadow", "promote", ACTOR)])
+def test_a_person_or_a_trial_brings_it_into_force_and_it_is_taken_back(
+    promotion: str, kind: str, by: str, trained_home: Path, tmp_path: Path
+) -> None:
+    home = copied_home(trained_home, tmp_path / "home")
+    spoil(home, MISCALIBRATED)
+    with open_house(home, **SETTINGS, promotion=promotion) as house:
+        after = DAY + timedelta(1)
+        claim_retraining(house.replay.registry.claims, DAY, CALIBRATION, "calibration:test", "PDs are too small")
+        outcome = train(house, DAY)
+        assert (outcome.status, outcome.version, outcome.promoted) == ("registered", "2", False)
+        assert outcome.on_trial is (promotion == "shadow")
+        assert holders(house) == {"champion": "1", "challenger": "2", "shadow": "2" if outcome.on_trial else None}
+        assert read(house, "deployed_model")["champion_after"] == "1"
+        assert asked(house, kind, "2", after, by) == "done"
+        assert holders(house) == {"champion": "2", "challenger": "2", "shadow": None}
+        assert [champion_on(house, day) for day in (DAY, after)] == ["1", "2"]
+        # Taken back, the former calibration decides again, and its own day run again changes nothing.
+        back = after + timedelta(10)
+        assert asked(house, "rollback", "1", back) == "done"
+        assert train(house, DAY).version == "2"
+        assert [champion_on(house, day) for day in (DAY, after, back)] == ["1", "2", "1"]
+        assert house.versions() == ["1", "2"]
+        assert "2" not in {holders(house)["champion"], holders(house)["shadow"]}
+        # The pipeline does not bring it back; a person may.
+        assert "only a person brings it back" in asked(house, "promote", "2", back + timedelta(1), ACTOR)
+        assert asked(house, "promote", "2", back + timedelta(1)) == "done"
+        assert holders(house)["champion"] == "2"
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.evidence.calibration_error import CalibrationError
 from credit_assets.ml.evidence.clusters import design_effect
 from credit_assets.ml.evidence.evaluation import auc_error, evaluate
-from credit_assets.ml.evidence.performance import CalibrationError, estimate
+from credit_assets.ml.evidence.performance import estimate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,8 +39,8 @@ class Baseline:
     """Of the out-of-time test: rows, bads, AUC with its standard error, and what its PDs alone make one expect
     (`estimated_auc`, with the error of having drawn these rows, `estimated_auc_drawn`), which shares the calibration,
     right or wrong, with every later estimate. Of the rows that the calibration was fitted on, how uncertain it leaves
-    the PDs (`calibration`, see `performance.CalibrationError`). Of both, the level that the model promises: the log of
-    observed over expected defaults as the calibration's rows, on which it is 0, and those of the test say together,
+    the PDs (`calibration`, see `calibration_error`). Of both, the level that the model promises: the log of observed
+    over expected defaults as the calibration's rows, on which it is 0, and those of the test say together,
     each weighted by its error; `level_error` of it, and `level_bads` in both.
     """
 
@@ -58,7 +59,7 @@ class Baseline:
         return asdict(self)
 
 
-def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
+def measure_baseline(calibration: Judged, test: Judged, uncertain: CalibrationError | None = None) -> Baseline:
     """What is recorded of a model under `performance`.
 
     Parameters
@@ -67,6 +68,8 @@ def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
         The rows that its calibration was fitted on; of a training the validation rows.
     test
         The rows of its out-of-time test.
+    uncertain
+        How uncertain these rows leave the calibration; None where they fitted both its level and its slope.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def measure_baseline(calibration: Judged, test: Judged) -> Baseline:
     """
     tested, expected = evaluate(test.y, test.pd, test.groups), estimate(test.pd, test.groups)
     target, p = np.asarray(calibration.y, dtype=np.float64), np.asarray(calibration.pd, dtype=np.float64)
-    uncertain = CalibrationError.of(target, p, calibration.groups)
+    uncertain = uncertain or CalibrationError.of(target, p, calibration.groups)
     apart, tested_pd = target - p, np.asarray(test.pd, dtype=np.float64)
     # Variances of the log of O / E: of the rows that the calibration was fitted on as they lie, of the test by its PDs.
     fitted = float(uncertain.effect * (apart @ apart) / p.sum() ** 2)

@@ -6,8 +6,9 @@ here: fitting a calibration (`learners.calibration`), limits and what follows (`
 The level is observed over expected defaults, O / E; the spread is the slope of the logistic recalibration of D. Cox
 (Biometrika 45, 1958), logit P(bad) = a + b logit(PD): b is 1 where PDs lie as far apart as the risks do, below 1 where
 they lie too far apart. Both are tested by the score test, whose variance is that of the outcomes if the PDs are right
-and nothing else. It needs no fit of a second model, has its size with 5 bads as with 20,000, and is there without any
-bad at all. Measured beside it (docs/calibration.md): the statistic of Hosmer and Lemeshow rejects 13% of calibrated
+and that of the fit of the calibration: a model's PDs are as uncertain as the validation rows that they were fitted on
+are few. It needs no fit of a second model, has its size with 5 bads as with 20,000, and is there without any bad at
+all. Measured beside it (docs/calibration.md): the statistic of Hosmer and Lemeshow rejects 13% of calibrated
 models at 5 bads where it should 5%, that of Spiegelhalter does not see a wrong slope at a low rate of default, and a
 limit on the calibration error in points of probability passes a PD of zero for everybody.
 """
@@ -22,15 +23,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.clusters import design_effect, places_of
 from credit_assets.ml.evidence.intervals import Interval, Z, observed_over_expected
+from credit_assets.ml.evidence.logistic import logistic_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _SMALLEST = 1e-9
 """A PD of 0 or 1 counts as so far from it: what cannot happen has no odds, and one bad among them no finite weight."""
-_STEPS, _CLOSE, _FARTHEST = 100, 1e-10, 60.0
+_CLOSE = 1e-10
 _HALVINGS = 40
 
 
@@ -43,6 +46,9 @@ class Calibration:
     the score tests of the level, of the slope whatever the level, and of both (two degrees of freedom). What cannot be
     measured is None, and `why` says so. `design_effect` is how much more the number of bads varies since rows of one
     customer default together; 1 where every row is a customer of its own.
+
+    `fitted` are the standard errors of the model's own calibration that the three p-values hold: `level`, of the
+    log-odds of these rows, and `slope`; None where the PDs were taken as given. Intervals are of the PDs as they are.
     """
 
     rows: int
@@ -56,12 +62,15 @@ class Calibration:
     p_value: float
     design_effect: float
     why: str | None
+    fitted: dict[str, float] | None = None
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> Calibration:
+def measure_calibration(
+    y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None, fit: CalibrationError | None = None
+) -> Calibration:
     """Level and slope of PDs against what became of their rows.
 
     Rows of one class, a single PD for everybody and PDs of 0 or 1 are no error: what can be measured is.
@@ -74,6 +83,8 @@ def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = 
         Probabilities of default, 0 .. 1, in the same order.
     groups
         One integer a row, equal for rows of one customer; None where each is one of its own.
+    fit
+        How uncertain the rows that the PDs were fitted on leave them; None where they are tested as they are.
 
     Returns
     -------
@@ -94,19 +105,13 @@ def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = 
     (2.0, 1.21, True)
     """
     target, p, group = _checked(y, pd, groups)
-    log_odds, variance = np.log(p / (1 - p)), p * (1 - p)
-    apart, bads = target - p, int(target.sum())
-    effect = design_effect(apart - apart.mean(), group)
-    level, spread = apart.sum() ** 2 / variance.sum(), 0.0
-    around = log_odds - float(variance @ log_odds) / float(variance.sum())
-    information = float(variance @ around**2)
-    varied = bool(np.ptp(log_odds) > _CLOSE)
-    if varied:
-        spread = float(apart @ around) ** 2 / information
-    joint = (level + spread) / effect
+    log_odds, apart, bads = np.log(p / (1 - p)), target - p, int(target.sum())
+    effect, varied = design_effect(apart - apart.mean(), group), bool(np.ptp(log_odds) > _CLOSE)
     ratio = observed_over_expected(bads, p, effect)
     assert ratio is not None  # no PD is 0 here
-    both, why = _recalibrated(target, log_odds, group) if varied else (None, "all rows have one PD")
+    tests = _ScoreTests(p, log_odds, effect, ratio.value, fit or SURE)
+    level, joint = tests.statistics(apart)
+    both, why = _recalibrated(target, log_odds, group, fit or SURE) if varied else (None, "all rows have one PD")
     if bads in (0, len(target)):
         both, why = None, f"all {len(target)} rows are {'bad' if bads else 'good'}"
     return Calibration(
@@ -114,14 +119,53 @@ def measure_calibration(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = 
         bads=bads,
         expected=float(p.sum()),
         observed_over_expected=ratio,
-        level_p=_beyond(level / effect),
+        level_p=_beyond(level),
         intercept=both[0] if both else None,
         slope=both[1] if both else None,
         slope_p=both[2] if both else None,
-        p_value=math.exp(-joint / 2) if varied else _beyond(joint),
+        p_value=math.exp(-joint / 2) if varied else _beyond(level),
         design_effect=effect,
         why=why,
+        fitted={"level": math.sqrt(tests.level_open), "slope": math.sqrt((fit or SURE).slope)} if fit else None,
     )
+
+
+class _ScoreTests:
+    """The variance of the scores of level and slope, in the log-odds about their weighted middle: of the outcomes if
+    the PDs are right, and of the PDs as far as their fit leaves them open.
+    """
+
+    def __init__(
+        self,
+        p: NDArray[np.float64],
+        log_odds: NDArray[np.float64],
+        effect: float,
+        ratio: float,
+        fit: CalibrationError,
+    ) -> None:
+        weight = p * (1 - p)
+        of_level, middle = float(weight.sum()), float(weight @ log_odds) / float(weight.sum())
+        self.around = log_odds - middle
+        of_slope = float(weight @ self.around**2)
+        self.level_open = fit.variance(1.0, middle)
+        self.slope_open = max(of_slope, 0.0) ** 2 * fit.slope
+        # Both samples are drawn from one level, which lies between the PDs and the outcomes: the variance is that of
+        # there. At the PDs' own level those that came out too low by chance would be too sure of it.
+        share = of_level * self.level_open / (1 + of_level * self.level_open)
+        pooled = 1 + (ratio - 1) * share
+        self.level = pooled * (effect * of_level + of_level**2 * self.level_open)
+        self.both = of_level * of_slope * (fit.both + middle * fit.slope)
+        self.slope = effect * of_slope + self.slope_open
+
+    def statistics(self, apart: NDArray[np.float64]) -> tuple[float, float]:
+        """Chi-squared of the level, and of level and slope together."""
+        level, slope = float(apart.sum()), float(apart @ self.around)
+        alone = level**2 / self.level
+        determinant = self.level * self.slope - self.both**2
+        if self.slope <= 0 or determinant <= 0:
+            return alone, alone
+        crossed = self.slope * level**2 - 2 * self.both * level * slope + self.level * slope**2
+        return alone, crossed / determinant
 
 
 def compare_calibration(
@@ -240,7 +284,7 @@ def _loss(target: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _recalibrated(
-    target: NDArray[np.float64], log_odds: NDArray[np.float64], group: NDArray[np.int64] | None
+    target: NDArray[np.float64], log_odds: NDArray[np.float64], group: NDArray[np.int64] | None, fit: CalibrationError
 ) -> tuple[tuple[Interval, Interval, float] | None, str | None]:
     """Intercept at slope 1, slope, and the p-value of slope 1; None, and why, where no such line is the likeliest."""
     large = logistic_line(target, log_odds, 0.0, slope_free=False)
@@ -250,8 +294,9 @@ def _recalibrated(
     level, q = large[0], probability(large[0] + log_odds)
     weight, apart = q * (1 - q), target - q
     around = log_odds - float(weight @ log_odds) / float(weight.sum())
-    part = apart * around
-    p_value = _beyond(float(part.sum()) ** 2 / (float(weight @ around**2) * design_effect(part, group)))
+    part, of_slope = apart * around, float(weight @ around**2)
+    chance = of_slope * design_effect(part, group) + of_slope**2 * fit.slope
+    p_value = _beyond(float(part.sum()) ** 2 / chance)
     half = Z * math.sqrt(design_effect(apart, group) / float(weight.sum()))
     q = probability(line[0] + line[1] * log_odds)
     weight, apart = q * (1 - q), target - q
@@ -259,34 +304,3 @@ def _recalibrated(
     spread = Z * math.sqrt(design_effect(apart * around, group) / float(weight @ around**2))
     slope = line[1]
     return (Interval(level, level - half, level + half), Interval(slope, slope - spread, slope + spread), p_value), None
-
-
-def logistic_line(
-    target: NDArray[np.float64], log_odds: NDArray[np.float64], intercept: float, *, slope_free: bool
-) -> tuple[float, float] | None:
-    """Intercept and slope of largest likelihood, by Newton's method with halved steps; None where there are none."""
-    at = np.array([intercept, 1.0])
-    loss = _total(target, at[0] + at[1] * log_odds)
-    for _ in range(_STEPS):
-        q = probability(at[0] + at[1] * log_odds)
-        weight, apart = q * (1 - q), target - q
-        mean = float(weight @ log_odds) / max(float(weight.sum()), _SMALLEST)
-        around = log_odds - mean
-        slope = float(apart @ around) / max(float(weight @ around**2), _SMALLEST) if slope_free else 0.0
-        # In the intercept at the centre of the log-odds the two steps do not depend on one another.
-        centre = float(apart.sum()) / max(float(weight.sum()), _SMALLEST)
-        step, size = np.array([centre - slope * mean, slope]), 1.0
-        while (after := _total(target, (at + size * step)[0] + (at + size * step)[1] * log_odds)) > loss:
-            size /= 2
-            if size < _CLOSE:
-                return float(at[0]), float(at[1])
-        at, gained, loss = at + size * step, loss - after, after
-        if np.abs(at).max() > _FARTHEST:
-            return None
-        if gained <= _CLOSE * max(1.0, loss):
-            return float(at[0]), float(at[1])
-    return None
-
-
-def _total(target: NDArray[np.float64], log_odds: NDArray[np.float64]) -> float:
-    return float((np.logaddexp(0.0, log_odds) - target * log_odds).sum())

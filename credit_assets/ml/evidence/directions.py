@@ -28,7 +28,7 @@ from credit_assets.ml.data.directions import not_secured
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.rows import Data
 from credit_assets.ml.data.values import numbers
-from credit_assets.ml.evidence.calibration_evidence import logistic_line
+from credit_assets.ml.evidence.logistic import logistic_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.clusters import design_effect, places_of
 from credit_assets.ml.evidence.evaluation import Evaluation, auc_error, evaluate
 from credit_assets.ml.evidence.intervals import TAIL, Interval, Z, observed_over_expected
@@ -99,55 +100,6 @@ class Estimated:
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class CalibrationError:
-    """How uncertain the calibration of a model is: the covariance of the intercept and slope of its log-odds, as the
-    rows that it was fitted on leave them; and `effect`, how many times as much the outcomes of such rows vary as
-    independent ones (`clusters.design_effect`).
-    """
-
-    intercept: float = 0.0
-    both: float = 0.0
-    slope: float = 0.0
-    effect: float = 1.0
-
-    @classmethod
-    def of(cls, y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> CalibrationError:
-        """From the rows that the calibration was fitted on: the sandwich of the logistic regression of outcomes on the
-        calibrated log-odds, at intercept 0 and slope 1.
-
-        Parameters
-        ----------
-        y, pd, groups
-            Outcomes, calibrated PDs, and the group of each row, None where every row is its own.
-        """
-        target, p = np.asarray(y, dtype=np.float64), np.clip(np.asarray(pd, dtype=np.float64), _SMALLEST, 1 - _SMALLEST)
-        design = np.column_stack([np.ones_like(p), np.log(p / (1 - p))])
-        scores, places = design * (target - p)[:, None], places_of(groups, len(p))
-        if places is not None:
-            scores = np.column_stack([np.bincount(places, weights=column) for column in scores.T])
-        bread = np.linalg.pinv((design * (p * (1 - p))[:, None]).T @ design, hermitian=True)
-        found = bread @ (scores.T @ scores) @ bread
-        return cls(float(found[0, 0]), float(found[0, 1]), float(found[1, 1]), design_effect(target - p, groups))
-
-    def to_record(self) -> dict[str, float]:
-        return asdict(self)
-
-    def variance(self, by_intercept: float, by_slope: float) -> float:
-        """Of a value that changes so much with each."""
-        crossed = 2 * by_intercept * by_slope * self.both
-        return max(0.0, by_intercept**2 * self.intercept + crossed + by_slope**2 * self.slope)
-
-    def lines(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Intercepts and slopes as they may be, a row each."""
-        covariance = [[self.intercept, self.both], [self.both, self.slope]]
-        return rng.multivariate_normal([0.0, 1.0], covariance, number, check_valid="ignore")
-
-
-SURE = CalibrationError()
-"""Of PDs that are taken for right."""
 
 
 class _Measured(Protocol):

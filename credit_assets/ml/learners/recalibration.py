@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,15 +40,18 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.policies import CalibrationPolicy
     from credit_assets.ml.data.portfolio import Portfolio
 
+Moved = Literal["nothing", "level", "level and slope"]
 SLOPE_LEVEL = 0.05
 """At what level the rows must show that the slope is wrong before it is moved as well."""
 CODE = tuple(
     sorted(
         {
             *MODEL_CODE,
+            "evidence.calibration_error",
             "evidence.calibration_evidence",
             "evidence.clusters",
             "evidence.intervals",
+            "evidence.logistic",
             "learners.recalibration",
         }
     )
@@ -112,18 +115,20 @@ def parts_of(training_set: pa.Table, date_column: str, test_from: date, most: in
 class Recalibration:
     """A model with its new calibration, and the old one's on the rows that the new one was fitted on.
 
-    `why` says why it is the old one still; empty where it is new.
+    `why` says why it is the old one still; empty where it is new. `moved` is what these rows have fitted.
     """
 
     scorer: CreditScorer
     before: Calibration | None
     why: str
+    moved: Moved = "nothing"
 
     def to_record(self) -> dict[str, Any]:
         return {
             "calibration": self.scorer.calibration.to_record(),
             "before": self.before.to_record() if self.before else None,
             "why": self.why,
+            "moved": self.moved,
         }
 
 
@@ -156,12 +161,14 @@ def recalibrate(
     target = parts.fit[TARGET].to_numpy()
     log_odds = scorer.calibration.log_odds(scorer.margin(parts.fit, threads=threads))
     before, old = measure_calibration(target, probability(log_odds), groups), scorer.calibration
+    moved: Moved = "level"
     if before.intercept is None or (before.slope_p is not None and before.slope_p < SLOPE_LEVEL):
+        moved = "level and slope"
         line = fit_platt(log_odds, target)
         new = PlattCalibration(line.slope * old.slope, line.slope * old.intercept + line.intercept)
     else:
         new = replace(old, intercept=old.intercept + before.intercept.value)
-    return Recalibration(replace(scorer, calibration=new), before, "")
+    return Recalibration(replace(scorer, calibration=new), before, "", moved)
 
 
 def recalibration_identity(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.evidence.performance import SURE, CalibrationError
+from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.rules.periods import Period
 
 if TYPE_CHECKING:

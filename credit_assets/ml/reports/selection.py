@@ -15,6 +15,7 @@ import numpy as np
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.calibration_evidence import compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.evidence.scorecard import fit_scorecard
@@ -107,17 +108,42 @@ def selection_record(
 
 
 def baseline_record(
-    training_set: pa.Table, score: Callable[[pa.Table], ArrayLike], portfolio: Portfolio
+    training_set: pa.Table,
+    score: Callable[[pa.Table], ArrayLike],
+    portfolio: Portfolio,
+    made: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the use of a model that was trained on this set is held against (`ml.evidence.baseline`), by its PDs."""
+    """What the use of a model that was trained on this set is held against (`ml.evidence.baseline`), by its PDs.
 
-    def judged(split: str) -> Judged:
-        rows = training_set.filter(pc.equal(training_set["split"], split))
-        return Judged(rows["default"].to_numpy(), score(rows), groups_of(rows, portfolio))
-
+    The rows that its calibration was fitted on are those of validation; of a new calibration of the champion (`made`,
+    the record of it) those of its days, which are other rows. Where they moved the level alone, the slope is as
+    uncertain as the baseline of the champion has it (`before`; taken for exact where an older release registered it).
+    """
     import pyarrow.compute as pc
 
-    return measure_baseline(judged("validation"), judged("test")).to_record()
+    def judged(rows: pa.Table) -> Judged:
+        return Judged(rows["default"].to_numpy(), score(rows), groups_of(rows, portfolio))
+
+    test, theirs = judged(out_of_time(training_set)), fit_of(before) or SURE
+    if made is None or made["why"]:
+        validation = judged(training_set.filter(pc.equal(training_set["split"], "validation")))
+        # Where nothing was fitted, the calibration is the champion's, of rows that are in another set.
+        return measure_baseline(validation, test, theirs if made else None).to_record()
+    fitted = judged(_fitted_on(training_set, portfolio.date_column, made["days"]))
+    of_level = CalibrationError.of_level(fitted.y, fitted.pd, theirs, fitted.groups)
+    return measure_baseline(fitted, test, of_level if made["moved"] == "level" else None).to_record()
+
+
+def _fitted_on(training_set: pa.Table, date_column: str, days: Sequence[str]) -> pa.Table:
+    """The rows of a new calibration: of these days, and none of the test."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    first, last = (pa.scalar(date.fromisoformat(day)) for day in days)
+    rows = training_set.filter(pc.not_equal(training_set["split"], "test"))
+    dates = rows[date_column]
+    return rows.filter(pc.and_(pc.greater_equal(dates, first), pc.less_equal(dates, last)))
 
 
 def unseen_rows(training_set: pa.Table, date_column: str, test_from: date, split: str = "test") -> pa.Table:
@@ -172,10 +198,18 @@ def _both_score(rows: pa.Table, ours: ArrayLike, theirs: ArrayLike, groups: Arra
     return target, ours[both], theirs[both], None if groups is None else np.asarray(groups)[both]
 
 
-def calibration_record(rows: pa.Table, pd_of: Callable[[pa.Table], ArrayLike], portfolio: Portfolio) -> dict[str, Any]:
-    """The calibration of a model on the rows of its out-of-time test, given what it says of rows."""
-    found = measure_calibration(rows["default"].to_numpy(), pd_of(rows), groups_of(rows, portfolio))
-    return found.to_record()
+def calibration_record(
+    rows: pa.Table, pd_of: Callable[[pa.Table], ArrayLike], portfolio: Portfolio, fit: CalibrationError | None
+) -> dict[str, Any]:
+    """The calibration of a model on the rows of its out-of-time test, given what it says of rows, and how uncertain it
+    is by those that it was fitted on.
+    """
+    return measure_calibration(rows["default"].to_numpy(), pd_of(rows), groups_of(rows, portfolio), fit).to_record()
+
+
+def fit_of(baseline: Mapping[str, Any] | None) -> CalibrationError | None:
+    """How uncertain a calibration is by the baseline of its model; None where an older release registered it."""
+    return CalibrationError(**baseline["calibration"]) if baseline else None
 
 
 def age_record(rows: pa.Table, date_column: str, as_of: date) -> dict[str, Any]:

@@ -4,15 +4,16 @@ Belongs here: verdicts on recorded evidence. Does not belong here: the measures
 (`credit_assets.ml.evidence.calibration_evidence`), the limits (`credit_assets.ml.data.policies.calibration`).
 
 The rule for level and slope is one: it stands against the model where a test at `alpha` rejects the value 1 and the
-value lies beyond its limit. The test keeps chance from refusing on few rows, the limit keeps a harmless misfit from
-refusing on many (docs/calibration.md has how often either errs).
+value lies beyond its limit. The test keeps chance from refusing on few rows, of the test and of those that the
+calibration was fitted on; the limit keeps a harmless misfit from refusing on many (docs/calibration.md has how often
+either errs).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from credit_assets.ml.data.policies import CalibrationPolicy
 from credit_assets.ml.rules.calibration_limit import ece_limit
@@ -30,7 +31,7 @@ def judge_calibration(evidence: Mapping[str, Any], policy: CalibrationPolicy) ->
     Raises ValueError naming a measure that the evidence lacks.
     """
     found = evidence["calibration"]
-    reasons = [_level(found, policy), _slope(found, policy), _ece(evidence["evaluation"], policy)]
+    reasons = [_level(found, policy), _slope(found, policy), _ece(evidence["evaluation"], found, policy)]
     beside = (evidence["champion"] or {}).get("calibration")
     if beside:
         reasons.append(_beside_champion(beside, str(evidence["champion"].get("version", "?")), policy))
@@ -46,7 +47,7 @@ def _level(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
     value = measure(ratio, "value", "calibration")
     said = f"observed over expected defaults {_with_interval(ratio)}{size_of(found)}, {found['expected']:,.1f} expected"
     wrong = f"PDs {'understate' if value > 1 else 'overstate'} the risk"
-    return _of_one("level", value, p, policy, (said, wrong))
+    return _of_one("level", value, policy, (_p(p, found, "level"), said, wrong))
 
 
 def _slope(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
@@ -57,26 +58,42 @@ def _slope(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
     value, p = measure(slope, "value", "calibration"), measure(found, "slope_p", "calibration")
     said = f"calibration slope {_with_interval(slope)}, intercept {_with_interval(found['intercept'], '+.2f')}"
     wrong = f"PDs lie too {'far apart' if value < 1 else 'close together'}"
-    return _of_one("slope", value, p, policy, (said + size_of(found), wrong))
+    return _of_one("slope", value, policy, (_p(p, found, "slope"), said + size_of(found), wrong))
 
 
-def _of_one(name: str, value: float, p: float, policy: CalibrationPolicy, words: tuple[str, str]) -> Reason:
-    """The verdict on a measure whose right value is 1, with what it is and what is wrong where it stands against."""
-    most = float(getattr(policy, f"max_{name}_ratio"))
-    inside, chance, limits = 1 / most <= value <= most, p >= policy.alpha, _range(most)
+class _Chance(NamedTuple):
+    """The p-value of a test, and in words what chance it holds."""
+
+    p: float
+    said: str
+
+
+def _p(p: float, found: Mapping[str, Any], name: str) -> _Chance:
+    fitted = found.get("fitted")
+    if fitted is None:
+        return _Chance(p, f"p {p:.2g}, of the test alone, since nothing is recorded of the calibration's own rows")
+    return _Chance(p, f"p {p:.2g}, with a standard error of {fitted[name]:.2g} of the calibration's own rows")
+
+
+def _of_one(name: str, value: float, policy: CalibrationPolicy, words: tuple[_Chance, str, str]) -> Reason:
+    """The verdict on a measure whose right value is 1: what chance says of it, what it is, and what is wrong where it
+    stands against.
+    """
+    most, (found, said, wrong) = float(getattr(policy, f"max_{name}_ratio")), words
+    inside, chance, limits = 1 / most <= value <= most, found.p >= policy.alpha, _range(most)
     if inside:
-        verdict = f"within {limits}" + ("" if chance else f"; it is not 1 (p {p:.2g}), which is allowed")
+        verdict = f"within {limits}" + ("" if chance else f"; it is not 1 ({found.said}), which is allowed")
     elif chance:
-        verdict = f"outside {limits}, which may be chance (p {p:.2g}, level {policy.alpha:g})"
+        verdict = f"outside {limits}, which may be chance ({found.said}; level {policy.alpha:g})"
     else:
-        verdict = f"outside {limits} and no chance (p {p:.2g}, level {policy.alpha:g}): {words[1]}"
-    text = f"{words[0]} is {verdict} (policy calibration.max_{name}_ratio)"
+        verdict = f"outside {limits} and no chance ({found.said}; level {policy.alpha:g}): {wrong}"
+    text = f"{said} is {verdict} (policy calibration.max_{name}_ratio)"
     return Reason(f"calibration_{name}", inside or chance, value, limits, text)
 
 
-def _ece(candidate: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
-    ece = measure(candidate, "ece", "candidate")
-    most = ece_limit(candidate["lift"], policy.max_ece) if candidate.get("lift") else policy.max_ece
+def _ece(candidate: Mapping[str, Any], found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
+    ece, fit = measure(candidate, "ece", "candidate"), (found.get("fitted") or {}).get("level", 0.0)
+    most = ece_limit(candidate["lift"], policy.max_ece, fit) if candidate.get("lift") else policy.max_ece
     calibrated = ece <= most
     allowed = f"{policy.max_ece:g} (CREDIT_MAX_ECE)"
     if most > policy.max_ece:

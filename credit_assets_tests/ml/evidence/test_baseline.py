@@ -9,8 +9,9 @@ import pytest
 
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.evaluation import auc, auc_error
-from credit_assets.ml.evidence.performance import SURE, CalibrationError, by_version, estimate, realised
+from credit_assets.ml.evidence.performance import by_version, estimate, realised
 from credit_assets.ml.learners.calibration import fit_platt
 
 Loans = tuple[np.ndarray, np.ndarray]

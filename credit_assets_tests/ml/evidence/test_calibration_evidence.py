@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from credit_assets.ml.evidence.calibration_error import SURE
 from credit_assets.ml.evidence.calibration_evidence import Calibration, compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import log_loss
 from credit_assets.ml.evidence.performance import estimate, realised, reconcile
 from credit_assets.ml.learners.calibration import fit_platt
-from credit_assets_tests.support.calibration_books import book, stretched
+from credit_assets_tests.support.calibration_books import book, fitted_book, stretched
 
 
 def rejected(found: list[Calibration], name: str, level: float) -> float:
@@ -61,6 +62,67 @@ def test_the_tests_have_their_size(rows: int, books: int, rate: float) -> None:
             assert rejected(found, name, level) < most, name
     held = [one.slope.low <= 1 <= one.slope.high for one in found if one.slope]
     assert 0.92 < np.mean(held) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("bads", "rate", "copies", "books"),
+    [
+        ((20, 20), 0.1, 1, 500),
+        ((50, 50), 0.02, 1, 300),
+        ((50, 50), 0.3, 1, 500),
+        ((50, 400), 0.1, 1, 200),
+        ((400, 50), 0.1, 1, 200),
+        ((90, 90), 0.1, 3, 400),
+    ],
+)
+def test_the_tests_have_their_size_of_a_model_whose_calibration_was_fitted(
+    bads: tuple[int, int], rate: float, copies: int, books: int
+) -> None:
+    rng, found, exact = np.random.default_rng([*bads, copies]), [], []
+    for _ in range(books):
+        y, pd, customers, error = fitted_book(rng, bads, rate, copies=copies)
+        found.append(measure_calibration(y, pd, customers, error))
+        exact.append(measure_calibration(y, pd, customers))
+    for level in (0.05, 0.01):
+        most = level + 4 * math.sqrt(level * (1 - level) / books)
+        for name in ("level_p", "slope_p", "p_value"):
+            assert rejected(found, name, level) < most, name
+    # Taken for exact, PDs that were fitted on as few bads as the test has, or fewer, are rejected too often.
+    assert bads[0] > bads[1] or rejected(exact, "p_value", 0.05) > 0.1
+
+
+def test_what_the_fit_leaves_open_is_recorded_and_changes_no_interval() -> None:
+    y, pd, _customers, error = fitted_book(np.random.default_rng(3), (60, 60), 0.1)
+    with_fit, without = measure_calibration(y, pd, None, error), measure_calibration(y, pd)
+    assert without.fitted is None
+    assert with_fit.fitted is not None
+    assert with_fit.fitted["slope"] == pytest.approx(math.sqrt(error.slope))
+    # A relative error of a level of 60 bads.
+    assert with_fit.fitted["level"] == pytest.approx(1 / math.sqrt(60 * 0.9), rel=0.3)
+    assert with_fit.observed_over_expected == without.observed_over_expected
+    assert (with_fit.slope, with_fit.intercept) == (without.slope, without.intercept)
+    for name in ("level_p", "slope_p", "p_value"):
+        assert getattr(with_fit, name) >= getattr(without, name)
+    # A fit without an error is none.
+    assert measure_calibration(y, pd, None, SURE).level_p == pytest.approx(without.level_p)
+
+
+@pytest.mark.parametrize(
+    ("fault", "least"),
+    [
+        (lambda pd: np.minimum(2 * pd, 0.999), 0.75),
+        (lambda pd: pd / 2, 0.6),
+        (lambda pd: pd / 5, 0.99),
+        (lambda pd: pd / 1000, 0.99),
+        (np.zeros_like, 0.99),
+    ],
+)
+def test_faults_of_a_fitted_model_are_found_with_fifty_bads(fault: Any, least: float) -> None:
+    rng, found = np.random.default_rng(6), []
+    for _ in range(100):
+        y, pd, _customers, error = fitted_book(rng, (50, 50), 0.1, fault)
+        found.append(measure_calibration(y, pd, None, error))
+    assert rejected(found, "level_p", 0.01) >= least
 
 
 @pytest.mark.parametrize(
@@ -162,6 +224,17 @@ def test_two_models_on_the_same_rows() -> None:
     assert back["log_loss"]["low"] == pytest.approx(-found["log_loss"]["high"])
     assert found["better_p"] == pytest.approx(1 - back["better_p"])
     assert found["better_p"] < 1e-6
+
+
+def test_of_two_sound_models_neither_is_shown_to_lie_farther_by_the_chance_of_its_fit() -> None:
+    rng, books, beyond = np.random.default_rng(15), 400, 0
+    for _ in range(books):
+        y, pd, _customers, _error = fitted_book(rng, (60, 60), 0.1)
+        # Another calibration of the same model, on rows of its own.
+        shift = rng.normal(0, 1 / math.sqrt(54))
+        theirs = pd * np.exp(shift) / (1 + pd * (np.exp(shift) - 1))
+        beyond += math.exp(compare_calibration(y, pd, theirs)["farther"]["low"]) > 1.1
+    assert beyond / books <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / books)
 
 
 def test_the_same_model_twice_does_not_differ() -> None:

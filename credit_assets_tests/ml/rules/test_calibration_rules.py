@@ -12,7 +12,7 @@ from credit_assets.ml.evidence.calibration_evidence import compare_calibration, 
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.rules.calibration_rules import judge_calibration
 from credit_assets.ml.rules.decisions import Reason
-from credit_assets_tests.support.calibration_books import book, stretched
+from credit_assets_tests.support.calibration_books import book, fitted_book, stretched
 
 POLICY = CalibrationPolicy()
 
@@ -52,6 +52,30 @@ def refused(rows: int, rate: float, fault: Any, books: int) -> float:
 def test_a_calibrated_model_is_hardly_ever_refused(rows: int, books: int, rate: float) -> None:
     """85% were once, on 250 rows at 30% bad. Two tests at 1% each."""
     assert refused(rows, rate, lambda pd: pd, books) <= 0.02 + 4 * np.sqrt(0.02 * 0.98 / books)
+
+
+@pytest.mark.parametrize(("bads", "rate"), [(20, 0.3), (50, 0.02), (50, 0.1), (200, 0.1)])
+def test_a_model_whose_calibration_was_fitted_is_hardly_ever_refused(bads: int, rate: float) -> None:
+    """12% of those of 20 bads were, by a rule that took their PDs for exact. Two tests at 1% each, and the ECE."""
+    rng, books, refused, exact = np.random.default_rng([bads, round(100 * rate)]), 250, 0, 0
+    for _ in range(books):
+        y, pd, _customers, error = fitted_book(rng, (bads, bads), rate)
+        found = evidence(y, pd)
+        exact += not all(one.passed for one in judge_calibration(found, POLICY))
+        found["calibration"] = measure_calibration(y, pd, None, error).to_record()
+        refused += not all(one.passed for one in judge_calibration(found, POLICY))
+    assert refused / books <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / books)
+    assert exact > refused
+
+
+def test_what_chance_holds_is_said_with_the_p_value() -> None:
+    y, pd, _customers, error = fitted_book(np.random.default_rng(4), (40, 40), 0.1, lambda pd: np.minimum(3 * pd, 0.99))
+    found = evidence(y, pd)
+    before = judge_calibration(found, POLICY)[0].text
+    assert "of the test alone, since nothing is recorded of the calibration's own rows; level 0.01): PDs over" in before
+    measured = measure_calibration(y, pd, None, error).to_record()
+    now = judge_calibration(found | {"calibration": measured}, POLICY)[0].text
+    assert f"with a standard error of {measured['fitted']['level']:.2g} of the calibration's own rows; level" in now
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.evidence.baseline import Judged, measure_baseline
-from credit_assets.ml.evidence.performance import CalibrationError, estimate, realised
+from credit_assets.ml.evidence.calibration_error import CalibrationError
+from credit_assets.ml.evidence.performance import estimate, realised
 from credit_assets.ml.learners.calibration import fit_platt
 from credit_assets.ml.rules.performance_rules import level_is_off, ranks_worse
 
