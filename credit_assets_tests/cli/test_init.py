@@ -166,7 +166,7 @@ def test_files_that_are_no_table_of_applications_write_nothing(
 def test_the_commands_of_the_walkthrough_lead_to_a_champion(
     command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bank_files(tmp_path, 12_000)
+    bank_files(tmp_path, 9_000)
     lines = re.findall(r"^\$ (.+)$", DOCS.read_text("utf-8"), re.M)
     given = 0
     for line in lines:
