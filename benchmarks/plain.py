@@ -195,6 +195,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
     from credit_assets.ml.data.fingerprints import frame_hash, rounded
     from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown, judged_against
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
+    from credit_assets.ml.rules.fairness_rules import judge_takeover
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.leak_rules import judge_leaks
     from credit_assets.ml.rules.model_rules import decide_registration, judge_model
@@ -233,6 +234,8 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "directions": _directions(settings, training_set, best, registry),
         "performance": baseline,
         **_calibration(settings, day, tested, best, registry, baseline),
+        "cutoffs": _cutoffs(settings, training_set, best, registry),
+        "fairness": _fairness(settings, training_set, records, best, registry),
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
@@ -281,7 +284,11 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         max((as_of for as_of, _, _ in periods), default=None),
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
-    found = (*decide_first_days(trained["first_days"], policy.first_days), *judge_leaks(trained["leaks"], policy.leaks))
+    found = (
+        *decide_first_days(trained["first_days"], policy.first_days),
+        *judge_leaks(trained["leaks"], policy.leaks),
+        *judge_takeover(trained["fairness"]),
+    )
     champion = registry.champion_at(day, versions)
     against = judged_against((trained["champion"] or {}).get("version", NONE), champion.version if champion else None)
     promotion = decide_promotion(
@@ -317,15 +324,18 @@ def _candidate(
     settings: Settings, day: date, variant: str, training_set: pa.Table, data: str, tracking: Any, parent: str
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
+    from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
     from credit_assets.assets.policies import training_config
     from credit_assets.ml.data.fingerprints import fingerprint
     from credit_assets.ml.learners.candidates import candidate_identity, train_candidate
+    from credit_assets.storage.store import Store
     from credit_assets.tracking.evidence import log_candidate
     from credit_assets.tracking.run import CandidateRun
 
-    portfolio = settings.portfolio_contract
+    portfolio, store = settings.portfolio_contract, Store(settings.store)
     config = training_config(settings, variant)
     identity = candidate_identity(variant, day.isoformat(), data, config, portfolio)
+    identity |= cut_off_identity(settings, store, training_set)
     tags = {"role": "candidate", "variant": variant, "mlflow.parentRunId": parent, "as_of": day.isoformat()}
     with tracking.server.fluent() as mlflow:
         created = tracking.server.client.create_run(
@@ -336,6 +346,7 @@ def _candidate(
         with mlflow.start_run(run_id=created.info.run_id):
             run = CandidateRun(tracking.server, created.info.run_id)
             trained = train_candidate(training_set, variant, portfolio, config)
+            trained, cut_off = with_cut_off(settings, store, trained, training_set)
             record = {
                 "status": "trained",
                 "variant": variant,
@@ -346,6 +357,7 @@ def _candidate(
                 "threads": config.threads,
                 "rounds": trained.best_rounds,
                 "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+                **cut_off,
             }
             record["model_uri"], _ = log_candidate(run, trained, record, training_set, portfolio)
             run.log_dict(record, "candidate.json")
@@ -457,6 +469,29 @@ def _baseline(settings: Settings, training_set: pa.Table, best: dict[str, Any], 
 
     scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
     return baseline_record(training_set, scorer.pd, settings.portfolio_contract)
+
+
+def _cutoffs(settings: Settings, training_set: pa.Table, best: dict[str, Any], registry: Any) -> Any:
+    """What each cut-off would bring on the loans of the test."""
+    from credit_assets.assets.cutoffs import cutoffs_record
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.storage.store import Store
+
+    scorer = CreditScorer.load(registry.tracking.models.download(best["model_uri"]))
+    return cutoffs_record(settings, Store(settings.store), registry, best, scorer, training_set)
+
+
+def _fairness(
+    settings: Settings, training_set: pa.Table, records: list[dict[str, Any]], best: dict[str, Any], registry: Any
+) -> Any:
+    """How the model treats protected groups."""
+    from credit_assets.assets.fairness import fairness_record
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.storage.store import Store
+
+    models = registry.tracking.models
+    scorer = CreditScorer.load(models.download(best["model_uri"]))
+    return fairness_record(settings, Store(settings.store), models, records, scorer, training_set)
 
 
 def _tested(training_set: pa.Table) -> pa.Table:

@@ -26,6 +26,7 @@ from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown
 from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.ml.rules.due import DUE, NOT_DUE
+from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.settings import Settings
@@ -39,6 +40,8 @@ TAKEOVER_CHECKS = {
     "in no promotion mode.",
     LEAKS: "The version's skill is no jump beyond what others gained, and hangs on no single feature; else a person "
     "has to approve it, in any promotion mode.",
+    FAIRNESS: "The version treats no group in a way, and reads no feature that stands in for a protected column, for "
+    "which the portfolio wants a person to approve it.",
 }
 REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 

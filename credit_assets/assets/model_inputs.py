@@ -11,11 +11,10 @@ has the portfolio's features alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from credit_assets.assets.applied import by_day
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.left_columns import in_words, left_columns
 from credit_assets.ml.data.portfolio import Portfolio
@@ -68,7 +67,7 @@ class ModelInputs:
         nowhere: dict[str, list[date]] = {}
         whole = rows.drop_columns([name for name in lacks if name in rows.column_names])
         parts = []
-        for of_day, part in _by_day(whole, day):
+        for of_day, part in by_day(whole, day):
             parts.append(part)
             for name in lacks:
                 values = self._values(name, of_day, part[key], text=wanted[name])
@@ -124,12 +123,3 @@ def _has(schema: pa.Schema, name: str, text: bool) -> bool:
     if text:
         return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
-
-
-def _by_day(rows: pa.Table, column: str) -> Sequence[tuple[date, pa.Table]]:
-    """Runs of rows of one day, in their order."""
-    import numpy as np
-
-    days = rows[column].to_numpy().astype("datetime64[D]")
-    starts = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
-    return [(days[a].item(), rows.slice(a, b - a)) for a, b in pairwise(starts) if b > a]

@@ -64,6 +64,7 @@ def takeover_judge(settings: Settings, store: Store) -> Callable[[Version], Sequ
 
 def judge_kept(settings: Settings, kept: KeptVersion | None) -> tuple[Reason, ...]:
     """What stands against the taking over of a version, and what does not; None where nothing is kept of it."""
+    from credit_assets.ml.rules.fairness_rules import judge_takeover
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.leak_rules import judge_leaks
 
@@ -71,6 +72,7 @@ def judge_kept(settings: Settings, kept: KeptVersion | None) -> tuple[Reason, ..
     return (
         *decide_first_days(kept.first_days if kept else None, policy.first_days),
         *judge_leaks(kept.leaks if kept else None, policy.leaks, strong),
+        *judge_takeover(kept.fairness if kept else None, settings.portfolio_contract.fairness),
     )
 
 

@@ -12,8 +12,10 @@ import dagster as dg
 
 from credit_assets.assets.comparison import compare_with_champion, comparison_record
 from credit_assets.assets.conventions import Table, daily_asset, inputs
+from credit_assets.assets.cutoffs import cutoffs_record
 from credit_assets.assets.described import described_record
 from credit_assets.assets.due import not_due_result, why_no_training
+from credit_assets.assets.fairness import fairness_record
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.leaks import gains_before, importance_record, leaks_record
 from credit_assets.assets.policies import policy_of
@@ -128,7 +130,7 @@ class Selecting:
         champion = compare_with_champion(training_set, settings, best, scorer, registry)
         data, date_column = best["identity"]["data"], portfolio.date_column
         record = selection_record(training_set, data, candidates, best, champion, date_column)
-        record["cutoffs"] = {**best.get("cut_off", {}), "pd": scorer.cut_off}
+        record["cutoffs"] = cutoffs_record(settings, store, registry, best, scorer, training_set)
         record["trained_on"] = classes_record(self.gates)
         record["first_days"] = first_days_record(settings, store, scorer, training_set, as_of)
         record["directions"] = directions_record(training_set, settings, scorer)
@@ -137,6 +139,9 @@ class Selecting:
         record["importance"] = importance_record(settings, scorer, training_set)
         record |= described_record(settings, scorer, training_set)
         record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
+        record["fairness"] = fairness_record(
+            settings, store, registry.tracking.models, candidates, scorer, training_set
+        )
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
         record["calibration"] = calibration_record(tested, pd_of, portfolio, fit_of(baseline))
         record["age"] = age_record(tested, date_column, as_of)

@@ -52,7 +52,8 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(
         help="What stands against it and is accepted, recorded with the move: first_days (the newest days differ from "
-        "its test), leaks (its skill may come from a column that knows the outcome)."
+        "its test), leaks (its skill may come from a column that knows the outcome), fairness (how it treats "
+        "protected groups)."
     ),
 ]
 From = Annotated[

@@ -24,6 +24,7 @@ from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
+from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.ml.rules.periods import champion_history, holder_now, period_on
@@ -34,11 +35,11 @@ CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
 ACTOR = "credit_scoring pipeline"
 
-ACCEPTABLE = (FIRST_DAYS, LEAKS)
+ACCEPTABLE = (FIRST_DAYS, LEAKS, FAIRNESS)
 """Names of the rules in spite of which a person may bring a version into force."""
 Judge = Callable[[Version], Sequence[Reason]]
 """What is recorded of a version that may stand against its taking over, judged: how the newest days looked to it beside
-those of its test (FIRST_DAYS), and where its skill comes from (LEAKS)."""
+those of its test (FIRST_DAYS), where its skill comes from (LEAKS), and how it treats protected groups (FAIRNESS)."""
 
 
 class Deployment:

@@ -46,6 +46,8 @@ class KeptVersion:
     leaks: Mapping[str, Any] | None = None
     evidence: str | None = None
     """`evidence_hash` of the record of `trained_model` that it was registered by, which is kept under that name."""
+    fairness: Mapping[str, Any] | None = None
+    """How it treats protected groups (`judge_fairness`); None of a version of before."""
     decision: Mapping[str, Any] | None = None
     """Of the registration: `mode`, `policy`, `reasons`, and the `gates` of its training set as they were."""
 
@@ -86,6 +88,7 @@ class Kept:
             inputs=self.store.footer(source if self._content(source) == trained["data"] else target).inputs,
             first_days=trained.get("first_days"),
             leaks=trained.get("leaks"),
+            fairness=trained.get("fairness"),
             version=before.version if before else None,
             evidence=self._keep(EVIDENCE, trained),
             decision=decision,

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from pydantic import ValidationError
 
-from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
+from credit_assets.assets.applied import columns_beside
+from credit_assets.assets.cutoffs import cut_off_identity, cutoffs_record, with_cut_off
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
-from credit_assets.ml.data.schemas import features_schema, training_schema
+from credit_assets.ml.data.schemas import applications_schema, features_schema, training_schema
 from credit_assets.ml.data.values import as_table
 from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
@@ -140,3 +143,58 @@ def test_a_model_that_is_saved_declines_as_before(
     assert declined is not None
     assert 0 < declined.sum() < len(pd)
     np.testing.assert_array_equal(declined, made.scorer.declined(made.scorer.pd(applied)))
+
+
+# What each cut-off brings
+
+
+class _NoChampion:
+    def champion_at(self, day: date) -> None:
+        return None
+
+
+def record_of(settings: Settings, store: Store, trained: Candidate, training_set: pa.Table) -> dict[str, Any]:
+    best = {"as_of": "2024-06-30"}
+    return cutoffs_record(settings, store, _NoChampion(), best, trained.scorer, training_set)  # type: ignore[arg-type]
+
+
+def test_the_money_is_of_the_loans_of_the_test_and_rates_are_of_everyone_who_applied(
+    settings_with: Callable[..., Settings], store: Store, applied: Any, training_set: pa.Table, trained: Candidate
+) -> None:
+    stored(store, applied)
+    settings = settings_with(amount_column="loan_amount", bootstrap=100)
+    found = record_of(settings, store, trained, training_set)
+    test = training_set.filter(pc.equal(training_set["split"], "test"))
+    assert found["pd"] is None
+    assert (found["loans"], found["bads"]) == (test.num_rows, pc.sum(test["default"]).as_py())
+    assert found["amount"] == pytest.approx(pc.sum(test["loan_amount"]).as_py())
+    pd = trained.scorer.pd(applied[applied["application_date"].dt.date >= TEST_FROM])
+    row = found["table"][9]
+    assert row["approval_rate"] == pytest.approx((pd <= row["pd"]).mean())
+    assert found["swap"] is None
+
+
+def test_amounts_that_are_no_feature_come_from_the_ingested_day(
+    settings_with: Callable[..., Settings], store: Store, applied: Any, training_set: pa.Table, trained: Candidate
+) -> None:
+    """And loans whose amount nobody knows are counted, and left out."""
+    settings = settings_with(amount_column="loan_amount", bootstrap=100)
+    without = training_set.drop_columns(["loan_amount"])
+    schema = applications_schema(PORTFOLIO)
+    last = START + timedelta(DAYS - 1)
+    for day, rows in applied.groupby(applied["application_date"].dt.date):
+        if day != last:
+            known = rows.reindex(columns=schema.names)
+            write_table(store, store.path("raw_loan_data", f"{day}.parquet"), as_table(known, schema))
+    test = without.filter(pc.equal(without["split"], "test"))
+    amounts = columns_beside(store, settings.portfolio_contract, test, ["loan_amount"])["loan_amount"]
+    of_last = pc.equal(test["application_date"], pa.scalar(last)).to_numpy()
+    assert amounts.null_count == of_last.sum() > 0
+    there = training_set.filter(pc.equal(training_set["split"], "test"))["loan_amount"].to_numpy()
+    np.testing.assert_array_equal(amounts.drop_null().to_numpy(), there[~of_last])
+
+
+def test_an_amount_that_is_no_number_of_the_portfolio_is_refused(settings_with: Callable[..., Settings]) -> None:
+    for wrong in ("purpose", "amount_lent"):
+        with pytest.raises(ValidationError, match=f"amount_column: '{wrong}' is no numeric column"):
+            settings_with(amount_column=wrong)

@@ -7,7 +7,7 @@ against it (`contracts`), deriving features (`features`), or any setting of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from credit_assets.ml.data.directions import without_contradictions
 from credit_assets.ml.data.extension_use import ExtensionUse
+from credit_assets.ml.data.fairness import Fairness, check_fairness
 from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
 from credit_assets.ml.data.keys import Identifier, MissingPolicy, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
@@ -162,20 +163,53 @@ class Gates(Strict):
         return self
 
 
+def _comes_later(portfolio: Portfolio, name: str) -> bool:
+    """Whether it is known only once the patterns are resolved what this column is."""
+    return any(pattern.matches(name) for pattern in portfolio.columns_matching)
+
+
 def _with_known_excuses(portfolio: Portfolio) -> Portfolio:
     """The portfolio. Raises ValueError for names in `gates` and `policy` that are no features or columns of it."""
     known = {one.name for one in portfolio.columns if one.role == "feature"} | {one.name for one in portfolio.derived}
     for key, names in (
         ("gates: strong_features", portfolio.gates.strong_features),
         ("policy: world: changed_features", portfolio.policy.world.changed_features),
+        ("fairness: accepted_features", portfolio.fairness.accepted_features if portfolio.fairness else ()),
     ):
         for name in names:
-            if name not in known and not any(pattern.matches(name) for pattern in portfolio.columns_matching):
+            if name not in known and not _comes_later(portfolio, name):
                 raise ValueError(f"{key}: {name!r} is no feature of this portfolio")
     amount = portfolio.policy.cutoff.amount_column
     if amount is not None and not any(c.name == amount and c.type in NUMERIC_TYPES for c in portfolio.columns):
         raise ValueError(f"policy: cutoff: amount_column: {amount!r} is no numeric column of this portfolio")
     return portfolio
+
+
+def _check_inputs(derived: DerivedFeature, types: Mapping[str, str], portfolio: Portfolio) -> None:
+    """Raises ValueError where the function takes other inputs, or one reads what is no feature column."""
+    from credit_assets.ml.data.formulas import parameters, text_parameters
+
+    wanted, of_texts = parameters(derived.function_name), text_parameters(derived.function_name)
+    unknown = sorted(set(derived.inputs) - set(wanted))
+    if unknown:
+        raise ValueError(
+            f"derived feature {derived.name!r}: function {derived.function_name!r} has no input "
+            f"{', '.join(unknown)}; it takes {', '.join(wanted)}"
+        )
+    for parameter in wanted:
+        source, text = derived.inputs.get(parameter, parameter), parameter in of_texts
+        if source in portfolio.protected_columns:
+            raise ValueError(
+                f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, which has role protected: no "
+                "feature may be computed from it"
+            )
+        if source not in types and any(pattern.matches(source) for pattern in portfolio.columns_matching):
+            continue  # Judged once the patterns are resolved.
+        if source not in types or (types[source] in NUMERIC_TYPES) is text:
+            raise ValueError(
+                f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
+                f"which is not a {'category' if text else 'numeric'} feature column of this portfolio"
+            )
 
 
 class Portfolio(Strict):
@@ -196,6 +230,7 @@ class Portfolio(Strict):
     gates: Gates = Gates()
     policy: Policy = Policy()
     reasons: Reasons = Reasons()
+    fairness: Fairness | None = None
     extensions: ExtensionUse = ExtensionUse()
 
     @field_validator("timezone")
@@ -241,12 +276,16 @@ class Portfolio(Strict):
     def _has_features(self) -> Portfolio:
         if not self.columns_matching and not any(column.role == "feature" for column in self.columns):
             raise ValueError("columns: at least one column must have role 'feature'")
+        if self.fairness is not None:
+            columns = {one.name: one for one in self.columns}
+            patterns = bool(self.columns_matching)
+            check_fairness(self.fairness, columns, lambda name: _comes_later(self, name), patterns=patterns)
         return _with_known_excuses(self)
 
     @model_validator(mode="after")
     def _derived_resolve(self) -> Portfolio:
         from credit_assets.ml.data.extensions import advice
-        from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
+        from credit_assets.ml.data.formulas import FUNCTIONS
 
         types: dict[str, str] = {column.name: column.type for column in self.input_columns}
         types |= {feature.name: "float" for feature in self.history_features}
@@ -265,23 +304,7 @@ class Portfolio(Strict):
                     f"derived feature {derived.name!r}: no function {derived.function_name!r}; "
                     f"known: {', '.join(sorted(FUNCTIONS))}{advice()}"
                 )
-            wanted = parameters(derived.function_name)
-            unknown = sorted(set(derived.inputs) - set(wanted))
-            if unknown:
-                raise ValueError(
-                    f"derived feature {derived.name!r}: function {derived.function_name!r} has no input "
-                    f"{', '.join(unknown)}; it takes {', '.join(wanted)}"
-                )
-            of_texts = text_parameters(derived.function_name)
-            for parameter in wanted:
-                source, text = derived.inputs.get(parameter, parameter), parameter in of_texts
-                if source not in types and any(pattern.matches(source) for pattern in self.columns_matching):
-                    continue  # Judged once the patterns are resolved.
-                if source not in types or (types[source] in NUMERIC_TYPES) is text:
-                    raise ValueError(
-                        f"derived feature {derived.name!r}: input {parameter!r} reads {source!r}, "
-                        f"which is not a {'category' if text else 'numeric'} feature column of this portfolio"
-                    )
+            _check_inputs(derived, types, self)
         return self
 
     @model_validator(mode="after")
@@ -368,7 +391,8 @@ class Portfolio(Strict):
     @cached_property
     def contract(self) -> str:
         """Hash of what the tables, columns and features are and of what counts as a default: all but the portfolio's
-        name, descriptions, gates, policy and reasons. A key that is not given, or has its default, does not enter it.
+        name, descriptions, gates, policy, reasons and fairness. A key that is not given, or has its default, does not
+        enter it.
         """
         return _contract_of(self)
 
@@ -426,7 +450,7 @@ class Portfolio(Strict):
 
 
 # What a model is made of has no part in these.
-_NO_CONTRACT = {"name", "description", "gates", "policy", "reasons"}
+_NO_CONTRACT = {"name", "description", "gates", "policy", "reasons", "fairness"}
 
 
 def _contract_of(portfolio: Portfolio) -> str:

@@ -1,8 +1,8 @@
 """Intervals of rates, their differences and ratios, and what a sample could show.
 
-Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson and Newcombe, that of
-observed over expected, and that of an AUC from its standard error. Does not belong here: standard errors of an AUC
-(`evaluation`) and of an estimate (`performance`).
+Belongs here: the levels of confidence and power that everything uses; the intervals of Wilson, Newcombe, Miettinen and
+Nurminen, that of observed over expected, and that of an AUC from its standard error. Does not belong here: standard
+errors of an AUC (`evaluation`) and of an estimate (`performance`).
 
 Where rows come in groups (the applications of one customer), `effect` is their `clusters.design_effect`: counts are
 those of so many times fewer independent rows. 1, where every row is its own group, changes nothing.
@@ -27,6 +27,7 @@ Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 """Standard errors from the value to either end of its interval: 1.96."""
 Z_POWER = NormalDist().inv_cdf(POWER)
 """Standard errors that a difference must lie beyond that end to be found with this power: 0.84."""
+_SMALLEST_RATIO, _HALVINGS = 1e-6, 60
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,58 @@ def difference_of_proportions(count: int, rows: int, count_2: int, rows_2: int, 
         value - math.hypot(one.value - one.low, two.high - two.value),
         value + math.hypot(one.high - one.value, two.value - two.low),
     )
+
+
+def ratio_of_proportions(count: int, rows: int, count_2: int, rows_2: int, effect: float = 1.0) -> Interval | None:
+    """The first share over the second, of independent rows, with its 95% interval by the score test.
+
+    It holds every ratio R that the test of p1 = R p2 does not reject, with the variance at the shares of largest
+    likelihood under it, times N / (N - 1). Sound where a count is 0 or all, which an interval of the logarithm is not.
+    Source: O. Miettinen, M. Nurminen, Statistics in Medicine 4, 1985, pages 213-226.
+
+    Parameters
+    ----------
+    count, rows, count_2, rows_2
+        How many of how many, of either side.
+    effect
+        Design effect of the groups that rows come in.
+
+    Returns
+    -------
+    Interval or None
+        None where a side has no rows, or the second share is 0. The upper end may be infinite.
+
+    Examples
+    --------
+    >>> found = ratio_of_proportions(167, 508, 2072, 3808)
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    (0.604, 0.53, 0.684)
+    """
+    if not rows or not rows_2 or not count_2:
+        return None
+    n, m, x, y = rows / effect, rows_2 / effect, count / effect, count_2 / effect
+    value = (count / rows) / (count_2 / rows_2)
+
+    def distance(ratio: float) -> float:
+        """How many standard errors the shares lie from this ratio; it falls with the ratio."""
+        a, b, c = (n + m) * ratio, ratio * (n + y) + x + m, x + y
+        second = (b - math.sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a)
+        first = min(1.0, ratio * second)
+        variance = first * (1 - first) / n + ratio**2 * second * (1 - second) / m
+        apart = x / n - ratio * y / m
+        if variance <= 0:
+            return math.copysign(math.inf, apart) if apart else 0.0
+        return apart / math.sqrt(variance * (n + m) / (n + m - 1))
+
+    def end(target: float, low: float, high: float) -> float:
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if distance(middle) > target else (low, middle)
+        return math.sqrt(low * high)
+
+    lower = 0.0 if not count else end(Z, _SMALLEST_RATIO, value)
+    upper = end(-Z, max(value, _SMALLEST_RATIO), 1 / _SMALLEST_RATIO)
+    return Interval(value, lower, math.inf if upper > _SMALLEST_RATIO**-1 / 2 else upper)
 
 
 def observed_over_expected(bads: int, pd: ArrayLike, effect: float = 1.0) -> Interval | None:

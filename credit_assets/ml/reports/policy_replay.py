@@ -19,6 +19,7 @@ from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import Decision, Promotion, Reason
 from credit_assets.ml.rules.due import NOT_DUE
+from credit_assets.ml.rules.fairness_rules import FAIRNESS, judge_takeover
 from credit_assets.ml.rules.first_days import FIRST_DAYS, decide_first_days
 from credit_assets.ml.rules.leak_rules import LEAKS, judge_leaks
 from credit_assets.ml.rules.model_rules import MODEL_RULES, ModelRule, gate_reasons, judge_model
@@ -155,6 +156,7 @@ def _takeover(
     judges: dict[str, Callable[[Any], Sequence[Reason]]] = {
         FIRST_DAYS: lambda found: decide_first_days(found, policy.first_days),
         LEAKS: lambda found: judge_leaks(found, policy.leaks),
+        FAIRNESS: judge_takeover,
     }
     for name, judge in judges.items() if accepted else ():
         try:

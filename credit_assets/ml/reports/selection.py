@@ -270,7 +270,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     metadata |= _scorecard(record.get("scorecard") or {})
     if made := record.get("recalibrates"):
         metadata["recalibrates"] = f"version {made['version']}, on {made['rows']:,} rows with {made['bads']:,} bads"
-    metadata |= _first_days(record.get("first_days") or {})
+    metadata |= _first_days(record.get("first_days") or {}) | _cutoffs(record.get("cutoffs") or {})
     if record["failed_variants"]:
         metadata["failed_variants"] = ", ".join(record["failed_variants"])
     return metadata
@@ -299,6 +299,18 @@ def _first_days(found: Mapping[str, Any]) -> dict[str, Any]:
         "first_days_mean_pd": f"{means['now']:.4f}, {means['then']:.4f} on the days of the test",
         "first_days_score_psi": found["score"]["psi"],
         "auc_as_first_days": found["together"]["auc_as_now"],
+    }
+
+
+def _cutoffs(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "best" not in found:
+        return {}
+    best, own = found["best"], found["own"]
+    said = {} if own is None else {"cut_off": f"PD {own['pd']:.4f}, approves {own['approval_rate']:.1%}"}
+    return {
+        **said,
+        "cut_off_of_largest_profit": f"PD {best['pd']:.4f} ({best['low']:.4f} .. {best['high']:.4f}), approves "
+        f"{best['approval_rate']:.1%}",
     }
 
 

@@ -18,6 +18,7 @@ from credit_assets.ml.rules.calibration_rules import judge_calibration
 from credit_assets.ml.rules.comparison_rules import judge_first_champion, judge_plausible, judge_skill
 from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.ml.rules.directions_rules import judge_directions
+from credit_assets.ml.rules.fairness_rules import judge_fairness
 from credit_assets.ml.rules.replacement_rules import judge_standing
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ MODEL_RULES: tuple[ModelRule, ...] = (
         "Moving a column with a direction moves the PD of whole applicants that way, and outcomes do not deny it.",
         ("directions",),
         lambda evidence, policy: judge_directions(evidence["directions"], policy.directions),
+    ),
+    ModelRule(
+        "fairness",
+        "error",
+        "No feature stands in for a protected column, and no group is treated worse than the portfolio allows.",
+        ("fairness",),
+        lambda evidence, _: judge_fairness(evidence["fairness"]),
     ),
     ModelRule(
         "comparison",

@@ -126,7 +126,7 @@ def test_properties_of_a_small_one(tmp_path: Path):
                 derived=[{"name": "x", "function": "ratio", "inputs": {"numerator": "gender", "denominator": "income"}}]
             ),
             "file",
-            "reads 'gender', which is not a numeric feature column",
+            "reads 'gender', which has role protected",
         ),
         (changed(performance_window_days=0), "performance_window_days", "greater than or equal to 1"),
         (changed(outcomes={"id": "x", "date": "x"}), "outcomes", "three different columns"),

@@ -12,6 +12,7 @@ from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.reports.policy_replay import RecordedDay, mode_of, replay_day, replay_trial, totals
 from credit_assets.ml.rules.decisions import Standing, decide_promotion
+from credit_assets.ml.rules.fairness_rules import judge_takeover
 from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.leak_rules import judge_leaks
 from credit_assets.ml.rules.model_rules import MODEL_RULES, decide_registration, judge_model
@@ -52,7 +53,7 @@ def trained(**more: Any) -> dict[str, Any]:
         "evaluation": {"auc": 0.65},
     }
     found = {"evaluation": test, "champion": champion, "comparison": COMPARISON, "first_days": FIRST_DAYS}
-    found["leaks"] = LEAKS
+    found |= {"leaks": LEAKS, "fairness": {"why": "the portfolio has no column with role: protected"}}
     return {"fingerprint": "f1", **found, **more}
 
 
@@ -68,7 +69,11 @@ def lived(policy: Policy, record: dict[str, Any] | None = None, gates: Any = GAT
         "policy": policy.to_record(),
         "reasons": [reason.to_record() for reason in decision.reasons],
     }
-    judged = (*decide_first_days(record["first_days"], policy.first_days), *judge_leaks(record["leaks"], policy.leaks))
+    judged = (
+        *decide_first_days(record["first_days"], policy.first_days),
+        *judge_leaks(record["leaks"], policy.leaks),
+        *judge_takeover(record["fairness"]),
+    )
     promotion = decide_promotion(
         "immediate",
         as_of=date(2024, 3, 31),
@@ -147,19 +152,19 @@ def test_a_gate_stands_as_it_was_judged() -> None:
 def test_evidence_that_was_not_recorded_is_named_and_counts_neither_way() -> None:
     day = lived(Policy())
     old = trained(evaluation={"auc": 0.66})
-    del old["champion"], old["first_days"], old["leaks"]
+    del old["champion"], old["first_days"], old["leaks"], old["fairness"]
     missing = RecordedDay(day.as_of, None, old, day.registered, day.deployed)
     registration, takeover = replay_day(missing, Policy(), RULES)
     assert set(registration["not_recorded"]) == {"gates", "comparison"}
     assert registration["now"]["decision"] == "registered"
-    assert set(takeover["not_recorded"]) == {"gates", "comparison", "first_days", "leaks"}
+    assert set(takeover["not_recorded"]) == {"gates", "comparison", "first_days", "leaks", "fairness"}
     bare = RecordedDay("d", GATES, {"fingerprint": "f1"}, day.registered, None)
     assert set(replay_day(bare, Policy())[0]["not_recorded"]) == {rule.name for rule in MODEL_RULES}
     damaged = RecordedDay("d", GATES, trained(evaluation={"auc": "x"}), day.registered, None)
     assert "no usable 'auc'" in replay_day(damaged, Policy(), RULES)[0]["not_recorded"]["skill"]
 
 
-@pytest.mark.parametrize("name", ["first_days", "leaks"])
+@pytest.mark.parametrize("name", ["first_days", "leaks", "fairness"])
 @pytest.mark.parametrize("found", [None, {}])
 def test_evidence_of_a_takeover_that_lacks_a_measure_is_named(name: str, found: Any) -> None:
     day = lived(Policy())
