@@ -115,7 +115,7 @@ class Aliases:
     def moves(self, name: str, since: int = 0) -> list[Move]:
         """Moves of an alias after number `since`, oldest first, with who and why."""
         folder = self.log_of(name)
-        return [self._read(folder, entry) for entry in self.registry.claims.names(folder) if int(entry) > since]
+        return [self.entry(folder, entry) for entry in self.registry.claims.names(folder) if int(entry) > since]
 
     def log_of(self, name: str) -> str:
         """Name of an alias's log: another one where the registered model was deleted and made anew."""
@@ -180,9 +180,10 @@ class Aliases:
 
     def _newest(self, folder: str) -> Move | None:
         entries = self.registry.claims.names(folder)
-        return self._read(folder, entries[-1]) if entries else None
+        return self.entry(folder, entries[-1]) if entries else None
 
-    def _read(self, folder: str, entry: str) -> Move:
+    def entry(self, folder: str, entry: str) -> Move:
+        """One entry of a log. Raises PermanentError where it is damaged."""
         text = self.registry.claims.get(f"{folder}/{entry}")
         try:
             record = json.loads(text or "")

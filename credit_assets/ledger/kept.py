@@ -23,7 +23,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Version
 from credit_assets.storage.store import Store, canonical_json
 
-_SETS, _VERSIONS = "kept/training_set", "kept/versions"
+SETS, VERSIONS = "kept/training_set", "kept/versions"
 EVIDENCE, CODE, PORTFOLIOS = "kept/evidence", "kept/code", "kept/portfolios"
 
 
@@ -70,7 +70,7 @@ class Kept:
         Raises PermanentError where the partition is no longer what the model was trained on.
         """
         source = self.store.path("training_set", f"{trained['as_of']}.parquet")
-        name = f"{_SETS}/{trained['data']}.parquet"
+        name = f"{SETS}/{trained['data']}.parquet"
         target, before = self.store.path(name), self.of(trained["fingerprint"])
         if self._content(target) != trained["data"]:
             try:
@@ -141,7 +141,7 @@ class Kept:
 
     def all(self) -> list[KeptVersion]:
         """Every record, in the order of as-of dates. Raises PermanentError as `of`."""
-        names = self.store.days(_VERSIONS)
+        names = self.store.days(VERSIONS)
         found = [KeptVersion(**self.store.read_record(self._path(name))) for name in names]
         return sorted(found, key=lambda one: (one.as_of, one.fingerprint))
 
@@ -149,7 +149,7 @@ class Kept:
         self.store.write_record(self._path(record.fingerprint), vars(record))
 
     def _path(self, fingerprint: str) -> Any:
-        return self.store.path(_VERSIONS, f"{fingerprint}.json")
+        return self.store.path(VERSIONS, f"{fingerprint}.json")
 
     def _content(self, path: Any) -> str | None:
         """The hash of a file's rows; None where there is no whole file."""

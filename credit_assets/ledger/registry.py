@@ -161,17 +161,24 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions that this pipeline registered, oldest first. Empty where the model does not exist yet."""
+        ours = [item for item in self._everything() if _is_ours(item)]
+        aliases = self._aliases() if ours else {}
+        return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
+
+    def by_hand(self) -> list[str]:
+        """The versions of the model that this pipeline did not register."""
+        return sorted((str(item.version) for item in self._everything() if not _is_ours(item)), key=int)
+
+    def _everything(self) -> list[ModelVersion]:
         search, where = self._client.search_model_versions, f"name='{self.model_name}'"
-        ours: list[ModelVersion] = []
+        found: list[ModelVersion] = []
         token = None
         while True:
             page = self._server.call("cannot list versions", search, where, max_results=_PAGE, page_token=token)
-            ours += [item for item in page if _is_ours(item)]
+            found += page
             token = page.token
             if not token:
-                break
-        aliases = self._aliases() if ours else {}
-        return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
+                return found
 
     def version(self, version: str | int) -> Version:
         """One version. Raises PermanentError where it does not exist or was not made by this pipeline."""

@@ -82,12 +82,12 @@ class Requests:
 
     def all(self) -> list[Request]:
         """Every request, oldest first."""
-        return [self._read(name) for name in self.claims.names(_LOG)]
+        return [self.read(name) for name in self.names()]
 
     def pending(self) -> list[Request]:
         """Requests without an outcome, oldest first."""
         done = set(self.claims.names(_OUTCOMES))
-        return [self._read(name) for name in self.claims.names(_LOG) if name not in done]
+        return [self.read(name) for name in self.names() if name not in done]
 
     def finish(self, request: Request, outcome: str) -> str:
         """Record what came of a request, one line; the outcome that is there where somebody was faster."""
@@ -96,7 +96,16 @@ class Requests:
     def outcome(self, request: Request) -> str | None:
         return self.claims.get(f"{_OUTCOMES}/{request.number:06d}")
 
-    def _read(self, name: str) -> Request:
+    def names(self) -> list[str]:
+        """The names of the entries, in order."""
+        return self.claims.names(_LOG)
+
+    def outcomes(self) -> dict[int, str]:
+        """What came of requests, by number."""
+        return {int(name): str(self.claims.get(f"{_OUTCOMES}/{name}")) for name in self.claims.names(_OUTCOMES)}
+
+    def read(self, name: str) -> Request:
+        """One entry. Raises PermanentError where it is damaged."""
         text = self.claims.get(f"{_LOG}/{name}")
         try:
             record = json.loads(text or "")

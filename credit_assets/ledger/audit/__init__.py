@@ -1,0 +1,55 @@
+"""The walk over everything that was recorded: whether each decision follows from its evidence, and each move from a
+decision.
+
+Belongs here: the table of checks. Does not belong here: what is walked (`walk`), and each check (the modules beside).
+
+Every check is on its own: it takes the walk and gives the gaps that it found. None writes, and none trusts another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from credit_assets.ledger.audit.decisions import (
+    registrations,
+    requests_met,
+    retrainings_asked_for,
+    takeovers,
+    trials,
+)
+from credit_assets.ledger.audit.files import days_in_between, evidence_kept, model_files, training_sets
+from credit_assets.ledger.audit.moves import aliases_held, moves_decided, moves_in_order, periods
+from credit_assets.ledger.audit.scores import scores_by_models_in_force
+from credit_assets.ledger.audit.versions import versions_and_records, versions_as_recorded
+from credit_assets.ledger.audit.walk import Gap, Walk
+
+Check = Callable[[Walk], Sequence[Gap]]
+
+CHECKS: tuple[Check, ...] = (
+    versions_and_records,
+    versions_as_recorded,
+    registrations,
+    takeovers,
+    trials,
+    requests_met,
+    retrainings_asked_for,
+    moves_in_order,
+    moves_decided,
+    aliases_held,
+    periods,
+    evidence_kept,
+    training_sets,
+    model_files,
+    days_in_between,
+    scores_by_models_in_force,
+)
+
+
+def gaps(walk: Walk, checks: Sequence[Check] = CHECKS) -> list[Gap]:
+    """What all checks found, in their order."""
+    return [gap for check in checks for gap in check(walk)]
+
+
+def described(check: Check) -> str:
+    """What a check looks at: the first line of what it says of itself."""
+    return (check.__doc__ or "").strip().splitlines()[0]

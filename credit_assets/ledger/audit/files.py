@@ -1,0 +1,97 @@
+"""Files of the store and of models beside the hashes and days that were recorded of them.
+
+Belongs here: whether what was kept has the content of its name, and whether days are there that were made. Does not
+belong here: reading files (`reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from credit_assets.ledger.audit.walk import Gap, Walk, again
+
+_BACKUP = "bring it back from a backup"
+
+
+def evidence_kept(walk: Walk) -> Sequence[Gap]:
+    """The evidence of a decision is what it was when it decided."""
+    return [*_of_days(walk), *_of_versions(walk)]
+
+
+def _of_days(walk: Walk) -> Iterator[Gap]:
+    for day, record in walk.of("registered_model").items():
+        then, now = record.get("evidence"), walk.hashes.get(day)
+        of_day = walk.of("trained_model").get(day)
+        if then is None or then == now:
+            continue
+        if of_day is None:
+            yield Gap("evidence_kept", "is gone, and a registration was decided by it", _BACKUP, "trained_model", day)
+        elif of_day.get("fingerprint") == record.get("fingerprint"):
+            text = "is not what the registration was decided by: it was edited, or made again without deciding again"
+            do = f"{_BACKUP}, or decide again: {again('registered_model', day)}"
+            yield Gap("evidence_kept", text, do, "trained_model", day, record.get("version") or "")
+        else:
+            text = "is of another model than the registration was decided about"
+            do = f"decide again: {again('registered_model', day)}"
+            yield Gap("evidence_kept", text, do, "trained_model", day, record.get("version") or "")
+
+
+def _of_versions(walk: Walk) -> Iterator[Gap]:
+    for kept in walk.kept.versions:
+        if kept.evidence is None:
+            continue
+        now = walk.kept.evidence_now.get(kept.evidence)
+        if now != kept.evidence:
+            text = "its evidence was edited" if now else "its evidence cannot be read"
+            yield Gap(
+                "evidence_kept", text, _BACKUP, f"kept/evidence/{kept.evidence[:12]}", kept.as_of, kept.version or ""
+            )
+
+
+def training_sets(walk: Walk) -> Sequence[Gap]:
+    """What a version was trained on is kept, with the content that was recorded."""
+    found = []
+    for kept in walk.kept.versions:
+        if kept.training_set is None:
+            continue
+        name = kept.training_set.rpartition("/")[2].removesuffix(".parquet")
+        now = walk.kept.sets.get(name)
+        if now == name:
+            continue
+        text = "the rows that it was trained on were edited" if now else "the rows that it was trained on are not there"
+        found.append(
+            Gap("training_sets", text, _BACKUP, f"kept/training_set/{name[:12]}", kept.as_of, kept.version or "")
+        )
+    return found
+
+
+def model_files(walk: Walk) -> Sequence[Gap]:
+    """The files of a model are those that were logged when it was trained."""
+    found = []
+    for number, version in walk.versions.items():
+        files = walk.files.get(number, {})
+        do = "roll back (`credit-assets rollback`) where it scores, and bring its files back from a backup"
+
+        def gap(text: str, number: str = number, day: str = str(version.as_of), do: str = do) -> Gap:
+            return Gap("model_files", text, do, "model", day, number)
+
+        if isinstance(files, str):
+            found.append(gap(f"its files cannot be read: {files}"))
+            continue
+        recorded = ((walk.evidence_of(version) or {}).get("made") or {}).get("files") or {}
+        for name, content in recorded.items():
+            if name not in files:
+                found.append(gap(f"its file {name} is not there"))
+            elif files[name] != content:
+                found.append(gap(f"its file {name} is not the one that was judged: it was edited"))
+    return found
+
+
+def days_in_between(walk: Walk) -> Sequence[Gap]:
+    """Every day that was made is there."""
+    found = []
+    for asset, days in walk.made.items():
+        for day in sorted({*days} - {*walk.stored.get(asset, ())}):
+            text = "was made, and its file is gone"
+            found.append(Gap("days_in_between", text, f"{_BACKUP}, or make it again: {again(asset, day)}", asset, day))
+    return found

@@ -1,0 +1,137 @@
+"""Reading what an audit walks over: the ledger, the store and MLflow, each once. Nothing is written.
+
+Belongs here: finding and reading. Does not belong here: what follows from it (the checks). What cannot be read is a gap
+and stops nothing: the rest is walked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeVar
+
+from credit_assets.failures import PermanentError
+from credit_assets.ledger.aliases import Aliases, Move
+from credit_assets.ledger.audit.walk import Gap, Kept, Walk
+from credit_assets.ledger.deployment import ALIASES
+from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash
+from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.requests import Requests
+from credit_assets.ledger.retraining import triggers_of
+from credit_assets.storage.store import Store
+from credit_assets.tracking.evidence import files_of
+
+_RECORDS = ("trained_model", "registered_model", "deployed_model", "shadow_report")
+_T = TypeVar("_T")
+
+
+@dataclass
+class Reading:
+    """One audit's reading. `made`: the days that Dagster says were made, by asset."""
+
+    store: Store
+    registry: Registry
+    requests: Requests
+    made: Mapping[str, Sequence[str]]
+    unreadable: list[Gap] = field(default_factory=list)
+
+    def walk(self, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Walk:
+        """Everything. Raises as `Tracking` where MLflow does not answer."""
+        versions = {version.version: version for version in self.registry.versions()}
+        on_progress("kept versions", 1, 4)
+        kept = self._kept()
+        on_progress("models", 2, 4)
+        files = {number: self._files(version) for number, version in versions.items()}
+        on_progress("records", 3, 4)
+        records = {asset: self._records(asset) for asset in _RECORDS}
+        logs = {alias: self._log(alias) for alias in ALIASES}
+        entries = [self._try("requests", "", self.requests.read, name) for name in self.requests.names()]
+        on_progress("scores", 4, 4)
+        return Walk(
+            versions=versions,
+            by_hand=self.registry.by_hand(),
+            kept=kept,
+            records=records,
+            hashes={day: evidence_hash(record) for day, record in records["trained_model"].items()},
+            gates=self._gates(),
+            logs={alias: log for alias, log in logs.items() if log},
+            log_numbers={alias: self._numbers(alias) for alias in logs},
+            held={alias: number for number, one in versions.items() for alias in one.aliases if alias in ALIASES},
+            requests=[one for one in entries if one is not None],
+            outcomes=self.requests.outcomes(),
+            files=files,
+            scorers=self._scorers(),
+            stored={asset: self.store.days(asset) for asset in self.made},
+            made=self.made,
+            triggers={
+                day: triggers_of(self.registry.claims, date.fromisoformat(day)) for day in records["registered_model"]
+            },
+            unreadable=self.unreadable,
+        )
+
+    def _try(self, asset: str, day: str, read: Callable[..., _T], *of: Any) -> _T | None:
+        try:
+            return read(*of)
+        except (PermanentError, FileNotFoundError, OSError, ValueError, TypeError, KeyError) as error:
+            do = "bring it back from a backup, or make it again"
+            self.unreadable.append(Gap("readable", f"cannot be read: {error}", do, asset, day))
+            return None
+
+    def _records(self, asset: str) -> dict[str, Any]:
+        found = {day: self._try(asset, day, self._record, asset, day) for day in self.store.days(asset)}
+        return {day: record for day, record in found.items() if record is not None}
+
+    def _kept(self) -> Kept:
+        read = [self._try(VERSIONS, name[:12], self._record, VERSIONS, name) for name in self.store.days(VERSIONS)]
+        made = [self._try(VERSIONS, "", lambda one: KeptVersion(**one), one) for one in read if one is not None]
+        versions = [one for one in made if one is not None]
+        evidence = {
+            name: self._try(EVIDENCE, name[:12], self._record, EVIDENCE, name)
+            for name in sorted({one.evidence for one in versions if one.evidence})
+        }
+        now = {name: evidence_hash(record) for name, record in evidence.items() if record is not None}
+        sets = {one.training_set.rpartition("/")[2].removesuffix(".parquet") for one in versions if one.training_set}
+        return Kept(versions, evidence, now, {name: self._rows(name) for name in sorted(sets)})
+
+    def _rows(self, name: str) -> str | None:
+        from credit_assets.ml.data.fingerprints import frame_hash
+
+        path = self.store.path(SETS, f"{name}.parquet")
+        return self._try(SETS, name[:12], lambda: frame_hash(self.store.open_table(path).read()))
+
+    def _record(self, folder: str, name: str) -> Any:
+        return self.store.read_record(self.store.path(folder, f"{name}.json"))
+
+    def _files(self, version: Version) -> Mapping[str, str] | str:
+        try:
+            return files_of(self.registry.download(version))
+        except (PermanentError, OSError, ValueError) as error:
+            return str(error)
+
+    def _log(self, alias: str) -> list[Move]:
+        aliases = Aliases(self.registry)
+        folder = aliases.log_of(alias)
+        names = self.registry.claims.names(folder)
+        moves = [self._try(f"model_aliases/{alias}", name, aliases.entry, folder, name) for name in names]
+        return [move for move in moves if move is not None]
+
+    def _numbers(self, alias: str) -> list[int]:
+        return [int(name) for name in self.registry.claims.names(Aliases(self.registry).log_of(alias))]
+
+    def _gates(self) -> dict[str, Any]:
+        footers = self.store.footers("training_set", self.store.days("training_set"), damaged_too=False)
+        return {day: footer.gates for day, footer in footers.items()}
+
+    def _scorers(self) -> dict[str, Sequence[str]]:
+        found: dict[str, Sequence[str]] = {}
+        for day in self.store.days("loan_scores"):
+            versions = self._try("loan_scores", day, self._versions_of, day)
+            if versions is not None:
+                found[day] = versions
+        return found
+
+    def _versions_of(self, day: str) -> list[str]:
+        file = self.store.open_table(self.store.path("loan_scores", f"{day}.parquet"))
+        table = file.read([name for name in ("model_version", "other_version") if name in file.schema_arrow.names])
+        return sorted({str(one) for column in table.columns for one in column.unique().to_pylist() if one is not None})
