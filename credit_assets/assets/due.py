@@ -33,6 +33,7 @@ from credit_assets.warehouse import Warehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from credit_assets.ml.data.cohorts import Cohort, CohortWindow
     from credit_assets.ml.data.gate_results import GateResult
 
 FIRST_DAY = "the first day ingested"
@@ -69,11 +70,8 @@ def training_set_of(
 
     Raises PermanentError naming days after the first ingested one that are not there or were rejected.
     """
-    from credit_assets.ml.data.cohorts import Cohort, Known
     from credit_assets.ml.data.orphans import find_orphans
     from credit_assets.ml.data.outcomes import definition
-    from credit_assets.ml.data.schemas import features_fields
-    from credit_assets.ml.reports.daily import days_between
     from credit_assets.ml.reports.training import splits_table, summary
     from credit_assets.ml.rules.account_gates import account_of_training
     from credit_assets.ml.rules.copies_gates import customers_gate
@@ -91,26 +89,14 @@ def training_set_of(
     calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
     if why := calendar.why_not(as_of):
         return _not_due(settings, why, gate_names)
-    days, window = calendar.days_there(as_of), calendar.cohorts(as_of)
-    # Where windows start at the booking, applications of the days before may have been booked within the cohorts'.
-    first = max(calendar.first_day, days[0] - timedelta(portfolio.booking_days))
-    inputs: dict[str, Mapping[str, str]] = {}
-
-    def read(asset: str, until: date, columns: Sequence[str] | None = None) -> pa.Table:
-        table, inputs[asset] = tables.table_with_contents(asset, days_between(first, until), columns)
-        return table
-
-    # The portfolio's columns as they are now: the days of cohorts that mature are old, and what has left it is in them.
-    wanted = [name for name, _ in features_fields(portfolio)]
-    features, outcomes = read("processed_features", window.last, wanted), read(OUTCOMES, as_of)
-    known = Known(outcomes, read(DECISIONS, as_of) if portfolio.decisions else None)
-    cohort = Cohort(features, known, window, portfolio)
+    read = stored_cohort(settings, store, as_of)
+    cohort, window, first, outcomes = read.cohort, read.window, read.first, read.outcomes
     table = cohort.training_set(settings.test_share, settings.validation_share)
     # Today's account, whatever the as-of date: that a row has no day, or came too late, is known only now.
     windows = {APPLICATIONS: (first, window.last), OUTCOMES: (first, as_of), DECISIONS: (first, as_of)}
     accounts = table_accounts(settings, warehouse, store, windows)
     accounted = account_of_training(accounts, {name: windows[name] for name in accounts}, portfolio.gates)
-    ids = chain([features[portfolio.id_column]], warehouse.application_ids(portfolio))
+    ids = chain([read.features[portfolio.id_column]], warehouse.application_ids(portfolio))
     orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)
     limits = policy_of(settings).world
     arrive = outcomes_arrive(feeds(cohort, first, as_of), as_of.isoformat(), limits, portfolio)
@@ -140,8 +126,45 @@ def training_set_of(
             **summary(table, window, cohort.findings(), counts, definition(portfolio, settings.window_days)),
             "splits": dg.MetadataValue.md(splits_table(table)),
         },
-        inputs,
+        read.inputs,
     )
+
+
+@dataclass(frozen=True)
+class StoredCohort:
+    """The cohorts of an as-of date with what the store has of them, and by asset and ISO day the content of that."""
+
+    cohort: Cohort
+    window: CohortWindow
+    first: date
+    features: pa.Table
+    outcomes: pa.Table
+    inputs: Mapping[str, Mapping[str, str]]
+
+
+def stored_cohort(settings: Settings, store: Store, as_of: date) -> StoredCohort:
+    """Read the cohorts of an as-of date that is due. Raises PermanentError naming days that are not there or were
+    rejected.
+    """
+    from credit_assets.ml.data.cohorts import Cohort, Known
+    from credit_assets.ml.data.schemas import features_fields
+    from credit_assets.ml.reports.daily import days_between
+
+    calendar, portfolio, tables = calendar_of(settings, store), settings.portfolio_contract, StoredDays(store)
+    days, window = calendar.days_there(as_of), calendar.cohorts(as_of)
+    # Where windows start at the booking, applications of the days before may have been booked within the cohorts'.
+    first = max(calendar.first_day, days[0] - timedelta(portfolio.booking_days))
+    inputs: dict[str, Mapping[str, str]] = {}
+
+    def read(asset: str, until: date, columns: Sequence[str] | None = None) -> pa.Table:
+        table, inputs[asset] = tables.table_with_contents(asset, days_between(first, until), columns)
+        return table
+
+    # The portfolio's columns as they are now: the days of cohorts that mature are old, and what has left it is in them.
+    wanted = [name for name, _ in features_fields(portfolio)]
+    features, outcomes = read("processed_features", window.last, wanted), read(OUTCOMES, as_of)
+    known = Known(outcomes, read(DECISIONS, as_of) if portfolio.decisions else None)
+    return StoredCohort(Cohort(features, known, window, portfolio), window, first, features, outcomes, inputs)
 
 
 def _of_young_book(calendar: Calendar, tables: StoredDays, as_of: date, short: Mapping[str, tuple[int, int]]) -> str:

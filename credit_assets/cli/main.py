@@ -26,6 +26,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.policy_verbs import policy_app
 from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
+from credit_assets.cli.validation_verbs import validation_app
 from credit_assets.cli.version_verbs import dossier, explain, sensitivity
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
@@ -42,6 +43,7 @@ app = typer.Typer(
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
 app.add_typer(policy_app, name="policy")
+app.add_typer(validation_app)
 
 
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]

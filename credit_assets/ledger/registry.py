@@ -172,13 +172,11 @@ class Registry:
     def _everything(self) -> list[ModelVersion]:
         search, where = self._client.search_model_versions, f"name='{self.model_name}'"
         found: list[ModelVersion] = []
-        token = None
-        while True:
-            page = self._server.call("cannot list versions", search, where, max_results=_PAGE, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
+        token: str | None = ""
+        while token is not None:
+            page = self._server.call("cannot list versions", search, where, max_results=_PAGE, page_token=token or None)
+            found, token = [*found, *page], page.token or None
+        return found
 
     def version(self, version: str | int) -> Version:
         """One version. Raises PermanentError where it does not exist or was not made by this pipeline."""

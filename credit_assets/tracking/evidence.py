@@ -66,12 +66,7 @@ def log_candidate(
     )
     with tempfile.TemporaryDirectory(prefix="scorer-") as folder:
         scorer_dir = Path(folder) / "scorer"
-        trained.scorer.save(scorer_dir)
-        trained.reference.save(scorer_dir)
-        RequestRules.of(portfolio).save(scorer_dir)
-        if trained.scorer.explains:
-            ReasonContract.of(portfolio).save(scorer_dir)
-        files = files_of(scorer_dir)
+        files = save_model(trained, portfolio, scorer_dir)
         model_uri = run.log_model(
             scorer_dir,
             input_example=example_application(table, portfolio),
@@ -83,6 +78,16 @@ def log_candidate(
     for name, figure in candidate_figures(trained).items():
         run.log_figure(figure, f"figures/{name}.png")
     return model_uri, files
+
+
+def save_model(trained: Candidate, portfolio: Portfolio, folder: Path) -> dict[str, str]:
+    """Write all that a model is made of into a folder; return the SHA-256 of each file, as `files_of`."""
+    trained.scorer.save(folder)
+    trained.reference.save(folder)
+    RequestRules.of(portfolio).save(folder)
+    if trained.scorer.explains:
+        ReasonContract.of(portfolio).save(folder)
+    return files_of(folder)
 
 
 def files_of(folder: Path) -> dict[str, str]:

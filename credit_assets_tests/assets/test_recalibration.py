@@ -12,6 +12,7 @@ import pytest
 
 from credit_assets.assets.leaks import gains_before
 from credit_assets.assets.recalibration import RECALIBRATED
+from credit_assets.assets.reproduction import reproduce
 from credit_assets.cli.models import models_record, status_record
 from credit_assets.cli.replay import RecalibratingReplay
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
@@ -200,6 +201,17 @@ def test_a_person_or_a_trial_brings_it_into_force_and_it_is_taken_back(
         assert "only a person brings it back" in asked(house, "promote", "2", back + timedelta(1), ACTOR)
         assert asked(house, "promote", "2", back + timedelta(1)) == "done"
         assert holders(house)["champion"] == "2"
+
+
+def test_it_is_made_again_on_the_model_that_it_recalibrates(house: House) -> None:
+    resources = build_resources(house.settings)
+    record = reproduce(house.settings, resources["store"], resources["registry"], "2")
+    assert record["equal"], record["differences"]
+    assert record["recalibrates"] == "1"
+    assert record["compared"]["model"].startswith("equal to the byte")
+    # The champion of before was spoilt after its training.
+    first = reproduce(house.settings, resources["store"], resources["registry"], "1")
+    assert {one["where"] for one in first["differences"] if one["kind"] == "kept"} == {"model file scorer.json"}
 
 
 @pytest.mark.slow

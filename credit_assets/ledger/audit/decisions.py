@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
-from credit_assets.ledger.audit.walk import Gap, Walk
+from credit_assets.ledger.audit.walk import Gap, Record, Walk
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.registry import CHAMPION, Version
 from credit_assets.ledger.requests import DONE, Request
@@ -33,6 +33,8 @@ def registrations(walk: Walk) -> Sequence[Gap]:
         if record["decision"] == NOT_DUE or trained.get("fingerprint") != record["fingerprint"]:
             # Nothing was decided, or the evidence is of another model, which `evidence_kept` says.
             continue
+        if _of_before(record):
+            continue
         for text in registration_again(trained, walk.gates.get(day, ()), record):
             found.append(Gap("registrations", text, _AGAIN, "registered_model", day, record.get("version") or ""))
     for version in walk.versions.values():
@@ -45,6 +47,11 @@ def registrations(walk: Walk) -> Sequence[Gap]:
     return found
 
 
+def _of_before(registered: Record) -> bool:
+    """Whether a registration was recorded by a release that recorded no policy: it cannot be decided again."""
+    return "policy" not in registered and "evidence" not in registered
+
+
 def takeovers(walk: Walk) -> Sequence[Gap]:
     """Every decision on a takeover follows from what was recorded of the version and of the champions."""
     return [gap for day in walk.of("deployed_model") for gap in _takeover(walk, day)]
@@ -55,7 +62,7 @@ def _takeover(walk: Walk, day: str) -> Iterator[Gap]:
     if registered is None or registered["decision"] == NOT_DUE:
         return
     number, trained = registered.get("version") or "", walk.of("trained_model").get(day, {})
-    if trained.get("fingerprint") == registered["fingerprint"]:
+    if trained.get("fingerprint") == registered["fingerprint"] and not _of_before(registered):
         # The newest days are looked at again before a model takes over: either look may be the one that decided.
         looks = [trained]
         kept = walk.kept_of(walk.versions[number]) if number in walk.versions else None
@@ -89,7 +96,7 @@ def trials(walk: Walk) -> Sequence[Gap]:
     found, asked = [], {(one.version, one.kind) for one in walk.requests}
     for day, record in walk.of("shadow_report").items():
         version = record.get("shadow") or ""
-        for text in trial_again(record):
+        for text in trial_again(record) if "policy" in record else ():
             found.append(Gap("trials", text, _AGAIN, "shadow_report", day, version))
         kind = {decision: kind for kind, decision in _REQUESTED.items()}.get(record.get("decision") or "")
         if version and kind and (version, kind) not in asked:

@@ -88,10 +88,6 @@ def _shown(version: Version, evidence: Record) -> Iterator[tuple[str, str, str]]
     for name, recorded in said.items():
         if name in tags and tags[name] != recorded:
             yield name, tags[name], recorded
-    if evidence.get("run_id", version.run_id) != version.run_id:
-        yield "run", version.run_id, evidence["run_id"]
-    if evidence.get("model_uri", version.source) != version.source:
-        yield "model", version.source, evidence["model_uri"]
 
 
 def _recalibrated(walk: Walk, version: Version, evidence: Record) -> Iterator[Gap]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.portfolio import Portfolio
 
-MADE = ("identity", "threads", "trained_on", "rounds", "metrics", "cut_off", "files", "made_with")
+MADE = ("identity", "threads", "trained_on", "search", "rounds", "metrics", "cut_off", "files", "made_with")
 """What of a candidate's record says how it was made and what came out."""
 
 
