@@ -13,8 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Programs that `credit-assets dev` and the image start.
 PROGRAMS = {"dagster-webserver"}
+EXTRAS = ("dask", "gpu", "cluster", "scorecard", "search")
 # Modules that come with another package, in the version that it works with.
-WITH_OTHERS = {"kubernetes": "dagster-k8s", "alembic": "dagster", "pydantic_core": "pydantic", "distributed": "dask"}
+WITH_OTHERS = {
+    "kubernetes": "dagster-k8s",
+    "alembic": "dagster",
+    "pydantic_core": "pydantic",
+    "distributed": "dask",
+    "markupsafe": "jinja2",
+}
 
 
 def normal(requirement: str) -> str:
@@ -38,7 +45,7 @@ def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None
     installed = packages_distributions()
     providers = {module: {normal(name) for name in installed.get(module, ())} for module in imported()}
     required = {normal(one) for one in PROJECT["dependencies"]}
-    optional = {normal(one) for extra in ("dask", "gpu", "cluster") for one in PROJECT["optional-dependencies"][extra]}
+    optional = {normal(one) for extra in EXTRAS for one in PROJECT["optional-dependencies"][extra]}
     assert required - set().union(*providers.values()) == PROGRAMS
     undeclared = {module for module, names in providers.items() if names and not names & (required | optional)}
     assert undeclared == set(WITH_OTHERS)

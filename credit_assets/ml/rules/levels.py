@@ -119,7 +119,7 @@ def found_by(gain: float, schedule: int, alpha: float, errors: tuple[float, floa
     Examples
     --------
     >>> [round(found_by(0.019, days, 0.05, (0.006, 0.0066), 399), 2) for days in (1, 7, 30)]
-    [0.48, 0.73, 0.88]
+    [0.49, 0.72, 0.85]
     """
     test, validation = (max(error, 1e-9) for error in errors)
     normal = NormalDist()
