@@ -519,7 +519,8 @@ def _score(settings: Settings, day: date, features: pa.Table, registry: Any, fil
         pa.array(scores["score"]),
         pa.repeat(pa.scalar(champion.version), rows),
         pa.repeat(pa.scalar("champion"), rows),
-        *(pa.nulls(rows, field.type) for field in list(schema)[-3:]),
+        # No model beside it, and no cut-off.
+        *(pa.nulls(rows, field.type) for field in list(schema)[-5:]),
     ]
     files.write_table("loan_scores", day, pa.table(columns, schema=schema))
 

@@ -68,7 +68,8 @@ class World:
         )  # fmt: skip
         self.scores = scores.set_index("id")
         self.tables = {
-            "loan_scores": as_table(scores, scores_schema(contract)),
+            # As a day of before has it, without reasons.
+            "loan_scores": as_table(scores, pa.schema([f for f in scores_schema(contract) if f.name in scores])),
             "processed_features": pa.table({"id": self.ids, "day": [self.applied[key] for key in self.ids]}),
             "loan_decisions": as_table(
                 pd.DataFrame(decisions, columns=["id", "on", "status"]).assign(known_at=0), decisions_schema(contract)
