@@ -24,6 +24,7 @@ from benchmarks import (
     data,
     detection,
     drift_errors,
+    fairness_errors,
     first_days,
     histories,
     overhead,
@@ -520,3 +521,9 @@ def test_gates_about_the_world_pass_a_sound_book_and_find_what_is_planted() -> N
     table = one_world.markdown(found)
     assert "| nothing | 0 of " in table
     assert "| income in thousands from the test on | 1 of 1 | same_world |" in table
+
+
+def test_the_error_rates_of_fairness_have_a_quick_form() -> None:
+    text = fairness_errors.main(quick=True)
+    assert "| nothing | any | significant |" in text
+    assert "| the age itself | 100.0% |" in text
