@@ -24,7 +24,7 @@ _RAW = "raw_loan_data"
 
 def columns_beside(store: Store, portfolio: Portfolio, rows: pa.Table, names: Sequence[str]) -> dict[str, pa.Array]:
     """These columns for the rows, which have id and date and are sorted by date; null where the store does not have a
-    value any more, or the day was ingested before the column was there.
+    value any more, or the day was ingested before the column was there or while it was of another type.
     """
     import pyarrow as pa
 
@@ -36,11 +36,20 @@ def columns_beside(store: Store, portfolio: Portfolio, rows: pa.Table, names: Se
         found = _of_day(store, portfolio, day, some[portfolio.id_column], names)
         for name in names:
             kind = schema.field(name).type
-            values = found.get(name)
-            parts[name].append(pa.nulls(some.num_rows, kind) if values is None else values.cast(kind))
+            parts[name].append(_as(found.get(name), kind, some.num_rows))
     return {
         name: pa.concat_arrays(some) if some else pa.nulls(0, schema.field(name).type) for name, some in parts.items()
     }
+
+
+def _as(values: pa.Array | None, kind: pa.DataType, rows: int) -> pa.Array:
+    """Values as the column is declared now; null where the day has none, or has them as something else."""
+    import pyarrow as pa
+
+    try:
+        return pa.nulls(rows, kind) if values is None else values.cast(kind)
+    except pa.ArrowException:
+        return pa.nulls(rows, kind)
 
 
 def _of_day(

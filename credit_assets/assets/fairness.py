@@ -190,7 +190,7 @@ def _alternatives(
             of_loans, _ = _scored(other, loans.table, threads)
             assert of_loans.bad is not None
             auc = rank_auc(of_loans.bad, of_loans.pd)
-        except (PermanentError, ValueError, ZeroDivisionError) as error:
+        except (PermanentError, ValueError) as error:
             found.append({"variant": one["variant"], "why": f"{error}"})
             continue
         funded = Loans(of_loans.bad, of_loans.pd, np.ones(len(of_loans.pd)))
@@ -220,7 +220,8 @@ def _at(pd: NDArray[np.float64], rate: float) -> float:
     from credit_assets.ml.data.policies import CutoffPolicy
     from credit_assets.ml.evidence.cutoffs import cut_off
 
-    found = cut_off(pd, CutoffPolicy(approval_rate=min(rate, 1 - 1e-12)))
+    # A model may approve nobody, or everybody; the policy asks for neither.
+    found = cut_off(pd, CutoffPolicy(approval_rate=min(max(rate, 1e-12), 1 - 1e-12)))
     assert found is not None
     return found
 

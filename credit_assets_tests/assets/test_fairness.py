@@ -159,6 +159,18 @@ def test_days_that_were_ingested_without_the_column_have_the_group_of_the_missin
     assert sex["why"].startswith("no group has so many")
 
 
+def test_days_whose_column_was_of_another_type_have_the_group_of_the_missing(made: Any, tmp_path: Path) -> None:
+    """And a model that approves nobody is compared all the same."""
+    _, store, scorer, training_set = made(portfolio_with({**TITLE, "role": "protected"}))
+    file = tmp_path / "portfolio.json"
+    file.write_text(portfolio_with({**AGE, "name": "title"}).model_dump_json(exclude_unset=True))
+    house = (load_settings(home=tmp_path, portfolio=str(file)), store, replace(scorer, cut_off=1e-9), training_set)
+    found = record_of(house, tmp_path)
+    (title,) = found["attributes"]
+    assert title["missing"] == found["applications"]
+    assert any(one["own_rate"] for one in found["alternatives"])
+
+
 def test_without_protected_columns_nothing_is_compared(made: Any, tmp_path: Path) -> None:
     found = record_of(made(portfolio_with()), tmp_path)
     assert found == {"why": "the portfolio has no column with role: protected"}

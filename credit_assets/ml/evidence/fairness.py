@@ -195,7 +195,9 @@ def shortfall(selected: int, rows: int, of_reference: int, rows_reference: int, 
 
 
 def rank_auc(target: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    """AUC of a score, ties half."""
+    """AUC of a score, ties half. Raises ValueError where all rows are of one kind."""
+    if target.all() or not target.any():
+        raise ValueError("all rows are of one outcome: nothing ranks them")
     places = np.unique(score, return_inverse=True)[1]
     of_target, others = np.bincount(places[target], minlength=places.max() + 1), np.bincount(places[~target])
     others = np.append(others, np.zeros(len(of_target) - len(others)))

@@ -231,3 +231,9 @@ def test_an_alternative_is_better_for_a_group_and_costs_little() -> None:
     assert with_other(air={"sex": 0.85, "age": 0.8}, auc=0.69) == []
     assert with_other(air={"sex": 0.85, "age": None}, own_rate=False) == []
     assert less_discriminatory([{"variant": "b", "why": "it is gone"}], "a", 0.005) == []
+
+
+def test_nothing_ranks_rows_of_one_outcome() -> None:
+    for target in (np.zeros(3, bool), np.ones(3, bool)):
+        with pytest.raises(ValueError, match="of one outcome"):
+            rank_auc(target, np.arange(3.0))
