@@ -184,8 +184,7 @@ def test_a_person_or_a_trial_brings_it_into_force_and_it_is_taken_back(
         claim_retraining(house.replay.registry.claims, DAY, CALIBRATION, "calibration:test", "PDs are too small")
         outcome = train(house, DAY)
         assert (outcome.status, outcome.version, outcome.promoted) == ("registered", "2", False)
-        assert outcome.on_trial is (promotion == "shadow")
-        assert holders(house) == {"champion": "1", "challenger": "2", "shadow": "2" if outcome.on_trial else None}
+        assert holders(house) == {"champion": "1", "challenger": "2", "shadow": "2"}
         assert read(house, "deployed_model")["champion_after"] == "1"
         assert asked(house, kind, "2", after, by) == "done"
         assert holders(house) == {"champion": "2", "challenger": "2", "shadow": None}
