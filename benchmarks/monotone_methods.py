@@ -81,7 +81,7 @@ def main(sets: int = 100) -> str:
                     f"{rows:,}, {method}",
                     f"{int((share > 0).sum())} of {sets}",
                     f"{share.max():.1%}",
-                    f"{most:.3f}",
+                    f"{most.max():.3f}",
                     f"{area.mean():.4f}",
                     f"{lost.mean():+.4f} ({error:.4f})",
                 )

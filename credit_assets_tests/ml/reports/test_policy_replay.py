@@ -121,7 +121,11 @@ def test_the_policy_of_then_decides_as_then(policy: Policy, mode: str) -> None:
         (changed("comparison", min_auc=0.7), ("rejected", ["skill"]), ("unchanged", ["registered"])),
         (changed("comparison", max_auc=0.65), ("rejected", ["plausible_skill"]), ("unchanged", ["registered"])),
         (changed("first_days", max_psi=0.1), ("registered", []), ("unchanged", ["first_days scores"])),
-        (changed("leaks", max_feature_gain=0.02), ("registered", []), ("unchanged", ["leaks concentration"])),
+        (
+            changed("leaks", max_feature_gain=0.02, max_feature_alone=0.6),
+            ("registered", []),
+            ("unchanged", ["leaks concentration"]),
+        ),
     ],
 )
 def test_another_policy_says_which_rule_changed_it(other: Policy, registration: Any, takeover: Any) -> None:
