@@ -59,10 +59,10 @@ FULL = Plan(
     seeds=(1,),
     faults=tuple(fault.name for fault in FAULTS),
     sound={20: 26, 100: 26},
-    years={20: 50, 100: 100, 400: 40},
+    years={20: 20, 100: 40, 400: 10},
     pipeline_years=3,
-    comparisons=300,
-    waits=20,
+    comparisons=150,
+    waits=10,
 )
 QUICK = Plan(
     loans=100,

@@ -4,15 +4,16 @@ worth on the loans that come next.
 Belongs here: one book, one schedule of trainings, the decisions of each policy, and what became of the loans of the
 next days. Does not belong here: how often a policy errs where the truth is known (`decisions`).
 
-`python -m benchmarks.policies [EVERY]` prints the tables of docs/policy.md: a training every 30 days, or EVERY. Both
+`python -m benchmarks.policies [EVERY]` prints the tables of docs/policy.md: a training every 30 days, or EVERY. The
 policies meet the same models, and judge them by the rules of section `comparison` alone, each beside its own champion.
+One of them gives the champion a new calibration where no model takes over, by the rules of section `calibration`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,17 @@ from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.learners.candidates import train_candidate
+from credit_assets.ml.learners.recalibration import parts_of, recalibrate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
-from credit_assets.ml.reports.selection import beside_scorecard, comparable, comparison, difference, unseen_rows
+from credit_assets.ml.reports.selection import (
+    beside_scorecard,
+    calibration_record,
+    comparable,
+    comparison,
+    difference,
+    unseen_rows,
+)
 from credit_assets.ml.rules.comparison_rules import share_to_spend
 from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
@@ -40,8 +49,10 @@ from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
 FIRST, LAST, EVERY, LOOKBACK, W = date(2009, 6, 30), date(2011, 12, 31), 30, 730, 365
 NEXT = 90
 """Days after a takeover on whose loans it is measured."""
+RECALIBRATING = "default, recalibrated"
 POLICIES = {
     "default": Policy(),
+    RECALIBRATING: Policy(),
     # The point estimate against 0.005, whatever the test can show.
     "plain 0.005": Policy.model_validate(
         {
@@ -55,6 +66,7 @@ POLICIES = {
         }
     ),
 }
+_CALIBRATION = [rule for rule in MODEL_RULES if rule.name == "calibration"]
 RULES = [rule for rule in MODEL_RULES if rule.name in ("skill", "plausible_skill", "comparison", "first_champion")]
 
 
@@ -66,6 +78,7 @@ class Model:
     scorer: CreditScorer
     training_set: pa.Table
     test_from: date
+    recalibrated: bool = False
 
 
 @dataclass
@@ -146,10 +159,37 @@ def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
     life.before, life.left = model.as_of, record["comparison"]["saved"] - record["comparison"]["days"]
     if against:
         life.rejected += 1
+        if policy is POLICIES[RECALIBRATING] and life.champions and (new := recalibrated(book, model, life, policy)):
+            life.champions.append(new)
+            life.claimed.append(None)
+            return "the champion has a new calibration"
         return "; ".join(against)
     life.claimed.append(record["champion"]["difference"]["difference"] if life.champions else None)
     life.champions.append(model)
     return "champion"
+
+
+def recalibrated(book: Book, model: Model, life: Life, policy: Policy) -> Model | None:
+    """The champion with a new calibration, on the rows of the day's training set, where the rules let it take over."""
+    champion = life.champions[-1]
+    limits = policy.calibration
+    parts = parts_of(model.training_set, "application_date", champion.test_from, limits.recalibration_bads)
+    made = recalibrate(champion.scorer, parts, limits)
+    if made.why or not comparable(parts.test):
+        return None
+    pds = [scorer.pd(parts.test, threads=1) for scorer in (made.scorer, champion.scorer)]
+    days = [str(end.as_py()) for end in pc.min_max(parts.fit["application_date"]).values()]
+    fitted = {"version": str(champion.as_of), "rows": parts.fit.num_rows, "bads": parts.bads, "days": days}
+    record = {
+        "mode": "recalibration",
+        "evaluation": evaluate(parts.test["default"].to_numpy(), pds[0]).to_record(),
+        "calibration": calibration_record(parts.test, lambda _: pds[0], book.portfolio, None),
+        "champion": {"version": str(champion.as_of), **comparison(parts.test, *pds)},
+        "recalibrates": {**made.to_record(), **fitted},
+    }
+    if all(reason.passed for one in judge_model(record, policy, _CALIBRATION) for reason in one.reasons):
+        return replace(champion, as_of=model.as_of, scorer=made.scorer, recalibrated=True)
+    return None
 
 
 def worth(book: Book, life: Life) -> list[dict[str, Any]]:
@@ -157,6 +197,8 @@ def worth(book: Book, life: Life) -> list[dict[str, Any]]:
     found = []
     pairs = zip(life.champions, life.champions[1:], life.claimed[1:], strict=False)
     for before, after, claimed in pairs:
+        if after.recalibrated:
+            continue
         rows = book.known(after.as_of + timedelta(1), min(after.as_of + timedelta(NEXT), LAST))
         if not comparable(rows):
             continue
@@ -166,15 +208,22 @@ def worth(book: Book, life: Life) -> list[dict[str, Any]]:
     return found
 
 
-def in_use(book: Book, life: Life) -> Any:
-    """Every loan by the champion of its day."""
-    targets, pds = [], []
+def in_use(book: Book, life: Life) -> tuple[Any, dict[str, Any]]:
+    """Every loan by the champion of its day, and those of each quarter."""
+    targets, pds, days = [], [], []
     ends = [model.as_of for model in life.champions[1:]] + [LAST]
     for model, end in zip(life.champions, ends, strict=True):
         rows = book.known(model.as_of + timedelta(1), end)
         targets.append(rows["default"].to_numpy())
         pds.append(model.scorer.pd(rows, threads=1))
-    return evaluate(np.concatenate(targets), np.concatenate(pds))
+        days.append(rows["application_date"].to_numpy().astype("datetime64[M]").astype(int))
+    target, pd, month = (np.concatenate(parts) for parts in (targets, pds, days))
+    quarters = 1970 * 4 + month // 3
+    by_quarter = {
+        f"{one // 4} Q{one % 4 + 1}": evaluate(target[quarters == one], pd[quarters == one])
+        for one in np.unique(quarters)
+    }
+    return evaluate(target, pd), by_quarter
 
 
 def main(every: int = EVERY) -> str:
@@ -190,15 +239,18 @@ def main(every: int = EVERY) -> str:
     return markdown(days, lives, {name: (worth(book, life), in_use(book, life)) for name, life in lives.items()})
 
 
-def markdown(days: Sequence[date], lives: Mapping[str, Life], found: Mapping[str, tuple[list[Any], Any]]) -> str:
-    """Both policies side by side, then each takeover."""
+def markdown(
+    days: Sequence[date], lives: Mapping[str, Life], found: Mapping[str, tuple[list[Any], tuple[Any, dict[str, Any]]]]
+) -> str:
+    """The policies side by side, by quarter, then each takeover."""
     rows: dict[str, list[str]] = {}
-    for name, (takeovers, used) in found.items():
+    for name, (takeovers, (used, _)) in found.items():
         values = [one["difference"] for one in takeovers]
         for what, shown in {
             "rejected": f"{lives[name].rejected}",
             "first champion as of": f"{lives[name].champions[0].as_of}",
             "takeovers after it": f"{len(values)}",
+            "new calibrations": f"{sum(model.recalibrated for model in lives[name].champions)}",
             "claimed by them on their tests, mean AUC": mean([one["claimed"] for one in takeovers]),
             f"worth on the loans of the next {NEXT} days, mean AUC": mean(values),
             "of them worth less than nothing": f"{sum(value < 0 for value in values)}",
@@ -209,6 +261,12 @@ def markdown(days: Sequence[date], lives: Mapping[str, Life], found: Mapping[str
             rows.setdefault(what, []).append(shown)
     lines = [f"| {len(days)} trainings, {days[0]} .. {days[-1]} | {' | '.join(found)} |"]
     lines += ["|---|" + "---:|" * len(found), *(f"| {what} | {' | '.join(of)} |" for what, of in rows.items())]
+    quarters = {name: used[1] for name, (_, used) in found.items()}
+    heads = [f"{name}: AUC | O/E" for name in found]
+    lines += ["", f"| quarter | bads | {' | '.join(heads)} |", "|---|---:|" + "---:|---:|" * len(found)]
+    for quarter, one in quarters["default"].items():
+        cells = [f"{of[quarter].auc:.3f} | {of[quarter].observed_over_expected:.2f}" for of in quarters.values()]
+        lines.append(f"| {quarter} | {one.bads} | {' | '.join(cells)} |")
     for name, (takeovers, _) in found.items():
         lines += ["", f"Takeovers, {name}:", "", "| as of | claimed | worth | 95% | bads |", "|---|---:|---:|---|---:|"]
         lines += [

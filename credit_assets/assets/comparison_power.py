@@ -40,7 +40,8 @@ class Power:
         shown = ", ".join(f"{value:.3f} {name}" for name, value in self.shown.items())
         return (
             f"a test as that of {self.as_of} ({self.bads:,} bads, {self.goods:,} goods) shows in four of five cases "
-            f"that a model is better by this AUC, by how often models are compared: {shown}{how}"
+            f"that a model is better by this AUC, at the first comparison after some time in which none was, by how "
+            f"often models are compared: {shown}{how}"
         )
 
 
