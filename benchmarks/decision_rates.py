@@ -78,9 +78,11 @@ class Year:
 
 
 def area(target: np.ndarray, score: np.ndarray) -> float:
-    """The AUC where no two scores are equal."""
+    """The AUC where no two scores are equal; a half where there is one outcome only."""
     order = np.argsort(score)
     bads = int(target.sum())
+    if bads in (0, len(target)):
+        return 0.5
     ranks = np.flatnonzero(target[order]).sum() + bads
     return float(ranks - bads * (bads + 1) / 2) / (bads * (len(target) - bads))
 
@@ -317,7 +319,7 @@ def error_for(loss: float) -> float:
 
 
 @cache
-def saved_by(every: int, years: int = 20) -> tuple[float, ...]:
+def saved_by(every: int, years: int = 10) -> tuple[float, ...]:
     """Days of the level that are left after years in which no model is better, by the default rule."""
     left = []
     for number in range(years):
