@@ -59,6 +59,10 @@ def test_its_portfolio_is_the_packaged_one_and_what_it_brings(example: None) -> 
     own, packaged = (load_portfolio(file).model_dump() for file in (EXAMPLE / "portfolio.yaml", None))
     assert own["derived"][:-1] == packaged["derived"]
     assert own["derived"][-1]["name"] == "payment_and_housing_share"
+    # It is a reason of the group of what it is made of.
+    income = own["reasons"]["groups"][0]
+    assert income["features"][-1] == "payment_and_housing_share"
+    income["features"] = income["features"][:-1]
     for portfolio in (own, packaged):
         for key in ("name", "description", "derived", "extensions"):
             del portfolio[key]
