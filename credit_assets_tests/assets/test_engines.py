@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.training import write_training_set
 from credit_assets.assets.training import candidate_asset
-from credit_assets.ml.learners import VARIANTS, devices
+from credit_assets.ml.learners import devices
 from credit_assets.ml.learners.devices import Gpus
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
@@ -128,11 +128,12 @@ def test_lightgbm_keeps_to_the_cpu_when_a_gpu_is_asked_for(tmp_path: Path) -> No
 def test_on_a_cluster_two_variants_train_there_and_catboost_says_that_it_does_not(tmp_path: Path) -> None:
     with local_cluster(processes=False) as cluster:
         settings = house(tmp_path, dask_scheduler=cluster.scheduler_address)
-        found = {variant: metadata_of(materialized(settings, variant), variant) for variant in VARIANTS}
+        found = {variant: metadata_of(materialized(settings, variant), variant) for variant in settings.variants}
     assert {variant: metadata["engine"] for variant, metadata in found.items()} == {
         "xgboost": "dask (2 workers)",
         "lightgbm": "dask (2 workers)",
         "catboost": "one node",
+        "scorecard": "one node",
     }
     assert "trains on one node" in found["catboost"]["notes"]
     assert '"basic"' in found["lightgbm"]["notes"]
