@@ -72,7 +72,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.timeout(900)
 def test_every_step_is_a_job_that_three_kubernetes_versions_accept(sent: Cluster) -> None:
     steps = [job["metadata"]["labels"]["dagster/op"] for job in sent.jobs]
-    assert len(steps) == len(set(steps)) == 15
+    assert len(steps) == len(set(steps)) == 16
     assert {job["metadata"]["name"]: schema_errors(job) for job in sent.jobs} == {
         job["metadata"]["name"]: [] for job in sent.jobs
     }
