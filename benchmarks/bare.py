@@ -211,6 +211,9 @@ class Scorer:
                 "other_pd": nothing(count, pa.float64()),
                 "other_score": nothing(count, pa.float64()),
                 "other_version": nothing(count, pa.string()),
+                # Nobody is declined without a cut-off.
+                "declined": nothing(count, pa.bool_()),
+                "reasons": nothing(count, pa.list_(pa.string())),
             }
         )
 

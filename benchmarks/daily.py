@@ -33,7 +33,8 @@ TABLES = ("raw_loan_data", "loan_outcomes", "processed_features", "training_set"
 RECORDS = ("trained_model", "registered_model", "deployed_model", "drift_report", "performance_report")
 VARIANTS = ("xgboost", "lightgbm", "catboost")
 # Made anew by every run, or about how a step was run.
-_OWN = {"run_id", "model_uri", "trained_on"}
+# How the chosen one was made stands in its candidate's record too, and is compared there; evidence is a hash of all.
+_OWN = {"run_id", "model_uri", "trained_on", "made", "evidence"}
 
 
 @dataclass(frozen=True)

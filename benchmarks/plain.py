@@ -189,10 +189,15 @@ def _registry(settings: Settings) -> Any:
 
 def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, files: Files) -> None:
     """Train every variant, choose the best, compare it with the champion, register and promote it by the rules."""
+    from credit_assets.assets.comparison import compare_with_champion
+    from credit_assets.assets.described import described_record
+    from credit_assets.assets.leaks import importance_record
     from credit_assets.assets.policies import policy_of
     from credit_assets.ledger.aliases import Aliases, Change, MoveKind
     from credit_assets.ledger.kept import Kept
     from credit_assets.ml.data.fingerprints import frame_hash, rounded
+    from credit_assets.ml.learners.scorer import CreditScorer
+    from credit_assets.ml.reports.scorecard import scorecard_record
     from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown, judged_against
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.fairness_rules import judge_takeover
@@ -215,6 +220,10 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         files.write_record(f"{record['variant']}_candidate", day, record)
     best = max(records, key=lambda r: (r["metrics"]["validation"]["auc"], -settings.variants.index(r["variant"])))
     tested = _tested(training_set)
+
+    def scorer_of(one: Any) -> CreditScorer:
+        return CreditScorer.load(tracking.models.download(one["model_uri"]))
+
     date_column, baseline = settings.portfolio_contract.date_column, _baseline(settings, training_set, best, registry)
     trained = {
         "as_of": day.isoformat(),
@@ -228,7 +237,7 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "candidates": {r["variant"]: r["metrics"]["validation"]["auc"] for r in records},
         "failed_variants": [],
         "evaluation": best["metrics"]["test"],
-        "champion": _against_champion(tested, settings, best, day, registry),
+        "champion": compare_with_champion(training_set, settings, best, scorer_of(best), registry),
         "trained_on": classes_record(gates),
         "first_days": _first_days(settings, day, training_set, best, registry),
         "directions": _directions(settings, training_set, best, registry),
@@ -239,6 +248,9 @@ def _models(settings: Settings, day: date, training_set: pa.Table, gates: Any, f
         "mode": "improvement",
     }
     trained["comparison"] = _comparison(settings, trained, training_set, registry)
+    trained["importance"] = importance_record(settings, scorer_of(best), training_set)
+    trained |= described_record(settings, scorer_of(best), training_set)
+    trained["scorecard"] = scorecard_record(training_set, records, best, scorer_of, settings.portfolio_contract)
     trained["leaks"] = _leaks(settings, trained, training_set, best, registry)
     policy = policy_of(settings)
     judged = [one.to_record() for one in judge_model(trained, policy)]
@@ -325,8 +337,9 @@ def _candidate(
 ) -> dict[str, Any]:
     """Train one variant and log it as its own run below the parent."""
     from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
+    from credit_assets.assets.made_with import made_with
     from credit_assets.assets.policies import training_config
-    from credit_assets.ml.data.fingerprints import fingerprint
+    from credit_assets.ml.data.fingerprints import MODEL_CODE, fingerprint
     from credit_assets.ml.learners.candidates import candidate_identity, train_candidate
     from credit_assets.storage.store import Store
     from credit_assets.tracking.evidence import log_candidate
@@ -358,8 +371,9 @@ def _candidate(
                 "rounds": trained.best_rounds,
                 "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
                 **cut_off,
+                "made_with": made_with(settings, store, variant, identity, MODEL_CODE),
             }
-            record["model_uri"], _ = log_candidate(run, trained, record, training_set, portfolio)
+            record["model_uri"], record["files"] = log_candidate(run, trained, record, training_set, portfolio)
             run.log_dict(record, "candidate.json")
     return record
 
@@ -372,39 +386,6 @@ def _comparison(settings: Settings, trained: dict[str, Any], training_set: pa.Ta
 
     scorer = CreditScorer.load(registry.tracking.models.download(trained["model_uri"]))
     return comparison_record(trained, training_set, settings, scorer, registry, Store(settings.store))
-
-
-def _against_champion(
-    tested: pa.Table, settings: Settings, best: dict[str, Any], day: date, registry: Any
-) -> dict[str, Any] | None:
-    """Both models on the newest rows, which neither has seen."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from credit_assets.ml.evidence.calibration_evidence import compare_calibration
-    from credit_assets.ml.evidence.evaluation import compare, evaluate
-    from credit_assets.ml.learners.scorer import CreditScorer
-
-    champion = registry.champion_at(day)
-    if champion is None:
-        return None
-    unseen_from = date.fromisoformat(champion.tags["test_from"])
-    dates = tested[settings.portfolio_contract.date_column]
-    rows = tested.filter(pc.greater_equal(dates, pa.scalar(unseen_from)))
-    target = rows["default"].to_numpy()
-    threads = settings.training_threads
-    ours = CreditScorer.load(registry.tracking.models.download(best["model_uri"])).pd(rows, threads=threads)
-    theirs = CreditScorer.load(registry.download(champion)).pd(rows, threads=threads)
-    return {
-        "version": champion.version,
-        "as_of": champion.as_of.isoformat(),
-        "rows": rows.num_rows,
-        "comparable": True,
-        "evaluation": evaluate(target, theirs).to_record(),
-        "candidate_evaluation": evaluate(target, ours).to_record(),
-        "difference": compare(target, ours, theirs).to_record(),
-        "calibration": compare_calibration(target, ours, theirs),
-    }
 
 
 def _calibration(
