@@ -93,6 +93,7 @@ def _matrix(asked: dict[str, Any], table: pa.Table, dtype: Any) -> np.ndarray[An
 
 
 def _frame(asked: dict[str, Any], table: pa.Table) -> Any:
+    """Of `asked["gaps"]`, the numbers that train rows lacked, a median stands in each gap and a column says where."""
     import pandas as pd
 
     columns: dict[str, Any] = {}
@@ -103,7 +104,17 @@ def _frame(asked: dict[str, Any], table: pa.Table) -> Any:
             columns[name] = pd.Categorical.from_codes(np.where(codes < 0, len(levels) - 1, codes), categories=levels)
         else:
             columns[name] = table[name].to_numpy().astype(np.float32)
+    for name, median in asked["gaps"].items():
+        gone = np.isnan(columns[name])
+        columns[name][gone] = np.float32(median)
+        columns[f"{name} is missing"] = gone.astype(np.float32)
     return pd.DataFrame(columns, copy=False)
+
+
+def _gaps(asked: dict[str, Any], train: pa.Table) -> dict[str, float]:
+    """The median of each number that train rows lack."""
+    numbers = (name for name in asked["features"] if name not in asked["levels"] and train[name].null_count)
+    return {name: float(np.nanmedian(train[name].to_numpy().astype(np.float32))) for name in numbers}
 
 
 def _target(table: pa.Table, dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -183,19 +194,23 @@ def _catboost(asked: dict[str, Any]) -> Any:
 
     def pool(split: str) -> Any:
         table = _of_split(asked, split)
+        if split == "train":
+            asked["gaps"] = _gaps(asked, table)
         frame, y = _frame(asked, table), _target(table, np.int32)
         del table
         return catboost.Pool(frame, label=y, cat_features=list(asked["levels"]), thread_count=asked["threads"])
 
+    train = pool("train")
     model = catboost.CatBoost(
         {
             **asked["params"], "loss_function": "Logloss", "eval_metric": "Logloss", "iterations": asked["rounds"],
-            "use_best_model": False, "bootstrap_type": "MVS", "monotone_constraints": asked["directions"],
+            "use_best_model": False, "bootstrap_type": "MVS",
+            "monotone_constraints": [*asked["directions"], *(0 for _ in asked["gaps"])],
             "random_seed": asked["seed"], "thread_count": asked["threads"], "logging_level": "Silent",
             "allow_writing_files": False,
         }
     )  # fmt: skip
-    model.fit(pool("train"), eval_set=pool("validation"))
+    model.fit(train, eval_set=pool("validation"))
     return model
 
 

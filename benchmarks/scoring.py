@@ -163,7 +163,10 @@ def _model(asked: dict[str, Any]) -> Any:
     record = json.loads((Path(asked["scorer"]) / "scorer.json").read_text("utf-8"))
     # Levels as the model was trained on them.
     asked["levels"] = record["categories"]
-    return load(asked["learner"], str(Path(asked["scorer"]) / record["model_file"]))
+    model = load(asked["learner"], str(Path(asked["scorer"]) / record["model_file"]))
+    # What stands in a gap of each number, and which gaps have a column.
+    asked["gaps"] = json.loads(model.get_metadata().get("gaps", "{}")) if asked["learner"] == "catboost" else {}
+    return model
 
 
 def _timed(work: Callable[[], Any], times: int = _TIMES) -> float:
