@@ -27,6 +27,7 @@ from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.schemas import scores_schema
 from credit_assets.ml.evidence.scores import Scored, decided
 from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.ml.scorer import _load_pyfunc as load_served
 from credit_assets.settings import Settings, load_settings
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
@@ -134,6 +135,50 @@ def test_what_is_stored_otherwise_since_is_said(house: House) -> None:
     house.write("processed_features", house.features.set_column(column, "income", pa.array([1e6] * 120)))
     record = explain_record(house.settings, row["loan_id"], DAY)
     assert not record["as_recorded"]
+
+
+def test_other_words_in_the_portfolio_reach_nobody_before_another_version(house: House, tmp_path: Path) -> None:
+    """Batch, command and service keep to the words that the version was registered with."""
+    words = {"groups": [{"code": "OTHER", "text": "Other words", "features": list(PORTFOLIO.feature_names)}]}
+    file = tmp_path / "other.yaml"
+    file.write_text(yaml.safe_dump({**PORTFOLIO.model_dump(mode="json"), "reasons": words}))
+    house.settings = load_settings(home=tmp_path, portfolio=str(file))
+    before = house.scores["reasons"].to_pylist()
+    assert house.score()["reasons"].to_pylist() == before
+    served = {version: load_served(str(folder)) for version, folder in house.folders.items()}
+    features, declined = house.features.to_pylist(), 0
+    for row, sent in zip(house.scores.to_pylist(), features, strict=True):
+        if not row["declined"] or declined == 10:
+            continue
+        declined += 1
+        told = explain_record(house.settings, row["loan_id"], DAY)
+        assert (told["contract"], told["reasons"]) == ("version", row["reasons"])
+        (answer,) = served[row["model_version"]].predict([sent], {"explain": True}).to_dict("records")
+        assert (answer["reasons"], answer["reason_texts"]) == (row["reasons"], told["texts"])
+        assert "Other words" not in told["texts"]
+    assert declined == 10
+
+
+def test_missing_values_are_told_alike_by_batch_command_service_and_page(house: House, tmp_path: Path) -> None:
+    gone = pa.nulls(120, pa.float64())
+    for column in ("income", "burden"):
+        house.features = house.features.set_column(house.features.column_names.index(column), column, gone)
+    told: list[list[str]] = []
+    page = tmp_path / "page.html"
+    served = {version: load_served(str(folder)) for version, folder in house.folders.items()}
+    for row, sent in zip(house.score().to_pylist(), house.features.to_pylist(), strict=True):
+        if row["declined"] and len(told) < 8:
+            record = explain_record(house.settings, row["loan_id"], DAY)
+            assert record["reasons"] == row["reasons"]
+            own = {name: value for name, value in sent.items() if name != "burden"}
+            (answer,) = served[row["model_version"]].predict([own], {"explain": True}).to_dict("records")
+            assert (answer["reasons"], answer["reason_texts"]) == (row["reasons"], record["texts"])
+            assert "INCOME" not in row["reasons"]
+            command.write_page(record, page)
+            assert ("No information on: income" in page.read_text("utf-8")) == ("INCOME-MISSING" in row["reasons"])
+            told.append(row["reasons"])
+    assert len(told) == 8
+    assert any("INCOME-MISSING" in reasons for reasons in told)
 
 
 def test_a_day_and_a_version_of_before_are_explained_in_the_words_of_today(house: House) -> None:

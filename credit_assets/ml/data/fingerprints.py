@@ -38,6 +38,7 @@ MODEL_CODE = (
     "data.known_rows",
     "data.log_odds",
     "data.missing",
+    "data.model_files",
     "data.ordering",
     "data.outcomes",
     "data.population",

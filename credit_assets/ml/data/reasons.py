@@ -7,13 +7,14 @@ not belong here: what a feature adds to a score, and which reasons an applicant 
 The contract is saved with a model (`reasons.json`), as the rules of requests are: whoever scores with a version gives
 the reasons in its words, the pipeline and the service alike, and those of a past day can be given again. It is no part
 of a model's identity: other words train nothing, and hold from the next version on.
+
+A reason that comes of a missing value has a code and a text of its own: "income is low" is no sentence for an applicant
+whose income nobody knows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +25,13 @@ from typing import Annotated, Any, Protocol
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from credit_assets.ml.data.keys import Identifier, Strict
+from credit_assets.ml.data.model_files import read_record, write_record
 
-FORMAT = 1
+FORMAT = 2
+"""Of the record. Format 1, whose groups have no `missing_text`, is read as well: those reasons keep their code and text
+where a value is missing, as they were given then."""
+MISSING = "-MISSING"
+"""Behind the code of a reason that comes of a missing value. No code that is given in a portfolio has the sign."""
 REASONS_FILE = "reasons.json"
 MOST = 4
 _LONGEST = 200
@@ -72,11 +78,20 @@ Text = Annotated[
 
 
 class ReasonGroup(Strict):
-    """Features that are one reason: its code, which stays what it is, and what the applicant reads."""
+    """Features that are one reason: its code, which stays what it is, and what the applicant reads.
+
+    `missing_text` is what he reads where the reason is that values are missing; `ReasonContract.of` has the default.
+    """
 
     code: Code
     text: Text
     features: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    missing_text: Text | None = None
+
+    @property
+    def missing_code(self) -> str:
+        """The code of the reason where it comes of missing values: `code` itself in a contract of before."""
+        return self.code if self.missing_text is None else f"{self.code}{MISSING}"
 
 
 class Reasons(Strict):
@@ -127,7 +142,8 @@ class ReasonContract:
 
         A derived feature that the portfolio puts nowhere has the reason of one of its inputs that is a reason: of the
         one that most derived features read, the first of those. So what is set against an income is the income's
-        reason, and nobody is given two. Where all of its inputs are none, so is it.
+        reason, and nobody is given two. Where all of its inputs are none, so is it. A group without a `missing_text`
+        has one that names its columns.
 
         Examples
         --------
@@ -160,8 +176,15 @@ class ReasonContract:
         for name in portfolio.feature_names:
             members.setdefault(placed[name], []).append(name)
         texts |= {group.code: group.text for group in said.groups}
+        missing_texts = {group.code: group.missing_text for group in said.groups}
         groups = (
-            ReasonGroup(code=code, text=texts[code], features=tuple(names))
+            ReasonGroup(
+                code=code,
+                text=texts[code],
+                features=tuple(names),
+                missing_text=missing_texts.get(code)
+                or _missing_text([name for name in names if name in descriptions] or names),
+            )
             for code, names in members.items()
             if code and names
         )
@@ -173,7 +196,14 @@ class ReasonContract:
 
     def text_of(self, code: str) -> str:
         """What the applicant reads. Raises KeyError for a code that is none of these."""
-        return {group.code: group.text for group in self.groups}[code]
+        return self.texts[code]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What the applicant reads, by code."""
+        known = {group.code: group.text for group in self.groups}
+        missing = {g.missing_code: g.missing_text for g in self.groups if g.missing_text is not None}
+        return known | missing
 
     def covering(self, features: Iterable[str]) -> ReasonContract:
         """With a reason of their own for those features that it does not know: of columns that have left."""
@@ -182,7 +212,10 @@ class ReasonContract:
         taken = {group.code for group in self.groups}
         more = (
             ReasonGroup(
-                code=f"{code}_{_digest(name)}" if code in taken else code, text=_text(name, ""), features=(name,)
+                code=f"{code}_{_digest(name)}" if code in taken else code,
+                text=_text(name, ""),
+                features=(name,),
+                missing_text=_missing_text([name]),
             )
             for name, code in _codes(new).items()
         )
@@ -196,28 +229,19 @@ class ReasonContract:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ReasonContract:
         """Restore what `to_record` gave. Raises ValueError where it is none."""
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']!r}, and this version of credit_assets reads {FORMAT}")
+        if record["format"] not in (1, FORMAT):
+            raise ValueError(f"format {record['format']!r}, and this version of credit_assets reads 1 and {FORMAT}")
         said = Reasons.model_validate({key: record[key] for key in ("most", "groups", "none")})
         return cls(said.most, said.groups, said.none)
 
     def save(self, folder: str | Path) -> None:
         """Write `reasons.json` into the folder of a scorer. Equal contracts give equal bytes."""
-        place = Path(folder) / REASONS_FILE
-        aside = place.with_name(f".{REASONS_FILE}.part")
-        aside.write_text(json.dumps(self.to_record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, place)
+        write_record(Path(folder) / REASONS_FILE, self.to_record())
 
     @classmethod
     def load(cls, folder: str | Path) -> ReasonContract | None:
         """Read what `save` wrote; None where the folder has no such file. Raises ValueError where it is unreadable."""
-        place = Path(folder) / REASONS_FILE
-        if not place.exists():
-            return None
-        try:
-            return cls.from_record(json.loads(place.read_text("utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{place} cannot be read as the contract of reasons: {error}") from error
+        return read_record(Path(folder) / REASONS_FILE, "the contract of reasons", cls.from_record)
 
 
 def check_reasons(portfolio: Reasoned) -> None:
@@ -260,5 +284,15 @@ def _text(name: str, description: str) -> str:
     first = re.split(r"(?<=[.!?])\s", " ".join(description.split()), maxsplit=1)[0].rstrip(".")
     if 3 <= len(first) <= _LONGEST:
         return first
-    words = re.sub(r"[_.\-]+", " ", name).strip()
+    words = _words(name)
     return (words[:1].upper() + words[1:]).ljust(3, ".")
+
+
+def _missing_text(names: Sequence[str]) -> str:
+    """What is said of columns that have no value; of very many, without their names."""
+    named = f"No information on: {', '.join(map(_words, names))}"
+    return named if len(named) <= _LONGEST else "Information that the decision needs is missing"
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[_.\-]+", " ", name).strip()

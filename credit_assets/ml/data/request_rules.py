@@ -14,13 +14,12 @@ counted from 1 in the order given.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.ml.data.model_files import read_record, write_record
 from credit_assets.ml.data.portfolio import Column, Portfolio
 from credit_assets.ml.data.screens import MISSING, UNREADABLE, screen
 from credit_assets.ml.data.values import read
@@ -97,24 +96,18 @@ class RequestRules:
 
     def save(self, folder: str | Path) -> None:
         """Write `request_rules.json` into the folder of a scorer. Equal rules give equal bytes."""
-        place = Path(folder) / RULES_FILE
-        aside = place.with_name(f".{RULES_FILE}.part")
-        aside.write_text(json.dumps(self.to_record(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, place)
+        write_record(Path(folder) / RULES_FILE, self.to_record())
 
     @classmethod
     def load(cls, folder: str | Path) -> RequestRules | None:
         """Read what `save` wrote; None where the folder has no such file. Raises ValueError where it is unreadable."""
-        place = Path(folder) / RULES_FILE
-        if not place.exists():
-            return None
-        try:
-            record = json.loads(place.read_text("utf-8"))
-            if record["format"] != FORMAT:
-                raise ValueError(f"format {record['format']!r}, and this version of credit_assets reads {FORMAT}")
-            return cls(tuple(Column.model_validate(column) for column in record["columns"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{place} cannot be read as the rules of requests: {error}") from error
+        return read_record(Path(folder) / RULES_FILE, "the rules of requests", cls._from_record)
+
+    @classmethod
+    def _from_record(cls, record: Mapping[str, Any]) -> RequestRules:
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']!r}, and this version of credit_assets reads {FORMAT}")
+        return cls(tuple(Column.model_validate(column) for column in record["columns"]))
 
 
 class Request:

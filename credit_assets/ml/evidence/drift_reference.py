@@ -8,9 +8,7 @@ day alone.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from credit_assets.ml.data.model_files import read_record, write_record
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 
@@ -193,10 +192,7 @@ class DriftReference:
 
     def save(self, folder: str | Path) -> None:
         """Write `reference.json` into the folder of the scorer. Equal references give equal bytes."""
-        place = Path(folder) / REFERENCE_FILE
-        aside = place.with_name(f".{REFERENCE_FILE}.part")
-        aside.write_text(json.dumps(self.to_record(), ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(aside, place)
+        write_record(Path(folder) / REFERENCE_FILE, self.to_record(), indent=None)
 
     @classmethod
     def load(cls, folder: str | Path) -> DriftReference:
@@ -205,15 +201,13 @@ class DriftReference:
         Raises FileNotFoundError where the model has none, ValueError naming the file where it cannot be used.
         """
         place = Path(folder) / REFERENCE_FILE
-        try:
-            return cls.from_record(json.loads(place.read_text("utf-8")))
-        except FileNotFoundError as error:
+        found = read_record(place, "a drift reference", cls.from_record)
+        if found is None:
             raise FileNotFoundError(
                 f"{place} is not there: the model was registered before models kept a drift reference; the next one "
                 "that is trained brings its own"
-            ) from error
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{place} cannot be read as a drift reference: {error}") from error
+            )
+        return found
 
 
 def feature_reference(rows: Rows, name: str, categorical: Collection[str]) -> FeatureReference:

@@ -264,20 +264,31 @@ def margins(predict: Predict, rows: Encoded, found: Mapping[str, Meaning]) -> It
         yield Margins(margin, batch.missing)
 
 
-def as_decided(
-    predict: Predict, rows: Encoded, found: Mapping[str, Meaning]
-) -> Iterator[tuple[Filled, NDArray[np.bool_]]]:
-    """The rows of each batch with those values in their gaps that `margins` decides by, and which of them a policy
-    refuses.
+class Decided(NamedTuple):
+    """Rows with those values in their gaps that `margins` decides by, which of them a policy refuses, and which of
+    their features were missing, rows by features. A level that is new is not missing.
     """
-    apart = replace(rows, told_apart=frozenset(name for name in rows.levels if name in found))
+
+    rows: Filled
+    refused: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+
+
+def as_decided(predict: Predict, rows: Encoded, found: Mapping[str, Meaning]) -> Iterator[Decided]:
+    """Those of each batch."""
+    apart = replace(rows, told_apart=frozenset(rows.levels))
     for columns in apart.batches():
+        missing = np.stack([np.isnan(one) if one.dtype.kind == "f" else one == -1 for one in columns], axis=1)
+        for place, name in enumerate(rows.names):
+            if name in rows.levels and name not in found:
+                # To a model that has learned what a gap means a new level is one.
+                columns[place] = np.maximum(columns[place], -1)
         batch = _Batch(rows, columns, found)
-        refused = np.zeros(len(columns[0]), dtype=bool)
-        for name, missing in batch.missing.items():
+        refused = np.zeros(len(missing), dtype=bool)
+        for name, gone in batch.missing.items():
             if found[name].policy == "reject":
-                refused |= missing
-        yield batch.as_decided(predict), refused
+                refused |= gone
+        yield Decided(batch.as_decided(predict), refused, missing)
 
 
 class _Batch:

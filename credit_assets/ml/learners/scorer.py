@@ -12,7 +12,6 @@ any program with the learner's library can score from the two. Where a feature o
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 from credit_assets.ml.data.extensions import ExtensionError, why_other
 from credit_assets.ml.data.formulas import FUNCTIONS, parameters, text_parameters
 from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.data.model_files import read_record, write_record
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
@@ -104,12 +104,13 @@ class Derived:
 class Explained(NamedTuple):
     """What each feature adds to what a model says of some rows, beyond `base`, the margin of nobody in particular: the
     mean over the train rows, as the trees count them. Log-odds of default before calibration (`values`) and points
-    (`points`), rows by features; NaN for a row that the model refuses.
+    (`points`), rows by features; NaN for a row that the model refuses. `missing`: which of the features have no value.
     """
 
     base: float
     values: NDArray[np.float64]
     points: NDArray[np.float64]
+    missing: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,10 @@ class CreditScorer:
         """
         learner, predict = VARIANTS[self.variant], self._predict(threads)
         for encoded in self._encoded(Rows.of(data)):
-            for rows, refused in as_decided(predict, encoded, self.missing):
+            for rows, refused, missing in as_decided(predict, encoded, self.missing):
                 found = learner.contributions(self.model, rows, threads=threads)
                 values = np.where(refused[:, None], np.nan, found.values)
-                yield Explained(found.base, values, self._points_of(found.base, values))
+                yield Explained(found.base, values, self._points_of(found.base, values), missing)
 
     def _points_of(self, base: float, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points of contributions: those of the margin less those of the base, shared out as the margin is.
@@ -292,9 +293,7 @@ class CreditScorer:
             record["cut_off"] = self.cut_off
         if self.portfolio:
             record["portfolio"] = {"name": self.portfolio, "contract": self.contract}
-        aside = folder / f".{SCORER_FILE}.part"
-        aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(aside, folder / SCORER_FILE)
+        write_record(folder / SCORER_FILE, record)
 
     @classmethod
     def load(cls, folder: str | Path) -> CreditScorer:
@@ -307,15 +306,13 @@ class CreditScorer:
         """
         folder = Path(folder)
         place = folder / SCORER_FILE
-        try:
-            record = json.loads(place.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{place} cannot be read as the record of a scorer: {error}") from error
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            found = record.get("format") if isinstance(record, dict) else None
+        record = read_record(place, "the record of a scorer", dict)
+        if record is None:
+            raise ValueError(f"{place} cannot be read as the record of a scorer: there is no such file")
+        if record.get("format") != FORMAT:
             raise ValueError(
-                f"{place} has format {found!r}; this version of credit_assets reads format {FORMAT}: use the version "
-                "that saved it, or train the model again"
+                f"{place} has format {record.get('format')!r}; this version of credit_assets reads format {FORMAT}: "
+                "use the version that saved it, or train the model again"
             )
         if set(record) - _LATER_KEYS != _KEYS:
             raise ValueError(
@@ -370,11 +367,15 @@ def extensions_of(variant: str, derived: Iterable[Derived]) -> list[dict[str, st
 def made_for(folder: str | Path) -> tuple[str, str]:
     """Name and contract of the portfolio that the scorer in a folder was trained for, empty where it does not say."""
     try:
-        made = json.loads((Path(folder) / SCORER_FILE).read_text("utf-8")).get("portfolio") or {}
-        return str(made.get("name", "")), str(made.get("contract", ""))
-    except (OSError, ValueError, AttributeError):
+        return read_record(Path(folder) / SCORER_FILE, "the record of a scorer", _made_for) or ("", "")
+    except ValueError:
         # `CreditScorer.load` says what is wrong with it.
         return "", ""
+
+
+def _made_for(record: Mapping[str, Any]) -> tuple[str, str]:
+    made = record.get("portfolio") or {}
+    return str(made.get("name", "")), str(made.get("contract", ""))
 
 
 def derived_of(portfolio: Portfolio) -> tuple[Derived, ...]:

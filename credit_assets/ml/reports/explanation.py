@@ -67,13 +67,15 @@ def explanation(scorer: CreditScorer, contract: ReasonContract | None, row: pa.T
     (found,) = effects(scorer, contract, row)
     order = np.argsort(-found.log_odds[0], kind="stable")
     groups = [contract.groups[at] for at in order]
+    by_missing = found.missing[0, order]
+    shown = [group.missing_code if gone else group.code for group, gone in zip(groups, by_missing, strict=True)]
     return {
         **said,
         "reasons": codes,
         "texts": in_words(contract, codes or ()),
         "effects": [
-            {"code": group.code, "text": group.text, "points": float(found.points[0, at])}
-            for group, at in zip(groups, order, strict=True)
+            {"code": code, "text": contract.text_of(code), "points": float(found.points[0, at])}
+            for code, at in zip(shown, order, strict=True)
         ],
         "rest": list(contract.none),
         "rest_points": float(found.rest[0]),

@@ -39,6 +39,8 @@ def portfolio(reasons: Any, **more: Any) -> Portfolio:
         ({"groups": [{**INCOME, "text": "x" * 201}]}, "reasons.groups.0.text"),
         ({"groups": [{**INCOME, "text": "two\nlines"}]}, "on one line"),
         ({"groups": [{**INCOME, "features": []}]}, "reasons.groups.0.features"),
+        ({"groups": [{**INCOME, "missing_text": ""}]}, "reasons.groups.0.missing_text"),
+        ({"groups": [{**INCOME, "code": "INCOME-MISSING"}]}, "reasons.groups.0.code"),
         ({"groups": [{**INCOME, "txt": "a"}]}, "reasons.groups.0.txt"),
         ({"groups": [{**INCOME, "code": "PURPOSE"}]}, "code PURPOSE is that of the feature 'purpose'"),
         ({"most": 0}, "reasons.most"),
@@ -130,10 +132,41 @@ def test_the_saved_form_is_read_again_and_refused_where_it_is_none(tmp_path: Pat
     contract.save(tmp_path)
     assert (tmp_path / REASONS_FILE).read_bytes() == written
     assert ReasonContract.load(tmp_path) == contract
-    for spoilt in (b"{", b"[]", written.replace(b'"format": 1', b'"format": 2'), written.replace(b"INCOME", b"income")):
+    for spoilt in (b"{", b"[]", written.replace(b'"format": 2', b'"format": 3'), written.replace(b"INCOME", b"income")):
         (tmp_path / REASONS_FILE).write_bytes(spoilt)
         with pytest.raises(ValueError, match="cannot be read as the contract of reasons"):
             ReasonContract.load(tmp_path)
+
+
+def test_a_missing_value_has_a_code_and_words_of_its_own() -> None:
+    packaged = ReasonContract.of(load_portfolio())
+    assert packaged.text_of("INCOME-MISSING") == "Income is not stated"
+    assert len(packaged.texts) == 2 * len(packaged.groups) == len(set(packaged.texts.values()))
+    assert all(group.missing_text for group in packaged.groups)
+    # Columns and no derived features, which no applicant is asked for.
+    own = ReasonContract.of(portfolio({"groups": [INCOME]}))
+    assert own.text_of("INCOME-MISSING") == "No information on: annual income"
+    assert own.text_of("LOAN_AMOUNT-MISSING") == "No information on: loan amount"
+    wide = {"code": "ALL", "text": "Everything", "features": list(load_portfolio().feature_names)}
+    assert len(ReasonContract.of(portfolio({"groups": [wide]})).text_of("ALL-MISSING")) <= 200
+    names = [f"a_name_that_is_long_{number}" for number in range(30)]
+    columns = [
+        {"name": "id", "type": "string", "role": "id", "nullable": False},
+        {"name": "day", "type": "date", "role": "date", "nullable": False},
+        *({"name": name, "type": "float"} for name in names),
+    ]
+    reasons = {"groups": [{"code": "MANY", "text": "Many", "features": names}]}
+    many = Portfolio.model_validate({"name": "many", "columns": columns, "reasons": reasons})
+    assert ReasonContract.of(many).text_of("MANY-MISSING") == "Information that the decision needs is missing"
+
+
+def test_a_contract_of_before_keeps_its_codes_and_words_where_values_are_missing(tmp_path: Path) -> None:
+    record = ReasonContract.of(load_portfolio()).to_record()
+    groups = [{key: one[key] for key in ("code", "text", "features")} for one in record["groups"]]
+    (tmp_path / REASONS_FILE).write_text(json.dumps({**record, "format": 1, "groups": groups}), "utf-8")
+    before = ReasonContract.load(tmp_path)
+    assert before is not None
+    assert {group.missing_code for group in before.groups} == {group["code"] for group in groups} == set(before.texts)
 
 
 def test_features_that_it_does_not_know_have_a_reason_of_their_own() -> None:
@@ -142,6 +175,7 @@ def test_features_that_it_does_not_know_have_a_reason_of_their_own() -> None:
     wider = contract.covering(["annual_income", "bureau_score", "income"])
     assert wider.code_of("bureau_score") == "BUREAU_SCORE"
     assert wider.text_of("BUREAU_SCORE") == "Bureau score"
+    assert wider.text_of("BUREAU_SCORE-MISSING") == "No information on: bureau score"
     # Its code is taken by a group that means something else.
     assert str(wider.code_of("income")).startswith("INCOME_")
 

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from credit_assets.ml.data.fingerprints import fingerprint, rounded
+from credit_assets.ml.data.reasons import ReasonContract, ReasonGroup, Reasons
 from credit_assets.ml.evidence.drift import DriftReference
 from credit_assets.ml.evidence.evaluation import evaluate
-from credit_assets.ml.learners.candidates import EVIDENCE, rounds_at_the_cap, train_candidate
+from credit_assets.ml.learners.candidates import EVIDENCE, candidate_identity, rounds_at_the_cap, train_candidate
+from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
 
 
@@ -29,6 +31,14 @@ def test_other_evidence_is_counted_as_another_form() -> None:
         3,
         "8b54f4baad0b47da5512ae2d920450e82cd301397cadd7147b3297baa0505068",
     )
+
+
+def test_other_words_of_reasons_are_the_same_candidate() -> None:
+    means = ReasonGroup(code="MEANS", text="Means", features=("income",), missing_text="Income is not stated")
+    other = PORTFOLIO.model_copy(update={"reasons": Reasons(most=2, groups=(means,), none=("debt",))})
+    assert ReasonContract.of(other) != ReasonContract.of(PORTFOLIO)
+    both = [candidate_identity("lightgbm", "2024-01-01", "d", TrainingConfig(), one) for one in (PORTFOLIO, other)]
+    assert both[0] == both[1]
 
 
 @pytest.mark.parametrize(("rounds", "capped"), [(1, False), (50, False), (51, True), (60, True)])

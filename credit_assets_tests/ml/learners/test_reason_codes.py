@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from credit_assets.ml.data import rows as rows_module
-from credit_assets.ml.data.reasons import ReasonContract, ReasonGroup, Reasons
+from credit_assets.ml.data.reasons import MISSING, ReasonContract, ReasonGroup, Reasons
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.reason_codes import effects, in_words, reason_codes
@@ -77,14 +77,14 @@ def test_the_contract_over_ten_thousand_applicants(
     found = reason_codes(scorer, CONTRACT, frame, threads=2)
     batches = list(effects(scorer, CONTRACT, frame))
     log_odds = np.concatenate([batch.log_odds for batch in batches])
-    place = {group.code: at for at, group in enumerate(CONTRACT.groups)}
-    assert set(place) == {"MEANS", "REGION", "INQUIRIES", "NOISE"}
+    place = {code: at for at, group in enumerate(CONTRACT.groups) for code in (group.code, group.missing_code)}
+    assert {code for code in place if MISSING not in code} == {"MEANS", "REGION", "INQUIRIES", "NOISE"}
     assert len(found) == 10_000
     fewer = 0
     for row, codes in enumerate(found):
         assert codes is not None
         sizes = [log_odds[row, place[code]] for code in codes]
-        assert len(set(codes)) == len(codes) <= CONTRACT.most
+        assert len({place[code] for code in codes}) == len(codes) <= CONTRACT.most
         assert all(size > 0 for size in sizes)
         # The gravest first; of equals the one that stands first in the contract.
         assert all(
@@ -112,7 +112,7 @@ def test_making_the_feature_of_a_reason_better_does_not_raise_the_pd(
     others = applicants(60, seed=6).dropna()
     groups = {"MEANS": ["income", "debt"], "REGION": ["region"], "INQUIRIES": ["inquiries"], "NOISE": ["noise"]}
     for code, columns in groups.items():
-        given = np.array([codes is not None and code in codes for codes in found])
+        given = np.array([codes is not None and not {code, f"{code}{MISSING}"}.isdisjoint(codes) for codes in found])
         least = np.full(len(frame), np.inf)
         for _, other in others.iterrows():
             least = np.minimum(least, scorer.pd(frame.assign(**{column: other[column] for column in columns})))
@@ -148,13 +148,16 @@ class Given(CreditScorer):
     def contributions(self, data: Any, *, threads: int = 1) -> Iterator[Explained]:
         del threads
         values = np.array([row["given"] for row in data])
-        yield Explained(-2.0, values, -20 * values)
+        gone = np.array([[name in row["gone"] for name in self.features] for row in data])
+        yield Explained(-2.0, values, -20 * values, gone)
 
 
-def given(scorer: CreditScorer, rows: list[list[float]], **changes: Any) -> list[list[str] | None]:
+def given(
+    scorer: CreditScorer, rows: list[list[float]], gone: tuple[str, ...] = (), **changes: Any
+) -> list[list[str] | None]:
     contract = replace(ReasonContract.of(PORTFOLIO), **changes)
     fake = Given(**{name: getattr(scorer, name) for name in scorer.__dataclass_fields__})
-    return reason_codes(fake, contract, [{"given": row} for row in rows])  # type: ignore[arg-type]
+    return reason_codes(fake, contract, [{"given": row, "gone": gone} for row in rows])  # type: ignore[arg-type]
 
 
 def test_ties_noise_and_what_is_not_adverse(scorers: dict[str, CreditScorer]) -> None:
@@ -167,6 +170,68 @@ def test_ties_noise_and_what_is_not_adverse(scorers: dict[str, CreditScorer]) ->
     assert given(scorer, [[0.0, 0.3, 0.2, 0.0, 0.0, 0.1, -0.15]]) == [["INQUIRIES", "DEBT", "REGION"]]
     assert given(scorer, [[0.4, 0.3, 0.2, 0.5, 0.0, 0.0, 0.0]], most=2) == [["NOISE", "INCOME"]]
     assert in_words(ReasonContract.of(PORTFOLIO), ["DEBT", "REGION"]) == ["Debt", "Region"]
+
+
+def test_a_missing_value_is_given_as_such_with_the_reason_of_the_input_that_is_missing(
+    scorers: dict[str, CreditScorer],
+) -> None:
+    # income, debt, inquiries, noise, purpose, region, burden, which is debt to income and goes with debt.
+    scorer, income, debt = scorers["xgboost"], "INCOME-MISSING", "DEBT-MISSING"
+    assert scorer.features == ("income", "debt", "inquiries", "noise", "purpose", "region", "burden")
+    lacking = [0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2]
+    assert given(scorer, [lacking], ("income", "burden")) == [[income]]
+    # What the missing income does to the burden is no debt.
+    assert given(scorer, [[-0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2]], ("income", "burden")) == [[income]]
+    assert given(scorer, [[-0.3, 0.1, 0.0, 0.0, 0.0, 0.0, 0.2]], ("income", "burden")) == [["DEBT"]]
+    # Both are missing: its own input first.
+    assert given(scorer, [[0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2]], ("income", "debt", "burden")) == [[debt, income]]
+    # It cannot be computed of what is there: values that are there speak.
+    assert given(scorer, [lacking], ("burden",)) == [["INCOME", "DEBT"]]
+    # Part of a group is missing: what adds more.
+    assert given(scorer, [[0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.2]], ("debt",)) == [[debt]]
+    assert given(scorer, [[0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.3]], ("debt",)) == [["DEBT"]]
+    assert given(scorer, [[0.0, -0.2, 0.0, 0.0, 0.0, 0.0, 0.3]], ("debt",)) == [["DEBT"]]
+    # Missing, and for the applicant or without effect.
+    assert given(scorer, [[-0.3, 0.0, 1e-9, 0.0, 0.0, 0.1, 0.0]], ("income", "inquiries")) == [["REGION"]]
+    # No reason of the lender's own, missing or not, and none of what follows from it alone.
+    own = replace(ReasonContract.of(PORTFOLIO), none=("debt", "burden"), groups=ReasonContract.of(PORTFOLIO).groups[:1])
+    assert given(scorer, [lacking], ("income", "burden"), groups=own.groups, none=own.none) == [[income]]
+    of_debt = tuple(
+        replace_features(g, ("burden",)) if g.code == "DEBT" else g for g in ReasonContract.of(PORTFOLIO).groups
+    )
+    assert given(scorer, [lacking], ("debt", "burden"), groups=of_debt, none=("debt",)) == [["INCOME"]]
+    # A contract of before has one code for both.
+    before = tuple(group.model_copy(update={"missing_text": None}) for group in ReasonContract.of(PORTFOLIO).groups)
+    assert given(scorer, [lacking], ("income", "burden"), groups=before) == [["INCOME"]]
+    texts = in_words(ReasonContract.of(PORTFOLIO), [income, "INCOME"])
+    assert texts == ["No information on: income", "Income"]
+
+
+def replace_features(group: ReasonGroup, features: tuple[str, ...]) -> ReasonGroup:
+    return group.model_copy(update={"features": features})
+
+
+@ALL
+def test_nobody_whose_value_is_missing_is_told_of_the_value(name: str, scorers: dict[str, CreditScorer]) -> None:
+    """Of each feature and policy: what counts as the worst case, as a neutral value, and what the model has learned."""
+    scorer, contract = scorers[name], replace(ReasonContract.of(PORTFOLIO), most=10)
+    frame, given = applications(300, 11)[RAW].dropna(), 0
+    for column in RAW:
+        for missing in (scorer.missing, {key: one for key, one in scorer.missing.items() if key != column}):
+            one, lacking = replace(scorer, missing=missing), frame.assign(**{column: None})
+            if column not in ("purpose", "region"):
+                lacking[column] = lacking[column].astype(float)
+            code = contract.code_of(column)
+            (found,) = effects(one, contract, lacking)
+            place = [group.code for group in contract.groups].index(str(code))
+            told = [codes or () for codes in reason_codes(one, contract, lacking)]
+            # Debt and what derives from it are one reason: of nothing that is there.
+            assert not any(code in codes for codes in told)
+            assert [f"{code}{MISSING}" in codes for codes in told] == (found.log_odds[:, place] > 0).tolist()
+            given += int((found.log_odds[:, place] > 0).sum())
+    assert given > 500
+    new = frame.assign(region="a level that is new")
+    assert not any("REGION-MISSING" in (codes or ()) for codes in reason_codes(scorer, contract, new))
 
 
 def test_a_learner_that_says_nothing_gives_no_reasons(
