@@ -18,7 +18,7 @@ from credit_assets.assets.made_with import here
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import RECALIBRATED
 from credit_assets.assets.recorded_version import NEW, RecordedVersion
-from credit_assets.assets.selection import Selecting
+from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Registry, Version

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from credit_assets.assets.comparison import compare_with_champion
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.drift import drift_records
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.performance import performance_records
-from credit_assets.assets.selection import compare_with_champion
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.cli.models import status_record
 from credit_assets.ml.learners.scorer import CreditScorer
