@@ -94,7 +94,7 @@ lock: ## Resolve the dependencies again into requirements.lock, and what the ima
 # Names without a blank, relative to this folder, and nothing that a user can set. A book of somebody's own in the
 # default home has models and a record of decisions that nothing brings back: it stays.
 override BOOKS := .credit_assets/lending_club .credit_assets
-override MADE := warehouse.duckdb warehouse.duckdb.wal warehouse.tables.json store mlflow dagster logs rejected simulations settings.env
+override MADE := warehouse.duckdb warehouse.duckdb.wal warehouse.tables.json store mlflow dagster logs cache rejected simulations settings.env
 
 clean: ## Remove .venv and the data of the demo
 	@for mark in $(VENV)/.made $(READY) .canary/requirements.in; do \

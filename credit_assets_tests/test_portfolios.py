@@ -19,9 +19,10 @@ import dagster as dg
 import pytest
 
 from credit_assets.build import build_definitions
-from credit_assets.cli.models import models_record, status_record
+from credit_assets.cli.models import models_record
 from credit_assets.cli.moves import MoveRequest, request_move
 from credit_assets.cli.replay import Replay
+from credit_assets.cli.state import status_record
 from credit_assets.cli.trigger import report_trigger
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of

@@ -44,12 +44,12 @@ class StoredDays:
 
     def counts(self, asset: str, days: Sequence[date]) -> dict[date, int | None]:
         """Rows of each day. A file that cannot be read is as good as none: its day has to be made again."""
-        found = self._store.footers(asset, [day.isoformat() for day in days], damaged_too=False)
+        found = self._store.row_counts(asset, [day.isoformat() for day in days])
         return {day: found[name].rows if (name := day.isoformat()) in found else None for day in days}
 
     def scored(self, days: Sequence[date]) -> dict[date, tuple[int, int]]:
         """Rows of each scored day, and how many of them have no PD since the model refuses them."""
-        found = self._store.footers("loan_scores", [day.isoformat() for day in days], damaged_too=False)
+        found = self._store.row_counts("loan_scores", [day.isoformat() for day in days])
         return {date.fromisoformat(day): (one.rows, one.without_pd) for day, one in found.items()}
 
     def accepted(self, asset: str, days: Sequence[date]) -> dict[date, int]:

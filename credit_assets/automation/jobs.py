@@ -5,7 +5,7 @@ Belongs here: what starts together and when. Does not belong here: which assets 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -16,6 +16,7 @@ from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, PORTFOLIO_TAG, RETRY_ON_STEP_FAILURE_TAG
 
+DAILY_SCHEDULE, DAILY_TIME = f"{DAILY}_schedule", time(6)
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
 _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
@@ -48,9 +49,9 @@ def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """06:00 in CREDIT_TIMEZONE, for the day that has just closed. The run key is the day: one run a day, for ever."""
 
     @dg.schedule(
-        name=settings.naming.dagster(f"{DAILY}_schedule"),
+        name=settings.naming.dagster(DAILY_SCHEDULE),
         job_name=settings.naming.dagster(DAILY),
-        cron_schedule="0 6 * * *",
+        cron_schedule=f"0 {DAILY_TIME.hour} * * *",
         execution_timezone=settings.timezone,
         description=f"Every day at 06:00 the job {settings.naming.dagster(DAILY)} for the day before.",
     )

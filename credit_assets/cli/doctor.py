@@ -27,7 +27,7 @@ from credit_assets import executors
 from credit_assets.assets.comparison_power import power_of
 from credit_assets.assets.due import outlook
 from credit_assets.checks import gates_of
-from credit_assets.cli.models import accounts_record, extension_warnings, holders
+from credit_assets.cli.state import accounts_record, extension_warnings, holders
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.instance.ownership import book_of, changed_since, refuse_beginning_anew, refuse_other_portfolio
@@ -262,7 +262,7 @@ def extensions_health(settings: Settings) -> Health:
 
 def rows_health(settings: Settings) -> Health:
     """Whether every row of the warehouse is accounted for."""
-    found = accounts_record(settings)
+    found = accounts_record(settings, Store(settings.store))
     if "problem" in found:
         # What to do about it stands beside the warehouse.
         return Health("not counted: the warehouse has none, or cannot be read", "warn")

@@ -314,15 +314,24 @@ def recheck(
 
 
 @app.command()
-def status(json_: Json = False) -> None:
-    """What is there: partitions of each asset, the model in force, the latest runs."""
-    from credit_assets.cli.models import print_status, status_record
-    from credit_assets.instance.home import instance_of
+def status(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every text at its full length, and each asset's partitions.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """How things stand, on one screen: alarms, models, gates, drift, performance, partitions, next tick, runs.
+
+    Example: credit-assets status
+    """
+    from credit_assets.cli.state import status_record
+    from credit_assets.cli.status import print_status
+    from credit_assets.instance.embedded_reads import readable_instance
 
     settings = load_settings()
-    with instance_of(settings) as instance:
+    with readable_instance(settings) as instance:
         record = status_record(settings, instance)
-    output(record, partial(print_status, record), json_)
+    output(record, partial(print_status, record, whole=all_), json_)
 
 
 @app.command()

@@ -6,6 +6,7 @@ Belongs here: JSON or text on standard output, the progress bar on standard erro
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON 
 
 
 def console() -> Console:
-    return Console(stderr=False, highlight=False, width=None if sys.stdout.isatty() else 140)
+    """As wide as the terminal, or as COLUMNS says; 140 where the output goes into a file or to another program."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
 
 
 def output(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
@@ -39,6 +41,11 @@ def output(record: Any, text: Callable[[Console], None], as_json: bool) -> None:
         raise
     except OSError as error:
         raise PermanentError(f"standard output cannot be written ({error.strerror}); what was done is done") from error
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, or its beginning to the end of a word where it is longer."""
+    return text if len(text) <= length else f"{text[:length].rsplit(' ', 1)[0].rstrip(',;:')} …"
 
 
 @contextmanager

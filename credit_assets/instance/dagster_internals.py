@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
     from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
     from dagster._core.scheduler.instigation import InstigatorTick as InstigatorTick
+    from dagster._core.scheduler.instigation import TickData as TickData
     from dagster._core.scheduler.instigation import TickStatus as TickStatus
     from dagster._core.storage.asset_check_execution_record import (
         AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
     from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+    from dagster._serdes import deserialize_value as deserialize_value
     from dagster_k8s.container_context import K8sContainerContext as K8sContainerContext
     from dagster_k8s.executor import K8sStepHandler as K8sStepHandler
     from dagster_k8s.job import UserDefinedDagsterK8sConfig as UserDefinedDagsterK8sConfig
@@ -49,7 +51,13 @@ _NAMES = {
     # Which classes an instance is made of, without opening it; state and ticks of sensors and schedules, which
     # `DagsterInstance` returns and no public name describes.
     "dagster._core.instance": ("InstanceRef",),
-    "dagster._core.scheduler.instigation": ("InstigatorState", "InstigatorStatus", "InstigatorTick", "TickStatus"),
+    "dagster._core.scheduler.instigation": (
+        "InstigatorState",
+        "InstigatorStatus",
+        "InstigatorTick",
+        "TickData",
+        "TickStatus",
+    ),
     # Storing events of an embedded instance in batches: `dagster.yaml` may name a class of one's own, and no public
     # name says how to write one. The parent, its tables, and what of an event goes into which.
     "dagster._core.storage.event_log": ("ConsolidatedSqliteEventLogStorage",),
@@ -57,7 +65,8 @@ _NAMES = {
     "dagster._core.storage.asset_check_execution_record": ("AssetCheckExecutionRecordStatus",),
     "dagster._core.events": ("ASSET_CHECK_EVENTS", "ASSET_EVENTS", "EngineEventData"),
     "dagster._core.event_api": ("EventLogCursor",),
-    "dagster._serdes": ("ConfigurableClassData",),
+    # What the files of an embedded instance hold, read without opening it (`embedded_reads`).
+    "dagster._serdes": ("ConfigurableClassData", "deserialize_value"),
     # Looking at the pods of steps: dagster-k8s's executor has no hook for what becomes of a pod, nor for what another
     # attempt asks for (dagster issue 24595).
     "dagster._core.execution.retries": ("RetryMode",),

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from credit_assets.naming import Names
 from credit_assets.tags import PORTFOLIO_TAG
+
+if TYPE_CHECKING:
+    from credit_assets.instance.embedded_reads import Readable
 
 _PAGE = 100
 
@@ -31,14 +35,12 @@ def is_own(naming: Names, run: dg.DagsterRun) -> bool:
     return not naming.prefix or naming.plain(run.job_name) != run.job_name
 
 
-def own_runs(
-    instance: dg.DagsterInstance, naming: Names, limit: int, wanted: dg.RunsFilter | None = None
-) -> list[dg.DagsterRun]:
+def own_runs(instance: Readable, naming: Names, limit: int, wanted: dg.RunsFilter | None = None) -> list[dg.DagsterRun]:
     """This portfolio's newest runs, newest first, at most so many."""
     return list(islice(filter(lambda run: is_own(naming, run), _newest(instance, wanted)), limit))
 
 
-def _newest(instance: dg.DagsterInstance, wanted: dg.RunsFilter | None) -> Iterator[dg.DagsterRun]:
+def _newest(instance: Readable, wanted: dg.RunsFilter | None) -> Iterator[dg.DagsterRun]:
     last: str | None = None
     while page := instance.get_runs(wanted, cursor=last, limit=_PAGE):
         yield from page

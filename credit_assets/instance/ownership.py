@@ -111,11 +111,12 @@ def mark_file(settings: Settings) -> Path:
     return mark.with_suffix(f".{prefix}{mark.suffix}") if prefix else mark
 
 
-def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
+def refuse_foreign(settings: Settings, instance: dg.DagsterInstance | None) -> None:
     """Raise PermanentError where the store is another portfolio's, where this one has its days there under plain names,
     or where the Dagster folder records another store of a portfolio of this name.
 
-    A Dagster folder that is this book's, or that records nothing of it yet, is marked as such.
+    A Dagster folder that is this book's, or that records nothing of it yet, is marked as such. `instance` is looked at
+    where the folder has no mark; None where it has one.
     """
     book, mark = book_of(Claims(settings.store)), mark_file(settings)
     if book is not None:
@@ -127,7 +128,7 @@ def refuse_foreign(settings: Settings, instance: dg.DagsterInstance) -> None:
     except FileNotFoundError:
         recorded = None
     if recorded is None:
-        if elsewhere := _recorded_elsewhere(settings, instance):
+        if instance and (elsewhere := _recorded_elsewhere(settings, instance)):
             raise _foreign(settings, f"the store of {elsewhere}")
     elif recorded.store != masked_url(settings.store) and (book is None or book.id != recorded.id):
         raise _foreign(settings, str(recorded))

@@ -20,8 +20,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.places import store_uri
@@ -37,6 +38,7 @@ CONTENT_KEY = b"credit_assets.content"
 INPUTS_KEY = b"credit_assets.inputs"
 EXTENSIONS_KEY = b"credit_assets.extensions"
 _READERS = 8
+_STRETCH = 32
 _SHORT = 16
 _T = TypeVar("_T")
 _SMALL_FILE = 64 * 2**20
@@ -72,6 +74,13 @@ class Footer:
     def as_input(self) -> str:
         """The beginning of the hash: a training set has inputs of more than a thousand days."""
         return self.content[:_SHORT]
+
+
+class RowCount(NamedTuple):
+    """Rows of a partition, and those scores among them that have no PD since the model refuses the application."""
+
+    rows: int
+    without_pd: int
 
 
 class Store:
@@ -224,6 +233,9 @@ class Store:
         import pyarrow.parquet as pq
 
         try:
+            if is_local(path):
+                # By name: Arrow calls a file of Python's back several times a footer.
+                return footer_of(pq.read_metadata(str(path)))
             with path.open("rb") as file:
                 return footer_of(pq.read_metadata(file))
         except pa.ArrowInvalid as error:
@@ -248,6 +260,11 @@ class Store:
         found = zip(days, _at_once(read, days), strict=True)
         return {day: footer for day, footer in found if footer is not None}
 
+    def row_counts(self, asset: str, days: Sequence[str]) -> dict[str, RowCount]:
+        """Rows of those partitions that are there; a file that cannot be read is as good as none."""
+        found = self.footers(asset, days, damaged_too=False)
+        return {day: RowCount(one.rows, one.without_pd) for day, one in found.items()}
+
     def gates(self, asset: str, day: str) -> list[GateResult]:
         """The recorded gate results of one partition. Raises FileNotFoundError, PermanentError as `footers`."""
         found = self.footers(asset, [day])
@@ -265,9 +282,17 @@ class Store:
     def days(self, asset: str) -> list[str]:
         """Partitions of an asset that are there, oldest first."""
         folder = self.path(asset)
-        if not folder.exists():
+        if is_local(folder):
+            try:
+                names = os.listdir(str(folder))
+            except FileNotFoundError:
+                return []
+        elif folder.exists():
+            names = [path.name for path in folder.iterdir()]
+        else:
             return []
-        return sorted(p.stem for p in folder.iterdir() if p.suffix in (".parquet", ".json") and p.name[0] != ".")
+        parts = (name.rpartition(".") for name in names)
+        return sorted(stem for stem, _, kind in parts if kind in ("parquet", "json") and stem[:1] not in ("", "."))
 
 
 class RefusedPartitionError(PermanentError):
@@ -297,11 +322,16 @@ def damaged(path: UPath, error: Exception) -> PermanentError:
 
 
 def _at_once(read: Callable[[str], _T], days: Sequence[str]) -> list[_T]:
-    """What `read` makes of each day, in their order: several at a time, for a store that answers slowly."""
+    """What `read` makes of each day, in their order: several at a time, for a store that answers slowly.
+
+    Each thread takes a stretch of days at once: handing over days one by one costs more than reading their footers.
+    """
     if len(days) < 2:
         return [read(day) for day in days]
-    with ThreadPoolExecutor(min(_READERS, len(days))) as pool:
-        return list(pool.map(read, days))
+    size = max(1, min(_STRETCH, len(days) // (2 * _READERS)))
+    stretches = [days[n : n + size] for n in range(0, len(days), size)]
+    with ThreadPoolExecutor(min(_READERS, len(stretches))) as pool:
+        return list(chain.from_iterable(pool.map(lambda some: [read(day) for day in some], stretches)))
 
 
 def same_content(one: str, other: str) -> bool:

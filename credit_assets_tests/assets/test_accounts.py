@@ -14,7 +14,8 @@ from rich.console import Console
 
 from credit_assets.assets.accounts import table_accounts
 from credit_assets.cli.doctor import rows_health
-from credit_assets.cli.models import print_status, status_record
+from credit_assets.cli.state import status_record
+from credit_assets.cli.status import print_status
 from credit_assets.ml.rules.account_gates import account_of_training
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import open_warehouse

@@ -16,7 +16,7 @@ from credit_assets.assets.drift import drift_records
 from credit_assets.assets.first_days import first_days_record
 from credit_assets.assets.performance import performance_records
 from credit_assets.assets.stored_days import ScoredDays
-from credit_assets.cli.models import status_record
+from credit_assets.cli.state import status_record
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets_tests.support.houses import END, START, TRAINED, House, fast_forward, open_house, write_book
 from credit_assets_tests.support.portfolios import equal_columns

@@ -13,8 +13,9 @@ import pytest
 from credit_assets.assets.leaks import gains_before
 from credit_assets.assets.recalibration import RECALIBRATED
 from credit_assets.assets.reproduction import reproduce
-from credit_assets.cli.models import models_record, status_record
+from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import RecalibratingReplay
+from credit_assets.cli.state import status_record
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import Kept

@@ -16,9 +16,11 @@ import pytest
 from rich.console import Console
 
 from credit_assets.assets.runs import Runs
-from credit_assets.cli.models import models_record, print_models, print_status, stale_lines, status_record
+from credit_assets.cli.models import models_record, print_models
 from credit_assets.cli.recheck import print_recheck, run_recheck
 from credit_assets.cli.replay import Replay
+from credit_assets.cli.state import stale_lines, status_record
+from credit_assets.cli.status import print_status
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of

@@ -23,7 +23,7 @@ from credit_assets.cli.doctor import (
     render,
     within,
 )
-from credit_assets.cli.models import extension_warnings
+from credit_assets.cli.state import extension_warnings
 from credit_assets.instance.health import health as instance_health
 from credit_assets.ml.data.extensions import extension
 from credit_assets.ml.data.portfolio import load_portfolio

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from credit_assets.cli.doctor import diagnose
-from credit_assets.cli.models import status_record
+from credit_assets.cli.state import status_record
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.instance.ownership import (
