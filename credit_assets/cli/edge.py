@@ -17,14 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dotenv import dotenv_values
-from pydantic import SecretStr
-
 from credit_assets import stopping
 from credit_assets.cli import signals
 from credit_assets.failures import explained, kind_in_words
 from credit_assets.masking import Secrets
-from credit_assets.settings import Settings, settings_file, variable
 
 DEBUG, JSON, PORTFOLIO = "--debug", "--json", "--portfolio"
 _USAGE, _PIPE = 2, 141
@@ -135,6 +131,12 @@ def _shown(ended: _Ended, raised: BaseException | None, as_json: bool) -> int:
 
 def _secrets() -> Secrets:
     """What the settings hold of secrets, also where they cannot be used as they are."""
+    # Half of what a process takes to begin: a verb that needs no settings, and one that does not fail, does without.
+    from dotenv import dotenv_values
+    from pydantic import SecretStr
+
+    from credit_assets.settings import Settings, settings_file, variable
+
     given: dict[str, str | None] = dict(os.environ)
     with suppress(Exception):
         given = {**dotenv_values(settings_file()), **given}
