@@ -72,7 +72,7 @@ class Evaluation:
 
     def to_record(self) -> dict[str, Any]:
         """The evaluation as JSON types."""
-        return {**asdict(self), "lift": [asdict(decile) for decile in self.lift]}
+        return {**vars(self), "lift": [dict(vars(decile)) for decile in self.lift]}
 
 
 @dataclass(frozen=True)
