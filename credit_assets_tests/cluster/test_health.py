@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from credit_assets.cli.doctor import Finding, diagnose
-from credit_assets.cluster.health import RIGHTS, misfit
+from credit_assets.cli.doctor import diagnose, within
+from credit_assets.cluster.health import RIGHTS, checks, misfit
+from credit_assets.health import Health
 from credit_assets.profiles import PROFILES, Profile, Toleration
 from credit_assets.settings import Settings, load_settings
 from credit_assets_tests.support.kube_api import Cluster
@@ -55,9 +56,10 @@ class Place:
         items = [{"metadata": {"name": name}, "value": 1} for name in names]
         self.cluster.answers[CLASSES] = {"kind": "PriorityClassList", "metadata": {}, "items": items}
 
-    def found(self, **values: Any) -> dict[str, Finding]:
+    def found(self, **values: Any) -> dict[str, Health]:
+        """What doctor sees of the cluster, without what it asks of the rest of the house."""
         settings = load_settings(home=self.settings.home, dagster_home=self.settings.dagster_home, **values)
-        return {one.name: one for one in diagnose(settings) if one.kind == "check"}
+        return {check.name: within(60, check.look) for check in checks(settings)}
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def test_what_is_right_and_what_is_local(place: Place) -> None:
-    found = place.found()
+    found = {one.name: one for one in diagnose(place.settings) if one.kind == "check"}
     assert found["cluster rights"].status == "ok"
     assert found["cluster rights"].value == f"all {len(RIGHTS)} in namespace credit"
     assert place.asked == [(verb, resource) for verb, _, resource, _ in RIGHTS]
