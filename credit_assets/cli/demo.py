@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +26,7 @@ from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.rules.decisions import summary_of
+from credit_assets.places import database_file
 from credit_assets.settings import PREFIX, Settings, load_settings, settings_file
 from credit_assets.warehouse import open_warehouse
 
@@ -101,13 +104,18 @@ class DemoReport:
             )
             console.print(f"Promoted because: {self.why_promoted}")
             console.print(f"{self.scored:,} applications scored, each by the champion of its day.")
-        home = _shell_home(self.settings)
-        console.print(
-            f"\nLook at it:  {home}make dev                           Dagster http://127.0.0.1:3000, MLflow "
-            f"http://127.0.0.1:5000\n"
-            f"             {home}.venv/bin/credit-assets models   champion history and rejected models\n"
-            f"             {home}.venv/bin/credit-assets status   what is there"
-        )
+        home, command = _shell_home(self.settings), _shell_command()
+        mlflow = f", MLflow http://127.0.0.1:{self.settings.dev_mlflow_port}"
+        verbs = {
+            "dev": f"Dagster http://127.0.0.1:{self.settings.dev_port}"
+            + (mlflow if database_file(self.settings.tracking_uri) else ""),
+            "status": "how things stand, on one screen",
+            "models": "champions and rejected models",
+        }
+        console.print("\nLook at it:")
+        for verb, what in verbs.items():
+            console.print(f"  {home}{command} {verb}", markup=False, soft_wrap=True)
+            console.print(f"      {what}", markup=False, style="dim")
 
 
 def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
@@ -187,3 +195,15 @@ def _refuse_other_books(settings: Settings) -> None:
 def _shell_home(settings: Settings) -> str:
     default = (Path.cwd() / Settings.model_fields["home"].default).absolute()
     return "" if settings.home_dir == default else f"CREDIT_HOME={shlex.quote(str(settings.home_dir))} "
+
+
+def _shell_command() -> str:
+    """How this program is called here: by its name where the shell finds it, else by its path from here."""
+    program = Path(sys.executable).with_name("credit-assets")
+    if not program.exists():
+        return f"{shlex.quote(sys.executable)} -m credit_assets.cli.main"
+    found = shutil.which("credit-assets")
+    if found and Path(found).samefile(program):
+        return "credit-assets"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))

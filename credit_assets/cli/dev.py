@@ -46,8 +46,11 @@ class Program:
     change: str
 
 
-def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: int | None = None) -> int:
-    """Start the programs and wait; when one ends, or this process is asked to stop, end the others.
+def serve(
+    settings: Settings, host: str, port: int | None = None, mlflow_port: int | None = None, *, verbose: bool = False
+) -> int:
+    """Start the programs, say when they can be opened, and wait; when one ends, or this process is asked to stop, end
+    the others. With `verbose` what they print is shown, too.
 
     Returns the exit code of the one that ended. Raises PermanentError where a port cannot be used, before anything is
     started.
@@ -69,7 +72,8 @@ def serve(settings: Settings, host: str, port: int | None = None, mlflow_port: i
     if len(programs) == 1:
         out.print("MLflow   the server of MLFLOW_TRACKING_URI")
     out.print(f"What they print: {logs}. Ctrl-C stops {'both' if len(programs) > 1 else 'it'}.", soft_wrap=True)
-    return run(programs, _environment(settings, f"http://{host}:{programs[0].port}"), logs)
+    tell = _Told(programs, host, logs, verbose)
+    return run(programs, _environment(settings, f"http://{host}:{programs[0].port}"), logs, tell)
 
 
 def served(settings: Settings) -> dict[str, Settings]:
@@ -149,7 +153,35 @@ def _why_not(host: str, port: int) -> str:
     return ""
 
 
-def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path) -> int:
+class _Told:
+    """What is said while they run: that all can be opened, once; and what they print, where that is wanted."""
+
+    def __init__(self, programs: Sequence[Program], host: str, logs: Path, verbose: bool) -> None:
+        self._waits, self._host, self._began = list(programs), host, time.monotonic()
+        self._read = {_log(logs, program): 0 for program in programs} if verbose else {}
+        self._ready = not programs
+
+    def look(self) -> None:
+        for file in self._read:
+            with suppress(FileNotFoundError), file.open("rb") as log:
+                log.seek(self._read[file])
+                new = log.read()
+                self._read[file] += len(new)
+            if new:
+                print(masked(new.decode("utf-8", "replace")), end="", flush=True)  # noqa: T201
+        self._waits = [program for program in self._waits if not _listens(self._host, program.port)]
+        if not self._waits and not self._ready:
+            self._ready = True
+            print(f"ready after {time.monotonic() - self._began:.0f} s", flush=True)  # noqa: T201
+
+
+def _listens(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=0.2):
+        return True
+    return False
+
+
+def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None = None) -> int:
     """Start all and wait for the first to end. Raises PermanentError with its last words where it was not told to."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -170,6 +202,8 @@ def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path)
                 if (code := process.poll()) is not None:
                     _tell(program, code, logs)
                     return _exit_code(code)
+            if told is not None:
+                told.look()
             time.sleep(0.2)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Dagster and MLflow are stopped") from None

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 LIMIT_SECONDS = 10.0
 _GIB = 2**30
 _LOW_DISK, _FULL_DISK = 5 * _GIB, 1 * _GIB
+_ORDER = ("fail", "warn", "ok")
+DEFAULT = "default"
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -70,8 +72,10 @@ class Finding:
     kind: Literal["setting", "check"] = "setting"
 
 
-def doctor(json: bool = False, console: Console | None = None) -> int:
-    """Examine and print; returns the exit code: 1 where anything fails."""
+def doctor(json: bool = False, console: Console | None = None, *, whole: bool = True) -> int:
+    """Examine and print, without the settings at their defaults unless `whole`; returns the exit code: 1 where anything
+    fails.
+    """
     try:
         findings = diagnose(load_settings())
     except SettingsError as error:
@@ -83,7 +87,7 @@ def doctor(json: bool = False, console: Console | None = None) -> int:
         # Not `print`: it would wrap long lines in the middle of a string.
         console.file.write(json_.dumps(record(findings), indent=1) + "\n")
     else:
-        render(findings, console)
+        render(findings, console, whole=whole)
     return int(any(finding.status == "fail" for finding in findings))
 
 
@@ -135,29 +139,33 @@ def record(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def render(findings: Sequence[Finding], console: Console) -> None:
-    """Two tables, settings and checks, and a line for each thing to do."""
+def render(findings: Sequence[Finding], console: Console, *, whole: bool = True) -> None:
+    """What is wrong and what to do about it, then two tables: checks, and settings, those at their defaults only where
+    `whole`.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    for kind, headers in (("setting", ("Setting", "Value", "From")), ("check", ("Checked", "Found", "Setting"))):
-        rows = [finding for finding in findings if finding.kind == kind]
+    failed = sum(finding.status == "fail" for finding in findings)
+    console.print(Text(f"{failed} failed" if failed else "All that is needed works.", style="bold"))
+    for finding in sorted((one for one in findings if one.advice), key=lambda one: _ORDER.index(one.status)):
+        console.print(Text.assemble((f"{finding.status} {finding.name}: ", _STYLES[finding.status]), finding.advice))
+    at_default = [one for one in findings if one.kind == "setting" and one.source == DEFAULT]
+    for kind, headers in (("check", ("Checked", "Found", "Setting")), ("setting", ("Setting", "Value", "From"))):
+        rows = [one for one in findings if one.kind == kind and (whole or one not in at_default)]
         if not rows:
             continue
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
         for header in ("", *headers):
             table.add_column(header, overflow="fold")
         for finding in rows:
             # Text, not markup: a value may contain square brackets.
             mark = Text(finding.status if kind == "check" else "", style=_STYLES[finding.status])
             table.add_row(mark, Text(finding.name), Text(finding.value), Text(finding.source, style="dim"))
-        console.print(table)
         console.print()
-    todo = [finding for finding in findings if finding.advice]
-    for finding in todo:
-        console.print(Text.assemble((f"{finding.name}: ", _STYLES[finding.status]), finding.advice))
-    failed = sum(finding.status == "fail" for finding in findings)
-    console.print(Text(f"{failed} failed" if failed else "All that is needed works.", style="bold"))
+        console.print(table)
+    if at_default and not whole:
+        console.print(f"\n{len(at_default)} settings are at their defaults: `credit-assets doctor --all` shows them.")
 
 
 def describe_settings(settings: Settings) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from credit_assets.cli.edge import DEBUG, PORTFOLIO, run
+from credit_assets.cli.house_verbs import house_app, print_version
 from credit_assets.cli.load_options import (
     BookOptions,
     FileOptions,
@@ -25,7 +26,7 @@ from credit_assets.cli.load_options import (
     with_options,
 )
 from credit_assets.cli.policy_verbs import policy_app
-from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
+from credit_assets.cli.shown import FILE, Json, output, progress_bar, working
 from credit_assets.cli.validation_verbs import validation_app
 from credit_assets.cli.version_verbs import dossier, explain, sensitivity
 from credit_assets.cli.who import who
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 failed or differs, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 141 its reader has gone. "
+    "Completion of verbs and options by the shell: credit-assets --install-completion",
 )
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
 app.add_typer(policy_app, name="policy")
 app.add_typer(validation_app)
+app.add_typer(house_app)
 
 
 Reason = Annotated[str, typer.Option(help="Why; recorded with the move.")]
@@ -75,6 +78,9 @@ def _options(
             "after any verb.",
         ),
     ] = "",
+    version: Annotated[  # noqa: ARG001 - its callback has printed it by then
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
     debug: Annotated[  # noqa: ARG001 - `edge` has read it by then
         bool, typer.Option(DEBUG, help="Show the whole trace of a failure. Also after any verb.")
     ] = False,
@@ -102,7 +108,10 @@ def demo(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Main job: make or read a loan book, replay its history, train, register, promote, score, and say what came."""
+    """Main job: make or read a loan book, replay its history, train, register, promote, score, and say what came.
+
+    Example: credit-assets demo
+    """
     from credit_assets.cli.demo import run_demo
 
     with progress_bar(quiet=json_) as progress:
@@ -128,11 +137,12 @@ def generate(
     from credit_assets.cli.loans import generate_into_warehouse, generate_lender_into_warehouse, print_report
 
     settings, days = load_settings(), (start.date(), end.date())
-    if options.is_lender():
-        until = options.known_until.date() if options.known_until else days[1]
-        report = generate_lender_into_warehouse(settings, rows, days, seed, until, options.truth)
-    else:
-        report = generate_into_warehouse(settings, rows, *days, seed)
+    with working(f"making {rows:,} loans", quiet=json_):
+        if options.is_lender():
+            until = options.known_until.date() if options.known_until else days[1]
+            report = generate_lender_into_warehouse(settings, rows, days, seed, until, options.truth)
+        else:
+            report = generate_into_warehouse(settings, rows, *days, seed)
     output(report, partial(print_report, report), json_)
 
 
@@ -155,8 +165,9 @@ def init(
     """
     from credit_assets.cli.init import print_init, tried, write_portfolio
 
-    report = write_portfolio(load_settings(), source, out, options.reading(), outcomes=outcomes, force=force)
-    report["doctor"] = tried(out)
+    with working(f"looking at {Path(source).name}", quiet=json_):
+        report = write_portfolio(load_settings(), source, out, options.reading(), outcomes=outcomes, force=force)
+        report["doctor"] = tried(out)
     output(report, partial(print_init, report), json_)
 
 
@@ -184,9 +195,10 @@ def load_lending_club(
     """
     from credit_assets.cli.loans import load_lending_club_file, print_report
 
-    report = load_lending_club_file(
-        load_settings(), file, reading=options.reading(), debt=debt_scale(debt), rules=options.rules()
-    )
+    with working(f"reading {file.name}", quiet=json_):
+        report = load_lending_club_file(
+            load_settings(), file, reading=options.reading(), debt=debt_scale(debt), rules=options.rules()
+        )
     output(report, partial(print_report, report), json_)
 
 
@@ -233,9 +245,10 @@ def load_csv(
     portfolio = settings.portfolio_contract
     tables = tables_named(portfolio, [*before, *(table or [])])
     columns = table_columns(portfolio, tables, map_, scale)
-    report = load_table_file(
-        settings, tables, local_file(path), columns, reading=options.reading(), rules=options.rules()
-    )
+    with working(f"reading {Path(path).name}", quiet=json_):
+        report = load_table_file(
+            settings, tables, local_file(path), columns, reading=options.reading(), rules=options.rules()
+        )
     output(report, partial(print_report, report), json_)
 
 
@@ -252,7 +265,10 @@ def replay(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Run the daily pipeline over a range of days; go on where an earlier replay stopped."""
+    """Run the daily pipeline over a range of days; go on where an earlier replay stopped.
+
+    Example: credit-assets replay --start 2024-01-01 --end 2025-06-30 --train month-end
+    """
     from credit_assets.cli.replay import RecalibratingReplay, Replay
     from credit_assets.cli.trainings import print_trainings
     from credit_assets.instance.home import instance_of
@@ -276,7 +292,10 @@ def backfill(
     again: Annotated[bool, typer.Option(help="Make days again that are already there.")] = False,
     json_: Json = False,
 ) -> None:
-    """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing."""
+    """Make assets for a range of days, in runs of up to CREDIT_DAYS_PER_RUN days; trains nothing.
+
+    Example: credit-assets backfill --start 2024-01-01 --end 2024-03-31 --assets drift_report --again
+    """
     from credit_assets.cli.replay import Replay, backfilled
     from credit_assets.cli.trainings import print_backfill
     from credit_assets.instance.home import instance_of
@@ -308,39 +327,9 @@ def recheck(
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
-    with instance_of(settings) as instance:
+    with instance_of(settings) as instance, working("comparing days with the warehouse", quiet=json_):
         record = run_recheck(settings, instance, days, since.date() if since else None)
     output(record, partial(print_recheck, record), json_)
-
-
-@app.command()
-def status(
-    all_: Annotated[
-        bool, typer.Option("--all", help="Every text at its full length, and each asset's partitions.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """How things stand, on one screen: alarms, models, gates, drift, performance, partitions, next tick, runs.
-
-    Example: credit-assets status
-    """
-    from credit_assets.cli.state import status_record
-    from credit_assets.cli.status import print_status
-    from credit_assets.instance.embedded_reads import readable_instance
-
-    settings = load_settings()
-    with readable_instance(settings) as instance:
-        record = status_record(settings, instance)
-    output(record, partial(print_status, record, whole=all_), json_)
-
-
-@app.command()
-def models(json_: Json = False) -> None:
-    """Registered versions with their metrics and times in force, and the models that were rejected."""
-    from credit_assets.cli.models import models_record, print_models
-
-    record = models_record(load_settings())
-    output(record, partial(print_models, record), json_)
 
 
 @app.command()
@@ -380,7 +369,9 @@ app.command()(dossier)
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:
     """One of the verbs by which people ask for a move of an alias; `which` says what version it takes."""
 
-    @app.command(kind, help=purpose)
+    example = f'credit-assets {kind} {"3 " if default is ... else ""}--reason "committee of 3 May"'
+
+    @app.command(kind, help=f"{purpose}\n\nExample: {example}")
     def verb(
         reason: Reason,
         version: str | None = typer.Argument(default, help=which),
@@ -428,7 +419,10 @@ def trigger(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Ask for a retraining because of something seen outside. One retraining a day, whoever asks."""
+    """Ask for a retraining because of something seen outside. One retraining a day, whoever asks.
+
+    Example: credit-assets trigger other --reason "new product since May"
+    """
     from credit_assets.cli.trigger import report_trigger
     from credit_assets.instance.home import instance_of
 
@@ -457,7 +451,8 @@ def simulate(
 ) -> None:
     """Live through years of the book day by day with the real sensors, and compare ways to retrain.
 
-    Works in a home of its own below CREDIT_HOME and changes no model, score or alias of yours.
+    Example: credit-assets simulate --start 2024-01-01 --end 2025-12-31 --picture lives.png. Works in a home of its own
+    below CREDIT_HOME and changes no model, score or alias of yours.
     """
     from credit_assets.cli.simulate import simulate as live_through
     from credit_assets.cli.timeline import draw_lives, print_lives
@@ -468,30 +463,6 @@ def simulate(
     if picture is not None:
         picture.write_bytes(draw_lives(lives))
     output({way: life.to_record() for way, life in lives.items()}, partial(print_lives, lives), json_)
-
-
-@app.command()
-def doctor(json_: Json = False) -> None:
-    """Print each setting with its source, try each connection, and say what to do about what fails."""
-    from credit_assets.cli.doctor import doctor as examine
-
-    raise typer.Exit(examine(json=json_, console=console()))
-
-
-@app.command()
-def dev(
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default CREDIT_DEV_PORT.")
-    ] = None,
-    mlflow_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the MLflow UI; default CREDIT_DEV_MLFLOW_PORT.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-) -> None:
-    """Start the Dagster UI and daemon, and MLflow where its store is embedded, until Ctrl-C."""
-    from credit_assets.cli.dev import serve
-
-    raise typer.Exit(serve(load_settings(), host, port, mlflow_port))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from credit_assets.cli.shown import FILE, Json, output
+from credit_assets.cli.shown import FILE, Json, output, working
 from credit_assets.settings import load_settings
 
 policy_app = typer.Typer(no_args_is_help=True, help="What decides about models: the policy in force, and another one.")
@@ -41,5 +41,6 @@ def simulate(
     from credit_assets.cli.policy import print_simulation, simulation_record
 
     days = (first.date() if first else None, last.date() if last else None)
-    record = simulation_record(load_settings(), policy, *days)
+    with working("judging the recorded decisions", quiet=json_):
+        record = simulation_record(load_settings(), policy, *days)
     output(record, partial(print_simulation, record), json_)

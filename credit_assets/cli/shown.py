@@ -14,7 +14,18 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from credit_assets import stopping
 from credit_assets.cli.load_options import local_file
@@ -48,17 +59,49 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length].rsplit(' ', 1)[0].rstrip(',;:')} …"
 
 
+class _Rate(ProgressColumn):
+    """How many a second, or a minute where it takes longer than that."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min", style="dim")
+
+
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (what, done, of) that draws one bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task("starting", total=1)
+    """A callback (what, done, of) that draws one bar on standard error, with rate and time left, within 80 columns.
+
+    The first word of `what` names the part of the work: each part has a rate of its own.
+    """
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=30)),
+        BarColumn(12),
+        TextColumn("{task.completed}/{task.total}"),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task, part = bar.add_task("starting", total=1), ""
 
         def show(what: str, done: int, of: int) -> None:
+            nonlocal part
             stopping.check()
-            bar.update(task, description=f"{what:<40}", completed=done, total=max(of, 1))
+            if part != (part := what.partition(" ")[0]):
+                bar.reset(task)
+            bar.update(task, description=what, completed=done, total=max(of, 1))
 
         yield show
         # A last part that swallowed the interrupt.
         stopping.check()
+
+
+@contextmanager
+def working(what: str, quiet: bool = False) -> Iterator[None]:
+    """Says on standard error, while it takes, that something without parts is being done, and for how long."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield

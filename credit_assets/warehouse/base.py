@@ -247,6 +247,16 @@ class Warehouse(TableReader):
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
+    def check_tables(self, portfolio: Portfolio) -> None:
+        """Raise PermanentError where a table that is read each day, or one of its columns, is missing; reads no row."""
+        sources = [Source.applications(portfolio), Source.outcomes(portfolio)]
+        if portfolio.decisions is not None:
+            sources.append(Source.decisions(portfolio))
+        with self._session() as session:
+            for source in sources:
+                names = [source.id, source.day, *source.columns, *source.moments.values()]
+                self._open(session, source, list(dict.fromkeys(names)))
+
     def check_histories(self, portfolio: Portfolio) -> None:
         """Raise PermanentError where the features of the histories could not be computed from their tables; reads none
         of their rows.

@@ -28,6 +28,11 @@ def health(url: str, portfolio: Portfolio, start_date: date, timezone: str, *, e
     except PermanentError as error:
         return Health("reached, but the loans cannot be read", "fail", f"{error}; or {_LOAD}")
     try:
+        if not portfolio.columns_matching:
+            warehouse.check_tables(portfolio)
+    except PermanentError as error:
+        return Health("reached, but a table is not as the portfolio says", "fail", str(error))
+    try:
         if portfolio.histories:
             warehouse.check_histories(portfolio)
     except PermanentError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from credit_assets.cli.dev import Program, programs_of, refuse_taken_ports, run
+from credit_assets.cli.dev import Program, _Told, programs_of, refuse_taken_ports, run
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.ports import free_port
@@ -119,6 +119,26 @@ def test_whoever_ignores_the_end_is_ended_with_all_that_it_started(tmp_path: Pat
     child = int((tmp_path / "dev-stubborn.log").read_text())
     _, left = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
     assert left == []
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_it_says_when_all_can_be_opened_and_shows_what_they_print_where_it_is_wanted(
+    verbose: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    code = """
+        import pathlib, socket, sys, time
+        print("made its tables", flush=True)
+        with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+            server.accept()[0].close()
+            time.sleep(1)
+        """
+    server = Program("Server", port, [sys.executable, "-c", textwrap.dedent(code), str(port)], "--port")
+    told = _Told([server], "127.0.0.1", tmp_path, verbose)
+    assert run([server], os.environ, tmp_path, told) == 1
+    said = capsys.readouterr().out
+    assert said.count("ready after ") == 1
+    assert ("made its tables" in said) == verbose
 
 
 @pytest.mark.slow

@@ -164,16 +164,27 @@ def test_the_disk_of_a_home_that_does_not_exist_yet_is_found(tmp_path: Path) -> 
     assert bool(seen.advice) == (seen.status != "ok")
 
 
-def test_the_table_shows_brackets_and_ends_with_what_to_do() -> None:
-    text = io.StringIO()
+def test_what_is_wrong_comes_first_and_defaults_are_counted_or_shown() -> None:
     findings = [
         Finding("CREDIT_X", "[bold]value[/bold]", "default"),
+        Finding("CREDIT_Y", "other", "environment"),
+        Finding("disk", "little", "CREDIT_HOME", "warn", "free some", "check"),
         Finding("warehouse", "cannot be reached", "CREDIT_WAREHOUSE_URL", "fail", "start it", "check"),
     ]
-    render(findings, Console(file=text, width=100))
-    assert "[bold]value[/bold]" in text.getvalue()
-    assert "warehouse: start it" in text.getvalue()
-    assert "1 failed" in text.getvalue()
+
+    def shown(*, whole: bool) -> str:
+        text = io.StringIO()
+        render(findings, Console(file=text, width=80), whole=whole)
+        assert max(map(len, text.getvalue().splitlines())) <= 80
+        return text.getvalue()
+
+    first, second, third = shown(whole=False).splitlines()[:3]
+    assert (first, second, third) == ("1 failed", "fail warehouse: start it", "warn disk: free some")
+    assert "CREDIT_X" not in shown(whole=False)
+    assert "1 settings are at their defaults" in shown(whole=False)
+    assert "CREDIT_Y" in shown(whole=False)
+    assert "[bold]value[/bold]" in shown(whole=True)
+    assert "at their defaults" not in shown(whole=True)
 
 
 def test_the_exit_code_and_the_json_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import sqlite3
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from credit_assets.health import Health
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.warehouse import open_warehouse
@@ -53,11 +55,29 @@ def test_a_warehouse_without_rows_or_without_tables(tmp_path: Path) -> None:
     assert "credit-assets generate" in bare.advice
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER TABLE loan_applications RENAME COLUMN annual_income TO income", "has no column annual_income"),
+        ("ALTER TABLE loan_outcomes RENAME COLUMN defaulted TO bad", "has no column defaulted"),
+        ("DROP TABLE loan_outcomes", "has no table loan_outcomes"),
+    ],
+)
+def test_a_table_or_column_of_the_portfolio_that_is_missing_is_told(change: str, said: str, tmp_path: Path) -> None:
+    url = with_loans(tmp_path / "loans.db", "2024-02-01")
+    assert health_of(url).status == "ok"
+    execute(open_warehouse(url), change)
+    found = health_of(url)
+    assert (found.status, found.value) == ("fail", "reached, but a table is not as the portfolio says")
+    assert said in found.advice
+
+
 def test_a_history_that_cannot_be_read_is_told_before_a_run_needs_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'loans.db'}"
     warehouse = open_warehouse(url)
     with sqlite3.connect(tmp_path / "loans.db"):
         fill(warehouse, *made_up(1, days_only), "days")
+    execute(warehouse, "CREATE TABLE loan_outcomes (application_id TEXT, outcome_date DATE, defaulted INTEGER)")
     assert health(url, portfolio_of(), date(2024, 1, 1), "UTC", embedded=False).status == "ok"
     execute(warehouse, "ALTER TABLE account_months RENAME COLUMN loaded_at TO loaded")
     found = health(url, portfolio_of(), DAY, "UTC", embedded=False)

@@ -1,0 +1,118 @@
+"""Verbs about the house as a whole: their arguments. What they do stands in the modules of their names.
+
+Belongs here: how things stand, what is wrong, and what other programs need to find the house. Does not belong here:
+loans, models and days.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from credit_assets.cli.shown import Json, console, output
+from credit_assets.masking import masked_url
+from credit_assets.settings import load_settings, variable
+
+house_app = typer.Typer()
+"""Without a name of its own: its verbs are the command's."""
+
+
+def print_version(wanted: bool) -> None:
+    """The version of the package, and the end of the command, where it is asked for."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"credit-assets {version('credit-assets')}")
+        raise typer.Exit
+
+
+@house_app.command()
+def status(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every text at its full length, and each asset's partitions.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """How things stand, on one screen: alarms, models, gates, drift, performance, partitions, next tick, runs.
+
+    Example: credit-assets status
+    """
+    from credit_assets.cli.state import status_record
+    from credit_assets.cli.status import print_status
+    from credit_assets.instance.embedded_reads import readable_instance
+
+    settings = load_settings()
+    with readable_instance(settings) as instance:
+        record = status_record(settings, instance)
+    output(record, partial(print_status, record, whole=all_), json_)
+
+
+@house_app.command()
+def models(json_: Json = False) -> None:
+    """Registered versions with their metrics and times in force, and the models that were rejected.
+
+    Example: credit-assets models --json
+    """
+    from credit_assets.cli.models import models_record, print_models
+
+    record = models_record(load_settings())
+    output(record, partial(print_models, record), json_)
+
+
+@house_app.command()
+def doctor(
+    all_: Annotated[bool, typer.Option("--all", help="Also the settings that are at their defaults.")] = False,
+    json_: Json = False,
+) -> None:
+    """Say what is wrong and what to do about it; try each connection, and print each setting with its source.
+
+    Example: credit-assets doctor --all
+    """
+    from credit_assets.cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(json=json_, console=console(), whole=all_))
+
+
+@house_app.command()
+def dev(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default CREDIT_DEV_PORT.")
+    ] = None,
+    mlflow_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the MLflow UI; default CREDIT_DEV_MLFLOW_PORT.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what they print, too; it goes to files anyway.")
+    ] = False,
+) -> None:
+    """Start the Dagster UI and daemon, and MLflow where its store is embedded, until Ctrl-C; says when they are ready.
+
+    Example: credit-assets dev --port 3001
+    """
+    from credit_assets.cli.dev import serve
+
+    raise typer.Exit(serve(load_settings(), host, port, mlflow_port, verbose=verbose))
+
+
+@house_app.command()
+def env(json_: Json = False) -> None:
+    """Print what other programs need in their environment: after it `dagster`, `dg` and `mlflow` find the same house.
+
+    Example: eval "$(credit-assets env)"; dagster asset list -m credit_assets.definitions
+    """
+    from credit_assets.instance.home import ensure_instance
+
+    settings = load_settings()
+    found = {"CREDIT_HOME": str(settings.home_dir), "DAGSTER_HOME": str(ensure_instance(settings))}
+    # A password is in the environment already, or is not for a terminal.
+    if masked_url(settings.tracking_uri) == settings.tracking_uri:
+        found["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+    if portfolio := os.environ.get(variable("portfolio")):
+        found[variable("portfolio")] = portfolio
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items())
+    output(found, lambda out: print(lines, end="", file=out.file), json_)
