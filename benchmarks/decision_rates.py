@@ -22,7 +22,7 @@ import numpy as np
 
 from credit_assets.ml.data.policies import ComparisonPolicy, Policy
 from credit_assets.ml.evidence.evaluation import AucDifference, compare
-from credit_assets.ml.rules.comparison_rules import judge_comparison, share_to_spend
+from credit_assets.ml.rules.comparison_rules import days_to_spend, judge_comparison
 from credit_assets.ml.rules.levels import saved_after
 
 LOOKBACK, TEST, VALIDATION = 90, 22, 18
@@ -59,7 +59,7 @@ class Savings:
     def spend(self, champion: Mapping[str, Any], policy: ComparisonPolicy) -> dict[str, float]:
         """What `trained_model` records of them."""
         saved = self.days
-        spent = saved * share_to_spend({"champion": champion}, policy)
+        spent = days_to_spend({"champion": champion}, saved, policy)
         self.days = saved - spent
         return {"saved": saved, "days": spent}
 

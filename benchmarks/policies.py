@@ -42,7 +42,7 @@ from credit_assets.ml.reports.selection import (
     difference,
     unseen_rows,
 )
-from credit_assets.ml.rules.comparison_rules import share_to_spend
+from credit_assets.ml.rules.comparison_rules import days_to_spend
 from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
 
@@ -148,7 +148,7 @@ def evidence(book: Book, model: Model, life: Life, policy: Policy) -> dict[str, 
     else:
         scorecard = beside_scorecard(model.training_set, book.portfolio, partial(model.scorer.pd, threads=1))
     previous = life.before.isoformat() if life.before else None
-    spent = saved * share_to_spend(record, policy.comparison)
+    spent = days_to_spend(record, saved, policy.comparison)
     record["comparison"] = {"previous": previous, "saved": saved, "days": spent, "scorecard": scorecard, "first": None}
     return record
 
@@ -164,6 +164,9 @@ def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
             life.claimed.append(None)
             return "the champion has a new calibration"
         return "; ".join(against)
+    if not life.champions:
+        # What is saved for comparisons with a champion is saved since there is one.
+        life.left = 0.0
     life.claimed.append(record["champion"]["difference"]["difference"] if life.champions else None)
     life.champions.append(model)
     return "champion"

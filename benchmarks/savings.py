@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from benchmarks.decision_rates import LEARNERS, LOOKBACK, NOISE, SEASON, SHARED, TEST, VALIDATION
 from benchmarks.decision_tables import SCHEDULES
 from credit_assets.ml.data.policies import ComparisonPolicy
-from credit_assets.ml.rules.levels import YEAR, share_spent, spent_level
+from credit_assets.ml.rules.levels import YEAR, days_of, share_spent, spent_level
 
 ALPHA = ComparisonPolicy().alpha
 GAINS = (1.0, 1.75, 2.75, 3.5)
@@ -131,7 +131,43 @@ def power(count: int) -> Iterator[str]:
             yield f"| {schedule} | {way} | {cells} |"
 
 
+FIRST_LEVEL = ComparisonPolicy().first_level
+ATTEMPTS = (1, 2, 3, 6)
+FIRST_MODELS = ((0.50, 20, 0.0), (0.60, 20, 1.5), (0.66, 20, 2.5), (0.60, 50, 2.4), (0.66, 50, 4.1))
+"""True AUC, bads of a test, and how many standard errors above a half that is."""
+FIRST_RULES: dict[str, Spending] = {
+    "spending all": lambda saved: saved,
+    "spending its level": lambda saved: np.minimum(saved, days_of(ALPHA, FIRST_LEVEL)),
+}
+
+
+def first_models(count: int) -> Iterator[str]:
+    """Share of books that have a first champion after so many attempts, and within a year, by what one that fails has
+    spent. A test is a normal number beside the quantile of Student's t; those of less than TEST days apart share rows.
+    """
+    named = " | ".join(f"attempt {number}" for number in ATTEMPTS)
+    yield f"| true AUC, {count} books | bads | trained | a failed one | {named} | within a year |"
+    yield "|---|---:|---|---|" + "---:|" * (len(ATTEMPTS) + 1)
+    for auc, bads, gain in FIRST_MODELS:
+        rng = np.random.default_rng(bads)
+        sums = (rng.normal(size=(YEAR + TEST, count)) + gain / math.sqrt(TEST)).cumsum(axis=0)
+        tests = (sums[TEST:] - sums[:-TEST]) / math.sqrt(TEST)
+        for every, schedule in SCHEDULES.items():
+            for name, spending in FIRST_RULES.items():
+                cells = " | ".join(f"{share:.1%}" for share in _passed(tests[::every], every, spending, bads - 1))
+                yield f"| {auc:.2f} | {bads} | {schedule} | {name} | {cells} |"
+
+
+def _passed(tests: np.ndarray, every: int, spending: Spending, freedom: int) -> list[float]:
+    saved, taken = float(YEAR), np.full(tests.shape[1], np.inf)
+    for attempt, test in enumerate(tests, 1):
+        level = min(FIRST_LEVEL, spent_level(ALPHA, saved))
+        taken = np.minimum(taken, np.where(test > -stdtrit(freedom, level), attempt, np.inf))
+        saved = min(YEAR, saved - spending(saved) + every)
+    return [float((taken <= most).mean()) for most in (*ATTEMPTS, len(tests))]
+
+
 if __name__ == "__main__":
     asked = int(sys.argv[1]) if sys.argv[1:] else 400
-    for line in (*chance(asked), "", *power(asked)):
+    for line in (*chance(asked), "", *power(asked), "", *first_models(10 * asked)):
         print(line, flush=True)

@@ -16,7 +16,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.left_columns import way_out
 from credit_assets.ml.rules.chains import first_of_chain
-from credit_assets.ml.rules.comparison_rules import share_to_spend
+from credit_assets.ml.rules.comparison_rules import days_to_spend
 from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -100,12 +100,13 @@ def comparison_record(
 
     as_of, champion = date.fromisoformat(selected["as_of"]), selected["champion"]
     # A new calibration is not promoted for what it ranks.
-    share = 0.0 if "recalibrates" in selected else share_to_spend(selected, policy_of(settings).comparison)
-    savings = savings_of(store, as_of)
+    savings = savings_of(store, as_of, champion is not None)
+    judging = policy_of(settings).comparison
+    days = 0.0 if "recalibrates" in selected else days_to_spend(selected, savings["saved"], judging)
     record: dict[str, Any] = {
         **savings,
-        "days": share * savings["saved"],
-        "judged": share > 0,
+        "days": days,
+        "judged": days > 0,
         "scorecard": None,
         "first": None,
     }
@@ -136,8 +137,12 @@ def compare_with_first(
         return {"version": number, "as_of": first.as_of.isoformat(), "comparable": False, "why": f"{error}"}
 
 
-def savings_of(store: Store, as_of: date) -> dict[str, Any]:
-    """`previous` and `saved` of an as-of date: as found when it was run first, whatever older days came later."""
+def savings_of(store: Store, as_of: date, beside_champion: bool) -> dict[str, Any]:
+    """`previous` and `saved` of an as-of date: as found when it was run first, whatever older days came later.
+
+    What is saved for comparisons with a champion is saved since there is one: what first models left, or spent, while
+    none was in force has no part in it.
+    """
     day = as_of.isoformat()
     if day in store.days("trained_model"):
         own = store.read_record(store.path("trained_model", f"{day}.json")).get("comparison")
@@ -149,16 +154,18 @@ def savings_of(store: Store, as_of: date) -> dict[str, Any]:
         passed = (as_of - date.fromisoformat(before)).days
         if passed >= YEAR:
             break
-        left = days_left(store.read_record(store.path("trained_model", f"{before}.json")))
+        left = days_left(store.read_record(store.path("trained_model", f"{before}.json")), beside_champion)
         if left is not None:
             return {"previous": before, "saved": saved_after(left, passed)}
     return {"previous": None, "saved": YEAR}
 
 
-def days_left(record: Mapping[str, Any]) -> float | None:
+def days_left(record: Mapping[str, Any], beside_champion: bool) -> float | None:
     """Days of the level that remain after the comparison of a record; None where it says nothing of them."""
     if "evaluation" not in record:
         return None
+    if beside_champion and record.get("champion") is None:
+        return 0.0
     found = record.get("comparison")
     if found and "saved" in found:
         return float(found["saved"] - found["days"])

@@ -68,7 +68,7 @@ def test_what_is_saved_is_what_was_left_and_the_days_since(
         d2024_03_11=spent(12, 3),
         d2024_03_12=SKIPPED,
     )
-    assert savings_of(store, date.fromisoformat(as_of)) == {"previous": before, "saved": saved}
+    assert savings_of(store, date.fromisoformat(as_of), False) == {"previous": before, "saved": saved}
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_records_of_before_spent_all_where_a_model_was_judged(
     store: Store, as_of: str, before: str | None, saved: float
 ) -> None:
     put(store, d2024_03_01=JUDGED, d2024_03_05=SKIPPED, d2024_03_08=TOO_FEW, d2024_03_11=JUDGED)
-    assert savings_of(store, date.fromisoformat(as_of)) == {"previous": before, "saved": saved}
+    assert savings_of(store, date.fromisoformat(as_of), False) == {"previous": before, "saved": saved}
 
 
 def test_a_day_keeps_what_it_found_when_older_days_are_trained_later(store: Store) -> None:
     put(store, d2024_03_01=spent(365, 365))
-    found = savings_of(store, date(2024, 3, 31))
+    found = savings_of(store, date(2024, 3, 31), False)
     assert found == {"previous": "2024-03-01", "saved": 30}
     put(store, d2024_03_31=spent(30, 7.5) | {"comparison": {**found, "days": 7.5}}, d2024_03_20=spent(19, 19))
-    assert savings_of(store, date(2024, 3, 31)) == found
-    assert savings_of(store, date(2024, 4, 1)) == {"previous": "2024-03-31", "saved": 23.5}
+    assert savings_of(store, date(2024, 3, 31), False) == found
+    assert savings_of(store, date(2024, 4, 1), False) == {"previous": "2024-03-31", "saved": 23.5}
     # A day of before keeps what it found as well.
     put(store, d2024_03_31=JUDGED)
-    assert savings_of(store, date(2024, 3, 31)) == {"previous": None, "saved": 1}
+    assert savings_of(store, date(2024, 3, 31), False) == {"previous": None, "saved": 1}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,24 @@ def test_a_day_keeps_what_it_found_when_older_days_are_trained_later(store: Stor
     [(None, 0), ({"comparable": True}, 0), ({"comparable": False}, None)],
 )
 def test_records_of_before_anything_was_recorded_count_where_models_were_compared(champion: Any, left: Any) -> None:
-    assert days_left({"evaluation": {"auc": 0.7}, "champion": champion}) == left
+    assert days_left({"evaluation": {"auc": 0.7}, "champion": champion}, False) == left
+
+
+def test_first_models_that_fail_neither_spend_nor_save_for_comparisons_with_a_champion(store: Store) -> None:
+    """Three attempts, of which the last is champion: the next first model would have what they left, a comparison has
+    the days since the champion's, as if its training had been the first.
+    """
+    put(store, d2024_01_31=spent(365, 182.5), d2024_02_29=spent(211.5, 182.5), d2024_03_31=spent(60, 60))
+    for as_of in (date(2024, 3, 30), date(2024, 4, 30)):
+        alone = savings_of(store, as_of, False)
+        assert alone == {"previous": alone["previous"], "saved": 59 if as_of.month == 3 else 30}
+    put(store, d2024_03_31=spent(60, 5))
+    assert savings_of(store, date(2024, 4, 30), False) == {"previous": "2024-03-31", "saved": 85}
+    assert savings_of(store, date(2024, 4, 30), True) == {"previous": "2024-03-31", "saved": 30}
+    # From the second comparison on what the first one left is there.
+    compared = spent(30, 1) | {"champion": {"version": "1"}}
+    put(store, d2024_04_30=compared)
+    assert savings_of(store, date(2024, 5, 31), True) == {"previous": "2024-04-30", "saved": 60}
 
 
 # The first of the chain

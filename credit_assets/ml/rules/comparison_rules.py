@@ -14,7 +14,7 @@ from typing import Any
 
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.rules.decisions import Reason
-from credit_assets.ml.rules.levels import could_show, errors_of, logistic, share_spent, spent_level
+from credit_assets.ml.rules.levels import could_show, days_of, errors_of, logistic, share_spent, spent_level
 from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size_of
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
@@ -62,7 +62,7 @@ def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) 
 
     `comparison` has the `scorecard` of the same train rows on the same test rows (its `auc`, and the `difference` of
     the model from it), and the days `saved`: a model a day that knows nothing would pass some day at a level that is
-    the same each time, so that the level is spent as that of comparisons with a champion.
+    the same each time, so that the level is saved and spent as that of comparisons with a champion is.
     """
     if evidence["champion"] is not None and evidence.get("mode") != "replacement":
         return ()
@@ -114,17 +114,18 @@ def _same_order(champion: Mapping[str, Any]) -> Reason:
     return Reason("same_order", same, paired.difference, 0, text + ("" if same else ", and this does not"))
 
 
-def share_to_spend(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> float:
-    """The share of the days saved that a comparison spends: all where there is no champion, none where the rows are not
-    enough to compare the model with it, and else by how far the model is ahead on the validation rows.
+def days_to_spend(evidence: Mapping[str, Any], saved: float, policy: ComparisonPolicy) -> float:
+    """How many of the days saved a comparison spends: where there is no champion those of the level that a first model
+    is held to, none where the rows are not enough to compare the model with the champion, and else by how far the model
+    is ahead on the validation rows.
     """
     champion = evidence["champion"]
     if champion is None:
-        return 1.0
+        return min(saved, days_of(policy.alpha, policy.first_level))
     comparable = champion.get("comparable", True)
     if not comparable or not _enough_rows(_paired(champion["difference"], "difference"), policy).passed:
         return 0.0
-    return share_spent(_lead(champion))
+    return saved * share_spent(_lead(champion))
 
 
 def _lead(champion: Mapping[str, Any]) -> float | None:

@@ -42,6 +42,17 @@ def spent_level(alpha: float, days: float) -> float:
     return alpha * min(max(days, 0), YEAR) / YEAR
 
 
+def days_of(alpha: float, level: float) -> float:
+    """The days of a level of `alpha` a year that a comparison at `level` spends, a year at most.
+
+    Examples
+    --------
+    >>> round(days_of(0.05, 0.025), 1), days_of(0.05, 0.1)
+    (182.5, 365)
+    """
+    return YEAR * level / alpha if level < alpha else YEAR
+
+
 def saved_after(left: float, days: float) -> float:
     """Days saved when so many have passed since `left` remained, a year at most.
 

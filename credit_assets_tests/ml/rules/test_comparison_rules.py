@@ -15,10 +15,10 @@ from scipy.special import ndtr
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.rules.comparison_rules import (
+    days_to_spend,
     judge_comparison,
     judge_first_champion,
     margin_of,
-    share_to_spend,
 )
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets_tests.support.policies import COMPARISON, changed
@@ -116,18 +116,22 @@ def test_a_decision_of_before_the_validation_rows_decided_says_what_it_said() ->
 def test_what_a_comparison_spends_follows_from_the_validation_rows(lead: float | None, share: float) -> None:
     # The test has no part in it.
     for difference in (-0.05, 0.05):
-        assert share_to_spend(evidence(beside(difference, 0.006, validation=ahead(lead))), POLICY) == share
-    assert share_to_spend(evidence(beside(0.05, 0.006, bads=49, validation=ahead(lead))), POLICY) == 0
+        found = evidence(beside(difference, 0.006, validation=ahead(lead)))
+        assert days_to_spend(found, 120, POLICY) == pytest.approx(120 * share)
+    assert days_to_spend(evidence(beside(0.05, 0.006, bads=49, validation=ahead(lead))), 120, POLICY) == 0
 
 
 @pytest.mark.parametrize(("difference", "share"), [(0.01, 1.0), (0.0, 0.03), (-0.01, 0.0)])
 def test_validation_rows_that_leave_nothing_to_chance_decide_too(difference: float, share: float) -> None:
     alike = {"difference": difference, "standard_error": 0.0, "rows": 40, "bads": 20}
-    assert share_to_spend(evidence(beside(0.0, 0.006, validation=alike)), POLICY) == share
+    assert days_to_spend(evidence(beside(0.0, 0.006, validation=alike)), 1.0, POLICY) == share
 
 
-def test_a_first_model_spends_all() -> None:
-    assert share_to_spend(evidence(None), POLICY) == 1
+@pytest.mark.parametrize(("saved", "days"), [(365, 182.5), (182.5, 182.5), (30, 30), (0, 0)])
+def test_a_first_model_spends_the_level_that_it_is_held_to(saved: float, days: float) -> None:
+    """A year's level is twice that of a first model, so that a second attempt has the same."""
+    assert days_to_spend(evidence(None), saved, POLICY) == pytest.approx(days)
+    assert days_to_spend(evidence(None), saved, policy(first_level=0.2)) == saved
 
 
 @pytest.mark.parametrize("error", [0.006, 0.0])
@@ -152,7 +156,7 @@ def test_rows_too_few_save_the_level_and_say_so() -> None:
 def test_a_model_that_takes_the_place_of_one_that_cannot_be_compared_has_the_level_saved() -> None:
     found = first(0.68, 110) | {"champion": {"version": "1", "comparable": False, "why": "gone"}, "mode": "replacement"}
     found["comparison"] |= {"days": 0.0, "saved": 30.0}
-    assert share_to_spend(found, POLICY) == 0
+    assert days_to_spend(found, 30.0, POLICY) == 0
     assert not failed(judge_first_champion(found, POLICY))
     assert "0.05 x the 30 days saved / 365" in judge_first_champion(found, POLICY)[0].text
 
@@ -163,7 +167,7 @@ def test_models_are_compared_on_rows_enough(bads: int, rows: int, enough: bool) 
     champion["difference"] |= {"bads": bads, "rows": rows}
     reasons = judge_comparison(evidence(champion), POLICY)
     assert failed(reasons) == ([] if enough else ["common_rows"])
-    assert (share_to_spend(evidence(champion), POLICY) > 0) == enough
+    assert (days_to_spend(evidence(champion), 30.0, POLICY) > 0) == enough
     alike = champion | {"difference": champion["difference"] | {"difference": 0.0}}
     refresh = judge_comparison(evidence(alike, "non_inferiority"), POLICY)
     assert ("common_rows" in failed(refresh)) == (not enough)
@@ -197,7 +201,7 @@ def test_what_cannot_be_compared_is_refused_in_every_mode() -> None:
     for mode in ("improvement", "non_inferiority"):
         (reason,) = judge_comparison(evidence(champion, mode), POLICY)
         assert (reason.passed, reason.text) == (False, "cannot be compared with champion version 3: no common rows")
-    assert not share_to_spend(evidence(champion), POLICY)
+    assert not days_to_spend(evidence(champion), 30.0, POLICY)
 
 
 # Not worse
