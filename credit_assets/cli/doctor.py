@@ -36,11 +36,13 @@ from credit_assets.ledger.registry import CHAMPION
 from credit_assets.masking import HIDDEN, Secrets, masked_url
 from credit_assets.ml.data.directions import not_secured
 from credit_assets.ml.data.extensions import ExtensionError
+from credit_assets.ml.data.left_columns import in_words, way_out
 from credit_assets.ml.extensions import load, try_used, used
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
+from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, SettingsError, load_settings, overridden, setting_sources, variable
 from credit_assets.settings.matching import came_later
 from credit_assets.settings.policies import OVERRIDES, policy_of, source_of
@@ -123,6 +125,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check("comparisons", "promotion_alpha", lambda: comparison_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
+        Check("columns", "portfolio", lambda: columns_health(settings), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
         Check("alerts", "alert_urls", lambda: alerts.health(settings.alert_targets)),
         Check("executor", "executor", lambda: executors.health(settings)),
@@ -345,6 +348,38 @@ def comparison_health(settings: Settings) -> Health:
         "CREDIT_TEST_SHARE gives more"
     )
     return Health(found.text(), "warn", advice)
+
+
+def columns_health(settings: Settings) -> Health:
+    """Whether the models in force read columns that have left the portfolio, and whether the newest day has them."""
+    from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
+    from credit_assets.ml.learners.scorer import CreditScorer
+
+    store, status = Store(settings.store), "ok"
+    inputs, said, advice = ModelInputs(store, settings.portfolio_contract), [], []
+    try:
+        held = [one for one in holders(settings, CHAMPION, SHADOW) if one]
+        registry = build_resources(settings)["registry"] if held else None
+        scorers = [CreditScorer.load(registry.download(registry.version(one["version"]))) for one in held]
+    except (PermanentError, TransientError, ExtensionError) as error:
+        # What to do about it stands beside the extensions, or MLflow.
+        return Health(f"not looked at: {first_line(error)}", "warn")
+    for model, scorer in zip(held, scorers, strict=True):
+        left = inputs.left(scorer)
+        if not left:
+            continue
+        name = f"version {model['version']} ({', '.join(model['aliases'])})"
+        said.append(f"{name} reads columns that have left the portfolio: {in_words(left)}")
+        advice.append(f"{name}: {way_out(left)}.")
+        status = "warn" if status == "ok" else status
+        if newest := store.days("processed_features")[-1:]:
+            try:
+                inputs.beside(store.read_partitions("processed_features", newest), scorer)
+            except MissingInputsError as error:
+                said[-1], status = f"{name} cannot score: {error}", "fail"
+    if not held:
+        return Health("no model is in force")
+    return Health("; ".join(said) or "the models in force read features of the portfolio", status, " ".join(advice))
 
 
 def disk_health(settings: Settings) -> Health:
