@@ -447,8 +447,11 @@ class SplicedTables:
     def record(self, asset: str, day: date) -> dict[str, Any] | None:
         return None
 
-    def columns(self, asset: str, day: date) -> Sequence[str]:
-        return list(self.table(asset, [day]).column_names)
+    def columns(self, asset: str, days: Sequence[date]) -> Mapping[date, Mapping[str, bool]]:
+        import pyarrow as pa
+
+        schemas = {day: self.table(asset, [day]).schema for day in days}
+        return {day: {one.name: pa.types.is_string(one.type) for one in schema} for day, schema in schemas.items()}
 
 
 class _Trigger:

@@ -35,12 +35,14 @@ class StoredDays:
         """What `table` gives, and the content hash of each ISO day. Raises as it does."""
         return self._store.read_with_contents(asset, [day.isoformat() for day in days], columns)
 
-    def columns(self, asset: str, day: date) -> Sequence[str]:
-        """Those that the file of the day has, from its footer alone; none where it is missing. Raises PermanentError
-        where it is damaged.
+    def columns(self, asset: str, days: Sequence[date]) -> dict[date, dict[str, bool]]:
+        """Those of each day that is there, and whether they are texts, from the files' footers alone. Raises
+        PermanentError where one is damaged.
         """
-        footer = self._store.footers(asset, [name := day.isoformat()]).get(name)
-        return footer.columns if footer else ()
+        found = self._store.footers(asset, [day.isoformat() for day in days])
+        return {
+            date.fromisoformat(day): {name: name in one.texts for name in one.columns} for day, one in found.items()
+        }
 
     def counts(self, asset: str, days: Sequence[date]) -> dict[date, int | None]:
         """Rows of each day. A file that cannot be read is as good as none: its day has to be made again."""

@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -55,7 +55,8 @@ class Footer:
 
     `content` is the hash of its rows, `inputs` by asset and day the beginning of that of the partitions it was made of
     (`same_content` compares them); "" and nothing in files of before. `made_by` are the extensions whose code is in its
-    columns. `without_pd` counts the rows of scores whose applications the model refuses.
+    columns. `texts` are the columns that are no numbers, days or flags. `without_pd` counts the rows of scores whose
+    applications the model refuses.
     """
 
     rows: int
@@ -64,6 +65,7 @@ class Footer:
     inputs: Mapping[str, Mapping[str, str]]
     made_by: tuple[Mapping[str, str], ...] = ()
     columns: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
     without_pd: int = 0
 
     @property
@@ -348,8 +350,15 @@ def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
         inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
         made_by=tuple(json.loads(kept.get(EXTENSIONS_KEY, b"[]"))),
         columns=tuple(metadata.schema.names),
+        texts=frozenset(_texts(metadata.schema)),
         without_pd=_missing(metadata, "pd"),
     )
+
+
+def _texts(schema: pa.parquet.ParquetSchema) -> Iterator[str]:
+    for number, name in enumerate(schema.names):
+        if schema.column(number).physical_type == "BYTE_ARRAY":
+            yield name
 
 
 def _missing(metadata: pa.parquet.FileMetaData, column: str) -> int:

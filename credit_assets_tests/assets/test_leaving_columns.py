@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from credit_assets.assets.conventions import asset_key
+from credit_assets.cli.doctor import columns_health
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.ledger.retraining import claim_retraining
 from credit_assets.ml.data.features import feature_table
@@ -106,6 +107,13 @@ def test_a_column_that_may_not_be_a_feature_any_more(house: House, role: str) ->
     assert LEFT not in now.replay.store.read_partitions("processed_features", [str(day)]).column_names
     np.testing.assert_allclose(scores(now, day)["pd"], as_the_champion_means_it(now, day), rtol=1e-12)
     assert check(now, "loan_scores", "champion_scores").passed
+    assert columns_health(house.settings).status == "ok"
+    seen = columns_health(now.settings)
+    assert (seen.status, seen.value) == (
+        "warn",
+        f"version 1 (champion) reads columns that have left the portfolio: {LEFT} ({role})",
+    )
+    assert seen.advice.endswith("`credit-assets trigger replace --reason WHY`.")
     # Reports are made, and say what is not looked at.
     assert record(now, "drift_report", day)["left"] == [LEFT]
     assert record(now, "performance_report", day)["day"] == str(day)
@@ -131,6 +139,7 @@ def test_a_column_that_may_not_be_a_feature_any_more(house: House, role: str) ->
     assert set(after["model_version"]) == {outcome.version}
     new = CreditScorer.load(now.replay.registry.download(now.replay.registry.version(outcome.version or "")))
     assert LEFT not in new.features
+    assert columns_health(now.settings).status == "ok"
     assert record(now, "drift_report", later + timedelta(1))["left"] == []
 
 
@@ -146,6 +155,13 @@ def test_a_column_that_is_gone_altogether(house: House) -> None:
     assert f": the model reads {LEFT} (in the portfolio no more), and the store has no values of" in failed.description
     assert "champion version 1 could not score 2024-04-" in failed.description
     assert f"until then keep {LEFT} in the portfolio with `role: ignored`" in (failed.description or "")
+    seen = columns_health(now.settings)
+    assert seen.status == "fail"
+    assert seen.value == (
+        f"version 1 (champion) cannot score: the model reads {LEFT} (in the portfolio no more), and the store has no "
+        f"values of {day}"
+    )
+    assert f"until then keep {LEFT} in the portfolio with `role: ignored`" in seen.advice
     # No day of before is taken for restated because it has a column more.
     assert now.replay.recheck(day, ReplayReport())["restated"] == []
     before = CHANGED - timedelta(1)
@@ -171,6 +187,10 @@ def test_a_column_that_is_added_is_asked_of_the_days_by_name(house: House) -> No
     without.replay.backfill(START, CHANGED - timedelta(1), ("processed_features",), again=True)
     day = date(2024, 4, 10)
     house.replay.backfill(CHANGED, day)
+    # Reports pool days of both kinds: what they do not all have is not looked at, and what they have is.
+    report = record(house, "drift_report", CHANGED)
+    assert (report["days"] > 1, report["left"]) == (True, [LEFT])
+    assert {one["name"] for one in report["features"]} >= {"annual_income", "purpose"}
     np.testing.assert_allclose(scores(house, day)["pd"], as_the_champion_means_it(house, day), rtol=1e-12)
     with pytest.raises(Exception, match=f"another type of, {LEFT}.*backfill --again --assets processed_features"):
         house.train(day)

@@ -31,8 +31,10 @@ class DailyTables(Protocol):
         """
         ...
 
-    def columns(self, asset: str, day: date) -> Sequence[str]:
-        """The columns that the table of a day has, without a read of it; none where the day is missing."""
+    def columns(self, asset: str, days: Sequence[date]) -> Mapping[date, Mapping[str, bool]]:
+        """The columns that the table of each of these days has, and whether they are texts, without a read of it; no
+        entry where the day is missing.
+        """
         ...
 
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:

@@ -6,7 +6,7 @@ of it. Does not belong here: the measures (`credit_assets.ml.evidence.drift`) an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,8 @@ def drift_reports(
     -------
     dict
         By ISO day a record of JSON types: `day`, `champion`, the days pooled (`from`, `to`, `days`), and those of
-        `DriftFindings.to_record`, and the features of the champion that have `left` the portfolio.
+        `DriftFindings.to_record`, and the features of the champion that have `left`: which not all days pooled have as
+        what the champion reads, since the portfolio has them no more, or has them again.
     """
     in_force = {day: period_on(day, champions) for day in days}
     measured = [day for day, champion in in_force.items() if champion and champion.version in references]
@@ -70,16 +71,17 @@ def drift_reports(
     firsts = {day: _first_pooled(day, counts, pooling, policy.min_rows) for day in measured}
     # Before the first champion nobody scored; those days need not even be there.
     known = frozenset({*pooling.needed, *(one.name for of in references.values() for one in of.features)})
-    features = _pooled(tables, "processed_features", firsts, pooling, date.min, known)
-    scores = _pooled(tables, "loan_scores", firsts, pooling, champions[0].first if champions else date.max)
+    features = _pooled_features(tables, firsts, pooling, known)
+    scores = _pooled(tables, firsts, pooling, champions[0].first if champions else date.max)
     records = {}
     for day, champion in in_force.items():
         record: dict[str, Any] = {"day": day.isoformat(), "champion": champion.version if champion else None}
         if champion and features and scores and day in firsts:
             first = firsts[day]
             points = points_of(scores.between(first, day), champion.version)
-            reference, left = _of_columns_there(references[champion.version], features.frame)
-            findings = measure_drift(reference, features.between(first, day), points, policy)
+            pooled = features.between(first, day)
+            reference, left = _of_columns_there(references[champion.version], pooled)
+            findings = measure_drift(reference, pooled, points, policy)
             record |= {"from": first.isoformat(), "to": day.isoformat(), "days": (day - first).days + 1}
             record |= findings.to_record() | {"left": left}
         else:
@@ -96,8 +98,8 @@ def drift_reports(
 
 
 def _of_columns_there(reference: DriftReference, features: pd.DataFrame) -> tuple[DriftReference, list[str]]:
-    """The reference without features that have left the portfolio since, or are texts now and were numbers, and their
-    names. What the model makes of them shows in its score.
+    """The reference without features that the rows lack, or have as texts where they were numbers, and their names.
+    What the model makes of them shows in its score.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -113,7 +115,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day."""
     left = record.get("left")
     return {
-        **({"features_that_have_left": ", ".join(left)} if left else {}),
+        **({"features_not_looked_at": ", ".join(left)} if left else {}),
         "verdict": record["verdict"],
         "why": record["why"],
         "champion": record["champion"] or "none in force",
@@ -146,23 +148,64 @@ def _first_pooled(day: date, counts: Counts, pooling: Pooling, min_rows: int) ->
         first -= DAY
 
 
-def _pooled(
-    tables: DailyTables,
-    asset: str,
-    firsts: Mapping[date, date],
-    pooling: Pooling,
-    begin: date,
-    known: frozenset[str] | None = None,
-) -> RowsByDay | None:
-    """All days that are pooled, from `begin` on; None where none are. Of features those columns of the newest day that
-    models know, so that of older days none is asked that nobody reads, with the rows that have what is needed.
+def _pooled(tables: DailyTables, firsts: Mapping[date, date], pooling: Pooling, begin: date) -> RowsByDay | None:
+    """The scores of all days that are pooled, from `begin` on; None where none are."""
+    if not firsts:
+        return None
+    table = tables.table("loan_scores", days_between(max(begin, min(firsts.values())), max(firsts)))
+    return RowsByDay(table.to_pandas(date_as_object=False), pooling.date_column)
+
+
+class _Features:
+    """Features of consecutive days, which need not have the same columns: stretches of days that have."""
+
+    def __init__(self, stretches: Sequence[tuple[date, date, RowsByDay]]) -> None:
+        self._stretches = stretches
+
+    def between(self, first: date, last: date) -> pd.DataFrame:
+        """The rows of first .. last with the columns that all of these days have as the same."""
+        import pandas as pd
+        from pandas.api.types import is_numeric_dtype
+
+        parts = [rows.between(first, last) for a, b, rows in self._stretches if a <= last and first <= b]
+        if len(parts) == 1:
+            return parts[0]
+        kinds = [{name: is_numeric_dtype(part[name]) for name in part} for part in parts]
+        same = [name for name in parts[-1] if len({of.get(name) for of in kinds}) == 1]
+        return pd.concat([part[same] for part in parts], ignore_index=True)
+
+
+def _pooled_features(
+    tables: DailyTables, firsts: Mapping[date, date], pooling: Pooling, known: frozenset[str]
+) -> _Features | None:
+    """The features that models know of all days that are pooled, of the rows that have what is needed; None where none
+    are pooled.
     """
     if not firsts:
         return None
-    columns = None
-    if known is not None:
-        columns = [name for name in tables.columns(asset, max(firsts)) if name in known or name == pooling.date_column]
-    table = tables.table(asset, days_between(max(begin, min(firsts.values())), max(firsts)), columns)
-    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    needed = [name for name in pooling.needed if columns and name in columns]
-    return RowsByDay(frame.dropna(subset=needed) if needed else frame, pooling.date_column)
+    asset, days = "processed_features", days_between(min(firsts.values()), max(firsts))
+    wanted, stretches = known | {pooling.date_column}, []
+    for columns, some in _same_columns(tables.columns(asset, days), days, wanted):
+        frame: pd.DataFrame = tables.table(asset, some, columns).to_pandas(date_as_object=False)
+        needed = [name for name in pooling.needed if name in columns]
+        rows = RowsByDay(frame.dropna(subset=needed) if needed else frame, pooling.date_column)
+        stretches.append((some[0], some[-1], rows))
+    return _Features(stretches)
+
+
+def _same_columns(
+    columns: Mapping[date, Mapping[str, bool]], days: Sequence[date], wanted: frozenset[str]
+) -> Iterator[tuple[list[str], list[date]]]:
+    """Stretches of days that have the same of the wanted columns. A day that is not there belongs to those before it:
+    who reads them is told.
+    """
+    stretch: list[date] = []
+    last: dict[str, bool] | None = None
+    for day in days:
+        of_day = {name: text for name, text in columns[day].items() if name in wanted} if day in columns else last
+        if stretch and of_day != last and last is not None:
+            yield list(last), stretch
+            stretch = []
+        last = of_day
+        stretch.append(day)
+    yield list(last or ()), stretch

@@ -56,7 +56,7 @@ class Tables:
         number = (one - FIRST).days - 10
         return [{"id": f"{number}-0", "known": one, "bad": 1}] if number >= 0 else []
 
-    def columns(self, asset: str, day: date) -> Sequence[str]:
+    def columns(self, asset: str, days: Sequence[date]) -> Mapping[date, Mapping[str, bool]]:
         raise AssertionError("no day is asked for its columns here")
 
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:

@@ -92,8 +92,8 @@ class World:
         inside = inside.sort_by(self._days[asset])
         return inside if columns is None else inside.select(list(columns))
 
-    def columns(self, asset: str, day: date) -> Sequence[str]:
-        return list(self.tables[asset].column_names)
+    def columns(self, asset: str, days: Sequence[date]) -> Mapping[date, Mapping[str, bool]]:
+        return {day: {one.name: pa.types.is_string(one.type) for one in self.tables[asset].schema} for day in days}
 
     def counts(self, asset: str, days: Sequence[date]) -> Mapping[date, int | None]:
         return {day: self.table(asset, [day]).num_rows for day in days}
