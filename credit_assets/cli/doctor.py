@@ -355,30 +355,35 @@ def columns_health(settings: Settings) -> Health:
     from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
     from credit_assets.ml.learners.scorer import CreditScorer
 
-    store, status = Store(settings.store), "ok"
-    inputs, said, advice = ModelInputs(store, settings.portfolio_contract), [], []
+    store, aliases = Store(settings.store), (CHAMPION, SHADOW)
+    inputs = ModelInputs(store, settings.portfolio_contract)
     try:
-        held = [one for one in holders(settings, CHAMPION, SHADOW) if one]
-        registry = build_resources(settings)["registry"] if held else None
-        scorers = [CreditScorer.load(registry.download(registry.version(one["version"]))) for one in held]
+        registry = build_resources(settings)["registry"]
+        scorers = {
+            f"{alias} version {held['version']}": CreditScorer.load(
+                registry.download(registry.version(held["version"]))
+            )
+            for alias, held in zip(aliases, holders(settings, *aliases), strict=True)
+            if held
+        }
     except (PermanentError, TransientError, ExtensionError) as error:
         # What to do about it stands beside the extensions, or MLflow.
         return Health(f"not looked at: {first_line(error)}", "warn")
-    for model, scorer in zip(held, scorers, strict=True):
-        left = inputs.left(scorer)
-        if not left:
+    if not scorers:
+        return Health("no model is in force")
+    newest, said, advice = store.days("processed_features")[-1:], [], []
+    status: Status = "ok"
+    for name, scorer in scorers.items():
+        if not (left := inputs.left(scorer)):
             continue
-        name = f"version {model['version']} ({', '.join(model['aliases'])})"
         said.append(f"{name} reads columns that have left the portfolio: {in_words(left)}")
         advice.append(f"{name}: {way_out(left)}.")
         status = "warn" if status == "ok" else status
-        if newest := store.days("processed_features")[-1:]:
-            try:
+        try:
+            if newest:
                 inputs.beside(store.read_partitions("processed_features", newest), scorer)
-            except MissingInputsError as error:
-                said[-1], status = f"{name} cannot score: {error}", "fail"
-    if not held:
-        return Health("no model is in force")
+        except MissingInputsError as error:
+            said[-1], status = f"{name} cannot score: {error}", "fail"
     return Health("; ".join(said) or "the models in force read features of the portfolio", status, " ".join(advice))
 
 

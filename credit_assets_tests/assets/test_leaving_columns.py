@@ -111,7 +111,7 @@ def test_a_column_that_may_not_be_a_feature_any_more(house: House, role: str) ->
     seen = columns_health(now.settings)
     assert (seen.status, seen.value) == (
         "warn",
-        f"version 1 (champion) reads columns that have left the portfolio: {LEFT} ({role})",
+        f"champion version 1 reads columns that have left the portfolio: {LEFT} ({role})",
     )
     assert seen.advice.endswith("`credit-assets trigger replace --reason WHY`.")
     # Reports are made, and say what is not looked at.
@@ -158,7 +158,7 @@ def test_a_column_that_is_gone_altogether(house: House) -> None:
     seen = columns_health(now.settings)
     assert seen.status == "fail"
     assert seen.value == (
-        f"version 1 (champion) cannot score: the model reads {LEFT} (in the portfolio no more), and the store has no "
+        f"champion version 1 cannot score: the model reads {LEFT} (in the portfolio no more), and the store has no "
         f"values of {day}"
     )
     assert f"until then keep {LEFT} in the portfolio with `role: ignored`" in seen.advice
