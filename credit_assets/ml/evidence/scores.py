@@ -106,6 +106,10 @@ def _arm(pd: NDArray[Any], arm: NDArray[Any] | str) -> pa.Array:
     return pa.array(np.where(refused, REFUSED, arm))
 
 
+POINTS = ("score", "model_version", "other_score", "other_version")
+"""The columns that `points_of` reads."""
+
+
 def points_of(scores: pd.DataFrame, version: str) -> pd.Series[float]:
     """Points of the rows that the version scored, deciding or beside the model that decided."""
     other = scores["other_score"].where(scores["other_version"] == version)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
 from credit_assets.ml.evidence.drift_reference import DriftReference, FeatureReference, NumericReference
-from credit_assets.ml.evidence.scores import points_of
+from credit_assets.ml.evidence.scores import POINTS, points_of
 from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, days_between, number
 from credit_assets.ml.rules.periods import Period, period_on
 
@@ -152,7 +152,8 @@ def _pooled(tables: DailyTables, firsts: Mapping[date, date], pooling: Pooling, 
     """The scores of all days that are pooled, from `begin` on; None where none are."""
     if not firsts:
         return None
-    table = tables.table("loan_scores", days_between(max(begin, min(firsts.values())), max(firsts)))
+    days, columns = days_between(max(begin, min(firsts.values())), max(firsts)), [pooling.date_column, *POINTS]
+    table = tables.table("loan_scores", days, columns)
     return RowsByDay(table.to_pandas(date_as_object=False), pooling.date_column)
 
 

@@ -240,7 +240,7 @@ def _scored(
         for first, last in ((max(oldest, cohorts.first_day), mature), (cohorts.newest(days[0])[0], days[-1]))
         for day in days_between(max(first, begin or date.max), last)
     }
-    table = tables.table("loan_scores", sorted(wanted)) if wanted else scores_schema(portfolio).empty_table()
+    table = tables.table("loan_scores", sorted(wanted), columns) if wanted else scores_schema(portfolio).empty_table()
     # An application that the model refused has no PD to be held against anything.
     scored = table.select(columns).filter(table["pd"].is_valid())
     return RowsByDay(scored.to_pandas(date_as_object=False), portfolio.date_column)

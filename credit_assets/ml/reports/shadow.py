@@ -17,7 +17,7 @@ import numpy as np
 from credit_assets.ml.data.cohorts import final
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.schemas import scores_schema
+from credit_assets.ml.data.schemas import ADDED_LATER, scores_schema
 from credit_assets.ml.evidence.scores import side_by_side
 from credit_assets.ml.evidence.shadow import compare_arms, compare_scores
 from credit_assets.ml.reports.daily import DAY, DailyTables, ScoredLoans, days_between, days_of, known_in, number
@@ -198,7 +198,9 @@ def _scored(
     """Scores of all trials, each day read once, and what became of them; None where nothing has matured."""
     window = timedelta(view.window_days)
     days = sorted({day for trial, _ in looked_at for day in days_between(trial.first, trial.last)})
-    table = tables.table("loan_scores", days) if days else scores_schema(portfolio).empty_table()
+    # Why somebody was declined is no part of a comparison.
+    columns = [name for name in scores_schema(portfolio).names if name not in ADDED_LATER["loan_scores"]]
+    table = tables.table("loan_scores", days, columns) if days else scores_schema(portfolio).empty_table()
     scores: pd.DataFrame = table.to_pandas(date_as_object=False)
     scores["default"] = np.nan
     matured = [(trial, day) for trial, day in looked_at if trial.first + window <= day]
