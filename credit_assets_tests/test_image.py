@@ -92,6 +92,28 @@ def test_the_images_lock_is_a_part_of_the_lock() -> None:
     assert development & set(image) <= {"psutil", "scikit-learn"}
 
 
+def test_what_only_trainings_and_searches_need_is_in_no_image() -> None:
+    """A scorecard is scored by its table: optbinning and its solvers are some 300 MB that no pod that scores has."""
+    (export,) = [line for line in (ROOT / "Makefile").read_text("utf-8").replace("\\\n", "").splitlines() if
+                 "--output-file requirements-image.lock" in line]  # fmt: skip
+    asked = set(re.findall(r"--extra (\S+)", export))
+    assert asked == {"cluster", "s3", "gcs", "dask", "gpu"}
+    assert "--all-extras" not in export
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    image, whole = pins("requirements-image.lock"), pins("requirements.lock")
+    for extra in ("scorecard", "search"):
+        (package,) = [re.split(r"[\[>=<]", line)[0].lower() for line in extras[extra]]
+        assert package in whole
+        assert package not in image
+    assert "ortools" in whole
+    assert not {"ortools", "cvxpy", "ropwr"} & set(image)
+    # The package itself is installed with nothing beside what is locked.
+    commands = [line for word, line in stage("build") if word == "RUN"]
+    (own,) = [line for line in commands if "--no-deps ." in line]
+    assert ".[" not in " ".join(commands)
+    assert "requirements-image.lock" not in own
+
+
 def test_only_what_is_copied_reaches_the_build() -> None:
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     allowed = {line[1:] for line in ignored if line.startswith("!")}
