@@ -27,8 +27,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.policy_verbs import policy_app
 from credit_assets.cli.shown import FILE, Json, output, progress_bar, working
-from credit_assets.cli.validation_verbs import validation_app
-from credit_assets.cli.version_verbs import dossier, explain, sensitivity
+from credit_assets.cli.version_verbs import version_app
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings, variable
@@ -45,7 +44,7 @@ app = typer.Typer(
 load_app = typer.Typer(no_args_is_help=True, help="Load loans from files into the warehouse.")
 app.add_typer(load_app, name="load")
 app.add_typer(policy_app, name="policy")
-app.add_typer(validation_app)
+app.add_typer(version_app)
 app.add_typer(house_app)
 
 
@@ -359,11 +358,6 @@ def backtest(
     if picture is not None:
         picture.write_bytes(draw_backtest(record))
     output(record, partial(print_backtest, record), json_)
-
-
-app.command()(explain)
-app.command()(sensitivity)
-app.command()(dossier)
 
 
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:

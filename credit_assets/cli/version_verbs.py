@@ -1,6 +1,7 @@
-"""Verbs about one registered version: their arguments. What the commands do stands in the modules of their names.
+"""Verbs that read what was registered: their arguments. What the commands do stands in the modules of their names.
 
-Belongs here: verbs that read a version and write no record. Does not belong here: moves of aliases (`main`, `moves`).
+Belongs here: verbs about one version, and the audit of all; none writes a record. Does not belong here: moves of
+aliases (`main`, `moves`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from typing import Annotated
 
 import typer
 
-from credit_assets.cli.shown import FILE, Json, output
+from credit_assets.cli.shown import FILE, Json, output, progress_bar
 from credit_assets.settings import load_settings
 
+version_app = typer.Typer()
+"""Without a name of its own: its verbs are the command's."""
 
+
+@version_app.command()
 def sensitivity(
     version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
     factor: Annotated[
@@ -35,6 +40,7 @@ def sensitivity(
     output(record, partial(print_sensitivity, record), json_)
 
 
+@version_app.command()
 def dossier(
     version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the two files.", metavar="FOLDER")] = Path(),
@@ -50,6 +56,7 @@ def dossier(
     output(record, partial(print_dossier, record), json_)
 
 
+@version_app.command()
 def explain(
     application: Annotated[str, typer.Argument(help="Id of the application; - reads it from standard input.")],
     day: Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="Day of the application.")],
@@ -68,3 +75,37 @@ def explain(
     if html is not None:
         write_page(record, html)
     output(record, partial(print_explanation, record), json_)
+
+
+@version_app.command()
+def reproduce(
+    version: Annotated[str | None, typer.Argument(help="Version of the model; default: the champion.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make a version again from what it saw and compare: training set, model, metrics, evidence, decision.
+
+    Example: credit-assets reproduce 3. It writes nothing; the exit code is 0 where all is equal, 1 where anything
+    differs, which it names: the partition, the function, the parameter, the library.
+    """
+    from credit_assets.cli.reproduce import print_reproduction, reproduction_record
+
+    record = reproduction_record(load_settings(), version)
+    output(record, partial(print_reproduction, record), json_)
+    raise typer.Exit(0 if record["equal"] else 1)
+
+
+@version_app.command()
+def audit(json_: Json = False) -> None:
+    """Decide everything that was decided again from its evidence, and walk every version, move, request and day.
+
+    Example: credit-assets audit --json. It writes nothing; the exit code is 0 where there is no gap, 1 where there is
+    one, each named with asset, day and version, and what to do.
+    """
+    from credit_assets.cli.audit import audit_record, print_audit
+    from credit_assets.instance.home import instance_of
+
+    settings = load_settings()
+    with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
+        record = audit_record(settings, instance, progress)
+    output(record, partial(print_audit, record), json_)
+    raise typer.Exit(0 if record["clean"] else 1)
