@@ -124,6 +124,10 @@ def retry_transient_only(function: _F) -> _F:
     return sorted_failures  # type: ignore[return-value]
 
 
+GATES_HASH = "gate_results_hash"
+"""Metadata of a day: the hash of its gate results, beside which `credit-assets audit` holds those in its file."""
+
+
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
     """The days that this step stands for, oldest first: one, or the range of a backfill in a single run."""
     return [date.fromisoformat(key) for key in sorted(context.partition_keys)]
@@ -147,6 +151,7 @@ def daily_result(
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
     """
     from credit_assets.ml.data.fingerprints import fingerprint
+    from credit_assets.ml.data.gate_results import results_hash
 
     gates, metadata = gates or {}, metadata or {}
     hashes = {day.isoformat(): file.content_hash for day, file in staged.items()}
@@ -156,7 +161,7 @@ def daily_result(
             day.isoformat(): {
                 "dagster/row_count": file.rows,
                 "content_hash": file.content_hash,
-                **({"gates": gates_in_words(gates[day])} if day in gates else {}),
+                **({"gates": gates_in_words(gates[day]), GATES_HASH: results_hash(gates[day])} if day in gates else {}),
                 **metadata.get(day, {}),
             }
             for day, file in staged.items()

@@ -6,17 +6,19 @@ Belongs here: what Dagster says was made, and showing what was found. Does not b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from rich.console import Console
 
-from credit_assets.assets.conventions import asset_key
+from credit_assets.assets.conventions import GATES_HASH, asset_key
 from credit_assets.ledger.audit import CHECKS, described
 from credit_assets.ledger.audit.reading import Reading
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
+
+_PAGE = 1_000
 
 
 def audit_record(
@@ -24,7 +26,8 @@ def audit_record(
 ) -> dict[str, Any]:
     """What each check looked at and found, and how much was walked; `clean` where nothing was found."""
     resources = build_resources(settings)
-    reading = Reading(resources["store"], resources["registry"], resources["requests"], made_by(settings, instance))
+    made, judged = made_by(settings, instance), judged_by(settings, instance)
+    reading = Reading(resources["store"], resources["registry"], resources["requests"], made, judged)
     walk = reading.walk(on_progress)
     found = {check.__name__: list(check(walk)) for check in CHECKS}
     gaps = [*walk.unreadable, *(gap for some in found.values() for gap in some)]
@@ -45,6 +48,39 @@ def made_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Se
         row.name: sorted(instance.get_materialized_partitions(asset_key(settings, row.name)))
         for row in settings.graph.assets
     }
+
+
+def judged_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Mapping[str, str]]:
+    """By asset and ISO day, the hash of the gate results that Dagster recorded when the day was made last; of assets
+    whose days have some.
+    """
+    found = {row.name: _judged(instance, asset_key(settings, row.name)) for row in settings.graph.assets}
+    return {asset: days for asset, days in found.items() if days}
+
+
+def _judged(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
+    newest = instance.get_latest_materialization_event(key)
+    if newest is None or newest.asset_materialization is None:
+        return {}
+    if GATES_HASH not in newest.asset_materialization.metadata:
+        return {}
+    found: dict[str, str | None] = {}
+    for event in _materializations(instance, key):
+        if event.partition:
+            recorded = event.metadata.get(GATES_HASH)
+            found.setdefault(event.partition, None if recorded is None else str(recorded.value))
+    return {day: one for day, one in found.items() if one is not None}
+
+
+def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[dg.AssetMaterialization]:
+    """All of an asset, the newest first."""
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
+        yield from (one.asset_materialization for one in page.records if one.asset_materialization is not None)
+        if not page.has_more:
+            return
+        cursor = page.cursor
 
 
 def print_audit(record: dict[str, Any], console: Console) -> None:

@@ -17,7 +17,13 @@ from credit_assets.ledger.audit.decisions import (
     takeovers,
     trials,
 )
-from credit_assets.ledger.audit.files import days_in_between, evidence_kept, model_files, training_sets
+from credit_assets.ledger.audit.files import (
+    days_in_between,
+    evidence_kept,
+    gates_of_days,
+    model_files,
+    training_sets,
+)
 from credit_assets.ledger.audit.moves import aliases_held, moves_decided, moves_in_order, periods
 from credit_assets.ledger.audit.scores import scores_by_models_in_force
 from credit_assets.ledger.audit.versions import versions_and_records, versions_as_recorded
@@ -41,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     training_sets,
     model_files,
     days_in_between,
+    gates_of_days,
     scores_by_models_in_force,
 )
 

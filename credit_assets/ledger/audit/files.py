@@ -95,3 +95,22 @@ def days_in_between(walk: Walk) -> Sequence[Gap]:
             text = "was made, and its file is gone"
             found.append(Gap("days_in_between", text, f"{_BACKUP}, or make it again: {again(asset, day)}", asset, day))
     return found
+
+
+def gates_of_days(walk: Walk) -> Sequence[Gap]:
+    """The gate results in the file of a day are those that were recorded when it was made, and no day passes unmade."""
+    found = []
+    for asset, judged in walk.judged.items():
+        made = {*walk.made.get(asset, ())}
+        for day, verdict in walk.verdicts.get(asset, {}).items():
+            # A day that was judged anew and rejected was not made: nothing reads it.
+            if verdict.rejected:
+                continue
+            if judged.get(day, verdict.results) != verdict.results:
+                text = "its gate results are not those of the day when it was made: the footer of its file was edited"
+            elif day not in made:
+                text = "no gate rejects it, and by Dagster it was never made: a rejection was edited out of its file"
+            else:
+                continue
+            found.append(Gap("gates_of_days", text, f"judge it again: {again(asset, day)}", asset, day))
+    return found

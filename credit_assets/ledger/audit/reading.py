@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases, Move
-from credit_assets.ledger.audit.walk import Gap, Kept, Walk
+from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.requests import Requests
 from credit_assets.ledger.retraining import triggers_of
+from credit_assets.ml.data.gate_results import results_hash
 from credit_assets.storage.store import Store
 from credit_assets.tracking.evidence import files_of
 
@@ -28,12 +29,15 @@ _T = TypeVar("_T")
 
 @dataclass
 class Reading:
-    """One audit's reading. `made`: the days that Dagster says were made, by asset."""
+    """One audit's reading. `made`: the days that Dagster says were made, by asset; `judged`: by asset and ISO day the
+    hash of the gate results that it recorded then.
+    """
 
     store: Store
     registry: Registry
     requests: Requests
     made: Mapping[str, Sequence[str]]
+    judged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unreadable: list[Gap] = field(default_factory=list)
 
     def walk(self, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Walk:
@@ -64,6 +68,8 @@ class Reading:
             scorers=self._scorers(),
             stored={asset: self.store.days(asset) for asset in self.made},
             made=self.made,
+            judged=self.judged,
+            verdicts={asset: self._verdicts(asset) for asset in self.judged},
             triggers={
                 day: triggers_of(self.registry.claims, date.fromisoformat(day)) for day in records["registered_model"]
             },
@@ -122,6 +128,10 @@ class Reading:
     def _gates(self) -> dict[str, Any]:
         footers = self.store.footers("training_set", self.store.days("training_set"), damaged_too=False)
         return {day: footer.gates for day, footer in footers.items()}
+
+    def _verdicts(self, asset: str) -> dict[str, Verdict]:
+        footers = self.store.footers(asset, self.store.days(asset), damaged_too=False)
+        return {day: Verdict(results_hash(one.gates), one.rejected) for day, one in footers.items()}
 
     def _scorers(self) -> dict[str, Sequence[str]]:
         found: dict[str, Sequence[str]] = {}

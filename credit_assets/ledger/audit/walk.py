@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from credit_assets.ledger.aliases import Move
 from credit_assets.ledger.kept import KeptVersion
@@ -55,6 +55,13 @@ class Kept:
     sets: Mapping[str, str | None] = field(default_factory=dict)
 
 
+class Verdict(NamedTuple):
+    """What the file of a day has of its gates: the hash of their results, and whether they reject the day."""
+
+    results: str
+    rejected: bool
+
+
 @dataclass(frozen=True)
 class Walk:
     """Everything that the ledger, the store and MLflow have, read once.
@@ -63,6 +70,7 @@ class Walk:
     alias, with `log_numbers` the names of their entries; `held` by alias who has it in MLflow; `files` of each version
     the hashes of its model's files, or in words why there are none; `scorers` by ISO day the versions whose numbers
     stand in `loan_scores`; `made` the days that Dagster says were made, `stored` those that are there, by asset;
+    `judged` the hash of the gate results that it recorded with a day, `verdicts` what the files have;
     `triggers` who asked for a training, by ISO day.
     """
 
@@ -81,6 +89,8 @@ class Walk:
     scorers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stored: Mapping[str, Sequence[str]] = field(default_factory=dict)
     made: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     triggers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unreadable: Sequence[Gap] = ()
 

@@ -134,6 +134,13 @@ def upstream_gate(reason: str) -> GateResult:
     )
 
 
+def results_hash(gates: Iterable[GateResult]) -> str:
+    """A hash of gate results, the same of those that were written into a file and read again."""
+    from credit_assets.ml.data.fingerprints import fingerprint
+
+    return fingerprint(gates=[gate.to_record() for gate in gates])
+
+
 def worst(gates: Iterable[GateResult]) -> Verdict:
     """The gravest verdict among the gates; "passed" where there are none."""
     return max((gate.verdict for gate in gates), key=_RANK.__getitem__, default="passed")

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from credit_assets.cli.audit import audit_record, made_by
+from credit_assets.cli.audit import audit_record, judged_by, made_by
 from credit_assets.ledger.aliases import Aliases, Change, MoveKind
 from credit_assets.ledger.audit import CHECKS, described, gaps
 from credit_assets.ledger.audit.reading import Reading
-from credit_assets.ledger.audit.walk import Gap, Kept, Walk
+from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.requests import Request
 from credit_assets.ml.rules.periods import Period
 from credit_assets.resources import build_resources
+from credit_assets.storage.store import GATES_KEY
 from credit_assets_tests.support.houses import TRAINED, House, copied_home, open_house
 
 D, FIRST, LAST_SCORED = str(TRAINED), TRAINED + timedelta(1), date(2024, 4, 10)
@@ -31,7 +32,13 @@ NO_PROGRESS: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
 
 def reading(house: House) -> Reading:
     found = build_resources(house.settings)
-    return Reading(found["store"], found["registry"], found["requests"], made_by(house.settings, house.instance))
+    return Reading(
+        found["store"],
+        found["registry"],
+        found["requests"],
+        made_by(house.settings, house.instance),
+        judged_by(house.settings, house.instance),
+    )
 
 
 def prepare(home: Path) -> None:
@@ -108,12 +115,29 @@ def asked(walk: Walk, more: Request, outcome: str = "done") -> Walk:
     return replace(walk, requests=[*walk.requests, more], outcomes={**walk.outcomes, more.number: outcome})
 
 
+def with_verdict(walk: Walk, asset: str, day: str, verdict: Verdict) -> Walk:
+    """The walk with other gate results in the file of a day."""
+    return replace(walk, verdicts={**walk.verdicts, asset: {**walk.verdicts[asset], day: verdict}})
+
+
+def unmade(walk: Walk, asset: str, day: str) -> Walk:
+    """The walk with a day that was rejected when it came, whose file passes."""
+    judged = {asset: {one: then for one, then in days.items() if one != day} for asset, days in walk.judged.items()}
+    return replace(walk, judged=judged, made={**walk.made, asset: [one for one in walk.made[asset] if one != day]})
+
+
 def without(walk: Walk, asset: str, day: str) -> Walk:
     return replace(walk, stored={**walk.stored, asset: [one for one in walk.stored[asset] if one != day]})
 
 
 # Each a gap, the check that has to find it, and the day, version and words by which it is named.
 PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
+    "gate results of an ingested day edited": (
+        lambda w: with_verdict(w, "raw_loan_data", D, Verdict("0" * 64, False)), "gates_of_days", f"raw_loan_data {D}",
+    ),
+    "a rejected day made one that passed": (
+        lambda w: unmade(w, "loan_outcomes", D), "gates_of_days", "by Dagster it was never made",
+    ),
     "a version registered by hand": (lambda w: replace(w, by_hand=["7"]), "versions_and_records", "version 7"),
     "a version without a record": (
         lambda w: replace(w, kept=Kept(), records={**w.records, "registered_model": {}}),
@@ -308,7 +332,7 @@ def test_what_a_person_brought_into_force_was_accepted(walk: Walk) -> None:
 
 
 def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, home: Path) -> None:
-    """The whole way, through the store, MLflow and Dagster: nine gaps at once, none of which hides another."""
+    """The whole way, through the store, MLflow and Dagster: ten gaps at once, none of which hides another."""
     with open_house(copied_home(home, tmp_path / "home")) as house:
         store, resources = Path(house.settings.store), build_resources(house.settings)
         registry = resources["registry"]
@@ -332,6 +356,13 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
             ),
         )
         (store / "raw_loan_data/2024-02-03.parquet").unlink()
+        judged = store / "loan_outcomes/2024-02-04.parquet"
+        results = json.loads(pq.read_schema(judged).metadata[GATES_KEY])
+        results[0]["description"] = "another"
+        rows = pq.read_table(judged)
+        judged.unlink()
+        metadata = {**(rows.schema.metadata or {}), GATES_KEY: json.dumps(results).encode()}
+        pq.write_table(rows.replace_schema_metadata(metadata), judged)
         scorer = registry.download(registry.version("1")) / "scorer.json"
         scorer.write_text(scorer.read_text().replace("0", "1", 1))
         registry.set_tags(registry.version("1"), {"auc": "0.990000"})
@@ -354,4 +385,5 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
         ("moves_decided", "model_aliases/champion 2024-03-01 version 1"),
         ("requests_met", f"requests {FIRST} version 1"),
         ("readable", "requests"),
+        ("gates_of_days", "loan_outcomes 2024-02-04"),
     }
