@@ -16,13 +16,14 @@ from credit_assets.ml.reports.dossier.blocks import (
     share,
     text,
 )
-from credit_assets.ml.reports.dossier.material import Material, Split, lacking
+from credit_assets.ml.reports.dossier.material import Material, Split, TrainingSet, of_training_set
 
 
 def section(material: Material) -> Section:
-    rows = material.training_set
-    if rows is None:
-        return Section("cohorts", "Cohorts and splits", (lacking("the cohorts", "its training set is not kept"),))
+    return of_training_set(material, "cohorts", "Cohorts and splits", lambda rows: _blocks(material, rows))
+
+
+def _blocks(material: Material, rows: TrainingSet) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             "The newest days are the out-of-time test, which was never used to fit, to stop early, to calibrate or to "
@@ -44,7 +45,7 @@ def section(material: Material) -> Section:
             Fact("days between the end of the test and the first day in use", count(age["days"]), age.source),
         ]
         blocks.append(Facts(tuple(facts), "Age of the evidence"))
-    return Section("cohorts", "Cohorts and splits", tuple(blocks))
+    return blocks
 
 
 def _row(one: Split) -> tuple[Cell, ...]:

@@ -15,13 +15,14 @@ from credit_assets.ml.reports.dossier.blocks import (
     shown,
     text,
 )
-from credit_assets.ml.reports.dossier.material import Material, lacking
+from credit_assets.ml.reports.dossier.material import Material, Recorded, TrainingSet, of_training_set
 
 
 def section(material: Material) -> Section:
-    rows = material.training_set
-    if rows is None:
-        return Section("data", "Data", (lacking("the data", "its training set is not kept"),))
+    return of_training_set(material, "data", "Data", lambda rows: _blocks(material, rows))
+
+
+def _blocks(material: Material, rows: TrainingSet) -> list[Block]:
     trained = material.trained
     facts = [
         Fact("training set, content", short(rows.source.content), rows.source),
@@ -29,7 +30,7 @@ def section(material: Material) -> Section:
         Fact("columns", count(len(rows.columns)), rows.source),
     ]
     if trained is not None:
-        facts.append(Fact("the record's data hash is that of the set", _same(material), trained.source))
+        facts.append(Fact("the record's data hash is that of the set", _same(trained, rows), trained.source))
     blocks: list[Block] = [
         Paragraph(
             "Applications and outcomes come from the lender's warehouse, a day at a time; each day is checked against "
@@ -78,10 +79,8 @@ def section(material: Material) -> Section:
             (rows.source,),
         )
     )
-    return Section("data", "Data", tuple(blocks))
+    return blocks
 
 
-def _same(material: Material) -> Cell:
-    assert material.trained is not None
-    assert material.training_set is not None
-    return shown(material.trained.get("data") == material.training_set.source.content)
+def _same(trained: Recorded, rows: TrainingSet) -> Cell:
+    return shown(trained.get("data") == rows.source.content)

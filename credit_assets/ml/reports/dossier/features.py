@@ -35,8 +35,8 @@ _PICTURED = 20
 
 def section(material: Material) -> Section:
     blocks: list[Block] = [_definitions(material)]
-    information, importance = material.evidence("information_value"), material.evidence("importance")
-    if information is None or "features" not in information.record:
+    information, importance = material.information, material.evidence("importance")
+    if information is None:
         blocks.append(lacking("the information value of the features"))
     else:
         blocks.append(_information(material, information))

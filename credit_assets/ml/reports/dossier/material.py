@@ -6,11 +6,11 @@ here: finding them (`credit_assets.assets.dossier`), and what is said about them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.reports.dossier.blocks import Paragraph, Source
+from credit_assets.ml.reports.dossier.blocks import Block, Paragraph, Section, Source
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
@@ -183,9 +183,24 @@ class Material:
         return Recorded(found, self.trained.source) if self.trained and isinstance(found, Mapping) else None
 
     @property
+    def information(self) -> Recorded | None:
+        """What each feature tells by itself; None where that was not measured."""
+        found = self.evidence("information_value")
+        return found if found is not None and "features" in found.record else None
+
+    @property
     def any_source(self) -> Source:
         """The record of the model, or else of the version."""
         return self.trained.source if self.trained else self.version.source
+
+
+def of_training_set(
+    material: Material, name: str, title: str, blocks: Callable[[TrainingSet], Sequence[Block]]
+) -> Section:
+    """A section about the rows that the version was trained on; one sentence where they are not kept."""
+    rows = material.training_set
+    found = [lacking(f"the {name}", "its training set is not kept")] if rows is None else blocks(rows)
+    return Section(name, title, tuple(found))
 
 
 def lacking(what: str, why: str = "") -> Paragraph:

@@ -182,15 +182,21 @@ def no_better_than_scorecard(material: Material, _: float) -> Found | None:
 
 
 def level_is_off(material: Material, level: float) -> Found | None:
-    found = material.evidence("calibration")
-    if found is None or found.get("level_p") is None:
+    says = "The level of the PDs is off beyond chance: {value:.2f} times the expected defaults ({low:.2f} .. {high:.2f}"
+    return _beyond_chance(material, level, ("level_p", "observed_over_expected"), says)
+
+
+def slope_is_off(material: Material, level: float) -> Found | None:
+    says = "The spread of the PDs is off beyond chance: slope {value:.2f} ({low:.2f} .. {high:.2f}"
+    return _beyond_chance(material, level, ("slope_p", "slope"), says)
+
+
+def _beyond_chance(material: Material, level: float, keys: tuple[str, str], says: str) -> Found | None:
+    found, (p_value, figure) = material.evidence("calibration"), keys
+    if found is None or found.get(p_value) is None:
         return None
-    ratio = found["observed_over_expected"]
-    says = (
-        f"The level of the PDs is off beyond chance: {ratio['value']:.2f} times the expected defaults "
-        f"({ratio['low']:.2f} .. {ratio['high']:.2f}, p {found['level_p']:.2g})."
-    )
-    return Found(found["level_p"] < level, number(found["level_p"], 4), says, found.source)
+    p = found[p_value]
+    return Found(p < level, number(p, 4), f"{says.format(**found[figure])}, p {p:.2g}).", found.source)
 
 
 def level_is_uncertain(material: Material, most: float) -> Found | None:
@@ -204,18 +210,6 @@ def level_is_uncertain(material: Material, most: float) -> Found | None:
         "cannot tell a level that is right from one that is off by a third."
     )
     return Found(wide > most, number(wide, 2), says, found.source)
-
-
-def slope_is_off(material: Material, level: float) -> Found | None:
-    found = material.evidence("calibration")
-    if found is None or found.get("slope_p") is None:
-        return None
-    slope = found["slope"]
-    says = (
-        f"The spread of the PDs is off beyond chance: slope {slope['value']:.2f} ({slope['low']:.2f} .. "
-        f"{slope['high']:.2f}, p {found['slope_p']:.2g})."
-    )
-    return Found(found["slope_p"] < level, number(found["slope_p"], 4), says, found.source)
 
 
 # Features and time
@@ -270,8 +264,8 @@ def hangs_on_one_feature(material: Material, most: float) -> Found | None:
 
 
 def against_the_direction(material: Material, _: float) -> Found | None:
-    found = material.evidence("information_value")
-    if found is None or "features" not in found.record:
+    found = material.information
+    if found is None:
         return None
     stated = material.portfolio.monotone
     against = [
@@ -284,8 +278,8 @@ def against_the_direction(material: Material, _: float) -> Found | None:
 
 
 def tells_nothing(material: Material, times: float) -> Found | None:
-    found = material.evidence("information_value")
-    if found is None or "features" not in found.record:
+    found = material.information
+    if found is None:
         return None
     idle = [one["name"] for one in found["features"] if one["value"] <= times * one["by_chance"]]
     says = f"By themselves these features tell no more than chance would on so few bads: {joined(idle)}."
@@ -293,8 +287,8 @@ def tells_nothing(material: Material, times: float) -> Found | None:
 
 
 def often_missing(material: Material, most: float) -> Found | None:
-    found = material.evidence("information_value")
-    if found is None or "features" not in found.record:
+    found = material.information
+    if found is None:
         return None
     missing = {one["name"]: one["missing_share"] for one in found["features"]}
     often = [name for name, of in sorted(missing.items(), key=lambda item: -item[1]) if of > most]
