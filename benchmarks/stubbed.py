@@ -50,7 +50,7 @@ def definitions() -> dg.Definitions:
     """The definitions of the settings in force, stubbed."""
     # Steps in processes of their own begin where a step of the pipeline does: with their code location loaded. Without
     # work there is none of its libraries.
-    PRELOAD[:] = [*(name for name in PRELOAD if name != LIBRARIES), __name__]
+    PRELOAD[:] = [*(name for name in PRELOAD if name != LIBRARIES), "benchmarks.stubbed_preload"]
     settings = load_settings()
     found = build_definitions(settings, parquet=_Records(Store(settings.store)))
     for asset in found.assets or ():
