@@ -36,7 +36,9 @@ from credit_assets.ml.reports.since_training import SinceTraining, shown
 from credit_assets.ml.rules.periods import period_on
 
 if TYPE_CHECKING:
-    pass
+    import pyarrow as pa
+
+    from credit_assets.ml.data.cohorts import Known
 
 NAME = "performance_report"
 WHO = {False: "applications", True: "booked loans"}
@@ -90,9 +92,9 @@ def performance_reports(
         _scored(days, begin, tables, cohorts, portfolio),
         SinceTraining(days, champions, tables, cohorts, portfolio),
     )
-    loans = _known_of(scored, since, days, tables, cohorts, portfolio)
-    calibrations = {version: {"calibration": model.calibration} for version, model in champions.models.items()}
     matured_loans = _Matured(days, champions, tables, cohorts, portfolio)
+    loans = _known_of(scored, (since, matured_loans), days, tables, cohorts, portfolio)
+    calibrations = {version: {"calibration": model.calibration} for version, model in champions.models.items()}
     applications = Counts(tables, "processed_features")
     records: dict[str, dict[str, Any]] = {}
     for day in days:
@@ -248,22 +250,24 @@ def _scored(
 
 def _known_of(
     scored: RowsByDay,
-    since: SinceTraining,
+    others: Sequence[SinceTraining | _Matured],
     days: Sequence[date],
     tables: DailyTables,
     cohorts: Cohorts,
     portfolio: Portfolio,
 ) -> ScoredLoans | None:
-    """What became of the scored applications, None where nothing has to be known of any; what is read of it is told to
-    `since` too.
+    """What became of the scored applications, None where nothing has to be known of any; it is read once, and told to
+    `others` too, from the first day that any of them asks for.
     """
     first = scored.days[0].item() if len(scored.frame) else None
     asked = first is not None and (first <= cohorts.matured(days[-1])[1] or portfolio.decisions is not None)
-    begin = min((day for day in (first if asked else None, since.first) if day is not None), default=None)
+    firsts = (first if asked else None, *(other.first for other in others))
+    begin = min((day for day in firsts if day is not None), default=None)
     if begin is None:
         return None
     known = known_in(tables, days_between(begin, days[-1]), portfolio)
-    since.learn(known, days[-1])
+    for other in others:
+        other.learn(known, days[-1])
     return ScoredLoans(scored.frame, known, days[-1], cohorts.window_days, portfolio) if asked else None
 
 
@@ -282,7 +286,11 @@ class _Matured:
         cohorts: Cohorts,
         portfolio: Portfolio,
     ) -> None:
+        self._window, self._portfolio = cohorts.window_days, portfolio
         self._loans: Loans | None = None
+        self._applied: pa.Table | None = None
+        self.first: date | None = None
+        """The first day from which outcomes have to be known; None where none is asked for."""
         as_ofs = [model.as_of for model in champions.models.values()]
         if portfolio.decisions is None or not as_ofs:
             return
@@ -290,9 +298,13 @@ class _Matured:
         last = cohorts.matured(days[-1])[1]
         if first <= last:
             keys = (portfolio.id_column, portfolio.date_column)
-            applied = tables.table("processed_features", days_between(first, last), keys)
-            known = known_in(tables, days_between(first, days[-1]), portfolio)
-            self._loans = Loans(applied, known, cohorts.window_days, portfolio)
+            self._applied = tables.table("processed_features", days_between(first, last), keys)
+            self.first = first
+
+    def learn(self, known: Known, _: date) -> None:
+        """Take what became known of them."""
+        if self._applied is not None:
+            self._loans = Loans(self._applied, known, self._window, self._portfolio)
 
     def count(self, first: date, last: date, day: date, applications: Counts) -> int:
         """Those whose performance window started from `first` to `last`, as known on `day`."""
