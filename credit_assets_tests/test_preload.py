@@ -34,6 +34,7 @@ print(json.dumps({
 def test_the_fork_server_loads_what_steps_share_and_opens_nothing(tmp_path: Path) -> None:
     home = ensure_instance(load_settings(dagster_home=tmp_path / "dagster"))
     done = subprocess.run([sys.executable, "-c", _REPORT, *PRELOAD], capture_output=True, text=True, check=True)
+    assert "BackfillPolic" not in done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     loaded = set(report["modules"])
     assert {

@@ -5,6 +5,7 @@ Belongs here: what starts together and when. Does not belong here: which assets 
 
 from __future__ import annotations
 
+import warnings
 from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,10 @@ from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, PORTFOLIO_TAG, RETRY_ON_STEP_FAILURE_TAG
 
 DAILY_SCHEDULE, DAILY_TIME = f"{DAILY}_schedule", time(6)
+# The daily job has assets that take a range of days in one run and others that train a day at a time. Dagster makes a
+# run of each day of its backfills then, which is what is wanted, and would say so in every process of every step.
+warnings.filterwarnings("ignore", message=r"Asset job \S+ materializes assets with varying BackfillPolicies")
+
 # A lost worker or pod is worth another run; a step that failed has had its own retries.
 _RUN_TAGS = {MAX_RETRIES_TAG: "2", RETRY_ON_STEP_FAILURE_TAG: "false"}
 
