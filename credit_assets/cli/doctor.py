@@ -358,19 +358,17 @@ def columns_health(settings: Settings) -> Health:
     store, aliases = Store(settings.store), (CHAMPION, SHADOW)
     inputs = ModelInputs(store, settings.portfolio_contract)
     try:
+        held = {alias: one["version"] for alias, one in zip(aliases, holders(settings, *aliases), strict=True) if one}
+        if not held:
+            return Health("no model is in force")
         registry = build_resources(settings)["registry"]
         scorers = {
-            f"{alias} version {held['version']}": CreditScorer.load(
-                registry.download(registry.version(held["version"]))
-            )
-            for alias, held in zip(aliases, holders(settings, *aliases), strict=True)
-            if held
+            f"{alias} version {version}": CreditScorer.load(registry.download(registry.version(version)))
+            for alias, version in held.items()
         }
     except (PermanentError, TransientError, ExtensionError) as error:
         # What to do about it stands beside the extensions, or MLflow.
         return Health(f"not looked at: {first_line(error)}", "warn")
-    if not scorers:
-        return Health("no model is in force")
     newest, said, advice = store.days("processed_features")[-1:], [], []
     status: Status = "ok"
     for name, scorer in scorers.items():
