@@ -116,5 +116,5 @@ def test_tests_mirror_the_package() -> None:
     """Every folder of tests is a folder of the package, but those of helpers and data."""
     for folder in TESTS.rglob("*"):
         inner = folder.relative_to(TESTS)
-        if folder.is_dir() and not {"support", "data", "snapshots", "__pycache__"} & set(inner.parts):
+        if folder.is_dir() and not {"support", "data", "snapshots", "screens", "__pycache__"} & set(inner.parts):
             assert (PACKAGE / inner).is_dir(), inner
