@@ -162,6 +162,21 @@ def _features(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
+def _calibrated(margin: np.ndarray, calibration: dict[str, Any]) -> np.ndarray:
+    """Log-odds by any of the shapes that a record may have."""
+    method = calibration["method"]
+    if method == "platt":
+        return np.asarray(calibration["slope"] * margin + calibration["intercept"])
+    if method == "beta":
+        safe, risky = np.logaddexp(0.0, margin), np.logaddexp(0.0, -margin)
+        return np.asarray(calibration["b"] * safe - calibration["a"] * risky + calibration["c"])
+    if method == "isotonic":
+        knots = calibration["knots"]
+        outside = margin - np.clip(margin, knots[0], knots[-1])
+        return np.asarray(np.interp(margin, knots, calibration["values"]) + calibration["outside"] * outside)
+    return margin
+
+
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
     import pyarrow as pa
 
@@ -197,7 +212,7 @@ class Scorer:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         margin = np.asarray(self.model.predict(rows, raw_score=True, num_threads=threads))
         calibration, scale = self.record["calibration"], self.record["scale"]
-        odds = calibration["slope"] * margin + calibration["intercept"]
+        odds = _calibrated(margin, calibration)
         points = scale["base"] - scale["pdo"] / math.log(2) * (odds + math.log(scale["odds"]))
         nothing, count = pa.nulls, inputs.num_rows
         return pa.table(

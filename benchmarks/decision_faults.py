@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -332,13 +332,13 @@ def scaled(odds: float) -> Iterator[None]:
     if odds == 1:
         yield
         return
-    fitted = training.fit_platt
+    chosen = training.choose
 
-    def fit(*args: Any, **more: Any) -> Any:
-        found = fitted(*args, **more)
-        return type(found)(found.slope, found.intercept + float(np.log(odds)))
+    def choose(*args: Any, **more: Any) -> Any:
+        found = chosen(*args, **more)
+        return replace(found, calibration=found.calibration.then(1.0, float(np.log(odds))))
 
-    with mock.patch.object(training, "fit_platt", fit):
+    with mock.patch.object(training, "choose", choose):
         yield
 
 

@@ -41,7 +41,7 @@ from benchmarks.decision_tables import rows as table_rows
 from credit_assets.ml.data.portfolio import PortfolioError, load_portfolio
 from credit_assets.ml.evidence.evaluation import auc
 from credit_assets.ml.learners import training
-from credit_assets.ml.learners.calibration import fit_platt
+from credit_assets.ml.learners.calibration_choice import choose
 
 FAULT = {fault.name: fault for fault in FAULTS}
 
@@ -110,11 +110,11 @@ def test_scaled_models_have_the_odds_that_are_asked_for() -> None:
     rng = np.random.default_rng(1)
     margin = rng.normal(size=500)
     y = (rng.random(500) < 0.2).astype(float)
-    right = fit_platt(margin, y).log_odds(margin)
+    right = choose(margin, y).calibration.log_odds(margin)
     with scaled(0.2):
-        wrong = training.fit_platt(margin, y).log_odds(margin)
+        wrong = training.choose(margin, y).calibration.log_odds(margin)
     assert wrong == pytest.approx(right + np.log(0.2))
-    assert training.fit_platt is fit_platt
+    assert training.choose is choose
 
 
 def test_portfolios_of_faults_load(tmp_path: Path) -> None:

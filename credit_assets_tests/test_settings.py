@@ -95,6 +95,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "min_improvement": ("0", 0.0),
         "min_auc": ("0.6", 0.6),
         "max_auc": ("0.8", 0.8),
+        "calibration": ("beta", "beta"),
         "max_ece": ("0.1", 0.1),
         "promotion_rule": ("point", "point"),
         "promotion_alpha": ("0.1", 0.1),

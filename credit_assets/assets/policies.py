@@ -37,6 +37,7 @@ def training_config(settings: Settings, variant: str) -> TrainingConfig:
         max_rounds=settings.max_rounds,
         early_stopping_rounds=settings.early_stopping_rounds,
         scale=ScoreScale(base=settings.score_base, odds=settings.score_odds, pdo=settings.score_pdo),
+        calibration=policy_of(settings).calibration.method,
     )
 
 

@@ -48,6 +48,7 @@ class Selecting:
         self, candidates: Sequence[Mapping[str, Any]], best: Mapping[str, Any], scorer: CreditScorer
     ) -> dict[str, Any]:
         """The record of the chosen model, which `scorer` is, before anything judges it."""
+        from credit_assets.ml.reports.reliability import RELIABILITY, reliability_record
         from credit_assets.ml.reports.selection import (
             age_record,
             baseline_record,
@@ -80,6 +81,7 @@ class Selecting:
         )
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
         record["calibration"] = calibration_record(tested, pd_of, portfolio, fit_of(baseline))
+        record[RELIABILITY] = reliability_record(tested, scorer, portfolio, settings.training_threads)
         record["age"] = age_record(tested, date_column, as_of)
         return record
 

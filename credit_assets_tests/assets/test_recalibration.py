@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from credit_assets.assets.leaks import gains_before
@@ -21,6 +22,7 @@ from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.retraining import CALIBRATION, claim_retraining, recalibrations, retrainings
 from credit_assets.ml.data.fingerprints import rounded
+from credit_assets.ml.learners.calibration import calibration_of
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.resources import build_resources
 from credit_assets_tests.support.houses import House, copied_home, open_house
@@ -36,7 +38,7 @@ def spoil(home: Path, added: float) -> None:
     """Move the calibration of every model of a home."""
     for place in (home / "mlflow").rglob("scorer.json"):
         record = json.loads(place.read_text())
-        record["calibration"]["intercept"] += added
+        record["calibration"] = calibration_of(record["calibration"]).then(1.0, added).to_record()
         place.write_text(json.dumps(record))
 
 
@@ -77,8 +79,11 @@ def test_it_is_the_champion_with_another_calibration(house: House) -> None:
     assert hashes[0] == hashes[1]
     assert (old.features, old.categories, old.scale) == (new.features, new.categories, new.scale)
     # The level alone is wrong, and is all that is moved.
-    assert new.calibration.slope == old.calibration.slope
-    assert new.calibration.intercept - old.calibration.intercept == pytest.approx(-MISCALIBRATED, abs=0.4)
+    assert new.calibration.method == old.calibration.method == "platt"
+    margins = np.linspace(-4, 0, 9)
+    moved = new.calibration.log_odds(margins) - old.calibration.log_odds(margins)
+    assert np.ptp(moved) < 1e-9
+    assert moved[0] == pytest.approx(-MISCALIBRATED, abs=0.4)
 
 
 def test_the_decision_says_what_was_asked_fitted_and_shown(house: House) -> None:

@@ -109,3 +109,4 @@ def test_a_scorecard_is_trained_beside_the_others_and_may_be_chosen(ingested_hom
         assert record["variant"] == "scorecard"
         assert record["scorecard"]["chosen"]
         assert record["scorecard"]["beside"] is None
+        assert record["calibration_choice"]["bads"] > 0

@@ -48,6 +48,7 @@ MODEL_CODE = (
     "evidence.weights",
     "learners.__init__",
     "learners.calibration",
+    "learners.calibration_choice",
     "learners.catboost",
     "learners.catboost_trees",
     "learners.dask_fits",

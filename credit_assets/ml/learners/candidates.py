@@ -23,6 +23,7 @@ from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import texts
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import Evaluation, evaluate
+from credit_assets.ml.learners.calibration_choice import AUTO
 from credit_assets.ml.learners.learner import Sample
 from credit_assets.ml.learners.scorer import CreditScorer, derived_of, extensions_of
 from credit_assets.ml.learners.training import Trained, TrainingConfig, resolve_params, splits, train, variant_named
@@ -70,6 +71,7 @@ def candidate_identity(
         "monotone": portfolio.monotone,
         # They are saved with the model: another range or policy is another model to whoever asks it.
         "requests": RequestRules.of(portfolio).to_record(),
+        **({} if config.calibration == AUTO else {"calibration": config.calibration}),
         # Only where there are any: what a portfolio does not use changes no model.
         **({"extensions": sources(theirs)} if theirs else {}),
     }
@@ -90,7 +92,8 @@ class Candidate:
 
     `history` is the log loss after each round ("train-logloss", "validation-logloss"), `params` what `resolve_params`
     gives, `metrics` and `predictions` are by split; those of "test" are out of time and the only ones to judge by.
-    `reference` is what later applications are held against to see drift.
+    `reference` is what later applications are held against to see drift, `calibration_choice` why it has its
+    calibration (`calibration_choice.Choice`).
     """
 
     scorer: CreditScorer
@@ -100,6 +103,7 @@ class Candidate:
     metrics: dict[str, Evaluation]
     predictions: dict[str, Predictions] = field(repr=False)
     reference: DriftReference = field(repr=False)
+    calibration_choice: dict[str, Any] | None = None
 
     @property
     def variant(self) -> str:
@@ -236,6 +240,7 @@ def judged(
         metrics={split: _evaluated(split, predictions[split], groups.get(split)) for split in SPLITS},
         predictions=predictions,
         reference=reference,
+        calibration_choice=trained.choice.to_record(),
     )
 
 

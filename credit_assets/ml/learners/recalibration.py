@@ -27,7 +27,7 @@ from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.evidence.calibration_evidence import Calibration, measure_calibration
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import evaluate
-from credit_assets.ml.learners.calibration import PlattCalibration, fit_platt
+from credit_assets.ml.learners.calibration import fit_platt
 from credit_assets.ml.learners.candidates import EVIDENCE, Candidate, Predictions
 from credit_assets.ml.learners.scorer import CreditScorer
 
@@ -165,9 +165,9 @@ def recalibrate(
     if before.intercept is None or (before.slope_p is not None and before.slope_p < SLOPE_LEVEL):
         moved = "level and slope"
         line = fit_platt(log_odds, target)
-        new = PlattCalibration(line.slope * old.slope, line.slope * old.intercept + line.intercept)
+        new = old.then(line.slope, line.intercept)
     else:
-        new = replace(old, intercept=old.intercept + before.intercept.value)
+        new = old.then(1.0, before.intercept.value)
     return Recalibration(replace(scorer, calibration=new), before, "", moved)
 
 

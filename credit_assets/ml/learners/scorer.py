@@ -28,7 +28,7 @@ from credit_assets.ml.data.model_files import read_record, write_record
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import Values, numbers
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.calibration import PlattCalibration
+from credit_assets.ml.learners.calibration import Calibration, calibration_of
 from credit_assets.ml.learners.encoding import Encoded
 from credit_assets.ml.learners.missing import Margins, Meaning, as_decided, margins
 
@@ -127,7 +127,7 @@ class CreditScorer:
     categories: Mapping[str, tuple[str, ...]]
     derived: tuple[Derived, ...]
     monotone: Mapping[str, int]
-    calibration: PlattCalibration
+    calibration: Calibration
     scale: ScoreScale
     library: str = ""
     portfolio: str = ""
@@ -343,7 +343,7 @@ class CreditScorer:
                 categories={name: tuple(levels) for name, levels in record["categories"].items()},
                 derived=_known(tuple(Derived(**derived) for derived in record["derived"])),
                 monotone={name: int(direction) for name, direction in record["monotone"].items()},
-                calibration=PlattCalibration.from_record(record["calibration"]),
+                calibration=calibration_of(record["calibration"]),
                 scale=ScoreScale(**record["scale"]),
                 library=record["library"],
                 portfolio=record.get("portfolio", {}).get("name", ""),

@@ -4,8 +4,8 @@ Belongs here: the order of these steps, which rows each may see, and all that de
 here: what one learner needs (its own module), where the training set comes from (`cohorts`), and the evidence for the
 finished model (`candidates`).
 
-Train rows fit the trees and fix the levels of categories. Validation rows, later in time, choose the number of rounds
-and fit the two parameters of the calibration. Test rows, the newest, are only counted here: changing any of them
+Train rows fit the trees and fix the levels of categories. Validation rows, later in time, choose the number of rounds,
+and choose and fit the calibration. Test rows, the newest, are only counted here: changing any of them
 changes nothing in the model.
 """
 
@@ -23,7 +23,7 @@ from credit_assets.ml.data.missing import missing_policies
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.learners import VARIANTS, Fitted, Variant
-from credit_assets.ml.learners.calibration import fit_platt
+from credit_assets.ml.learners.calibration_choice import AUTO, Choice, choose
 from credit_assets.ml.learners.encoding import Encoded, encode
 from credit_assets.ml.learners.learner import FitConfig, Sample
 from credit_assets.ml.learners.missing import Profile, margins, meanings, profile_of
@@ -37,18 +37,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingConfig(FitConfig):
-    """How a candidate is trained: how its learner is fitted, and the scale of its points."""
+    """How a candidate is trained: how its learner is fitted, the scale of its points, and the shape of its calibration,
+    "auto" to choose (`calibration_choice`).
+    """
 
     scale: ScoreScale = field(default_factory=ScoreScale)
+    calibration: str = AUTO
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that is ready to score, the round that it stopped at and the log loss after each round (`Fitted`)."""
+    """A model that is ready to score, the round that it stopped at, the log loss after each round (`Fitted`), and why
+    it has this calibration.
+    """
 
     scorer: CreditScorer
     best_rounds: int
     history: dict[str, list[float]]
+    choice: Choice
 
 
 def resolve_params(variant_name: str, config: FitConfig) -> dict[str, Any]:
@@ -114,6 +120,8 @@ def calibrated(
     encoded = encode(validation.rows, portfolio.feature_names, profile.levels)
     missing = meanings(predict, encoded, profile.seen, missing_policies(portfolio), portfolio.monotone)
     margin = np.concatenate([batch.values for batch in margins(predict, encoded, missing)])
+    # In the order of the training set, which is that of time.
+    choice = choose(margin, validation.target, config.calibration)
     scorer = CreditScorer(
         variant=learner.name,
         model=fitted.model,
@@ -121,14 +129,14 @@ def calibrated(
         categories=profile.levels,
         derived=derived_of(portfolio),
         monotone=portfolio.monotone,
-        calibration=fit_platt(margin, validation.target),
+        calibration=choice.calibration,
         scale=config.scale,
         library=learner.library(),
         portfolio=portfolio.name,
         contract=portfolio.contract,
         missing=missing,
     )
-    return Trained(scorer, fitted.best_rounds, fitted.history)
+    return Trained(scorer, fitted.best_rounds, fitted.history, choice)
 
 
 def splits(rows: Rows, features: tuple[str, ...]) -> dict[str, Sample]:

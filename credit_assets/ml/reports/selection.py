@@ -100,6 +100,7 @@ def selection_record(
         "candidates": {one["variant"]: validation_auc(one) for one in candidates if is_trained(one)},
         "failed_variants": sorted(one["variant"] for one in candidates if not is_trained(one)),
         "evaluation": best["metrics"]["test"],
+        "calibration_choice": best.get("calibration_choice"),
         "champion": champion,
         **({"recalibrates": best["recalibrates"]} if "recalibrates" in best else {}),
         # By which it is made again; the candidate's own record is replaced when its day is trained anew.

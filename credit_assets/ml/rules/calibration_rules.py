@@ -128,12 +128,18 @@ def _recalibration(made: Mapping[str, Any], beside: Mapping[str, Any] | None) ->
     loss, new, p = beside["log_loss"], made["calibration"], measure(beside, "better_p", "comparison")
     better = p < BETTER_LEVEL
     text = (
-        f"champion version {version} with a new calibration (slope {new['slope']:.3f}, intercept "
-        f"{new['intercept']:+.3f}), fitted on {made['rows']:,} rows ({made['bads']:,} bads) of {made['days'][0]} .. "
-        f"{made['days'][1]}: log loss {_with_interval(loss, '+.5f')} against the champion's on rows that neither used, "
-        f"{'shown to be' if better else 'not shown to be'} less (p {p:.2g}, level {BETTER_LEVEL:g})"
+        f"champion version {version} with a new calibration ({_shape(new)}), fitted on {made['rows']:,} rows "
+        f"({made['bads']:,} bads) of {made['days'][0]} .. {made['days'][1]}: log loss {_with_interval(loss, '+.5f')} "
+        f"against the champion's on rows that neither used, {'shown to be' if better else 'not shown to be'} less "
+        f"(p {p:.2g}, level {BETTER_LEVEL:g})"
     )
     return [Reason("recalibration", better, p, BETTER_LEVEL, text)]
+
+
+def _shape(calibration: Mapping[str, Any]) -> str:
+    if calibration.get("method", "platt") == "platt":
+        return f"slope {calibration['slope']:.3f}, intercept {calibration['intercept']:+.3f}"
+    return str(calibration["method"])
 
 
 def _age(age: Mapping[str, Any]) -> Reason:

@@ -18,7 +18,7 @@ import pytest
 
 from credit_assets.ml.data import rows as rows_module
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.calibration import PlattCalibration
+from credit_assets.ml.learners.calibration import calibration_of
 from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.scorer import SCORER_FILE, CreditScorer, ScoreScale
 from credit_assets_tests.support.modelling import (
@@ -251,7 +251,7 @@ def test_the_saved_model_is_the_librarys_own(candidates: dict[str, Candidate], t
             assert list(shown) == ["inquiries is missing"]
             texts = raw[record["features"]].assign(**shown)
             margin = model.predict(texts, prediction_type="RawFormulaVal")
-        calibration = PlattCalibration.from_record(record["calibration"])
+        calibration = calibration_of(record["calibration"])
         np.testing.assert_allclose(calibration.pd(margin), candidate.scorer.pd(raw), rtol=1e-6)
 
 

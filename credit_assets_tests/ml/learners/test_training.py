@@ -18,7 +18,7 @@ from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.evidence.evaluation import auc, evaluate
 from credit_assets.ml.learners import VARIANTS
-from credit_assets.ml.learners.candidates import Candidate, train_candidate
+from credit_assets.ml.learners.candidates import Candidate, candidate_identity, train_candidate
 from credit_assets.ml.learners.training import TrainingConfig, resolve_params
 from credit_assets_tests.support.modelling import PORTFOLIO, applications, quick_config, training_set
 
@@ -69,8 +69,24 @@ def test_the_metrics_are_those_of_the_scorer(name: str, frame: pd.DataFrame, can
 @ALL
 def test_the_calibration_is_that_of_the_validation_rows(name: str, candidates: dict[str, Candidate]) -> None:
     validation = candidates[name].metrics["validation"]
-    assert validation.observed_over_expected == pytest.approx(1, abs=0.02)
-    assert candidates[name].scorer.calibration.slope > 0
+    choice = candidates[name].calibration_choice
+    assert choice is not None
+    assert (choice["rows"], choice["bads"]) == (validation.rows, validation.bads)
+    assert candidates[name].scorer.calibration.method == choice["method"]
+    # Where none is chosen, the level is not shown to be wrong.
+    off = 2 / validation.bads**0.5 if choice["method"] == "none" else 0.02
+    assert validation.observed_over_expected == pytest.approx(1, abs=off)
+
+
+def test_a_calibration_that_is_asked_for_is_part_of_what_a_model_is(frame: pd.DataFrame) -> None:
+    asked = quick_config("lightgbm", calibration="isotonic")
+    found = train_candidate(frame, "lightgbm", PORTFOLIO, asked)
+    assert found.scorer.calibration.method == "isotonic"
+    free, forced = (
+        candidate_identity("lightgbm", "2021-01-01", "data", config, PORTFOLIO)
+        for config in (quick_config("lightgbm"), asked)
+    )
+    assert forced == {**free, "calibration": "isotonic"}
 
 
 @ALL

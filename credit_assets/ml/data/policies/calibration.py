@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from credit_assets.ml.data.policies.keys import Section, key
 
 
@@ -15,10 +17,17 @@ class CalibrationPolicy(Section):
     on average; what a test of its size shows by chance is added. `max_loss_to_champion`: by what factor the level may
     be shown to lie farther from 1 than the champion's on the same rows.
 
-    A new calibration of the champion is fitted on the newest days before the test that it has not used, as many as
-    have `recalibration_bads` bads and goods, and refused below `recalibration_min_bads`.
+    A model that is trained gets its calibration by `method`. A new calibration of the champion is fitted on the newest
+    days before the test that it has not used, as many as have `recalibration_bads` bads and goods, and refused below
+    `recalibration_min_bads`.
     """
 
+    method: Literal["auto", "none", "platt", "beta", "isotonic"] = key(
+        "auto",
+        "Shape of a model's calibration: none, platt, beta, isotonic, or the simplest within one standard error of the "
+        "best in folds of the validation rows (auto).",
+        setting="calibration",
+    )
     alpha: float = key(
         0.01, "Level of the tests of level and slope: how often each refuses a calibrated model.", ge=1e-6, le=0.2
     )
