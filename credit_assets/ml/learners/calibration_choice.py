@@ -7,6 +7,9 @@ is fitted on the other folds and judged on the fold that was left out, by log lo
 of time, with about as many bads each: what holds in one month and not in the next counts against a shape. The best mean
 loss sets the mark, and the simplest shape whose loss is within one standard error of it is taken, which is the error of
 the difference between the two on the same rows.
+
+On few bads this rule would leave a wrong level as it is, since nothing is shown: below NONE_BADS Platt's line is the
+simplest shape that is offered.
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ AUTO = "auto"
 FOLDS = 5
 LEAST_BADS = 20
 """Bads, and goods, below which folds of a few of them choose by chance: DEFAULT is taken."""
+NONE_BADS = 150
+"""Bads, and goods, from which no calibration at all may be chosen. PDs that are 1.4 times too low would be left as they
+are in 25 of 100 books at 100 bads, and in 3 at 150."""
+NONE = "none"
 DEFAULT = "platt"
 
 
@@ -100,14 +107,12 @@ def choose(
     if min(bads, rows - bads) < LEAST_BADS:
         default = DEFAULT if DEFAULT in fits else next(iter(fits))
         return chosen(default, f"{bads} bads of {rows} rows are too few to choose by: {LEAST_BADS} of each are needed")
-    losses = cross_fitted(margins, target, fits)
-    name, compared = within_one_error(losses)
-    return chosen(
-        name,
-        f"the simplest whose log loss in {FOLDS} folds is within one standard error of the best",
-        FOLDS,
-        compared,
-    )
+    why = f"the simplest whose log loss in {FOLDS} folds is within one standard error of the best"
+    offered = dict(fits)
+    if min(bads, rows - bads) < NONE_BADS and offered.pop(NONE, None):
+        why += f"; {bads} bads of {rows} rows are too few to show that none is needed: {NONE_BADS} of each are"
+    name, compared = within_one_error(cross_fitted(margins, target, offered))
+    return chosen(name, why, FOLDS, compared)
 
 
 def cross_fitted(

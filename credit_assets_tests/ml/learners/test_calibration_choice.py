@@ -26,6 +26,7 @@ from credit_assets.ml.learners.calibration import (
 from credit_assets.ml.learners.calibration_choice import (
     FOLDS,
     LEAST_BADS,
+    NONE_BADS,
     choose,
     cross_fitted,
     within_one_error,
@@ -154,7 +155,7 @@ def test_in_sample_isotonic_would_win_and_is_not_chosen() -> None:
         for name, z in ((name, fit(margin, y).log_odds(margin)) for name, fit in FITS.items())
     }
     assert min(inside, key=lambda name: inside[name]) == "isotonic"
-    assert choose(margin, y).method in ("none", "platt")
+    assert choose(margin, y).method == "platt"
 
 
 def test_rows_are_judged_by_what_was_fitted_without_them() -> None:
@@ -205,6 +206,33 @@ def test_a_method_that_is_asked_for_is_taken_and_few_bads_choose_nothing() -> No
         choose(margin, y, "spline")
     with pytest.raises(ValueError, match="at least one good"):
         choose(margin, np.zeros(3_000))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_on_few_bads_or_goods_a_margin_is_not_left_as_it_is(turned: bool) -> None:
+    margin, y = sample(20_000, lambda m: m)
+    margin, y = (-margin, 1 - y) if turned else (margin, y)
+    rare = np.flatnonzero(y == (not turned))
+
+    def of(number: int) -> Any:
+        # All rows as far as the last of so many of the rarer outcome.
+        return choose(margin[: rare[number - 1] + 1], y[: rare[number - 1] + 1])
+
+    enough, few = of(NONE_BADS), of(NONE_BADS - 1)
+    assert enough.method == "none"
+    assert "too few" not in enough.why
+    assert few.method == "platt"
+    assert list(few.losses) == ["platt", "beta", "isotonic"]
+    assert f"{few.bads} bads of {few.rows} rows are too few to show that none is needed: 150 of each are" in few.why
+
+
+def test_a_wrong_level_is_mended_on_few_bads() -> None:
+    # PDs 1.4 times too low, 40 to 60 bads: the level is right afterwards within what so few bads tell.
+    for seed in range(20):
+        margin, y = sample(330, lambda m: 0.7 * m - 0.2, seed)
+        found = choose(margin, y)
+        assert found.method != "none"
+        assert found.calibration.pd(margin).sum() == pytest.approx(y.sum(), rel=0.1)
 
 
 def test_the_record_says_all_that_was_compared() -> None:
