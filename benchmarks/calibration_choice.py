@@ -25,7 +25,7 @@ TRUTHS: Mapping[str, Map] = {
     "step": lambda margin: np.where(margin < -2.2, -3.2, np.where(margin < -1.2, -2.0, -0.7)),
 }
 """True log-odds of a margin. Margins have a mean of -2.4 and a standard deviation of 1."""
-BADS = (40, 100, 400, 2_000)
+BADS = (40, 100, 200, 400, 2_000)
 _TESTED = 20_000
 
 

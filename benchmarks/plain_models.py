@@ -225,6 +225,7 @@ def _candidate(
                 "threads": config.threads,
                 "rounds": trained.best_rounds,
                 "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+                "calibration_choice": trained.calibration_choice,
                 **cut_off,
                 "made_with": made_with(settings, store, variant, identity, MODEL_CODE),
             }

@@ -52,6 +52,8 @@ def model_again(of: RecordedVersion) -> MadeAgain:
     except (ValueError, PermanentError) as error:
         return MadeAgain(None, f"cannot be made here: {error}")
     metrics = {name: evaluation.to_record() for name, evaluation in trained.metrics.items()}
+    if choice := trained.calibration_choice:
+        record = {**record, "calibration_choice": choice}
     return MadeAgain(trained, why, {"metrics": metrics, **record})
 
 
@@ -78,6 +80,7 @@ def _trained(of: RecordedVersion) -> tuple[Candidate, str]:
 
 def _config(of: RecordedVersion) -> TrainingConfig:
     """As it was recorded, whatever the settings of today are."""
+    from credit_assets.ml.learners.calibration_choice import AUTO
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig
 
@@ -95,6 +98,7 @@ def _config(of: RecordedVersion) -> TrainingConfig:
         max_rounds=identity["params"]["max_rounds"],
         early_stopping_rounds=identity["params"]["early_stopping_rounds"],
         scale=ScoreScale(base=base, odds=odds, pdo=pdo),
+        calibration=identity.get("calibration", AUTO),
     )
 
 

@@ -158,6 +158,8 @@ class Recalibrating:
             "threads": threads,
             "rounds": made["rounds"],
             "metrics": {name: evaluation.to_record() for name, evaluation in trained.metrics.items()},
+            # Of the shape, which is kept: a new calibration is a line after it.
+            "calibration_choice": made.get("calibration_choice"),
             **cut_off,
             "test_from": str(parts.test[portfolio.date_column].to_numpy().min()),
             # Of the training: a new calibration is none.

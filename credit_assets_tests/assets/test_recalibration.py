@@ -77,6 +77,10 @@ def test_it_is_the_champion_with_another_calibration(house: House) -> None:
     folders = [registry.download(registry.version(number)) for number in ("1", "2")]
     hashes = [json.loads((folder / "scorer.json").read_text())["model_sha256"] for folder in folders]
     assert hashes[0] == hashes[1]
+    # Its shape was chosen when it was trained, and stays.
+    shapes = [read(house, "trained_model", day)["calibration_choice"] for day in (registry.version("1").as_of, DAY)]
+    assert shapes[0] == shapes[1]
+    assert shapes[0]["method"] == "platt"
     assert (old.features, old.categories, old.scale) == (new.features, new.categories, new.scale)
     # The level alone is wrong, and is all that is moved.
     assert new.calibration.method == old.calibration.method == "platt"

@@ -253,6 +253,9 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "test_bads": test["bads"],
         "lift_by_decile": test["lift"],
     }
+    if choice := record.get("calibration_choice"):
+        made = f"fitted on {choice['rows']:,} rows with {choice['bads']:,} bads: {choice['why']}"
+        metadata["calibration"] = f"{choice['method']}, {made}"
     if calibration := record.get("calibration"):
         metadata["observed_over_expected"] = _with_interval(calibration["observed_over_expected"])
         if calibration["slope"]:
