@@ -33,7 +33,7 @@ LEAST_BADS = 20
 """Bads, and goods, below which folds of a few of them choose by chance: DEFAULT is taken."""
 NONE_BADS = 150
 """Bads, and goods, from which no calibration at all may be chosen. PDs that are 1.4 times too low would be left as they
-are in 25 of 100 books at 100 bads, and in 3 at 150."""
+are in 25 of 100 books at 100 bads, and in some 4 at 150 to 200."""
 NONE = "none"
 DEFAULT = "platt"
 
