@@ -254,8 +254,8 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "lift_by_decile": test["lift"],
     }
     if choice := record.get("calibration_choice"):
-        made = f"fitted on {choice['rows']:,} rows with {choice['bads']:,} bads: {choice['why']}"
-        metadata["calibration"] = f"{choice['method']}, {made}"
+        fitted = f"fitted on {choice['rows']:,} rows with {choice['bads']:,} bads: {choice['why']}"
+        metadata["calibration"] = f"{choice['method']}, {fitted}"
     if calibration := record.get("calibration"):
         metadata["observed_over_expected"] = _with_interval(calibration["observed_over_expected"])
         if calibration["slope"]:
