@@ -285,7 +285,7 @@ def test_a_save_that_was_cut_short_is_refused(saved: Path) -> None:
         (lambda f: change(f, extra=1), r"unknown \['extra'\]"),
         (lambda f: (f / "model.txt").unlink(), "model.txt cannot be read"),
         (lambda f: (f / "model.txt").write_bytes(b"tree\n"), "its SHA-256 differs"),
-        (lambda f: change(f, calibration={"method": "isotonic"}), "Platt"),
+        (lambda f: change(f, calibration={"method": "isotonic"}), "not the record of a calibration"),
         (lambda f: change(f, scale={"base": 600, "odds": 50}), None),
         (lambda f: change(f, scale={"base": 600, "odds": 50, "pdo": -20}), "score scale"),
         (lambda f: change(f, derived=[{"name": "x", "function": "gone", "inputs": {}}]), "has no function 'gone'"),
