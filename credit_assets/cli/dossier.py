@@ -39,11 +39,11 @@ def write_dossier(settings: Settings, version: str | None, folder: Path) -> dict
     }
     files = {}
     for kind, name, text in zip(("html", "json"), file_names(record), (page_of(made), json_of(made)), strict=True):
-        files[kind] = {"path": str(_written(folder / name, text)), **described(text)}
+        files[kind] = {"path": str(written(folder / name, text)), **described(text)}
     return {**record, "files": files}
 
 
-def _written(path: Path, text: str) -> Path:
+def written(path: Path, text: str) -> Path:
     """Write aside and rename, so that a file is the old one or the new one."""
     aside = path.with_name(f".{path.name}.part")
     try:

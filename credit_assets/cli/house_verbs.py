@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from credit_assets.cli.shown import Json, console, output
+from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
 from credit_assets.masking import masked_url
 from credit_assets.settings import load_settings, variable
 
@@ -116,3 +117,25 @@ def env(json_: Json = False) -> None:
         found[variable("portfolio")] = portfolio
     lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items())
     output(found, lambda out: print(lines, end="", file=out.file), json_)
+
+
+@house_app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder to write it to; its index.html is the first page.", **FILE)] = Path(
+        "report"
+    ),
+    days: Annotated[int, typer.Option(min=1, help="Newest days of monitoring to show.")] = 180,
+    json_: Json = False,
+) -> None:
+    """Write the portfolio's report as a site of files: how things stand, models, monitoring, decisions, dossiers.
+
+    Example: credit-assets report --out report --days 365. Each page is one file that asks for nothing, in light and
+    dark, and prints; no page has a row of an applicant.
+    """
+    from credit_assets.cli.report import print_report, write_report
+    from credit_assets.instance.embedded_reads import readable_instance
+
+    settings = load_settings()
+    with readable_instance(settings) as instance, progress_bar(quiet=json_) as progress:
+        record = write_report(settings, instance, out, days, progress)
+    output(record, partial(print_report, record), json_)

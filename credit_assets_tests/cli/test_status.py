@@ -16,7 +16,7 @@ from credit_assets.cli.shown import console, shortened
 from credit_assets.cli.state import _alarms
 from credit_assets.cli.status import print_status
 
-SCREENS = Path(__file__).with_name("screens")
+SCREENS = Path(__file__).parents[1] / "data" / "screens"
 WIDTHS = (80, 120)
 
 

@@ -9,6 +9,7 @@ their own words.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from itertools import zip_longest
@@ -29,10 +30,19 @@ _INTERVAL = re.compile(r"[-+]?[\d.,]+ \.\. [-+]?[\d.,]+")
 _BREAKS = re.compile(r"(?<=\w)([_.])(?=[A-Za-z])")
 
 
-def html(dossier: Dossier) -> str:
-    """The page. Equal dossiers give equal text."""
+def html(
+    dossier: Dossier, about: str = "model dossier", links: Mapping[str, str] | None = None, current: str = ""
+) -> str:
+    """The page. Equal dossiers give equal text.
+
+    `links` are the pages of a site by their names, relative to this one, which is `current`; `about` is what the title
+    of the window says after that of the dossier.
+    """
     return _template().render(
         dossier=dossier,
+        about=about,
+        links=dict(links or {}),
+        current=current,
         numbers=dossier.numbers,
         kind=_kind,
         sources_of=sources_of,
