@@ -111,8 +111,8 @@ def _groups_of(scorer: CreditScorer, contract: ReasonContract) -> NDArray[np.int
 def _placed(scorer: CreditScorer, own: NDArray[np.int64], rest: int, missing: Mask) -> tuple[NDArray[np.int64], Mask]:
     """For each row and feature the group that it counts with, and whether it speaks by a missing value.
 
-    A derived feature that cannot be computed from values that are there speaks by these values. One whose inputs are missing counts with the group of one of them: its own where that is among
-    theirs, else the first that is a reason.
+    A derived feature that cannot be computed from values that are there speaks by these values. One whose inputs are
+    missing counts with the group of one of them: its own where that is among theirs, else the first that is a reason.
     """
     at = {name: column for column, name in enumerate(scorer.features)}
     group, gone = np.tile(own, (len(missing), 1)), missing.copy()
