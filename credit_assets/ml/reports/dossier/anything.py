@@ -12,6 +12,8 @@ from typing import Any
 from credit_assets.ml.reports.dossier.blocks import Block, Cell, Fact, Facts, Source, Table, shown, text
 
 MOST_ROWS = 60
+# What a row is of stands first: the keys of stored records are in the order of the alphabet.
+_NAMING = frozenset({"", "part", "name", "variant", "column", "feature", "group"})
 _DEEPEST = 3
 
 
@@ -59,7 +61,7 @@ def _is_interval(value: Any) -> bool:
 
 
 def _table(caption: str, rows: Sequence[Mapping[str, Any]], source: Source) -> Table:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = sorted(dict.fromkeys(key for row in rows for key in row), key=lambda key: key not in _NAMING)
     cells = [tuple(_cell(row.get(column)) for column in columns) for row in rows[:MOST_ROWS]]
     note = f"The first {MOST_ROWS} of {len(rows)} rows." if len(rows) > MOST_ROWS else ""
     return Table(caption, tuple(words(column) for column in columns), tuple(cells), (source,), note)

@@ -217,3 +217,13 @@ def _texts(block: dict[str, Any]) -> list[str]:
     if block["kind"] == "figure":
         return [block["caption"], block["note"], block["x_label"], block["y_label"], *block["labels"]]
     return [block["text"]]
+
+
+def test_tables_of_any_record_begin_with_what_their_rows_are_of() -> None:
+    from credit_assets.ml.reports.dossier.anything import blocks_of
+    from credit_assets.ml.reports.dossier.blocks import Source, Table
+
+    record = {"tables": {"decile": [{"bads": 1, "part": 1, "rows": 9}]}, "losses": {"platt": {"log_loss": 0.2}}}
+    found = blocks_of("Reliability", record, Source("trained_model", "2024-01-01", "0", "0"))
+    tables = [block for block in found if isinstance(block, Table)]
+    assert sorted(table.columns for table in tables) == [("", "log loss"), ("part", "bads", "rows")]
