@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.outside import outside_specs
 from credit_assets.assets.runs import Runs
 from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
@@ -24,7 +25,7 @@ from credit_assets.ml.extensions import try_used
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.watch import watch_sensor
 from credit_assets.partitions import daily_partitions
-from credit_assets.resources import build_resources
+from credit_assets.resources import build_resources, shown_resources
 from credit_assets.settings import Settings
 
 
@@ -49,10 +50,11 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         runs.definitions = dg.Definitions(
             assets=[
                 *assets(settings, partitions),
-                *alias_specs(settings.naming),
+                *outside_specs(settings),
+                *alias_specs(settings),
                 external_trigger_spec(settings, partitions),
             ],
-            resources={**resources, "runs": runs, **overrides},
+            resources=shown_resources(settings, {**resources, "runs": runs, **overrides}),
             jobs=asset_jobs,
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[

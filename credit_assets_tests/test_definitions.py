@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.api import create_execution_plan
 
 from credit_assets.assets.recheck import TRAINED_ON_RESTATED
 from credit_assets.build import build_definitions
@@ -23,13 +25,13 @@ from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
-from credit_assets.settings import Settings, load_settings
+from credit_assets.settings import Settings, SettingsError, load_settings
 from credit_assets.stages import DAILY, JOBS
 
 GRAPH = {
     "restated_days": set(),
-    "raw_loan_data": set(),
-    "loan_outcomes": set(),
+    "raw_loan_data": {"warehouse_tables/loan_applications"},
+    "loan_outcomes": {"warehouse_tables/loan_outcomes"},
     "processed_features": {"raw_loan_data"},
     "training_set": {"processed_features", "loan_outcomes", "restated_days"},
     "xgboost_candidate": {"training_set"},
@@ -46,15 +48,19 @@ GRAPH = {
     "registered_model": {"trained_model"},
     "deployed_model": {"registered_model"},
     "model_dossier": {"trained_model", "registered_model", "deployed_model"},
-    "loan_scores": {"processed_features"},
+    # The champion is an edge that does not wait: nothing makes it in a run.
+    "loan_scores": {"processed_features", "model_aliases/champion"},
     "drift_report": {"processed_features", "loan_scores", "restated_days"},
     "performance_report": {"loan_scores", "loan_outcomes", "processed_features", "restated_days"},
     "shadow_report": {"loan_scores", "loan_outcomes", "restated_days"},
 }
 EXTERNAL = {
-    "model_aliases/champion": {"deployed_model"},
-    "model_aliases/challenger": {"deployed_model"},
-    "model_aliases/shadow": {"deployed_model"},
+    "warehouse_tables/loan_applications": set(),
+    "warehouse_tables/loan_outcomes": set(),
+    "model_registry/credit-scorer": {"registered_model"},
+    "model_aliases/champion": {"deployed_model", "model_registry/credit-scorer"},
+    "model_aliases/challenger": {"deployed_model", "model_registry/credit-scorer"},
+    "model_aliases/shadow": {"deployed_model", "model_registry/credit-scorer"},
     "external_trigger": set(),
 }
 ENDS = ("start", "end")
@@ -93,6 +99,61 @@ def test_every_asset_is_described_owned_partitioned_and_retried(definitions: dg.
             dg.Backoff.EXPONENTIAL,
             dg.Jitter.PLUS_MINUS,
         )
+
+
+def test_owners_tags_and_the_place_of_the_code_come_from_settings() -> None:
+    settings = load_settings(
+        owners="team:risk, ada@example.org",
+        asset_tags='{"domain": "cards"}',
+        source_url="https://example.org/tree/main",
+    )
+    for asset in build_definitions(settings).resolve_asset_graph().assets_defs:
+        for spec in asset.specs:
+            assert list(spec.owners) == ["team:risk", "ada@example.org"]
+            assert spec.tags["domain"] == "cards"
+            if spec.key.to_user_string() in GRAPH:
+                (reference,) = spec.metadata["dagster/code_references"].code_references
+                assert re.fullmatch(r"https://example\.org/tree/main/credit_assets/assets/\w+\.py#L\d+", reference.url)
+
+
+def test_the_code_of_an_asset_is_in_the_file_and_line_that_it_says(definitions: dg.Definitions) -> None:
+    scores = definitions.resolve_asset_graph().get(dg.AssetKey("loan_scores"))
+    (reference,) = scores.metadata["dagster/code_references"].code_references
+    lines = Path(reference.file_path).read_text("utf-8").splitlines()
+    assert "def loan_scores(" in "".join(lines[reference.line_number - 1 : reference.line_number + 20])
+
+
+@pytest.mark.parametrize(
+    ("by", "cron", "since"),
+    [("09:00", "0 9 * * *", 9 * 60), ("06:45", "45 6 * * *", 405), ("00:00", "0 0 * * *", 1440)],
+)
+def test_scores_of_yesterday_are_due_by_the_time_that_is_set(by: str, cron: str, since: int) -> None:
+    graph = build_definitions(load_settings(scores_by=by, timezone="Europe/Berlin")).resolve_asset_graph()
+    policy = graph.get(dg.AssetKey("loan_scores")).freshness_policy_or_from_metadata
+    assert (policy.deadline_cron, policy.timezone) == (cron, "Europe/Berlin")
+    assert policy.lower_bound_delta == timedelta(minutes=since)
+
+
+def test_no_time_is_set_where_none_is_wanted() -> None:
+    graph = build_definitions(load_settings(scores_by="none")).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("loan_scores")).freshness_policy_or_from_metadata is None
+    with pytest.raises(SettingsError, match="CREDIT_SCORES_BY"):
+        load_settings(scores_by="9am")
+    with pytest.raises(SettingsError, match="CREDIT_OWNERS: 'risk' is no owner"):
+        load_settings(owners="risk")
+    with pytest.raises(SettingsError, match="CREDIT_ASSET_TAGS: a b: x is no tag"):
+        load_settings(asset_tags='{"a b": "x"}')
+
+
+def test_scores_do_not_wait_for_the_training_of_their_day(definitions: dg.Definitions) -> None:
+    plan = create_execution_plan(definitions.resolve_job_def(DAILY))
+    waits = {key: {source for one in step.step_inputs for source in one.dependency_keys} for key, step in _steps(plan)}
+    assert waits["loan_scores"] == {"processed_features"}
+    assert waits["raw_loan_data"] == set()
+
+
+def _steps(plan: Any) -> list[tuple[str, Any]]:
+    return [(step.key, step) for step in plan.get_all_steps_in_topo_order()]
 
 
 def test_every_gate_blocks(definitions: dg.Definitions) -> None:

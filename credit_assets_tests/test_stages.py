@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from credit_assets import stages
+from credit_assets.assets.outside import TABLES, read_outside
 from credit_assets.build import build_definitions
 from credit_assets.cli.replay import backfilled
 from credit_assets.cluster.op_tags import profile_name
@@ -38,7 +39,8 @@ def test_the_definitions_are_those_of_the_table(settings: Settings) -> None:
         assert spec.group_name == row.group
         assert asset.get_io_manager_key_for_asset_key(asset.key) == row.io
         assert (asset.backfill_policy is not None) == row.by_range
-        assert {key.to_user_string() for key in asset.dependency_keys} == {*row.reads, *row.after}
+        outside = {dep.asset_key.to_user_string() for dep in read_outside(settings, row.name)}
+        assert {key.to_user_string() for key in asset.dependency_keys} == {*row.reads, *row.after, *outside}
         for upstream, window in row.reads.items():
             mapping = asset.get_partition_mapping(dg.AssetKey(upstream))
             assert mapping == partition_mapping(settings, window)
@@ -49,12 +51,13 @@ def test_the_definitions_are_those_of_the_table(settings: Settings) -> None:
         assert nodes == {row.name for row in table if row.stage in of} == set(settings.graph.made_by(job))
 
 
-def test_what_runs_do_not_make_is_governance() -> None:
+def test_what_runs_do_not_make_is_governance_or_a_table_of_the_warehouse() -> None:
     definitions, table = build_definitions(load_settings()), {row.name for row in stages.EVERYTHING.assets}
     graph = definitions.resolve_asset_graph()
     others = [key for key in graph.get_all_asset_keys() if key.to_user_string() not in table]
-    assert others
-    assert {graph.get(key).group_name for key in others} == {stages.GOVERNANCE}
+    groups = {graph.get(key).group_name for key in others if key.path[0] != TABLES}
+    assert groups == {stages.GOVERNANCE}
+    assert {graph.get(key).group_name for key in others if key.path[0] == TABLES} == {stages.CREDIT_SCORING}
 
 
 @pytest.mark.parametrize("graph", [stages.Graph(), stages.EVERYTHING])

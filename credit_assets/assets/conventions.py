@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 
 from credit_assets import stopping
+from credit_assets.assets.outside import read_outside
+from credit_assets.assets.presented import code_reference, presented
 from credit_assets.checks import check_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import advised, is_ours, is_transient
@@ -27,7 +29,6 @@ from credit_assets.storage.store import RefusedPartitionError
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
 
-OWNERS = ["team:credit-risk"]
 # An Arrow table. Not named by its class: pyarrow is imported by the steps that touch a table, not by the definitions.
 Table = Any
 
@@ -47,7 +48,7 @@ def daily_asset(
         definition: dg.AssetsDefinition = dg.asset(
             key=key,
             group_name=row.group,
-            owners=OWNERS,
+            **presented(settings),
             kinds=set(kinds),
             partitions_def=partitions,
             io_manager_key=row.io,
@@ -56,7 +57,12 @@ def daily_asset(
             op_tags=op_tags(settings, asset),
             pool=pool(settings, asset),
             check_specs=checks or None,
-            deps=[*more.pop("deps", ()), *(dg.AssetDep(asset_key(settings, name)) for name in row.after)],
+            deps=[
+                *more.pop("deps", ()),
+                *(dg.AssetDep(asset_key(settings, name)) for name in row.after),
+                *read_outside(settings, asset),
+            ],
+            metadata={**more.pop("metadata", {}), **code_reference(settings, function)},
             **more,
         )(retry_transient_only(function))
         return definition

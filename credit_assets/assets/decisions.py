@@ -49,7 +49,7 @@ def _from_table(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.A
         "parquet",
         check_specs=[*gate_specs(DECISIONS, TABLE_GATES, partitions), account_spec(DECISIONS)],
         description=f"Decisions that became known on the day, from `{stated.table}`: who was lent to, who was not.",
-        metadata=column_schema(decisions_fields(portfolio)),
+        metadata=column_schema(portfolio, decisions_fields(portfolio)),
     )
     def loan_decisions(
         context: dg.AssetExecutionContext,
@@ -89,7 +89,7 @@ def _from_column(settings: Settings, partitions: dg.PartitionsDefinition) -> dg.
         description=f"What became of applications, recorded on the day on which column `{stated.status}` of "
         f"`{portfolio.applications_table}` first said so. It is read again for {stated.decided_within_days} days after "
         "each application (population: decided_within_days). What is recorded stays.",
-        metadata=column_schema(decisions_fields(portfolio)),
+        metadata=column_schema(portfolio, decisions_fields(portfolio)),
     )
     def loan_decisions(
         context: dg.AssetExecutionContext,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
+from credit_assets.assets.columns import column_schema, made_of
+from credit_assets.assets.conventions import asset_key, daily_asset, daily_result, days_of, inputs, refused_gates
 from credit_assets.assets.histories import HistoryDays
 from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import fingerprint
@@ -30,7 +31,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         ins=inputs("processed_features", settings, IN_PIECES),
         description="Model inputs: the feature columns of the portfolio and what is derived from them. "
         "Protected and ignored columns end here.",
-        metadata=column_schema(features_fields(portfolio)),
+        metadata=column_schema(
+            portfolio,
+            features_fields(portfolio),
+            made_of(portfolio, "processed_features", partial(asset_key, settings)),
+        ),
         # Days that another source of an extension made are stale to Dagster; whoever reads them refuses them.
         code_version=fingerprint(extensions=sources(makers))[:16] if makers else None,
     )

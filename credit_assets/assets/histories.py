@@ -40,7 +40,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         "parquet",
         check_specs=gate_specs(HISTORY, HISTORY_GATES, partitions),
         description=f"Aggregates of {tables} for the applications of the day, of what was known before each of them.",
-        metadata=column_schema(history_fields(portfolio)),
+        metadata=column_schema(portfolio, history_fields(portfolio)),
     )
     def history_features(
         context: dg.AssetExecutionContext,

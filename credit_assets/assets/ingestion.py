@@ -47,7 +47,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         ],
         description=f"Applications of the day from `{portfolio.applications_table}`, as the contract of portfolio "
         f"`{portfolio.name}` wants them. Rows that break it are quarantined, or reject the partition.",
-        metadata=column_schema(applications_fields(portfolio)),
+        metadata=column_schema(portfolio, applications_fields(portfolio)),
     )
     def raw_loan_data(
         context: dg.AssetExecutionContext,
@@ -89,7 +89,7 @@ def outcomes_asset(settings: Settings, partitions: dg.PartitionsDefinition) -> d
             if names.recorded
             else "."
         ),
-        metadata=column_schema(outcomes_fields(portfolio)),
+        metadata=column_schema(portfolio, outcomes_fields(portfolio)),
     )
     def loan_outcomes(
         context: dg.AssetExecutionContext,

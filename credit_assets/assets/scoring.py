@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import daily_asset, daily_result, days_of, inputs, refused_gates
+from credit_assets.assets.columns import column_schema, made_of
+from credit_assets.assets.conventions import asset_key, daily_asset, daily_result, days_of, inputs, refused_gates
 from credit_assets.assets.models_in_force import ModelsInForce
+from credit_assets.assets.presented import scores_by
 from credit_assets.checks import scored_result, scored_spec
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import scores_fields
@@ -35,8 +37,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         description="PD and points of the day's applications by the champion in force on that day, which is the one "
         "promoted before it, and by the shadow in force beside it; with the reasons of those whom the model that "
         "decides declines. Does not wait for the day's own training, and does not fail with it.",
-        metadata=column_schema(scores_fields(portfolio)),
+        metadata=column_schema(
+            portfolio, scores_fields(portfolio), made_of(portfolio, "loan_scores", partial(asset_key, settings))
+        ),
         check_specs=[scored_spec(partitions)],
+        freshness_policy=scores_by(settings),
     )
     def loan_scores(
         context: dg.AssetExecutionContext,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from credit_assets import stages, stopping
 from credit_assets.assets import engines
-from credit_assets.assets.columns import column_schema
-from credit_assets.assets.conventions import Table, daily_asset, daily_result, dependencies, inputs
+from credit_assets.assets.columns import column_schema, made_of
+from credit_assets.assets.conventions import Table, asset_key, daily_asset, daily_result, dependencies, inputs
 from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.due import not_due_result, training_set_of, why_no_training
 from credit_assets.assets.made_with import made_with
@@ -59,7 +60,9 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         f"{settings.window_days} days of application. {settings.lookback_days} days of cohorts, split by time; "
         "nothing in it was learned after the as-of date. Without rows where the date is not due: where no model can be "
         "made as of it yet.",
-        metadata=column_schema(training_fields(portfolio)),
+        metadata=column_schema(
+            portfolio, training_fields(portfolio), made_of(portfolio, "training_set", partial(asset_key, settings))
+        ),
     )
     def training_set(
         context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import dagster as dg
 
-from credit_assets.assets.conventions import OWNERS
+from credit_assets.assets.outside import model_key
+from credit_assets.assets.presented import presented
 from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.ticks import told
+from credit_assets.settings import Settings
 from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
 
 
-def alias_specs(naming: Names = PLAIN) -> list[dg.AssetSpec]:
+def alias_specs(settings: Settings) -> list[dg.AssetSpec]:
     """External assets whose materializations are the moves of the aliases."""
+    naming = settings.naming
     return [
         dg.AssetSpec(
             alias_key(alias, naming),
             group_name=GOVERNANCE,
-            owners=OWNERS,
+            **presented(settings),
             kinds={"mlflow"},
-            deps=[dg.AssetKey(naming.asset("deployed_model"))],
+            deps=[dg.AssetKey(naming.asset("deployed_model")), model_key(settings)],
             description=f"Moves of the alias `{alias}` of the registered model: from which version to which, since "
             "when, by whom and why. One materialization a move.",
         )

@@ -12,7 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.assets.conventions import OWNERS, asset_key
+from credit_assets.assets.conventions import asset_key
+from credit_assets.assets.presented import presented
 from credit_assets.automation.event_cursors import beginning, events_after, newest_day, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, reaching, start
 from credit_assets.ledger.registry import CHAMPION, Registry
@@ -43,7 +44,7 @@ def external_trigger_spec(settings: Settings, partitions: dg.PartitionsDefinitio
     return dg.AssetSpec(
         asset_key(settings, EXTERNAL_ASSET),
         group_name=GOVERNANCE,
-        owners=OWNERS,
+        **presented(settings),
         partitions_def=partitions,
         description="Retrainings, or new calibrations of the champion, that others ask for. Report a materialization "
         "(GraphQL `reportRunlessAssetEvents`, "

@@ -29,6 +29,7 @@ from credit_assets.ledger.deployment import ALIASES, SHADOW
 from credit_assets.ml.rules.triggers import TriggerState
 from credit_assets.notify.ticks import Unreachable
 from credit_assets.partitions import ranges
+from credit_assets.resources import objects_of
 from credit_assets.settings import Settings
 from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
 from credit_assets.warehouse import open_warehouse
@@ -160,7 +161,7 @@ class Simulation:
         return list(found.run_requests or [])
 
     def _resources(self, wants: dg.SensorDefinition | dg.ScheduleDefinition) -> dict[str, Any]:
-        resources = self.definitions.resources or {}
+        resources = objects_of(self.definitions)
         return {name: resources[name] for name in wants.required_resource_keys}
 
     def _refresh(self, day: date) -> list[dg.RunRequest]:

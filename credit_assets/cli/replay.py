@@ -33,6 +33,7 @@ from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.ml.rules.periods import first_day_in_force
 from credit_assets.partitions import daily_partitions, ranges
+from credit_assets.resources import objects_of
 from credit_assets.settings import Settings
 from credit_assets.stages import DOSSIER, INGEST, RECHECK, RETRAIN, SCORE, Graph
 from credit_assets.storage.store import Store
@@ -61,7 +62,7 @@ class Replay:
         self.instance = instance
         self.definitions = build_definitions(self.settings, **overrides)
         self.graph = self.settings.graph
-        resources = self.definitions.resources or {}
+        resources = objects_of(self.definitions)
         self.store: Store = resources["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
@@ -220,7 +221,7 @@ class Replay:
         if newest is None:
             return
         last = min(end, newest)
-        warehouse = (self.definitions.resources or {})["warehouse"]
+        warehouse = objects_of(self.definitions)["warehouse"]
         if any(
             restated_days(asset, self.settings, warehouse, self.store, [day for day in days if day not in fresh])
             for asset, days in rechecked_days(self.settings, self.store, last).items()

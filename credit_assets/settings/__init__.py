@@ -29,6 +29,7 @@ from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.groups import (
     Alerts,
     Book,
+    Catalogue,
     Deployment,
     Execution,
     Monitoring,
@@ -76,7 +77,18 @@ _RESERVED = {"CREDIT_TEST_DATA"}
 
 # Pydantic lists the fields of the last base first.
 class Settings(
-    Alerts, Execution, Retraining, Monitoring, Deployment, PolicyKeys, Points, Training, Book, Places, BaseSettings
+    Alerts,
+    Catalogue,
+    Execution,
+    Retraining,
+    Monitoring,
+    Deployment,
+    PolicyKeys,
+    Points,
+    Training,
+    Book,
+    Places,
+    BaseSettings,
 ):
     """All settings, of all groups, each from the environment variable CREDIT_<NAME> (DAGSTER_HOME and
     MLFLOW_TRACKING_URI under their own names). Raises SettingsError from `load_settings`, pydantic's ValidationError

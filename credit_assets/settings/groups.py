@@ -432,6 +432,50 @@ class Execution(BaseModel):
         return value
 
 
+class Catalogue(BaseModel):
+    """How assets are presented: whose they are, by which tags they are found, where their code is, when due."""
+
+    owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("team:credit-risk",), description="Owners of all assets, comma separated: team:NAME or a mail address."
+    )
+    asset_tags: Annotated[dict[str, str], *Json] = Field(
+        default_factory=dict, description='Tags of all assets, JSON: {"domain": "retail-credit"}.'
+    )
+    source_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+\S*)?$",
+        description="Where the code is browsed, for links from assets; empty: the files of the machine.",
+    )
+    scores_by: str = Field(
+        "09:00",
+        pattern=r"^(none|([01][0-9]|2[0-3]):[0-5][0-9])$",
+        description="Time of day in CREDIT_TIMEZONE by which yesterday's scores are wanted, or none.",
+    )
+
+    @field_validator("owners", mode="before")
+    @classmethod
+    def _split_owners(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("owners")
+    @classmethod
+    def _teams_or_people(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in value:
+            if not re.fullmatch(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+", owner):
+                raise ValueError(f"{owner!r} is no owner: give team:NAME or a mail address")
+        return value
+
+    @field_validator("asset_tags")
+    @classmethod
+    def _tags_of_dagster(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not re.fullmatch(r"([A-Za-z0-9._-]{1,63}/)?[A-Za-z0-9._-]{1,63}", name) or not re.fullmatch(
+                r"[A-Za-z0-9._-]{0,63}", text
+            ):
+                raise ValueError(f"{name}: {text} is no tag: letters, digits, '.', '_' and '-', at most 63 of them")
+        return value
+
+
 class Alerts(BaseModel):
     """Who hears of what happened, and where the links lead."""
 

@@ -17,6 +17,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.evidence.drift_reference import REFERENCE_FILE
 from credit_assets.ml.reports.drift import feature_table
 from credit_assets.partitions import daily_partitions
+from credit_assets.resources import objects_of
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import END, START, House, book, copied_home, open_house, write_book
 
@@ -49,7 +50,7 @@ def report(house: House, first: date, last: date | None = None, **overrides: Any
     """Materialize the reports of first .. last in one run; the record of the last day."""
     last = last or first
     settings = house.settings.model_copy(update=overrides)
-    resources = house.replay.definitions.resources or {}
+    resources = objects_of(house.replay.definitions)
     result = dg.materialize(
         assets(settings, daily_partitions(settings)),
         instance=house.instance,

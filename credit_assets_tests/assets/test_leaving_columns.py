@@ -21,6 +21,7 @@ from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.left_columns import REPLACE
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.learners.scorer import CreditScorer
+from credit_assets.resources import objects_of
 from credit_assets_tests.support.houses import START, House, copied_home, fast_forward, open_house, write_book
 from credit_assets_tests.support.prepared import prepared_home
 from credit_assets_tests.support.synthetic import canonical_book
@@ -94,7 +95,7 @@ def as_the_champion_means_it(house: House, day: date) -> Any:
     """PDs of the day's applications by version 1, from the table of the warehouse."""
     registry = house.replay.registry
     scorer = CreditScorer.load(registry.download(registry.version("1")))
-    warehouse = house.replay.definitions.resources["warehouse"]  # type: ignore[index]
+    warehouse = objects_of(house.replay.definitions)["warehouse"]
     rows = warehouse.read_applications(load_portfolio(), day, day, noted=False).read_all()
     return scorer.pd(feature_table(rows, load_portfolio()))
 

@@ -89,7 +89,7 @@ def test_a_later_model_needs_the_improvement_and_an_older_one_never_takes_the_al
 
 @pytest.mark.slow
 def test_a_registered_version_carries_what_a_validator_needs(house: House) -> None:
-    registry = house.replay.definitions.resources["registry"]
+    registry = house.replay.registry
     version = registry.version("1")
     for tag in ("variant", "test_from", "data_hash", "auc"):
         assert version.tags[tag]
@@ -172,7 +172,7 @@ def test_a_replay_decides_trials_on_the_day_on_which_they_end(ingested_home: Pat
     with open_house(copied_home(ingested_home, tmp_path / "own"), **more) as house:
         # A refresh with a wide margin passes whatever its AUC is.
         for day in ("2024-04-15", "2024-04-30"):
-            house.replay.definitions.resources["claims"].claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
+            house.replay.registry.claims.claim(f"retraining-triggers/{day}/refresh", "refresh:2024-04")
         report = house.replay.run(START, END, "15", train_from=date(2024, 3, 31))
         assert [(t.promoted, t.on_trial) for t in report.trainings] == [(True, False), (False, True), (False, True)]
         registry = house.replay.registry
