@@ -13,6 +13,8 @@ from __future__ import annotations
 import dagster as dg
 
 from credit_assets.assets.presented import presented
+from credit_assets.ledger.deployment import alias_key
+from credit_assets.ledger.registry import CHAMPION
 from credit_assets.ml.data.population import DecisionsTable
 from credit_assets.naming import MODEL
 from credit_assets.settings import Settings
@@ -39,7 +41,7 @@ def read_outside(settings: Settings, asset: str) -> list[dg.AssetDep]:
     """The edges from outside to an asset of the graph."""
     keys = [table_key(settings, table) for table in dict.fromkeys(tables_of(settings, asset))]
     if asset == "loan_scores":
-        keys.append(dg.AssetKey(settings.naming.asset("model_aliases", "champion")))
+        keys.append(alias_key(CHAMPION, settings.naming))
     return [dg.AssetDep(key) for key in keys]
 
 
