@@ -15,6 +15,7 @@ from credit_assets.assets.outside import outside_specs
 from credit_assets.assets.runs import Runs
 from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
+from credit_assets.automation.dry_run import dry_run_job
 from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.lost_runs import lost_runs_sensor
@@ -55,7 +56,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 external_trigger_spec(settings, partitions),
             ],
             resources=shown_resources(settings, {**resources, "runs": runs, **overrides}),
-            jobs=asset_jobs,
+            jobs=[*asset_jobs, dry_run_job(settings)],
             schedules=[daily_schedule(settings), refresh_schedule(settings)],
             sensors=[
                 *report_sensors(settings),

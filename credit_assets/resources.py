@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.policies import takeover_judge
+from credit_assets.assets.requested import RESOURCE, RetrainingRequest
 from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Owner, Registry
 from credit_assets.ledger.requests import Requests
@@ -39,6 +40,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "requests": requests,
         "deployment": Deployment(registry, requests, settings.promotion, takeover_judge(settings, store)),
         "notifier": Notifier(settings.alert_targets),
+        RESOURCE: RetrainingRequest(),
     }
 
 

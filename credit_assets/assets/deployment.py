@@ -15,6 +15,7 @@ import dagster as dg
 from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recalibration import mode_of
+from credit_assets.assets.requested import REQUESTED, RetrainingRequest, requested
 from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
@@ -62,6 +63,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
         claims: dg.ResourceParam[Claims],
+        retraining: RetrainingRequest,
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.rules.model_rules import decide_registration
 
@@ -70,7 +72,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             return not_due_decision(context.partition_key, triggers, trained_model["why"])
         # What it is trained for may have been asked for since the model was made.
         mode = mode_of(trained_model, triggers, trained_model["champion"])
-        policy, evidence = policy_of(settings), trained_model | {"mode": mode}
+        policy, evidence = policy_of(retraining.applied(settings)), trained_model | {"mode": mode}
         gates = store.gates("training_set", context.partition_key)
         decision = decide_registration(evidence, gates, policy)
         record: dict[str, Any] = {
@@ -85,11 +87,13 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             "reasons": [reason.to_record() for reason in decision.reasons],
             # Of what it was decided by: edited since, it is another one.
             "evidence": evidence_hash(trained_model),
+            **requested(retraining.to_record() or trained_model.get(REQUESTED, {})),
         }
         if decision.accepted:
             judged = {name: record[name] for name in ("mode", "policy", "reasons")}
             kept = Kept(store).keep(trained_model, judged | {"gates": [gate.to_record() for gate in gates]})
-            version = register(registry, trained_model, kept, policy, decision)
+            evidence = trained_model | requested(record.get(REQUESTED, {}))
+            version = register(registry, evidence, kept, policy, decision)
             Kept(store).numbered(kept, version.version)
             record["version"] = version.version
             record["training_set"] = version.tags.get("training_set")
@@ -101,6 +105,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "version": record["version"] or "none",
                 "variant": record["variant"],
                 "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
+                **requested(record.get(REQUESTED, {})),
                 **({"mlflow_version": registry.version_link(record["version"])} if record["version"] else {}),
             },
         )
@@ -237,6 +242,7 @@ def register(
             "training_set": str(kept.training_set),
             "training_rows": str(trained["training_rows"]),
             **({"extensions": json.dumps(theirs)} if (theirs := trained.get("extensions")) else {}),
+            **({REQUESTED: json.dumps(of, sort_keys=True)[:_TAG]} if (of := trained.get(REQUESTED)) else {}),
             **(
                 {RECALIBRATES: of["version"], TRAINED_AS_OF: of["trained_as_of"]}
                 if (of := trained.get("recalibrates"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from credit_assets.ml.learners.learner import Device
     from credit_assets.ml.learners.training import TrainingConfig
     from credit_assets.settings import Settings
-    from credit_assets.tracking.run import CandidateRun
+
+
+class Noted(Protocol):
+    """What is told where a model is trained: the MLflow run of a candidate, or what stands for one."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None: ...
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Training:
     table: pa.Table
 
 
-def train(log: Any, run: CandidateRun, settings: Settings, training: Training) -> tuple[Candidate, dict[str, Any]]:
+def train(log: Any, run: Noted, settings: Settings, training: Training) -> tuple[Candidate, dict[str, Any]]:
     """The candidate, and for its record where it was trained.
 
     Raises TransientError and PermanentError as `devices` and `train_on_dask`, ValueError as `train_candidate`.

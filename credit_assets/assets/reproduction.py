@@ -18,6 +18,7 @@ from credit_assets.assets.made_with import here
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import RECALIBRATED
 from credit_assets.assets.recorded_version import NEW, RecordedVersion
+from credit_assets.assets.requested import REQUESTED
 from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.kept import evidence_hash
@@ -41,7 +42,18 @@ if TYPE_CHECKING:
     from credit_assets.ml.learners.scorer import CreditScorer
 
 _NO_EVIDENCE = frozenset(
-    ("run_id", "model_uri", "candidates", "failed_variants", "made", "policy", "judged", "mode", "extensions")
+    (
+        "run_id",
+        "model_uri",
+        "candidates",
+        "failed_variants",
+        "made",
+        "policy",
+        "judged",
+        "mode",
+        "extensions",
+        REQUESTED,
+    )
 )
 """What of the record of `trained_model` is no evidence of this model: names, the other candidates, how it was made, and
 the verdicts, which are judged again."""

@@ -12,13 +12,13 @@ from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recalibration import RECALIBRATED, Recalibrating, mode_of
+from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, requested
 from credit_assets.assets.selecting import Selecting
 from credit_assets.checks import rule_results, rule_specs, rules_not_asked
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
-from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 
@@ -45,7 +45,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         tracking: dg.ResourceParam[Tracking],
         registry: dg.ResourceParam[Registry],
         store: dg.ResourceParam[Store],
-        claims: dg.ResourceParam[Claims],
+        retraining: RetrainingRequest,
         **records: dict[str, Any],
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
@@ -58,22 +58,25 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             record = {"as_of": context.partition_key, "status": NOT_DUE}
             return not_due_result(record, why, rules_not_asked(context.partition_key, why))
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
-        candidates = list(records.values())
+        applied = retraining.applied(settings)
+        candidates = [one for one in records.values() if one["status"] != NOT_ASKED]
         if any(one["status"] == RECALIBRATED for one in candidates):
-            best: Mapping[str, Any] = Recalibrating(context, settings, training_set, data).record(
+            best: Mapping[str, Any] = Recalibrating(context, applied, training_set, data).record(
                 registry, tracking, store
             )
         else:
-            best = best_candidate(candidates, data, settings.variants, as_of)
+            best = best_candidate(candidates, data, applied.variants, as_of)
 
         def scorer_of(one: Mapping[str, Any]) -> CreditScorer:
             return CreditScorer.load(tracking.models.download(one["model_uri"]))
 
         scorer, gates = scorer_of(best), store.gates("training_set", context.partition_key)
-        selecting = Selecting(settings, store, registry, training_set, gates)
+        selecting = Selecting(applied, store, registry, training_set, gates)
         record = selecting.record(candidates, best, scorer)
         record[SCORECARD] = scorecard_record(training_set, candidates, best, scorer_of, settings.portfolio_contract)
-        policy, record["mode"] = policy_of(settings), mode_of(best, triggers_of(claims, as_of), record["champion"])
+        record |= requested(retraining.to_record())
+        record["mode"] = mode_of(best, triggers_of(registry.claims, as_of), record["champion"])
+        policy = policy_of(applied)
         judged = judge_model(record, policy)
         record |= {"policy": policy.to_record(), "judged": [one.to_record() for one in judged]}
         return dg.MaterializeResult(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import not_trained, to_recalibrate
 from credit_assets.assets.references import of_everyone
+from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, requested
 from credit_assets.assets.searching import Trials, search_identity, with_found
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
@@ -26,7 +27,6 @@ from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
-from credit_assets.storage.claims import Claims
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store, with_makers
 from credit_assets.tracking import Tracking
@@ -34,6 +34,9 @@ from credit_assets.tracking.dagster_mlflow import Step
 from credit_assets.tracking.evidence import log_candidate
 from credit_assets.tracking.runs import CandidateKey
 from credit_assets.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from credit_assets.ml.learners.candidates import Candidate
 
 # Before any learner loads OpenMP: idle threads that spin cost a fit up to eight times its CPU once cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -65,15 +68,24 @@ def training_set_asset(settings: Settings, partitions: dg.PartitionsDefinition) 
         ),
     )
     def training_set(
-        context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse], store: dg.ResourceParam[Store]
+        context: dg.AssetExecutionContext,
+        warehouse: dg.ResourceParam[Warehouse],
+        store: dg.ResourceParam[Store],
+        retraining: RetrainingRequest,
     ) -> dg.MaterializeResult[Any]:
         as_of = date.fromisoformat(context.partition_key)
-        made = training_set_of(settings, warehouse, store, as_of, tuple(gates))
+        made = training_set_of(retraining.applied(settings), warehouse, store, as_of, tuple(gates))
         path = store.path("training_set", f"{as_of}.parquet")
         makers = with_makers(made.table.schema, portfolio.made_by()).metadata
         staged = stage(store, path, made.table.replace_schema_metadata(makers), made.gates, made.inputs)
         current = [current_days_result(as_of)]
-        return daily_result(context, {as_of: staged}, {as_of: made.gates}, {as_of: made.metadata}, current)
+        return daily_result(
+            context,
+            {as_of: staged},
+            {as_of: made.gates},
+            {as_of: {**made.metadata, **requested(retraining.to_record())}},
+            current,
+        )
 
     return training_set
 
@@ -103,17 +115,19 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
         tracking: dg.ResourceParam[Tracking],
         store: dg.ResourceParam[Store],
         registry: dg.ResourceParam[Registry],
-        claims: dg.ResourceParam[Claims],
+        retraining: RetrainingRequest,
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.learners.candidates import rounds_at_the_cap
 
-        as_of = context.partition_key
+        as_of, applied = context.partition_key, retraining.applied(settings)
+        if retraining.leaves_out(variant):
+            return not_asked(variant, as_of, retraining)
         if why := why_no_training(store, training_set, as_of):
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
-        if champion := to_recalibrate(registry, claims, date.fromisoformat(as_of)):
+        if not retraining.asked and (champion := to_recalibrate(registry, registry.claims, date.fromisoformat(as_of))):
             return not_trained(variant, as_of, champion)
         try:
-            record = train_or_reuse(context, settings, variant, training_set, tracking, store)
+            record = train_or_reuse(context, applied, variant, training_set, tracking, store)
         except Exception as error:
             last = not is_transient(error) or context.retry_number >= settings.retries
             if not last or stopping.asked() is not None:
@@ -147,6 +161,16 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
     return candidate
 
 
+def not_asked(variant: str, as_of: str, request: RetrainingRequest) -> dg.MaterializeResult[Any]:
+    """What a candidate returns where a person asked for a model of others only."""
+    why = f"this training was asked for {', '.join(request.variants)} alone: {request.reason}"
+    return dg.MaterializeResult(
+        value={"variant": variant, "as_of": as_of, "status": NOT_ASKED, "why": why},
+        data_version=dg.DataVersion(NOT_ASKED),
+        metadata={"status": NOT_ASKED, "why": why},
+    )
+
+
 def train_or_reuse(
     context: dg.AssetExecutionContext,
     settings: Settings,
@@ -157,15 +181,12 @@ def train_or_reuse(
 ) -> dict[str, Any]:
     """The candidate's record: of the finished MLflow run with the same fingerprint, else of a training now."""
     from credit_assets.ml.data.extensions import described
-    from credit_assets.ml.data.fingerprints import MODEL_CODE, fingerprint, frame_hash
+    from credit_assets.ml.data.fingerprints import MODEL_CODE, fingerprint
     from credit_assets.ml.extensions import used
-    from credit_assets.ml.learners.candidates import candidate_identity
 
     as_of, name = context.partition_key, stages.candidate(variant).name
-    portfolio, config = settings.portfolio_contract, training_config(settings, variant)
-    identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
-    identity |= search_identity(settings, variant)
-    identity |= cut_off_identity(settings, store, table)
+    portfolio = settings.portfolio_contract
+    identity = identity_of(settings, store, variant, as_of, table)
     key = fingerprint(**identity)
     expired = None if settings.reuse_days is None else datetime.now(UTC) - timedelta(settings.reuse_days)
     # In an experiment that several portfolios share, none finds or supersedes the candidates of another.
@@ -185,30 +206,54 @@ def train_or_reuse(
     if theirs := used(portfolio, [variant]):
         tags["extensions"] = "; ".join(map(described, theirs))
     with tracking.runs.candidate(candidate, step, tags) as run:
-        training = engines.Training(variant, as_of, config, table)
-        training, searched = with_found(settings, training, Trials(store, key, context.log))
-        trained, where = engines.train(context.log, run, settings, training)
-        trained = of_everyone(settings, store, trained, table)
-        trained, cut_off = with_cut_off(settings, store, trained, table)
-        record = {
-            "status": "trained",
-            "variant": variant,
-            "as_of": as_of,
-            "fingerprint": key,
-            "run_id": run.run_id,
-            "identity": identity,
-            **({"extensions": theirs} if theirs else {}),
-            # Not part of the identity, so that another machine finds this model again; needed to re-perform it, since
-            # sums over threads round differently.
-            "threads": config.threads,
-            "trained_on": where,
-            **searched,
-            "rounds": trained.best_rounds,
-            "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
-            "calibration_choice": trained.calibration_choice,
-            **cut_off,
-            "made_with": made_with(settings, store, variant, identity, MODEL_CODE),
-        }
+        trained, record = train_now(settings, store, run, identity, table, Trials(store, key, context.log))
+        record["made_with"] = made_with(settings, store, variant, identity, MODEL_CODE)
         record["model_uri"], record["files"] = log_candidate(run, trained, record, table, portfolio)
         run.log_dict(record, "candidate.json")
     return record
+
+
+def identity_of(settings: Settings, store: Store, variant: str, as_of: str, table: Table) -> dict[str, Any]:
+    """What decides which model a training comes to, as JSON types."""
+    from credit_assets.ml.data.fingerprints import frame_hash
+    from credit_assets.ml.learners.candidates import candidate_identity
+
+    portfolio, config = settings.portfolio_contract, training_config(settings, variant)
+    identity = candidate_identity(variant, as_of, frame_hash(table), config, portfolio)
+    return {**identity, **search_identity(settings, variant), **cut_off_identity(settings, store, table)}
+
+
+def train_now(
+    settings: Settings, store: Store, run: engines.Noted, identity: dict[str, Any], table: Table, trials: Trials
+) -> tuple[Candidate, dict[str, Any]]:
+    """The model of this identity, trained, with the record of its candidate but for where its files are and what it was
+    made with. `run` is told where it is trained.
+    """
+    from credit_assets.ml.data.fingerprints import fingerprint
+    from credit_assets.ml.extensions import used
+
+    variant, as_of = identity["variant"], identity["as_of"]
+    config, theirs = training_config(settings, variant), used(settings.portfolio_contract, [variant])
+    training = engines.Training(variant, as_of, config, table)
+    training, searched = with_found(settings, training, trials)
+    trained, where = engines.train(trials.log, run, settings, training)
+    trained = of_everyone(settings, store, trained, table)
+    trained, cut_off = with_cut_off(settings, store, trained, table)
+    return trained, {
+        "status": "trained",
+        "variant": variant,
+        "as_of": as_of,
+        "fingerprint": fingerprint(**identity),
+        "run_id": run.run_id,
+        "identity": identity,
+        **({"extensions": theirs} if theirs else {}),
+        # Not part of the identity, so that another machine finds this model again; needed to re-perform it, since sums
+        # over threads round differently.
+        "threads": config.threads,
+        "trained_on": where,
+        **searched,
+        "rounds": trained.best_rounds,
+        "metrics": {split: evaluation.to_record() for split, evaluation in trained.metrics.items()},
+        "calibration_choice": trained.calibration_choice,
+        **cut_off,
+    }

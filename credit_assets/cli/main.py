@@ -26,6 +26,7 @@ from credit_assets.cli.load_options import (
     with_options,
 )
 from credit_assets.cli.policy_verbs import policy_app
+from credit_assets.cli.retrain_verb import retrain
 from credit_assets.cli.shown import FILE, Json, output, progress_bar, working
 from credit_assets.cli.version_verbs import version_app
 from credit_assets.cli.who import who
@@ -358,6 +359,9 @@ def backtest(
     if picture is not None:
         picture.write_bytes(draw_backtest(record))
     output(record, partial(print_backtest, record), json_)
+
+
+app.command()(retrain)
 
 
 def _move_verb(kind: Kind, purpose: str, which: str, default: Any = None) -> None:

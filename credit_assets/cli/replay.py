@@ -18,6 +18,7 @@ import dagster as dg
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import calendar_of, still_to_train, without_training
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
+from credit_assets.assets.requested import RetrainingRequest
 from credit_assets.assets.runs import QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
@@ -184,15 +185,22 @@ class Replay:
         must(self._range(SCORE, first, last, report), f"score {first} .. {last}", gates_may_stop=True)
         report.note_scored(self.scored_days.of(days_between(first, last)))
 
-    def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
-        """The model as of this day, from training set to deployment; `tags` say what asked for it.
+    def train(
+        self,
+        day: date,
+        report: ReplayReport,
+        tags: Mapping[str, str] | None = None,
+        request: RetrainingRequest | None = None,
+    ) -> TrainingOutcome:
+        """The model as of this day, from training set to deployment; `tags` say what asked for it, `request` what is
+        to be another than the settings say.
 
         Raises PermanentError where the run fails for another reason than a gate.
         """
         made = without_training(self.settings, RETRAIN, calendar_of(self.settings, self.store).why_not(day))
-        result = self._execute(
-            RETRAIN, report, partition_key=day.isoformat(), tags=dict(tags or {}), asset_selection=made
-        )
+        asked = request.run_config() if request else {}
+        how = {"tags": dict(tags or {}), "asset_selection": made, "run_config": QUIET | asked}
+        result = self._execute(RETRAIN, report, partition_key=day.isoformat(), **how)
         if result.success:
             return self._recorded(day)
         found = failures(result)
@@ -278,7 +286,7 @@ class Replay:
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
         result = self.definitions.resolve_job_def(self.settings.naming.dagster(job)).execute_in_process(
-            instance=self.instance, raise_on_error=False, run_config=QUIET, **how
+            instance=self.instance, raise_on_error=False, **{"run_config": QUIET, **how}
         )
         self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result
@@ -310,6 +318,12 @@ class RecalibratingReplay(Replay):
     on which none is in force, or somebody asks for more.
     """
 
-    def train(self, day: date, report: ReplayReport, tags: Mapping[str, str] | None = None) -> TrainingOutcome:
+    def train(
+        self,
+        day: date,
+        report: ReplayReport,
+        tags: Mapping[str, str] | None = None,
+        request: RetrainingRequest | None = None,
+    ) -> TrainingOutcome:
         claim_retraining(self.registry.claims, day, CALIBRATION, f"replay:{day}", "replay --recalibrate")
-        return super().train(day, report, tags)
+        return super().train(day, report, tags, request)
