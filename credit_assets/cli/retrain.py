@@ -45,8 +45,8 @@ def dry_run(settings: Settings, request: RetrainingRequest, as_of: date | None, 
     """What the retraining would come to; registers nothing. Raises PermanentError as the training would."""
     made = build_resources(settings)
     day = _day(settings, as_of, made["store"].days("processed_features"))
-    services = (made[name] for name in ("warehouse", "store", "registry"))
-    record = DryRun(settings, request, *services, Told(progress)).record(day)
+    training = DryRun(settings, request, made["warehouse"], made["store"], made["registry"], Told(progress))
+    record = training.record(day)
     progress("done", 1, 1)
     return record
 
