@@ -12,6 +12,7 @@ import pytest
 
 from credit_assets.ml.data.histories import History, HistoryFeature
 from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.data.missing import missing_policies
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.data.rows import Rows
 from credit_assets.ml.learners.candidates import train_candidate
@@ -157,15 +158,16 @@ def _own_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 FRAME = rows()
 TEST = FRAME[FRAME["split"] == "test"]
-_TRAINED: dict[tuple[Any, ...], CreditScorer] = {}
+# With its frame, so that no other gets the frame's id.
+_TRAINED: dict[tuple[Any, ...], tuple[CreditScorer, pd.DataFrame]] = {}
 
 
 def trained(learner: str, frame: pd.DataFrame = FRAME, **policies: str) -> CreditScorer:
     key = (learner, id(frame), *sorted(policies.items()))
     if key not in _TRAINED:
         config = TrainingConfig(params=QUICK.get(learner, {}), max_rounds=80, early_stopping_rounds=15)
-        _TRAINED[key] = train_candidate(frame, learner, portfolio(**policies), config).scorer
-    return _TRAINED[key]
+        _TRAINED[key] = train_candidate(frame, learner, portfolio(**policies), config).scorer, frame
+    return _TRAINED[key][0]
 
 
 def ratio(scorer: CreditScorer, *names: str) -> float:
@@ -209,26 +211,27 @@ def test_a_gap_that_is_allowed_hardly_moves_the_mean(learner: str, feature: str)
     assert 1 - bound < ratio(trained(learner, **all_of("allowed")), feature) < 1 + bound
 
 
+DERIVED: dict[str, tuple[dict[str, str], str | None]] = {
+    "nothing": ({}, None),
+    "allowed": ({"debt": "allowed", "income": "allowed"}, "allowed"),
+    "one of two": ({"income": "allowed"}, "allowed"),
+    "both": ({"income": "allowed", "debt": "worst_case"}, "worst_case"),
+    "own": ({"debt": "worst_case", "burden": "allowed"}, "allowed"),
+}
+
+
+@pytest.mark.parametrize("case", DERIVED)
+def test_a_derived_feature_follows_the_strictest_of_its_inputs_unless_it_states_its_own(case: str) -> None:
+    """The portfolio alone decides: one learner serves all of them."""
+    policies, expected = DERIVED[case]
+    assert missing_policies(portfolio(**policies))["burden"] == expected
+    assert trained("lightgbm", **policies).missing["burden"].policy == (expected or "worst_case")
+
+
 @ALL
-def test_a_derived_feature_follows_the_strictest_of_its_inputs_unless_it_states_its_own(learner: str) -> None:
-    policies = {
-        name: trained(learner, **said).missing["burden"].policy
-        for name, said in (
-            ("nothing", {}),
-            ("allowed", {"debt": "allowed", "income": "allowed"}),
-            ("one of two", {"income": "allowed"}),
-            ("both", {"income": "allowed", "debt": "worst_case"}),
-            ("own", {"debt": "worst_case", "burden": "allowed"}),
-        )
-    }
-    assert policies == {
-        "nothing": "worst_case",
-        "allowed": "allowed",
-        "one of two": "allowed",
-        "both": "worst_case",
-        "own": "allowed",
-    }
-    assert trained(learner).missing["burden"].values == (FRAME[FRAME["split"] == "train"]["burden"].max(),)
+def test_a_derived_feature_without_a_policy_counts_as_the_end_of_its_direction(learner: str) -> None:
+    worst = FRAME[FRAME["split"] == "train"]["burden"].max()
+    assert trained(learner).missing["burden"] == Meaning("worst_case", (worst,))
 
 
 @ALL
@@ -260,18 +263,23 @@ def test_values_beyond_the_trained_range_are_no_worse_than_a_missing_one(learner
 # Refused
 
 
+NEEDED = ("rate", "purpose", "balance", "bureau")
+NO_GAPS = FRAME[FRAME["bureau"].notna()].reset_index(drop=True)
+
+
 @ALL
-@pytest.mark.parametrize("feature", ["rate", "purpose", "balance", "bureau"])
+@pytest.mark.parametrize("feature", NEEDED)
 def test_an_application_without_a_value_that_is_needed_is_not_scored(learner: str, feature: str) -> None:
-    frame = FRAME[FRAME["bureau"].notna()].reset_index(drop=True)
-    scorer = trained(learner, frame, **{feature: "reject"})
+    scorer = trained(learner, NO_GAPS, **dict.fromkeys(NEEDED, "reject"))
     lacking = np.arange(len(TEST)) % 3 == 0
     asked = TEST.assign(bureau=0.0)
     part = asked.assign(**{feature: asked[feature].where(~lacking)})
     scores, gaps = scorer.score_with_gaps(part)
     assert scores["pd"].isna().tolist() == scores["score"].isna().tolist() == lacking.tolist()
     assert scorer.refuses(feature)
+    assert not scorer.refuses("size")
     assert gaps[feature].tolist() == lacking.tolist()
+    assert not set(gaps) & set(NEEDED) - {feature}
     np.testing.assert_array_equal(scores["pd"][~lacking], scorer.pd(asked)[~lacking])
 
 
@@ -326,18 +334,15 @@ def test_a_direction_says_nothing_of_a_gap_that_was_learned(learner: str, direct
     assert (np.diff(scorer.pd(grid)) * direction >= -1e-12).all()
 
 
-@ALL
+@pytest.mark.parametrize("learner", list(QUICK))
 def test_a_handful_of_gaps_teaches_nothing(learner: str) -> None:
     frame = FRAME.copy()
     frame.loc[frame.index[: LEAST_SEEN - 1], "rate"] = np.nan
-    few = trained(learner, frame) if learner != "plain" else None
-    if few is not None:
-        assert few.missing["rate"].policy == "worst_case"
-        assert few.pd(without(TEST, "rate")).mean() > 1.15 * few.pd(TEST).mean()
-    frame = FRAME.copy()
-    frame.loc[frame.index[:LEAST_SEEN], "rate"] = np.nan
-    if learner != "plain":
-        assert "rate" not in trained(learner, frame).missing
+    frame.loc[frame.index[:LEAST_SEEN], "balance"] = np.nan
+    few = trained(learner, frame)
+    assert few.missing["rate"].policy == "worst_case"
+    assert few.pd(without(TEST, "rate")).mean() > 1.15 * few.pd(TEST).mean()
+    assert "balance" not in few.missing
 
 
 @ALL
