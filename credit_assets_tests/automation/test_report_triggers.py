@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -218,23 +219,28 @@ def test_claims_outlive_the_dagster_home(world: World) -> None:
 # Switched on for the first time
 
 
+def report(world: World, name: str, day: date) -> None:
+    """A report that gives the sensor a reason."""
+    if name == "drift_trigger":
+        world.drift(day)
+    else:
+        world.performance(day, 0.55, matured=5_000)
+
+
 @pytest.mark.parametrize("name", ["drift_trigger", "performance_trigger", "volume_trigger"])
 def test_a_sensor_begins_at_the_newest_day_ingested(world: World, name: str) -> None:
     """Half a year of reports that all give a reason: none of them is acted on but that of the newest day."""
     days = [D + number * DAY for number in range(-180, 1)]
     for day in days[:-1]:
-        world.drift(day)
-        world.performance(day, 0.55, matured=5_000)
+        report(world, name, day)
     world.ingest(*days[-30:])
     world.reset(name)
     # The newest day is ingested, and its reports are still to come.
     assert world.tick(name).startswith("no new ")
     # An old day that is made again is no news either.
-    world.drift(D - 12 * DAY)
-    world.performance(D - 12 * DAY, 0.55, matured=5_000)
+    report(world, name, D - 12 * DAY)
     assert "2024-03-08: not newer than 2024-03-19" in world.tick(name)
-    world.drift(D)
-    world.performance(D, 0.55, matured=5_000)
+    report(world, name, D)
     run = the_run(world.tick(name))
     # The days before count in the window of the rule.
     assert run.partition_key == "2024-03-20"
@@ -246,12 +252,10 @@ def test_the_first_tick_finds_the_report_of_the_newest_day(world: World, name: s
     days = [D + number * DAY for number in range(-120, 1)]
     world.ingest(*days[-30:])
     for day in days:
-        world.drift(day)
-        world.performance(day, 0.55, matured=5_000)
+        report(world, name, day)
     # Days that were made again afterwards, more than a tick takes: they do not hide the newest.
     for day in days[:60]:
-        world.drift(day)
-        world.performance(day, 0.55, matured=5_000)
+        report(world, name, day)
     world.reset(name)
     assert the_run(world.tick(name)).partition_key == "2024-03-20"
     for _ in range(2):
