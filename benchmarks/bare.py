@@ -164,6 +164,8 @@ def _features(table: pa.Table) -> pa.Table:
 
 def _calibrated(margin: np.ndarray, calibration: dict[str, Any]) -> np.ndarray:
     """Log-odds by any of the shapes that a record may have."""
+    import numpy as np
+
     method = calibration["method"]
     if method == "platt":
         return np.asarray(calibration["slope"] * margin + calibration["intercept"])
