@@ -189,6 +189,7 @@ def test_a_column_that_is_added_is_asked_of_the_days_by_name(house: House) -> No
     day = date(2024, 4, 10)
     house.replay.backfill(CHANGED, day)
     # Reports pool days of both kinds: what they do not all have is not looked at, and what they have is.
+    house.replay.backfill(CHANGED, CHANGED, ("drift_report",))
     report = record(house, "drift_report", CHANGED)
     assert (report["days"] > 1, report["left"]) == (True, [LEFT])
     assert {one["name"] for one in report["features"]} >= {"annual_income", "purpose"}
