@@ -1,8 +1,8 @@
 """Reliability: where PDs meet what came of them, and where not; and what the Brier score is made of.
 
-Belongs here: observed beside expected defaults by decile, score band, day and level, with intervals; the decomposition.
-Does not belong here: whether a model's level and slope are right (`calibration_evidence`), and pictures
-(`credit_assets.ml.reports.figures`).
+Belongs here: observed beside expected defaults by decile, score band, day and level, with intervals and the
+test of Jeffreys; the decomposition. Does not belong here: whether a model's level and slope are right
+(`calibration_evidence`), and pictures (`credit_assets.ml.reports.figures`).
 """
 
 from __future__ import annotations
@@ -55,6 +55,31 @@ def brier_parts(y: ArrayLike, pd: ArrayLike, bins: ArrayLike) -> dict[str, float
     }
 
 
+def jeffreys(bads: int, rows: int, pd: float, effect: float = 1.0) -> float:
+    """How likely the rate behind `bads` of `rows` is at most `pd`: small where the PD is too low.
+
+    I_pd(bads + 1/2, goods + 1/2), of the posterior from Jeffreys' prior: the test of PDs by grade in the European
+    Central Bank's Instructions for reporting the validation results of internal models, 2019.
+
+    Parameters
+    ----------
+    bads, rows
+        How many of how many.
+    pd
+        The PD that they were given, 0 .. 1.
+    effect
+        Design effect of the groups that rows come in.
+
+    Examples
+    --------
+    >>> round(jeffreys(2, 6, 0.0367), 5)
+    0.00438
+    """
+    from scipy.special import betainc
+
+    return float(betainc(bads / effect + 0.5, (rows - bads) / effect + 0.5, pd))
+
+
 def measure_reliability(
     y: ArrayLike,
     pd: ArrayLike,
@@ -80,7 +105,8 @@ def measure_reliability(
     dict
         `brier`, by deciles of the PD; and `tables`, by name: the deciles (the reliability diagram), `score` bands of
         BAND_POINTS points, and those of `by`. Of each part the rows, bads, mean PD, bad rate with its 95% interval
-        (Wilson), and observed over expected defaults with theirs (score test), None where nothing was expected.
+        (Wilson), observed over expected defaults with theirs (score test), None where nothing was expected, and
+        `understated_p`, how likely the true rate is no higher than the mean PD (`jeffreys`).
     """
     target, p, score = np.asarray(y, float), np.asarray(pd, float), np.asarray(points, float)
     known = ~np.isnan(p)
@@ -143,4 +169,5 @@ def _part(target: NDArray[np.float64], p: NDArray[np.float64], effect: float) ->
         "mean_pd": float(p.mean()),
         "bad_rate": rate.to_record() if rate else None,
         "observed_over_expected": ratio.to_record() if ratio else None,
+        "understated_p": jeffreys(bads, rows, float(p.mean()), effect),
     }

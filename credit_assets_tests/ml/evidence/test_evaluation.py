@@ -118,6 +118,34 @@ def test_the_paired_difference_agrees_with_brute_force(data: Book) -> None:
     assert (found.rows, found.bads) == (len(y), y.sum())
 
 
+# 113 patients with an aneurysmal subarachnoid haemorrhage: whether the outcome was poor, their grade (WFNS) and the
+# S100B in hundredths of ug/l. N. Turck and others, Intensive Care Medicine 36, 2010; what pROC's examples compare.
+POOR = (
+    "00001101001011001011101000000000100110110000000001100010001010011101101111000110100000010000000000001111110001000"
+)
+WFNS = (
+    "11113254125255125225211112121134214541425511241125521251222151125214524414121421232421451154221113125225552445111"
+)
+S100B = (
+    "13 14 10 4 13 10 47 16 18 10 12 10 44 71 4 8 49 4 7 33 9 9 7 11 7 17 7 11 13 19 5 16 41 14 34 35 48 9 96 25 50 "
+    "46 16 7 43 45 11 8 9 86 52 8 6 13 207 10 14 15 7 6 77 5 9 30 3 9 4 23 70 9 27 71 8 26 8 16 9 13 10 8 11 33 11 "
+    "28 7 10 32 22 7 5 24 38 10 15 8 14 10 7 4 19 56 14 58 32 82 74 15 47 17 44 15 50 48"
+)
+
+
+def test_a_published_comparison_of_two_curves() -> None:
+    """`roc.test` of pROC: AUC .8236789 and .7313686, Z 2.20898359144091, p .0271757822291882."""
+    y = np.array([int(one) for one in POOR])
+    grade, protein = np.array([int(one) / 5 for one in WFNS]), np.array([int(one) / 1000 for one in S100B.split()])
+    found = compare(y, grade, protein)
+    assert auc(y, grade) == pytest.approx(0.8236789, abs=5e-8)
+    assert auc(y, protein) == pytest.approx(0.7313686, abs=5e-8)
+    assert found.difference / found.standard_error == pytest.approx(2.20898359144091, rel=1e-12)
+    assert found.p_value == pytest.approx(0.0271757822291882, rel=1e-12)
+    assert found.ci_low == pytest.approx(0.0104061769564846, rel=1e-9)
+    assert found.ci_high == pytest.approx(0.174214419249478, rel=1e-9)
+
+
 @BOOKS
 def test_the_interval_of_one_auc_agrees_with_brute_force(data: Book) -> None:
     y, p, _ = data

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.evidence.intervals import observed_over_expected, proportion
-from credit_assets.ml.evidence.reliability import MOST_PARTS, OTHER, brier_parts, measure_reliability
+from credit_assets.ml.evidence.reliability import MOST_PARTS, OTHER, brier_parts, jeffreys, measure_reliability
 
 
 def book(rows: int = 2_000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +49,7 @@ def test_each_part_has_its_rate_and_its_ratio_with_intervals() -> None:
     assert ratio is not None
     assert short["bad_rate"] == rate.to_record()
     assert short["observed_over_expected"] == ratio.to_record()
+    assert short["understated_p"] == jeffreys(short["bads"], short["rows"], float(p[inside].mean()))
     deciles = found["tables"]["decile"]
     assert [one["part"] for one in deciles] == list(range(1, 11))
     assert [one["mean_pd"] for one in deciles] == sorted((one["mean_pd"] for one in deciles), reverse=True)
@@ -58,6 +59,13 @@ def test_each_part_has_its_rate_and_its_ratio_with_intervals() -> None:
     for band in found["tables"]["score"]:
         assert isinstance(band["part"], int | str)
     json.dumps(found, allow_nan=False)
+
+
+def test_of_right_pds_jeffreys_test_finds_one_in_twenty_too_low_and_of_halved_ones_nearly_all() -> None:
+    bads = np.random.default_rng(3).binomial(1_000, 0.08, 2_000)
+    right = np.array([jeffreys(int(one), 1_000, 0.08) for one in bads]) < 0.05
+    assert 0.035 < right.mean() < 0.065
+    assert np.mean([jeffreys(int(one), 1_000, 0.04) < 0.05 for one in bads]) > 0.99
 
 
 def test_tables_are_short_and_lose_no_row() -> None:

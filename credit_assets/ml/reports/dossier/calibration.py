@@ -21,6 +21,7 @@ from credit_assets.ml.reports.dossier.blocks import (
     text,
 )
 from credit_assets.ml.reports.dossier.material import Material, Recorded, lacking
+from credit_assets.ml.reports.dossier.reliability import blocks_of_reliability
 
 
 def section(material: Material) -> Section:
@@ -38,10 +39,12 @@ def section(material: Material) -> Section:
         blocks.append(_measures(found, test))
     if test is not None and test.get("lift"):
         blocks.append(_deciles(test))
-    for key, name in (("calibration_choice", "Choice of the calibration"), ("reliability", "Reliability")):
-        evidence = material.evidence(key)
-        what = name[0].lower() + name[1:]
-        blocks += [lacking(f"the {what}")] if evidence is None else blocks_of(name, evidence.record, evidence.source)
+    choice, reliability = material.evidence("calibration_choice"), material.evidence("reliability")
+    if choice is None:
+        blocks.append(lacking("the choice of the calibration"))
+    else:
+        blocks += blocks_of("Choice of the calibration", choice.record, choice.source)
+    blocks += [lacking("the reliability")] if reliability is None else blocks_of_reliability(reliability)
     return Section("calibration", "Calibration", tuple(blocks))
 
 

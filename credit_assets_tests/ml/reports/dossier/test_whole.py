@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from credit_assets.ml.evidence.reliability import measure_reliability
 from credit_assets.ml.reports.dossier.blocks import Fact, Facts, Figure, Paragraph, Series, Table, text
 from credit_assets.ml.reports.dossier.crosswalk import CLAUSES
 from credit_assets.ml.reports.dossier.page import html
@@ -138,13 +139,14 @@ def test_evidence_of_others_is_shown_as_it_is() -> None:
                 }
             ],
         },
-        "reliability": {"tenths": [{"tenth": 1, "observed": 0.2}]},
+        "reliability": measure_reliability([1, 0, 1, 0], [0.0367] * 4, [600.0] * 4, {"term": [36, 36, 60, 60]}),
     }
     page = _Text.of(html(dossier(material(made=made(trained=more)))))
     assert "declines applications with a PD above 0.125" in page
     assert "0.81 (0.7 .. 0.95)" in page
     assert "By sex: groups" in page
-    assert "Reliability: tenths" in page
+    assert "PDs beside outcomes by term" in page
+    assert "p (Jeffreys)" in page
 
 
 def test_the_reasons_are_those_of_the_contract_by_group() -> None:
