@@ -54,6 +54,28 @@ def no_progress(*_: object) -> None:
     """For whoever does not want to know."""
 
 
+def recorded_outcome(store: Store, day: date) -> TrainingOutcome:
+    """What the records in the store say came of the training as of this day."""
+
+    def read(asset: str) -> Any:
+        return store.read_record(store.path(asset, f"{day}.json"))
+
+    if why := why_not_due(store.gates("training_set", day.isoformat())):
+        return TrainingOutcome(day, NOT_DUE, reason=why)
+    trained, registered, deployed = read("trained_model"), read("registered_model"), read("deployed_model")
+    promoted = deployed["decision"] == "promoted"
+    return TrainingOutcome(
+        day,
+        registered["decision"],
+        registered["version"],
+        trained["variant"],
+        {name: trained["evaluation"][name] for name in ("auc", "gini", "ks", "brier", "ece", "rows", "bads")},
+        promoted,
+        registered["version"] is not None and deployed["shadow_after"] == registered["version"],
+        summary_of(registered["reasons"]) if registered["decision"] == "rejected" else summary_of(deployed["reasons"]),
+    )
+
+
 class Replay:
     """One replay on one instance. Stopping it at any point loses no finished day; the next one goes on from there."""
 
@@ -113,7 +135,7 @@ class Replay:
                 if outcome.moved:
                     todo |= {one for one in days if one > day}
             else:
-                outcome = self._recorded(day)
+                outcome = recorded_outcome(self.store, day)
             report.trainings.append(outcome)
         self._score(sorted(todo | self._never_scored(days)), report, len(days), on_progress)
         report_moves(self.instance, self.registry)
@@ -202,7 +224,7 @@ class Replay:
         how = {"tags": dict(tags or {}), "asset_selection": made, "run_config": QUIET | asked}
         result = self._execute(RETRAIN, report, partition_key=day.isoformat(), **how)
         if result.success:
-            return self._recorded(day)
+            return recorded_outcome(self.store, day)
         found = failures(result)
         if all(gate for gate, _ in found):
             return TrainingOutcome(day, BLOCKED, reason="; ".join(reason for _, reason in found))
@@ -290,27 +312,6 @@ class Replay:
         )
         self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result
-
-    def _recorded(self, day: date) -> TrainingOutcome:
-        def read(asset: str) -> Any:
-            return self.store.read_record(self.store.path(asset, f"{day}.json"))
-
-        if why := why_not_due(self.store.gates("training_set", day.isoformat())):
-            return TrainingOutcome(day, NOT_DUE, reason=why)
-        trained, registered, deployed = read("trained_model"), read("registered_model"), read("deployed_model")
-        promoted = deployed["decision"] == "promoted"
-        return TrainingOutcome(
-            day,
-            registered["decision"],
-            registered["version"],
-            trained["variant"],
-            {name: trained["evaluation"][name] for name in ("auc", "gini", "ks", "brier", "ece", "rows", "bads")},
-            promoted,
-            registered["version"] is not None and deployed["shadow_after"] == registered["version"],
-            summary_of(registered["reasons"])
-            if registered["decision"] == "rejected"
-            else summary_of(deployed["reasons"]),
-        )
 
 
 class RecalibratingReplay(Replay):
