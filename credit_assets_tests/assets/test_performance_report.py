@@ -44,9 +44,9 @@ class CountingStore(Store):
         self.read: list[tuple[str, str]] = []
         self.counted: list[str] = []
 
-    def read_partitions(self, asset: str, days: Sequence[str]) -> pa.Table:
+    def read_partitions(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         self.read += [(asset, day) for day in days]
-        return super().read_partitions(asset, days)
+        return super().read_partitions(asset, days, columns)
 
     def footers(self, asset: str, days: Sequence[str], *, damaged_too: bool = True) -> dict[str, Footer]:
         self.counted += days
