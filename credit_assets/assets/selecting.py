@@ -60,6 +60,8 @@ class Selecting:
         from credit_assets.ml.rules.population_gates import classes_record
 
         settings, store, registry, training_set = self.settings, self.store, self.registry, self.training_set
+        # In one order, whoever hands them on: curves over all of them are compared figure by figure.
+        candidates = sorted(candidates, key=lambda one: one["variant"])
         portfolio, as_of = settings.portfolio_contract, date.fromisoformat(best["as_of"])
         pd_of, made = partial(scorer.pd, threads=settings.training_threads), best.get("recalibrates")
         before = registry.version(made["version"]).baseline if made else None
