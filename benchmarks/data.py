@@ -15,7 +15,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.processes import Cost
 
 _LOANS = """
 WITH loans AS (
@@ -143,7 +146,7 @@ class Home:
         self._aside = folder / "prepared"
         self.environment = settings_of(self.path, warehouse_url=f"duckdb:///{self.warehouse}", **settings)
 
-    def run(self, *argv: str, timeout: float = 3600) -> Any:
+    def run(self, *argv: str, timeout: float = 3600) -> Cost:
         """`python -m ...` with the settings of this home, at its cost. Raises ProcessError."""
         from benchmarks.processes import child_environment, run
 
@@ -154,7 +157,7 @@ class Home:
         """`credit-assets replay` over these days. Raises ProcessError."""
         self.command("replay", "--train", train, "--start", first.isoformat(), "--end", last.isoformat())
 
-    def command(self, *argv: str) -> Any:
+    def command(self, *argv: str) -> Cost:
         """`credit-assets ...` with the settings of this home, at its cost. Raises ProcessError."""
         from benchmarks.processes import child_environment, run
 

@@ -54,7 +54,7 @@ class Book:
 
     @property
     def bad(self) -> np.ndarray:
-        return self.outcomes["defaulted"].to_numpy() == 1
+        return np.asarray(self.outcomes["defaulted"] == 1)
 
     def since(self, first: date, last: date = date.max) -> np.ndarray:
         """Which rows were applied for on these days."""

@@ -327,12 +327,12 @@ def _of_training(name: str, seed: int, house: House, day: date) -> Verdict:
 @contextmanager
 def scaled(odds: float) -> Iterator[None]:
     """Models whose PDs have so many times the odds that their calibration found."""
-    from credit_assets.ml.learners import training
+    from credit_assets.ml.learners import calibration_choice, training
 
     if odds == 1:
         yield
         return
-    chosen = training.choose
+    chosen = calibration_choice.choose
 
     def choose(*args: Any, **more: Any) -> Any:
         found = chosen(*args, **more)

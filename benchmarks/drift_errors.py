@@ -213,7 +213,7 @@ def calm(columns: str, reference: int, rows: int, books: int) -> Alarms:
     """Reports on as many books without a shift, each with a reference of its own."""
     shapes = next(shapes for name, shapes, _ in CALM if name == columns)
     rng = np.random.default_rng([reference, rows, len(shapes), sum(map(ord, columns))])
-    verdicts = Counter(_report(rng, shapes, shapes, reference, rows).verdict for _ in range(books))
+    verdicts = Counter[str](_report(rng, shapes, shapes, reference, rows).verdict for _ in range(books))
     return Alarms(columns, reference, rows, books, dict(verdicts))
 
 

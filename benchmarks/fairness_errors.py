@@ -70,7 +70,7 @@ def spoken(planted: Planted, size: int, rng: np.random.Generator) -> dict[str, s
         cut = 0.1
     else:
         cut = float(np.quantile(pd[place == 1], SHARE))
-    groups, found = Groups(("group", "reference", MISSING), place), {}
+    groups, found = Groups(("group", "reference", MISSING), place), dict[str, set[str]]()
     sides = (groups, Sample(shown, points)), (groups, Sample(pd, points, bad))
     measured = measure_attribute(ATTRIBUTE, Fairness(), *sides, cut)
     for rule in RULES:
@@ -147,8 +147,8 @@ def markdown(found: Sequence[Mapping[str, Any]], stand_ins: Sequence[Mapping[str
     rows = sorted({one["rows"] for one in stand_ins})
     lines += ["", f"| a feature that tells | {' | '.join(f'{n:,}' for n in rows)} |", f"|---|{'---:|' * len(rows)}"]
     for name in FEATURES:
-        cells = [f"{100 * one['told']:.1f}%" for one in stand_ins if one["feature"] == name]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        told = [f"{100 * one['told']:.1f}%" for one in stand_ins if one["feature"] == name]
+        lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 

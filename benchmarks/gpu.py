@@ -21,10 +21,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.processes import child_environment, run
 from benchmarks.report import Row
+
+if TYPE_CHECKING:
+    from credit_assets.ml.learners.learner import Device
 
 TARGET = "11 GPU"
 LEARNERS = ("xgboost", "catboost")
@@ -86,7 +89,7 @@ class _Learner:
                 found[side].append(self.run(*side))
 
         def middle(side: tuple[str, str], figure: str) -> float:
-            return median(one[figure] for one in found[side])
+            return float(median(one[figure] for one in found[side]))
 
         gpu, bare, cpu = ("ours", "cuda"), ("bare", "cuda"), ("ours", "cpu")
         rows = [
@@ -168,7 +171,7 @@ def main(asked: dict[str, Any]) -> None:
     job = {
         **asked,
         "parts": parts,
-        "levels": levels_of(parts["train"].rows.batches(categorical), categorical),
+        "levels": levels_of(Rows.of(parts["train"].rows).batches(categorical), categorical),
         "monotone": {} if free else dict(portfolio.monotone),
         "features": portfolio.feature_names,
         "threads": cores(),
@@ -179,7 +182,8 @@ def main(asked: dict[str, Any]) -> None:
         begun = time.perf_counter()
         predict = fit(job)
         wall = time.perf_counter() - begun
-    test, target = parts["test"]
+    test, outcome = parts["test"]
+    target = np.asarray(outcome)
     pd = 1 / (1 + np.exp(-predict(test)))
     found = evaluate(target.astype(np.int8), pd)
     loss = float(-np.where(target == 1, np.log(pd), np.log1p(-pd)).mean())
@@ -194,7 +198,7 @@ def main(asked: dict[str, Any]) -> None:
     Path(asked["result"]).write_text(json.dumps(record), encoding="utf-8")
 
 
-def _warmed(learner: str, device: str) -> None:
+def _warmed(learner: str, device: Device) -> None:
     """Import the library and let it make its context on the device."""
     import numpy as np
     import pandas as pd

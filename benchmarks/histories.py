@@ -143,7 +143,7 @@ def write(book: Path, rows: int, applications: int) -> None:
 
 def _in_turns(book: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
     """Figures of both sides, the n-th of both beside each other. Raises RuntimeError where they differ in a feature."""
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in _SIDES}
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in _SIDES}
     for n in range(repeats):
         for side in _SIDES if n % 2 == 0 else reversed(_SIDES):
             asked = {"book": str(book), "figures": str(book.with_suffix(".json"))}

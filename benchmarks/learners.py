@@ -101,7 +101,7 @@ def _frame(asked: dict[str, Any], table: pa.Table) -> Any:
         if name in asked["levels"]:
             levels = [*asked["levels"][name], MISSING]
             codes = _codes(table[name], asked["levels"][name])
-            columns[name] = pd.Categorical.from_codes(np.where(codes < 0, len(levels) - 1, codes), categories=levels)
+            columns[name] = pd.Categorical.from_codes(np.where(codes < 0, len(levels) - 1, codes), pd.Index(levels))
         else:
             columns[name] = table[name].to_numpy().astype(np.float32)
     for name, median in asked["gaps"].items():

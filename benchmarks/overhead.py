@@ -29,7 +29,7 @@ _SHOWN = 8
 def measure(quick: bool) -> list[Row]:
     """Wall time and CPU of the stubbed job by executor, then its imports and steps."""
     repeats = 1 if quick else 5
-    rows = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-overhead-") as folder:
         # No day before this one: nothing upstream of the run is looked for.
         home = Home(Path(folder), start_date=DAY)

@@ -66,12 +66,12 @@ def write_reports(settings: Settings, day: date, features: pa.Table, registry: A
     reference = DriftReference.load(registry.download(champion))
     found = measure_drift(reference, features.to_pandas(date_as_object=False), points, policy).to_record()
     head = {"day": day.isoformat(), "champion": champion.version}
-    span = {"from": day.isoformat(), "to": day.isoformat(), "days": 1}
-    files.write_record("drift_report", day, {**head, **span, **found, "left": []})
+    one_day = {"from": day.isoformat(), "to": day.isoformat(), "days": 1}
+    files.write_record("drift_report", day, {**head, **one_day, **found, "left": []})
 
     wait, cohort = timedelta(settings.window_days), timedelta(settings.performance_cohort_days - 1)
     mature, start = day - wait, settings.start_date
-    scored = days_of(max(start, begin, mature - cohort), day)
+    scored = days_of(max(start, begin or day, mature - cohort), day)
     table = pa.concat_tables([files.read_table("loan_scores", one) for one in scored])
     columns = [portfolio.id_column, portfolio.date_column, "pd", "model_version"]
     frame = table.select(columns).to_pandas(date_as_object=False)

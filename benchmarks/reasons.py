@@ -74,7 +74,9 @@ def train(asked: dict[str, Any]) -> dict[str, Any]:
     from credit_assets.ml.learners.training import TrainingConfig
 
     place = Path(asked["place"])
-    config = TrainingConfig(threads=asked["threads"], **({"max_rounds": 20} if asked["quick"] else {}))
+    config = TrainingConfig(threads=asked["threads"])
+    if asked["quick"]:
+        config = replace(config, max_rounds=20)
     found = train_candidate(Rows.stored(place / "training.parquet"), asked["learner"], load_portfolio(), config)
     pds = found.scorer.pd(pq.read_table(place / "day.parquet"))
     replace(found.scorer, cut_off=float(np.quantile(pds, 1 - DECLINED))).save(place / asked["learner"])

@@ -101,7 +101,8 @@ def main(quick: bool) -> None:
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    unit: np.ndarray = vector / np.linalg.norm(vector)
+    return unit
 
 
 if __name__ == "__main__":

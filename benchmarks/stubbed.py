@@ -55,7 +55,7 @@ def definitions() -> dg.Definitions:
     found = build_definitions(settings, parquet=_Records(Store(settings.store)))
     for asset in found.assets or ():
         if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
-            asset.op._compute_fn = DecoratedOpFunction(stub(asset))  # type: ignore[attr-defined]
+            asset.op._compute_fn = DecoratedOpFunction(stub(asset))
     return found
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ def fit(asked: dict[str, Any]) -> None:
     begun, cpu = time.perf_counter(), time.process_time()
     parts = splits(Rows.stored(asked["file"]), portfolio.feature_names)
     categorical = portfolio.categorical_features
-    levels = levels_of(parts["train"].rows.batches(categorical), categorical)
+    levels = levels_of(Rows.of(parts["train"].rows).batches(categorical), categorical)
     config = FitConfig({}, asked["seed"], asked["threads"], asked["rounds"], asked["rounds"])
     fitted = learner.fit(
         parts["train"], parts["validation"], monotone=portfolio.monotone, categorical=levels, config=config
@@ -215,7 +215,7 @@ def fit(asked: dict[str, Any]) -> None:
 
     import numpy as np
 
-    rows = parts["test"].rows
+    rows = Rows.of(parts["test"].rows)
     rows = rows.part(np.arange(len(rows)) < asked["predicted"])
     encoded = encode(rows, portfolio.feature_names, levels)
     np.save(asked["predictions"], learner.predict_margin(fitted.model, encoded, threads=asked["threads"]))
@@ -238,4 +238,5 @@ def turn(requests: Sequence[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    {"fit": fit, "together": together, "turn": turn}[sys.argv[1]](json.loads(sys.argv[2]))
+    parts: dict[str, Callable[[Any], None]] = {"fit": fit, "together": together, "turn": turn}
+    parts[sys.argv[1]](json.loads(sys.argv[2]))

@@ -100,11 +100,12 @@ class Champion:
         counts = np.zeros((2, days, BINS))
         for first, last, world in ((0, since, World()), (since, days, change)):
             margin, y = self.loans(last - first, world)
-            day = self.rng.integers(first, max(last, first + 1), len(y))
-            np.add.at(counts, (y, day, np.searchsorted(edges, margin)), 1)
+            made = self.rng.integers(first, max(last, first + 1), len(y))
+            np.add.at(counts, (y, made, np.searchsorted(edges, margin)), 1)
         total = np.concatenate([np.zeros((2, 1, BINS)), counts.cumsum(axis=1)], axis=1)
         for day in range(1, days + 1):
-            yield self.report(*(total[:, day] - total[:, max(0, day - COHORT)]), p)
+            goods, bads = total[:, day] - total[:, max(0, day - COHORT)]
+            yield self.report(goods, bads, p)
 
     def report(self, goods: Counts, bads: Counts, p: Counts) -> dict[str, Any]:
         rows, expected = goods + bads, float((goods + bads) @ p)
