@@ -78,12 +78,11 @@ def groups_of_values(
     kind = values.type
     if pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         coded = pc.dictionary_encode(pc.cast(values, pa.string()))
-        names = coded.dictionary.to_pylist()
-        place = pc.fill_null(coded.indices.cast(pa.int64()), len(names)).to_numpy(zero_copy_only=False)
-        order = np.argsort(np.array([*names, "￿"], dtype=object), kind="stable")
-        back = np.empty(len(order), dtype=np.int64)
-        back[order] = np.arange(len(order))
-        return Groups((*sorted(names), MISSING), back[place])
+        given = coded.dictionary.to_pylist()
+        names = (*sorted({*given} - {MISSING}), MISSING)
+        at = np.array([*(names.index(name) for name in given), len(names) - 1], dtype=np.int64)
+        place = pc.fill_null(coded.indices.cast(pa.int64()), len(given)).to_numpy(zero_copy_only=False)
+        return Groups(names, at[place])
     if pa.types.is_date(kind):
         apart = days.to_numpy().astype("datetime64[D]") - values.to_numpy(zero_copy_only=False).astype("datetime64[D]")
         numbers = np.where(np.isnat(apart), np.nan, np.floor(apart.astype(np.float64) / 365.25))
@@ -132,7 +131,7 @@ def measure_attribute(
         reference `air` with its 95% interval (Miettinen and Nurminen), `shortfall` (approvals that are lacking to the
         `limit` and to `parity`), `smd` of the points (negative: lower ones); of its `loans`, `bads` and the difference
         of `opportunity` (share of goods that are approved, with Newcombe's interval); `observed_over_expected`
-        defaults, relative to all loans. `not_judged` says what is too few.
+        defaults, relative to all loans. `not_judged` has why, by what is not (`opportunity`, `calibration`).
     """
     names, place, points = applications[0].names, applications[0].place, applications[1].score
     approved = applications[1].pd <= cut
@@ -164,15 +163,25 @@ def measure_attribute(
             "rate": float(approved[inside].mean()),
         }
         own = _of_loans(names[n], loans, cut, overall)
+        own["not_judged"] = _too_few(own, fairness.min_group_bads)
         if n != first:
             a, b = (int(approved[base].sum()), int(base.sum())), (found["approved"], found["applications"])
             found |= _beside(b, a, fairness.min_air) | {"smd": _smd(points[inside], points[base])}
             own["opportunity"] = _opportunity(own, of_reference)
-        lacking = [what for what in ("bads", "goods") if own[what] < fairness.min_group_bads]
-        if lacking:
-            own["not_judged"] = f"fewer than {fairness.min_group_bads} {' and '.join(lacking)} among its loans"
         record["groups"].append({**found, **own})
     return record
+
+
+def _too_few(own: Mapping[str, Any], least: int) -> dict[str, str]:
+    """What cannot be judged of a group's loans, and why. Opportunity is of goods alone; a group without a bad is judged
+    by its calibration where bads are expected of it.
+    """
+    found = {}
+    if own["goods"] < least:
+        found["opportunity"] = f"fewer than {least} goods among its loans"
+    if max(own["bads"], own["expected"]) < least:
+        found["calibration"] = f"fewer than {least} bads among its loans, and no more are expected"
+    return found
 
 
 def below(selected: int, rows: int, of_reference: int, rows_reference: int, limit: float) -> bool:
@@ -212,8 +221,11 @@ def air_of(groups: Groups, approved: NDArray[np.bool_], of: Mapping[str, Any]) -
     names = [one["name"] for one in of["groups"]]
     if len(names) < 2:
         return None
-    rates = [float(approved[groups.place == groups.names.index(name)].mean()) for name in names]
-    return min(rate / rates[0] for rate in rates[1:]) if rates[0] else None
+    of_group = [approved[groups.place == groups.names.index(name)] for name in names]
+    rates = [float(of.mean()) if len(of) else None for of in of_group]
+    # Another model may refuse all of a group.
+    known = [rate for rate in rates[1:] if rate is not None]
+    return min(rate / rates[0] for rate in known) if rates[0] and known else None
 
 
 def less_discriminatory(curve: Sequence[Mapping[str, Any]], variant: str, max_auc_loss: float) -> list[dict[str, Any]]:
@@ -275,10 +287,10 @@ def _smd(points: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[st
 
 
 def _level(loans: Sample) -> float:
-    """Observed over expected of all loans; 1 where nothing can be said."""
+    """Observed over expected of all loans: without any bad nothing is expected of a group either."""
     assert loans.bad is not None
-    expected, bads = float(loans.pd.sum()), float(loans.bad.sum())
-    return bads / expected if expected > 0 and bads else 1.0
+    expected = float(loans.pd.sum())
+    return float(loans.bad.sum()) / expected if expected > 0 else 1.0
 
 
 def _of_loans(name: str, loans: tuple[Groups, Sample], cut: float, overall: float) -> dict[str, Any]:
@@ -286,11 +298,13 @@ def _of_loans(name: str, loans: tuple[Groups, Sample], cut: float, overall: floa
     assert sample.bad is not None
     inside = groups.place == groups.names.index(name) if name in groups.names else np.zeros(len(sample.pd), bool)
     pd, bad = sample.pd[inside], sample.bad[inside]
-    level = observed_over_expected(int(bad.sum()), np.minimum(1.0, pd * overall))
+    expected = np.minimum(1.0, pd * overall)
+    level = observed_over_expected(int(bad.sum()), expected)
     return {
         "loans": len(pd),
         "bads": int(bad.sum()),
         "goods": int((~bad).sum()),
+        "expected": float(expected.sum()),
         "goods_approved": int((~bad & (pd <= cut)).sum()),
         "observed_over_expected": level.to_record() if level else None,
     }

@@ -139,8 +139,10 @@ def _of_group(group: Mapping[str, Any], evidence: Mapping[str, Any], limits: Fai
             f"{name} has points {-smd['value']:.2f} standard deviations lower{_interval(smd)}, more than "
             f"{limits.max_smd:g} (fairness: max_smd)"
         )
-    if "not_judged" in group:
-        return
+    # A text, in what was recorded before, stands for all of it.
+    untold = group.get("not_judged") or {}
+    untold = untold if isinstance(untold, Mapping) else dict.fromkeys(("opportunity", "calibration"), untold)
+    chance, level = (None if what in untold else one for what, one in (("opportunity", chance), ("calibration", level)))
     most = limits.max_opportunity_difference
     if chance and not evidence["indicative"] and chance["value"] < -most and (point or chance["high"] < 0):
         yield (

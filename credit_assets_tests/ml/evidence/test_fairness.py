@@ -175,11 +175,50 @@ def test_a_named_reference_that_is_too_small_leaves_nothing_judged() -> None:
     assert found["why"] == "the reference group 'a' has fewer than 100 applications"
 
 
-def test_a_group_with_few_bads_is_not_judged_by_its_loans() -> None:
+def by_loans(pd: np.ndarray, bad: np.ndarray, place: np.ndarray, **limits: Any) -> dict[str, dict[str, Any]]:
+    """What is measured of groups `a`, the reference, and `b`, all of whose applications are loans."""
+    groups = Groups(("a", "b", MISSING), place)
+    sides = (groups, Sample(pd, 600 - 100 * pd)), (groups, Sample(pd, 600 - 100 * pd, bad))
+    found = measure_attribute(Attribute(column="sex", reference="a"), Fairness(**limits), *sides, 0.2)
+    json.dumps(found, allow_nan=False)
+    return {one["name"]: one for one in found["groups"]}
+
+
+def test_a_group_with_few_bads_is_judged_by_its_goods_alone() -> None:
     found = measured({"a": (90, 100), "b": (300, 400)}, min_group_bads=20)
     by_name = {one["name"]: one for one in found["groups"]}
-    assert by_name["a"]["not_judged"] == "fewer than 20 bads among its loans"
-    assert "not_judged" not in by_name["b"]
+    assert set(by_name["a"]["not_judged"]) == {"calibration"}
+    assert "fewer than 20 bads among its loans" in by_name["a"]["not_judged"]["calibration"]
+    assert by_name["b"]["not_judged"] == {}
+
+
+def test_a_group_without_a_bad_is_judged_where_bads_are_expected_of_it() -> None:
+    """That its PDs are far too high is told by the bads that do not come."""
+    rng, place = np.random.default_rng(3), np.repeat([0, 1], 2_000)
+    pd = rng.beta(2, 18, 4_000)
+    bad = (rng.random(4_000) < pd) & (place == 0)
+    b = by_loans(pd, bad, place)["b"]
+    assert (b["bads"], b["not_judged"]) == (0, {})
+    assert b["observed_over_expected"]["high"] < 0.8
+    few = np.r_[np.arange(2_000), np.arange(2_000, 2_110)]
+    assert set(by_loans(pd[few], bad[few], place[few])["b"]["not_judged"]) == {"calibration"}
+    # Where nobody is bad nothing is expected of a group.
+    assert set(by_loans(pd, np.zeros(4_000, bool), place)["b"]["not_judged"]) == {"calibration"}
+    assert set(by_loans(pd, np.ones(4_000, bool), place)["b"]["not_judged"]) == {"opportunity"}
+
+
+@pytest.mark.parametrize("name", ["\U0001f600", "(missing)", "zz", "￿"])
+def test_any_text_is_a_group_of_its_own_but_the_word_for_what_is_missing(name: str) -> None:
+    values = pa.array([name, "a", name, None])
+    days = pa.chunked_array([pa.array([date(2024, 1, 1)] * 4)])
+    groups = groups_of_values(Attribute(column="sex"), values, days)
+    assert [groups.names[n] for n in groups.place] == [name, "a", name, MISSING]
+    assert len(set(groups.names)) == len(groups.names)
+
+
+def test_another_model_may_refuse_all_of_a_group() -> None:
+    of = {"groups": [{"name": "a"}, {"name": "b"}]}
+    assert air_of(Groups(("a", "b"), np.array([0, 0])), np.array([True, False]), of) is None
 
 
 def test_points_and_calibration_by_group() -> None:

@@ -108,8 +108,12 @@ def test_without_a_cut_off_approvals_are_not_judged_and_it_is_said() -> None:
     assert any("approvals are not judged" in one.text for one in found)
 
 
-def test_a_group_with_few_bads_is_judged_by_approvals_alone() -> None:
-    few = {"observed_over_expected": interval(1.6, 0.4), "not_judged": "fewer than 10 bads among its loans"}
+@pytest.mark.parametrize(
+    "why", [{"calibration": "fewer than 10 bads among its loans"}, "fewer than 10 bads among its loans"]
+)
+def test_what_is_too_few_is_not_judged(why: Any) -> None:
+    """A text, as it was recorded before, stands for all that is measured of loans."""
+    few = {"observed_over_expected": interval(1.6, 0.4), "not_judged": why}
     assert not stops(judge_fairness(evidence(group(**few), disparity="block")))
     assert stops(judge_fairness(evidence(group(**few, **LOW), disparity="block")))
 
