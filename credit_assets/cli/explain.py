@@ -110,6 +110,8 @@ def print_explanation(record: dict[str, Any], console: Console) -> None:
         return
     if record["contract"] == "portfolio":
         console.print("The version was registered without reasons: in the words of the portfolio as it is today.")
+    if not record["reasons"]:
+        console.print("Nothing that may be given as a reason speaks against the applicant.", markup=False)
     for place, (code, text) in enumerate(zip(record["reasons"], record["texts"], strict=True), start=1):
         console.print(f"{place}. {text} ({code})", markup=False)
     table = Table("", "points")

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from credit_assets.assets.reasons_given import Decider, with_reasons
 from credit_assets.cli import explain as command
-from credit_assets.cli.explain import explain_record
+from credit_assets.cli.explain import explain_record, print_explanation
 from credit_assets.cli.main import app
+from credit_assets.cli.shown import console
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.reasons import ReasonContract
@@ -127,6 +128,14 @@ def test_the_verb_shows_the_reasons_writes_the_page_and_logs_no_id(
     assert json.loads(from_stdin.stdout)["reasons"] == row["reasons"]
     assert page.read_bytes() == first
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_that_nothing_may_be_told_is_said(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all that speaks against an applicant is under `reasons: none`."""
+    row = next(row for row in house.scores.to_pylist() if row["declined"])
+    record = explain_record(house.settings, row["loan_id"], DAY)
+    print_explanation({**record, "reasons": [], "texts": []}, console())
+    assert "Nothing that may be given as a reason speaks against the applicant." in capsys.readouterr().out
 
 
 def test_what_is_stored_otherwise_since_is_said(house: House) -> None:
