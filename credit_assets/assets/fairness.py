@@ -10,7 +10,7 @@ forgotten, and a record holds counts of groups alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.data.fairness import Attribute, Fairness, fairness_of
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
-from credit_assets.tracking.models import Models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,13 +51,13 @@ class _Rows:
 def fairness_record(
     settings: Settings,
     store: Store,
-    models: Models,
     candidates: Sequence[Mapping[str, Any]],
+    scorer_of: Callable[[Mapping[str, Any]], CreditScorer],
     scorer: CreditScorer,
     training_set: pa.Table,
 ) -> dict[str, Any]:
     """What `judge_fairness` reads; or `why` there is nothing to compare. `candidates` are the records of all candidates
-    of the day: one of them may discriminate less.
+    of the day, and `scorer_of` gives the model of one: one of them may discriminate less.
     """
     import pyarrow.compute as pc
 
@@ -98,7 +97,7 @@ def fairness_record(
         for attribute in fairness.attributes
     ]
     approved = float((of_applied.pd <= cut).mean())
-    curve = _alternatives(settings, models, candidates, (applied, loans), record, approved)
+    curve = _alternatives(settings, candidates, scorer_of, (applied, loans), record, approved)
     found = less_discriminatory(curve, scorer.variant, fairness.max_auc_loss)
     return {**record, "alternatives": curve, "less_discriminatory": found}
 
@@ -164,8 +163,8 @@ def _scored(scorer: CreditScorer, rows: pa.Table, threads: int) -> tuple[Sample,
 
 def _alternatives(
     settings: Settings,
-    models: Models,
     candidates: Sequence[Mapping[str, Any]],
+    scorer_of: Callable[[Mapping[str, Any]], CreditScorer],
     rows: tuple[_Rows, _Rows],
     record: Mapping[str, Any],
     own_rate: float,
@@ -177,7 +176,6 @@ def _alternatives(
 
     from credit_assets.ml.evidence.fairness import air_of, rank_auc
     from credit_assets.ml.evidence.money import Loans, profit_at
-    from credit_assets.ml.learners.scorer import CreditScorer
 
     applied, loans = rows
     policy, threads, found = policy_of(settings).cutoff, settings.training_threads, []
@@ -185,7 +183,7 @@ def _alternatives(
         if one.get("status") != "trained":
             continue
         try:
-            other = CreditScorer.load(models.download(one["model_uri"]))
+            other = scorer_of(one)
             of_applied, kept = _scored(other, applied.table, threads)
             of_loans, _ = _scored(other, loans.table, threads)
             assert of_loans.bad is not None

@@ -67,7 +67,8 @@ def _trained(of: RecordedVersion) -> tuple[Candidate, str]:
     from credit_assets.ml.learners.candidates import train_candidate
     from credit_assets.ml.learners.devices import visible_gpus
 
-    (engine, device), config, why = of.trained_on, _config(of), ""
+    (engine, device), why = of.trained_on, ""
+    config = config_of(of, (of.made.get("search") or {}).get("params", {}))
     if device != "cpu" and visible_gpus():
         config = replace(config, device="cuda")
     elif device != "cpu":
@@ -78,8 +79,8 @@ def _trained(of: RecordedVersion) -> tuple[Candidate, str]:
     return train_candidate(of.training_set, of.version.variant, of.portfolio, config), why
 
 
-def _config(of: RecordedVersion) -> TrainingConfig:
-    """As it was recorded, whatever the settings of today are."""
+def config_of(of: RecordedVersion, found: Mapping[str, Any]) -> TrainingConfig:
+    """How it was trained, as it was recorded, whatever the settings of today are; with what a search has found."""
     from credit_assets.ml.learners.calibration_choice import AUTO
     from credit_assets.ml.learners.scorer import ScoreScale
     from credit_assets.ml.learners.training import TrainingConfig
@@ -87,12 +88,8 @@ def _config(of: RecordedVersion) -> TrainingConfig:
     identity = of.made["identity"]
     base, odds, pdo = identity["scale"]
     params = {name: value for name, value in identity["params"].items() if name not in _NO_PARAMETERS}
-    if search := of.made.get("search"):
-        text = f"its {search['trials']} trials are not made again: trained with the parameters that they found"
-        of.differs("not kept", "search", text)
-        params |= search["params"]
     return TrainingConfig(
-        params=params,
+        params={**params, **found},
         seed=identity["seed"],
         threads=of.made.get("threads") or of.settings.training_threads,
         max_rounds=identity["params"]["max_rounds"],

@@ -34,9 +34,9 @@ def made_with(
     `modules` are those whose code is hashed in `identity`.
     """
     kept = Kept(store)
-    kept.keep_code(identity["code"], modules)
-    portfolio = settings.portfolio_contract.model_dump(mode="json")
-    return {"portfolio": kept.keep_portfolio(portfolio), **here(settings, variant)}
+    parts = kept.keep_code(identity["code"], modules)
+    portfolio = kept.keep_portfolio(settings.portfolio_contract.model_dump(mode="json"))
+    return {"portfolio": portfolio, "code_parts": parts, **here(settings, variant)}
 
 
 def here(settings: Settings, variant: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import CODE, EVIDENCE, PORTFOLIOS, Kept, KeptVersion
+from credit_assets.ledger.kept import CODE, EVIDENCE, PORTFOLIOS, Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import RECALIBRATES, Registry, Version
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NEW = "versions that are trained from now on keep it"
 _RELEASE = "use the release that made it"
+_BACKUP = "bring it back from a backup"
 
 
 @dataclass
@@ -96,7 +97,7 @@ class RecordedVersion:
         try:
             return self.store.open_table(self.store.path(name)).read().replace_schema_metadata(None)
         except (PermanentError, OSError) as error:
-            self.differs("cannot", "training set", f"{name} cannot be read ({error})", "bring it back from a backup")
+            self.differs("cannot", "training set", f"{name} cannot be read ({error})", _BACKUP)
             return None
 
     @cached_property
@@ -107,6 +108,8 @@ class RecordedVersion:
         if found is None:
             self.differs("not kept", "portfolio", "was not kept with this version: today's is used", NEW)
             return today
+        if evidence_hash(found) != (self.made_with or {}).get("portfolio"):
+            self.differs("kept", "portfolio", "has not the recorded content: it was edited", _BACKUP)
         try:
             then = Portfolio.model_validate(found)
         except ValueError as error:
@@ -167,6 +170,9 @@ class RecordedVersion:
     def code_parts(self) -> Mapping[str, str] | None:
         """The parts of the code that made it; None where they were not kept."""
         found: Mapping[str, str] | None = Kept(self.store).content(CODE, self.made["identity"]["code"])
+        recorded = (self.made_with or {}).get("code_parts")
+        if found is not None and recorded and evidence_hash(found) != recorded:
+            self.differs("kept", "parts of the code", "have not the recorded content: they were edited", _BACKUP)
         return found
 
     @cached_property
@@ -174,19 +180,37 @@ class RecordedVersion:
         """Its files. Raises PermanentError where they are gone."""
         return self.registry.download(self.version)
 
-    @property
-    def others(self) -> list[dict[str, Any]] | None:
-        """The records of the other candidates that it was chosen among; None where one has been trained again since."""
-        found = []
+    @cached_property
+    def others(self) -> list[dict[str, Any]]:
+        """The records of the other candidates that it was chosen among: those that were not trained by their variant
+        alone.
+        """
+        found: list[dict[str, Any]] = [
+            {"variant": variant, "status": "failed"} for variant in self.evidence.get("failed_variants", ())
+        ]
         for variant, auc in self.evidence.get("candidates", {}).items():
             if variant == self.version.variant:
                 continue
-            path = self.store.path(f"{variant}_candidate", f"{self.version.as_of}.json")
-            one = dict(self.store.read_record(path)) if path.exists() else {}
-            if one.get("status") != "trained" or one["metrics"]["validation"]["auc"] != auc:
-                return None
-            found.append(one)
+            one = self._candidate(variant)
+            if one.get("status") == "trained" and one["metrics"]["validation"]["auc"] == auc:
+                found.append(one)
+            else:
+                text = "is not there as it was chosen among: what is measured of all candidates is without it"
+                self.differs("not kept", f"candidate {variant}", text, "bring its MLflow run back from a backup")
         return found
+
+    def _candidate(self, variant: str) -> dict[str, Any]:
+        """The record of another candidate: of its MLflow run, which stays when the day is trained again; of a version
+        that names no runs that of its day.
+        """
+        run = self.evidence.get("candidate_runs", {}).get(variant)
+        if run is None:
+            path = self.store.path(f"{variant}_candidate", f"{self.version.as_of}.json")
+            return dict(self.store.read_record(path)) if path.exists() else {}
+        try:
+            return dict(FinishedRun(self.registry.tracking.server, run).load_record("candidate.json"))
+        except PermanentError:
+            return {}
 
     @property
     def trained_on(self) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import RECALIBRATED
 from credit_assets.assets.recorded_version import NEW, RecordedVersion
 from credit_assets.assets.requested import REQUESTED
+from credit_assets.assets.searched_again import search_again
 from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.kept import evidence_hash
@@ -46,6 +47,7 @@ _NO_EVIDENCE = frozenset(
         "run_id",
         "model_uri",
         "candidates",
+        "candidate_runs",
         "failed_variants",
         "made",
         "policy",
@@ -57,8 +59,6 @@ _NO_EVIDENCE = frozenset(
 )
 """What of the record of `trained_model` is no evidence of this model: names, the other candidates, how it was made, and
 the verdicts, which are judged again."""
-_OF_CANDIDATES = frozenset(("fairness",))
-"""Sections that measure the other candidates beside the model: one of them may discriminate less."""
 _BACKUP = "bring it back from a backup"
 _SET = "training set, from the partitions of today"
 
@@ -94,7 +94,10 @@ class Reproduction:
             self._set_again()
             self.compared["code"] = _code(self.of)
             self._made_with()
-            self._evidence(self._model())
+            made = self._model()
+            if made.candidate and (searched := search_again(self.of)):
+                self.compared["search"] = searched
+            self._evidence(made)
         self._decision()
         version, counted = self.of.version, [one for one in self.of.found if one.counts]
         return {
@@ -280,24 +283,24 @@ class Reproduction:
         if not of.evidence:
             return
         scorer = made.candidate.scorer if made.candidate else CreditScorer.load(of.folder)
-        status, others = RECALIBRATED if of.recalibrated else "trained", of.others
+        status = RECALIBRATED if of.recalibrated else "trained"
         best = {**of.evidence, **of.made, **made.record, "status": status}
         try:
             selecting = Selecting(of.then, of.store, of.registry, of.training_set, of.gates)
             # As the asset is handed them: a recalibrated champion is none of the candidates.
-            again = selecting.record([*(others or ()), *(() if of.recalibrated else (best,))], best, scorer)
+            again = selecting.record([*of.others, *(() if of.recalibrated else (best,))], best, scorer)
         except (PermanentError, ValueError, KeyError) as error:
             of.differs("cannot", "evidence", f"cannot be made again here: {error}")
             return
         then, now = _evidence_of(of.evidence), _evidence_of(again)
-        both = (then.keys() & now.keys()) - (_OF_CANDIDATES if others is None else set())
+        both = then.keys() & now.keys()
         sections: dict[str, list[tuple[str, Any, Any]]] = {}
         for leaf in unequal({name: then[name] for name in both}, {name: now[name] for name in both}):
             sections.setdefault(leaf[0].partition(".")[0].partition("[")[0], []).append(leaf)
         for section, found in sections.items():
             of.differs("evidence", section, named(found), self._measured())
         for name in sorted(then.keys() - both):
-            of.differs("not kept", name, "is of the other candidates too, which are not kept: not made again")
+            of.differs("not kept", name, "is a section that this release does not measure: not made again")
         for name in sorted(now.keys() - then.keys()):
             of.differs("not kept", name, "was not measured when this version was trained", NEW)
         self.compared["evidence"] = "equal" if not sections else f"differs in {', '.join(sections)}"

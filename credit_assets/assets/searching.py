@@ -1,7 +1,7 @@
 """The search of hyper-parameters of a candidate, with its trials in the store: a step that is killed goes on with them.
 
-Belongs here: when there is a search, what it is known by, and where its trials are kept. Does not belong here: the
-search (`credit_assets.ml.learners.search`).
+Belongs here: when there is a search, what it is known by, where its trials are kept, and making them again. Does not
+belong here: the search (`credit_assets.ml.learners.search`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from credit_assets import stopping
+from credit_assets.assets.policies import training_config
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.kept import evidence_hash
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
@@ -35,8 +37,7 @@ def search_identity(settings: Settings, variant: str) -> dict[str, Any]:
 
     Raises PermanentError where optuna is not installed.
     """
-    from credit_assets.ml.data.fingerprints import code_version
-    from credit_assets.ml.learners.search import installed
+    from credit_assets.ml.learners.search import installed, left_free
 
     if not searches(settings, variant):
         return {}
@@ -45,8 +46,15 @@ def search_identity(settings: Settings, variant: str) -> dict[str, Any]:
             f"CREDIT_SEARCH_TRIALS={settings.search_trials} searches the parameters of {variant} with optuna, which "
             "is not installed here: pip install 'credit-assets[search]', or set CREDIT_SEARCH_TRIALS=0"
         )
-    code = code_version(("learners.search",))
-    return {"search": {"trials": settings.search_trials, "optuna": metadata.version("optuna"), "code": code}}
+    searched = left_free(variant, training_config(settings, variant).params)
+    return {"search": {"trials": settings.search_trials, "searched": searched, **made_by()}}
+
+
+def made_by() -> dict[str, str]:
+    """What draws and judges trials here: the version of optuna, and the hash of the search's code."""
+    from credit_assets.ml.data.fingerprints import code_version
+
+    return {"optuna": metadata.version("optuna"), "code": code_version(("learners.search",))}
 
 
 def with_found(settings: Settings, training: Training, kept: Trials) -> tuple[Training, dict[str, Any]]:
@@ -61,7 +69,13 @@ def with_found(settings: Settings, training: Training, kept: Trials) -> tuple[Tr
     found = search(training.table, variant, settings.portfolio_contract, config, settings.search_trials, kept)
     kept.log.info(f"{variant}: {found.why}")
     params = {**config.params, **found.params}
-    return replace(training, config=replace(config, params=params)), {"search": found.to_record()}
+    record = {**found.to_record(), "content": content_of(found.trials)}
+    return replace(training, config=replace(config, params=params)), {"search": record}
+
+
+def content_of(trials: Sequence[Trial]) -> str:
+    """The hash by which a candidate's record names its trials."""
+    return evidence_hash([one.to_record() for one in trials])
 
 
 class Trials:

@@ -48,7 +48,9 @@ class Selecting:
         self, candidates: Sequence[Mapping[str, Any]], best: Mapping[str, Any], scorer: CreditScorer
     ) -> dict[str, Any]:
         """The record of the chosen model, which `scorer` is, before anything judges it."""
+        from credit_assets.ml.learners.scorer import CreditScorer
         from credit_assets.ml.reports.reliability import RELIABILITY, reliability_record
+        from credit_assets.ml.reports.scorecard import SCORECARD, scorecard_record
         from credit_assets.ml.reports.selection import (
             age_record,
             baseline_record,
@@ -62,6 +64,13 @@ class Selecting:
         settings, store, registry, training_set = self.settings, self.store, self.registry, self.training_set
         # In one order, whoever hands them on: curves over all of them are compared figure by figure.
         candidates = sorted(candidates, key=lambda one: one["variant"])
+
+        def scorer_of(one: Mapping[str, Any]) -> CreditScorer:
+            """The model of a candidate; of the chosen one the given, which may be made again and logged nowhere."""
+            if one["variant"] == best["variant"]:
+                return scorer
+            return CreditScorer.load(registry.tracking.models.download(one["model_uri"]))
+
         portfolio, as_of = settings.portfolio_contract, date.fromisoformat(best["as_of"])
         pd_of, made = partial(scorer.pd, threads=settings.training_threads), best.get("recalibrates")
         before = registry.version(made["version"]).baseline if made else None
@@ -78,9 +87,8 @@ class Selecting:
         record["importance"] = importance_record(settings, scorer, training_set)
         record |= described_record(settings, scorer, training_set)
         record["leaks"] = leaks_record(settings, scorer, training_set, record, gains_before(store, registry, as_of))
-        record["fairness"] = fairness_record(
-            settings, store, registry.tracking.models, candidates, scorer, training_set
-        )
+        record["fairness"] = fairness_record(settings, store, candidates, scorer_of, scorer, training_set)
+        record[SCORECARD] = scorecard_record(training_set, candidates, best, scorer_of, portfolio)
         tested = unseen_rows(training_set, date_column, date.fromisoformat(record["test_from"]))
         record["calibration"] = calibration_record(tested, pd_of, portfolio, fit_of(baseline))
         record[RELIABILITY] = reliability_record(tested, scorer, portfolio, settings.training_threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -21,9 +21,6 @@ from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
-
-if TYPE_CHECKING:
-    from credit_assets.ml.learners.scorer import CreditScorer
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -50,7 +47,6 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
-        from credit_assets.ml.reports.scorecard import SCORECARD, scorecard_record
         from credit_assets.ml.reports.selection import best_candidate, summary
         from credit_assets.ml.rules.model_rules import judge_model
 
@@ -67,13 +63,9 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         else:
             best = best_candidate(candidates, data, applied.variants, as_of)
 
-        def scorer_of(one: Mapping[str, Any]) -> CreditScorer:
-            return CreditScorer.load(tracking.models.download(one["model_uri"]))
-
-        scorer, gates = scorer_of(best), store.gates("training_set", context.partition_key)
-        selecting = Selecting(applied, store, registry, training_set, gates)
+        scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
+        selecting = Selecting(applied, store, registry, training_set, store.gates("training_set", as_of.isoformat()))
         record = selecting.record(candidates, best, scorer)
-        record[SCORECARD] = scorecard_record(training_set, candidates, best, scorer_of, settings.portfolio_contract)
         record |= requested(retraining.to_record())
         record["mode"] = mode_of(best, triggers_of(registry.claims, as_of), record["champion"])
         policy = policy_of(applied)

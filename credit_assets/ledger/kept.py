@@ -52,6 +52,17 @@ class KeptVersion:
     """Of the registration: `mode`, `policy`, `reasons`, and the `gates` of its training set as they were."""
 
 
+def named_beside(evidence: Mapping[str, Any]) -> dict[str, str]:
+    """What the evidence of a version names beside itself: by its place in the store (`kept/portfolios/<hash>`), the
+    content that was recorded of it. What is older than such a record names nothing.
+    """
+    made = evidence.get("made") or {}
+    made_with, code = made.get("made_with") or {}, (made.get("identity") or {}).get("code")
+    contents = {f"{PORTFOLIOS}/{made_with.get('portfolio')}": made_with.get("portfolio")}
+    contents[f"{CODE}/{code}"] = made_with.get("code_parts")
+    return {place: content for place, content in contents.items() if content}
+
+
 def evidence_hash(record: Any) -> str:
     """SHA-256 (hex) of a record as the store writes it."""
     return hashlib.sha256(canonical_json(record)).hexdigest()
@@ -96,13 +107,16 @@ class Kept:
         self._write(record)
         return record
 
-    def keep_code(self, code: str, modules: Sequence[str]) -> None:
-        """Keep the parts of the code that makes models here (`code_parts`) under its hash, once."""
+    def keep_code(self, code: str, modules: Sequence[str]) -> str:
+        """Keep the parts of the code that makes models here (`code_parts`) under its hash, once; return the hash of
+        their own content.
+        """
         from credit_assets.ml.data.fingerprints import code_parts
 
         path = self.store.path(CODE, f"{code}.json")
         if not path.exists():
             self.store.write_record(path, code_parts(modules))
+        return evidence_hash(self.store.read_record(path))
 
     def keep_portfolio(self, portfolio: Mapping[str, Any]) -> str:
         """Keep a portfolio by its content; return the name that it is found by."""

@@ -89,32 +89,18 @@ def made(tmp_path: Path, applications: Any) -> Callable[..., tuple[Settings, Sto
     return make
 
 
-class _Models:
-    """Every candidate is the model itself."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def download(self, uri: str) -> Path:
-        return self._folder
-
-
-def record_of(house: tuple[Settings, Store, Any, pa.Table], folder: Path) -> dict[str, Any]:
+def record_of(house: tuple[Settings, Store, Any, pa.Table]) -> dict[str, Any]:
     settings, store, scorer, training_set = house
-    scorer.save(folder / "scorer")
-    candidates = [{"status": "trained", "variant": "lightgbm", "model_uri": "models:/m-1"}, {"status": "failed"}]
-    models: Any = _Models(folder / "scorer")
-    return fairness_record(settings, store, models, candidates, scorer, training_set)
+    candidates = [{"status": "trained", "variant": "lightgbm"}, {"status": "failed"}]
+    return fairness_record(settings, store, candidates, lambda _: scorer, scorer, training_set)
 
 
-def test_groups_come_from_the_ingested_days_and_a_disparity_is_found(
-    made: Any, tmp_path: Path, applications: Any
-) -> None:
+def test_groups_come_from_the_ingested_days_and_a_disparity_is_found(made: Any, applications: Any) -> None:
     fairness = {"attributes": [{"column": "sex", "reference": "m"}, {"column": "age", "bands": [62]}]}
     cutoff = {"cutoff": {"max_pd": 0.3}}
     settings, store, scorer, training_set = made(portfolio_with(SEX, AGE, fairness=fairness, policy=cutoff))
     house = (settings, store, replace(scorer, cut_off=0.3), training_set)
-    found = record_of(house, tmp_path)
+    found = record_of(house)
     json.dumps(found, allow_nan=False)
     of_days = applications[applications["application_date"] >= str(TEST_FROM)]
     sex, age = found["attributes"]
@@ -137,8 +123,8 @@ def test_groups_come_from_the_ingested_days_and_a_disparity_is_found(
     assert curve[0]["air"]["sex"] == pytest.approx(by_name["f"]["air"]["value"])
 
 
-def test_a_stand_in_is_stopped_by_default(made: Any, tmp_path: Path) -> None:
-    found = record_of(made(portfolio_with(SEX, TITLE)), tmp_path)
+def test_a_stand_in_is_stopped_by_default(made: Any) -> None:
+    found = record_of(made(portfolio_with(SEX, TITLE)))
     assert not found["stated"]
     failing = [one for one in judge_fairness(found) if not one.passed]
     assert [one.rule for one in failing] == ["fairness association"]
@@ -153,7 +139,7 @@ def test_days_that_were_ingested_without_the_column_have_the_group_of_the_missin
     file = tmp_path / "portfolio.json"
     file.write_text(more.model_dump_json(exclude_unset=True))
     settings = load_settings(home=tmp_path, portfolio=str(file))
-    found = record_of((settings, store, scorer, training_set), tmp_path)
+    found = record_of((settings, store, scorer, training_set))
     (sex,) = found["attributes"]
     assert sex["missing"] == found["applications"]
     assert sex["why"].startswith("no group has so many")
@@ -165,14 +151,14 @@ def test_days_whose_column_was_of_another_type_have_the_group_of_the_missing(mad
     file = tmp_path / "portfolio.json"
     file.write_text(portfolio_with({**AGE, "name": "title"}).model_dump_json(exclude_unset=True))
     house = (load_settings(home=tmp_path, portfolio=str(file)), store, replace(scorer, cut_off=1e-9), training_set)
-    found = record_of(house, tmp_path)
+    found = record_of(house)
     (title,) = found["attributes"]
     assert title["missing"] == found["applications"]
     assert any(one["own_rate"] for one in found["alternatives"])
 
 
-def test_without_protected_columns_nothing_is_compared(made: Any, tmp_path: Path) -> None:
-    found = record_of(made(portfolio_with()), tmp_path)
+def test_without_protected_columns_nothing_is_compared(made: Any) -> None:
+    found = record_of(made(portfolio_with()))
     assert found == {"why": "the portfolio has no column with role: protected"}
 
 

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from credit_assets.assets import reproduction
+from credit_assets.assets.made_again import config_of
 from credit_assets.assets.made_with import here
 from credit_assets.assets.recorded_version import RecordedVersion
 from credit_assets.assets.reproduction import Reproduction, reproduce
+from credit_assets.assets.searching import FOLDER, Trials, content_of, made_by
+from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import Kept
+from credit_assets.ledger.kept import Kept, evidence_hash
 from credit_assets.ml.data import fingerprints
+from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
+from credit_assets.ml.learners import search
+from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.reports.reproduction import TOLERANCE
 from credit_assets.resources import build_resources
+from credit_assets.settings import load_settings
+from credit_assets.settings.recorded import as_recorded
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
-from credit_assets_tests.support.houses import House, copied_home, open_house
+from credit_assets_tests.support.houses import (
+    SMALL,
+    START,
+    TRAINED,
+    House,
+    copied_home,
+    fast_forward,
+    open_house,
+    write_book,
+)
+from credit_assets_tests.support.synthetic import canonical_book
 
 DAY = "2024-02-03"
 SET = "training set, from the partitions of today"
@@ -84,8 +105,7 @@ def test_the_champion_is_made_again_to_the_byte_and_nothing_is_written(house: Ho
     record = again(house)
     assert record["equal"], record["differences"]
     assert (record["version"], record["differences"]) == ("1", [])
-    # How it stands beside the scorecard is of another candidate's model.
-    assert {one["where"] for one in record["notes"]} <= {"scorecard"}
+    assert record["notes"] == []
     files = record["compared"].pop("model").removeprefix("equal to the byte: ").split(", ")
     assert {"model.ubj", "reference.json", "request_rules.json", "scorer.json"} <= set(files)
     assert record["compared"] == {
@@ -198,6 +218,21 @@ def test_what_was_kept_is_held_against_its_hashes(edited: House) -> None:
     )
 
 
+def test_portfolio_and_code_that_were_kept_are_held_against_their_hashes(edited: House, package: Path) -> None:
+    """Whoever changes a function and what was kept of it hides nothing by that."""
+    store = Store(edited.settings.store)
+    replaced(package / "data/formulas.py", "_at_least_one(annual_income)", "(annual_income + 2)")
+    for folder, change in (
+        ("kept/portfolios", lambda record: {**record, "description": "another"}),
+        ("kept/code", lambda _: fingerprints.code_parts()),
+    ):
+        (path,) = store.path(folder).iterdir()
+        store.write_record(path, change(store.read_record(path)))
+    record = again(edited)
+    assert set(of_kind(record, "kept")) == {"portfolio", "parts of the code"}
+    assert not record["equal"]
+
+
 def test_a_model_file_that_was_edited_is_named(house: House) -> None:
     resources = build_resources(house.settings)
     registry = resources["registry"]
@@ -243,8 +278,6 @@ def test_another_library_or_machine_is_said_and_predictions_may_then_differ_by_t
         made = reproduction.model_again
 
         def moved_again(of: Any) -> Any:
-            from dataclasses import replace
-
             found = made(of)
             old = found.candidate.scorer
             calibration = replace(old.calibration, intercept=old.calibration.intercept + moved)
@@ -277,7 +310,7 @@ def test_versions_of_before_say_what_was_not_kept(edited: House) -> None:
     store.write_record(day, {name: v for name, v in store.read_record(day).items() if name != "made"})
     found = again(edited)
     assert found["equal"], found["differences"]
-    assert set(of_kind(found, "not kept")) - {"scorecard"} == {"evidence", "portfolio"}
+    assert set(of_kind(found, "not kept")) == {"evidence", "portfolio"}
     # Its day was trained again: then there is no evidence of it at all.
     store.write_record(day, {**store.read_record(day), "fingerprint": "another"})
     found = again(edited)
@@ -324,6 +357,59 @@ def test_a_searched_version_is_made_again_with_the_parameters_that_were_found(ho
     assert "8 trials are not made again" in of_kind(record, "not kept")["search"]
 
 
+def test_the_trials_of_a_search_are_made_again_and_what_differs_is_named(edited: House) -> None:
+    of = recorded(edited)
+    assert of.training_set is not None
+    config = replace(config_of(of, {}), params=SMALL["variant_params"][of.version.variant])
+    trials = Trials(of.store, of.version.fingerprint, logging)
+    found = search.search(of.training_set, of.version.variant, of.portfolio, config, 3, trials)
+    made = {**found.to_record(), "params": {}, "content": content_of(found.trials)}
+    assert not {*config.params} & {*made["searched"]}
+
+    def with_search(**changed: Any) -> dict[str, Any]:
+        of = recorded(edited)
+        identity = {**of.made["identity"], "search": made_by() | changed}
+        of.__dict__["made"] = {**of.made, "identity": identity, "search": made}
+        return Reproduction(of).record()
+
+    made["params"] = dict(found.params)
+    record = with_search()
+    assert record["compared"]["search"].startswith("the same: 3 trials drawn and tried again")
+    assert not of_kind(record, "search")
+    # By another optuna trials may be drawn otherwise; what was kept of each is tried all the same.
+    record = with_search(optuna="0.1", code="0" * 64)
+    assert record["compared"]["search"].startswith("the same")
+    assert "0.1 then" in of_kind(record, "library")["optuna"]
+    assert "credit_assets.ml.learners.search" in of_kind(record, "code")
+    # A trial that was edited after the fact, and a choice that does not follow.
+    edited_params = {**found.trials[1].params, "subsample": 0.7}
+    worse = search.Trial(edited_params, tuple(one + 0.1 for one in found.trials[1].losses))
+    trials.save([found.trials[0], worse, found.trials[2]])
+    made["params"] = {"max_depth": 8}
+    record = with_search()
+    assert "trials" in of_kind(record, "kept")
+    texts = [one["text"] for one in record["differences"] if one["kind"] == "search"]
+    assert any("trials 2 come to another log loss" in text for text in texts)
+    assert any("trials 2 are drawn otherwise" in text for text in texts)
+    assert any("its trials give" in text for text in texts)
+    of.store.remove(of.store.path(FOLDER, f"{of.version.fingerprint}.json"))
+    assert "0 of its 3 trials are in the store" in of_kind(with_search(), "cannot")["search"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{"variants": "lightgbm", "search_trials": 3}, {"variants": "ensemble"}])
+def test_a_searched_version_and_an_ensemble_are_made_again_to_the_byte(
+    ingested_home: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    with open_house(copied_home(ingested_home, tmp_path / "home"), **more, min_auc=0.5) as house:
+        assert house.train(TRAINED).status == "registered"
+        record = again(house)
+    assert record["equal"], record["differences"]
+    assert record["notes"] == []
+    assert record["compared"]["model"].startswith("equal to the byte")
+    assert ("search" in record["compared"]) == ("search_trials" in more)
+
+
 def test_a_model_of_an_extension_that_is_absent_is_not_made_again(house: House) -> None:
     of = recorded(house)
     extension = {
@@ -344,3 +430,66 @@ def test_without_a_champion_there_is_nothing_to_make_again(tmp_path: Path, inges
         pytest.raises(PermanentError, match="there is no champion yet"),
     ):
         again(house)
+
+
+# Evidence over all candidates of a day
+
+
+def with_groups() -> Portfolio:
+    """The packaged portfolio with a protected column."""
+    content = load_portfolio().model_dump(mode="json", exclude_unset=True)
+    content["columns"].append({"name": "sex", "type": "category", "role": "protected", "allowed": ["f", "m"]})
+    return Portfolio.model_validate({**content, "fairness": {"attributes": [{"column": "sex", "reference": "m"}]}})
+
+
+def test_evidence_is_the_same_in_whatever_order_the_candidates_come(house: House) -> None:
+    of = recorded(house)
+    settings = as_recorded(of.then, with_groups(), of.policy)
+    best = {**of.evidence, **of.made, "status": "trained"}
+    assert of.training_set is not None
+    selecting = Selecting(settings, of.store, of.registry, of.training_set, of.gates)
+    scorer = CreditScorer.load(of.folder)
+    one, other = (selecting.record(given, best, scorer) for given in ([*of.others, best], [best, *of.others[::-1]]))
+    # Nobody's group was ingested: the curve is there all the same.
+    assert {point["variant"] for point in one["fairness"]["alternatives"]} == set(SMALL["variants"])
+    assert evidence_hash(one) == evidence_hash(other)
+
+
+@pytest.fixture(scope="module")
+def judged_by_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A house of its own, whose applicants are of two groups, with a booster and a scorecard as candidates."""
+    home = tmp_path_factory.mktemp("groups") / "home"
+    file = tmp_path_factory.mktemp("portfolio") / "loans.json"
+    file.write_text(with_groups().model_dump_json(exclude_unset=True))
+    more = {"portfolio": str(file), "variants": ("scorecard", "lightgbm")}
+    applications, outcomes = canonical_book(4_500, START, TRAINED, seed=3)
+    drawn = np.random.default_rng(3).random(len(applications))
+    book = fast_forward((applications.assign(sex=np.where(drawn < 0.4, "f", "m")), outcomes), str(file))
+    write_book(load_settings(home=home, **{**SMALL, **more}), *book)
+    with open_house(home, **more) as opened:
+        opened.replay.backfill(START, TRAINED, ("raw_loan_data", "loan_outcomes", "processed_features"))
+        outcome = opened.train(TRAINED)
+        assert outcome.status == "registered", outcome.reason
+        yield opened
+
+
+@pytest.mark.slow
+def test_what_is_measured_of_all_candidates_is_made_again_too(judged_by_group: House) -> None:
+    """In whatever order the day had them, and when the day has been trained again since."""
+    house = judged_by_group
+    evidence = recorded(house).evidence
+    curve = {one["variant"] for one in evidence["fairness"]["alternatives"]}
+    assert curve == set(evidence["candidates"]) == {"lightgbm", "scorecard"}
+    assert evidence["scorecard"]["features"]
+    record = again(house)
+    assert record["equal"], record["differences"]
+    assert (record["notes"], record["compared"]["evidence"]) == ([], "equal")
+    other = ({*curve} - {evidence["variant"]}).pop()
+    store = Store(house.settings.store)
+    store.remove(store.path(f"{other}_candidate", f"{TRAINED}.json"))
+    assert again(house)["equal"]
+    of = recorded(house)
+    of.__dict__["evidence"] = {**evidence, "candidate_runs": {other: "0" * 32}}
+    record = Reproduction(of).record()
+    assert "is not there as it was chosen among" in of_kind(record, "not kept")[f"candidate {other}"]
+    assert "fairness" in of_kind(record, "evidence")

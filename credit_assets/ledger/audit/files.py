@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from credit_assets.ledger.audit.walk import Gap, Walk, again
+from credit_assets.ledger.kept import named_beside
 
 _BACKUP = "bring it back from a backup"
 
 
 def evidence_kept(walk: Walk) -> Sequence[Gap]:
-    """The evidence of a decision is what it was when it decided."""
-    return [*_of_days(walk), *_of_versions(walk)]
+    """The evidence of a decision, with the portfolio and the code that it names, is what it was when it decided."""
+    return [*_of_days(walk), *_of_versions(walk), *_beside(walk)]
 
 
 def _of_days(walk: Walk) -> Iterator[Gap]:
@@ -46,6 +47,18 @@ def _of_versions(walk: Walk) -> Iterator[Gap]:
             yield Gap(
                 "evidence_kept", text, _BACKUP, f"kept/evidence/{kept.evidence[:12]}", kept.as_of, kept.version or ""
             )
+
+
+def _beside(walk: Walk) -> Iterator[Gap]:
+    for kept in walk.kept.versions:
+        evidence = walk.kept.evidence.get(kept.evidence or "")
+        for place, content in named_beside(evidence).items() if evidence else ():
+            now = walk.kept.beside.get(place)
+            if now == content:
+                continue
+            text = "which the version was made with, was edited" if now else "which the version was made with, is gone"
+            folder, _, name = place.rpartition("/")
+            yield Gap("evidence_kept", text, _BACKUP, f"{folder}/{name[:12]}", kept.as_of, kept.version or "")
 
 
 def training_sets(walk: Walk) -> Sequence[Gap]:

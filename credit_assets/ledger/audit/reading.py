@@ -15,7 +15,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases, Move
 from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
-from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash
+from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash, named_beside
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.requests import Requests
 from credit_assets.ledger.retraining import triggers_of
@@ -98,7 +98,15 @@ class Reading:
         }
         now = {name: evidence_hash(record) for name, record in evidence.items() if record is not None}
         sets = {one.training_set.rpartition("/")[2].removesuffix(".parquet") for one in versions if one.training_set}
-        return Kept(versions, evidence, now, {name: self._rows(name) for name in sorted(sets)})
+        places = {place for record in evidence.values() if record is not None for place in named_beside(record)}
+        beside = {place: self._content(place) for place in sorted(places)}
+        return Kept(versions, evidence, now, {name: self._rows(name) for name in sorted(sets)}, beside)
+
+    def _content(self, place: str) -> str | None:
+        folder, _, name = place.rpartition("/")
+        if not self.store.path(folder, f"{name}.json").exists():
+            return None
+        return self._try(folder, name[:12], lambda: evidence_hash(self._record(folder, name)))
 
     def _rows(self, name: str) -> str | None:
         from credit_assets.ml.data.fingerprints import frame_hash

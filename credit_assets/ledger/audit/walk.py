@@ -46,13 +46,15 @@ class Gap:
 @dataclass(frozen=True)
 class Kept:
     """What the store has of versions: their records, their evidence by its hash (None where it cannot be read), with
-    the hash that it has now, and of each kept training set the hash of its rows (None where it cannot be read).
+    the hash that it has now, of each kept training set the hash of its rows (None where it cannot be read), and the
+    same of what the evidence names `beside` itself (`named_beside`), by its place.
     """
 
     versions: Sequence[KeptVersion] = ()
     evidence: Mapping[str, Record | None] = field(default_factory=dict)
     evidence_now: Mapping[str, str] = field(default_factory=dict)
     sets: Mapping[str, str | None] = field(default_factory=dict)
+    beside: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Verdict(NamedTuple):

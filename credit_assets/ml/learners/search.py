@@ -13,8 +13,8 @@ before, stopped on the next days and judged on those after them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,17 +107,21 @@ class Memory(Protocol):
 @dataclass(frozen=True)
 class Found:
     """What a search came to: the parameters to train with beside the defaults (nothing, where none was better than
-    those beyond chance), and why.
+    those beyond chance), and why; which were set by hand, and which were searched.
     """
 
     params: Mapping[str, Any]
     trials: tuple[Trial, ...]
     why: str
+    by_hand: Mapping[str, Any] = field(default_factory=dict)
+    searched: Sequence[str] = ()
 
     def to_record(self) -> dict[str, Any]:
         best = min(self.trials, key=lambda one: one.loss)
         return {
             "params": dict(self.params),
+            "by_hand": dict(self.by_hand),
+            "searched": list(self.searched),
             "trials": len(self.trials),
             "log_loss_of_defaults": round(self.trials[0].loss, _DIGITS),
             "log_loss_of_best": round(best.loss, _DIGITS),
@@ -169,25 +173,52 @@ def search(
     """
     if not installed():
         raise ValueError("a search of hyper-parameters needs optuna: pip install 'credit-assets[search]'")
-    space = {name: one for name, one in SPACES.get(variant_name, {}).items() if name not in config.params}
-    if not space:
+    names = left_free(variant_name, config.params)
+    if not names:
         raise ValueError(
             f"variant {variant_name}: there is no parameter to search that CREDIT_VARIANT_PARAMS leaves free"
         )
     parts = _folds(training_set, portfolio)
     done = list(memory.load())[:trials]
     while len(done) < trials:
-        params = {} if not done else _drawn(space, done, config.seed)
-        done.append(
-            Trial(params, _losses(parts, variant_name, portfolio, replace(config, params={**config.params, **params})))
-        )
+        params = _drawn(variant_name, names, done, config.seed)
+        done.append(Trial(params, _losses(parts, variant_name, portfolio, _with(config, params))))
         memory.save(done)
-    return _found(tuple(done))
+    return replace(chosen(tuple(done)), by_hand=config.params, searched=names)
 
 
-def _found(done: tuple[Trial, ...]) -> Found:
+def trials_again(
+    training_set: pa.Table,
+    variant_name: str,
+    portfolio: Portfolio,
+    config: TrainingConfig,
+    searched: Sequence[str],
+    kept: Sequence[Trial],
+) -> Iterator[Trial]:
+    """Each of the trials that were kept once more: drawn from those kept before it, and tried with the parameters that
+    it was tried with, so that one that comes out otherwise makes no other do so.
+
+    `config` has the parameters that are none of the `searched`. Raises ValueError as `search`.
+    """
+    parts = _folds(training_set, portfolio)
+    for number, trial in enumerate(kept):
+        losses = _losses(parts, variant_name, portfolio, _with(config, trial.params))
+        yield Trial(_drawn(variant_name, searched, kept[:number], config.seed), losses)
+
+
+def left_free(variant_name: str, by_hand: Mapping[str, Any]) -> list[str]:
+    """The parameters of a variant that a search looks for: all of its space but those that are set by hand."""
+    return [name for name in SPACES.get(variant_name, {}) if name not in by_hand]
+
+
+def _with(config: TrainingConfig, params: Mapping[str, Any]) -> TrainingConfig:
+    return replace(config, params={**config.params, **params})
+
+
+def chosen(done: tuple[Trial, ...]) -> Found:
+    """What follows from trials, the first of which has the defaults."""
     default, best = done[0], min(done, key=lambda one: one.loss)
-    if best is default or not best.losses:
+    if best is default or not best.losses or not default.losses:
         return Found({}, done, "no trial had a smaller log loss than the defaults")
     gains = np.subtract(default.losses, best.losses)
     gain, error = float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
@@ -197,8 +228,10 @@ def _found(done: tuple[Trial, ...]) -> Found:
     return Found(best.params, done, said)
 
 
-def _drawn(space: Mapping[str, Range], done: Sequence[Trial], seed: int) -> dict[str, Any]:
-    """The parameters of the next trial: of those before it and their number alone."""
+def _drawn(variant_name: str, names: Sequence[str], done: Sequence[Trial], seed: int) -> dict[str, Any]:
+    """The parameters of the next trial: of those before it and their number alone. The first has the defaults."""
+    if not done:
+        return {}
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
     from optuna.trial import create_trial
@@ -208,7 +241,7 @@ def _drawn(space: Mapping[str, Range], done: Sequence[Trial], seed: int) -> dict
         name: IntDistribution(int(one.low), int(one.high), log=one.log)
         if one.integer
         else FloatDistribution(one.low, one.high, log=one.log)
-        for name, one in space.items()
+        for name, one in ((name, SPACES[variant_name][name]) for name in names)
     }
     sampler = optuna.samplers.TPESampler(seed=(seed + len(done)) % 2**31, n_startup_trials=_FIRST)
     study = optuna.create_study(direction="minimize", sampler=sampler)

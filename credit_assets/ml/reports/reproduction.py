@@ -26,7 +26,7 @@ CLOSE = 1e-9
 _SHOWN = 12
 
 Kind = Literal[
-    "kept", "data", "code", "model", "calibration", "metrics", "evidence", "decision",
+    "kept", "data", "code", "model", "calibration", "search", "metrics", "evidence", "decision",
     "parameter", "library", "threads", "platform", "portfolio", "policy", "not kept", "cannot",
 ]  # fmt: skip
 NOTES: frozenset[Kind] = frozenset({"parameter", "library", "threads", "platform", "portfolio", "policy", "not kept"})

@@ -98,6 +98,8 @@ def selection_record(
         "test_from": best.get("test_from") or pc.min(out_of_time(training_set)[date_column]).as_py().isoformat(),
         # What the choice was by, on the validation rows.
         "candidates": {one["variant"]: validation_auc(one) for one in candidates if is_trained(one)},
+        # By which the other models are found when this one is made again.
+        "candidate_runs": {one["variant"]: one["run_id"] for one in candidates if is_trained(one)},
         "failed_variants": sorted(one["variant"] for one in candidates if not is_trained(one)),
         "evaluation": best["metrics"]["test"],
         "calibration_choice": best.get("calibration_choice"),

@@ -130,6 +130,13 @@ def without(walk: Walk, asset: str, day: str) -> Walk:
     return replace(walk, stored={**walk.stored, asset: [one for one in walk.stored[asset] if one != day]})
 
 
+def beside(walk: Walk, folder: str, content: str | None) -> Walk:
+    """The walk with another content of what the versions name in a folder."""
+    found = {place: content if place.startswith(folder) else now for place, now in walk.kept.beside.items()}
+    assert found != walk.kept.beside
+    return replace(walk, kept=replace(walk.kept, beside=found))
+
+
 # Each a gap, the check that has to find it, and the day, version and words by which it is named.
 PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     "gate results of an ingested day edited": (
@@ -232,6 +239,14 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     ),
     "kept evidence that is gone": (
         lambda w: replace(w, kept=replace(w.kept, evidence_now={})), "evidence_kept", "its evidence cannot be read",
+    ),
+    "the portfolio edited that a version was made with": (
+        lambda w: beside(w, "kept/portfolios", "0" * 64),
+        "evidence_kept",
+        "which the version was made with, was edited",
+    ),
+    "the parts of its code gone": (
+        lambda w: beside(w, "kept/code", None), "evidence_kept", "which the version was made with, is gone",
     ),
     "rows of a kept training set edited": (
         lambda w: replace(w, kept=replace(w.kept, sets=dict.fromkeys(w.kept.sets, "0" * 64))),

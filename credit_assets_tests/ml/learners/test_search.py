@@ -106,11 +106,11 @@ def test_what_is_found_is_taken_where_it_is_better_beyond_chance() -> None:
     better = Trial({"num_leaves": 9}, tuple(0.30 - 0.01 - 0.001 * np.arange(20) / 20))
     chance = Trial({"num_leaves": 9}, tuple(0.299 + 0.05 * np.tile([-1.0, 1.0], 10)))
     refused = Trial({"num_leaves": 2}, ())
-    assert search._found((default, better, refused)).params == {"num_leaves": 9}
-    assert search._found((default, chance, refused)).params == {}
-    assert "beyond chance" in search._found((default, chance)).why
-    assert search._found((default, refused)).params == {}
-    record = search._found((default, better)).to_record()
+    assert search.chosen((default, better, refused)).params == {"num_leaves": 9}
+    assert search.chosen((default, chance, refused)).params == {}
+    assert "beyond chance" in search.chosen((default, chance)).why
+    assert search.chosen((default, refused)).params == {}
+    record = search.chosen((default, better)).to_record()
     assert record["trials"] == 2
     assert record["log_loss_of_best"] < record["log_loss_of_defaults"]
 

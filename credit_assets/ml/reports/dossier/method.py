@@ -48,20 +48,30 @@ def section(material: Material) -> Section:
         Fact(f"extension {one['kind']} {one['name']}", short(one.get("hash") or one.get("source")), candidate.source)
         for one in candidate.get("extensions", ())
     ]
-    params = {name: value for name, value in identity["params"].items() if name != "library"}
-    blocks += [
-        Facts(tuple(facts), "How it was made"),
-        Table(
-            "Parameters",
-            ("parameter", "value"),
-            tuple((text(name), shown(value)) for name, value in sorted(params.items())),
-            (candidate.source,),
-        ),
-    ]
+    blocks += [Facts(tuple(facts), "How it was made"), _parameters(candidate)]
     if trained is not None:
         blocks += _choice(trained)
         blocks += _recalibrated(trained)
     return Section("method", "Method and parameters", tuple(blocks))
+
+
+def _parameters(candidate: Recorded) -> Table:
+    """Those that it was trained with; of a search which were found and which were set by hand."""
+    search = candidate.get("search") or {}
+    found, by_hand = search.get("params", {}), search.get("by_hand", {})
+    params = {**candidate["identity"]["params"], **found}
+    params.pop("library", None)
+
+    def whence(name: str) -> str:
+        if name in found:
+            return f"found by a search of {search['trials']} trials"
+        if name in search.get("searched", ()):
+            return "the default: the search found none that is better beyond chance"
+        return "set by hand" if name in by_hand else "the default"
+
+    rows = [(text(name), shown(value), *([text(whence(name))] if search else [])) for name, value in params.items()]
+    head = ("parameter", "value", *(["whence"] if search else []))
+    return Table("Parameters", head, tuple(sorted(rows, key=lambda row: row[0].text)), (candidate.source,))
 
 
 def _choice(trained: Recorded) -> list[Block]:
