@@ -257,3 +257,24 @@ def test_no_feature_is_computed_from_a_protected_column(derived: dict[str, Any])
     content = load_portfolio().model_dump(exclude_unset=True)
     with pytest.raises((ValueError, PortfolioError), match="reads 'age', which has role protected"):
         portfolio_with(AGE, derived=[*content["derived"], derived])
+
+
+def test_no_protected_column_comes_back_through_a_history_or_in_other_letters() -> None:
+    """Neither as it is given nor once patterns are resolved."""
+    content = load_portfolio().model_dump(mode="json", exclude_unset=True)
+    own = {"table": "loan_applications", "key": "application_id", "date": "application_date"}
+    for columns in (["amount", "age"], [{"name": "Age", "type": "integer"}]):
+        with pytest.raises(ValueError, match=r"history 'own': column '[aA]ge' has role protected"):
+            portfolio_with(AGE, histories=[{"name": "own", **own, "columns": columns}])
+    with pytest.raises(
+        ValueError, match="column 'SEX': it differs from 'sex', which has role protected, by case alone"
+    ):
+        portfolio_with(SEX, {**TITLE, "name": "SEX"})
+    patterns = [{"names": "bureau_*", "type": "float", "role": "protected"}]
+    ratio = {"name": "own", "function": "ratio", "inputs": {"numerator": "bureau_age", "denominator": "annual_income"}}
+    matching = portfolio_with(columns_matching=patterns, derived=[*content["derived"], ratio])
+    with pytest.raises(PortfolioError, match="reads 'bureau_age', which has role protected"):
+        matching.with_columns(["bureau_age"])
+    again = portfolio_with(SEX, columns_matching=[{"names": "S*", "type": "category"}])
+    with pytest.raises(PortfolioError, match="column 'SEX': it differs from 'sex'"):
+        again.with_columns(["SEX"])

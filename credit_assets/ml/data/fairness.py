@@ -107,6 +107,27 @@ def fairness_of(portfolio: Compared) -> Fairness:
     return stated.model_copy(update={"attributes": every})
 
 
+def check_protected(protected: Sequence[str], features: Sequence[str], histories: Mapping[str, Sequence[str]]) -> None:
+    """Raises ValueError where a protected column could come back under its own name: as a column of a history, by its
+    name, from which features are computed, or as a feature whose name differs by case alone, which most warehouses
+    read as one.
+    """
+    names = {name.casefold(): name for name in protected}
+    for feature in features:
+        if same := names.get(feature.casefold()):
+            raise ValueError(
+                f"column {feature!r}: it differs from {same!r}, which has role protected, by case alone, and "
+                "a warehouse may read both as one: give it another name, or leave it out"
+            )
+    for history, columns in histories.items():
+        for column in columns:
+            if column.casefold() in names:
+                raise ValueError(
+                    f"history {history!r}: column {column!r} has role protected in this portfolio: no feature may be "
+                    "computed from it; leave it out"
+                )
+
+
 def check_fairness(
     stated: Fairness, columns: Mapping[str, ProtectedColumn], later: Callable[[str], bool], *, patterns: bool
 ) -> None:

@@ -18,7 +18,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from credit_assets.ml.data.directions import without_contradictions
 from credit_assets.ml.data.extension_use import ExtensionUse
-from credit_assets.ml.data.fairness import Fairness, check_fairness
+from credit_assets.ml.data.fairness import Fairness, check_fairness, check_protected
 from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
 from credit_assets.ml.data.keys import Identifier, MissingPolicy, Strict
 from credit_assets.ml.data.matching_columns import MatchingColumns, matched
@@ -329,6 +329,8 @@ class Portfolio(Strict):
     def _histories_resolve(self) -> Portfolio:
         columns = {column.name: (column.role, column.type) for column in self.columns}
         check_histories(self.histories, columns, [derived.name for derived in self.derived])
+        of_histories = {history.name: [column.name for column in history.columns] for history in self.histories}
+        check_protected(self.protected_columns, self.feature_names, of_histories)
         check_reasons(self)
         return without_contradictions(self)
 
