@@ -31,6 +31,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 override MOVED := $(shell test ! -e $(READY) || test "$$(cat $(READY))" = "$$(pwd -P)" || { \
 	test ! -s $(READY) && grep -qsF -- "$$(pwd -P)/$(BIN)/" $(BIN)/credit-assets; } || echo moved)
 
+# Packages that pyproject.toml overrides away (`tool.uv`), and what the image for GPUs needs of them nevertheless.
+override UNUSED := nvidia-nccl-cu12 plotly graphviz
+override NCCL := nvidia-nccl-cu12>=2.28
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean moved
 
@@ -50,8 +54,9 @@ $(READY): requirements.lock pyproject.toml $(MOVED)
 		$(BIN)/python -m pip uninstall --quiet --yes pip 2>/dev/null; $(BIN)/python -m venv $(VENV),:)
 	@echo "Installing the locked dependencies into $(VENV)"
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@# Without dependencies: the lock has all of them that are used.
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(if $(MOVED),--reinstall) \
-		--require-hashes -r requirements.lock
+		--require-hashes --no-deps -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@pwd -P > $(READY)
 	@echo "Ready: $$($(BIN)/python --version), $$($(BIN)/uv pip list --python $(BIN)/python 2>/dev/null | tail -n +3 | wc -l) packages"
@@ -85,10 +90,11 @@ e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster
 
 lock: ## Resolve the dependencies again into requirements.lock, and what the image needs of them
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+		$(foreach name,$(UNUSED),--no-emit-package $(name)) \
 		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
-		--extra cluster --extra s3 --extra gcs --extra dask --extra gpu --constraint requirements.lock \
-		--no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml \
+	@echo '$(NCCL)' | $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--extra cluster --extra s3 --extra gcs --extra dask --extra gpu --constraint requirements.lock --override - \
+		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml \
 		--output-file requirements-image.lock
 
 # Names without a blank, relative to this folder, and nothing that a user can set. A book of somebody's own in the

@@ -78,7 +78,9 @@ def test_what_is_installed_is_locked_with_hashes_and_compiled() -> None:
 def test_the_images_lock_is_a_part_of_the_lock() -> None:
     whole, image = pins("requirements.lock"), pins("requirements-image.lock")
     assert all(len(versions) == 1 for versions in image.values())
-    assert {name: versions for name, versions in image.items() if not versions <= whole.get(name, set())} == {}
+    others = {name for name, versions in image.items() if not versions <= whole.get(name, set())}
+    # Nothing but an image with several GPUs uses it.
+    assert others == {"nvidia-nccl-cu12"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     direct = {re.split(r"[\[>=<]", line)[0].lower() for line in project["dependencies"]}
     extras = {
@@ -112,6 +114,21 @@ def test_what_only_trainings_and_searches_need_is_in_no_image() -> None:
     (own,) = [line for line in commands if "--no-deps ." in line]
     assert ".[" not in " ".join(commands)
     assert "requirements-image.lock" not in own
+
+
+def test_what_others_ask_for_and_nobody_uses_is_in_no_lock() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]["override-dependencies"]
+    unused = {line.split(";")[0].strip() for line in settings}
+    assert unused == {"nvidia-nccl-cu12", "plotly", "graphviz"}
+    assert not unused & set(pins("requirements.lock"))
+    assert unused & set(pins("requirements-image.lock")) == {"nvidia-nccl-cu12"}
+    # The lock is whole without them, and whoever installs it is not asked for them again.
+    makefile = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    installs = [line for line in (*makefile.splitlines(), *LINES) if "--require-hashes" in line]
+    assert len(installs) == 2
+    assert all("--no-deps" in line for line in installs)
+    (uninstalled,) = [line for word, line in stage("build-cpu") if word == "RUN"]
+    assert uninstalled.split()[-1] == "nvidia-nccl-cu12"
 
 
 def test_only_what_is_copied_reaches_the_build() -> None:
