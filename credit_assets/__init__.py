@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from credit_assets.build import build_definitions as build_definitions
     from credit_assets.failures import PermanentError as PermanentError
     from credit_assets.failures import TransientError as TransientError
+    from credit_assets.library import load_champion as load_champion
+    from credit_assets.library import load_models as load_models
+    from credit_assets.library import load_partition as load_partition
     from credit_assets.loans.generator import generate_book as generate_book
     from credit_assets.loans.lending_club import read_lending_club as read_lending_club
     from credit_assets.ml.data.cohorts import CohortWindow as CohortWindow
@@ -71,6 +74,9 @@ _MODULE_OF = {
     "feature_table": "ml.data.features",
     "generate_book": "loans.generator",
     "history_features": "ml.data.history_features",
+    "load_champion": "library",
+    "load_models": "library",
+    "load_partition": "library",
     "load_portfolio": "ml.data.portfolio",
     "load_settings": "settings",
     "measure_drift": "ml.evidence.drift",

@@ -31,7 +31,8 @@ from credit_assets.cli.life import WAYS, Life, Simulation
 from credit_assets.cli.replay import OnProgress
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import CONFIG_FILE, ensure_instance, instance_of
-from credit_assets.settings import Settings, load_settings
+from credit_assets.settings import Settings, load_settings, settings_file
+from credit_assets.settings.portfolio_files import own_settings_file
 from credit_assets.warehouse import open_warehouse
 
 FOLDER = "simulations"
@@ -100,6 +101,8 @@ def settings_of(way: str) -> Settings:
     # Beside those of other portfolios, and of this portfolio wherever its file was found.
     home = Path(settings.naming.folder(str(settings.home_dir / FOLDER))) / way
     return load_settings(
+        # The user's, whose home is another one.
+        _env_file=(settings_file(), own_settings_file(settings.portfolio, settings.home_dir)),
         portfolio=settings.portfolio,
         home=home,
         warehouse_url=SecretStr(settings.warehouse),

@@ -189,15 +189,16 @@ def _service_links() -> set[str]:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from `overrides`, the environment, the settings of the portfolio alone and `settings.env` in
-    CREDIT_HOME, in this order. `portfolio` may be a file or the name of one in the home.
+    the home (CREDIT_HOME, or `home` of the overrides), in this order. `portfolio` may be a file or the name of one in
+    the home.
 
     Raises SettingsError with one line that names each unknown variable and each bad value.
     """
     portfolio, home = _portfolio(overrides)
-    own = own_settings_file(portfolio, home)
-    _refuse_unknown(own)
+    common, own = home / SETTINGS_FILE, own_settings_file(portfolio, home)
+    _refuse_unknown(common, own)
     try:
-        settings = Settings(**{"_env_file": (settings_file(), own), **overrides, "portfolio": portfolio})
+        settings = Settings(**{"_env_file": (common, own), **overrides, "portfolio": portfolio})
     except ValidationError as error:
         raise SettingsError("; ".join(dict.fromkeys(map(_problem, error.errors())))) from error
     name, known_as = settings.portfolio_contract.name, name_by_place(portfolio, home)
@@ -215,20 +216,20 @@ def _portfolio(given: dict[str, Any] | None = None) -> tuple[Path | None, Path]:
     given, home = given or {}, settings_file().parent
     if isinstance(given.get("home"), str | Path):
         home = embedded_folder(given["home"])
-    text = given["portfolio"] if "portfolio" in given else _of_environment("portfolio")
+    text = given["portfolio"] if "portfolio" in given else _of_environment("portfolio", home / SETTINGS_FILE)
     try:
         return (portfolio_file(str(text), home) if text else None), home
     except (PlaceError, NoPortfolioError) as error:
         raise SettingsError(f"{variable('portfolio')}: {error}") from error
 
 
-def _of_environment(field: str) -> str:
+def _of_environment(field: str, file: Path) -> str:
     """The text of a setting, by the environment or else by the settings file of the home."""
     name = variable(field)
-    return os.environ.get(name) or _in_file(settings_file()).get(name) or ""
+    return os.environ.get(name) or _in_file(file).get(name) or ""
 
 
-def _refuse_unknown(own: Path) -> None:
+def _refuse_unknown(file: Path, own: Path) -> None:
     known = {variable(field) for field in Settings.model_fields}
     ignored = known | _RESERVED | _service_links()
     # Names in lower case too: pydantic would read them, and nothing else would.
@@ -237,7 +238,7 @@ def _refuse_unknown(own: Path) -> None:
         for name in os.environ
         if name not in ignored and (name.upper().startswith(PREFIX) or name.upper() in FOREIGN.values())
     }
-    file, in_file, alone = settings_file(), _in_file(settings_file()), _in_file(own)
+    in_file, alone = _in_file(file), _in_file(own)
     if "CREDIT_HOME" in in_file:
         raise SettingsError(f"CREDIT_HOME decides where {file} is looked for: set it in the environment instead")
     if common := [name for name in _NOT_OF_ONE if name in alone]:

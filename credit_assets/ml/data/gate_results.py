@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
+
 Severity = Literal["error", "warn"]
 Verdict = Literal["passed", "warn", "error"]
 
@@ -21,7 +23,7 @@ _RANK: dict[Verdict, int] = {"passed": 0, "warn": 1, "error": 2}
 
 
 @dataclass(frozen=True)
-class GateResult:
+class GateResult(ShownAsTable):
     """The result of one gate.
 
     `value` is what was measured and `threshold` has in words what it is held against. `severity` is what a failure
@@ -102,10 +104,19 @@ class GateResult:
             text += f"; {self._columns()}"
         return text if self.passed else f"{text}; ruled by {self.setting}"
 
+    def html_tables(self) -> Iterable[HtmlTable]:
+        yield gate_table([self])
+
     def _columns(self) -> str:
         shown = [f"{d['column']} {d['problem']} ({d['count']})" for d in self.details[:_COLUMNS_SHOWN]]
         more = len(self.details) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def gate_table(gates: Iterable[GateResult], caption: str = "") -> HtmlTable:
+    """Gates as a table for notebooks."""
+    rows = [(one.name, one.verdict, one.value, one.threshold, one.message()) for one in gates]
+    return HtmlTable(caption, ("gate", "verdict", "value", "allowed", "what it says"), rows)
 
 
 def detail(column: str, problem: str, count: int) -> dict[str, Any]:

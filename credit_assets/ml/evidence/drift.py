@@ -16,12 +16,13 @@ for those that differ beyond chance each.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import numbers
 from credit_assets.ml.evidence.drift_reference import (
@@ -121,7 +122,7 @@ class FeatureDrift:
 
 
 @dataclass(frozen=True)
-class DriftFindings:
+class DriftFindings(ShownAsTable):
     """All features and the score of one sample.
 
     The verdict is that of the worst: one feature of twenty that has shifted is a shift, since the model reads it. It is
@@ -148,6 +149,14 @@ class DriftFindings:
             "watch": self.names("watch"),
             "features": [one.to_record() for one in self.features],
         }
+
+    def html_tables(self) -> Iterable[HtmlTable]:
+        rows = [
+            (one.name, one.verdict, one.psi, one.p_value, one.missing_share, one.missing_reference, one.why)
+            for one in self.features
+        ]
+        heads = ("feature", "verdict", "PSI", "p value", "missing", "missing in training", "why")
+        yield HtmlTable(f"{self.verdict}: {self.rows:,} rows", heads, rows)
 
 
 def measure_drift(reference: DriftReference, data: Data, score: ArrayLike | None, policy: DriftPolicy) -> DriftFindings:

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable, fields
 from credit_assets.ml.evidence.clusters import places_of
 from credit_assets.ml.evidence.intervals import Z_POWER, Interval, Z, logit_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
 
 DECILES = 10
@@ -46,7 +49,7 @@ class Decile:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(ShownAsTable):
     """All measures of one model on one set of rows. Shares and probabilities between 0 and 1, except where said.
 
     `auc`, `gini`, `ks`, `brier`, `log_loss` (nats a row), `ece` and `lift` as in the functions of these names;
@@ -74,9 +77,16 @@ class Evaluation:
         """The evaluation as JSON types."""
         return {**vars(self), "lift": [dict(vars(decile)) for decile in self.lift]}
 
+    def html_tables(self) -> Iterable[HtmlTable]:
+        yield fields({name: value for name, value in vars(self).items() if name != "lift"})
+        heads = [name.replace("_", " ") for name in Decile.__dataclass_fields__]
+        yield HtmlTable(
+            "Tenths of the rows, the riskiest first", heads, [tuple(vars(one).values()) for one in self.lift]
+        )
+
 
 @dataclass(frozen=True)
-class AucDifference:
+class AucDifference(ShownAsTable):
     """AUC of the candidate less that of the champion on the same rows, with its uncertainty.
 
     `ci_low` .. `ci_high` is the 95% confidence interval, `p_value` two-sided for the hypothesis of no difference,
@@ -98,6 +108,9 @@ class AucDifference:
 
     def to_record(self) -> dict[str, Any]:
         return asdict(self)
+
+    def html_tables(self) -> Iterable[HtmlTable]:
+        yield fields(self.to_record())
 
 
 def evaluate(y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None) -> Evaluation:

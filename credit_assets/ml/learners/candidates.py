@@ -8,7 +8,7 @@ The model's identity does not hash this module: EVIDENCE stands for it there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from credit_assets.ml.data.cohorts import SPLIT, SPLITS
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import code_version
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Data, Rows
 from credit_assets.ml.data.values import texts
@@ -87,7 +88,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(ShownAsTable):
     """A trained model and the evidence for it.
 
     `history` is the log loss after each round ("train-logloss", "validation-logloss"), `params` what `resolve_params`
@@ -108,6 +109,11 @@ class Candidate:
     @property
     def variant(self) -> str:
         return self.scorer.variant
+
+    def html_tables(self) -> Iterable[HtmlTable]:
+        names = [name for name in Evaluation.__dataclass_fields__ if name != "lift"]
+        rows = [(name.replace("_", " "), *(getattr(one, name) for one in self.metrics.values())) for name in names]
+        yield HtmlTable(f"{self.variant}, {self.best_rounds} rounds", ("", *self.metrics), rows)
 
 
 def train_candidate(training_set: Data, variant_name: str, portfolio: Portfolio, config: TrainingConfig) -> Candidate:

@@ -10,14 +10,15 @@ five. Gates of a lender's own extensions follow. A day with a gate that blocks m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from credit_assets.ml.data.contracts import Contract, applications_rules, outcomes_rules
 from credit_assets.ml.data.day_findings import DayFindings
-from credit_assets.ml.data.gate_results import GateResult, detail
+from credit_assets.ml.data.gate_results import GateResult, detail, gate_table
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable, fields
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.rules.extension_gates import OwnDayGates
 from credit_assets.ml.rules.volume_gates import APPLICATION_SPANS, OUTCOME_SPANS, volume_gate
@@ -48,12 +49,17 @@ DayGates: TypeAlias = dict[date, tuple[GateResult, ...]]
 
 
 @dataclass(frozen=True)
-class ContractResult:
+class ContractResult(ShownAsTable):
     """Rows and verdicts of the days checked: `kept` and `quarantined` as of `Checked`, and the gates of every day."""
 
     kept: pa.Table
     quarantined: pa.Table
     gates: DayGates
+
+    def html_tables(self) -> Iterable[HtmlTable]:
+        yield fields({"rows kept": self.kept.num_rows, "rows in quarantine": self.quarantined.num_rows})
+        for day, gates in self.gates.items():
+            yield gate_table(gates, day.isoformat())
 
 
 def check_applications(

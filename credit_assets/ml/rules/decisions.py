@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal, get_args
 
+from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
+
 Promotion = Literal["immediate", "shadow", "manual"]
 _GATE, _FEW = "gate ", 4
 _TOLD = {
@@ -44,7 +46,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(ShownAsTable):
     """Accepted when every reason passed."""
 
     accepted: bool
@@ -67,6 +69,11 @@ class Decision:
         counted = [f"{number} {name}" for number, name in ((gates, "gates"), (rules, "rules")) if number]
         told = [reason.text for reason in self.reasons if reason.rule in _TOLD or _warns(reason)]
         return "; ".join([f"{' and '.join(counted)} passed", *told])
+
+    def html_tables(self) -> Iterable[HtmlTable]:
+        rows = [(one.rule, one.passed, one.value, one.threshold, one.text) for one in self.reasons]
+        caption = "accepted" if self.accepted else "not accepted"
+        yield HtmlTable(caption, ("rule", "passed", "value", "allowed", "what it says"), rows)
 
 
 def _warns(reason: Reason) -> bool:
