@@ -14,7 +14,7 @@ WORKDIR /build
 COPY requirements-image.lock ./
 # Byte code is written here, once: the image is read-only where it runs, and each pod would compile everything anew.
 RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --require-hashes --no-deps -r requirements-image.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY credit_assets ./credit_assets
 RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --no-deps . \
  && find /opt/venv -depth -type d \( -name tests -o -name test \) -path '*/pyarrow/*' -exec rm -rf {} +
