@@ -25,6 +25,8 @@ export $(foreach name,$(SET),$(if $($(name)),$(name)))
 export UV_SYSTEM_CERTS ?= true
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Images set it; the hundreds of processes of the tests would compile the package each for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Scripts and the editable install name the folder that they were made in: moved or copied, they would run the old one's
 # code, or none. An environment of an earlier version does not say where it was made, but its scripts do.
@@ -67,8 +69,13 @@ demo: $(READY) ## Main job: load loans, train, register, promote, score (LOANS=f
 dev: $(READY) ## Dagster UI and daemon (PORT=3000) and MLflow (MLFLOW_PORT=5000) on what the demo made
 	@$(BIN)/credit-assets dev $${PORT:+"--port=$$PORT"} $${MLFLOW_PORT:+"--mlflow-port=$$MLFLOW_PORT"}
 
-test: lint ## Lint, types, import rules, and the tests that take minutes together
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+# Lint and types beside the tests: mypy alone would leave all cores but one idle. What it says is shown in the end. In
+# the background it would not hear of an interrupt.
+test: $(READY) ## Lint, types, import rules, and the tests that take minutes together
+	@said=$$(mktemp); trap 'kill $$lint 2>/dev/null; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
+	$(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"; tests=$$?; \
+	wait $$lint; lint_failed=$$?; cat "$$said"; [ $$tests = 0 ] && [ $$lint_failed = 0 ]
 
 test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $${MARK:+"-m$$MARK"}

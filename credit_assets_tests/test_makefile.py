@@ -213,6 +213,19 @@ def test_a_program_that_fails_fails_its_target(target: str, tmp_path: Path) -> N
     assert run(folder, target, FAILS="3").returncode != 0
 
 
+@pytest.mark.parametrize("failing", ["ruff", "mypy", "lint-imports", "python"])
+def test_lint_beside_the_tests_fails_them_as_the_tests_do_and_is_shown(failing: str, tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "repo")
+    script = folder / ".venv" / "bin" / failing
+    script.write_text(script.read_text().replace("sys.exit(", "print('found by', sys.argv[0]); sys.exit(3 or "))
+    done = run(folder, "test")
+    assert done.returncode != 0
+    assert f".venv/bin/{failing}" in done.stdout
+    # Neither keeps the other from being run.
+    calls = [json.loads(line)["argv"] for line in (folder / "seen.json").read_text("utf-8").splitlines()]
+    assert {"check", "-m"} <= {argument for call in calls for argument in call}
+
+
 @pytest.mark.parametrize("python", ["/no such/python3", "; touch hurt", "-x", "python 3"])
 def test_a_python_that_cannot_be_run_is_named(python: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "repo")
