@@ -150,12 +150,11 @@ def _moved(
     kind = applicants.schema.field(name).type
     place = applicants.schema.get_field_index(name)
 
-    def scored(value: Floats) -> Floats:
-        column = pa.chunked_array([pa.array(value).cast(kind)])
-        return _log_odds(pd(rows.set_column(place, applicants.schema.field(name), column)))
-
     at = np.column_stack([own, *(np.full(len(own), value) for value in grid)])
-    curves = np.column_stack([scored(at[:, n]) for n in range(at.shape[1])])
+    # All values in one call: of a small book most of scoring is in beginning it.
+    moved = pa.chunked_array([pa.array(at[:, n]).cast(kind) for n in range(at.shape[1])], kind)
+    everyone = pa.concat_tables([rows] * at.shape[1]).set_column(place, applicants.schema.field(name), moved)
+    curves = _log_odds(pd(everyone)).reshape(at.shape[1], -1).T
     # Whom the model refuses it gives no PD, at any value or at some.
     scored_at_all = np.isfinite(curves).all(axis=1)
     at, curves = at[scored_at_all], curves[scored_at_all]

@@ -69,10 +69,10 @@ def measure_concentration(
     alone = {name: auc for name in features if (auc := single_feature_auc(kept[name], target == 1)) is not None}
     before, bads = pd(Rows.of_columns(kept)), int(target.sum())
     places = np.random.default_rng(_SEED).permutation(len(target))
+    skill = compare(target, before, np.full(len(target), 0.5)).difference if alone else 0.0
     found = []
     for name in sorted(alone, key=lambda one: (-alone[one], one))[:most]:
         loss = compare(target, before, pd(Rows.of_columns({**kept, name: kept[name].take(places)})), groups=groups)
-        skill = compare(target, before, np.full(len(target), 0.5)).difference
         found.append(
             {
                 "name": name,
