@@ -39,7 +39,7 @@ def test_each_final_status_closes_the_tracking_of_its_runs() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         tickers = [Ticker(defs, f"close_tracking_{name}", instance) for name in ("success", "failure", "canceled")]
         good, bad = run(defs, "fine_job", instance), run(defs, "broken_job", instance)
-        lost = instance.create_run_for_job(defs.get_job_def("fine_job"))
+        lost = instance.create_run_for_job(defs.resolve_job_def("fine_job"))
         instance.report_run_canceled(lost)
         for ticker in tickers * 2:
             ticker.tick()

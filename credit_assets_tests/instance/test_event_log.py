@@ -138,7 +138,7 @@ def run_range(instance: dg.DagsterInstance, days: int) -> dg.ExecuteInProcessRes
         "dagster/asset_partition_range_start": "2024-01-01",
         "dagster/asset_partition_range_end": f"2024-01-{days:02d}",
     }
-    return defs.get_job_def("job").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+    return defs.resolve_job_def("job").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +369,7 @@ def test_processes_and_threads_write_at_once_while_others_read(tmp_path: Path) -
     assert {row[1] for row in rows["asset_event_tags"]} == {row[0] for row in rows["event_logs"]}
     assert len(rows["asset_keys"]) == 3
     # One slot a pool: whoever came first has it, and nobody else.
-    assert sum(claimed.get(timeout=250)[1] for _ in workers) == pools
+    assert sum(claimed.get()[1] for _ in workers) == pools
     storage.dispose()
 
 

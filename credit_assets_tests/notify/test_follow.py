@@ -169,7 +169,7 @@ def test_an_ordinary_rejection_is_no_message_and_a_rule_that_stops_the_run_is_on
 def test_a_run_of_another_code_location_is_passed_by(relay: Relay, instance: dg.DagsterInstance) -> None:
     defs = house(relay.url())
     ticker = Ticker(defs, "failure_alerts", instance)
-    job = defs.get_job_def("fine_job")
+    job = defs.resolve_job_def("fine_job")
     other = instance.create_run_for_job(job, remote_job_origin=RemoteJobOrigin(repository_origin(), "fine_job"))
     instance.report_run_failed(other)
     ticker.tick()

@@ -306,7 +306,7 @@ def test_the_real_daemon_ticks_fails_and_is_watched(
             again("troubled")
         again(WATCH)
         iterate()
-        job = house().get_job_def("broken_job")
+        job = house().resolve_job_def("broken_job")
         for _ in range(2):
             origin = RemoteJobOrigin(repository_origin(), "broken_job")
             instance.report_run_failed(instance.create_run_for_job(job, remote_job_origin=origin))

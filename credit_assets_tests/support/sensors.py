@@ -43,7 +43,7 @@ class Ticker:
 
 def run(defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **tags: str) -> str:
     """Run a job for the day, however it ends, and return the run's id."""
-    result = defs.get_job_def(job).execute_in_process(
+    result = defs.resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=DAY, raise_on_error=False, tags=tags
     )
     return result.run_id
