@@ -79,7 +79,7 @@ def test_kubernetes_takes_the_objects_and_dagster_the_instance(tmp_path: Path) -
 
 def test_without_a_cluster_it_says_so_and_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
     env = {**os.environ, **ENVIRONMENT, "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "e2e"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-m", "e2e"], env=env, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.splitlines()[-1][:16]) == (NOT_READY, "e2e: no cluster:")
 
 

@@ -357,7 +357,7 @@ def test_as_a_cluster_runs_it(
             connection.execute(f"{late_rows} LIMIT 5".encode())
         command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "credit_assets.definitions"]
         command += ["-j", RECHECK, "--tags", json.dumps({"dagster/partition": last.isoformat()})]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         record = replay.store.read_record(replay.store.path("restated_days", f"{last}.json"))
         assert [(one["asset"], one["day"], one["rows_now"] - one["rows_before"]) for one in record["restated"]] == [

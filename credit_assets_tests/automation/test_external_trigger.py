@@ -185,7 +185,7 @@ def post(url: str, query: str, **variables: Any) -> Any:
         data=json.dumps({"query": query, "variables": variables}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=250) as response:
+    with urllib.request.urlopen(request) as response:
         answer = json.load(response)
     assert "errors" not in answer, answer
     return answer["data"]

@@ -117,7 +117,7 @@ def test_whoever_ignores_the_end_is_ended_with_all_that_it_started(tmp_path: Pat
     )
     assert run([stubborn, ready], os.environ, tmp_path) == 1
     child = int((tmp_path / "dev-stubborn.log").read_text())
-    _, left = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
+    _, left = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=500)
     assert left == []
 
 
@@ -163,9 +163,9 @@ def test_dev_serves_both_and_leaves_nothing_behind(number: signal.Signals, code:
         assert len(family) >= 4
     finally:
         process.send_signal(number)
-        out, err = process.communicate(timeout=250)
+        out, err = process.communicate()
     assert process.returncode == code
     assert out == ""
     assert len(err.splitlines()) == 1
-    _, left = psutil.wait_procs(family, timeout=250)
+    _, left = psutil.wait_procs(family, timeout=500)
     assert left == []

@@ -149,7 +149,7 @@ def interrupted(body: str, number: signal.Signals, *arguments: str) -> subproces
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
     process.send_signal(number)
-    out, err = process.communicate(timeout=250)
+    out, err = process.communicate()
     return subprocess.CompletedProcess([], process.returncode, out, err)
 
 

@@ -179,7 +179,7 @@ def lenders_table(warehouse: Warehouse, *rows: str) -> None:
 def held(code: str) -> subprocess.Popen[str]:
     """A process that says so when it holds what it should, and holds it until it is ended."""
     holding = subprocess.Popen(
-        [sys.executable, "-c", code + "\nprint('held', flush=True)\nimport time; time.sleep(60)"],
+        [sys.executable, "-c", code + "\nprint('held', flush=True)\nimport time; time.sleep(3600)"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -165,7 +165,7 @@ def test_mlflow_models_serve_answers_with_pd_and_points(
     with running("mlflow", *command, folder=tmp_path, path="/ping", **hardened) as uri:
         body = json.dumps({"dataframe_records": records}).encode()
         asked = urllib.request.Request(f"{uri}/invocations", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=250) as reply:
+        with urllib.request.urlopen(asked) as reply:
             answer = pd.DataFrame(json.load(reply)["predictions"])
     expected = training[1].scorer.score(frame).reset_index(drop=True)
     pd.testing.assert_frame_equal(answer[["pd", "score"]], expected)

@@ -73,4 +73,4 @@ def test_opening_is_cheap() -> None:
         "for url in ('duckdb:///x.duckdb', 'postgresql://u@h/d'): open_warehouse(url).describe()\n"
         "assert not {'duckdb', 'sqlalchemy', 'pyarrow', 'pandas', 'psycopg'} & set(sys.modules), sorted(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=250)
+    subprocess.run([sys.executable, "-c", code], check=True)

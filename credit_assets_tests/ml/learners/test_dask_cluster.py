@@ -104,7 +104,7 @@ def scheduler() -> Iterator[str]:
 def client(scheduler: str) -> Iterator[Any]:
     from distributed import Client
 
-    with Client(scheduler, set_as_default=False, timeout=120) as one:
+    with Client(scheduler, set_as_default=False, timeout=600) as one:
         yield one
 
 
@@ -163,7 +163,7 @@ def test_a_scheduler_lost_in_training_is_transient(path: Path, tmp_path: Path) -
         address = json.loads(file.read_text())["address"]
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
         workers.append(subprocess.Popen([*worker, "--no-dashboard"], stderr=subprocess.DEVNULL))
-        with Client(address, set_as_default=False, timeout=120) as client:
+        with Client(address, set_as_default=False, timeout=600) as client:
             when_training(client, rounds, lose_the_scheduler)
         with pytest.raises(TransientError, match="CREDIT_DASK_SCHEDULER"):
             train_without_end(path, "xgboost", address)
