@@ -110,7 +110,7 @@ def choose(
     why = f"the simplest whose log loss in {FOLDS} folds is within one standard error of the best"
     offered = dict(fits)
     if min(bads, rows - bads) < NONE_BADS and offered.pop(NONE, None):
-        why += f"; {bads} bads of {rows} rows are too few to show that none is needed: {NONE_BADS} of each are"
+        why += f"; {bads} bads of {rows} rows are too few to show that none is needed, which takes {NONE_BADS} of each"
     name, compared = within_one_error(cross_fitted(margins, target, offered))
     return chosen(name, why, FOLDS, compared)
 
