@@ -19,6 +19,7 @@ goods. A gradient boosting model reaches an out-of-time AUC of .67 to .69, as on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -68,6 +69,29 @@ class Shift:
     utilisation: float = 0.0  # standard deviations of its latent variable
     rate: float = 0.0  # percentage points
     default_log_odds: float = 0.0
+    utilisation_effect: float = 0.0  # log-odds of a default, more for each standard deviation of utilisation
+    loan_to_income_effect: float = 0.0  # log-odds of a default, more for each unit of log(amount / income)
+
+
+@dataclass(frozen=True)
+class _Shifts:
+    """What shifts come to for each application."""
+
+    shifts: Sequence[Shift]
+    day: np.ndarray
+
+    def factor(self, name: str) -> np.ndarray:
+        return self._of(name, 1.0, np.multiply)
+
+    def added(self, name: str) -> np.ndarray:
+        return self._of(name, 0.0, np.add)
+
+    def _of(self, name: str, nothing: float, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        value = np.full(len(self.day), nothing)
+        for shift in self.shifts:
+            since = (shift.since - date(1970, 1, 1)).days
+            value = join(value, np.where(self.day >= since, getattr(shift, name), nothing))
+        return value
 
 
 def generate_book(
@@ -91,15 +115,18 @@ def generate_book(
     refuse_impossible(rows, start, end, seed)
     day, number = calendar_of(rows, start, end, seed)
     parts = [
-        _loans(day[i : i + _CHUNK_ROWS], number[i : i + _CHUNK_ROWS], start, seed, shift)
+        loans_of(one, ids_of(one, of_day, seed), start, Draws.of_loans(seed, one, of_day), [shift] if shift else [])
         for i in range(0, rows, _CHUNK_ROWS)
+        for one, of_day in [(day[i : i + _CHUNK_ROWS], number[i : i + _CHUNK_ROWS])]
     ]
     applications = pa.concat_tables(part for part, _ in parts).combine_chunks()
-    outcomes = pa.concat_tables(part for _, part in parts)
-    known = outcomes.filter(pc.less_equal(outcomes["outcome_date"], pa.scalar(outcomes_until or end)))
-    return applications, known.sort_by(
-        [("outcome_date", "ascending"), ("application_id", "ascending")]
-    ).combine_chunks()
+    return applications, known_by(pa.concat_tables(part for _, part in parts), outcomes_until or end)
+
+
+def known_by(outcomes: pa.Table, until: date) -> pa.Table:
+    """Those of the outcomes that are known by the end of that day, sorted by (day, id)."""
+    known = outcomes.filter(pc.less_equal(outcomes["outcome_date"], pa.scalar(until)))
+    return known.sort_by([("outcome_date", "ascending"), ("application_id", "ascending")]).combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -121,12 +148,12 @@ class Applicants:
 HIDDEN = 0.42
 
 
-def _loans(
-    day: np.ndarray, number: np.ndarray, start: date, seed: int, shift: Shift | None
+def loans_of(
+    day: np.ndarray, ids: pa.Array, start: date, draw: Draws, shifts: Sequence[Shift]
 ) -> tuple[pa.Table, pa.Table]:
+    """The applications of these days and their outcomes, whenever they become known. Drifts count from `start`."""
 
-    draw = Draws.of_loans(seed, day, number)
-    drawn = draw_applicants(day, ids_of(day, number, seed), start, (draw, draw), shift)
+    drawn = draw_applicants(day, ids, start, (draw, draw), shifts)
     log_odds, long = drawn.log_odds, drawn.long
     defaulted = draw.uniform("default") < 1 / (1 + np.exp(-log_odds))
     # The riskier of the bads go bad sooner.
@@ -150,24 +177,19 @@ def _loans(
 
 
 def draw_applicants(
-    day: np.ndarray, ids: pa.Array, start: date, draws: tuple[Draws, Draws], shift: Shift | None = None
+    day: np.ndarray, ids: pa.Array, start: date, draws: tuple[Draws, Draws], shifts: Sequence[Shift] = ()
 ) -> Applicants:
     """The applications of these days. `draws`: of the person, and of the application."""
 
     person, draw = draws
     t = (day - (start - date(1970, 1, 1)).days) / 365.25
-    broken = np.zeros(len(day)) if shift is None else (day >= (shift.since - date(1970, 1, 1)).days).astype("float64")
-    by = shift or Shift(start)
-
-    def factor(value: float) -> np.ndarray:
-        """1 before the break, the value from then on."""
-        return np.where(broken > 0, value, 1.0)
+    by = _Shifts(shifts, day)
 
     # Applicant
     z_income, z_debt = person.normal("income"), person.normal("debt")
-    income = np.round(59_000 * np.exp(0.55 * z_income) * factor(by.income), -2).clip(1_900)
+    income = np.round(59_000 * np.exp(0.55 * z_income) * by.factor("income"), -2).clip(1_900)
     debt_service = (11.2 + 2.6 * (1 - np.exp(-t / 1.5)) + 6.9 * (0.995 * z_debt - 0.09 * z_income)).clip(0, 29.99)
-    z_util = 0.27 * z_debt + 0.963 * person.normal("utilisation") + by.utilisation * broken + 0.22 * (t >= 4.25)
+    z_util = 0.27 * z_debt + 0.963 * person.normal("utilisation") + by.added("utilisation") + 0.22 * (t >= 4.25)
     no_balance = person.uniform("no_balance") < 0.022
     utilisation = np.where(no_balance, 0.0, np.round(ndtr(z_util) ** 1.03, 3))
     z_open = 0.31 * z_debt + 0.31 * z_income + 0.9 * person.normal("open")
@@ -176,7 +198,7 @@ def draw_applicants(
     balance = np.round(11_500 * np.exp(0.85 * z_balance) * (utilisation / 0.5) ** 0.7)
     # As computed from the published files: no limit where utilisation is under 1 %.
     limit = np.where(utilisation >= 0.01, np.round(balance / np.maximum(utilisation, 0.01), 2), np.nan)
-    mean_inquiries = (0.75 + 2.1 * np.exp(-t / 1.6)) * factor(by.inquiries)
+    mean_inquiries = (0.75 + 2.1 * np.exp(-t / 1.6)) * by.factor("inquiries")
     inquiries = np.floor(np.log(person.uniform("inquiries")) / np.log(mean_inquiries / (1 + mean_inquiries))).clip(
         0, 33
     )
@@ -193,30 +215,30 @@ def draw_applicants(
 
     # Loan
     long = draw.uniform("term") < np.where(t < 0.25, 0.0, 0.35 * (1 - np.exp(-(t - 0.25) / 0.5)))
-    typical = np.where(long, 15_800 - 4_300 * np.exp(-t), 8_700 - 2_500 * np.exp(-t)) * factor(by.amount)
+    typical = np.where(long, 15_800 - 4_300 * np.exp(-t), 8_700 - 2_500 * np.exp(-t)) * by.factor("amount")
     amount = typical * np.exp(0.43 * 0.7 * z_income + 0.63 * draw.normal("amount"))
     amount = (np.round(amount / 25) * 25).clip(500, 35_000)
     # What the lender saw and these columns do not show (a bureau score); the rate gives it away in part.
     hidden = person.normal("hidden")
     grade = 0.45 * z_util + 0.10 * z_debt + 0.13 * (inquiries - 1.1) + 0.22 * (delinquencies - 0.15) + 0.72 * hidden
     middle = np.where(long, 13.4 + 1.6 * (1 - np.exp(-t / 2)), 12.1 - 1.3 * (1 - np.exp(-t / 3)))
-    rate = middle + (2.7 + 0.5 * np.minimum(t, 2)) * (grade + 0.3 * draw.normal("rate")) + by.rate * broken
+    rate = middle + (2.7 + 0.5 * np.minimum(t, 2)) * (grade + 0.3 * draw.normal("rate")) + by.added("rate")
     rate = (5.42 + _STEP * np.round((rate - 5.42) / _STEP)).clip(5.42, 24.7)
 
     # Default: log-odds of ever, then when
     log_odds = (
         -2.10
         + HIDDEN * hidden
-        + 0.25 * z_util
+        + (0.25 + by.added("utilisation_effect")) * z_util
         + 0.07 * z_debt
         + 0.14 * (inquiries.clip(0, 8) - 1.1)
         + 0.15 * (delinquencies.clip(0, 4) - 0.15)
         - 0.22 * z_income
-        + 0.24 * (np.log(amount / income) + 1.75)
+        + (0.24 + by.added("loan_to_income_effect")) * (np.log(amount / income) + 1.75)
         + 0.62 * long
         + 0.40 * no_employment
         + np.array([effect for _, effect in _PURPOSES.values()])[purpose]
-        + by.default_log_odds * broken
+        + by.added("default_log_odds")
     )
 
     # A few files come without a bureau record, as in the real book.

@@ -116,7 +116,8 @@ def generate_lender_book(
     draw = Draws.of_loans(seed, day, number)
     person = _person(day, draw)
     ids = ids_of(day, number, seed)
-    drawn = draw_applicants(day, ids, start, (Draws.of_loans(seed, day[person], number[person]), draw), shift)
+    shifts = [shift] if shift else []
+    drawn = draw_applicants(day, ids, start, (Draws.of_loans(seed, day[person], number[person]), draw), shifts)
     shown = drawn.log_odds - HIDDEN * drawn.hidden
     parts = np.stack([_scaled(drawn.by_person, _PERSON), _scaled(shown - drawn.by_person, _LOAN), drawn.hidden])
     risk = _RISK[0] + np.array(_RISK[1:]) @ parts
