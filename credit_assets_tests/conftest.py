@@ -14,6 +14,9 @@ import pytest
 # Some of these modules are named as plugins by one test file and imported by another before that.
 pytest.register_assert_rewrite("credit_assets_tests.support")
 
+# As `credit_assets.assets.training` says; the tests load numpy before it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _FOREIGN = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 
 
@@ -116,3 +119,12 @@ def trial_home(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> 
     from credit_assets_tests.support.prepared import prepared_home
 
     return prepared_home(tmp_path_factory, "trial", lambda home: begin_trial(copied_home(trained_home, home)))
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` leaves; stopped twice on its way, and gone on with."""
+    from credit_assets_tests.support.demo import make_demo
+    from credit_assets_tests.support.prepared import prepared_home
+
+    return prepared_home(tmp_path_factory, "demo", make_demo)

@@ -18,18 +18,14 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets.automation.deployment import DEPLOYMENT_SENSOR
-from credit_assets.automation.event_cursors import write_cursor
 from credit_assets.automation.refresh import REFRESH_DAYS, REFRESH_SCHEDULE
-from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.cli.days import days_between, training_days
 from credit_assets.cli.replay import Replay
+from credit_assets.cli.sensor_ticks import SensorTicks
 from credit_assets.cli.trainings import ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.deployment import ALIASES, SHADOW
-from credit_assets.ml.rules.triggers import TriggerState
-from credit_assets.notify.ticks import Unreachable
 from credit_assets.partitions import ranges
-from credit_assets.resources import objects_of
 from credit_assets.settings import Settings
 from credit_assets.tags import REASON_TAG, REQUESTED_BY_TAG, RUN_KEY_TAG, TRIGGER_TAG
 from credit_assets.warehouse import open_warehouse
@@ -84,12 +80,8 @@ class Simulation:
         self.every = every
         self.naming = settings.naming
         self.replay = Replay(settings, instance, **overrides)
-        self.definitions = self.replay.definitions
-        self.repository = self.definitions.get_repository_def()
-        self.triggers = [sensor.name for sensor in report_sensors(settings)]
+        self.ticks = SensorTicks(settings, instance, self.replay.definitions)
         self.report = ReplayReport()
-        # Switched on before the first day: all days are ingested at once, and then lived through one after another.
-        self.cursors: dict[str, str | None] = dict.fromkeys(self.triggers, write_cursor(0, TriggerState().to_record()))
         self.moves: dict[str, int] = {}
 
     def run(self, start: date, end: date) -> Life:
@@ -136,45 +128,16 @@ class Simulation:
         """What the sensors and schedules of this way ask for at the end of the day, none twice."""
         requests: list[tuple[str, dg.RunRequest]] = []
         # The deployment first: a model promoted today is the one that the triggers speak of tomorrow.
-        for name in (self.naming.dagster(DEPLOYMENT_SENSOR), *(self.triggers if self.way == TRIGGERED else ())):
-            requests += [(name, request) for request in self._tick(name)]
+        for name in (self.naming.dagster(DEPLOYMENT_SENSOR), *(self.ticks.triggers if self.way == TRIGGERED else ())):
+            requests += [(name, request) for request in self.ticks.sensor(name)]
         if self.way == MONTHLY and day + timedelta(1) <= (day + timedelta(1)).replace(day=REFRESH_DAYS):
-            requests += [(self.naming.dagster(REFRESH_SCHEDULE), request) for request in self._refresh(day)]
+            name = self.naming.dagster(REFRESH_SCHEDULE)
+            now = datetime.combine(day + timedelta(1), _REFRESH_TIME, ZoneInfo(self.settings.timezone))
+            requests += [(name, request) for request in self.ticks.schedule(name, now)]
         for name, request in requests:
             key = {RUN_KEY_TAG: request.run_key or "", REQUESTED_BY_TAG: name}
             if not self.instance.get_runs(filters=dg.RunsFilter(tags=key), limit=1):
                 yield request.with_replaced_attrs(tags={**request.tags, **key})
-
-    def _tick(self, name: str) -> list[dg.RunRequest]:
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(name),
-            repository_def=self.repository,
-            resources=self._resources(self.repository.get_sensor_def(name)),
-            sensor_name=name,
-        ) as context:
-            found = self.repository.get_sensor_def(name).evaluate_tick(context)
-        if unreachable := Unreachable.of(found.skip_message):
-            raise PermanentError(f"{name}: cannot reach {unreachable.service}: {unreachable.why}")
-        if found.cursor is not None:
-            self.cursors[name] = found.cursor
-        return list(found.run_requests or [])
-
-    def _resources(self, wants: dg.SensorDefinition | dg.ScheduleDefinition) -> dict[str, Any]:
-        resources = objects_of(self.definitions)
-        return {name: resources[name] for name in wants.required_resource_keys}
-
-    def _refresh(self, day: date) -> list[dg.RunRequest]:
-        now = datetime.combine(day + timedelta(1), _REFRESH_TIME, ZoneInfo(self.settings.timezone))
-        schedule = self.repository.get_schedule_def(self.naming.dagster(REFRESH_SCHEDULE))
-        with dg.build_schedule_context(
-            instance=self.instance,
-            scheduled_execution_time=now,
-            repository_def=self.repository,
-            resources=self._resources(schedule),
-        ) as context:
-            found = schedule.evaluate_tick(context)
-        return list(found.run_requests or [])
 
     def _train(self, life: Life, request: dg.RunRequest) -> None:
         day = date.fromisoformat(str(request.partition_key))

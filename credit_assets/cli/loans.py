@@ -163,18 +163,33 @@ def _with_columns_of(file: Path, portfolio: Portfolio, reading: Reading) -> Port
 def generate_into_warehouse(settings: Settings, rows: int, start: date, end: date, seed: int) -> dict[str, Any]:
     """Generate a book and write it into the warehouse. Raises PermanentError for an impossible range."""
     from credit_assets.loans.generator import generate_book
-    from credit_assets.loans.lending_club import DEBT_SERVICE
-    from credit_assets.loans.scales import sizes_of
 
     if start > end:
         raise PermanentError(f"--start {start} lies after --end {end}")
     try:
-        applications, outcomes = generate_book(rows, start, end, seed)
+        tables = generate_book(rows, start, end, seed)
     except ValueError as error:
         raise PermanentError(f"generate: {error}") from error
+    written = _write_generated(settings, f"generated, {rows} rows, {start} to {end}, seed {seed}", tables)
+    return written | {"start": start.isoformat(), "end": end.isoformat(), "seed": seed}
+
+
+def generate_demo_into_warehouse(settings: Settings, end: date) -> dict[str, Any]:
+    """Generate the demo's book that ends on this day, by the seed of the settings, and write it into the warehouse."""
+    from credit_assets.loans.demo_book import demo_book, first_day
+
+    start, seed = first_day(end), settings.seed
+    written = _write_generated(settings, f"the demo's, {start} to {end}, seed {seed}", demo_book(end, seed))
+    return written | {"start": start.isoformat(), "end": end.isoformat(), "seed": seed}
+
+
+def _write_generated(settings: Settings, name: str, tables: tuple[pa.Table, pa.Table]) -> dict[str, Any]:
+    from credit_assets.loans.lending_club import DEBT_SERVICE
+    from credit_assets.loans.scales import sizes_of
+
+    applications, outcomes = tables
     warehouse = open_warehouse(settings.warehouse, settings.timezone)
     portfolio = settings.portfolio_contract
-    name = f"generated, {rows} rows, {start} to {end}, seed {seed}"
     file = LoadedFile(
         digest=hashlib.sha256(name.encode()).hexdigest(),
         name=name,
@@ -189,10 +204,7 @@ def generate_into_warehouse(settings: Settings, rows: int, start: date, end: dat
     return {
         "rows": applications.num_rows,
         "outcomes": outcomes.num_rows,
-        "start": start.isoformat(),
-        "end": end.isoformat(),
-        "seed": seed,
-        "warehouse": _write(settings, warehouse, (applications, outcomes), _load(file, known, settings, None)),
+        "warehouse": _write(settings, warehouse, tables, _load(file, known, settings, None)),
     }
 
 

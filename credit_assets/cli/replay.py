@@ -17,6 +17,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.due import calendar_of, still_to_train, without_training
+from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recheck import RESTATED, lines, rechecked_days, restated_days
 from credit_assets.assets.requested import RetrainingRequest
 from credit_assets.assets.runs import QUIET, failures, must, rejected_of
@@ -112,16 +113,9 @@ class Replay:
         """
         days = self._days(start, end)
         report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
-        todo_ingest = self._missing(days, self.graph.made_by(INGEST), again)
-        for first, last in ranges(todo_ingest, self.settings.days_per_run):
-            on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
-            self.ingest(first, last, report)
-        self._recheck(end, set(todo_ingest), report)
+        self._ingest(days, report, again, on_progress)
         as_ofs = training_days(max(start, train_from or start), end, train)
-        recorded = set() if again else self._done("training_set")
-        # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
-        trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
-        to_train = still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, trained, again))
+        to_train = self._to_train(as_ofs, again)
         trial = self.settings.promotion == "shadow"
         todo = set(self._missing(days, self.graph.made_by(SCORE), again))
         for n, day in enumerate(as_ofs):
@@ -245,6 +239,21 @@ class Replay:
         days = [day for asset in self.graph.made_by(INGEST) for day in self.store.days(asset)]
         return date.fromisoformat(max(days)) if days else None
 
+    def _ingest(self, days: Sequence[date], report: ReplayReport, again: bool, on_progress: OnProgress) -> None:
+        """The days that are still to be ingested, and those that have changed in the warehouse since they were."""
+        todo = self._missing(days, self.graph.made_by(INGEST), again)
+        for first, last in ranges(todo, self.settings.days_per_run):
+            on_progress(f"ingest {first} .. {last}", report.ingested, len(days))
+            self.ingest(first, last, report)
+        self._recheck(days[-1], set(todo), report)
+
+    def _to_train(self, as_ofs: Sequence[date], again: bool = False) -> set[date]:
+        """Of these as-of dates those on which something is still to be made."""
+        recorded = set() if again else self._done("training_set")
+        # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
+        trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
+        return still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, trained, again))
+
     def _recheck(self, end: date, fresh: set[date], report: ReplayReport) -> None:
         """What the daily run does before it trains: a run only where a day that was there before has changed."""
         newest = self.newest_ingested()
@@ -259,11 +268,14 @@ class Replay:
             report.restated += lines(self.recheck(last, report))
 
     def _score(self, days: Sequence[date], report: ReplayReport, of: int, on_progress: OnProgress) -> None:
-        """Score these days in as few runs as a trial allows: what it decides about a day holds from the next."""
+        """Score these days in as few runs as a trial allows: what it decides about a day holds from the next, and it
+        decides nothing before it has lasted as long as the policy says.
+        """
+        least = timedelta(policy_of(self.settings).trials.days - 1)
         for first, last in ranges(days, self.settings.days_per_run):
             while first <= last:
                 on_trial = self.settings.promotion == "shadow" and self.aliases.period_of(SHADOW, first)
-                until = first if on_trial else last
+                until = min(last, max(first, on_trial.first + least)) if on_trial else last
                 on_progress(f"score {first} .. {until}", report.scored + report.unscored, of)
                 self.score(first, until, report)
                 self.deployment.apply_pending()

@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from credit_assets.cli.demo import Book, run_demo
 from credit_assets.cli.main import app, main
-from credit_assets.failures import PermanentError
 
 runner = CliRunner()
 
@@ -214,47 +212,3 @@ def test_status_and_models_on_an_empty_home_say_what_to_do(run: Run, empty_home:
     assert status["assets"]["raw_loan_data"] == {"partitions": 0, "first": None, "last": None}
     assert json.loads(run("models", "--json").out) == {"model": "credit-scorer", "versions": [], "rejected": []}
     assert "credit-assets replay" in run("models").out
-
-
-def test_the_demo_refuses_a_home_that_holds_something_else(tmp_path: Path) -> None:
-    home = Path(os.environ["CREDIT_HOME"])
-    home.mkdir(parents=True)
-    (home / "settings.env").write_text("CREDIT_START_DATE=2020-01-01\n")
-    with pytest.raises(PermanentError, match="another book or settings of your own"):
-        run_demo(None, lambda *_: None)
-    assert (home / "settings.env").read_text() == "CREDIT_START_DATE=2020-01-01\n"
-    with pytest.raises(PermanentError, match="no such file"):
-        run_demo(tmp_path / "nothing.csv", lambda *_: None)
-
-
-@pytest.mark.slow
-def test_the_demo_ends_with_a_champion_and_a_second_one_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from datetime import date
-
-    import credit_assets.cli.demo as demo
-
-    # The demo's own steps on a book of a quarter of its size.
-    book = Book(
-        name="small",
-        start=date(2024, 1, 1),
-        end=date(2025, 5, 31),
-        train="month-end",
-        settings={
-            "CREDIT_START_DATE": "2024-01-01",
-            "CREDIT_VARIANTS": "lightgbm",
-            "CREDIT_MAX_ROUNDS": "100",
-            "CREDIT_MIN_AUC": "0.52",
-        },
-        rows=30_000,
-        train_from=date(2025, 5, 1),
-    )
-    monkeypatch.setattr(demo, "GENERATED", book)
-    first = run_demo(None, lambda *_: None)
-    assert first.champion is not None
-    assert first.champion["as_of"] == "2025-05-31"
-    assert "floor" in first.why_promoted
-    files = {p: p.stat().st_mtime_ns for p in Path(first.settings.store).rglob("*") if p.is_file()}
-    second = run_demo(None, lambda *_: None)
-    assert second.models == first.models
-    assert second.replay.runs == 0
-    assert {p: p.stat().st_mtime_ns for p in Path(first.settings.store).rglob("*") if p.is_file()} == files
