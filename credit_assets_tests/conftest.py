@@ -123,7 +123,9 @@ def trial_home(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> 
 
 @pytest.fixture(scope="session")
 def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make demo` leaves; stopped twice on its way, and gone on with."""
+    """What `make demo` leaves, stopped twice on its way and gone on with; DEMO_HOME names one that is there already."""
+    if made := os.environ.get("DEMO_HOME"):
+        return Path(made).resolve()
     from credit_assets_tests.support.demo import make_demo
     from credit_assets_tests.support.prepared import prepared_home
 

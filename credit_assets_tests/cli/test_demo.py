@@ -25,6 +25,7 @@ from credit_assets.cli.reproduce import reproduction_record
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
+from credit_assets.ledger.deployment import alias_key
 from credit_assets.loans.demo_book import PLANTED, first_day
 from credit_assets.partitions import today
 from credit_assets.settings import Settings, load_settings
@@ -116,8 +117,7 @@ def test_a_champion_took_over_and_a_third_model_is_on_trial(house: SimpleNamespa
         assert _record(house, "registered_model", one["as_of"])["decision"] == "registered"
         assert house.instance.get_latest_materialization_event(asset_key(house.settings, "model_dossier"))
     for alias in ("champion", "challenger", "shadow"):
-        key = dg.AssetKey(house.settings.naming.asset(f"model_aliases/{alias}"))
-        moves = house.instance.fetch_materializations(key, limit=9).records
+        moves = house.instance.fetch_materializations(alias_key(alias, house.settings.naming), limit=9).records
         assert moves, alias
 
 
