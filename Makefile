@@ -38,7 +38,7 @@ override UNUSED := nvidia-nccl-cu12 plotly graphviz
 override NCCL := nvidia-nccl-cu12>=2.28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all canary lint bench e2e-k8s lock clean moved
+.PHONY: help setup demo dev test test-all canary lint bench docs e2e-k8s lock clean moved
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -91,6 +91,9 @@ lint: $(READY) ## ruff, mypy (strict on ml/), import-linter
 
 bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/benchmarks.md (ONLY=names, QUICK=1)
 	@set -f; $(BIN)/python -m benchmarks $${QUICK:+--quick} -- $$ONLY
+
+docs: $(READY) ## The pages as a site with search: build/site/index.html; a link that leads nowhere fails it
+	@$(BIN)/python -m docs_site
 
 e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster of KUBECONFIG (ONLY=scenarios)
 	@set -f; $(BIN)/python -m e2e -- $$ONLY

@@ -250,7 +250,9 @@ def _refuse_unknown(file: Path, own: Path) -> None:
         for shown, name in sorted(unknown.items()):
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hints.append(shown + (f" (did you mean {close[0]}?)" if close else ""))
-        raise SettingsError(f"unknown setting {', '.join(hints)}: correct or unset it; the README lists all settings")
+        raise SettingsError(
+            f"unknown setting {', '.join(hints)}: correct or unset it; `credit-assets doctor --all` has them all"
+        )
 
 
 def _in_file(file: Path) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 Belongs here: the fields, and the rules that hold among the fields of one group. Does not belong here: where values come
 from (`credit_assets.settings`), and anything about columns or gates (`credit_assets.ml.data.portfolio`). A new knob is
-one field of the group that it belongs to, and one line in the README's table.
+one field of the group that it belongs to; docs/reference/settings.md is made from it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def key(default: Any, description: str, *, unit: str = "", setting: str = "", **
     default
         Its value where neither the portfolio file nor a variable gives one.
     description
-        What it means: one sentence, shown by `policy show`, in the README's table and in docs/policy.md.
+        What it means: one sentence, shown by `policy show`, in the reference of the settings and in docs/policy.md.
     unit
         What is counted or measured: "AUC", "days", "rows".
     setting
