@@ -6,7 +6,9 @@ next days. Does not belong here: how often a policy errs where the truth is know
 
 `python -m benchmarks.policies [EVERY]` prints the tables of docs/policy.md: a training every 30 days, or EVERY. The
 policies meet the same models, and judge them by the rules of section `comparison` alone, each beside its own champion.
-One of them gives the champion a new calibration where no model takes over, by the rules of section `calibration`.
+One of them gives the champion a new calibration where no model takes over, by the rules of section `calibration`; one
+takes each training for a refresh, and one knows besides that applicants have moved, which drift says of these loans
+every day (`credit-assets simulate`).
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from credit_assets.ml.reports.selection import (
     difference,
     unseen_rows,
 )
+from credit_assets.ml.rules.chains import NOT_WORSE, how_shown
 from credit_assets.ml.rules.comparison_rules import days_to_spend
 from credit_assets.ml.rules.levels import YEAR, saved_after
 from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
@@ -49,10 +52,12 @@ from credit_assets.ml.rules.model_rules import MODEL_RULES, judge_model
 FIRST, LAST, EVERY, LOOKBACK, W = date(2009, 6, 30), date(2011, 12, 31), 30, 730, 365
 NEXT = 90
 """Days after a takeover on whose loans it is measured."""
-RECALIBRATING = "default, recalibrated"
+RECALIBRATING, REFRESH, MOVED = "default, recalibrated", "refresh", "refresh, applicants have moved"
 POLICIES = {
     "default": Policy(),
     RECALIBRATING: Policy(),
+    REFRESH: Policy(),
+    MOVED: Policy(),
     # The point estimate against 0.005, whatever the test can show.
     "plain 0.005": Policy.model_validate(
         {
@@ -83,8 +88,14 @@ class Model:
 
 @dataclass
 class Life:
-    """What one policy made of the models."""
+    """What one policy made of the models. `first`: of the champion's chain of refreshes; `tests`: every comparison, by
+    the days of its rows and whom it was with.
+    """
 
+    refresh: bool = False
+    moved: bool = False
+    first: Model | None = None
+    tests: list[dict[str, Any]] = field(default_factory=list)
     champions: list[Model] = field(default_factory=list)
     claimed: list[float | None] = field(default_factory=list)
     rejected: int = 0
@@ -131,31 +142,52 @@ def evidence(book: Book, model: Model, life: Life, policy: Policy) -> dict[str, 
     record: dict[str, Any] = {
         "evaluation": evaluate(test["default"].to_numpy(), model.scorer.pd(test, threads=1)).to_record(),
         "champion": None,
-        "mode": "improvement",
+        "mode": "non_inferiority" if life.refresh else "improvement",
     }
     saved = saved_after(life.left, (model.as_of - life.before).days) if life.before else YEAR
-    scorecard = None
+    found: dict[str, Any] = {"previous": life.before.isoformat() if life.before else None, "saved": saved}
+    found |= {"scorecard": None, "first": None, "earlier": None, "moved": None}
     if life.champions:
         champion = life.champions[-1]
-        rows = unseen_rows(model.training_set, "application_date", champion.test_from)
-        record["champion"] = {"version": str(champion.as_of), "comparable": comparable(rows), "why": "too few rows"}
-        if comparable(rows):
-            ours, theirs = model.scorer.pd(rows, threads=1), champion.scorer.pd(rows, threads=1)
-            record["champion"] |= comparison(rows, ours, theirs)
-            chosen_on = unseen_rows(model.training_set, "application_date", champion.test_from, "validation")
-            ours, theirs = (one.scorer.pd(chosen_on, threads=1) for one in (model, champion))
-            record["champion"]["validation"] = difference(chosen_on, ours, theirs)
+        record["champion"], found["earlier"] = beside(model, champion, champion.test_from, life)
+        if life.first and life.first.as_of != champion.as_of:
+            found["first"], earlier = beside(model, life.first, champion.test_from, life)
+            found["first"]["earlier"] = earlier
+        if life.moved:
+            newer = (model.as_of - champion.as_of).days
+            found["moved"] = {"newer_by": newer, "days": 5, "of": 5, "shifted": ["interest_rate"]}
     else:
-        scorecard = beside_scorecard(model.training_set, book.portfolio, partial(model.scorer.pd, threads=1))
-    previous = life.before.isoformat() if life.before else None
-    spent = days_to_spend(record, saved, policy.comparison)
-    record["comparison"] = {"previous": previous, "saved": saved, "days": spent, "scorecard": scorecard, "first": None}
+        found["scorecard"] = beside_scorecard(model.training_set, book.portfolio, partial(model.scorer.pd, threads=1))
+    record["comparison"] = {**found, "days": days_to_spend(record, saved, policy.comparison)}
     return record
+
+
+def beside(model: Model, other: Model, since: date, life: Life) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The comparison with another model on rows that neither has used, and the tests before, as in the records."""
+    record: dict[str, Any] = {"version": str(other.as_of), "comparable": False, "why": "too few rows"}
+    newer = (model.as_of - other.as_of).days
+    rows = unseen_rows(model.training_set, "application_date", since)
+    tests, before = [], model.test_from
+    for one in reversed(life.tests):
+        if one["version"] == record["version"] and one["last"] < before:
+            tests.append(one)
+            before = one["first"]
+    if comparable(rows):
+        ours, theirs = model.scorer.pd(rows, threads=1), other.scorer.pd(rows, threads=1)
+        record |= comparison(rows, ours, theirs)
+        chosen_on = unseen_rows(model.training_set, "application_date", since, "validation")
+        ours, theirs = (one.scorer.pd(chosen_on, threads=1) for one in (model, other))
+        record["validation"] = difference(chosen_on, ours, theirs)
+        last = pc.max(rows["application_date"]).as_py()
+        known = {"version": record["version"], "newer_by": newer, "first": model.test_from, "last": last}
+        life.tests.append({**known, **record["difference"]})
+    return record, {"newer_by": newer, "tests": tests}
 
 
 def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
     record = evidence(book, model, life, policy)
-    against = [reason.text for one in judge_model(record, policy, RULES) for reason in one.reasons if not reason.passed]
+    reasons = [reason for one in judge_model(record, policy, RULES) for reason in one.reasons]
+    against = [reason.text for reason in reasons if not reason.passed]
     life.before, life.left = model.as_of, record["comparison"]["saved"] - record["comparison"]["days"]
     if against:
         life.rejected += 1
@@ -167,6 +199,8 @@ def decide(book: Book, model: Model, life: Life, policy: Policy) -> str:
     if not life.champions:
         # What is saved for comparisons with a champion is saved since there is one.
         life.left = 0.0
+    if how_shown(reasons) != NOT_WORSE:
+        life.first = model
     life.claimed.append(record["champion"]["difference"]["difference"] if life.champions else None)
     life.champions.append(model)
     return "champion"
@@ -233,7 +267,8 @@ def main(every: int = EVERY) -> str:
     folder = real_loans()
     if folder is None:
         raise SystemExit("the real LendingClub file is not there: set CREDIT_TEST_DATA to its folder")
-    book, lives = Book(folder), {name: Life() for name in POLICIES}
+    book = Book(folder)
+    lives = {name: Life(name in (REFRESH, MOVED), name == MOVED) for name in POLICIES}
     days = [FIRST + timedelta(n) for n in range(0, (LAST - FIRST).days, every)]
     for day in days:
         model = book.model(day)

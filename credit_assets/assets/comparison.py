@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.assets.earlier_tests import as_found_first, earlier_tests, moved_since
 from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.failures import PermanentError
@@ -94,7 +95,8 @@ def comparison_record(
 
     `previous` and `saved`: the training before, and the days of the level that are saved since; `days`: how many of
     them this one spends. `judged`: whether it spends any, so that it can be promoted. `scorecard` where no champion is
-    in force, or one that reads columns which have left; `first` where the champion came by refreshes.
+    in force, or one that reads columns which have left; `first` where the champion came by refreshes. `earlier` tests
+    beside the same champion, and whether its applicants have `moved` (`earlier_tests`).
     """
     from credit_assets.ml.reports.selection import beside_scorecard
 
@@ -109,13 +111,37 @@ def comparison_record(
         "judged": days > 0,
         "scorecard": None,
         "first": None,
+        "earlier": None,
+        "moved": None,
     }
     if champion is None or champion.get("left"):
         portfolio, threads = settings.portfolio_contract, settings.training_threads
         record["scorecard"] = beside_scorecard(training_set, portfolio, lambda rows: scorer.pd(rows, threads=threads))
     if champion is not None:
         record["first"] = compare_with_first(champion["version"], training_set, settings, scorer, registry)
+        _add_days_before(record, selected, settings, registry, store)
     return record
+
+
+def _add_days_before(
+    record: dict[str, Any], selected: Mapping[str, Any], settings: Settings, registry: Registry, store: Store
+) -> None:
+    """`moved`, and the `earlier` tests beside the champion and beside the first of its chain."""
+    champion, as_of = selected["champion"], date.fromisoformat(selected["as_of"])
+    versions = {version.version: version for version in registry.versions()}
+    before = as_found_first(store, selected) or {}
+
+    def tests(compared: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if not compared or not compared["comparable"]:
+            return None
+        version = versions[compared["version"]]
+        return (own or {}).get("earlier") or earlier_tests(store, selected, version, settings.window_days)
+
+    kept = "moved" in before
+    record["moved"] = before["moved"] if kept else moved_since(store, settings, as_of, versions[champion["version"]])
+    record["earlier"] = tests(champion, before)
+    if first := record["first"]:
+        first["earlier"] = tests(first, before.get("first"))
 
 
 def compare_with_first(

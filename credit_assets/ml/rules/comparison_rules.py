@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
 from credit_assets.ml.data.policies import ComparisonPolicy
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.levels import could_show, days_of, errors_of, logistic, share_spent, spent_level
+from credit_assets.ml.rules.paired import Paired, paired_of, together
 from credit_assets.ml.rules.recorded_measures import auc_interval, measure, size_of
 
 # A difference that was computed as 0.005 and stored as 0.0049999999999999 has met a threshold of 0.005.
@@ -22,6 +22,8 @@ _ROUNDING = 1e-12
 # What PDs that are equal at their bounds, and differ by the last digit elsewhere, may change.
 _SAME_ORDER = 1e-6
 _CHANCE = 0.5
+# Columns that have moved, of which so many are named.
+_NAMED = 5
 # The AUC less a half of which non_inferiority_margin is a twentieth.
 _FULL_SKILL = 0.2
 _TAIL = 0.025
@@ -70,7 +72,7 @@ def judge_first_champion(evidence: Mapping[str, Any], policy: ComparisonPolicy) 
     if not scorecard:
         text = "nothing is recorded of a plain scorecard beside the model: train as of this date again"
         return (Reason("first_skill", False, "none", "recorded", text),)
-    beside = _paired(scorecard["difference"], "scorecard")
+    beside = paired_of(scorecard["difference"], "scorecard")
     # Of before it was recorded, all that was saved was spent.
     saved = found.get("saved", found["days"])
     return (_above_chance(evidence["evaluation"], beside, saved, policy), _no_worse(scorecard, beside, policy))
@@ -85,8 +87,12 @@ def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> t
     days `saved` and the `days` of them that this one spends, and for a refresh the same as of the champion of the
     `first` of its chain, None where that is the champion itself.
 
+    `earlier` has tests of models before it beside the same champion, of which none has a row of another, and `moved`
+    what drift says of the champion's applicants, None where they have not moved.
+
     A candidate that cannot be compared is refused: nothing says that it is better. A refresh that is shown to be better
-    passes as that, and else where it is shown not to be worse.
+    passes as that, and else where it is shown not to be worse. Where applicants are others than those that the champion
+    learned from, a model is taken for what is measured.
     """
     champion = evidence["champion"]
     if champion is None:
@@ -100,15 +106,23 @@ def judge_comparison(evidence: Mapping[str, Any], policy: ComparisonPolicy) -> t
         raise ValueError("the evidence has a champion but no `difference` from it")
     if evidence.get("mode") == "recalibration":
         return (_same_order(champion),)
-    reasons = _better(champion, evidence["comparison"], policy)
-    if not refresh or all(reason.passed for reason in reasons):
-        return reasons
-    return _refreshed(champion, evidence["comparison"].get("first"), policy)
+    found = evidence["comparison"]
+    better = _better(champion, found, policy)
+    if _passed(better):
+        return better
+    measured = _as_measured(champion, found, policy) if _has_moved(found, policy) else ()
+    if measured and _passed(measured):
+        return measured
+    return _refreshed(champion, found, policy) if refresh else measured or better
+
+
+def _passed(reasons: tuple[Reason, ...]) -> bool:
+    return all(reason.passed for reason in reasons)
 
 
 def _same_order(champion: Mapping[str, Any]) -> Reason:
     """A calibration keeps the order of applicants; another AUC is a sign that something else was changed."""
-    paired = _paired(champion["difference"], "difference")
+    paired = paired_of(champion["difference"], "difference")
     same = abs(paired.difference) <= _SAME_ORDER
     text = f"{_over(champion, paired, 'champion version')}: a new calibration orders applicants as the champion does"
     return Reason("same_order", same, paired.difference, 0, text + ("" if same else ", and this does not"))
@@ -123,7 +137,7 @@ def days_to_spend(evidence: Mapping[str, Any], saved: float, policy: ComparisonP
     if champion is None:
         return min(saved, days_of(policy.alpha, policy.first_level))
     comparable = champion.get("comparable", True)
-    if not comparable or not _enough_rows(_paired(champion["difference"], "difference"), policy).passed:
+    if not comparable or not _enough_rows(paired_of(champion["difference"], "difference"), policy).passed:
         return 0.0
     return saved * share_spent(_lead(champion))
 
@@ -139,39 +153,7 @@ def _lead(champion: Mapping[str, Any]) -> float | None:
     return difference / error
 
 
-# A paired difference
-
-
-@dataclass(frozen=True)
-class _Paired:
-    """The difference of two AUCs, its standard error, and on how many independent bads and goods."""
-
-    difference: float
-    error: float
-    bads: int
-    goods: int
-    rows: str
-
-    def low(self, level: float) -> float:
-        """The lower end of its one-sided interval."""
-        return max(-1.0, self.difference - self._half(level))
-
-    def high(self, level: float) -> float:
-        return min(1.0, self.difference + self._half(level))
-
-    def _half(self, level: float) -> float:
-        # Models that order alike have no error, however many standard errors are asked for.
-        return errors_of(level, self.bads, self.goods) * self.error if self.error else 0.0
-
-
-def _paired(compared: Mapping[str, Any], what: str) -> _Paired:
-    difference, error = (measure(compared, name, what) for name in ("difference", "standard_error"))
-    rows, bads = (int(measure(compared, name, what)) for name in ("rows", "bads"))
-    alone = int(compared.get("independent_bads", bads)), int(compared.get("independent_goods", rows - bads))
-    return _Paired(difference, error, *alone, f" on the same {rows:,} rows ({bads:,} bads)")
-
-
-def _over(champion: Mapping[str, Any], paired: _Paired, named: str) -> str:
+def _over(champion: Mapping[str, Any], paired: Paired, named: str) -> str:
     both = ""
     if champion.get("evaluation") and champion.get("candidate_evaluation"):
         both = f", {champion['candidate_evaluation']['auc']:.4f} against {champion['evaluation']['auc']:.4f}"
@@ -184,7 +166,7 @@ def _not_compared(rule: str, other: Mapping[str, Any], named: str, advice: str =
     return Reason(rule, False, None, "compared", text)
 
 
-def _enough_rows(paired: _Paired, policy: ComparisonPolicy) -> Reason:
+def _enough_rows(paired: Paired, policy: ComparisonPolicy) -> Reason:
     enough = paired.bads >= policy.min_bads and paired.goods >= policy.min_goods
     text = (
         f"{paired.bads:,} independent bads and {paired.goods:,} goods that neither model has seen "
@@ -201,7 +183,7 @@ def _enough_rows(paired: _Paired, policy: ComparisonPolicy) -> Reason:
 def _better(
     champion: Mapping[str, Any], found: Mapping[str, Any], policy: ComparisonPolicy
 ) -> tuple[Reason, Reason, Reason]:
-    paired = _paired(champion["difference"], "difference")
+    paired = paired_of(champion["difference"], "difference")
     least = policy.min_improvement
     enough = paired.difference >= least - _ROUNDING
     verdict = "meets" if enough else "falls short of"
@@ -214,7 +196,7 @@ def _better(
 
 
 def _shown_better(
-    champion: Mapping[str, Any], paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy
+    champion: Mapping[str, Any], paired: Paired, found: Mapping[str, Any], policy: ComparisonPolicy
 ) -> Reason:
     level = spent_level(policy.alpha, found["days"])
     low = paired.low(level)
@@ -234,7 +216,7 @@ def _shown_better(
 
 
 def _nothing_spent(
-    champion: Mapping[str, Any], paired: _Paired, found: Mapping[str, Any], policy: ComparisonPolicy
+    champion: Mapping[str, Any], paired: Paired, found: Mapping[str, Any], policy: ComparisonPolicy
 ) -> str:
     saved = found.get("saved", 0)
     shown = could_show(spent_level(policy.alpha, saved), paired.error, paired.bads, paired.goods)
@@ -264,25 +246,40 @@ def _ahead(lead: float | None) -> str:
 # Not worse
 
 
-def _refreshed(
-    champion: Mapping[str, Any], first: Mapping[str, Any] | None, policy: ComparisonPolicy
-) -> tuple[Reason, ...]:
-    paired = _paired(champion["difference"], "difference")
-    reasons = [
+_FIRST = "the first model of the chain of refreshes, version"
+
+
+def _refreshed(champion: Mapping[str, Any], found: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
+    paired = _all_tests(champion, found, "difference")
+    reasons = (
         _enough_rows(paired, policy),
         _not_worse("non_inferiority", champion, "champion version", paired, policy),
-    ]
-    if first is None or not policy.against_first:
-        return tuple(reasons)
-    named = "the first model of the chain of refreshes, version"
+    )
+    first = _first_to_hold_against(found, policy)
+    if first is None:
+        return reasons
     if not first.get("comparable", True):
-        advice = (
-            "; so nothing says how far the chain has come down since: a model that is shown to be better begins a new "
-            "one, or the policy forgoes this (against_first, CREDIT_REFRESH_AGAINST_FIRST)"
-        )
-        return (*reasons, _not_compared("non_inferiority_first", first, named, advice))
-    beside = _paired(first["difference"], "difference from the first of the chain")
-    return (*reasons, _not_worse("non_inferiority_first", first, named, beside, policy))
+        return (*reasons, _first_not_compared(first))
+    beside = _all_tests(first, first, "difference from the first of the chain")
+    return (*reasons, _not_worse("non_inferiority_first", first, _FIRST, beside, policy))
+
+
+def _first_to_hold_against(found: Mapping[str, Any], policy: ComparisonPolicy) -> Mapping[str, Any] | None:
+    return found.get("first") if policy.against_first else None
+
+
+def _first_not_compared(first: Mapping[str, Any]) -> Reason:
+    advice = (
+        "; so nothing says how far the chain has come down since: a model that is shown to be better begins a new "
+        "one, or the policy forgoes this (against_first, CREDIT_REFRESH_AGAINST_FIRST)"
+    )
+    return _not_compared("non_inferiority_first", first, _FIRST, advice)
+
+
+def _all_tests(beside: Mapping[str, Any], found: Mapping[str, Any], what: str) -> Paired:
+    """The difference from `beside` by the model's own test and those of models before it that `found` has."""
+    earlier = found.get("earlier") or {}
+    return together(paired_of(beside["difference"], what), earlier.get("newer_by", 0), earlier.get("tests", ()))
 
 
 def margin_of(policy: ComparisonPolicy, auc: float) -> float:
@@ -290,10 +287,12 @@ def margin_of(policy: ComparisonPolicy, auc: float) -> float:
     return policy.non_inferiority_margin * min(1.0, max(0.0, auc - _CHANCE) / _FULL_SKILL)
 
 
-def _not_worse(rule: str, other: Mapping[str, Any], named: str, paired: _Paired, policy: ComparisonPolicy) -> Reason:
+def _not_worse(rule: str, other: Mapping[str, Any], named: str, paired: Paired, policy: ComparisonPolicy) -> Reason:
     auc = measure(other.get("evaluation") or {}, "auc", named)
     margin, low = margin_of(policy, auc), paired.low(_TAIL)
-    sound = low > -margin
+    # Models before it do not speak for one that its own test measures to be worse.
+    own = measure(other["difference"], "difference", named)
+    sound = low > -margin and own > -margin
     if paired.error:
         alike = NormalDist().cdf(margin / paired.error - errors_of(_TAIL, paired.bads, paired.goods))
     else:
@@ -304,13 +303,56 @@ def _not_worse(rule: str, other: Mapping[str, Any], named: str, paired: _Paired,
         f"{_CHANCE + _FULL_SKILL:g}), and {'is' if sound else 'is not'}; of equal models {alike:.0%} would be on these "
         "rows"
     )
+    if low > -margin >= own:
+        text += f"; its own test has {own:+.4f}, which models before it do not make good"
     return Reason(rule, sound, low, -margin, text)
+
+
+# Where applicants have moved
+
+
+def _has_moved(found: Mapping[str, Any], policy: ComparisonPolicy) -> bool:
+    moved: Mapping[str, Any] | None = found.get("moved")
+    return policy.moved_after is not None and moved is not None and moved["newer_by"] >= policy.moved_after
+
+
+def _as_measured(champion: Mapping[str, Any], found: Mapping[str, Any], policy: ComparisonPolicy) -> tuple[Reason, ...]:
+    """The improvement as it is measured, on the model's own test; by all tests together it is none for the worse, and
+    one over the first of the champion's chain, so that improvements by chance do not add up to a loss.
+    """
+    own, every = paired_of(champion["difference"], "difference"), _all_tests(champion, found, "difference")
+    least, moved = policy.min_improvement, found["moved"]
+    enough = own.difference >= least - _ROUNDING
+    text = (
+        f"{_over(champion, own, 'champion version')} {'meets' if enough else 'falls short of'} the required {least:g} "
+        f"(CREDIT_MIN_IMPROVEMENT), taken as measured: applicants are others than those that the champion learned from "
+        f"{moved['newer_by']} days before ({', '.join(moved['shifted'][:_NAMED])} shifted on {moved['days']} of "
+        f"{moved['of']} days; policy comparison.moved_after)"
+    )
+    reasons = (
+        Reason("improvement", enough, own.difference, least, text),
+        _enough_rows(every, policy),
+        _not_below("moved", champion, "champion version", every, 0.0),
+    )
+    first = _first_to_hold_against(found, policy)
+    if first is None:
+        return reasons
+    if not first.get("comparable", True):
+        return (*reasons, _first_not_compared(first))
+    beside = _all_tests(first, first, "difference from the first of the chain")
+    return (*reasons, _not_below("moved_first", first, _FIRST, beside, least))
+
+
+def _not_below(rule: str, other: Mapping[str, Any], named: str, paired: Paired, least: float) -> Reason:
+    enough = paired.difference >= least - _ROUNDING
+    text = f"{_over(other, paired, named)} {'meets' if enough else 'falls short of'} the {least:g} asked of all tests"
+    return Reason(rule, enough, paired.difference, least, text)
 
 
 # The first champion
 
 
-def _above_chance(evaluation: Mapping[str, Any], beside: _Paired, days: float, policy: ComparisonPolicy) -> Reason:
+def _above_chance(evaluation: Mapping[str, Any], beside: Paired, days: float, policy: ComparisonPolicy) -> Reason:
     level = min(policy.first_level, spent_level(policy.alpha, days))
     low = _lower_end(evaluation, beside, level)
     above = low > _CHANCE
@@ -326,7 +368,7 @@ def _above_chance(evaluation: Mapping[str, Any], beside: _Paired, days: float, p
     return Reason("first_skill", above, low, _CHANCE, text)
 
 
-def _lower_end(evaluation: Mapping[str, Any], beside: _Paired, level: float) -> float:
+def _lower_end(evaluation: Mapping[str, Any], beside: Paired, level: float) -> float:
     """The lower end of the AUC's interval at another level than the recorded one's, on the logit scale as that is."""
     auc, low = (measure(evaluation, name, "candidate") for name in ("auc", "auc_ci_low"))
     asked, recorded = (errors_of(each, beside.bads, beside.goods) for each in (level, _TAIL))
@@ -337,7 +379,7 @@ def _lower_end(evaluation: Mapping[str, Any], beside: _Paired, level: float) -> 
     return logistic(middle - (middle - end) * asked / recorded)
 
 
-def _no_worse(scorecard: Mapping[str, Any], beside: _Paired, policy: ComparisonPolicy) -> Reason:
+def _no_worse(scorecard: Mapping[str, Any], beside: Paired, policy: ComparisonPolicy) -> Reason:
     high, margin = beside.high(_TAIL), policy.scorecard_margin
     sound = high >= -margin
     text = (

@@ -263,6 +263,103 @@ def test_a_first_of_the_chain_that_scores_no_more_stops_refreshes_and_says_what_
     assert not failed(judge_comparison(better, POLICY))
 
 
+# Tests before
+
+
+def before(newer_by: int, *tests: tuple[int, float, float, int]) -> dict[str, Any]:
+    """By how much the model and those of earlier tests are newer; of these difference, standard error and bads."""
+    found = [
+        {"newer_by": days, "difference": difference, "standard_error": error, "rows": 10 * bads, "bads": bads}
+        for days, difference, error, bads in tests
+    ]
+    return {"newer_by": newer_by, "tests": found}
+
+
+def test_tests_that_share_no_row_show_together_what_none_shows_alone() -> None:
+    champion = beside(0.004, 0.008, bads=40)
+    alone = judge_comparison(evidence(champion, "non_inferiority"), POLICY)
+    assert failed(alone) == ["common_rows", "non_inferiority"]
+    earlier = before(270, (180, 0.004, 0.008, 40), (200, 0.005, 0.008, 40))
+    reasons = judge_comparison(evidence(champion, "non_inferiority", earlier=earlier), POLICY)
+    assert not failed(reasons)
+    assert "on the same 400 rows (40 bads) and 2 earlier tests (80 bads)" in reasons[-1].text
+    # Better is asked of the test that the level is spent on, whose rows are newer than those that decided on it.
+    assert failed(judge_comparison(evidence(champion, earlier=earlier), POLICY)) == [
+        "improvement",
+        "common_rows",
+        "shown_better",
+    ]
+
+
+def test_models_before_it_do_not_speak_for_one_that_is_measured_to_be_worse() -> None:
+    earlier = before(100, (95, 0.02, 0.004, 400), (90, 0.02, 0.004, 400))
+    reasons = judge_comparison(evidence(beside(-0.02, 0.02), "non_inferiority", earlier=earlier), POLICY)
+    assert failed(reasons) == ["non_inferiority"]
+    assert reasons[-1].text.endswith("its own test has -0.0200, which models before it do not make good")
+
+
+def test_the_first_of_the_chain_has_its_own_tests_before() -> None:
+    first = beside(-0.004, 0.006, version="1")
+    champion = beside(0.0, 0.003)
+    assert failed(judge_comparison(evidence(champion, "non_inferiority", first=first), POLICY)) == [
+        "non_inferiority_first"
+    ]
+    first["earlier"] = before(500, (450, 0.002, 0.004, 400))
+    assert not failed(judge_comparison(evidence(champion, "non_inferiority", first=first), POLICY))
+
+
+# Where applicants have moved
+
+MOVED = {"newer_by": 300, "days": 5, "of": 5, "shifted": ["interest_rate", "term_months"]}
+
+
+@pytest.mark.parametrize("mode", ["improvement", "non_inferiority"])
+@pytest.mark.parametrize(
+    ("difference", "earlier", "first", "against_it"),
+    [
+        (0.02, (0.0, 60), None, None),
+        (0.004, (0.02, 60), None, "improvement"),
+        (0.02, (0.0, 20), None, "common_rows"),
+        (0.02, (-0.06, 60), None, "moved"),
+        (0.02, (0.0, 60), 0.005, None),
+        (0.02, (0.0, 60), 0.004, "moved_first"),
+    ],
+)
+def test_where_applicants_have_moved_an_improvement_is_taken_as_measured(
+    mode: str, difference: float, earlier: tuple[float, int], first: float | None, against_it: str | None
+) -> None:
+    found = {
+        "moved": MOVED,
+        "days": 0.0,
+        "earlier": before(300, (200, earlier[0], 0.03, earlier[1])),
+        "first": None if first is None else beside(first, 0.03, version="1"),
+    }
+    champion = beside(difference, 0.03, bads=29)
+    reasons = judge_comparison(evidence(champion, mode, **found), POLICY)
+    assert bool(failed(reasons)) == (against_it is not None)
+    if mode == "improvement" and against_it:
+        assert failed(reasons) == [against_it]
+    if not against_it:
+        assert "interest_rate, term_months shifted on 5 of 5 days" in reasons[0].text
+    still = policy(moved_after=None)
+    assert failed(judge_comparison(evidence(champion, mode, **found), still))
+    young = evidence(champion, mode, **found | {"moved": MOVED | {"newer_by": 27}})
+    assert failed(judge_comparison(young, POLICY))
+
+
+def test_what_is_taken_as_measured_goes_on_with_the_champions_chain() -> None:
+    from credit_assets.ml.rules.chains import NOT_WORSE, how_shown
+
+    found = evidence(beside(0.02, 0.02), "non_inferiority", moved=MOVED, days=0.0)
+    assert how_shown(judge_comparison(found, POLICY)) == NOT_WORSE
+
+
+def test_a_first_of_the_chain_that_scores_no_more_stops_what_is_taken_as_measured_too() -> None:
+    gone = {"version": "1", "comparable": False, "why": "its files are gone"}
+    reasons = judge_comparison(evidence(beside(0.02, 0.02), moved=MOVED, days=0.0, first=gone), POLICY)
+    assert failed(reasons) == ["non_inferiority_first"]
+
+
 # The first champion
 
 

@@ -24,6 +24,10 @@ class ComparisonPolicy(Section):
     refreshes too. The margin is a twentieth of the skill (AUC less a half) of a model of AUC 0.7, and shrinks with the
     skill below that. A small test has a wide interval and so cannot show it.
 
+    While the drift reports say that applicants are others than those that a champion of `moved_after` days or more
+    learned from, a model is taken for what is measured: `min_improvement` on its own test, nothing for the worse on all
+    tests beside this champion that share no row, and `min_improvement` over the first of its chain on all of those.
+
     A first champion has to be shown to know more than chance, and must not be shown to be worse than a plain scorecard
     by more than `scorecard_margin`.
     """
@@ -72,6 +76,13 @@ class ComparisonPolicy(Section):
         True,
         "Whether a refresh is held against the first model of its chain of refreshes too.",
         setting="refresh_against_first",
+    )
+    moved_after: int | None = key(
+        28,
+        "Days after which a champion gives way to an improvement as measured while drift says that applicants have "
+        "moved; null: to one that is shown alone.",
+        unit="days",
+        ge=1,
     )
     first_level: float = key(
         0.025,

@@ -1,0 +1,92 @@
+"""What days before say of a comparison: tests of models before it, and whether applicants have moved.
+
+Belongs here: finding both in the records of the store. Does not belong here: the comparison itself (`comparison`), how
+tests count together (`credit_assets.ml.rules.paired`), and what a drift verdict is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from credit_assets.assets.policies import drift_trigger_policy
+from credit_assets.ledger.registry import Version
+from credit_assets.settings import Settings
+from credit_assets.storage.store import Store
+
+_KEPT = ("difference", "standard_error", "rows", "bads", "independent_bads", "independent_goods")
+
+
+def newer_by(as_of: date, version: Version) -> int:
+    """Days by which a training as of a day is newer than what a version was trained on."""
+    return (as_of - version.trained_as_of).days
+
+
+def as_found_first(store: Store, selected: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the day's own record has of its comparison with the same champion: `earlier` and `moved` are kept when a day
+    is run again, whatever days and reports came later. None where there is no such record, or one of before they were.
+    """
+    day, champion = selected["as_of"], selected["champion"]["version"]
+    if day not in store.days("trained_model"):
+        return None
+    record = store.read_record(store.path("trained_model", f"{day}.json"))
+    same = (record.get("champion") or {}).get("version") == champion
+    found: Mapping[str, Any] = record.get("comparison") or {}
+    return found if same and "moved" in found else None
+
+
+def earlier_tests(store: Store, selected: Mapping[str, Any], version: Version, window_days: int) -> dict[str, Any]:
+    """Tests of the models before the `selected` one beside the same version, newest first, of which none shares a row
+    with its test or with another: of each the difference, by how many days the model was `newer_by`, and its days.
+
+    A test ends a performance window before its as-of date at the latest, so that most records need not be read.
+    """
+    as_of, before = date.fromisoformat(selected["as_of"]), date.fromisoformat(selected["test_from"])
+    tests: list[dict[str, Any]] = []
+    for day in reversed(store.days("trained_model")):
+        trained = date.fromisoformat(day)
+        if trained <= version.as_of:
+            break
+        if trained >= as_of or trained - timedelta(window_days) >= before:
+            continue
+        record = store.read_record(store.path("trained_model", f"{day}.json"))
+        compared, days = _beside(record, version.version), (record.get("age") or {}).get("test")
+        if compared is None or not days or date.fromisoformat(days[1]) >= before:
+            continue
+        found = {name: compared["difference"][name] for name in _KEPT if name in compared["difference"]}
+        tests.append({"as_of": day, "newer_by": newer_by(trained, version), "days": days, **found})
+        before = date.fromisoformat(days[0])
+    return {"newer_by": newer_by(as_of, version), "tests": tests}
+
+
+def _beside(record: Mapping[str, Any], number: str) -> Mapping[str, Any] | None:
+    """The comparison of a record with a version, as champion or as the first of its chain; None where there is none.
+
+    A new calibration of the champion ranks as it does, and says nothing of newer models.
+    """
+    if "evaluation" not in record or "recalibrates" in record:
+        return None
+    for other in (record.get("champion"), (record.get("comparison") or {}).get("first")):
+        if other and other.get("version") == number and other.get("comparable") and other.get("difference"):
+            return other  # type: ignore[no-any-return]
+    return None
+
+
+def moved_since(store: Store, settings: Settings, as_of: date, champion: Version) -> dict[str, Any] | None:
+    """What the drift reports of the days before an as-of date say of the champion's applicants, where they were
+    `shifted` on as many of them as the trigger asks for; None where they were not. The report of the day itself may
+    come after the training.
+    """
+    rule, written = drift_trigger_policy(settings), set(store.days("drift_report"))
+    days = [(as_of - timedelta(back)).isoformat() for back in range(1, rule.window + 1)]
+    reports = [store.read_record(store.path("drift_report", f"{day}.json")) for day in days if day in written]
+    shifted = [one for one in reports if one.get("champion") == champion.version and one.get("verdict") == "shifted"]
+    if len(shifted) < rule.days:
+        return None
+    return {
+        "newer_by": newer_by(as_of, champion),
+        "days": len(shifted),
+        "of": rule.window,
+        "shifted": list(shifted[0]["shifted"]),
+    }

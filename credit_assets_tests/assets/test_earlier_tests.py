@@ -1,0 +1,114 @@
+"""Tests of models before, and whether applicants have moved: found in the records of the store."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from credit_assets.assets.earlier_tests import as_found_first, earlier_tests, moved_since
+from credit_assets.ml.rules.due import NOT_DUE
+from credit_assets.settings import load_settings
+from credit_assets.storage.store import Store
+
+WINDOW = 90
+CHAMPION: Any = SimpleNamespace(version="2", as_of=date(2024, 1, 31), trained_as_of=date(2024, 1, 31))
+SELECTED = {"as_of": "2024-12-31", "test_from": "2024-09-10", "champion": {"version": "2"}}
+"""Its test: 2024-09-10 .. 2024-10-02."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def trained(as_of: date, difference: float, champion: str = "2", **more: Any) -> dict[str, Any]:
+    """A training whose test are 22 days, which end a window before it."""
+    last = as_of - timedelta(WINDOW)
+    found = {"difference": difference, "standard_error": 0.01, "rows": 900, "bads": 40, "ci_low": -1, "ci_high": 1}
+    return {
+        "evaluation": {"auc": 0.7},
+        "champion": {"version": champion, "comparable": True, "difference": found},
+        "age": {"test": [(last - timedelta(21)).isoformat(), last.isoformat()]},
+        **more,
+    }
+
+
+def put(store: Store, *records: tuple[date, dict[str, Any]]) -> None:
+    for day, record in records:
+        store.write_record(store.path("trained_model", f"{day}.json"), record)
+
+
+def found(store: Store, version: Any = CHAMPION) -> list[tuple[str, int, float]]:
+    tests = earlier_tests(store, SELECTED, version, WINDOW)["tests"]
+    return [(one["as_of"], one["newer_by"], one["difference"]) for one in tests]
+
+
+def test_tests_that_share_no_row_are_found_newest_first(store: Store) -> None:
+    days = [date(2024, 12, 30) - timedelta(7 * back) for back in range(60)]
+    put(store, *((day, trained(day, number / 1_000)) for number, day in enumerate(days)))
+    tests = earlier_tests(store, SELECTED, CHAMPION, WINDOW)
+    assert tests["newer_by"] == 335
+    assert set(tests["tests"][0]) == {"as_of", "newer_by", "days", "difference", "standard_error", "rows", "bads"}
+    spans = [("2024-09-10", "2024-10-02"), *(tuple(one["days"]) for one in tests["tests"])]
+    assert all(before[1] < after[0] for after, before in itertools.pairwise(spans))
+    # One in four weeks, none as of a day before the champion's own.
+    assert [one["as_of"] for one in tests["tests"]][:2] == ["2024-12-02", "2024-11-04"]
+    assert all(one["as_of"] > "2024-01-31" for one in tests["tests"])
+
+
+def test_what_is_no_test_beside_the_champion_is_passed_by(store: Store) -> None:
+    day = date(2024, 12, 2)
+    put(store, (date(2024, 10, 1), trained(date(2024, 10, 1), 0.3)))
+    for record in (
+        {"status": NOT_DUE},
+        trained(day, 0.1, champion="1"),
+        trained(day, 0.1, recalibrates={"version": "2"}),
+        trained(day, 0.1) | {"champion": {"version": "2", "comparable": False, "why": "gone"}},
+        trained(day, 0.1) | {"champion": None},
+        # Of before its days were recorded.
+        trained(day, 0.1) | {"age": None},
+    ):
+        put(store, (day, record))
+        assert found(store) == [("2024-10-01", 244, 0.3)]
+
+
+def test_a_version_is_found_as_the_first_of_a_chain_and_as_champion(store: Store) -> None:
+    as_first = trained(date(2024, 12, 2), 0.1, champion="5")
+    as_first["comparison"] = {"first": trained(date(2024, 12, 2), 0.02)["champion"]}
+    put(store, (date(2024, 12, 2), as_first), (date(2024, 10, 1), trained(date(2024, 10, 1), 0.3)))
+    assert found(store) == [("2024-12-02", 306, 0.02), ("2024-10-01", 244, 0.3)]
+
+
+def test_a_day_that_is_run_again_keeps_what_it_found(store: Store) -> None:
+    assert as_found_first(store, SELECTED) is None
+    own = trained(date(2024, 12, 31), 0.1, comparison={"moved": None, "earlier": {"newer_by": 1, "tests": []}})
+    put(store, (date(2024, 12, 31), own))
+    assert as_found_first(store, SELECTED) == own["comparison"]
+    # Beside another champion, or of before it was recorded, it is looked for.
+    assert as_found_first(store, {**SELECTED, "champion": {"version": "3"}}) is None
+    put(store, (date(2024, 12, 31), trained(date(2024, 12, 31), 0.1, comparison={"days": 3})))
+    assert as_found_first(store, SELECTED) is None
+
+
+def drift(store: Store, day: str, verdict: str, champion: str = "2") -> None:
+    record = {"day": day, "champion": champion, "verdict": verdict, "shifted": ["income"], "why": ""}
+    store.write_record(store.path("drift_report", f"{day}.json"), record)
+
+
+def test_applicants_have_moved_where_drift_says_so_on_days_enough_before(store: Store) -> None:
+    settings, as_of = load_settings(), date(2024, 12, 31)
+    for day in ("2024-12-26", "2024-12-28", "2024-12-31"):
+        drift(store, day, "shifted")
+    drift(store, "2024-12-25", "shifted")
+    drift(store, "2024-12-29", "watch")
+    drift(store, "2024-12-30", "shifted", champion="1")
+    # The day itself, days before the last five, and those of another champion do not count.
+    assert moved_since(store, settings, as_of, CHAMPION) is None
+    drift(store, "2024-12-27", "shifted")
+    expected = {"newer_by": 335, "days": 3, "of": 5, "shifted": ["income"]}
+    assert moved_since(store, settings, as_of, CHAMPION) == expected
