@@ -196,8 +196,8 @@ def test_the_newest_test_says_what_the_next_could_show(store: Store) -> None:
 
 
 def test_how_often_a_better_model_is_found_is_said_for_schedule_and_likeness(store: Store) -> None:
-    """At 400 bads and scores that correlate at 0.9 a model better by .019 is found more often the rarer comparisons are;
-    one whose errors are independent much less.
+    """At 400 bads and scores that correlate at 0.9 a model better by .019 is found more often the rarer comparisons
+    are; one whose errors are independent much less.
     """
     y, ours, _ = rows(400)
     alike = {"difference": 0.0, "standard_error": 0.0065, "rows": 4_000, "bads": 400}

@@ -19,7 +19,7 @@ Promotion = Literal["immediate", "shadow", "manual"]
 _GATE, _FEW = "gate ", 4
 _TOLD = {
     "min_auc", "champion", "improvement", "left_columns", "non_inferiority", "non_inferiority_first", "recalibration",
-    "age", "condition", "correlation", "mean_pd", "performance", "policy",
+    "moved", "moved_first", "age", "condition", "correlation", "mean_pd", "performance", "policy",
 }  # fmt: skip
 """Rules whose reasons say what a decision is about: skill, what it was held against, and who lets it take over."""
 
