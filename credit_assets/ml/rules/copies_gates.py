@@ -3,8 +3,9 @@
 Belongs here: what is counted as a copy, and what is held against what. Does not belong here: leaving rows out of a
 split (`ml.data.customers`), and intervals (`ml.evidence.clusters`).
 
-A copy is a row with the inputs of another one: all of them, or all but one, as when an application comes again with
-another amount. Derived features follow from inputs and say nothing more. Where inputs are coarse, applicants who have
+A copy is a row with the inputs of another one: all of them, all but one, as when an application comes again with
+another amount, or all of them nearly, as when numbers were rounded or disturbed: in the same of _GRID parts of each
+column's ranks. Derived features follow from inputs and say nothing more. Where inputs are coarse, applicants who have
 never met are alike: a row counts only where its values are too rare for that, taken together 2 log2(n) + 10 bits among
 n rows, with the values of the input that may differ left out. So many bits make a chance meeting of two in n rows
 improbable even where half of them follow from the other half, as income and loan amount do.
@@ -59,14 +60,15 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
     made = [feature.name for feature in portfolio.history_features]
     names = [name for name in (*(one.name for one in portfolio.input_columns), *made) if name in known]
     copied = _copied(rows, names, portfolio) if names else np.zeros(len(rows), dtype=np.int8)
-    exact, nearly = int((copied == _EXACT).sum()), int((copied == _NEARLY).sum())
-    found = exact + nearly
+    exact, nearly, alike = (int((copied == kind).sum()) for kind in (_EXACT, _NEARLY, _ALIKE))
+    found = exact + nearly + alike
     failed = bool(exceeds(found, max(len(rows), 1), limit, _CHANCE))
     across = _across(rows, copied > 0)
     share = found / len(rows) if len(rows) else 0.0
     told = (
         f"{found:,} of {len(rows):,} rows ({share:.1%}) have the inputs of an earlier row under another id"
         + (f", {nearly:,} of them all inputs but one" if nearly else "")
+        + (f", {alike:,} of them all inputs but for small differences of numbers" if alike else "")
         + (f"; {across:,} of them stand in validation or test" if across else "")
     )
     column = portfolio.customer_column
@@ -88,8 +90,8 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
         if found
         else "No row repeats another.",
         details=tuple(
-            detail("all inputs" if kind == _EXACT else "all inputs but one", "as of an earlier row", count)
-            for kind, count in ((_EXACT, exact), (_NEARLY, nearly))
+            detail(which, "as of an earlier row", count)
+            for which, count in (("all inputs", exact), ("all inputs but one", nearly), ("all inputs nearly", alike))
             if failed and count
         ),
         setting="gates: max_copied_share",
@@ -137,26 +139,36 @@ def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult
     )
 
 
-_EXACT, _NEARLY = 1, 2
+_EXACT, _NEARLY, _ALIKE = 1, 2, 3
+_GRID, _SHIFTS = 64, (0.0, 0.5)
+"""Parts of a number's ranks, and by how much of a part they begin later: what lies at an edge of one lies within
+another."""
 _MOST_INPUTS = 100
 """Inputs up to which rows are compared in all but one: each takes a sort of all rows."""
 
 
 def _copied(rows: Rows, names: list[str], portfolio: Portfolio) -> NDArray[np.int8]:
-    """Of each row whether it repeats an earlier one, in all inputs or in all but one."""
+    """Of each row whether it repeats an earlier one, in all inputs, in all but one, or in all of them nearly."""
     import numpy as np
 
-    whole, bits = np.zeros(len(rows), dtype=np.uint64), np.zeros(len(rows))
-    for place, name in enumerate(names):
-        mark, told = _marked(rows.column(name), place)
-        whole, bits = whole + mark, bits + told
     needed, customers = 2 * math.log2(max(2, len(rows))) + _BITS_OVER, _customers(rows, portfolio)
+    # As they are, and in parts; a column at a time, since there may be many rows.
+    wholes = [np.zeros(len(rows), dtype=np.uint64) for _ in (None, *_SHIFTS)]
+    bits = [np.zeros(len(rows)) for _ in wholes]
+    for place, name in enumerate(names):
+        codes, number = _codes(rows.column(name))
+        for way, shift in enumerate((None, *_SHIFTS)):
+            mark, told = _marked(codes if shift is None or not number else _in_parts(codes, shift), place)
+            wholes[way] += mark
+            bits[way] += told
     found = np.zeros(len(rows), dtype=np.int8)
+    for whole, rare in zip(wholes[1:], bits[1:], strict=True):
+        found[_repeats(whole, customers) & (rare >= needed)] = _ALIKE
     if 1 < len(names) <= _MOST_INPUTS:
         for place, name in enumerate(names):
-            mark, told = _marked(rows.column(name), place)
-            found[_repeats(whole - mark, customers) & (bits - told >= needed)] = _NEARLY
-    found[_repeats(whole, customers) & (bits >= needed)] = _EXACT
+            mark, told = _marked(_codes(rows.column(name))[0], place)
+            found[_repeats(wholes[0] - mark, customers) & (bits[0] - told >= needed)] = _NEARLY
+    found[_repeats(wholes[0], customers) & (bits[0] >= needed)] = _EXACT
     return found
 
 
@@ -181,21 +193,37 @@ def _repeats(marks: NDArray[np.uint64], customers: NDArray[np.int64] | None) -> 
     return repeats if customers is None else np.asarray(repeats & (customers[first] != customers))
 
 
-def _marked(values: pa.ChunkedArray, place: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-    """A number for each value of a column, which tells the values of all columns apart and adds up to one of the row;
-    and how rare it is, in bits.
-    """
+def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], bool]:
+    """A number for each different value, of numbers by their size; and whether they are numbers."""
     import numpy as np
     import pyarrow as pa
 
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        codes = np.asarray(texts(values)[0], dtype=np.int64)
-    else:
-        codes = np.asarray(np.unique(numbers(values), return_inverse=True)[1], dtype=np.int64)
+        return np.asarray(texts(values)[0], dtype=np.int64), False
+    return np.asarray(np.unique(numbers(values), return_inverse=True)[1], dtype=np.int64), True
+
+
+def _in_parts(codes: NDArray[np.int64], shift: float) -> NDArray[np.int64]:
+    """Values as parts of their ranks; where there are few, as they are."""
+    import numpy as np
+
+    counts = np.bincount(codes)
+    if len(counts) <= _GRID:
+        return codes
+    middles = (np.cumsum(counts) - counts / 2) / len(codes)
+    return np.asarray(np.floor(middles * _GRID + shift).astype(np.int64)[codes])
+
+
+def _marked(codes: NDArray[np.int64], place: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
+    """A number for each value of a column, which tells the values of all columns apart and adds up to one of the row;
+    and how rare it is, in bits.
+    """
+    import numpy as np
+
     counts = np.bincount(codes)
     begin = np.uint64((place + 1) * _ODD % 2**64)
-    return _mixed(codes.astype(np.uint64) + begin), -np.log2(counts / len(codes))[codes]
+    return _mixed(codes.astype(np.uint64) + begin), -np.log2(np.maximum(counts, 1) / len(codes))[codes]
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -70,6 +70,29 @@ def test_copies_under_new_ids_are_counted(share: float, another: str | None) -> 
     assert "again-" not in found.message()
 
 
+NUMBERS = ("annual_income", "total_debt", "credit_used", "credit_limit", "loan_amount", "interest_rate")
+
+
+@pytest.mark.parametrize(("noise", "least"), [(1e-6, 0.98), (1e-3, 0.9), (1e-2, 0.2)])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_copies_whose_numbers_are_disturbed_are_counted(noise: float, least: float, share: float) -> None:
+    frame, rng = book(), np.random.default_rng(3)
+    more = frame.sample(int(share * len(frame)), random_state=2)
+    more = more.assign(**{name: more[name] * (1 + noise * rng.normal(size=len(more))) for name in NUMBERS})
+    found = copies_gate(mixed(frame, more), PORTFOLIO)
+    assert found.blocks
+    assert found.value >= least * share / (1 + share)  # type: ignore[operator]
+    assert "all inputs but for small differences of numbers" in found.description
+    assert [one["problem"] for one in found.details] == ["as of an earlier row"]
+
+
+def test_numbers_that_are_rounded_are_counted() -> None:
+    frame = book()
+    more = frame.sample(800, random_state=2)
+    more = more.assign(**{name: more[name].round(-2) for name in NUMBERS[:5]})
+    assert copies_gate(mixed(frame, more), PORTFOLIO).blocks
+
+
 def test_a_few_copies_are_said_and_stop_nothing() -> None:
     frame = book()
     found = copies_gate(mixed(frame, frame.sample(20, random_state=2)), PORTFOLIO)
