@@ -38,7 +38,7 @@ override UNUSED := nvidia-nccl-cu12 plotly graphviz
 override NCCL := nvidia-nccl-cu12>=2.28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all canary lint bench docs e2e-k8s lock clean moved
+.PHONY: help setup demo dev test test-all test-orchestrators canary lint bench docs e2e-k8s lock clean moved
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -80,6 +80,9 @@ test: $(READY) ## Lint, types, import rules, and the tests that take minutes tog
 test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $${MARK:+"-m$$MARK"}
 
+test-orchestrators: $(READY) ## The examples for Airflow and Prefect with the real packages, against the pipeline
+	@$(BIN)/python .ci/orchestrators.py
+
 canary: $(READY) ## The core of the tests on the newest release of every dependency
 	@$(BIN)/python .ci/canary.py
 
@@ -113,10 +116,10 @@ override BOOKS := .credit_assets/lending_club .credit_assets
 override MADE := warehouse.duckdb warehouse.duckdb.wal warehouse.tables.json store mlflow dagster logs cache rejected simulations settings.env
 
 clean: ## Remove .venv and the data of the demo
-	@for mark in $(VENV)/.made $(READY) .canary/requirements.in; do \
+	@for mark in $(VENV)/.made $(READY) .canary/requirements.in .orchestrators/requirements.in; do \
 		venv=$${mark%/*}; if [ -e $$mark ] || [ -L $$venv ]; then rm -rf $$venv; fi; \
 	done; \
-	for venv in $(VENV) .canary; do \
+	for venv in $(VENV) .canary .orchestrators; do \
 		rmdir $$venv 2>/dev/null || [ ! -e $$venv ] || echo "$$venv stays: it was not made here; delete it by hand"; \
 	done
 	@for book in $(BOOKS); do \

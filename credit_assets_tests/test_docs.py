@@ -36,6 +36,7 @@ NOT_RUN = {
     "credit-assets dev": "serves until Ctrl-C; cli/test_dev.py runs it",
     "credit-assets simulate": "13 minutes of CPU on the public loans; cli/test_simulate.py runs it on small ones",
     "mlflow models serve": "serves until Ctrl-C; tracking/test_serving.py serves and asks",
+    "python examples/orchestrators": "needs Airflow or Prefect; test_orchestrators.py runs both where they are",
     "curl ": "asks a running web server; automation/test_external_trigger.py reports the same event",
     "export CREDIT_DASK_SCHEDULER": "needs a cluster; ml/learners/test_dask.py has one",
     "export CREDIT_STORE_URI": "needs a bucket; storage tests have one",

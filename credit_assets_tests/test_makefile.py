@@ -95,8 +95,9 @@ def test_clean_removes_what_was_made_here_and_nothing_else(name: str, tmp_path: 
     before = [one for one in all_of(tmp_path) if "/.venv" not in one]
     demo_home(folder / ".credit_assets")
     demo_home(folder / ".credit_assets" / "lending_club")
-    (folder / ".canary").mkdir()
-    (folder / ".canary" / "requirements.in").write_text("")
+    for scratch in (".canary", ".orchestrators"):
+        (folder / scratch).mkdir()
+        (folder / scratch / "requirements.in").write_text("")
     done = run(folder, "clean")
     assert done.returncode == 0, done.stderr
     assert all_of(tmp_path) == before
@@ -206,7 +207,9 @@ def test_what_is_not_set_or_empty_is_the_default(name: str, tmp_path: Path) -> N
     assert seen(folder)["env"]["CREDIT_HOME"] == f"{folder.resolve()}/.credit_assets/lending_club"
 
 
-@pytest.mark.parametrize("target", ["demo", "dev", "test", "test-all", "canary", "lint", "bench", "e2e-k8s", "lock"])
+@pytest.mark.parametrize(
+    "target", ["demo", "dev", "test", "test-all", "test-orchestrators", "canary", "lint", "bench", "e2e-k8s", "lock"]
+)
 def test_a_program_that_fails_fails_its_target(target: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "repo")
     assert run(folder, target).returncode == 0
