@@ -296,14 +296,12 @@ def library() -> str:
     """The public names of the package, from their docstrings."""
     import credit_assets
 
-    pieces = ["```{eval-rst}"]
+    pieces = []
     for name in sorted(credit_assets.__all__, key=str.lower):
         one = getattr(credit_assets, name)
-        if isinstance(one, type):
-            pieces += [f".. autoclass:: {one.__module__}.{one.__qualname__}", "   :no-index:", ""]
-        elif callable(one):
-            pieces += [f".. autofunction:: {one.__module__}.{one.__qualname__}", "   :no-index:", ""]
-    return "\n".join([*pieces, "```"])
+        made = "class" if isinstance(one, type) else "function" if callable(one) else "data"
+        pieces.append(f"## `{name}`\n\n```{{eval-rst}}\n.. auto{made}:: credit_assets.{name}\n   :no-index:\n```")
+    return "\n\n".join(pieces)
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {
