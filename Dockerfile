@@ -13,7 +13,9 @@ RUN python -m pip install --quiet 'uv>=0.9' && python -m venv --without-pip /opt
 WORKDIR /build
 COPY requirements-image.lock ./
 # Byte code is written here, once: the image is read-only where it runs, and each pod would compile everything anew.
-RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --require-hashes --no-deps -r requirements-image.lock
+# Without the overrides of pyproject.toml, which would take NCCL away.
+RUN uv pip install --quiet --no-config --python /opt/venv/bin/python --compile-bytecode --require-hashes --no-deps \
+    -r requirements-image.lock
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY credit_assets ./credit_assets
 RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --no-deps . \

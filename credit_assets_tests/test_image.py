@@ -127,6 +127,8 @@ def test_what_others_ask_for_and_nobody_uses_is_in_no_lock() -> None:
     installs = [line for line in (*makefile.splitlines(), *LINES) if "--require-hashes" in line]
     assert len(installs) == 2
     assert all("--no-deps" in line for line in installs)
+    # The overrides would take NCCL out of the image's own lock, too.
+    assert ["--no-config" in line for line in installs] == ["requirements-image.lock" in line for line in installs]
     (uninstalled,) = [line for word, line in stage("build-cpu") if word == "RUN"]
     assert uninstalled.split()[-1] == "nvidia-nccl-cu12"
 
