@@ -357,13 +357,13 @@ class _House:
         wanted = [(first + timedelta(n)).isoformat() for n in range(((last or first) - first).days + 1)]
         there = set(made)
         if missing := [one for one in wanted if one not in there]:
-            which = (
-                f"{asset} {missing[0]} is" if len(wanted) == 1 else f"{len(missing)} of {len(wanted)} days of {asset}"
-            )
-            shown = "" if len(wanted) == 1 else f" ({missing[0]} .. {missing[-1]}) are"
+            one = len(wanted) == 1
+            which = f"{asset} {missing[0]} is" if one else f"{len(missing)} of {len(wanted)} days of {asset}"
+            shown = "" if one else f" ({missing[0]} .. {missing[-1]}) are"
+            days = f"{len(made):,} day{'s' * (len(made) != 1)}, {made[0]} .. {made[-1]}"
             raise PermanentError(
-                f"{which}{shown} not made; made are {len(made):,} days, {made[0]} .. {made[-1]}. `credit-assets replay "
-                f"--start {missing[0]} --end {missing[-1]}` makes what is missing, once its loans are in the warehouse"
+                f"{which}{shown} not made; made: {days}. `credit-assets replay --start {missing[0]} --end "
+                f"{missing[-1]}` makes what is missing, once its loans are in the warehouse"
             )
         return wanted
 

@@ -22,6 +22,7 @@ from credit_assets.ml.rules.decisions import Decision, Reason
 from credit_assets.settings import SettingsError, load_settings
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import TRAINED, TRIAL, copied_home
+from credit_assets_tests.support.portfolios import equal_columns
 from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.store_files import read_table, write_table
 
@@ -127,6 +128,21 @@ def test_partitions_are_frames_and_reports_are_tables(in_force: Path) -> None:
     assert "entries</td>" in decision._repr_html_()
 
 
+def test_a_portfolio_of_its_own(home: Path, tmp_path: Path) -> None:
+    """Its partitions, its assets and its models, and nobody else's."""
+    other = copied_home(home, tmp_path / "other")
+    equal_columns(other / "portfolios", "cards")
+    store, theirs = Store(load_settings(home=other, portfolio="cards").store), Store(str(other / "store"))
+    rows = read_table(theirs, theirs.path("raw_loan_data", "2024-04-01.parquet")).slice(0, 3)
+    write_table(store, store.path("raw_loan_data", "2024-06-30.parquet"), rows)
+    assert len(load_partition("raw_loan_data", home=other, portfolio="cards")) == 3
+    assert len(load_partition("raw_loan_data", home=other)) > 3
+    with pytest.raises(PermanentError, match=r"raw_loan_data 2024-04-01 is not made; made: 1 day, 2024-06-30"):
+        load_partition("raw_loan_data", "2024-04-01", home=other, portfolio="cards")
+    with pytest.raises(PermanentError, match="credit-scorer-cards has no champion"):
+        load_champion(home=other, portfolio="cards")
+
+
 def test_looking_makes_nothing(in_force: Path, tmp_path: Path) -> None:
     before = files_of(in_force)
     load_models()
@@ -146,7 +162,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no day of a champion": (lambda: load_champion("May"), r"'May' is no day"),
     "a day to come": (
         lambda: load_partition("loan_scores", "2034-01-01"),
-        r"loan_scores 2034-01-01 is not made; made are 146 days, 2024-01-01 \.\. 2024-05-25.*replay --start 2034-01-01",
+        r"loan_scores 2034-01-01 is not made; made: 146 days, 2024-01-01 \.\. 2024-05-25.*replay --start 2034-01-01",
     ),
     "days of which some are not made": (
         lambda: load_partition("loan_scores", "2024-05-24", "2024-05-27"),

@@ -142,6 +142,17 @@ def test_several_ways_at_once_and_the_users_own_home_untouched(home: Path, envir
     assert settings_of(NEVER).store == str(home / "simulations" / "never" / "store")
 
 
+def test_the_users_settings_hold_in_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the home, and of the packaged portfolio alone."""
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path))
+    (tmp_path / "portfolios").mkdir()
+    (tmp_path / "settings.env").write_text("CREDIT_MAX_AUC=0.91\nCREDIT_MIN_AUC=0.6\n")
+    (tmp_path / "portfolios" / "consumer_loans.env").write_text("CREDIT_MIN_AUC=0.61\n")
+    settings = settings_of(TRIGGERED)
+    assert (settings.max_auc, settings.min_auc) == (0.91, 0.61)
+    assert settings.home_dir != tmp_path
+
+
 @pytest.mark.parametrize(
     ("start", "end", "ways", "message"),
     [
