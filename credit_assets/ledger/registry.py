@@ -106,6 +106,7 @@ class Registry:
         self.model_name = model_name
         self.claims = claims
         self.owner = owner or Owner()
+        self._is_of_this_book = False
 
     def register(
         self,
@@ -186,17 +187,13 @@ class Registry:
         if item is None:
             known = ", ".join(v.version for v in self.versions()) or "none yet"
             raise PermanentError(f"{self.model_name} has no version {version}; registered: {known}")
-        if not _is_ours(item):
-            raise PermanentError(
-                f"version {version} of {self.model_name} was registered by hand: it has no fingerprint and as-of date"
-            )
-        return self._own(item, self._aliases())
+        return self._single(item)
 
     def alias(self, name: str) -> Version | None:
         """The version that holds the alias; None where none does."""
         find = self._client.get_model_version_by_alias
         item = self._if_there("cannot get the version of an alias", find, self.model_name, name)
-        return None if item is None else self.version(item.version)
+        return None if item is None else self._single(item)
 
     def named(self, version: str | None) -> Version:
         """The version of that number, the champion where none is named. Raises PermanentError where there is none."""
@@ -290,7 +287,19 @@ class Registry:
                 f"book, {theirs}; this one is {ours}: unset MLFLOW_TRACKING_URI, give each book a "
                 "server of its own, or each portfolio a name of its own (`name` in its file)"
             )
+        self._is_of_this_book = model is not None
         return model
+
+    def _single(self, item: ModelVersion) -> Version:
+        """A version that was asked for by itself, which MLflow gives with its aliases."""
+        if not _is_ours(item):
+            raise PermanentError(
+                f"version {item.version} of {self.model_name} was registered by hand: it has no fingerprint and "
+                "as-of date"
+            )
+        if not self._is_of_this_book:
+            self._registered_model()
+        return self._own(item, {str(item.version): sorted(item.aliases)})
 
     def _own(self, item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:
         self._refuse_other(str(item.version), item.tags)
