@@ -42,6 +42,15 @@ def house(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Itera
 def quiet(*_: object) -> None: ...
 
 
+@pytest.fixture(scope="module")
+def said(house: House) -> dict[str, Any]:
+    """What the dry run of ASKED says, which several tests hold something against."""
+    before = left_behind(house)
+    record = command.dry_run(house.settings, RetrainingRequest(**ASKED), DAY, quiet)
+    assert left_behind(house) == before
+    return record
+
+
 def left_behind(house: House) -> tuple[Any, ...]:
     """What a dry run must not change: files of the store, MLflow's runs and versions, aliases, partitions."""
     client, registry = house.replay.tracking.server.client, house.replay.registry
@@ -54,10 +63,8 @@ def left_behind(house: House) -> tuple[Any, ...]:
     return house.hashes(), sorted(run.info.run_id for run in runs), versions, registry.alias("champion"), made
 
 
-def test_a_dry_run_says_what_would_come_and_leaves_nothing(house: House) -> None:
-    before = left_behind(house)
-    record = command.dry_run(house.settings, RetrainingRequest(**ASKED), DAY, quiet)
-    assert left_behind(house) == before
+def test_a_dry_run_says_what_would_come_and_leaves_nothing(said: dict[str, Any]) -> None:
+    record = said
     assert (record["decision"], record["variant"]) in [("registered", "lightgbm"), ("rejected", "lightgbm")]
     assert (record["dry_run"], record["as_of"], record[REQUESTED]) == (True, "2024-04-20", ASKED)
     assert set(record["candidates"]) == {"lightgbm"}
@@ -65,9 +72,10 @@ def test_a_dry_run_says_what_would_come_and_leaves_nothing(house: House) -> None
     json.dumps(record)
 
 
-def test_a_training_that_is_asked_for_comes_to_what_its_dry_run_said_and_is_recorded(house: House) -> None:
+def test_a_training_that_is_asked_for_comes_to_what_its_dry_run_said_and_is_recorded(
+    house: House, said: dict[str, Any]
+) -> None:
     request = RetrainingRequest(**ASKED)
-    said = command.dry_run(house.settings, request, DAY, quiet)
     came = command.retrain(house.settings, house.instance, request, DAY)
     assert (came["status"], came["variant"]) == (said["decision"], "lightgbm"), came["reason"]
     assert came["metrics"]["auc"] == said["metrics"]["auc"]
@@ -94,16 +102,15 @@ def test_a_training_that_is_asked_for_comes_to_what_its_dry_run_said_and_is_reco
         assert again["equal"], again["differences"]
 
 
-def test_another_parameter_is_another_model_and_another_limit_is_not(house: House) -> None:
+def test_another_parameter_is_another_model_and_another_limit_is_not(house: House, said: dict[str, Any]) -> None:
     def fingerprint(**changes: Any) -> str:
-        asked = {"variants": ["lightgbm"], "reason": "compare", **changes}
+        asked = {**ASKED, **changes}
         found: str = command.dry_run(house.settings, RetrainingRequest(**asked), DAY, quiet)["fingerprint"]
         return found
 
-    plain = fingerprint()
-    assert fingerprint(policy={"comparison": {"min_auc": 0.9}}) == plain
-    assert fingerprint(variant_params={"lightgbm": {"num_leaves": 6}}) != plain
-    assert fingerprint(lookback_days=45) != plain
+    assert fingerprint(policy={"comparison": {"min_auc": 0.9}}) == said["fingerprint"]
+    assert fingerprint(variant_params={"lightgbm": {"num_leaves": 6}}) != said["fingerprint"]
+    assert fingerprint(lookback_days=45) != said["fingerprint"]
 
 
 def test_a_dry_run_of_a_date_that_is_not_due_or_of_days_that_are_missing(house: House) -> None:

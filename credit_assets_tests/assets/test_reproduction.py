@@ -30,7 +30,6 @@ from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.learners import search
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.reports.reproduction import TOLERANCE
-from credit_assets.resources import build_resources
 from credit_assets.settings import load_settings
 from credit_assets.settings.recorded import as_recorded
 from credit_assets.storage.partition_files import stage
@@ -69,9 +68,8 @@ def edited(house: House, tmp_path: Path) -> Iterator[House]:
 
 
 def again(house: House, version: str | None = None, **overrides: Any) -> dict[str, Any]:
-    resources = build_resources(house.settings)
     settings = house.settings.model_copy(update=overrides)
-    return reproduce(settings, resources["store"], resources["registry"], version)
+    return reproduce(settings, house.replay.store, house.replay.registry, version)
 
 
 def of_kind(record: dict[str, Any], kind: str) -> dict[str, str]:
@@ -234,8 +232,7 @@ def test_portfolio_and_code_that_were_kept_are_held_against_their_hashes(edited:
 
 
 def test_a_model_file_that_was_edited_is_named(house: House) -> None:
-    resources = build_resources(house.settings)
-    registry = resources["registry"]
+    registry = house.replay.registry
     scorer = registry.download(registry.version("1")) / "scorer.json"
     before = scorer.read_text()
     edited = json.loads(before)
@@ -324,9 +321,8 @@ def test_versions_of_before_say_what_was_not_kept(edited: House) -> None:
 
 
 def recorded(house: House) -> RecordedVersion:
-    resources = build_resources(house.settings)
-    registry = resources["registry"]
-    return RecordedVersion(house.settings, resources["store"], registry, registry.version("1"))
+    registry = house.replay.registry
+    return RecordedVersion(house.settings, house.replay.store, registry, registry.version("1"))
 
 
 @pytest.mark.parametrize(
