@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 from credit_assets import stopping
 from credit_assets.assets.policies import training_config
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import evidence_hash
+from credit_assets.ledger.kept import SEARCHES, evidence_hash
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from credit_assets.assets.engines import Training
     from credit_assets.ml.learners.search import Trial
-
-FOLDER = "searches"
 
 
 def searches(settings: Settings, variant: str) -> bool:
@@ -74,15 +72,19 @@ def with_found(settings: Settings, training: Training, kept: Trials) -> tuple[Tr
 
 
 def content_of(trials: Sequence[Trial]) -> str:
-    """The hash by which a candidate's record names its trials."""
-    return evidence_hash([one.to_record() for one in trials])
+    """The hash by which a candidate's record names its trials: of their record in the store."""
+    return evidence_hash(_record_of(trials))
+
+
+def _record_of(trials: Sequence[Trial]) -> dict[str, Any]:
+    return {"trials": [one.to_record() for one in trials]}
 
 
 class Trials:
     """The trials of one search, a record in the store by the fingerprint of its candidate."""
 
     def __init__(self, store: Store, key: str, log: Any) -> None:
-        self._store, self._path, self.log = store, store.path(FOLDER, f"{key}.json"), log
+        self._store, self._path, self.log = store, store.path(SEARCHES, f"{key}.json"), log
 
     def load(self) -> Sequence[Trial]:
         """Those of an earlier start. Raises PermanentError where the record is damaged."""
@@ -95,6 +97,6 @@ class Trials:
 
     def save(self, trials: Sequence[Trial]) -> None:
         """Keep them all, and end here where the step was asked to stop."""
-        self._store.write_record(self._path, {"trials": [one.to_record() for one in trials]})
+        self._store.write_record(self._path, _record_of(trials))
         self.log.info(f"trial {len(trials)}: log loss {trials[-1].loss:.5f}")
         stopping.check()

@@ -25,6 +25,8 @@ from credit_assets.storage.store import Store, canonical_json
 
 SETS, VERSIONS = "kept/training_set", "kept/versions"
 EVIDENCE, CODE, PORTFOLIOS = "kept/evidence", "kept/code", "kept/portfolios"
+SEARCHES = "searches"
+"""The trials of searches, by the fingerprint of the candidate."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def named_beside(evidence: Mapping[str, Any]) -> dict[str, str]:
     made_with, code = made.get("made_with") or {}, (made.get("identity") or {}).get("code")
     contents = {f"{PORTFOLIOS}/{made_with.get('portfolio')}": made_with.get("portfolio")}
     contents[f"{CODE}/{code}"] = made_with.get("code_parts")
+    contents[f"{SEARCHES}/{evidence.get('fingerprint')}"] = (made.get("search") or {}).get("content")
     return {place: content for place, content in contents.items() if content}
 
 

@@ -21,10 +21,10 @@ from credit_assets.assets.made_again import config_of
 from credit_assets.assets.made_with import here
 from credit_assets.assets.recorded_version import RecordedVersion
 from credit_assets.assets.reproduction import Reproduction, reproduce
-from credit_assets.assets.searching import FOLDER, Trials, content_of, made_by
+from credit_assets.assets.searching import Trials, content_of, made_by
 from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import Kept, evidence_hash
+from credit_assets.ledger.kept import SEARCHES, Kept, evidence_hash, named_beside
 from credit_assets.ml.data import fingerprints
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.learners import search
@@ -388,7 +388,7 @@ def test_the_trials_of_a_search_are_made_again_and_what_differs_is_named(edited:
     assert any("trials 2 come to another log loss" in text for text in texts)
     assert any("trials 2 are drawn otherwise" in text for text in texts)
     assert any("its trials give" in text for text in texts)
-    of.store.remove(of.store.path(FOLDER, f"{of.version.fingerprint}.json"))
+    of.store.remove(of.store.path(SEARCHES, f"{of.version.fingerprint}.json"))
     assert "0 of its 3 trials are in the store" in of_kind(with_search(), "cannot")["search"]
 
 
@@ -400,6 +400,13 @@ def test_a_searched_version_and_an_ensemble_are_made_again_to_the_byte(
     with open_house(copied_home(ingested_home, tmp_path / "home"), **more, min_auc=0.5) as house:
         assert house.train(TRAINED).status == "registered"
         record = again(house)
+        evidence, store = recorded(house).evidence, Store(house.settings.store)
+        named = {
+            place: evidence_hash(store.read_record(store.path(f"{place}.json"))) for place in named_beside(evidence)
+        }
+    # By which `audit` finds what was edited.
+    assert named == named_beside(evidence)
+    assert any(place.startswith(SEARCHES) for place in named) == ("search_trials" in more)
     assert record["equal"], record["differences"]
     assert record["notes"] == []
     assert record["compared"]["model"].startswith("equal to the byte")

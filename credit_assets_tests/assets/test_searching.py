@@ -10,6 +10,7 @@ import pytest
 
 from credit_assets.assets import searching
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.kept import SEARCHES
 from credit_assets.ml.learners import search
 from credit_assets.settings import load_settings
 from credit_assets.storage.store import Store
@@ -42,7 +43,7 @@ def test_a_search_is_recorded_and_goes_on_after_a_kill(
         monkeypatch.setattr(search, "_losses", dies)
         with pytest.raises(BaseException):  # noqa: B017, PT011 - what an interrupted run raises is Dagster's
             house.train(TRAINED)
-        kept = list((Path(house.settings.store) / searching.FOLDER).iterdir())
+        kept = list((Path(house.settings.store) / SEARCHES).iterdir())
         assert len(kept) == 1
         assert len(json.loads(kept[0].read_text())["trials"]) == 1
         house.train(TRAINED)
@@ -75,7 +76,7 @@ def test_without_optuna_the_setting_is_refused_before_anything_is_trained(
 
 def test_a_damaged_record_of_trials_is_named(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    path = tmp_path / searching.FOLDER / "abc.json"
+    path = tmp_path / SEARCHES / "abc.json"
     path.parent.mkdir()
     path.write_text('{"trials": [')
     with pytest.raises(PermanentError, match=r"abc\.json: no readable record"):
