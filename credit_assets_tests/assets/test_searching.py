@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from credit_assets.assets import searching
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.kept import SEARCHES
+from credit_assets.ledger.kept import SEARCHES, evidence_hash, named_beside
 from credit_assets.ml.learners import search
 from credit_assets.settings import load_settings
 from credit_assets.storage.store import Store
@@ -72,6 +73,20 @@ def test_without_optuna_the_setting_is_refused_before_anything_is_trained(
     monkeypatch.setattr(search, "find_spec", lambda name: None)
     with pytest.raises(PermanentError, match=r"CREDIT_SEARCH_TRIALS=5 .* pip install 'credit-assets\[search\]'"):
         searching.search_identity(settings, "xgboost")
+
+
+def test_the_hash_that_a_version_names_is_that_of_its_trials_in_the_store(tmp_path: Path) -> None:
+    """So that whoever audits the store needs no code of the search."""
+    store, trials = (
+        Store(str(tmp_path)),
+        [search.Trial({}, (0.1, 0.2)), search.Trial({"depth": 5, "rate": 0.3}, (0.1,))],
+    )
+    searching.Trials(store, "f1", logging).save(trials)
+    evidence = {"fingerprint": "f1", "made": {"search": {"content": searching.content_of(trials)}}}
+    ((place, content),) = named_beside(evidence).items()
+    assert place == f"{SEARCHES}/f1"
+    assert evidence_hash(store.read_record(store.path(f"{place}.json"))) == content
+    assert searching.Trials(store, "f1", logging).load() == trials
 
 
 def test_a_damaged_record_of_trials_is_named(tmp_path: Path) -> None:
