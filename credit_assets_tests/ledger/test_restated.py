@@ -21,7 +21,8 @@ DAY, OTHER, AS_OF = "2024-01-01", "2024-01-02", "2024-03-31"
 RAW, OUTCOMES = "raw_loan_data", "loan_outcomes"
 
 
-@pytest.fixture(params=["folder", "s3"])
+# What a store does on S3 is looked at in storage/, and in test_kept.py with what is kept.
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(request.getfixturevalue("bucket") if request.param == "s3" else str(tmp_path))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,35 @@ def warehouse_url(kind: str, folder: Path, request: pytest.FixtureRequest) -> st
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
     """A warehouse without tables; its file exists."""
     warehouse = open_warehouse(warehouse_url(request.param, tmp_path, request))
-    execute(warehouse, "CREATE TABLE unrelated (a INTEGER)")
+    _once("empty", warehouse, lambda: execute(warehouse, "CREATE TABLE unrelated (a INTEGER)"))
     return warehouse
 
 
 @pytest.fixture
 def filled(empty: Warehouse, portfolio: Portfolio) -> Warehouse:
-    empty.create_tables(portfolio)
-    empty.write(portfolio, applications(portfolio, 30), outcomes(portfolio, 10))
+    def fill() -> None:
+        empty.create_tables(portfolio)
+        empty.write(portfolio, applications(portfolio, 30), outcomes(portfolio, 10))
+
+    _once("filled", empty, fill)
     return empty
+
+
+_MADE: dict[tuple[str, str], bytes] = {}
+
+
+def _once(name: str, warehouse: Warehouse, make: Callable[[], None]) -> None:
+    """Make what is in a warehouse; where it is a file, once in a process: every other one is a copy."""
+    kind, file = kind_of(warehouse), Path(warehouse._url.partition(":///")[2])
+    if kind == "postgresql":
+        make()
+    elif made := _MADE.get((kind, name)):
+        file.write_bytes(made)
+    else:
+        make()
+        # With all that it holds, none of it in a file beside it.
+        assert list(file.parent.glob(f"{file.name}*")) == [file]
+        _MADE[kind, name] = file.read_bytes()
 
 
 def applications(portfolio: Portfolio, rows: int, **columns: list[Any]) -> pa.Table:

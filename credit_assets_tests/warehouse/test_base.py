@@ -202,7 +202,16 @@ def _read_slowly(warehouse: Warehouse, portfolio: Portfolio, ready: Any, go_on: 
     found.put(reader.read_all().num_rows)
 
 
-def test_two_processes_read_at_once(filled: Warehouse, portfolio: Portfolio) -> None:
+# DuckDB lets many processes read or one write; the others are made for more.
+@pytest.mark.parametrize(
+    "kind", ["duckdb", *(pytest.param(one, marks=pytest.mark.slow) for one in ("sqlite", "postgresql"))]
+)
+def test_two_processes_read_at_once(
+    kind: str, tmp_path: Path, portfolio: Portfolio, request: pytest.FixtureRequest
+) -> None:
+    filled = open_warehouse(warehouse_url(kind, tmp_path, request))
+    filled.create_tables(portfolio)
+    filled.write(portfolio, applications(portfolio, 30), None)
     context = multiprocessing.get_context("spawn")
     ready, found, go_on = context.Queue(), context.Queue(), context.Event()
     process = context.Process(target=_read_slowly, args=(filled, portfolio, ready, go_on, found))

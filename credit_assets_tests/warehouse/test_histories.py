@@ -63,7 +63,7 @@ def bits(features: dict[str, Any]) -> dict[str, str | None]:
     ("instants", "Asia/Tokyo", None),
     ("instants", "America/St_Johns", None),
 ])  # fmt: skip
-@pytest.mark.parametrize("known", [True, False], ids=["known", "date alone"])
+@pytest.mark.parametrize("known", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["known", "date alone"])
 def test_every_feature_is_that_of_the_plain_reference(
     empty: Warehouse, moments: str, zone: str, naive: str | None, known: bool
 ) -> None:
