@@ -19,6 +19,8 @@ from credit_assets.ml.rules.copies_gates import COPIES, CUSTOMERS
 from credit_assets.ml.rules.extension_gates import own_gates
 from credit_assets.ml.rules.model_rules import MODEL_RULES
 from credit_assets.ml.rules.world_gates import WORLD_GATES
+from credit_assets.pages import judged as judged_metadata
+from credit_assets.pages import table
 
 if TYPE_CHECKING:
     from credit_assets.ml.data.gate_results import GateResult
@@ -141,12 +143,13 @@ def _of_rule(
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR if rule.severity == "error" else dg.AssetCheckSeverity.WARN,
         description=text,
-        metadata={
+        metadata=judged_metadata(
             # Of the first that stands against the model: what people read of a failed check elsewhere.
-            **({name: str(measures[0][name]) for name in ("value", "threshold")} if measures else {}),
-            "measures": table_of_text(measures, ("rule", "value", "threshold")),
-            A_FAILURE: STOPS if rule.severity == "error" else REJECTS,
-        },
+            measures[0]["value"] if measures else None,
+            measures[0]["threshold"] if measures else None,
+            measures=table(measures, ("rule", "value", "threshold")),
+            **{A_FAILURE: STOPS if rule.severity == "error" else REJECTS},
+        ),
     )
     result.partition = day
     return result
@@ -171,7 +174,7 @@ def current_days_result(day: date) -> dg.AssetCheckResult:
         passed=True,
         severity=dg.AssetCheckSeverity.WARN,
         description="Made of the days as they are.",
-        metadata={"value": "0", "threshold": "no day"},
+        metadata=judged_metadata(0, 0),
     )
     result.partition = day.isoformat()
     return result
@@ -183,7 +186,7 @@ def restated_since(training_set: dg.AssetKey, day: str) -> dg.AssetCheckEvaluati
         asset_key=training_set,
         check_name=CURRENT_DAYS,
         passed=False,
-        metadata={},
+        metadata=judged_metadata(1, 0),
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{day}: days that the set was made of have been restated since; materialize it again to see what "
         "the change does. `credit-assets status` counts them, `credit-assets models` names versions that saw them.",
@@ -218,7 +221,7 @@ def scored_result(
             passed=day not in unable,
             severity=dg.AssetCheckSeverity.ERROR,
             description=unable.get(day, "The champion in force, if any, has every column that it reads."),
-            metadata={},
+            metadata=judged_metadata(int(day in unable), 0),
         )
         made.partition = day.isoformat()
         return made
@@ -231,7 +234,7 @@ def scored_result(
                 asset_key=context.asset_key,
                 check_name=CHAMPION_SCORES,
                 passed=one.passed,
-                metadata={},
+                metadata=one.metadata,
                 severity=one.severity,
                 description=one.description,
                 partition=one.partition,
@@ -310,16 +313,8 @@ def _severity(gate: GateResult) -> dg.AssetCheckSeverity:
 
 
 def _metadata(gate: GateResult) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"value": str(gate.value), "threshold": gate.threshold}
+    offending = {}
     if gate.details:
-        rows = [{key: str(value) for key, value in detail.items()} for detail in gate.details[:_ROWS_SHOWN]]
-        metadata["offending"] = table_of_text(rows, list(rows[0]))
-    return metadata
-
-
-def table_of_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
-    """A table for the UI; what a row lacks is left empty."""
-    return dg.TableMetadataValue(
-        records=[dg.TableRecord({column: str(row.get(column, "")) for column in columns}) for row in rows],
-        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
-    )
+        rows = gate.details[:_ROWS_SHOWN]
+        offending["offending"] = table(rows, list(rows[0]))
+    return judged_metadata(gate.value, gate.threshold, **offending)

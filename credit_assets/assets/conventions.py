@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
-from credit_assets import stopping
+from credit_assets import pages, stopping
 from credit_assets.assets.outside import read_outside
 from credit_assets.assets.presented import code_reference, presented
 from credit_assets.checks import check_results
@@ -104,13 +104,15 @@ def retry_policy(settings: Settings) -> dg.RetryPolicy:
 
 
 def retry_transient_only(function: _F) -> _F:
-    """Let transient failures pass to the retry policy and turn every other one into a failure that is not retried."""
+    """Let transient failures pass to the retry policy and turn every other one into a failure that is not retried.
+    What is returned is shown as `pages` has it.
+    """
 
     @functools.wraps(function)
     def sorted_failures(*args: Any, **kwargs: Any) -> Any:
         try:
             stopping.check()
-            return function(*args, **kwargs)
+            return pages.result(function(*args, **kwargs))
         except BaseException as error:
             if stopping.asked() is not None:
                 # Dagster would try the step again, half a minute later.
@@ -264,7 +266,7 @@ def made_or_refused(
 def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
     """Metadata of each day's materialization."""
     for day, values in metadata.items():
-        context.add_asset_metadata(values, partition_key=day)
+        context.add_asset_metadata(pages.entries(values), partition_key=day)
 
 
 def gates_in_words(gates: Sequence[GateResult]) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import daily_asset, inputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recalibration import mode_of
 from credit_assets.assets.requested import REQUESTED, RetrainingRequest, requested
-from credit_assets.checks import table_of_text
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, standing
@@ -30,6 +30,7 @@ from credit_assets.ml.rules.due import DUE, NOT_DUE
 from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
+from credit_assets.ml.rules.periods import champion_history
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
@@ -65,6 +66,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         claims: dg.ResourceParam[Claims],
         retraining: RetrainingRequest,
     ) -> dg.MaterializeResult[Any]:
+        from credit_assets.ml.reports.pictures import of_model
         from credit_assets.ml.rules.model_rules import decide_registration
 
         triggers = triggers_of(claims, date.fromisoformat(context.partition_key))
@@ -104,8 +106,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "decision": record["decision"],
                 "version": record["version"] or "none",
                 "variant": record["variant"],
-                "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
                 **requested(record.get(REQUESTED, {})),
+                **{name: trained_model["evaluation"][name] for name in ("auc", "ks", "ece")},
+                "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
+                "mlflow_run": registry.tracking.server.run_link(trained_model["run_id"]),
+                **pages.pictures(of_model(trained_model), store, "registered_model", context.partition_key),
+                "reasons": pages.table(record["reasons"], REASON_COLUMNS),
                 **({"mlflow_version": registry.version_link(record["version"])} if record["version"] else {}),
             },
         )
@@ -127,11 +133,13 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         context: dg.AssetExecutionContext,
         registered_model: dict[str, Any],
         registry: dg.ResourceParam[Registry],
+        store: dg.ResourceParam[Store],
         deployment: dg.ResourceParam[Deployment],
     ) -> dg.MaterializeResult[Any]:
+        from credit_assets.ml.reports.pictures import of_champions
         from credit_assets.ml.rules.decisions import decide_promotion
 
-        as_of = date.fromisoformat(context.partition_key)
+        as_of, page = date.fromisoformat(context.partition_key), ("deployed_model", context.partition_key)
         takes_over = as_of + timedelta(days=1)
         version = registered_model["version"]
         versions = registry.versions()
@@ -170,7 +178,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "champion_before": record["champion_before"] or "none",
                 "champion_after": record["champion_after"] or "none",
                 "shadow_after": record["shadow_after"] or "none",
-                "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
+                "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
+                **({"mlflow_version": registry.version_link(after.version)} if after else {}),
+                **pages.pictures(of_champions(champion_history(registry.versions()), takes_over), store, *page),
+                "reasons": pages.table(record["reasons"], REASON_COLUMNS),
             },
             check_results=[takeover_check(name, takeover, version, as_of) for name in TAKEOVER_CHECKS],
         )
@@ -191,7 +202,7 @@ def takeover_check(name: str, found: Sequence[Reason], version: str | None, as_o
         description=f"Version {version} does not take over: {'; '.join(reason.text for reason in against)}."
         if against
         else "; ".join(reason.text for reason in reasons) or "No version was registered.",
-        metadata={"value": str(len(against)), "threshold": "nothing against it"},
+        metadata=pages.judged(len(against), 0),
     )
     check.partition = as_of.isoformat()
     return check
@@ -216,7 +227,7 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
         metadata={
             "decision": NOT_DUE,
             "version": "none",
-            "reasons": table_of_text(record["reasons"], REASON_COLUMNS),
+            "reasons": pages.table(record["reasons"], REASON_COLUMNS),
         },
     )
 

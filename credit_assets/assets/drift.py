@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import (
     daily_asset,
     days_of,
@@ -23,14 +24,16 @@ from credit_assets.ml.rules.periods import champion_history, period_on
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 
+NAME = "drift_report"
+
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @daily_asset(
-        "drift_report",
+        NAME,
         settings,
         partitions,
         "json",
-        deps=dependencies("drift_report", settings),
+        deps=dependencies(NAME, settings),
         description="Every feature and the score of the day's applications against the training data of the champion "
         f"in force: PSI, tests, missing values, new levels. A day of fewer than {settings.drift_min_rows} applications "
         f"is pooled with those before it, up to {settings.drift_window_days} days.",
@@ -39,12 +42,18 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], registry: dg.ResourceParam[Registry]
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.reports.drift import feature_table, summary
+        from credit_assets.ml.reports.pictures import heat_map_days, of_drift
 
         days = days_of(context)
         records, refused = made_or_refused(days, lambda some: drift_records(settings, some, store, registry))
         metadata = {day: summary(record) for day, record in records.items()}
         last = max(records)
-        metadata[last]["features"] = dg.MetadataValue.md(feature_table(records[last]))
+        if records[last]["features"]:
+            stored, looked_at = StoredDays(store), heat_map_days(date.fromisoformat(last))
+            recent = {one.isoformat(): records.get(one.isoformat()) or stored.record(NAME, one) for one in looked_at}
+            drawn = of_drift({day: record for day, record in recent.items() if record})
+            metadata[last] |= pages.pictures(drawn, store, NAME, last)
+            metadata[last]["features"] = dg.MetadataValue.md(feature_table(records[last]))
         return records_result(context, records, metadata, refused)
 
     return [drift_report]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import (
     daily_asset,
     days_of,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
 
+    from credit_assets.ml.reports.dossier.blocks import Figure
     from credit_assets.ml.reports.in_force import Cohorts, RegisteredModel
 
 NAME = "performance_report"
 _SUNDAY = 6
+_FEW = 30
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -55,6 +58,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         metadata = {day: summary(record) for day, record in records.items()}
         last = date.fromisoformat(max(records))
         of_last = metadata[last.isoformat()]
+        of_last |= pages.pictures(drawn_small(settings, last, records, store), store, NAME, last.isoformat())
         of_last["measures"] = dg.MetadataValue.md(measures_table(records[last.isoformat()]))
         # Drawing takes longer than measuring, and the picture of years changes little from day to day.
         weekly = len(days) > 1 or last.weekday() == _SUNDAY
@@ -96,6 +100,20 @@ def draw(settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]]
     path = store.path("figures", NAME, f"{day}.png")
     store.write_bytes(path, drawn)
     return path
+
+
+def drawn_small(
+    settings: Settings, day: date, records: Mapping[str, Mapping[str, Any]], store: Store
+) -> dict[str, Figure]:
+    """The pictures of every day, of few reports: on an object store each is a request."""
+    from credit_assets.ml.reports.performance import over_time
+    from credit_assets.ml.reports.pictures import of_performance
+
+    stored = StoredDays(store)
+    found = over_time(
+        day, _cohorts(settings, stored), lambda one: records.get(one.isoformat()) or stored.record(NAME, one), _FEW
+    )
+    return of_performance(*found, day.isoformat())
 
 
 def _cohorts(settings: Settings, tables: StoredDays) -> Cohorts:

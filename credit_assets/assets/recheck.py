@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.accounts import ingested_tables
 from credit_assets.assets.conventions import asset_key, daily_asset
 from credit_assets.assets.ingestion import reading
 from credit_assets.assets.runs import Runs
-from credit_assets.checks import restated_since, table_of_text
+from credit_assets.checks import restated_since
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.restated import NOTHING, RestatedDay, Restatements
 from credit_assets.ml.data.schemas import REASON
@@ -334,13 +335,13 @@ def _result(record: Mapping[str, Any], last: date) -> dg.MaterializeResult[Any]:
         f"those dates again to see what the change does; newer trainings read the days as they are now."
         if trained
         else "No registered version was trained on a day that has changed.",
-        metadata={"value": str(len(trained)), "threshold": "no version"},
+        metadata=pages.judged(len(trained), 0),
     )
     check.partition = last.isoformat()
     shown = [{name: str(value) for name, value in one.items()} for one in record["restated"]]
     metadata: dict[str, Any] = {"compared_days": record["compared_days"], "restated": len(shown)}
     if shown:
-        metadata["days"] = table_of_text(shown[:_SHOWN], list(shown[0]))
+        metadata["days"] = pages.table(shown[:_SHOWN], list(shown[0]))
     return dg.MaterializeResult(
         value=record, data_version=dg.DataVersion(fingerprint(**record)), metadata=metadata, check_results=[check]
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.policies import policy_of
@@ -47,6 +48,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
     ) -> dg.MaterializeResult[Any]:
         from credit_assets.ml.data.fingerprints import frame_hash
         from credit_assets.ml.learners.scorer import CreditScorer
+        from credit_assets.ml.reports.pictures import of_model
         from credit_assets.ml.reports.selection import best_candidate, summary
         from credit_assets.ml.rules.model_rules import judge_model
 
@@ -74,7 +76,12 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         return dg.MaterializeResult(
             value=record,
             data_version=dg.DataVersion(best["fingerprint"]),
-            metadata=summary(record),
+            metadata={
+                **summary(record),
+                "mlflow_run": tracking.server.run_link(record["run_id"]),
+                **pages.pictures(of_model(record), store, "trained_model", context.partition_key),
+                "fingerprint": record["fingerprint"],
+            },
             check_results=rule_results(context.partition_key, judged),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import (
     daily_asset,
     days_of,
@@ -18,7 +19,6 @@ from credit_assets.assets.conventions import (
 from credit_assets.assets.first_days import look_again
 from credit_assets.assets.policies import policy_of, trial_policy
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.checks import table_of_text
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR, SHADOW
 from credit_assets.ledger.registry import RECALIBRATES, Registry
@@ -46,6 +46,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         registry: dg.ResourceParam[Registry],
         requests: dg.ResourceParam[Requests],
     ) -> dg.MaterializeResult[Any]:
+        from credit_assets.ml.reports.pictures import of_trial
         from credit_assets.ml.reports.shadow import summary
 
         days = days_of(context)
@@ -55,6 +56,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         request_decisions(records, requests)
         metadata = {day: summary(record) for day, record in records.items()}
         last = max(records)
+        metadata[last] |= pages.pictures(of_trial(records[last]), store, "shadow_report", last)
         metadata[last] |= report_tables(records[last])
         return records_result(context, records, metadata, refused)
 
@@ -112,7 +114,7 @@ def report_tables(record: Mapping[str, Any]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     if record["shadow"] is not None:
         tables["comparison"] = dg.MetadataValue.md(comparison_table(record))
-        tables["reasons"] = table_of_text(record["reasons"], ("rule", "passed", "value", "threshold", "text"))
+        tables["reasons"] = pages.table(record["reasons"], ("rule", "passed", "value", "threshold", "text"))
     if record["followed_up"] is not None:
         tables["followed_up"] = dg.MetadataValue.md(comparison_table(record["followed_up"]))
     return tables

@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases, Change, Move, MoveKind
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
@@ -259,7 +260,7 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
                 continue
             former = before.get(move.number - 1)
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(key, metadata=_move_metadata(alias, log, move, former, registry))
+                dg.AssetMaterialization(key, metadata=pages.entries(_move_metadata(alias, log, move, former, registry)))
             )
             reported.append((alias, move))
     return reported

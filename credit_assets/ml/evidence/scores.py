@@ -165,4 +165,5 @@ class DayOfScores:
             **(arms if self.shadowed and share else {}),
             **({"mean_pd": self.pd_sum / self.rows} if self.rows else {}),
             **({} if self.declined is None else {"declined": self.declined}),
+            **({"approval_rate": 1 - self.declined / self.rows} if self.declined is not None and self.rows else {}),
         }

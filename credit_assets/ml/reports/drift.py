@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.evidence.drift import DriftPolicy, measure_drift
-from credit_assets.ml.evidence.drift_reference import DriftReference, FeatureReference, NumericReference
+from credit_assets.ml.evidence.drift_reference import SCORE, DriftReference, FeatureReference, NumericReference
 from credit_assets.ml.evidence.scores import POINTS, points_of
 from credit_assets.ml.reports.daily import DAY, Counts, DailyTables, RowsByDay, days_between, number
 from credit_assets.ml.rules.periods import Period, period_on
@@ -119,7 +119,25 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": record["verdict"],
         "why": record["why"],
         "champion": record["champion"] or "none in force",
-        "pooled": f"{record['rows']} applications of {record['days']} days, {record['score_rows']} scores",
+        **_numbers(record),
+        "applications": record["rows"],
+        "scores": record["score_rows"],
+        "days_pooled": record["days"],
+    }
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    measured = {one["name"]: one["psi"] for one in record["features"] if one["psi"] is not None}
+    features = {name: psi for name, psi in measured.items() if name != SCORE}
+    if not measured:
+        return {}
+    worst = max(features, key=lambda name: features[name], default=None)
+    return {
+        "psi_max": features[worst] if worst else None,
+        "psi_max_of": worst,
+        "psi_of_score": measured.get(SCORE),
+        "features_shifted": len(record["shifted"]),
+        "features_to_watch": len(record["watch"]),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from credit_assets.ml.reports.daily import (
     known_in,
     with_target,
 )
+from credit_assets.ml.reports.figures import Point
 from credit_assets.ml.reports.in_force import Champions, Cohorts, RegisteredModel
 from credit_assets.ml.reports.since_training import SinceTraining, shown
 from credit_assets.ml.rules.periods import period_on
@@ -148,7 +149,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day."""
     realised, estimated, reconciled = record["realised"], record["estimated"], record["reconciled"]
     evaluation, ratio = realised["evaluation"], realised["observed_over_expected"]
-    lines = {"champion": record["champion"] or "none in force"}
+    lines: dict[str, Any] = {"champion": record["champion"] or "none in force", **_numbers(record)}
     if ratio:
         auc = f"AUC {evaluation['auc']:.3f}, " if evaluation else ""
         lines["realised"] = (
@@ -173,6 +174,23 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     if record["newly_matured"] is not None:
         lines["newly_matured"] = record["newly_matured"]
     return lines
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What is plotted over the days."""
+    realised, estimated, reconciled = record["realised"], record["estimated"], record["reconciled"]
+    evaluation, ratio = realised["evaluation"] or {}, realised["observed_over_expected"] or {}
+    return {
+        **{f"realised_{name}": evaluation.get(name) for name in ("auc", "ks", "ece")},
+        "observed_over_expected": ratio.get("value"),
+        "bad_rate": evaluation.get("observed_rate"),
+        "matured_loans": realised["rows"],
+        "matured_bads": realised["bads"],
+        "estimated_auc": estimated["auc"],
+        "estimated_ks": estimated.get("ks"),
+        "estimated_bad_rate": estimated["expected_rate"],
+        "auc_realised_less_estimated": reconciled["difference"]["auc"] if reconciled else None,
+    }
 
 
 def _who(measured: Mapping[str, Any]) -> str:
@@ -201,32 +219,47 @@ def measures_table(record: Mapping[str, Any]) -> str:
     return "\n".join(["| measure | registered | realised | estimated |", "|---|---:|---:|---:|", *lines])
 
 
-def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str, Any] | None]) -> bytes | None:
-    """The reports up to `day` as PNG, over two performance windows: an estimate and what was realised of the same
-    applications are one window apart, so half of the estimates are met by what came of them. None where no report has
-    anything to show. Some 120 records are asked for at most, evenly spread.
-    """
-    from credit_assets.ml.reports.figures import Point, performance_over_time, png
+class OverTime(NamedTuple):
+    """What reports say, by last application date: AUC realised and estimated, and bads over the bads expected."""
 
+    realised: list[Point]
+    estimated: list[Point]
+    ratios: list[Point]
+
+
+def over_time(
+    day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str, Any] | None], most: int = _PICTURED
+) -> OverTime:
+    """The reports up to `day` over two performance windows: an estimate and what was realised of the same applications
+    are one window apart, so half of the estimates are met by what came of them. Some `most` records are asked for,
+    evenly spread.
+    """
     span = 2 * cohorts.window_days
-    step = -(-span // _PICTURED)
+    step = -(-span // most)
     days = [day - timedelta(n) for n in range(0, span + 1, step) if day - timedelta(n) >= cohorts.first_day]
     known = [record_of(one) for one in reversed(days)]
-    realised, estimated, ratios = [], [], []
+    found = OverTime([], [], [])
     for record in (one for one in known if one is not None):
         matured, expected = record["realised"], record["estimated"]
         if matured["evaluation"]:
             values = (matured["evaluation"][name] for name in ("auc", "auc_ci_low", "auc_ci_high"))
-            realised.append(Point(date.fromisoformat(matured["to"]), *values))
+            found.realised.append(Point(date.fromisoformat(matured["to"]), *values))
         if matured["observed_over_expected"]:
-            ratios.append(Point(date.fromisoformat(matured["to"]), **matured["observed_over_expected"]))
+            found.ratios.append(Point(date.fromisoformat(matured["to"]), **matured["observed_over_expected"]))
         if expected["auc"] is not None:
             values = (expected[name] for name in ("auc", "auc_low", "auc_high"))
-            estimated.append(Point(date.fromisoformat(expected["to"]), *values))
-    if not (estimated or ratios):
+            found.estimated.append(Point(date.fromisoformat(expected["to"]), *values))
+    return found
+
+
+def picture(day: date, cohorts: Cohorts, record_of: Callable[[date], Mapping[str, Any] | None]) -> bytes | None:
+    """The reports up to `day` as PNG, as `over_time` finds them. None where no report has anything to show."""
+    from credit_assets.ml.reports.figures import performance_over_time, png
+
+    found = over_time(day, cohorts, record_of)
+    if not (found.estimated or found.ratios):
         return None
-    label = f"{cohorts.cohort_days} days of applications a point"
-    return png(performance_over_time(realised, estimated, ratios, label))
+    return png(performance_over_time(*found, f"{cohorts.cohort_days} days of applications a point"))
 
 
 def _scored(

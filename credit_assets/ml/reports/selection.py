@@ -249,19 +249,23 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     test = record["evaluation"]
     metadata: dict[str, Any] = {
         "variant": record["variant"],
-        **{name: round(test[name], 6) for name in ("auc", "gini", "ks", "brier", "log_loss", "ece")},
-        "candidates_validation_auc": record["candidates"],
+        **{name: test[name] for name in ("auc", "auc_ci_low", "auc_ci_high", "gini", "ks", "brier", "log_loss", "ece")},
+        "bad_rate": test["observed_rate"],
         "test_rows": test["rows"],
         "test_bads": test["bads"],
+        **{f"validation_auc_{name}": auc for name, auc in record["candidates"].items()},
         "lift_by_decile": test["lift"],
     }
     if choice := record.get("calibration_choice"):
         fitted = f"fitted on {choice['rows']:,} rows with {choice['bads']:,} bads: {choice['why']}"
         metadata["calibration"] = f"{choice['method']}, {fitted}"
     if calibration := record.get("calibration"):
-        metadata["observed_over_expected"] = _with_interval(calibration["observed_over_expected"])
-        if calibration["slope"]:
-            metadata["calibration_slope"] = _with_interval(calibration["slope"])
+        for name, found in (
+            ("observed_over_expected", calibration["observed_over_expected"]),
+            ("calibration_slope", calibration["slope"]),
+        ):
+            if found:
+                metadata |= {name: found["value"], f"{name}_interval": f"{found['low']:.3g} .. {found['high']:.3g}"}
     champion = record["champion"]
     if champion is None:
         metadata["champion"] = "none in force"
@@ -270,7 +274,8 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     else:
         difference = champion["difference"]
         metadata["champion"] = f"version {champion['version']} (as of {champion['as_of']})"
-        metadata["auc_difference"] = round(difference["difference"], 6)
+        metadata["auc_difference"] = difference["difference"]
+        metadata["smallest_detectable_difference"] = difference["smallest_detectable_difference"]
         interval = f"{difference['ci_low']:+.4f} .. {difference['ci_high']:+.4f}"
         metadata["auc_difference_interval"] = f"{interval} (95%, paired DeLong)"
     metadata |= _scorecard(record.get("scorecard") or {})
@@ -302,7 +307,8 @@ def _first_days(found: Mapping[str, Any]) -> dict[str, Any]:
     means, days = found["mean_pd"], found["days"]["now"]
     return {
         "first_days": f"{days[0]} .. {days[1]}, {found['rows']['now']:,} applications",
-        "first_days_mean_pd": f"{means['now']:.4f}, {means['then']:.4f} on the days of the test",
+        "first_days_mean_pd": means["now"],
+        "test_mean_pd": means["then"],
         "first_days_score_psi": found["score"]["psi"],
         "auc_as_first_days": found["together"]["auc_as_now"],
     }
@@ -312,11 +318,12 @@ def _cutoffs(found: Mapping[str, Any]) -> dict[str, Any]:
     if "best" not in found:
         return {}
     best, own = found["best"], found["own"]
-    said = {} if own is None else {"cut_off": f"PD {own['pd']:.4f}, approves {own['approval_rate']:.1%}"}
+    said = {} if own is None else {"cut_off_pd": own["pd"], "approval_rate": own["approval_rate"]}
     return {
         **said,
-        "cut_off_of_largest_profit": f"PD {best['pd']:.4f} ({best['low']:.4f} .. {best['high']:.4f}), approves "
-        f"{best['approval_rate']:.1%}",
+        "largest_profit_pd": best["pd"],
+        "largest_profit_pd_interval": f"{best['low']:.4f} .. {best['high']:.4f}",
+        "largest_profit_approval_rate": best["approval_rate"],
     }
 
 

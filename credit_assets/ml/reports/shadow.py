@@ -224,7 +224,25 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "champion": record["champion"],
         "shadow": record["shadow"],
         "why": summary_of(record["reasons"]),
-        "seen": f"{record['rows']} applications of {record['days']} days",
+        "applications": record["rows"],
+        "days": record["days"],
+        "mean_pd_champion": record["mean_pd"]["champion"],
+        "mean_pd_shadow": record["mean_pd"]["shadow"],
+        "rank_correlation": (record["correlation"] or {}).get("spearman"),
+        "psi": record["psi"],
+        "swapped_share": (record["swap"] or {}).get("in_share"),
+        **_matured_numbers(record["matured"] or {}),
+    }
+
+
+def _matured_numbers(matured: Mapping[str, Any]) -> dict[str, Any]:
+    difference = matured.get("difference") or {}
+    sides = {side: (matured.get(side) or {}).get("auc") for side in ("champion", "shadow")} if difference else {}
+    return {
+        **{f"auc_{side}": auc for side, auc in sides.items()},
+        "auc_difference": difference.get("difference"),
+        "matured_loans": matured.get("rows"),
+        "matured_bads": matured.get("bads"),
     }
 
 

@@ -88,11 +88,12 @@ class Table:
 @dataclass(frozen=True)
 class Series:
     """Points of a figure: a line, points with intervals (`low`, `high`), bars that start at `x` and are `width` wide,
-    or a rule to tell the others by.
+    cells from `x` to `high` at the place of a name, or a rule to tell the others by. A span shows nothing: the axes
+    hold it.
     """
 
     name: str
-    kind: Literal["line", "points", "bars", "rule"]
+    kind: Literal["line", "points", "bars", "cells", "rule", "span"]
     x: tuple[float, ...]
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
@@ -114,6 +115,8 @@ class Figure:
     square: bool = False
     labels: tuple[str, ...] = ()
     note: str = ""
+    dates: bool = False
+    """Whether values of the x axis are days, as ordinals."""
 
     def __post_init__(self) -> None:
         _require(self.caption, self.sources)

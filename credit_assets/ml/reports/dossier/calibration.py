@@ -38,7 +38,7 @@ def section(material: Material) -> Section:
     else:
         blocks.append(_measures(found, test))
     if test is not None and test.get("lift"):
-        blocks.append(_deciles(test))
+        blocks.append(deciles(test))
     choice, reliability = material.evidence("calibration_choice"), material.evidence("reliability")
     if choice is None:
         blocks.append(lacking("the choice of the calibration"))
@@ -77,7 +77,8 @@ def _with_interval(found: Mapping[str, Any] | None, digits: int) -> Cell:
     return Cell(found["value"], told)
 
 
-def _deciles(test: Recorded) -> Figure:
+def deciles(test: Recorded) -> Figure:
+    """Bad rate against mean PD."""
     tenths = [one for one in test["lift"] if one["rows"]]
     rates = [rate for one in tenths if (rate := proportion(one["bads"], one["rows"]))]
     top = max(max(rate.high for rate in rates), max(one["mean_pd"] for one in tenths))

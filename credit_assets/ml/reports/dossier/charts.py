@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 
 from credit_assets.ml.reports.dossier.blocks import Figure, Series
@@ -22,6 +23,21 @@ _ROW = 24.0
 _LETTER = 6.6
 _TICKS = 6
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_DAYS = (1, 2, 7, 14, 28, 61, 91, 183, 365, 730, 1826, 3653)
+_DATES = 4
+_DATE = 18.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height in pixels, and the side of a square one."""
+
+    width: float
+    height: float
+    side: float
+
+
+_PAGE = Size(_WIDTH, _HEIGHT, _SIDE)
 
 
 @dataclass(frozen=True)
@@ -37,17 +53,18 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Figure, size: Size = _PAGE) -> str:
     """The figure as an SVG element without a size of its own beyond its view box."""
     named = bool(figure.labels)
-    width = _SIDE if figure.square else _WIDTH
-    height = _SIDE if figure.square else _HEIGHT
+    width = size.side if figure.square else size.width
+    height = size.side if figure.square else size.height
     left = _LEFT
     if named:
         left = 16 + _LETTER * max(len(label) for label in figure.labels)
         height = _TOP + _BOTTOM + _ROW * len(figure.labels)
-    x_ticks, y_ticks = ticks(*_range(figure, "x")), ticks(*_range(figure, "y"))
-    across = _Axis(x_ticks[0], x_ticks[-1], left, width - _RIGHT)
+    x_ticks = dates(*_range(figure, "x")) if figure.dates else ticks(*_range(figure, "x"))
+    y_ticks = ticks(*_range(figure, "y"))
+    across = _Axis(x_ticks[0], x_ticks[-1], left, width - _RIGHT - (_DATE if figure.dates else 0.0))
     down = _Axis(y_ticks[0], y_ticks[-1], height - _BOTTOM, _TOP)
     if named:
         down = _Axis(-0.5, len(figure.labels) - 0.5, _TOP, height - _BOTTOM)
@@ -82,6 +99,17 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
     return tuple(round(n * step, 10) for n in range(first, last + 1))
 
 
+def dates(low: float, high: float) -> tuple[float, ...]:
+    """Days (ordinals) at even distances from `low` to at or beyond `high`, four or fewer steps.
+
+    >>> dates(739000.0, 739029.0)
+    (739000.0, 739014.0, 739028.0, 739042.0)
+    """
+    span = max(high - low, 1.0)
+    step = next((days for days in _DAYS if days * _DATES >= span), math.ceil(span / _DATES))
+    return tuple(low + step * n for n in range(math.ceil(span / step) + 1))
+
+
 def _range(figure: Figure, axis: str) -> tuple[float, float]:
     values: list[float] = []
     for one in figure.series:
@@ -102,7 +130,9 @@ def _x_axis(figure: Figure, across: _Axis, places: Sequence[float], ends: tuple[
     for value in places:
         x = across.at(value)
         parts.append(f'<path class="grid" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
-        label = _number(value, places, "x" in figure.percent)
+        label = (
+            date.fromordinal(int(value)).isoformat() if figure.dates else _number(value, places, "x" in figure.percent)
+        )
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{label}</text>')
     parts.append(f'<path class="axis" d="M{across.start:.1f} {bottom:.1f}H{across.end:.1f}"/>')
     middle = (across.start + across.end) / 2
@@ -145,8 +175,12 @@ def _number(value: float, places: Sequence[float], percent: bool) -> str:
 
 def _marks(series: Series, across: _Axis, down: _Axis, style: str, named: bool) -> list[str]:
     points = [(across.at(x), down.at(y)) for x, y in zip(series.x, series.y, strict=True)]
+    if series.kind == "span":
+        return []
     if series.kind == "bars":
         return _bars(series, across, down, style)
+    if series.kind == "cells":
+        return _cells(series, across, down, style)
     if series.kind in ("line", "rule"):
         path = " ".join(f"{x:.1f} {y:.1f}" for x, y in points)
         return [f'<path class="{"rule" if series.kind == "rule" else f"line {style}"}" d="M{path}"/>']
@@ -170,17 +204,31 @@ def _bars(series: Series, across: _Axis, down: _Axis, style: str) -> list[str]:
     return [f'<path class="bars {style}" d="{"".join(path)}V{base:.1f}Z"/>']
 
 
+def _cells(series: Series, across: _Axis, down: _Axis, style: str) -> list[str]:
+    """Boxes from `x` to `high`, as high as the place of a name, all of one look."""
+    high = abs(down.at(1.0) - down.at(0.0)) - 2
+    boxes = [
+        f"M{across.at(x):.0f} {down.at(y) - high / 2:.0f}h{across.at(end) - across.at(x) - 1:.0f}v{high:.0f}"
+        f"H{across.at(x):.0f}z"
+        for x, y, end in zip(series.x, series.y, series.high, strict=True)
+    ]
+    return [f'<path class="cells {style}" d="{"".join(boxes)}"/>'] if boxes else []
+
+
 def _legend(series: Sequence[Series], left: float) -> list[str]:
     """Names above the axes; none where a single series has no rule to be told from."""
     if len(series) < 2:
         return []
     parts, x, number = [], left, 0
     for one in series:
+        if one.kind == "span":
+            continue
         number += one.kind != "rule"
-        style = "rule" if one.kind == "rule" else f"{'bars' if one.kind == 'bars' else 'line'} s{number}"
+        boxed = one.kind in ("bars", "cells")
+        style = "rule" if one.kind == "rule" else f"{one.kind if boxed else 'line'} s{number}"
         if one.kind == "points":
             parts.append(f'<circle class="point s{number}" cx="{x + 11:.1f}" cy="14" r="4"/>')
-        elif one.kind == "bars":
+        elif boxed:
             parts.append(f'<path class="{style}" d="M{x:.1f} 9H{x + 22:.1f}V19H{x:.1f}Z"/>')
         else:
             parts.append(f'<path class="{style}" d="M{x:.1f} 14H{x + 22:.1f}"/>')

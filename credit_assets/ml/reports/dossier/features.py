@@ -145,11 +145,17 @@ def _importance(importance: Recorded) -> list[Block]:
         f"{len(found)} of {importance['of']} features that rank the test best by themselves. Columns that stand in for "
         "one another share what they bring, so that each alone looks small.",
     )
-    shown = [one for one in found if one["gain"] > 0][:_PICTURED]
+    figure = importance_figure(importance)
+    return [figure, table] if figure else [table]
+
+
+def importance_figure(importance: Recorded) -> Figure | None:
+    """What is lost without each feature; None where none brings anything."""
+    shown = [one for one in importance["features"] if one["gain"] > 0][:_PICTURED]
     if not shown:
-        return [table]
+        return None
     places = tuple(float(n) for n in range(len(shown)))
-    figure = Figure(
+    return Figure(
         "AUC of the out-of-time test that is lost without a feature",
         "AUC lost (95% interval)",
         "",
@@ -161,7 +167,6 @@ def _importance(importance: Recorded) -> list[Block]:
         (importance.source,),
         labels=tuple(one["name"] for one in shown),
     )  # fmt: skip
-    return [figure, table]
 
 
 def _left_out(material: Material) -> list[Block]:

@@ -40,7 +40,7 @@ def section(material: Material) -> Section:
     if material.candidate is not None:
         blocks.append(_by_split(material.candidate))
     curves = material.evidence("curves")
-    blocks += _figures(curves) if curves else [lacking("the curves of the test")]
+    blocks += curve_figures(curves) if curves else [lacking("the curves of the test")]
     blocks.append(
         Table(
             "The test by tenths of PD, riskiest first",
@@ -103,7 +103,8 @@ def _by_split(candidate: Recorded) -> Table:
     )
 
 
-def _figures(curves: Recorded) -> list[Block]:
+def curve_figures(curves: Recorded) -> list[Figure]:
+    """ROC, gain, and points by outcome."""
     roc, gain, scores = curves["roc"], curves["gain"], curves["scores"]
     edges = scores["edges"]
     widths = [b - a for a, b in pairwise(edges)]

@@ -1,0 +1,159 @@
+"""What people read of a record on a page of Dagster: one order, numbers as numbers, pictures of bounded size.
+
+Belongs here: how metadata of any asset or check looks, whoever makes it. Does not belong here: what is told of a
+particular asset (its report in `credit_assets.ml.reports`), and what its pictures show (`ml.reports.pictures`).
+
+Dagster draws whatever is a number over the partitions (the Plots tab) and shows entries in the order given: so states
+and numbers come first, then links, pictures and tables; hashes and paths, which nobody looks for, come last.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from credit_assets.ml.reports.dossier.blocks import Figure
+    from credit_assets.storage.store import Store
+
+EVENT_BYTES = 48_000
+"""Pictures in one event at most, as it holds them; those beyond are files of the store, with their place."""
+_DIGITS = 4
+_PICTURE = "!["
+_TECHNICAL = re.compile(r"(^|_)(hash|fingerprint|log|identity)$")
+_NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
+_BETWEEN = re.compile(rf"({_NUMBER}) \.\. ({_NUMBER})")
+_BOUND = re.compile(rf"(?:^|at most |at least |within a factor of )({_NUMBER})\b")
+
+
+def entries(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a record, in the order in which people look for it. What is None or no finite number is left out."""
+    shown = {name: entry for name, value in record.items() if (entry := _entry(value)) is not None}
+    return dict(sorted(shown.items(), key=lambda item: _place(*item)))
+
+
+def result(made: Any) -> Any:
+    """What an asset returns, with its metadata as `entries`."""
+    if isinstance(made, dg.MaterializeResult) and made.metadata:
+        return made._replace(metadata=entries(made.metadata))
+    return made
+
+
+def judged(value: Any, threshold: Any, **more: Any) -> dict[str, Any]:
+    """Metadata of a check: what was measured and what it is held against, as numbers where they are; of a threshold in
+    words beside a number its limit too, or both of its ends.
+    """
+    found = {"value": "no value" if value is None else value}
+    found["threshold"] = "no limit" if threshold is None else threshold
+    if _is_number(value) and isinstance(threshold, str):
+        found |= _limits(threshold)
+    return entries({**found, **more})
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """A table for the UI; what a row lacks is left empty."""
+    cells = [{column: _cell(row.get(column, "")) for column in columns} for row in rows]
+    return dg.TableMetadataValue(
+        records=[dg.TableRecord(row) for row in cells],
+        schema=dg.TableSchema(columns=[dg.TableColumn(column) for column in columns]),
+    )
+
+
+def pictures(figures: Mapping[str, Figure], store: Store, asset: str, day: str) -> dict[str, Any]:
+    """Figures by name as markdown with the picture in it; beyond `EVENT_BYTES` together each is a file of the store."""
+    from credit_assets.ml.reports.pictures import document, markdown
+
+    shown: dict[str, Any] = {}
+    left = EVENT_BYTES
+    for name, figure in figures.items():
+        text = markdown(figure)
+        left -= (size := len(text.encode()))
+        if left >= 0:
+            shown[name] = dg.MetadataValue.md(text)
+        else:
+            left += size
+            path: UPath = store.path("figures", asset, f"{day}-{name}.svg")
+            store.write_bytes(path, document(figure).encode())
+            shown[f"{name}_file"] = dg.MetadataValue.path(str(path))
+    return shown
+
+
+def number(value: float) -> int | float:
+    """Few significant digits: whole from a thousand on.
+
+    >>> number(0.67996559), number(12345.678), number(7), number(-0.0428951)
+    (0.68, 12346, 7, -0.0429)
+    """
+    if isinstance(value, int):
+        return value
+    return round(value) if abs(value) >= 10 ** (_DIGITS - 1) else float(f"{value:.{_DIGITS}g}")
+
+
+def _entry(value: Any) -> Any:
+    if hasattr(value, "item") and not isinstance(value, dg.MetadataValue):
+        # A scalar of numpy.
+        value = value.item()
+    if isinstance(value, float):
+        return number(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return _rounded(value)
+    if isinstance(value, list | tuple):
+        rows = [row for row in value if isinstance(row, Mapping)]
+        if rows and len(rows) == len(value):
+            return dg.MetadataValue.md(_markdown_table(rows))
+        return _rounded(list(value))
+    return value
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return number(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _place(name: str, value: Any) -> int:
+    if isinstance(value, dg.UrlMetadataValue):
+        return 1
+    if isinstance(value, dg.MarkdownMetadataValue):
+        return 2 if _PICTURE in (value.md_str or "") else 3
+    if isinstance(value, dg.TableMetadataValue | dg.JsonMetadataValue | dict | list):
+        return 3
+    return 4 if isinstance(value, dg.PathMetadataValue) or _TECHNICAL.search(name) else 0
+
+
+def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [f"| {' | '.join(column.replace('_', ' ') for column in columns)} |", f"|{'---|' * len(columns)}"]
+    lines += [f"| {' | '.join(_cell(row.get(column)) for column in columns)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = str(number(value) if isinstance(value, float) and math.isfinite(value) else value)
+    return text.replace("|", "\\|") if "|" in text else text
+
+
+def _limits(threshold: str) -> dict[str, float]:
+    if between := _BETWEEN.search(threshold):
+        low, high = (_parsed(text) for text in between.groups())
+        return {"limit_low": low, "limit_high": high}
+    bound = _BOUND.search(threshold)
+    return {"limit": _parsed(bound[1])} if bound else {}
+
+
+def _parsed(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
