@@ -96,14 +96,17 @@ def number(value: float) -> int | float:
 
 
 def _entry(value: Any) -> Any:
-    if hasattr(value, "item") and not isinstance(value, dg.MetadataValue):
+    if isinstance(value, dg.MetadataValue):
+        return value
+    if hasattr(value, "item"):
         # A scalar of numpy.
         value = value.item()
     if isinstance(value, float):
         return number(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return _rounded(value)
-    if isinstance(value, list | tuple):
+    # By type: records of Dagster's are tuples too.
+    if type(value) in (list, tuple):
         rows = [row for row in value if isinstance(row, Mapping)]
         if rows and len(rows) == len(value):
             return dg.MetadataValue.md(_markdown_table(rows))
@@ -114,7 +117,7 @@ def _entry(value: Any) -> Any:
 def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return [_rounded(one) for one in value]
     return number(value) if isinstance(value, float) and math.isfinite(value) else value
 
