@@ -87,7 +87,7 @@ def test_every_day_of_a_range_has_its_own_results(tmp_path: Path) -> None:
     for n, day in enumerate(days, 1):
         status, values = found["values"][day]
         assert (status, values.partition) == ("FAILED" if n == 3 else "SUCCEEDED", day)
-        assert found["volume"][day][1].metadata["value"].value == str(n)
+        assert found["volume"][day][1].metadata["value"].value == n
         assert metadata[day]["dagster/row_count"].value == n
         assert metadata[day]["of"].value == day
     warned = found["values"]["2024-01-03"][1]

@@ -189,7 +189,8 @@ def test_no_application_is_named_and_a_person_can_read_it(house: TrialHouse) -> 
     text = f"{metadata} {house.bytes_of('shadow_report')}"
     assert not any(one in text for one in house.scores(DECIDED)["application_id"])
     assert "would be approved by the shadow alone" in metadata["comparison"]
-    assert metadata["seen"].endswith("applications of 48 days")
+    assert metadata["days"] == 48
+    assert "![Shadow against champion" in metadata["mean_pd_against_champion"]
     assert "comparison" not in house.metadata("shadow_report", DECIDED)
     assert "AUC" in comparison_table(report(house, MAY))
 

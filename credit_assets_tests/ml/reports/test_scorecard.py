@@ -123,7 +123,8 @@ def test_a_model_that_was_chosen_stands_beside_the_scorecard(
 
 
 def summary_of(found: dict[str, Any]) -> str:
-    evaluation = dict.fromkeys(("auc", "gini", "ks", "brier", "log_loss", "ece"), 0.5) | {
+    measures = ("auc", "auc_ci_low", "auc_ci_high", "gini", "ks", "brier", "log_loss", "ece", "observed_rate")
+    evaluation = dict.fromkeys(measures, 0.5) | {
         "rows": 1,
         "bads": 1,
         "lift": [],
