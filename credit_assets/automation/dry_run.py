@@ -11,10 +11,10 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets import pages
 from credit_assets.assets.conventions import retry_policy, retry_transient_only
 from credit_assets.assets.dry_run import DryRun, summary
 from credit_assets.assets.requested import RetrainingRequest
-from credit_assets.checks import table_of_text
 from credit_assets.cluster.op_tags import op_tags
 from credit_assets.ledger.registry import Registry
 from credit_assets.partitions import daily_partitions
@@ -47,7 +47,7 @@ def dry_run_job(settings: Settings) -> dg.JobDefinition:
                 "decision": record["decision"],
                 "summary": summary(record),
                 **{name: value for name, value in record.get("metrics", {}).items() if value is not None},
-                "reasons": table_of_text(record["reasons"], _COLUMNS),
+                "reasons": pages.table(record["reasons"], _COLUMNS),
                 "record": dg.MetadataValue.json({name: record[name] for name in record if name != "reasons"}),
             },
         )
