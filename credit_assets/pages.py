@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 EVENT_BYTES = 48_000
 """Pictures in one event at most, as it holds them; those beyond are files of the store, with their place."""
+ROWS = 100
+"""Rows of a table at most; how many more there are is said in a last one."""
+IN_FULL = "pictures_in_full"
 _DIGITS = 4
 _PICTURE = "!["
 _TECHNICAL = re.compile(r"(^|_)(hash|fingerprint|log|identity)$")
 _NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 _BETWEEN = re.compile(rf"({_NUMBER}) \.\. ({_NUMBER})")
+_COUNTED = re.compile(r"(\d[\d,]*) ((?!of\b)[a-z][\w -]*)")
 _BOUND = re.compile(rf"(?:^|at most |at least |within a factor of )({_NUMBER})\b")
 
 
@@ -51,13 +55,31 @@ def judged(value: Any, threshold: Any, **more: Any) -> dict[str, Any]:
     """
     found = {"value": "no value" if value is None else value}
     found["threshold"] = "no limit" if threshold is None else threshold
-    if _is_number(value) and isinstance(threshold, str):
-        found |= _limits(threshold)
+    if isinstance(threshold, str):
+        if _is_number(value):
+            found |= _limits(threshold)
+        elif isinstance(value, str):
+            measured = counts(value)
+            found |= measured
+            found |= {f"{name}_limit": least for name, least in counts(threshold).items() if name in measured}
     return entries({**found, **more})
+
+
+def counts(text: str) -> dict[str, int]:
+    """What is counted in words, by name; nothing of a text that is no list of counts.
+
+    >>> counts("at least 200 goods, 1,040 test bads"), counts("7 of 9 rows"), counts("due")
+    ({'goods': 200, 'test_bads': 1040}, {}, {})
+    """
+    found = [_COUNTED.fullmatch(part) for part in text.removeprefix("at least ").split(", ")]
+    if not all(found):
+        return {}
+    return {re.sub(r"\W+", "_", one[2]): int(one[1].replace(",", "")) for one in found if one}
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
     """A table for the UI; what a row lacks is left empty."""
+    rows = [*rows[:ROWS], *([{columns[0]: _more(len(rows))}] if len(rows) > ROWS else [])]
     cells = [{column: _cell(row.get(column, "")) for column in columns} for row in rows]
     return dg.TableMetadataValue(
         records=[dg.TableRecord(row) for row in cells],
@@ -66,21 +88,27 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Table
 
 
 def pictures(figures: Mapping[str, Figure], store: Store, asset: str, day: str) -> dict[str, Any]:
-    """Figures by name as markdown with the picture in it; beyond `EVENT_BYTES` together each is a file of the store."""
+    """Figures by name, each as small as Dagster shows without a click, and all in full in an entry of their own; one in
+    full that goes beyond `EVENT_BYTES` is a file of the store.
+    """
     from credit_assets.ml.reports.pictures import document, markdown
+    from credit_assets.ml.reports.previews import preview
 
-    shown: dict[str, Any] = {}
-    left = EVENT_BYTES
+    small = {name: text for name, figure in figures.items() if (text := preview(figure)) is not None}
+    shown: dict[str, Any] = {name: dg.MetadataValue.md(text) for name, text in small.items()}
+    left, in_full = EVENT_BYTES - sum(map(len, small.values())), []
     for name, figure in figures.items():
         text = markdown(figure)
-        left -= (size := len(text.encode()))
-        if left >= 0:
-            shown[name] = dg.MetadataValue.md(text)
+        size = len(text.encode())
+        if size <= left:
+            left -= size
+            in_full.append(text)
         else:
-            left += size
             path: UPath = store.path("figures", asset, f"{day}-{name}.svg")
             store.write_bytes(path, document(figure).encode())
             shown[f"{name}_file"] = dg.MetadataValue.path(str(path))
+    if in_full:
+        shown[IN_FULL] = dg.MetadataValue.md("\n\n".join(in_full))
     return shown
 
 
@@ -96,6 +124,8 @@ def number(value: float) -> int | float:
 
 
 def _entry(value: Any) -> Any:
+    if isinstance(value, dg.MarkdownMetadataValue):
+        return dg.MetadataValue.md(_bounded(value.md_str or ""))
     if isinstance(value, dg.MetadataValue):
         return value
     if hasattr(value, "item"):
@@ -109,7 +139,7 @@ def _entry(value: Any) -> Any:
     if type(value) in (list, tuple):
         rows = [row for row in value if isinstance(row, Mapping)]
         if rows and len(rows) == len(value):
-            return dg.MetadataValue.md(_markdown_table(rows))
+            return dg.MetadataValue.md(_bounded(_markdown_table(rows)))
         return _rounded(list(value))
     return value
 
@@ -137,6 +167,19 @@ def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| {' | '.join(column.replace('_', ' ') for column in columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(_cell(row.get(column)) for column in columns)} |" for row in rows]
     return "\n".join(lines)
+
+
+def _bounded(text: str) -> str:
+    """Markdown whose table, if it is one, has `ROWS` rows at most."""
+    lines = text.split("\n")
+    rows = sum(line.startswith("|") for line in lines[2:])
+    if rows <= ROWS or not text.startswith("|"):
+        return text
+    return "\n".join([*lines[: ROWS + 2], "", _more(rows), *(line for line in lines[2:] if not line.startswith("|"))])
+
+
+def _more(rows: int) -> str:
+    return f"and {rows - ROWS:,} more, in the record of the day"
 
 
 def _cell(value: Any) -> str:

@@ -126,6 +126,38 @@ def test_pictures_beyond_the_bound_are_files(tmp_path: Path) -> None:
     small = Figure("small", "x", "y", (Series("s", "line", (0.0, 1.0), (0.0, 1.0)),), (source,))
     store = Store(str(tmp_path))
     shown = pages.pictures({"large": large, "small": small}, store, "report", "2025-01-01")
-    assert list(shown) == ["large_file", "small"]
+    assert list(shown) == ["large", "small", "large_file", pages.IN_FULL]
     assert Path(shown["large_file"].value).read_text().startswith("<svg ")
-    assert sum(len(one.md_str) for name, one in shown.items() if name == "small") <= pages.EVENT_BYTES
+    assert "**small**" in shown[pages.IN_FULL].md_str
+    assert "**large**" not in shown[pages.IN_FULL].md_str
+    assert sum(len(one.md_str) for one in shown.values() if hasattr(one, "md_str")) <= pages.EVENT_BYTES
+
+
+def test_a_long_table_says_how_many_rows_more_there_are() -> None:
+    rows = [{"name": f"f{n}", "psi": n / 7} for n in range(pages.ROWS + 20)]
+    table = pages.table(rows, ["name", "psi"])
+    assert len(table.records) == pages.ROWS + 1
+    assert table.records[-1].data["name"] == "and 20 more, in the record of the day"
+    shown = pages.entries({"features": rows})["features"].md_str
+    assert shown.count("| f") == pages.ROWS
+    assert shown.endswith("\n\nand 20 more, in the record of the day")
+    assert pages.entries({"features": rows[: pages.ROWS]})["features"].md_str.endswith(" |")
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "numbers"),
+    [
+        (
+            "1,184 goods, 475 bads, 18 test bads",
+            "at least 200 goods, 40 bads, 10 test bads",
+            {"goods": 1184, "bads": 475, "test_bads": 18, "goods_limit": 200, "bads_limit": 40, "test_bads_limit": 10},
+        ),
+        ("3 days late", "a state, not a limit", {"days_late": 3}),
+        ("10,184 good, 475 bad", "0 rows with a status in no list", {"good": 10184, "bad": 475}),
+        ("not judged", "at most 0.05 of the rows", {}),
+    ],
+)
+def test_what_is_counted_in_words_is_counted_in_numbers_too(
+    value: str, threshold: str, numbers: dict[str, int]
+) -> None:
+    assert pages.judged(value, threshold) == {"value": value, "threshold": threshold, **numbers}

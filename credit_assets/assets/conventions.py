@@ -163,18 +163,15 @@ def daily_result(
 
     gates, metadata = gates or {}, metadata or {}
     hashes = {day.isoformat(): file.content_hash for day, file in staged.items()}
-    note_days(
-        context,
-        {
-            day.isoformat(): {
-                "dagster/row_count": file.rows,
-                "content_hash": file.content_hash,
-                **({"gates": gates_in_words(gates[day]), GATES_HASH: results_hash(gates[day])} if day in gates else {}),
-                **metadata.get(day, {}),
-            }
-            for day, file in staged.items()
-        },
-    )
+    notes = {
+        day.isoformat(): {
+            "dagster/row_count": file.rows,
+            "content_hash": file.content_hash,
+            **({"gates": gates_in_words(gates[day]), GATES_HASH: results_hash(gates[day])} if day in gates else {}),
+            **metadata.get(day, {}),
+        }
+        for day, file in staged.items()
+    }
     version = next(iter(hashes.values())) if len(hashes) == 1 else fingerprint(**hashes)
     if len(staged) == 1:
         # Shown in the run's own event too, where a person looks first.
@@ -185,7 +182,12 @@ def daily_result(
     else:
         tell_left_out(context, left_out, len(staged))
     return dg.MaterializeResult(
-        value=ByDay({day.isoformat(): file for day, file in staged.items()}, left_out, leave_out_partitions),
+        value=ByDay(
+            {day.isoformat(): file for day, file in staged.items()},
+            left_out,
+            leave_out_partitions,
+            functools.partial(note_days, context, notes),
+        ),
         data_version=dg.DataVersion(version),
         check_results=[*(check_results(context, gates) if gates else ()), *whole] or None,
     )
@@ -202,8 +204,7 @@ def records_result(
 
     refused = refused or {}
     tell_left_out(context, refused, len(records) + len(refused))
-    note_days(context, metadata)
-    value = ByDay(records, refused, leave_out_partitions)
+    value = ByDay(records, refused, leave_out_partitions, functools.partial(note_days, context, metadata))
     return dg.MaterializeResult(value=value, data_version=dg.DataVersion(fingerprint(**records)))
 
 
@@ -263,10 +264,15 @@ def made_or_refused(
     return made, refused
 
 
-def note_days(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Metadata of each day's materialization."""
+def note_days(
+    context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]], paths: Mapping[str, str]
+) -> None:
+    """Metadata of each day's materialization. To be called once the days are written: what an output has of itself,
+    for all of its days, comes before what each of them has, and people look for a path last.
+    """
     for day, values in metadata.items():
-        context.add_asset_metadata(pages.entries(values), partition_key=day)
+        place = {"path": dg.MetadataValue.path(paths[day])} if day in paths else {}
+        context.add_asset_metadata(pages.entries({**values, **place}), partition_key=day)
 
 
 def gates_in_words(gates: Sequence[GateResult]) -> str:

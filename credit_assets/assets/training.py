@@ -153,6 +153,8 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
                 "gini": test["gini"],
                 "ks": test["ks"],
                 "brier": test["brier"],
+                "ece": test["ece"],
+                "bad_rate": test["observed_rate"],
                 "rounds": record["rounds"],
                 **({"warning": at_cap} if at_cap is not None else {}),
                 **engines.metadata(record),

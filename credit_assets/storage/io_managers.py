@@ -29,6 +29,7 @@ class ByDay(dict[str, Any]):
 
     `left_out`: days that could not be made. A value that one of them has is written, for whoever reads it is to meet
     its verdict; without one, what an earlier step wrote goes. `leave_out` keeps Dagster from taking them for made.
+    `tell` is told where each day was written.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class ByDay(dict[str, Any]):
         values: Mapping[str, Any],
         left_out: Collection[str] = (),
         leave_out: Callable[[dg.OutputContext, Collection[str]], None] | None = None,
+        tell: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         super().__init__(values)
-        self.left_out, self.leave_out = frozenset(left_out), leave_out
+        self.left_out, self.leave_out, self.tell = frozenset(left_out), leave_out, tell
 
 
 @contextmanager
@@ -74,14 +76,17 @@ class _StoreIOManager(dg.IOManager):
         if set(values) | left_out != set(keys):
             raise PermanentError("a run over several partitions must return a value for each of them")
         folder = self.store.path(_folder(context))
+        paths = {key: folder / (key + self.extension) for key in values}
         for key, value in values.items():
-            self.write(folder / (key + self.extension), value)
+            self.write(paths[key], value)
         for key in left_out.difference(values):
             self.store.remove(folder / (key + self.extension))
         if left_out and isinstance(values, ByDay) and values.leave_out:
             values.leave_out(context, left_out)
-        name, path = ("folder", folder) if isinstance(obj, ByDay) else ("path", folder / (keys[0] + self.extension))
-        context.add_output_metadata({name: dg.MetadataValue.path(str(path))})
+        if not isinstance(values, ByDay):
+            context.add_output_metadata({"path": dg.MetadataValue.path(str(paths[keys[0]]))})
+        elif values.tell:
+            values.tell({key: str(path) for key, path in paths.items()})
 
 
 def _folder(context: dg.InputContext | dg.OutputContext) -> str:

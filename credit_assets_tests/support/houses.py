@@ -270,7 +270,7 @@ def begin_trial(home: Path) -> None:
             run_id=candidate["run_id"],
             fingerprint=candidate["fingerprint"],
             as_of=date(2024, 4, 2),
-            tags={"variant": other},
+            tags={"variant": other, "test_from": selected["test_from"]},
         )
         move(registry, "2", TRIAL, "shadow")
         house.run("loan_scores", START, TRIAL_END)

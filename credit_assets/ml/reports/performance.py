@@ -147,7 +147,7 @@ def performance_reports(
 
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day."""
-    realised, estimated, reconciled = record["realised"], record["estimated"], record["reconciled"]
+    realised, estimated = record["realised"], record["estimated"]
     evaluation, ratio = realised["evaluation"], realised["observed_over_expected"]
     lines: dict[str, Any] = {"champion": record["champion"] or "none in force", **_numbers(record)}
     if ratio:
@@ -158,9 +158,9 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{realised['to']}"
         )
     if realised["why"]:
-        lines["realised, but"] = realised["why"]
+        lines["not_realised_because"] = realised["why"]
     if estimated["auc"] is None:
-        lines["estimated, but"] = estimated["why"]
+        lines["not_estimated_because"] = estimated["why"]
     else:
         lines["estimated"] = (
             f"AUC {estimated['auc']:.3f} ({estimated['auc_low']:.3f} .. {estimated['auc_high']:.3f}), bad rate "
@@ -168,9 +168,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{estimated['to']}"
         )
     if told := shown(record):
-        lines["since the training"] = told
-    if reconciled:
-        lines["realised less estimated"] = f"AUC {reconciled['difference']['auc']:+.3f}"
+        lines["since_training"] = told
     if record["newly_matured"] is not None:
         lines["newly_matured"] = record["newly_matured"]
     return lines

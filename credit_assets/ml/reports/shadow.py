@@ -218,7 +218,7 @@ def _scored(
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a person reads of one day: few keys, since a range has many days."""
     if record["shadow"] is None:
-        return {"decision": "none", "champion": record["champion"] or "none in force"}
+        return {"decision": "none", "champion": record["champion"] or "none in force", "applications": record["rows"]}
     return {
         "decision": record["decision"],
         "champion": record["champion"],

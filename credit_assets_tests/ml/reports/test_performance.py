@@ -29,7 +29,7 @@ def test_what_people_read_of_a_cohort_that_could_not_be_measured(ratio: dict[str
     }
     found = summary(record)
     assert found["champion"] == "none in force"
-    assert found["realised, but"] == "all 3 applications are good"
+    assert found["not_realised_because"] == "all 3 applications are good"
     assert ("realised" in found) == (ratio is not None)
-    assert found["estimated, but"] == "no application was scored"
+    assert found["not_estimated_because"] == "no application was scored"
     assert measures_table(record).count("\n") == 7

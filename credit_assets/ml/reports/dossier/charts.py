@@ -41,7 +41,7 @@ _PAGE = Size(_WIDTH, _HEIGHT, _SIDE)
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """From values to pixels: `low` .. `high` on `start` .. `end`."""
 
     low: float
@@ -62,12 +62,12 @@ def svg(figure: Figure, size: Size = _PAGE) -> str:
     if named:
         left = 16 + _LETTER * max(len(label) for label in figure.labels)
         height = _TOP + _BOTTOM + _ROW * len(figure.labels)
-    x_ticks = dates(*_range(figure, "x")) if figure.dates else ticks(*_range(figure, "x"))
-    y_ticks = ticks(*_range(figure, "y"))
-    across = _Axis(x_ticks[0], x_ticks[-1], left, width - _RIGHT - (_DATE if figure.dates else 0.0))
-    down = _Axis(y_ticks[0], y_ticks[-1], height - _BOTTOM, _TOP)
+    x_ticks = dates(*range_of(figure, "x")) if figure.dates else ticks(*range_of(figure, "x"))
+    y_ticks = ticks(*range_of(figure, "y"))
+    across = Axis(x_ticks[0], x_ticks[-1], left, width - _RIGHT - (_DATE if figure.dates else 0.0))
+    down = Axis(y_ticks[0], y_ticks[-1], height - _BOTTOM, _TOP)
     if named:
-        down = _Axis(-0.5, len(figure.labels) - 0.5, _TOP, height - _BOTTOM)
+        down = Axis(-0.5, len(figure.labels) - 0.5, _TOP, height - _BOTTOM)
     parts = [
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(figure.caption, quote=True)}">',
         *_x_axis(figure, across, x_ticks, (down.start, down.end)),
@@ -110,7 +110,8 @@ def dates(low: float, high: float) -> tuple[float, ...]:
     return tuple(low + step * n for n in range(math.ceil(span / step) + 1))
 
 
-def _range(figure: Figure, axis: str) -> tuple[float, float]:
+def range_of(figure: Figure, axis: str) -> tuple[float, float]:
+    """The least and the largest value on the axis `x` or `y`, ends of intervals among them."""
     values: list[float] = []
     for one in figure.series:
         if axis == "x":
@@ -124,14 +125,16 @@ def _range(figure: Figure, axis: str) -> tuple[float, float]:
     return (min(values), max(values)) if values else (0.0, 1.0)
 
 
-def _x_axis(figure: Figure, across: _Axis, places: Sequence[float], ends: tuple[float, float]) -> list[str]:
+def _x_axis(figure: Figure, across: Axis, places: Sequence[float], ends: tuple[float, float]) -> list[str]:
     top, bottom = min(ends), max(ends)
     parts = []
     for value in places:
         x = across.at(value)
         parts.append(f'<path class="grid" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
         label = (
-            date.fromordinal(int(value)).isoformat() if figure.dates else _number(value, places, "x" in figure.percent)
+            date.fromordinal(int(value)).isoformat()
+            if figure.dates
+            else tick_label(value, places, "x" in figure.percent)
         )
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{label}</text>')
     parts.append(f'<path class="axis" d="M{across.start:.1f} {bottom:.1f}H{across.end:.1f}"/>')
@@ -143,12 +146,12 @@ def _x_axis(figure: Figure, across: _Axis, places: Sequence[float], ends: tuple[
     return parts
 
 
-def _y_axis(figure: Figure, down: _Axis, places: Sequence[float], ends: tuple[float, float]) -> list[str]:
+def _y_axis(figure: Figure, down: Axis, places: Sequence[float], ends: tuple[float, float]) -> list[str]:
     parts = []
     for value in places:
         y = down.at(value)
         parts.append(f'<path class="grid" d="M{ends[0]:.1f} {y:.1f}H{ends[1]:.1f}"/>')
-        label = _number(value, places, "y" in figure.percent)
+        label = tick_label(value, places, "y" in figure.percent)
         parts.append(f'<text x="{ends[0] - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     middle = (down.start + down.end) / 2
     parts.append(
@@ -158,14 +161,15 @@ def _y_axis(figure: Figure, down: _Axis, places: Sequence[float], ends: tuple[fl
     return parts
 
 
-def _names(figure: Figure, down: _Axis, left: float) -> list[str]:
+def _names(figure: Figure, down: Axis, left: float) -> list[str]:
     return [
         f'<text class="label" x="{left - 10:.1f}" y="{down.at(n) + 4:.1f}" text-anchor="end">{escape(label)}</text>'
         for n, label in enumerate(figure.labels)
     ]
 
 
-def _number(value: float, places: Sequence[float], percent: bool) -> str:
+def tick_label(value: float, places: Sequence[float], percent: bool) -> str:
+    """A value of an axis with as many digits as tell its `places` from one another."""
     step = (places[1] - places[0]) * (100 if percent else 1)
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
     if step * 10**digits % 1 > 1e-6:
@@ -173,7 +177,7 @@ def _number(value: float, places: Sequence[float], percent: bool) -> str:
     return f"{value:.{digits}%}" if percent else f"{value:,.{digits}f}"
 
 
-def _marks(series: Series, across: _Axis, down: _Axis, style: str, named: bool) -> list[str]:
+def _marks(series: Series, across: Axis, down: Axis, style: str, named: bool) -> list[str]:
     points = [(across.at(x), down.at(y)) for x, y in zip(series.x, series.y, strict=True)]
     if series.kind == "span":
         return []
@@ -193,7 +197,7 @@ def _marks(series: Series, across: _Axis, down: _Axis, style: str, named: bool) 
     return [*parts, *(f'<circle class="point {style}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points)]
 
 
-def _bars(series: Series, across: _Axis, down: _Axis, style: str) -> list[str]:
+def _bars(series: Series, across: Axis, down: Axis, style: str) -> list[str]:
     """Bars as one outline, so that two series over each other can both be read."""
     if not series.x:
         return []
@@ -204,7 +208,7 @@ def _bars(series: Series, across: _Axis, down: _Axis, style: str) -> list[str]:
     return [f'<path class="bars {style}" d="{"".join(path)}V{base:.1f}Z"/>']
 
 
-def _cells(series: Series, across: _Axis, down: _Axis, style: str) -> list[str]:
+def _cells(series: Series, across: Axis, down: Axis, style: str) -> list[str]:
     """Boxes from `x` to `high`, as high as the place of a name, all of one look."""
     high = abs(down.at(1.0) - down.at(0.0)) - 2
     boxes = [
