@@ -146,8 +146,10 @@ def _heat_map(records: Mapping[str, Mapping[str, Any]], names: Sequence[str], so
     days = [date.fromisoformat(day).toordinal() for day in records]
     # Without a mark of its own: so that days on which all is stable have their place.
     series.append(Series("", "span", (float(min(days)), float(max(days) + 1)), (0.0, 0.0)))
-    caption = f"PSI of each feature over the days to {max(records)} (empty: below {_PSI_LEVELS[0][0]:g})"
-    return Figure(caption, "day", "", tuple(series), (source,), labels=tuple(names), dates=True)
+    least = f"below {_PSI_LEVELS[0][0]:g}"
+    caption = f"PSI of each feature over the days to {max(records)} (empty: {least})"
+    note = "" if any(one.x for one in series if one.kind == "cells") else f"{least} everywhere"
+    return Figure(caption, "day", "", tuple(series), (source,), labels=tuple(names), note=note, dates=True)
 
 
 def _stretches(days: Sequence[int]) -> list[tuple[int, int]]:

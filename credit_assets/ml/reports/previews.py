@@ -164,7 +164,9 @@ def _legend(figure: Figure, left: float) -> str:
     if len(told) < 2 and not cells:
         return ""
     names = "".join(f"<tspan fill='{ink}'>{name.split(' and ')[0].split(' from ')[0]}</tspan> " for ink, name in told)
-    return f"<text x='{left:.0f}' y='10'>{'PSI from ' if cells else ''}{names.strip()}</text>"
+    if cells:
+        names = f"PSI from {names}" if told else f"PSI {figure.note}"
+    return f"<text x='{left:.0f}' y='10'>{names.strip()}</text>"
 
 
 def _text(x: float, y: float, text: str, *, end: bool = False) -> str:

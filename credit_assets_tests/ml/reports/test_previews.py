@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from credit_assets.ml.reports.dossier.blocks import Figure, Series, Source
+from credit_assets.ml.reports.pictures import of_drift
 from credit_assets.ml.reports.previews import LETTERS, preview
 
 SOURCE = (Source("a", "2025-01-01", "", ""),)
@@ -67,6 +68,11 @@ def test_several_series_are_told_apart_by_the_colour_of_their_names() -> None:
     root = drawn(Figure("AUC", "day", "AUC", both, SOURCE, dates=True))
     inks = {one.text: one.get("fill") for one in root.iter("{http://www.w3.org/2000/svg}tspan")}
     assert inks == {"realised": "steelblue", "estimated": "chocolate"}
+
+
+def test_a_heat_map_without_a_cell_says_so() -> None:
+    days = {f"2024-01-0{n}": {"features": [{"name": "age", "psi": 0.01}]} for n in (1, 2)}
+    assert texts(drawn(of_drift(days)["psi_over_days"]))[-1] == "PSI below 0.05 everywhere"
 
 
 def test_a_figure_without_a_point_in_a_series_is_drawn_without_it() -> None:
