@@ -111,8 +111,8 @@ class Place:
 Fault = Callable[[Place], Rows]
 
 
-def changed(name: str, how: Callable[[NDArray[Any]], Any], *, newest: bool = False) -> Fault:
-    """A column is otherwise from the first day of the test on, or in the newest days alone."""
+def changed(name: str, how: Callable[[NDArray[Any]], Any], *, newest: bool = False, share: float = 1.0) -> Fault:
+    """A column is otherwise from the first day of the test on, or in the newest days alone, in a share of the rows."""
 
     def planted(place: Place) -> Rows:
         import pyarrow as pa
@@ -120,6 +120,7 @@ def changed(name: str, how: Callable[[NDArray[Any]], Any], *, newest: bool = Fal
         rows = place.rows
         values = rows.features[name].to_numpy().astype(float)
         since = place.since(place.window.last + timedelta(1) if newest else place.test)
+        since = since & (place.rng.random(len(values)) < share)
         made = pa.array(np.where(since, how(values), values), from_pandas=True)
         features = rows.features.set_column(rows.features.column_names.index(name), name, made)
         return Rows(rows.name, features, rows.known, rows.portfolio)
@@ -165,6 +166,10 @@ def stopped(days: int) -> Fault:
 FAULTS: dict[str, Fault] = {
     "income in thousands from the test on": changed("annual_income", lambda x: x / 1000),
     "income a month from the test on": changed("annual_income", lambda x: x / 12),
+    "a tenth of incomes in cents from the test on": changed("annual_income", lambda x: x * 100, share=0.1),
+    "a tenth of incomes in thousands from the test on": changed("annual_income", lambda x: x / 1000, share=0.1),
+    "half of incomes a month from the test on": changed("annual_income", lambda x: x / 12, share=0.5),
+    "a fifth of amounts in cents in the newest days": changed("loan_amount", lambda x: x * 100, newest=True, share=0.2),
     "income 3 deviations higher from the test on": changed("annual_income", lambda x: x + 3 * np.nanstd(x)),
     "inquiries 3 deviations higher from the test on": changed("inquiries_6m", lambda x: x + 3 * np.nanstd(x)),
     "rate 3 deviations higher from the test on": changed("interest_rate", lambda x: x + 3 * np.nanstd(x)),

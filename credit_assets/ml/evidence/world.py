@@ -31,6 +31,8 @@ MOST_ROWS = 20_000
 ALPHA = 0.001
 """Chance that any feature of a comparison is said to differ where none does, shared among its tests."""
 _SHOWN = 20
+# Values of either side below which nothing is said of their range; how many of it are left out, and how far is beyond.
+_FEWEST, _LEFT_OUT, _FAR = 50, 0.0005, 2.0
 _FEW_VALUES = 4
 _VALUES_SHARE = 0.05
 _SEEN_AGAIN = 0.2
@@ -59,7 +61,8 @@ def measure_world(before: Data, after: Data, features: Sequence[str], categorica
     dict
         JSON types: `rows` of both, `compared` features, and `features`, at most 20 of those that differ beyond chance,
         the largest PSI first: `psi` less its average by chance (`psi_by_chance`), `distance` (Kolmogorov-Smirnov; None
-        of a category), `size` (how large the typical value is, in times), `missing` shares of both, `new_levels` (share
+        of a category), `size` (how large the typical value is, in times), `beyond` (how many of `of` values are far
+        smaller or larger than nearly all before), `missing` shares of both, `new_levels` (share
         of values in levels of their own), `constant` (one value in all later rows, several in the earlier ones), and
         `list_price`: it has few values, all above zero, and other ones from time to time, as what is set for all.
 
@@ -93,6 +96,7 @@ def _compared(one: FeatureDrift, then: Rows, now: Rows) -> dict[str, Any]:
         "new_levels": _rounded(one.new_level_share or 0.0),
         "distance": None,
         "size": None,
+        "beyond": None,
         "constant": False,
         "list_price": False,
     }
@@ -105,6 +109,7 @@ def _compared(one: FeatureDrift, then: Rows, now: Rows) -> dict[str, Any]:
         **record,
         "distance": _rounded(one.statistic),
         "size": _rounded(size_ratio(old, new)),
+        "beyond": count_beyond(old, new),
         "constant": bool(len(known) and several and (known == known[0]).all()),
         "list_price": _is_list_price(old),
     }
@@ -133,6 +138,24 @@ def size_ratio(before: NDArray[np.float64], after: NDArray[np.float64]) -> float
 
     old, new = typical(before), typical(after)
     return None if not old or new is None else new / old
+
+
+def count_beyond(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, int] | None:
+    """How many later values are less than half as large as all but the smallest of the earlier ones, or more than twice
+    as large as all but the largest, of which one in 2,000 is left out either way: `rows`, and `of` how many that are
+    not zero. None where a side has too few. A part of the rows in another unit moves no typical value.
+
+    Examples
+    --------
+    >>> incomes = np.linspace(20_000.0, 90_000.0, 1_000)
+    >>> count_beyond(incomes, np.r_[incomes[:900], incomes[900:] * 100])
+    {'rows': 100, 'of': 1000}
+    """
+    old, new = (np.abs(values[np.isfinite(values) & (values != 0)]) for values in (before, after))
+    if min(len(old), len(new)) < _FEWEST:
+        return None
+    low, high = np.quantile(old, [_LEFT_OUT, 1 - _LEFT_OUT])
+    return {"rows": int(((new < low / _FAR) | (new > high * _FAR)).sum()), "of": len(new)}
 
 
 def _is_list_price(values: NDArray[np.float64]) -> bool:

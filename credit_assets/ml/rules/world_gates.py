@@ -13,6 +13,7 @@ from typing import Any
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.policies.world import WorldPolicy
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets.ml.rules.day_gates import exceeds
 from credit_assets.ml.rules.first_days import FILLED_AFTERWARDS
 
 SAME_WORLD, TARGET_OVER_TIME, OUTCOMES_ARRIVE = "same_world", "target_over_time", "outcomes_arrive"
@@ -26,6 +27,8 @@ NEWEST = "the newest days"
 _EXPECTED = 14.0
 # A gap this much longer than the longest one before is no batch that is due.
 _LONGER = 1.5
+# Chance that a share which is allowed is said to be exceeded.
+_CHANCE = 0.001
 
 
 def world_gates(evidence: Mapping[str, Any], policy: WorldPolicy, portfolio: Portfolio) -> tuple[GateResult, ...]:
@@ -76,7 +79,7 @@ def _same_world(evidence: Mapping[str, Any], policy: WorldPolicy) -> GateResult:
             else f"Features are alike in train, validation, test and the newest days.{known}{newest}"
         ),
         details=tuple(details),
-        setting="policy: world: max_psi, max_distance, max_size_ratio, max_missing_rise, max_new_levels",
+        setting="policy: world: max_psi, max_distance, max_size_ratio, max_beyond, max_missing_rise, max_new_levels",
     )
 
 
@@ -96,6 +99,12 @@ def _faults(feature: Mapping[str, Any], one: Mapping[str, Any], policy: WorldPol
     size = feature["size"]
     if size is not None and not 1 / policy.max_size_ratio <= size <= policy.max_size_ratio:
         found.append(f"values {size:.3g} times the size, as in another unit" if size else "no value but zero")
+    beyond = feature.get("beyond")
+    if beyond and not feature["list_price"] and exceeds(beyond["rows"], beyond["of"], policy.max_beyond, _CHANCE):
+        share = beyond["rows"] / beyond["of"]
+        found.append(
+            f"{share:.0%} of the values beyond twice the range before, as of another unit in a part of the rows"
+        )
     if _apart(feature, one["after"] == NEWEST, policy):
         if feature["constant"]:
             found.append("one value in all rows")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.ml.evidence.world import ALPHA, measure_feed, measure_target, measure_world, size_ratio
+from credit_assets.ml.evidence.world import ALPHA, count_beyond, measure_feed, measure_target, measure_world, size_ratio
 
 START = date(2024, 1, 1)
 
@@ -196,3 +196,41 @@ def test_nothing_at_all_has_no_last_day() -> None:
 def test_what_became_known_later_is_not_looked_at() -> None:
     found = measure_feed(known((0, 300, 1)), START, START + timedelta(99))
     assert (found["rows"], found["gap"]) == (100, 0)
+
+
+# A part of the rows
+
+
+@pytest.mark.parametrize(
+    ("how", "share", "found"),
+    [
+        (lambda x: x * 100, 0.1, 0.1),
+        (lambda x: x / 1000, 0.1, 0.1),
+        (lambda x: x / 12, 0.5, 0.2),
+        (lambda x: -x * 100, 0.1, 0.1),
+        (lambda x: x * 2, 1.0, 0.0),
+        (lambda x: x * 0, 0.5, 0.0),
+        (lambda x: x * np.nan, 0.5, 0.0),
+    ],
+)
+def test_another_unit_in_a_part_of_the_rows_is_counted(how: Any, share: float, found: float) -> None:
+    rng = np.random.default_rng(4)
+    before, after = rng.lognormal(11.0, 0.5, 4_000), rng.lognormal(11.0, 0.5, 2_000)
+    after = np.where(rng.random(2_000) < share, how(after), after)
+    counted = count_beyond(before, after)
+    assert counted is not None
+    assert counted["rows"] / counted["of"] == pytest.approx(found, abs=0.025 if found < 0.2 else 0.12)
+
+
+def test_values_of_one_spread_lie_within_their_range() -> None:
+    """Whatever the tail: of incomes, counts with zeros, and debts with a heavy one, at small and large sizes."""
+    rng = np.random.default_rng(5)
+    for draw in (lambda n: rng.lognormal(11, 0.9, n), lambda n: rng.poisson(0.3, n), lambda n: rng.pareto(2.0, n)):
+        for rows in (300, 5_000):
+            counted = count_beyond(draw(rows), draw(rows // 2))
+            assert counted is None or counted["rows"] <= 0.02 * counted["of"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(49, 900), (900, 49)])
+def test_too_few_values_have_no_range(before: int, after: int) -> None:
+    assert count_beyond(np.ones(before), np.ones(after) * 100) is None

@@ -35,6 +35,13 @@ def same_world(policy: WorldPolicy | None = None, **more: Any) -> GateResult:
     return world_gates(evidence(**more), policy or WorldPolicy(), PORTFOLIO)[0]
 
 
+def test_a_part_of_the_newest_rows_in_another_unit_stops_the_training_too() -> None:
+    (found,) = same_world(beyond={"rows": 120, "of": 600}, after=NEWEST).details
+    assert "in the newest days" in found["problem"]
+    assert "20% of the values beyond twice the range before, as of another unit in a part" in found["problem"]
+    assert same_world(WorldPolicy(max_beyond=0.3), beyond={"rows": 120, "of": 600}, after=NEWEST).passed
+
+
 def test_the_table_names_the_gates() -> None:
     gates = [
         *world_gates(evidence(), WorldPolicy(), PORTFOLIO),
@@ -50,6 +57,7 @@ def test_the_table_names_the_gates() -> None:
         ({"size": 0.001}, "values 0.001 times the size, as in another unit"),
         ({"size": 12.0}, "values 12 times the size"),
         ({"size": 0.0}, "no value but zero"),
+        ({"beyond": {"rows": 90, "of": 900}}, "10% of the values beyond twice the range before"),
         ({"missing": {"before": 0.02, "after": 0.9}}, "missing 90% instead of 2%"),
         ({"new_levels": 1.0, "distance": None, "size": None}, "100% of the values in levels of their own"),
         ({"psi": 8.0, "distance": 0.87}, "87% apart"),
@@ -75,6 +83,11 @@ def test_what_no_drift_does_stops_the_training_and_names_the_column(feature: dic
         {"psi": 0.9, "distance": 0.8},
         {"size": 1.8},
         {"size": None},
+        # The most that a feature of the public loans had was 2.1%; beyond chance of few rows nothing is.
+        {"beyond": {"rows": 30, "of": 1_000}},
+        {"beyond": {"rows": 4, "of": 50}},
+        {"beyond": {"rows": 900, "of": 900}, "list_price": True},
+        {"beyond": None},
         {"missing": {"before": 0.9, "after": 0.0}},
         {"after": NEWEST, "psi": 8.0, "distance": 0.9},
     ],

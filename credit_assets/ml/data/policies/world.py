@@ -33,6 +33,14 @@ class WorldPolicy(Section):
     max_size_ratio: float = key(
         5.0, "Ratio of typical sizes from which values are in another unit, either way.", unit="ratio", gt=1, le=1000
     )
+    max_beyond: float = key(
+        0.05,
+        "Share of a numeric feature's values that lie beyond twice the range of nearly all before, as where a part of "
+        "the rows is in another unit.",
+        unit="share",
+        gt=0,
+        le=1,
+    )
     max_missing_rise: float = key(
         0.3, "Rise of the share of missing values, from train or from the cohorts.", unit="share", gt=0, le=1
     )
