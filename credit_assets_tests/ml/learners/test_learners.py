@@ -331,7 +331,10 @@ def _inside(parameter: Parameter) -> Any:
     return 0.5
 
 
-@ALL
+# Those of an ensemble's members are their own.
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "ensemble" else one for one in VARIANTS]
+)
 def test_every_declared_parameter_is_one_that_the_library_knows(
     name: str, parts: dict[str, pd.DataFrame], capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:

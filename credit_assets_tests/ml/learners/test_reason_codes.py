@@ -21,6 +21,10 @@ from credit_assets.ml.learners.scorer import CreditScorer, Explained, ScoreScale
 from credit_assets_tests.support.modelling import PORTFOLIO, QUICK, applications, quick_config, training_set
 
 ALL = pytest.mark.parametrize("name", list(QUICK))
+# What an ensemble adds is the mean of what its members do: seen by `test_effects_and_the_rest_are_the_score`.
+DEAR = pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "ensemble" else one for one in QUICK]
+)
 BEFORE = Path(__file__).parents[2] / "data" / "scorers"
 RAW = ["income", "debt", "inquiries", "noise", "purpose", "region"]
 LENDERS_OWN = PORTFOLIO.model_copy(
@@ -69,7 +73,7 @@ def test_effects_and_the_rest_are_the_score(name: str, scorers: dict[str, Credit
     assert (np.sign(found.points[large]) == -np.sign(found.log_odds[large])).all()
 
 
-@ALL
+@DEAR
 def test_the_contract_over_ten_thousand_applicants(
     name: str, scorers: dict[str, CreditScorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +104,7 @@ def test_the_contract_over_ten_thousand_applicants(
     assert [reason_codes(scorer, CONTRACT, frame.iloc[[row]])[0] for row in range(25)] == found[:25]
 
 
-@ALL
+@DEAR
 def test_making_the_feature_of_a_reason_better_does_not_raise_the_pd(
     name: str, scorers: dict[str, CreditScorer]
 ) -> None:
@@ -211,7 +215,7 @@ def replace_features(group: ReasonGroup, features: tuple[str, ...]) -> ReasonGro
     return group.model_copy(update={"features": features})
 
 
-@ALL
+@DEAR
 def test_nobody_whose_value_is_missing_is_told_of_the_value(name: str, scorers: dict[str, CreditScorer]) -> None:
     """Of each feature and policy: what counts as the worst case, as a neutral value, and what the model has learned."""
     scorer, contract = scorers[name], replace(ReasonContract.of(PORTFOLIO), most=10)
