@@ -88,6 +88,8 @@ def test_a_model_scores_everyone(lender: Lender) -> None:
     assert scored.num_rows == day.sum()
 
 
+# The gate itself: ml/rules/test_population_gates.py.
+@pytest.mark.slow
 def test_a_portfolio_that_says_nothing_ingests_and_scores_and_its_training_is_stopped(lender: Lender) -> None:
     house = lender.with_portfolio(silent())
     outcome = house.train(AS_OF, again=True)

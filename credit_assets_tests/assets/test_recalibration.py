@@ -260,6 +260,8 @@ def test_a_sound_champion_is_not_recalibrated(trained_home: Path, tmp_path: Path
         assert house.versions() == ["1"]
 
 
+# What is said of them: ml/learners/test_recalibration.py; what a refusal leaves: the sound champion above.
+@pytest.mark.slow
 def test_too_few_new_bads_are_said_and_nothing_is_registered(trained_home: Path, tmp_path: Path) -> None:
     """Three days after the champion's own date little lies between what it was made of and the test."""
     day = date(2024, 4, 3)

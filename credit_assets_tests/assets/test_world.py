@@ -60,6 +60,8 @@ def blocked(house: House) -> dict[str, GateResult]:
     return found
 
 
+# The gates themselves: ml/rules; how a gate stops a training: the leak and the feed below.
+@pytest.mark.slow
 def test_income_in_thousands_from_the_first_day_of_the_test(house: House) -> None:
     change(house, THOUSANDS, first=date(2024, 2, 16))
     gate = blocked(house)["same_world"]
@@ -69,6 +71,7 @@ def test_income_in_thousands_from_the_first_day_of_the_test(house: House) -> Non
     assert "times the size, as in another unit" in problems[0]
 
 
+@pytest.mark.slow
 def test_goods_that_are_gone_from_the_archive(house: House) -> None:
     change(house, GOODS_LOST, last=date(2024, 1, 31))
     gate = blocked(house)["target_over_time"]

@@ -361,7 +361,7 @@ def foreign():
 
 def ours():
     try:
-        for _ in range(3):
+        for _ in range(2):
             fingerprints._code_text.cache_clear()
             found.add(fingerprints.code_version())
     except SystemError as error:

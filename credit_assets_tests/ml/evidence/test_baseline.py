@@ -79,7 +79,7 @@ def test_the_level_that_validation_and_test_promise_is_that_of_the_model() -> No
 
 def test_intervals_of_an_estimate_hold_what_comes_of_a_calibration_of_45_bads() -> None:
     rng, held, alone = np.random.default_rng(3), 0, 0
-    books = 250
+    books = 150
     for _ in range(books):
         margin, y = loans(360, rng)
         fitted = fit_platt(margin, y)

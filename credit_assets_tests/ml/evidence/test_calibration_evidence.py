@@ -51,7 +51,7 @@ def test_slope_and_intercept_are_those_of_a_fit_by_another_way() -> None:
 
 
 @pytest.mark.parametrize(("rows", "books"), [(250, 1_500), (1_000, 800), (10_000, 250)])
-@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("rate", [0.02, pytest.param(0.1, marks=pytest.mark.slow), 0.3])
 def test_the_tests_have_their_size(rows: int, books: int, rate: float) -> None:
     rng = np.random.default_rng([rows, round(100 * rate)])
     found = [measure_calibration(*book(rng, rows, rate)) for _ in range(books)]
