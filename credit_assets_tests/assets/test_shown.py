@@ -61,6 +61,8 @@ PICTURES = {
 }
 STATES = {"due", "population", "recorded"}
 """Checks that say how something stands, and measure nothing."""
+NOT_JUDGED = {"fairness", "matured_without_outcome"}
+"""Of this book: it has no protected attribute, and no outcome of a good loan."""
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,7 @@ def test_every_check_has_what_it_measured_and_what_it_is_held_against(home: Repl
     """As numbers: `value` and `threshold`, or by their names where several are held against limits of their own."""
     graph = build_definitions(home.settings).resolve_asset_graph()
     assert len(graph.asset_check_keys) > 30
+    silent = set()
     for key in graph.asset_check_keys:
         history = home.instance.event_log_storage.get_asset_check_execution_history(key, limit=500)
         assert history, key
@@ -154,4 +157,5 @@ def test_every_check_has_what_it_measured_and_what_it_is_held_against(home: Repl
             for name, value in metadata.items():
                 if isinstance(value, dg.FloatMetadataValue) and value.value is not None:
                     assert pages.number(value.value) == value.value, (key, name)
-        assert numeric or key.name in STATES, key
+        silent |= set() if numeric else {key.name}
+    assert silent <= STATES | NOT_JUDGED
