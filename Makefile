@@ -10,6 +10,8 @@ $(error VENV is no setting: the environment of this checkout is .venv; leave VEN
 endif
 override VENV := .venv
 override BIN := $(VENV)/bin
+# A line that names MAKE itself is run by `make -n` too.
+override SELF := $(MAKE)
 override READY := $(VENV)/.ready
 
 # What a user may set. Recipes read it from their environment, as "$$NAME", so that blanks, quotes and semicolons stay
@@ -73,7 +75,7 @@ dev: $(READY) ## Dagster UI and daemon (PORT=3000) and MLflow (MLFLOW_PORT=5000)
 # the background it would not hear of an interrupt.
 test: $(READY) ## Lint, types, import rules, and the tests that take minutes together
 	@said=$$(mktemp); trap 'kill $$lint 2>/dev/null; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
-	$(MAKE) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
+	$(SELF) --no-print-directory lint >"$$said" 2>&1 & lint=$$!; \
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"; tests=$$?; \
 	wait $$lint; lint_failed=$$?; cat "$$said"; [ $$tests = 0 ] && [ $$lint_failed = 0 ]
 

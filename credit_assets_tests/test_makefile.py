@@ -216,6 +216,14 @@ def test_a_program_that_fails_fails_its_target(target: str, tmp_path: Path) -> N
     assert run(folder, target, FAILS="3").returncode != 0
 
 
+def test_what_would_be_run_is_shown_and_not_run(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "repo")
+    shown = run(folder, "-n", "test")
+    assert shown.returncode == 0
+    assert "pytest" in shown.stdout
+    assert not (folder / "seen.json").exists()
+
+
 @pytest.mark.parametrize("failing", ["ruff", "mypy", "lint-imports", "python"])
 def test_lint_beside_the_tests_fails_them_as_the_tests_do_and_is_shown(failing: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "repo")
