@@ -13,12 +13,11 @@ import dagster as dg
 
 from credit_assets.assets.outside import outside_specs
 from credit_assets.assets.runs import Runs
-from credit_assets.automation.close_tracking import tracking_close_sensors
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.dry_run import dry_run_job
 from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
+from credit_assets.automation.housekeeping import housekeeping_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
-from credit_assets.automation.lost_runs import lost_runs_sensor
 from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.executors import executor
@@ -62,10 +61,9 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 *report_sensors(settings),
                 external_sensor(settings),
                 deployment_sensor(settings.naming),
-                lost_runs_sensor(asset_jobs, settings.naming),
+                housekeeping_sensor(asset_jobs, settings.naming),
                 *event_sensors(settings),
                 watch_sensor(settings),
-                *tracking_close_sensors(settings.naming),
             ],
             executor=executor(settings),
         )

@@ -28,6 +28,7 @@ from credit_assets.naming import Names
 from credit_assets.notify.messages import Message
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.ticks import Unreachable, told
+from credit_assets.settings import Settings
 
 # A tick has a minute before Dagster gives it up, and the last message may take ten seconds.
 _TICK_SECONDS = 30.0
@@ -77,14 +78,18 @@ class Tick(NamedTuple):
 
 
 def sending_sensor(
-    naming: Names, name: str, description: str, seconds: int, work: Callable[[Tick], tuple[dict[str, Any], str]]
+    settings: Settings, name: str, description: str, seconds: int, work: Callable[[Tick], tuple[dict[str, Any], str]]
 ) -> dg.SensorDefinition:
-    """A sensor that sends messages and starts no run. `work` returns what the cursor keeps, and what the tick says."""
+    """A sensor that sends messages and starts no run. `work` returns what the cursor keeps, and what the tick says.
+
+    It is off where CREDIT_ALERT_URLS names nobody: a list of sensors that do nothing hides those that do.
+    """
+    naming, on = settings.naming, bool(settings.alert_targets)
 
     @dg.sensor(
         name=naming.dagster(name),
-        description=description,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=description if on else f"{description} Off, since CREDIT_ALERT_URLS names nobody.",
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=seconds,
     )
     @told("the alert services or Dagster's database")

@@ -55,33 +55,33 @@ def event_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     kinds = dg.DagsterEventType
     return [
         _follower(
-            naming,
+            settings,
             "failure_alerts",
             "each run that failed and is not retried",
-            _run_events(kinds.RUN_FAILURE),
+            run_events(kinds.RUN_FAILURE),
             failed,
         ),
         _follower(
-            naming,
+            settings,
             "retraining_notices",
             "each retraining that starts, and what started it",
-            _run_events(kinds.RUN_START),
+            run_events(kinds.RUN_START),
             started,
         ),
         _follower(
-            naming,
+            settings,
             "gate_notices",
             "each run that succeeded with failed checks, and what a retraining came to",
-            _run_events(kinds.RUN_SUCCESS),
+            run_events(kinds.RUN_SUCCESS),
             ended,
         ),
         _follower(
-            naming, "alias_notices", "each promotion, rollback and other move of an alias", _moves(naming), moved
+            settings, "alias_notices", "each promotion, rollback and other move of an alias", _moves(naming), moved
         ),
     ]
 
 
-def _follower(naming: Names, name: str, events: str, fetch: _Fetch, word: _Word) -> dg.SensorDefinition:
+def _follower(settings: Settings, name: str, events: str, fetch: _Fetch, word: _Word) -> dg.SensorDefinition:
     def follow(tick: Tick) -> tuple[dict[str, Any], str]:
         newest = max((record.storage_id for record in fetch(tick.context.instance, None, 1)), default=0)
 
@@ -91,10 +91,10 @@ def _follower(naming: Names, name: str, events: str, fetch: _Fetch, word: _Word)
         delivery = deliver(tick, places(tick.state.get("at"), tick.services, newest), after)
         return {"at": delivery.places}, delivery.summary()
 
-    return sending_sensor(naming, name, f"Sends one message to CREDIT_ALERT_URLS for {events}.", 30, follow)
+    return sending_sensor(settings, name, f"Sends one message to CREDIT_ALERT_URLS for {events}.", 30, follow)
 
 
-def _run_events(kind: dg.DagsterEventType) -> _Fetch:
+def run_events(kind: dg.DagsterEventType) -> _Fetch:
     """Events of this type after a position, oldest first; the newest one where the position is None."""
 
     def fetch(instance: dg.DagsterInstance, after: int | None, limit: int) -> Sequence[dg.EventLogRecord]:

@@ -95,7 +95,7 @@ def watch_sensor(settings: Settings) -> dg.SensorDefinition:
         return kept, f"{len(watched)} watched, {len(troubles)} in trouble; {delivery.summary()}"
 
     return sending_sensor(
-        settings.naming,
+        settings,
         WATCH,
         f"Sends one message to CREDIT_ALERT_URLS when another sensor has failed or could not reach a "
         f"service {_STREAK} times in a row, has not ticked for long, or when a schedule has failed; one when it works "

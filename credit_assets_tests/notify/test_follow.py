@@ -217,6 +217,8 @@ def test_moves_of_several_aliases_are_told_in_their_order(relay: Relay, instance
     assert [subject.split()[0] for subject in relay.subjects] == ["trial", "promotion:", "trial"]
 
 
-def test_the_sensors_run_by_default() -> None:
-    for sensor in event_sensors(load_settings()):
-        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+@pytest.mark.parametrize(("urls", "status"), [("", "STOPPED"), ("json://hook.example.org", "RUNNING")])
+def test_the_sensors_run_by_default_where_somebody_is_to_be_told(urls: str, status: str) -> None:
+    for sensor in event_sensors(load_settings(alert_urls=urls)):
+        assert sensor.default_status.value == status
+        assert ("CREDIT_ALERT_URLS names nobody" in (sensor.description or "")) == (not urls)

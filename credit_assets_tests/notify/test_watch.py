@@ -319,5 +319,7 @@ def test_the_real_daemon_ticks_fails_and_is_watched(
     assert "4711" not in relay.texts[0]
 
 
-def test_it_runs_by_default() -> None:
-    assert watch_sensor(load_settings()).default_status is dg.DefaultSensorStatus.RUNNING
+def test_it_runs_by_default_where_somebody_is_to_be_told() -> None:
+    assert watch_sensor(load_settings()).default_status is dg.DefaultSensorStatus.STOPPED
+    told = watch_sensor(load_settings(alert_urls="json://hook.example.org"))
+    assert told.default_status is dg.DefaultSensorStatus.RUNNING

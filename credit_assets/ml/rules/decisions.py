@@ -144,7 +144,7 @@ def decide_promotion(
     >>> champion = Standing(newest=date(2024, 6, 30), in_force=date(2024, 6, 30))
     >>> older = decide_promotion("immediate", as_of=date(2024, 3, 31), standing=champion, accepted=True)
     >>> first.accepted, older.summary()
-    (True, "as-of date 2024-03-31 is older than the champion's, 2024-06-30: time never runs back")
+    (True, "as-of date 2024-03-31 is older than the champion's, 2024-06-30: an older model replaces no newer one")
     """
     if policy not in get_args(Promotion):
         raise ValueError(f"unknown promotion policy {policy!r}; known: {', '.join(get_args(Promotion))}")
@@ -189,7 +189,7 @@ def newer(as_of: date, standing: Standing) -> Reason:
             False,
             value,
             newest,
-            f"as-of date {value} is older than the champion's, {newest}: time never runs back",
+            f"as-of date {value} is older than the champion's, {newest}: an older model replaces no newer one",
         )
     if as_of == standing.newest and standing.in_force is not None and standing.in_force < as_of:
         return Reason(

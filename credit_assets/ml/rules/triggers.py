@@ -395,7 +395,7 @@ def _cooldown(day: date, last_retraining: date | None, policy: TriggerPolicy) ->
     since = (day - last_retraining).days
     over = since >= policy.cooldown_days
     if since < 0:
-        text = f"there is a retraining as of {last_retraining} already: time never runs back"
+        text = f"there is a retraining as of {last_retraining} already: none of an older date is started"
     elif not over:
         text = f"the retraining as of {last_retraining} is {since} days old: cooldown of {policy.cooldown_days} days"
     else:

@@ -1,4 +1,6 @@
-"""Runs lost together with the code server: Dagster's own daemon gives them up, the sensor starts them again."""
+"""Tidying up after runs: every end of a run closes what it left open in MLflow, and runs lost together with the code
+server, which Dagster's own daemon gives up, are started again.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 
-from credit_assets.automation.lost_runs import LOST_RUNS_SENSOR
+from credit_assets.automation.housekeeping import HOUSEKEEPING, housekeeping_sensor
 from credit_assets.build import build_definitions
+from credit_assets.failures import TransientError
 from credit_assets.instance.home import instance_of
 from credit_assets.settings import load_settings
 from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG
 from credit_assets_tests.support.ports import free_port
+from credit_assets_tests.support.sensors import DAYS, Ticker, run
 
 pytest_plugins = ["credit_assets_tests.support.trigger_world"]
 
@@ -69,23 +73,47 @@ def daemon_tries_again(instance: dg.DagsterInstance, port: int) -> None:
         list(consume_new_runs_for_automatic_reexecution(workspace, records, logging.getLogger(__name__)))
 
 
-def tick(instance: dg.DagsterInstance, defs: dg.Definitions) -> Any:
-    repository = defs.get_repository_def()
-    context = dg.build_sensor_context(instance=instance, repository_def=repository)
-    return repository.get_sensor_def(LOST_RUNS_SENSOR).evaluate_tick(context)
+class Closed:
+    """Stands in for the tracking resource and remembers what was closed."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.fails: Exception | None = None
+        self.runs = self
+
+    def close(self, dagster_run_id: str, status: str) -> None:
+        if self.fails:
+            raise self.fails
+        self.calls.append((dagster_run_id, status))
+
+
+def tick(instance: dg.DagsterInstance, defs: dg.Definitions, tracking: Closed | None = None) -> Any:
+    repository, resources = defs.get_repository_def(), {"tracking": tracking or Closed()}
+    context = dg.build_sensor_context(instance=instance, repository_def=repository, resources=resources)
+    return repository.get_sensor_def(HOUSEKEEPING).evaluate_tick(context)
 
 
 def test_a_run_that_the_daemon_gave_up_is_started_again(
     instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int
 ) -> None:
     run = lost(instance, defs, nobody_listens, **{"credit-assets/trigger": "drift"})
-    assert tick(instance, defs).skip_message == "no run was lost"  # while the daemon's own retry is to come
+    assert tick(instance, defs).skip_message.endswith("no run was lost")  # while the daemon's own retry is to come
     daemon_tries_again(instance, nobody_listens)
     (request,) = tick(instance, defs).run_requests
     assert (request.job_name, request.partition_key, request.run_key) == ("retrain_model", DAY, run.run_id)
     asked = {name: value for name, value in request.tags.items() if name.startswith("credit-assets/")}
     assert asked == {"credit-assets/trigger": "drift", LOST_RUN_TAG: run.run_id, LOST_BEFORE_TAG: "1"}
     assert "dagster/will_retry" not in request.tags
+
+
+def test_a_lost_run_is_started_again_while_mlflow_does_not_answer(
+    instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int
+) -> None:
+    run, tracking = lost(instance, defs, nobody_listens), Closed()
+    daemon_tries_again(instance, nobody_listens)
+    tracking.fails = TransientError("MLflow does not answer")
+    (request,) = tick(instance, defs, tracking).run_requests
+    assert request.run_key == run.run_id
 
 
 def test_twice_and_no_more(instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int) -> None:
@@ -101,7 +129,7 @@ def test_a_run_that_failed_by_itself_or_was_started_again_by_hand_stays_as_it_is
 ) -> None:
     by_itself = lost(instance, defs, nobody_listens)
     instance.add_run_tags(by_itself.run_id, {"dagster/will_retry": "false"})
-    assert tick(instance, defs).skip_message == "no run was lost"
+    assert tick(instance, defs).skip_message.endswith("no run was lost")
     instance.delete_run(by_itself.run_id)
     by_hand = lost(instance, defs, nobody_listens)
     daemon_tries_again(instance, nobody_listens)
@@ -112,4 +140,38 @@ def test_a_run_that_failed_by_itself_or_was_started_again_by_hand_stays_as_it_is
         root_run_id=by_hand.run_id,
         tags={"dagster/parent_run_id": by_hand.run_id, "dagster/root_run_id": by_hand.run_id},
     )
-    assert tick(instance, defs).skip_message == "no run was lost"
+    assert tick(instance, defs).skip_message.endswith("no run was lost")
+
+
+@dg.asset(partitions_def=DAYS)
+def broken() -> None:
+    raise ValueError("broken")
+
+
+@dg.asset(partitions_def=DAYS)
+def fine() -> None: ...
+
+
+def test_each_end_of_a_run_closes_its_tracking_once() -> None:
+    tracking = Closed()
+    jobs = [dg.define_asset_job(f"{name}_job", selection=[name]) for name in ("broken", "fine")]
+    defs = dg.Definitions(
+        [broken, fine], jobs=jobs, sensors=[housekeeping_sensor(jobs)], resources={"tracking": tracking}
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        ticker = Ticker(defs, HOUSEKEEPING, instance)
+        good, bad = run(defs, "fine_job", instance), run(defs, "broken_job", instance)
+        gone = instance.create_run_for_job(defs.resolve_job_def("fine_job"))
+        instance.report_run_canceled(gone)
+        ticker.tick()
+        ends = [(good, "SUCCESS"), (bad, "FAILURE"), (gone.run_id, "CANCELED")]
+        assert tracking.calls == ends
+        ticker.tick()
+        assert tracking.calls == ends
+        # Where MLflow does not answer, the tick says so and the next one meets the same run.
+        tracking.fails = TransientError("MLflow does not answer")
+        last = run(defs, "fine_job", instance)
+        assert "cannot reach MLflow" in (ticker.tick().skip_message or "")
+        tracking.fails = None
+        ticker.tick()
+        assert tracking.calls == [*ends, (last, "SUCCESS")]

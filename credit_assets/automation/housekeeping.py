@@ -1,0 +1,129 @@
+"""The sensor that tidies up after runs: ends in MLflow what they left open, and starts lost ones again.
+
+Belongs here: runs that have ended, and runs whose own retry failed. Does not belong here: how MLflow runs are ended
+(`credit_assets.tracking`), retries of runs, which Dagster's daemon does (`run_retries` of the instance), and of steps.
+
+It looks at every run of the instance, since `credit-assets replay` starts runs that belong to no code location, and
+takes those of its portfolio. Its cursor has how far it has read: where MLflow does not answer, the next tick meets the
+same runs.
+
+The daemon asks the code server for the run that is to be retried, once. Where a node takes run and code server with it,
+that fails, the run is marked as not to be retried, and nobody comes back to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+from credit_assets.instance.dagster_internals import retry_failed
+from credit_assets.instance.own_runs import is_own
+from credit_assets.naming import PLAIN, Names
+from credit_assets.notify.follow import run_events
+from credit_assets.notify.ticks import told
+from credit_assets.tags import (
+    DAGSTER_PARTITION_TAG,
+    DAGSTER_PREFIX,
+    LOST_BEFORE_TAG,
+    LOST_RUN_TAG,
+    PARENT_RUN_TAG,
+    WILL_RETRY_TAG,
+)
+from credit_assets.tracking import Tracking
+
+HOUSEKEEPING = "housekeeping"
+MOST = 2
+_LOOKBACK = timedelta(days=1)
+_RUNS_A_TICK = 50
+_ENDS = {
+    DagsterRunStatus.SUCCESS.value: dg.DagsterEventType.RUN_SUCCESS,
+    DagsterRunStatus.FAILURE.value: dg.DagsterEventType.RUN_FAILURE,
+    DagsterRunStatus.CANCELED.value: dg.DagsterEventType.RUN_CANCELED,
+}
+"""By the status of a run that has ended, the event of its end."""
+
+
+def housekeeping_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming: Names = PLAIN) -> dg.SensorDefinition:
+    """Ends MLflow runs of runs that have ended, and starts lost runs of these jobs again, for the same partition and
+    with the same configuration, at most twice each.
+    """
+    names = {job.name for job in jobs}
+
+    @dg.sensor(
+        name=naming.dagster(HOUSEKEEPING),
+        jobs=list(jobs),
+        description="Tidies up after runs: ends in MLflow what a run left open when it ended, and starts a run again "
+        f"that was lost together with the code server, so that Dagster's own retry failed; at most {MOST} times.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )
+    @told("MLflow or Dagster's database")
+    def housekeeping(
+        context: dg.SensorEvaluationContext, tracking: dg.ResourceParam[Tracking]
+    ) -> dg.SensorResult | dg.SkipReason:
+        lost = list(_lost(context.instance, names, naming))
+        requests = [_again(run) for run in lost]
+        try:
+            read, closed = _close(context.instance, tracking, naming, json.loads(context.cursor or "{}"))
+        except Exception as error:
+            if not requests:
+                raise
+            # Runs are started all the same; those to be closed are met again, and then the tick says what is wrong.
+            context.log.warning(f"no run was closed in MLflow: {error}")
+            return dg.SensorResult(run_requests=requests, cursor=context.cursor)
+        said = f"looked at {closed} runs that ended; no run was lost"
+        return dg.SensorResult(
+            run_requests=requests, skip_reason=None if requests else said, cursor=json.dumps(read, sort_keys=True)
+        )
+
+    return housekeeping
+
+
+def _close(
+    instance: dg.DagsterInstance, tracking: Tracking, naming: Names, read: Mapping[str, int]
+) -> tuple[dict[str, int], int]:
+    """End in MLflow what runs left open that have ended since; how far it has read now, and how many they were. A run
+    without an MLflow run costs one look. Without a cursor it begins with the newest runs of each end.
+    """
+    now, closed = dict(read), 0
+    for status, kind in _ENDS.items():
+        records = run_events(kind)(instance, read.get(status), _RUNS_A_TICK)
+        # Where there was no such end yet, all from here on are new.
+        now.setdefault(status, 0)
+        for record in sorted(records, key=lambda one: one.storage_id):
+            run = instance.get_run_by_id(record.event_log_entry.run_id)
+            if run is not None and is_own(naming, run):
+                tracking.runs.close(run.run_id, status)
+                closed += 1
+            now[status] = record.storage_id
+    return now, closed
+
+
+def _lost(instance: dg.DagsterInstance, names: set[str], naming: Names) -> Iterator[dg.DagsterRun]:
+    since = datetime.now(UTC) - _LOOKBACK
+    wanted = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=since)
+    for run in instance.get_runs(wanted):
+        mine = run.job_name in names and DAGSTER_PARTITION_TAG in run.tags and is_own(naming, run)
+        if not mine or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST or not retry_failed(instance, run.run_id):
+            continue
+        # Somebody else may have started it again by then.
+        if not instance.get_run_records(RunsFilter(tags={PARENT_RUN_TAG: run.run_id}), limit=1):
+            yield run
+
+
+def _again(run: dg.DagsterRun) -> dg.RunRequest:
+    # Dagster's own tags are about the lost run: its image, its end, its retries.
+    tags = {name: value for name, value in run.tags.items() if not name.startswith(DAGSTER_PREFIX)}
+    before = int(run.tags.get(LOST_BEFORE_TAG, 0))
+    return dg.RunRequest(
+        # One for each lost run, however often this looks.
+        run_key=run.run_id,
+        job_name=run.job_name,
+        partition_key=run.tags[DAGSTER_PARTITION_TAG],
+        run_config=run.run_config,
+        tags={**tags, LOST_RUN_TAG: run.run_id, LOST_BEFORE_TAG: str(before + 1)},
+    )
