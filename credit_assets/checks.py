@@ -8,7 +8,7 @@ The checks are inline: they ride in the step of the asset they judge, so a gate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ TRAINING_GATES = {
     **WORLD_GATES,
 }
 OF_CUSTOMERS = {CUSTOMERS: "Few enough of the test's applications are of customers that the model was trained on."}
+GATE_FAILED = "GateFailedError"
+"""By the name of its class, the failure of a step that gates have stopped: a step's error is recorded as text."""
 A_FAILURE, STOPS, REJECTS = "a_failure", "stops the run", "rejects the model"
 """What the failure of a rule of a model means, in the metadata of its check: who tells people reads it there."""
 _ROWS_SHOWN = 50
@@ -76,6 +78,33 @@ _JUDGED: Mapping[Judged, tuple[str, Mapping[str, str]]] = {
     "outcomes": ("loan_outcomes", OUTCOME_GATES),
     "training_set": ("training_set", TRAINING_GATES),
 }
+
+
+class GateFailedError(dg.Failure):
+    """What stops a step whose gates failed: names each with what was found and what is allowed. It is not retried."""
+
+    def __init__(self, asset: str, partition: str, failed: Sequence[dg.AssetCheckResult]) -> None:
+        count = f"{len(failed)} gates" if len(failed) > 1 else "a gate"
+        said = "; ".join(f"{one.check_name}: {one.description or 'did not pass'}" for one in failed)
+        super().__init__(
+            f"{asset} {partition} is stopped by {count}: {said}",
+            metadata={str(one.check_name): measured(one.metadata) for one in failed},
+            allow_retries=False,
+        )
+
+
+def measured(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str:
+    """What a check found and what it is held against, from the metadata of its result; "" where it says neither."""
+    return ", ".join(f"{name} {metadata[name].value}" for name in ("value", "threshold") if name in metadata)
+
+
+def stopping_results(result: dg.MaterializeResult[Any], blocking: Collection[str]) -> list[dg.AssetCheckResult]:
+    """The check results of a step that stop it."""
+    return [
+        one
+        for one in result.check_results or ()
+        if one.check_name in blocking and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR
+    ]
 
 
 def gates_of(asset: str, portfolio: Portfolio) -> dict[str, str]:

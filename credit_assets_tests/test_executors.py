@@ -17,8 +17,11 @@ from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.executors import health
 from credit_assets.instance.home import instance_of
+from credit_assets.notify.alerts import failure_alert
+from credit_assets.partitions import daily_partitions
 from credit_assets.settings import load_settings
-from credit_assets.stages import DAILY
+from credit_assets.stages import DAILY, INGEST
+from credit_assets.storage.store import Store
 from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import Server
@@ -75,6 +78,42 @@ def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
         assert len({child.data.tags["asset"] for child in children}) == len(children)
     counting = [r for r in found if r.data.tags["role"] == "candidate" and "superseded_by" not in r.data.tags]
     assert sorted(run.data.tags["variant"] for run in counting) == ["lightgbm", "xgboost"]
+
+
+@pytest.mark.slow
+def test_a_gate_that_fails_in_a_process_of_its_own_is_not_tried_again_and_is_told_with_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {**SMALL, "variants": "xgboost", "executor": "multiprocess", "retries": 2, "retry_delay_seconds": 1}
+    values["variant_params"] = {}
+    for name, value in environment(values).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
+    settings = load_settings()
+    applications, outcomes = canonical_book(300, START, date(2024, 1, 10), seed=1)
+    first = applications["application_date"] == applications["application_date"].min()
+    # Above the share that a day may lose to quarantine.
+    applications.loc[first, "interest_rate"] = 900.0
+    write_book(settings, applications, outcomes)
+    key, day = dg.AssetKey("raw_loan_data"), START.isoformat()
+    with instance_of(settings) as instance:
+        command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-m", "credit_assets.definitions"]
+        command += ["-j", INGEST, "--tags", json.dumps({"dagster/partition": day})]
+        done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+        (run,) = instance.get_runs()
+        assert (done.returncode != 0, run.status) == (True, dg.DagsterRunStatus.FAILURE), done.stderr
+        kinds = [record.dagster_event.event_type for record in instance.all_logs(run.run_id) if record.dagster_event]
+        message = failure_alert(instance, run, "http://dagster.example.org")
+        partitions = instance.get_status_by_partition(key, [day], daily_partitions(settings))
+    assert kinds.count(dg.DagsterEventType.STEP_FAILURE) == 1
+    assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds
+    assert str((partitions or {})[day]) == "AssetPartitionStatus.FAILED"
+    assert message is not None
+    stopped = f"- raw_loan_data: raw_loan_data {day} is stopped by a gate: quarantined_share: "
+    (line,) = [one for one in message.body.splitlines() if one.startswith(stopped)]
+    assert "Found 1, allowed at most 0.05 of the rows" in line
+    assert Store(settings.store).days("raw_loan_data") == [day]
 
 
 def test_kubernetes_needs_things_that_pods_share(monkeypatch: pytest.MonkeyPatch) -> None:

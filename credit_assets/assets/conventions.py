@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,13 +16,13 @@ import dagster as dg
 from credit_assets import pages, stopping
 from credit_assets.assets.outside import read_outside
 from credit_assets.assets.presented import code_reference, presented
-from credit_assets.checks import check_results
+from credit_assets.checks import GateFailedError, check_results, stopping_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import advised, is_ours, is_transient
 from credit_assets.instance.dagster_internals import leave_out_partitions
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
-from credit_assets.storage.io_managers import ByDay
+from credit_assets.storage.io_managers import ByDay, Stopped
 from credit_assets.storage.partition_files import Staged
 from credit_assets.storage.store import RefusedPartitionError
 
@@ -64,7 +64,7 @@ def daily_asset(
             ],
             metadata={**more.pop("metadata", {}), **code_reference(settings, function)},
             **more,
-        )(retry_transient_only(function))
+        )(stopped_by_gates(retry_transient_only(function), {one.name for one in checks if one.blocking}))
         return definition
 
     return made
@@ -133,7 +133,35 @@ def retry_transient_only(function: _F) -> _F:
 
 
 GATES_HASH = "gate_results_hash"
-"""Metadata of a day: the hash of its gate results, beside which `credit-assets audit` holds those in its file."""
+"""Metadata of a day that was made or rejected: the hash of its gate results, beside which `credit-assets audit` holds
+those in its file.
+"""
+
+
+def stopped_by_gates(function: _F, blocking: Collection[str]) -> _F:
+    """Let a step whose gates failed end as failed, with each gate's value and threshold in its failure.
+
+    Dagster by itself marks the partition as made first, and then fails the step with the names of the checks alone.
+    Here the results are recorded, the value is written, for it carries the verdict, and nothing is marked as made.
+    """
+    if not blocking:
+        return function
+
+    @functools.wraps(function)
+    def step(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        result = function(*args, **kwargs)
+        failed = stopping_results(result, blocking)
+        if not failed:
+            yield result
+            return
+        context = args[0] if args else kwargs["context"]
+        yield from result.check_results
+        name, days = context.asset_key.to_user_string(), sorted(context.partition_keys)
+        shown = days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"
+        stopped = Stopped(result.value, GateFailedError(name, shown, failed))
+        yield dg.MaterializeResult(value=stopped, metadata=result.metadata, data_version=result.data_version)
+
+    return step  # type: ignore[return-value]
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:
@@ -153,7 +181,8 @@ def daily_result(
     those of checks on the `whole` asset.
 
     A day that a gate rejects, or that is `refused` (ISO day: why), is written with that verdict and not materialized,
-    and the other days of the step are. Where no other is left, the step fails.
+    and the other days of the step are. Where no other is left, the step fails. A rejection is an observation of its
+    day, which bears the metadata that a materialization would.
 
     The data version is the content hash. Dagster keeps one data version a step, so a step over a range of days gets
     the hash of its days' hashes; each day's own hash stands in its metadata either way.
@@ -176,21 +205,37 @@ def daily_result(
     if len(staged) == 1:
         # Shown in the run's own event too, where a person looks first.
         context.log.info(f"{next(iter(staged.values())).rows} rows, content hash {version[:12]}")
-    left_out = {**rejected_days(gates), **(refused or {})}
-    if len(left_out) == len(staged):
-        left_out = {}
-    else:
+    rejected = rejected_days(gates)
+    left_out = {**rejected, **(refused or {})}
+    if len(left_out) < len(staged):
         tell_left_out(context, left_out, len(staged))
+    observed = [
+        dg.AssetObservation(context.asset_key, f"rejected: {why}", pages.entries(notes[day]), partition=day)
+        for day, why in rejected.items()
+    ]
     return dg.MaterializeResult(
         value=ByDay(
             {day.isoformat(): file for day, file in staged.items()},
             left_out,
-            leave_out_partitions,
+            _leave_out(observed),
             functools.partial(note_days, context, notes),
         ),
         data_version=dg.DataVersion(version),
         check_results=[*(check_results(context, gates) if gates else ()), *whole] or None,
     )
+
+
+def _leave_out(observed: Sequence[dg.AssetObservation]) -> Callable[[dg.OutputContext, Collection[str]], None]:
+    """Days left out are not made; of those that gates rejected it is recorded what they were rejected with, so that
+    `credit-assets audit` finds a verdict that was changed since.
+    """
+
+    def leave_out(context: dg.OutputContext, days: Collection[str]) -> None:
+        leave_out_partitions(context, days)
+        for one in observed:
+            context.log_event(one)
+
+    return leave_out
 
 
 def records_result(

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.checks import GATE_FAILED
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.gate_results import why_rejected
 from credit_assets.naming import PLAIN, Names
@@ -21,7 +22,6 @@ from credit_assets.storage.store import RejectedPartitionError, Store
 from credit_assets.tags import range_tags
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_GATE_ERROR = "DagsterAssetCheckFailedError"
 
 
 class Runs:
@@ -74,7 +74,7 @@ def failures(result: dg.ExecuteInProcessResult) -> list[tuple[bool, str]]:
 def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
     data = event.step_failure_data
     error = data.error
-    if error is not None and error.cls_name == _GATE_ERROR:
+    if error is not None and error.cls_name == GATE_FAILED:
         gates = [
             f"{check.asset_key.path[-1]}.{check.check_name}: {check.description}"
             for check in result.get_asset_check_evaluations()

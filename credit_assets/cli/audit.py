@@ -7,7 +7,7 @@ Belongs here: what Dagster says was made, and showing what was found. Does not b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.console import Console
 from credit_assets.assets.conventions import GATES_HASH, asset_key
 from credit_assets.ledger.audit import CHECKS, described
 from credit_assets.ledger.audit.reading import Reading
+from credit_assets.ledger.audit.walk import Verdict
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -50,37 +51,59 @@ def made_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Se
     }
 
 
-def judged_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Mapping[str, str]]:
-    """By asset and ISO day, the hash of the gate results that Dagster recorded when the day was made last; of assets
-    whose days have some.
+def judged_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Mapping[str, Verdict]]:
+    """By asset and ISO day, what Dagster recorded of the gates when the day was judged last, made or rejected; of
+    assets whose days have some.
     """
     found = {row.name: _judged(instance, asset_key(settings, row.name)) for row in settings.graph.assets}
     return {asset: days for asset, days in found.items() if days}
 
 
-def _judged(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
-    newest = instance.get_latest_materialization_event(key)
-    if newest is None or newest.asset_materialization is None:
+def _judged(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Verdict]:
+    # A day that gates reject is observed and not made.
+    read = [_Events(instance.fetch_materializations, key, False), _Events(instance.fetch_observations, key, True)]
+    if not any(one.has_hash() for one in read):
         return {}
-    if GATES_HASH not in newest.asset_materialization.metadata:
-        return {}
-    found: dict[str, str | None] = {}
-    for event in _materializations(instance, key):
-        if event.partition:
-            recorded = event.metadata.get(GATES_HASH)
-            found.setdefault(event.partition, None if recorded is None else str(recorded.value))
-    return {day: one for day, one in found.items() if one is not None}
+    newest: dict[str, tuple[int, Verdict | None]] = {}
+    for one in read:
+        for number, day, found in one.all():
+            if number > newest.get(day, (-1, None))[0]:
+                newest[day] = number, found
+    return {day: verdict for day, (_, verdict) in newest.items() if verdict is not None}
 
 
-def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[dg.AssetMaterialization]:
-    """All of an asset, the newest first."""
-    cursor: str | None = None
-    while True:
-        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
-        yield from (one.asset_materialization for one in page.records if one.asset_materialization is not None)
-        if not page.has_more:
-            return
-        cursor = page.cursor
+class _Events(NamedTuple):
+    """The events of one kind of an asset."""
+
+    fetch: Callable[..., dg.EventRecordsResult]
+    key: dg.AssetKey
+    rejected: bool
+    """Whether these are of days that were rejected."""
+
+    def has_hash(self) -> bool:
+        return any(GATES_HASH in event.metadata for _, event in self._read(self.fetch(self.key, limit=1).records))
+
+    def all(self) -> Iterator[tuple[int, str, Verdict | None]]:
+        """Place in the log, ISO day, and what is recorded of its gates; of observations those of rejected days."""
+        cursor: str | None = None
+        while True:
+            page = self.fetch(self.key, limit=_PAGE, cursor=cursor)
+            for number, event in self._read(page.records):
+                recorded = event.metadata.get(GATES_HASH)
+                if event.partition and (recorded or not self.rejected):
+                    yield number, event.partition, Verdict(str(recorded.value), self.rejected) if recorded else None
+            if not page.has_more:
+                return
+            cursor = page.cursor
+
+    @staticmethod
+    def _read(
+        records: Sequence[dg.EventLogRecord],
+    ) -> Iterator[tuple[int, dg.AssetMaterialization | dg.AssetObservation]]:
+        for one in records:
+            event = one.asset_materialization or one.asset_observation
+            if event is not None:
+                yield one.storage_id, event
 
 
 def print_audit(record: dict[str, Any], console: Console) -> None:

@@ -27,7 +27,14 @@ from credit_assets import executors
 from credit_assets.assets.comparison_power import power_of
 from credit_assets.assets.due import outlook
 from credit_assets.checks import gates_of
-from credit_assets.cli.state import accounts_record, extension_warnings, holders
+from credit_assets.cli.state import (
+    accounts_record,
+    extension_warnings,
+    gated_of,
+    holders,
+    rejected_line,
+    rejected_record,
+)
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.instance.ownership import book_of, changed_since, refuse_beginning_anew, refuse_other_portfolio
@@ -272,8 +279,9 @@ def extensions_health(settings: Settings) -> Health:
 
 
 def rows_health(settings: Settings) -> Health:
-    """Whether every row of the warehouse is accounted for."""
-    found = accounts_record(settings, Store(settings.store))
+    """Whether every row of the warehouse is accounted for, and no day is rejected."""
+    store = Store(settings.store)
+    found = accounts_record(settings, store)
     if "problem" in found:
         # What to do about it stands beside the warehouse.
         return Health("not counted: the warehouse has none, or cannot be read", "warn")
@@ -282,7 +290,11 @@ def rows_health(settings: Settings) -> Health:
     value = "; ".join(
         f"{account['table']}: {account['rows']:,} rows, {account['ingested']:,} ingested" for account in found.values()
     )
-    return Health(value, status, " ".join(a["description"] for a in found.values() if a["verdict"] != "passed"))
+    advice = [account["description"] for account in found.values() if account["verdict"] != "passed"]
+    if lines := [line for asset in gated_of(settings) if (line := rejected_line(asset, rejected_record(store, asset)))]:
+        status = "fail" if status == "fail" else "warn"
+        advice.append(f"{'; '.join(lines)}: correct the source, then materialize the day again.")
+    return Health(value, status, " ".join(advice))
 
 
 def population_health(settings: Settings) -> Health:

@@ -62,6 +62,8 @@ def status_record(settings: Settings, instance: Readable) -> dict[str, Any]:
         if row.name == "training_set":
             judged = store.footers("training_set", days).values()
             assets[row.name]["not_due"] = sum(bool(why_not_due(one.gates)) for one in judged)
+        if row.name in gated_of(settings):
+            assets[row.name] |= rejected_record(store, row.name)
     champion, shadow = holders(settings, CHAMPION, SHADOW)
     runs = [
         {
@@ -214,6 +216,26 @@ def accounts_record(settings: Settings, store: Store) -> dict[str, Any]:
         gate = account_gate([account], limits)
         found[asset] = {**account.to_record(), "verdict": gate.verdict, "description": gate.message()}
     return found
+
+
+def gated_of(settings: Settings) -> tuple[str, ...]:
+    """The assets whose days gates judge, the training set among them."""
+    return (*settings.graph.gated, "training_set")
+
+
+def rejected_record(store: Store, asset: str) -> dict[str, Any]:
+    """How many days of an asset are there with the verdict of a gate that rejects them, and the last of them. Dagster
+    counts none of them as made.
+    """
+    days = [day for day, found in store.row_counts(asset, store.days(asset)).items() if found.rejected]
+    return {"rejected": len(days), "last_rejected": max(days, default=None)}
+
+
+def rejected_line(asset: str, record: Mapping[str, Any]) -> str:
+    """The sentence of it; "" where none is rejected."""
+    if not (count := record.get("rejected")):
+        return ""
+    return f"{asset}: {count:,} day{'s' * (count > 1)} rejected by gates, the last {record['last_rejected']}"
 
 
 def scored_record(store: Store, days: Sequence[str]) -> dict[str, int]:

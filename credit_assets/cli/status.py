@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from credit_assets.cli.shown import shortened
+from credit_assets.cli.state import rejected_line
 from credit_assets.ml.data.extensions import described
 
 _LABELS, _RUNS = 14, 3
@@ -182,6 +183,9 @@ def _partition_lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
         label = ""
     if skipped := record["assets"]["training_set"]["not_due"]:
         yield "", f"training_set: {skipped:,} of its days are not due: no model can be made as of them", ""
+    for name, entry in record["assets"].items():
+        if line := rejected_line(name, entry):
+            yield "", line, "look"
     scores = record["assets"]["loan_scores"]
     if scores["unscored"]:
         text = f"loan_scores: {scores['scored']:,} days scored ({scores['scored_applications']:,} applications), "

@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.checks import GATE_FAILED
 from credit_assets.masking import masked
 from credit_assets.notify.messages import (
     Message,
@@ -30,8 +31,9 @@ from credit_assets.notify.messages import (
 from credit_assets.tags import WILL_RETRY_TAG, partition_of
 
 CHECK_FAILED = "DagsterAssetCheckFailedError"
+"""Of a check of somebody else's that blocks; ours fail as GATE_FAILED."""
 # A person has decided to read these words: they name columns, counts, settings and servers, never rows.
-_SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", CHECK_FAILED}
+_SAFE_ERRORS = {"PermanentError", "TransientError", "SettingsError", "PortfolioError", CHECK_FAILED, GATE_FAILED}
 _WRAPPERS = {
     "Failure",
     "RetryRequested",
@@ -153,7 +155,7 @@ def _hint(problems: Sequence[StepProblem]) -> str:
     errors = {problem.error for problem in problems}
     if not problems:
         return "see the run's last events; start it again once the machine has room for it."
-    if CHECK_FAILED in errors:
+    if errors & {CHECK_FAILED, GATE_FAILED}:
         return "see the checks of the asset for value, threshold and columns; correct the data, then materialize again."
     if errors & {"PermanentError", "SettingsError", "PortfolioError"}:
         return "correct what the message names, then use 'Re-execute from failure' in the run."

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import dagster as dg
 
-from credit_assets.checks import A_FAILURE, REJECTS
+from credit_assets.checks import A_FAILURE, REJECTS, measured
 from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
 from credit_assets.naming import PLAIN, Names
@@ -153,13 +153,11 @@ def check_lines(checks: Sequence[dg.AssetCheckEvaluation], dagster_url: str) -> 
 
 
 def _check_line(check: dg.AssetCheckEvaluation, dagster_url: str) -> str:
-    measured = ", ".join(
-        f"{name} {check.metadata[name].value}" for name in ("value", "threshold") if name in check.metadata
-    )
+    found = measured(check.metadata)
     parts = [
         f"{check.asset_key.to_user_string()}, {check.check_name}",
         "warning" if check.severity is dg.AssetCheckSeverity.WARN else "error",
-        *([measured] if measured else []),
+        *([found] if found else []),
         *([one_line(check.description)] if check.description else []),
     ]
     page = asset_page(dagster_url, check.asset_key, view="checks", checkDetail=check.check_name)

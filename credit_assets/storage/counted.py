@@ -73,7 +73,8 @@ class CountedStore(Store):
                 if record["store"] == self.uri:
                     self._known = {
                         str(asset): {
-                            str(day): [str(stamp), int(rows), int(none)] for day, (stamp, rows, none) in of.items()
+                            str(day): [str(stamp), int(rows), int(none), bool(rejected)]
+                            for day, (stamp, rows, none, rejected) in of.items()
                         }
                         for asset, of in record["rows"].items()
                     }

@@ -43,6 +43,15 @@ class ByDay(dict[str, Any]):
         self.left_out, self.leave_out, self.tell = frozenset(left_out), leave_out, tell
 
 
+class Stopped:
+    """A value that gates have stopped: it is written, for whoever reads it is to meet its verdict, and then the step
+    fails with `failure`, so that its partitions are not taken for made.
+    """
+
+    def __init__(self, value: Any, failure: dg.Failure) -> None:
+        self.value, self.failure = value, failure
+
+
 @contextmanager
 def _permanent_is_not_retried() -> Iterator[None]:
     # Inputs are loaded outside the asset's own function, where nobody else sorts failures.
@@ -69,7 +78,10 @@ class _StoreIOManager(dg.IOManager):
         """Make the value of one partition the file at `path`."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Write one partition, or each partition of a `ByDay`."""
+        """Write one partition, or each partition of a `ByDay`; raises the failure of what gates have stopped."""
+        if isinstance(obj, Stopped):
+            self.handle_output(context, obj.value)
+            raise obj.failure
         keys = context.asset_partition_keys
         values = obj if isinstance(obj, ByDay) else {keys[0]: obj}
         left_out = values.left_out if isinstance(values, ByDay) else frozenset()

@@ -79,10 +79,13 @@ class Footer:
 
 
 class RowCount(NamedTuple):
-    """Rows of a partition, and those scores among them that have no PD since the model refuses the application."""
+    """Rows of a partition, those scores among them that have no PD since the model refuses the application, and whether
+    gates reject it.
+    """
 
     rows: int
     without_pd: int
+    rejected: bool = False
 
 
 class Store:
@@ -265,7 +268,7 @@ class Store:
     def row_counts(self, asset: str, days: Sequence[str]) -> dict[str, RowCount]:
         """Rows of those partitions that are there; a file that cannot be read is as good as none."""
         found = self.footers(asset, days, damaged_too=False)
-        return {day: RowCount(one.rows, one.without_pd) for day, one in found.items()}
+        return {day: RowCount(one.rows, one.without_pd, one.rejected) for day, one in found.items()}
 
     def gates(self, asset: str, day: str) -> list[GateResult]:
         """The recorded gate results of one partition. Raises FileNotFoundError, PermanentError as `footers`."""

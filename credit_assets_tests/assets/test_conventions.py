@@ -10,10 +10,19 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from credit_assets.assets.conventions import daily_result, days_of, made_or_refused, retry_transient_only
-from credit_assets.checks import gate_specs
+from credit_assets.assets.conventions import (
+    GATES_HASH,
+    daily_result,
+    days_of,
+    made_or_refused,
+    retry_transient_only,
+    stopped_by_gates,
+)
+from credit_assets.assets.runs import failures
+from credit_assets.checks import GATE_FAILED, gate_specs
 from credit_assets.instance.home import instance_of
 from credit_assets.ml.data.gate_results import GateResult, detail
+from credit_assets.notify.alerts import failure_alert
 from credit_assets.settings import load_settings
 from credit_assets.storage.io_managers import ParquetIOManager
 from credit_assets.storage.partition_files import stage
@@ -27,13 +36,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::
 def graph(store: Store, faults: dict[str, str]) -> dg.AssetsDefinition:
     """An asset of one row more each day; `faults` says on which day the gate `values` warns or blocks."""
 
-    @dg.asset(
-        partitions_def=DAYS,
-        io_manager_key="parquet",
-        check_specs=gate_specs("daily", GATES, DAYS),
-        backfill_policy=dg.BackfillPolicy.single_run(),
-    )
-    @retry_transient_only
     def daily(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         staged, gates = {}, {}
         for rows, day in enumerate(days_of(context), 1):
@@ -47,7 +49,14 @@ def graph(store: Store, faults: dict[str, str]) -> dg.AssetsDefinition:
             staged[day] = stage(store, store.path("daily", f"{day}.parquet"), table, gates[day])
         return daily_result(context, staged, gates, {day: {"of": day.isoformat()} for day in staged})
 
-    return daily
+    made: dg.AssetsDefinition = dg.asset(
+        partitions_def=DAYS,
+        io_manager_key="parquet",
+        check_specs=gate_specs("daily", GATES, DAYS),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=dg.RetryPolicy(max_retries=2),
+    )(stopped_by_gates(retry_transient_only(daily), GATES))
+    return made
 
 
 def run(tmp_path: Path, faults: dict[str, str], last: str) -> tuple[bool, dict[str, Any], dict[str, Any]]:
@@ -122,10 +131,53 @@ def test_days_that_block_are_left_out_and_the_others_are_made(tmp_path: Path) ->
 
 
 def test_a_range_of_which_nothing_is_left_fails(tmp_path: Path) -> None:
-    success, found, _ = run(tmp_path, {"2024-01-01": "error", "2024-01-02": "error"}, "2024-01-02")
+    success, found, metadata = run(tmp_path, {"2024-01-01": "error", "2024-01-02": "error"}, "2024-01-02")
     assert not success
+    assert metadata == {}
     assert [status for status, _ in found["values"].values()] == ["FAILED", "FAILED"]
     assert not run(tmp_path / "one", {"2024-01-01": "error"}, "2024-01-01")[0]
+
+
+def test_a_day_that_its_gates_stop_is_failed_and_says_value_and_threshold(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    with instance_of(load_settings(home=tmp_path, dagster_home=tmp_path / "dagster")) as instance:
+        asset = graph(store, {"2024-01-01": "error"})
+        done = dg.materialize(
+            [asset],
+            resources={"parquet": ParquetIOManager(store)},
+            partition_key="2024-01-01",
+            instance=instance,
+            raise_on_error=False,
+        )
+        ((gate, said),) = failures(done)
+        assert instance.get_materialized_partitions(asset.key) == set()
+        found = instance.get_status_by_partition(asset.key, ["2024-01-01"], DAYS)
+        assert {day: str(status) for day, status in (found or {}).items()} == {
+            "2024-01-01": "AssetPartitionStatus.FAILED"
+        }
+        observed = instance.fetch_observations(asset.key, limit=2).records
+        (rejection,) = [record.asset_observation for record in observed]
+        message = failure_alert(instance, done.dagster_run, "http://dagster.example.org")
+    assert rejection is not None
+    assert rejection.partition == "2024-01-01"
+    assert (rejection.description or "").startswith("rejected: values: error, 7 (0 rows)")
+    assert {"dagster/row_count", "content_hash", "gates", GATES_HASH, "of"} <= set(rejection.metadata)
+    # Once: what a gate stops is not retried.
+    (event,) = [event for event in done.all_events if event.is_step_failure]
+    assert event.step_failure_data.error.cls_name == GATE_FAILED
+    words = "values: broken Found 7, allowed 0 rows. Columns: income below 0 (7). Ruled by columns: income: minimum."
+    assert event.step_failure_data.user_failure_data.description == f"daily 2024-01-01 is stopped by a gate: {words}"
+    assert gate
+    assert words.removeprefix("values: ") in said
+    assert message is not None
+    assert f"daily 2024-01-01 is stopped by a gate: {words}" in message.body
+    assert "see the checks of the asset" in message.body
+    assert event.step_failure_data.user_failure_data.metadata["values"].value == "value 7, threshold 0 rows"
+    # Every result is there, of the gate that passed too, and the file with its verdict.
+    results = {one.check_name: (one.passed, one.partition) for one in done.get_asset_check_evaluations()}
+    assert results == {"values": (False, "2024-01-01"), "volume": (True, "2024-01-01")}
+    with pytest.raises(RejectedPartitionError, match="daily 2024-01-01 was rejected by its gate"):
+        store.read_partitions("daily", ["2024-01-01"])
 
 
 def test_a_range_is_halved_until_the_refused_days_stand_alone() -> None:

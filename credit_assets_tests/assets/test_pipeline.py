@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from credit_assets.cli.audit import audit_record
 from credit_assets.cli.days import training_days
+from credit_assets.cli.doctor import rows_health
 from credit_assets.cli.models import models_record
 from credit_assets.cli.moves import MoveRequest, request_move
-from credit_assets.cli.replay import backfilled, failures
+from credit_assets.cli.replay import backfilled, failures, no_progress
+from credit_assets.cli.state import status_record
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ACTOR
@@ -23,6 +28,7 @@ from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
 from credit_assets.partitions import ranges
 from credit_assets.settings import load_settings
+from credit_assets.storage.store import GATES_KEY
 from credit_assets_tests.support.houses import (
     END,
     SMALL,
@@ -233,6 +239,42 @@ def test_a_rejected_day_stops_its_run_and_every_other_one(own_house: Any) -> Non
     assert "raw_loan_data 2024-01-01 was rejected by its gate" in why
     aside = house.replay.store.path("quarantine", "raw_loan_data", "2024-01-01.parquet")
     assert aside.exists()
+    counted = status_record(house.settings, house.instance)["assets"]["raw_loan_data"]
+    assert (counted["partitions"], counted["rejected"], counted["last_rejected"]) == (4, 1, "2024-01-01")
+    assert "raw_loan_data: 1 day rejected by gates, the last 2024-01-01" in rows_health(house.settings).advice
+    # A rejected day is no gap in what is audited, and one whose rejection was edited out is.
+    assert audited(house) == []
+    file = Path(house.settings.store, "raw_loan_data/2024-01-01.parquet")
+    with_gates(file, lambda results: [{**one, "description": "another"} for one in results])
+    assert "not those that it was rejected with" in audited(house)[0]
+    with_gates(file, lambda results: [{**one, "passed": True} for one in results])
+    assert "a rejection was edited out" in audited(house)[0]
+    # Made from a source that is right again, it is as any other day.
+    applications.loc[day, "interest_rate"] = 9.0
+    write_book(house.settings, applications, outcomes)
+    assert not house.replay.run(START, date(2024, 1, 5), "none").rejected
+    assert audited(house) == []
+    # Rejected again, it was made before: the pass that its file had then is no way past the rejection.
+    made = file.read_bytes()
+    applications.loc[day, "interest_rate"] = 900.0
+    write_book(house.settings, applications, outcomes)
+    assert list(house.replay.run(START, date(2024, 1, 5), "none", again=True).rejected) == ["raw_loan_data 2024-01-01"]
+    assert audited(house) == []
+    file.write_bytes(made)
+    assert "by Dagster one did" in audited(house)[0]
+
+
+def audited(house: Any) -> list[str]:
+    return [gap["text"] for gap in audit_record(house.settings, house.instance, no_progress)["gaps"]]
+
+
+def with_gates(file: Path, change: Callable[[Any], Any]) -> None:
+    """The file with other gate results in its footer."""
+    rows, metadata = pq.read_table(file), dict(pq.read_metadata(file).metadata)
+    metadata[GATES_KEY] = json.dumps(change(json.loads(metadata[GATES_KEY]))).encode()
+    file.unlink()
+    own = {key: value for key, value in metadata.items() if key != b"ARROW:schema"}
+    pq.write_table(rows.replace_schema_metadata(own), file)
 
 
 @pytest.mark.slow

@@ -10,17 +10,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.storage.counted import CountedStore
-from credit_assets.storage.store import RowCount, Store
+from credit_assets.storage.store import GATES_KEY, RowCount, Store
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
 
 
-def write(store: Store, day: str, pds: list[float | None]) -> None:
+def write(store: Store, day: str, pds: list[float | None], gates: tuple[GateResult, ...] = ()) -> None:
     """As the store does it: aside, then renamed."""
+    kept = json.dumps([gate.to_record() for gate in gates])
     path = store.path("loan_scores", f"{day}.parquet")
     aside = store.staging_file(path)
-    pq.write_table(pa.table({"pd": pa.array(pds, pa.float64())}), aside)
+    pq.write_table(pa.table({"pd": pa.array(pds, pa.float64())}).replace_schema_metadata({GATES_KEY: kept}), aside)
     store.publish(aside, path)
 
 
@@ -35,9 +37,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_file_is_opened_once_and_again_when_it_was_replaced(tmp_path: Path, opened: list[str]) -> None:
     uri, file = str(tmp_path / "store"), tmp_path / "cache" / "rows.json"
-    for day, pds in zip(DAYS, ([0.1], [0.1, None], []), strict=True):
-        write(Store(uri), day, list(pds))
-    counted = {DAYS[0]: RowCount(1, 0), DAYS[1]: RowCount(2, 1), DAYS[2]: RowCount(0, 0)}
+    stopped = GateResult("values", False, "error", 7, "0 rows", "broken", setting="columns")
+    for day, pds, gates in zip(DAYS, ([0.1], [0.1, None], []), ((), (), (stopped,)), strict=True):
+        write(Store(uri), day, list(pds), gates)
+    counted = {DAYS[0]: RowCount(1, 0), DAYS[1]: RowCount(2, 1), DAYS[2]: RowCount(0, 0, rejected=True)}
     assert CountedStore(uri, file).row_counts("loan_scores", [*DAYS, "2024-01-04"]) == counted
     assert sorted(opened) == DAYS
     opened.clear()

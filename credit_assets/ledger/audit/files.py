@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from credit_assets.ledger.audit.walk import Gap, Walk, again
+from credit_assets.ledger.audit.walk import Gap, Verdict, Walk, again
 from credit_assets.ledger.kept import named_beside
 
 _BACKUP = "bring it back from a backup"
@@ -111,19 +111,28 @@ def days_in_between(walk: Walk) -> Sequence[Gap]:
 
 
 def gates_of_days(walk: Walk) -> Sequence[Gap]:
-    """The gate results in the file of a day are those that were recorded when it was made, and no day passes unmade."""
+    """The gate results in the file of a day are those that it was made or rejected with, and no day passes unmade."""
     found = []
     for asset, judged in walk.judged.items():
         made = {*walk.made.get(asset, ())}
         for day, verdict in walk.verdicts.get(asset, {}).items():
-            # A day that was judged anew and rejected was not made: nothing reads it.
-            if verdict.rejected:
-                continue
-            if judged.get(day, verdict.results) != verdict.results:
-                text = "its gate results are not those of the day when it was made: the footer of its file was edited"
-            elif day not in made:
-                text = "no gate rejects it, and by Dagster it was never made: a rejection was edited out of its file"
-            else:
-                continue
-            found.append(Gap("gates_of_days", text, f"judge it again: {again(asset, day)}", asset, day))
+            if text := _of_verdict(verdict, judged.get(day), day in made):
+                found.append(Gap("gates_of_days", text, f"judge it again: {again(asset, day)}", asset, day))
     return found
+
+
+def _of_verdict(verdict: Verdict, recorded: Verdict | None, made: bool) -> str:
+    """What is wrong with the gate results in the file of a day; "" where nothing is."""
+    if verdict == recorded:
+        return ""
+    if verdict.rejected:
+        # Nothing reads it; and what releases before recorded of such a day is of the day as it was made before.
+        of_rejection = recorded is not None and recorded.rejected
+        return "its gate results are not those that it was rejected with: its footer was edited" if of_rejection else ""
+    if recorded is not None and not recorded.rejected:
+        return "its gate results are not those of the day when it was made: the footer of its file was edited"
+    if recorded is not None:
+        return "no gate rejects it, and by Dagster one did: a rejection was edited out of its file"
+    # Releases before recorded no hash with a day that was made.
+    edited_out = "no gate rejects it, and by Dagster it was never made: a rejection was edited out of its file"
+    return "" if made else edited_out

@@ -29,15 +29,15 @@ _T = TypeVar("_T")
 
 @dataclass
 class Reading:
-    """One audit's reading. `made`: the days that Dagster says were made, by asset; `judged`: by asset and ISO day the
-    hash of the gate results that it recorded then.
+    """One audit's reading. `made`: the days that Dagster says were made, by asset; `judged`: by asset and ISO day what
+    it recorded of the gates then.
     """
 
     store: Store
     registry: Registry
     requests: Requests
     made: Mapping[str, Sequence[str]]
-    judged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     unreadable: list[Gap] = field(default_factory=list)
 
     def walk(self, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Walk:

@@ -58,7 +58,7 @@ class Kept:
 
 
 class Verdict(NamedTuple):
-    """What the file of a day has of its gates: the hash of their results, and whether they reject the day."""
+    """What a file or Dagster's log has of the gates of a day: the hash of their results, and whether they reject it."""
 
     results: str
     rejected: bool
@@ -72,7 +72,7 @@ class Walk:
     alias, with `log_numbers` the names of their entries; `held` by alias who has it in MLflow; `files` of each version
     the hashes of its model's files, or in words why there are none; `scorers` by ISO day the versions whose numbers
     stand in `loan_scores`; `made` the days that Dagster says were made, `stored` those that are there, by asset;
-    `judged` the hash of the gate results that it recorded with a day, `verdicts` what the files have;
+    `judged` what it recorded of the gates with a day, `verdicts` what the files have;
     `triggers` who asked for a training, by ISO day.
     """
 
@@ -91,7 +91,7 @@ class Walk:
     scorers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stored: Mapping[str, Sequence[str]] = field(default_factory=dict)
     made: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    judged: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     triggers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unreadable: Sequence[Gap] = ()

@@ -126,6 +126,13 @@ def unmade(walk: Walk, asset: str, day: str) -> Walk:
     return replace(walk, judged=judged, made={**walk.made, asset: [one for one in walk.made[asset] if one != day]})
 
 
+def rejected(walk: Walk, asset: str, day: str, then: str, now: Verdict) -> Walk:
+    """The walk with a day that was rejected with the results `then`, whose file says `now`."""
+    judged = {**walk.judged, asset: {**walk.judged[asset], day: Verdict(then, True)}}
+    made = {**walk.made, asset: [one for one in walk.made[asset] if one != day]}
+    return with_verdict(replace(walk, judged=judged, made=made), asset, day, now)
+
+
 def without(walk: Walk, asset: str, day: str) -> Walk:
     return replace(walk, stored={**walk.stored, asset: [one for one in walk.stored[asset] if one != day]})
 
@@ -144,6 +151,16 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     ),
     "a rejected day made one that passed": (
         lambda w: unmade(w, "loan_outcomes", D), "gates_of_days", "by Dagster it was never made",
+    ),
+    "a rejection of a day that was made before edited out": (
+        lambda w: rejected(w, "raw_loan_data", D, "1" * 64, w.judged["raw_loan_data"][D]),
+        "gates_of_days",
+        "a rejection was edited out of its file",
+    ),
+    "the reasons of a rejection edited": (
+        lambda w: rejected(w, "training_set", D, "1" * 64, Verdict("2" * 64, True)),
+        "gates_of_days",
+        "not those that it was rejected with",
     ),
     "a version registered by hand": (lambda w: replace(w, by_hand=["7"]), "versions_and_records", "version 7"),
     "a version without a record": (
@@ -327,6 +344,19 @@ def test_trials_follow_from_their_reports_and_are_asked_for(walk: Walk) -> None:
     # Whoever forges a request of the pipeline has to forge a report too, which its evidence denies.
     forged = of_trial(walk, ended, [by_trial, replace(by_trial, number=3, kind="promote")])
     assert "forged" in str([gap.text for gap in forged])
+
+
+def test_a_rejected_day_is_no_gap(walk: Walk) -> None:
+    def found(planted: Walk) -> list[str]:
+        return [gap.text for gap in gaps(planted) if gap.check in ("gates_of_days", "days_in_between")]
+
+    results, of_rejection = walk.judged["raw_loan_data"][D].results, Verdict("1" * 64, True)
+    assert found(rejected(walk, "raw_loan_data", D, "1" * 64, of_rejection)) == []
+    # Of releases that recorded no rejection: of the day as it was made before, the rejected one itself, or nothing.
+    as_made = with_verdict(walk, "raw_loan_data", D, of_rejection)
+    assert found(as_made) == []
+    assert found(with_verdict(walk, "raw_loan_data", D, Verdict(results, True))) == []
+    assert found(with_verdict(unmade(walk, "raw_loan_data", D), "raw_loan_data", D, of_rejection)) == []
 
 
 def test_what_a_person_brought_into_force_was_accepted(walk: Walk) -> None:
