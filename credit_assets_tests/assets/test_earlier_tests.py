@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from credit_assets.assets import comparison
 from credit_assets.assets.earlier_tests import as_found_first, earlier_tests, moved_since
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import load_settings
@@ -112,3 +113,43 @@ def test_applicants_have_moved_where_drift_says_so_on_days_enough_before(store: 
     drift(store, "2024-12-27", "shifted")
     expected = {"newer_by": 335, "days": 3, "of": 5, "shifted": ["income"]}
     assert moved_since(store, settings, as_of, CHAMPION) == expected
+
+
+# In the record of a comparison
+
+
+def test_a_comparison_has_both_beside_the_champion_and_the_first_of_its_chain(store: Store) -> None:
+    settings = load_settings(performance_window_days=WINDOW)
+    first: Any = SimpleNamespace(version="1", as_of=date(2024, 1, 1), trained_as_of=date(2024, 1, 1))
+    registry: Any = SimpleNamespace(versions=lambda: [first, CHAMPION])
+    as_first = trained(date(2024, 12, 2), 0.01)
+    as_first["comparison"] = {"first": {**as_first["champion"], "version": "1"}}
+    put(store, (date(2024, 12, 2), as_first))
+    for day in range(26, 31):
+        drift(store, f"2024-12-{day}", "shifted")
+    selected = {**SELECTED, "champion": {"version": "2", "comparable": True}}
+
+    def made() -> dict[str, Any]:
+        record: dict[str, Any] = {"first": {"version": "1", "comparable": True}}
+        comparison._add_days_before(record, selected, settings, registry, store)
+        return record
+
+    record = made()
+    assert (record["moved"]["days"], record["moved"]["newer_by"]) == (5, 335)
+    assert [one["newer_by"] for one in record["earlier"]["tests"]] == [306]
+    assert [one["newer_by"] for one in record["first"]["earlier"]["tests"]] == [336]
+    # Run again when other days came to be known, it says what it said.
+    put(store, (date(2024, 12, 31), {"evaluation": {}, "champion": {"version": "2"}, "comparison": record}))
+    put(store, (date(2024, 10, 1), trained(date(2024, 10, 1), 0.3)))
+    for day in range(26, 31):
+        drift(store, f"2024-12-{day}", "stable")
+    assert made() == record
+
+
+def test_versions_that_cannot_be_compared_have_no_tests_before(store: Store) -> None:
+    registry: Any = SimpleNamespace(versions=lambda: [CHAMPION])
+    gone = {"version": "1", "comparable": False, "why": "its files are gone"}
+    record: dict[str, Any] = {"first": dict(gone)}
+    selected = {**SELECTED, "champion": {"version": "2", "comparable": False, "why": "no rows"}}
+    comparison._add_days_before(record, selected, load_settings(), registry, store)
+    assert record == {"first": {**gone, "earlier": None}, "earlier": None, "moved": None}
