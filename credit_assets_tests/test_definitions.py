@@ -116,6 +116,26 @@ def test_owners_tags_and_the_place_of_the_code_come_from_settings() -> None:
                 assert re.fullmatch(r"https://example\.org/tree/main/credit_assets/assets/\w+\.py#L\d+", reference.url)
 
 
+@pytest.mark.parametrize(
+    ("retraining", "refresh", "wanted"),
+    [
+        ("daily", "monthly", "each day, from 2023-01-03 on"),
+        ("triggered", "monthly", "the last day of each month, and each day for which a trigger or a person asks, from"),
+        ("triggered", "none", "each day for which a trigger or a person asks, from 2023-01-03 on"),
+    ],
+)
+def test_what_trainings_make_says_which_of_its_dates_are_due(retraining: str, refresh: str, wanted: str) -> None:
+    settings = load_settings(retraining=retraining, refresh=refresh, start_date="2022-01-01")
+    graph = build_definitions(settings).resolve_asset_graph()
+    for row in settings.graph.assets:
+        metadata = graph.get(dg.AssetKey(row.name)).metadata
+        if row.stage in ("training", "deployment"):
+            assert metadata["due"].startswith(wanted)
+            assert metadata["first_due"] == "2023-01-03"
+        else:
+            assert "due" not in metadata
+
+
 def test_the_code_of_an_asset_is_in_the_file_and_line_that_it_says(definitions: dg.Definitions) -> None:
     scores = definitions.resolve_asset_graph().get(dg.AssetKey("loan_scores"))
     (reference,) = scores.metadata["dagster/code_references"].code_references

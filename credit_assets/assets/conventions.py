@@ -15,7 +15,7 @@ import dagster as dg
 
 from credit_assets import pages, stopping
 from credit_assets.assets.outside import read_outside
-from credit_assets.assets.presented import code_reference, presented
+from credit_assets.assets.presented import code_reference, due_dates, presented
 from credit_assets.checks import GateFailedError, check_results, stopping_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import advised, is_ours, is_transient
@@ -62,7 +62,7 @@ def daily_asset(
                 *(dg.AssetDep(asset_key(settings, name)) for name in row.after),
                 *read_outside(settings, asset),
             ],
-            metadata={**more.pop("metadata", {}), **code_reference(settings, function)},
+            metadata={**due_dates(settings, asset), **more.pop("metadata", {}), **code_reference(settings, function)},
             **more,
         )(stopped_by_gates(retry_transient_only(function), {one.name for one in checks if one.blocking}))
         return definition

@@ -1,4 +1,5 @@
-"""How assets are presented: whose they are, by which tags they are found, and where their code is.
+"""How assets are presented: whose they are, by which tags they are found, where their code is, and which of their dates
+are due.
 
 Belongs here: what the settings say of all assets alike. Does not belong here: descriptions and columns.
 """
@@ -12,7 +13,9 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.assets.due import planned
 from credit_assets.settings import Settings
+from credit_assets.stages import RETRAIN
 
 CODE = "dagster/code_references"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +39,23 @@ def code_reference(settings: Settings, function: Callable[..., Any]) -> dict[str
         url = f"{settings.source_url.rstrip('/')}/{file.relative_to(_ROOT).as_posix()}#L{line}"
         reference = dg.UrlCodeReference(url=url, label=label)
     return {CODE: dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def due_dates(settings: Settings, asset: str) -> dict[str, Any]:
+    """Which dates of an asset that trainings make are due, as its metadata; nothing of another asset.
+
+    It has a partition a day, since a job takes one kind of partitions and a training may be asked for as of any day.
+    """
+    if asset not in settings.graph.made_by(RETRAIN):
+        return {}
+    first = planned(settings).first_due.isoformat()
+    if settings.retraining == "daily":
+        wanted = "each day"
+    elif settings.refresh == "monthly":
+        wanted = "the last day of each month, and each day for which a trigger or a person asks"
+    else:
+        wanted = "each day for which a trigger or a person asks"
+    return {"due": f"{wanted}, from {first} on; a date that is missing is not late", "first_due": first}
 
 
 def scores_by(settings: Settings) -> dg.FreshnessPolicy | None:
