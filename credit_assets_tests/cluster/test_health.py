@@ -13,7 +13,7 @@ import yaml
 
 from credit_assets.cli.doctor import diagnose, within
 from credit_assets.cluster.health import RIGHTS, checks, misfit
-from credit_assets.health import Health
+from credit_assets.health import Check, Health
 from credit_assets.profiles import PROFILES, Profile, Toleration
 from credit_assets.settings import Settings, load_settings
 from credit_assets_tests.support.kube_api import Cluster
@@ -58,8 +58,14 @@ class Place:
 
     def found(self, **values: Any) -> dict[str, Health]:
         """What doctor sees of the cluster, without what it asks of the rest of the house."""
-        settings = load_settings(home=self.settings.home, dagster_home=self.settings.dagster_home, **values)
-        return {check.name: within(60, check.look) for check in checks(settings)}
+        return {check.name: within(600, check.look) for check in self._checks(values)}
+
+    def look(self, name: str, **values: Any) -> Health:
+        """One of what `found` sees."""
+        return next(within(600, check.look) for check in self._checks(values) if check.name == name)
+
+    def _checks(self, values: dict[str, Any]) -> list[Check]:
+        return checks(load_settings(home=self.settings.home, dagster_home=self.settings.dagster_home, **values))
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ def test_what_is_right_and_what_is_local(place: Place) -> None:
 
 def test_what_may_not_be_done_is_named_with_what_mends_it(place: Place) -> None:
     place.deny("jobs", "events")
-    rights = place.found()["cluster rights"]
+    rights = place.look("cluster rights")
     assert rights.status == "fail"
     assert "may not create jobs, get jobs, get jobs/status, list jobs, delete jobs, list events" in rights.value
     assert "helm/templates/serviceaccounts.yaml" in rights.advice
@@ -101,11 +107,11 @@ def test_what_may_not_be_done_is_named_with_what_mends_it(place: Place) -> None:
 
 def test_a_cluster_without_gpus_says_which_setting_makes_it_fit(place: Place) -> None:
     place.offer(CPU_NODE)
-    nodes = place.found()["nodes"]
+    nodes = place.look("nodes")
     assert nodes.status == "warn"
     assert "train-gpu fits no node (no label gpu-type=a100)" in nodes.value
     assert '{"train-gpu": {"gpu": 0}}' in nodes.advice
-    assert place.found(profiles={"train-gpu": {"gpu": 0}})["nodes"].status == "ok"
+    assert place.look("nodes", profiles={"train-gpu": {"gpu": 0}}).status == "ok"
 
 
 def test_nodes_that_may_not_be_listed_are_no_failure(place: Place) -> None:
@@ -119,20 +125,20 @@ def test_nodes_that_may_not_be_listed_are_no_failure(place: Place) -> None:
 def test_a_priority_class_that_is_not_there_fails(place: Place) -> None:
     place.classes("other")
     values = {"profiles": {"small": {"priority_class": "credit-assets-serving"}}}
-    found = place.found(**values)["priority classes"]
+    found = place.look("priority classes", **values)
     assert (found.status, found.value) == ("fail", "not there: credit-assets-serving")
     place.classes("credit-assets-serving")
-    assert place.found(**values)["priority classes"].status == "ok"
+    assert place.look("priority classes", **values).status == "ok"
 
 
 def test_pools_without_a_limit_are_told_how_to_get_one(place: Place) -> None:
-    pools = place.found()["pools"]
+    pools = place.look("pools")
     assert (pools.status, pools.value) == ("warn", "gpu default, warehouse default")
     assert "dagster instance concurrency set gpu N" in pools.advice
     with dg.DagsterInstance.get() as instance:
         instance.event_log_storage.set_concurrency_slots("gpu", 2)
         instance.event_log_storage.set_concurrency_slots("warehouse", 4)
-    assert place.found()["pools"].value == "gpu 2, warehouse 4"
+    assert place.look("pools").value == "gpu 2, warehouse 4"
 
 
 def test_a_cluster_that_does_not_answer_fails_in_a_line(place: Place) -> None:
@@ -146,7 +152,7 @@ def test_a_cluster_that_does_not_answer_fails_in_a_line(place: Place) -> None:
 
 def test_an_instance_without_the_launcher_fails(place: Place) -> None:
     (Path(str(place.settings.dagster_dir)) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    found = place.found()["cluster instance"]
+    found = place.look("cluster instance")
     assert found.status == "fail"
     assert "DefaultRunLauncher" in found.value
     assert "K8sRunLauncher" in found.advice

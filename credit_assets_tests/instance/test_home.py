@@ -192,7 +192,7 @@ def test_commands_that_meet_in_a_new_home_make_its_tables_once() -> None:
     with dg.DagsterInstance.ephemeral():
         pass
     context = multiprocessing.get_context("fork")
-    for _ in range(3):
+    for _ in range(2):
         shutil.rmtree(load_settings().dagster_dir, ignore_errors=True)
         barrier, results = context.Barrier(4), context.Queue()
         processes = [context.Process(target=_open_together, args=(barrier, results)) for _ in range(4)]
