@@ -128,10 +128,12 @@ def test_what_trainings_make_says_which_of_its_dates_are_due(retraining: str, re
     settings = load_settings(retraining=retraining, refresh=refresh, start_date="2022-01-01")
     graph = build_definitions(settings).resolve_asset_graph()
     for row in settings.graph.assets:
-        metadata = graph.get(dg.AssetKey(row.name)).metadata
+        node = graph.get(dg.AssetKey(row.name))
+        metadata = node.metadata
         if row.stage in ("training", "deployment"):
             assert metadata["due"].startswith(wanted)
             assert metadata["first_due"] == "2023-01-03"
+            assert f" Due: {metadata['due']}." in (node.description or "")
         else:
             assert "due" not in metadata
 

@@ -44,6 +44,10 @@ def daily_asset(
     row, key = settings.graph.asset(asset), asset_key(settings, asset)
     checks = [spec.replace_key(key=dg.AssetCheckKey(key, spec.name)) for spec in more.pop("check_specs", ())]
 
+    if due := due_dates(settings, asset):
+        # Where people look first: metadata stands below a table of columns.
+        more["description"] = f"{more['description']} Due: {due['due']}."
+
     def made(function: Callable[..., Any]) -> dg.AssetsDefinition:
         definition: dg.AssetsDefinition = dg.asset(
             key=key,
@@ -62,7 +66,7 @@ def daily_asset(
                 *(dg.AssetDep(asset_key(settings, name)) for name in row.after),
                 *read_outside(settings, asset),
             ],
-            metadata={**due_dates(settings, asset), **more.pop("metadata", {}), **code_reference(settings, function)},
+            metadata={**due, **more.pop("metadata", {}), **code_reference(settings, function)},
             **more,
         )(stopped_by_gates(retry_transient_only(function), {one.name for one in checks if one.blocking}))
         return definition
