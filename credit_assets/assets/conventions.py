@@ -27,6 +27,7 @@ from credit_assets.storage.partition_files import Staged
 from credit_assets.storage.store import RefusedPartitionError
 
 if TYPE_CHECKING:
+    from credit_assets.ledger.registry import Registry
     from credit_assets.ml.data.gate_results import GateResult
 
 # An Arrow table. Not named by its class: pyarrow is imported by the steps that touch a table, not by the definitions.
@@ -322,6 +323,11 @@ def note_days(
     for day, values in metadata.items():
         place = {"path": dg.MetadataValue.path(paths[day])} if day in paths else {}
         context.add_asset_metadata(pages.entries({**values, **place}), partition_key=day)
+
+
+def champion_link(registry: Registry, version: str | None) -> dict[str, Any]:
+    """Metadata: the page of a report's champion in MLflow; nothing where none is in force."""
+    return {"mlflow_version": registry.version_link(version)} if version else {}
 
 
 def gates_in_words(gates: Sequence[GateResult]) -> str:

@@ -6,7 +6,7 @@ Both records are written on every run, whatever the decision, and are the same h
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -269,5 +269,19 @@ def register(
             SHOWN: how_shown(decision.reasons),
             COMPARED_WITH: (trained["champion"] or {}).get("version", NONE),
         },
-        description=decision.summary(),
+        description=described(trained, decision),
     )
+
+
+def described(trained: Mapping[str, Any], decision: Decision) -> str:
+    """What MLflow shows of a version, in markdown: what it is, why it was registered, and how good it is."""
+    test = trained["evaluation"]
+    measures = {name: f"{test[name]:.4f}" for name in ("auc", "gini", "ks", "brier", "ece")}
+    parts = [
+        f"**{trained['variant']}, as of {trained['as_of']}**",
+        decision.summary(),
+        f"| {' | '.join(name.upper() if len(name) < 4 else name.capitalize() for name in measures)} |\n"
+        f"|{'---:|' * len(measures)}\n| {' | '.join(measures.values())} |",
+        f"Out-of-time test: {test['rows']:,} loans, {test['bads']:,} bads.",
+    ]
+    return "\n\n".join(parts)

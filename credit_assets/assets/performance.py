@@ -10,6 +10,7 @@ import dagster as dg
 
 from credit_assets import pages
 from credit_assets.assets.conventions import (
+    champion_link,
     daily_asset,
     days_of,
     dependencies,
@@ -58,6 +59,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         metadata = {day: summary(record) for day, record in records.items()}
         last = date.fromisoformat(max(records))
         of_last = metadata[last.isoformat()]
+        of_last |= champion_link(registry, records[last.isoformat()]["champion"])
         of_last |= pages.pictures(drawn_small(settings, last, records, store), store, NAME, last.isoformat())
         of_last["measures"] = dg.MetadataValue.md(measures_table(records[last.isoformat()]))
         # Drawing takes longer than measuring, and the picture of years changes little from day to day.

@@ -79,6 +79,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             metadata={
                 **summary(record),
                 "mlflow_run": tracking.server.run_link(record["run_id"]),
+                "mlflow_experiment": tracking.server.experiment_link(),
                 **pages.pictures(of_model(record), store, "trained_model", context.partition_key),
                 "fingerprint": record["fingerprint"],
             },

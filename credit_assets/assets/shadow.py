@@ -10,6 +10,7 @@ import dagster as dg
 
 from credit_assets import pages
 from credit_assets.assets.conventions import (
+    champion_link,
     daily_asset,
     days_of,
     dependencies,
@@ -56,6 +57,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         request_decisions(records, requests)
         metadata = {day: summary(record) for day, record in records.items()}
         last = max(records)
+        metadata[last] |= champion_link(registry, records[last]["champion"])
         metadata[last] |= pages.pictures(of_trial(records[last]), store, "shadow_report", last)
         metadata[last] |= report_tables(records[last])
         return records_result(context, records, metadata, refused)

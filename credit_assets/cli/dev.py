@@ -73,7 +73,8 @@ def serve(
         out.print("MLflow   the server of MLFLOW_TRACKING_URI")
     out.print(f"What they print: {logs}. Ctrl-C stops {'both' if len(programs) > 1 else 'it'}.", soft_wrap=True)
     tell = _Told(programs, host, logs, verbose)
-    return run(programs, _environment(settings, f"http://{host}:{programs[0].port}"), logs, tell)
+    urls = [f"http://{host}:{program.port}" for program in programs]
+    return run(programs, _environment(settings, *urls), logs, tell)
 
 
 def served(settings: Settings) -> dict[str, Settings]:
@@ -242,7 +243,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _environment(settings: Settings, url: str) -> dict[str, str]:
+def _environment(settings: Settings, url: str, mlflow_url: str = "") -> dict[str, str]:
     environment = {
         **os.environ,
         "CREDIT_HOME": str(settings.home_dir),
@@ -253,4 +254,6 @@ def _environment(settings: Settings, url: str) -> dict[str, str]:
     }
     if setting_sources()["dagster_url"] == "default":
         environment["CREDIT_DAGSTER_URL"] = url
+    if mlflow_url and setting_sources()["mlflow_url"] == "default":
+        environment["CREDIT_MLFLOW_URL"] = mlflow_url
     return environment

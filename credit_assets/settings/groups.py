@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from credit_assets.ml.data.extensions import advice, modules_in
@@ -481,13 +481,18 @@ class Alerts(BaseModel):
 
     alert_urls: SecretStr = Field(SecretStr(""), description="Apprise URLs for alerts, separated by spaces or commas.")
     dagster_url: str = Field("http://localhost:3000", description="Where people reach the Dagster UI, for links.")
+    mlflow_url: str = Field(
+        "",
+        description="Where people reach the MLflow UI, for links; by default the tracking server, or of a store on "
+        "this machine the UI that `dev` starts.",
+    )
     dev_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI that `dev` starts.")
     dev_mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow UI that `dev` starts.")
 
-    @field_validator("dagster_url")
+    @field_validator("dagster_url", "mlflow_url")
     @classmethod
-    def _web_address(cls, value: str) -> str:
-        if not re.match(r"https?://[^/\s]", value):
+    def _web_address(cls, value: str, info: ValidationInfo) -> str:
+        if (value or info.field_name == "dagster_url") and not re.match(r"https?://[^/\s]", value):
             raise ValueError("must start with http:// or https:// and a host")
         return value
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking.models import Models
 from credit_assets.tracking.runs import Runs
-from credit_assets.tracking.server import Server
+from credit_assets.tracking.server import Pages, Server
 
 
 class Tracking:
@@ -20,11 +20,14 @@ class Tracking:
     Costs nothing to construct: mlflow is imported and the server called when a method needs it. All methods of the
     parts raise TransientError where a retry may help (no answer, 5xx, locked database), else PermanentError.
 
+    `pages`: where people reach the UIs that links lead to.
     `cache_dir`: where models of a remote server are kept; the user's cache folder by default.
     """
 
-    def __init__(self, uri: str, experiment: str, claims: Claims, *, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self, uri: str, experiment: str, claims: Claims, *, pages: Pages = Pages(), cache_dir: Path | None = None
+    ) -> None:
         self.claims = claims
-        self.server = Server(uri, experiment, store_uri=claims.store_uri)
+        self.server = Server(uri, experiment, store_uri=claims.store_uri, pages=pages)
         self.runs = Runs(self.server, claims)
         self.models = Models(self.server, cache_dir)

@@ -57,6 +57,9 @@ def log_candidate(
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
     )
+    test = record["metrics"]["test"]
+    # By what MLflow's list is read: for whom, when and how good, in the first column.
+    run.rename(f"{record['as_of']} {record['variant']} AUC {test['auc']:.3f}")
     run.log_dataset(
         "training_set",
         digest=record["identity"]["data"],

@@ -52,6 +52,7 @@ class Runs:
             "dagster_job": job_name,
             "mlflow.source.name": job_name,
             "mlflow.source.type": "JOB",
+            **self._note(dagster_run_id),
         }
 
         def create() -> str:
@@ -108,6 +109,7 @@ class Runs:
                 "mlflow.parentRunId": parent,
                 "mlflow.source.name": step.job_name,
                 "mlflow.source.type": "JOB",
+                **self._note(step.dagster_run_id, key.asset, key.partition),
             }
             run_id = self._create(name, everything)
             for run in left_over:
@@ -142,6 +144,11 @@ class Runs:
             else:
                 # Made by a step that lost the claim and was killed before it could delete it.
                 call("cannot delete a run", client.delete_run, run_id)
+
+    def _note(self, *made_in: str) -> dict[str, str]:
+        """The description of a run, as MLflow's UI shows it."""
+        note = self.server.made_in(*made_in)
+        return {"mlflow.note.content": note} if note else {}
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
         create, where = self.server.client.create_run, self.server.experiment_id

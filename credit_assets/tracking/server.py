@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import masked_url
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 _T = TypeVar("_T")
+# Without it MLflow opens an experiment as one of traces and prompts.
+_CLASSIC = {"mlflow.experimentKind": "custom_model_development"}
 _COLLISION_ATTEMPTS = 5
 _COLLISION_WAITED_SECONDS = 10.0
 
@@ -33,6 +35,13 @@ _COLLISION_WAITED_SECONDS = 10.0
 class _Open(NamedTuple):
     client: MlflowClient
     experiment: Experiment
+
+
+class Pages(NamedTuple):
+    """Where people reach MLflow and Dagster with a browser; empty where nobody says."""
+
+    mlflow: str = ""
+    dagster: str = ""
 
 
 class _Connection:
@@ -48,11 +57,12 @@ class _Connection:
 class Server:
     """MLflow at `uri`, with one experiment. Nothing is opened before it is needed."""
 
-    def __init__(self, uri: str, experiment: str, *, store_uri: str) -> None:
+    def __init__(self, uri: str, experiment: str, *, store_uri: str, pages: Pages = Pages()) -> None:
         # Absolute: steps may stand elsewhere.
         self.uri = database_url(uri)
         self.experiment = experiment
         self.store_uri = store_uri
+        self.pages = pages
         self._connection = _Connection()
 
     def __repr__(self) -> str:
@@ -111,16 +121,33 @@ class Server:
         """Dagster metadata: a link to a file of the run in MLflow's UI where a server is known, else run and file."""
         return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}/artifacts/{file}", f"{file} of run {run_id}")
 
+    def experiment_link(self) -> dg.MetadataValue[Any]:
+        """Dagster metadata: a link to the experiment in MLflow's UI where one is known, else its name."""
+        return self.link(f"/experiments/{self.experiment_id}", self.experiment)
+
     def link(self, page: str, text: str) -> dg.MetadataValue[Any]:
-        """Dagster metadata: a link to a page of MLflow's UI where a server is known, else the text."""
+        """Dagster metadata: a link to a page of MLflow's UI where one is known, else the text."""
         import dagster as dg
 
-        parts = urlsplit(self.uri)
+        parts = urlsplit(self.pages.mlflow or self.uri)
         if parts.scheme not in ("http", "https"):
             return dg.MetadataValue.text(text)
         # Without user and password.
         host = parts.netloc.rsplit("@", 1)[-1]
         return dg.MetadataValue.url(urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", page)))
+
+    def made_in(self, dagster_run_id: str, asset: str = "", partition: str = "") -> str:
+        """Markdown: links from MLflow to the Dagster run that made something, and to its asset; nothing where nobody
+        says where Dagster is.
+        """
+        at = self.pages.dagster.rstrip("/")
+        if not at:
+            return ""
+        run = f"Dagster: [run {dagster_run_id[:8]}]({at}/runs/{dagster_run_id})"
+        if not asset:
+            return run
+        query = urlencode({"view": "partitions", "partition": partition})
+        return f"{run}, asset [{asset} {partition}]({at}/assets/{quote(asset)}?{query})"
 
     def _open(self) -> _Open:
         if self._connection.held is None:
@@ -144,7 +171,8 @@ class Server:
         if found is None:
             location = artifact_location(self.uri, self.experiment, self.store_uri)
             try:
-                return _Open(client, client.get_experiment(client.create_experiment(self.experiment, location)))
+                made = client.create_experiment(self.experiment, location, tags=_CLASSIC)
+                return _Open(client, client.get_experiment(made))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
