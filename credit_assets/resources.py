@@ -8,13 +8,13 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.policies import takeover_judge
+from credit_assets.assets.presented import mlflow_ui
 from credit_assets.assets.requested import RESOURCE, RetrainingRequest
 from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Owner, Registry
 from credit_assets.ledger.requests import Requests
 from credit_assets.masking import masked, masked_url
 from credit_assets.notify.notifier import Notifier
-from credit_assets.places import database_file
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.io_managers import ParquetIOManager, RecordIOManager
@@ -28,7 +28,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """Every resource by the name under which assets and sensors ask for it."""
     store = Store(settings.store)
     claims = Claims(settings.store)
-    pages = Pages(mlflow_page(settings), settings.dagster_url)
+    pages = Pages(mlflow_ui(settings), settings.dagster_url)
     tracking = Tracking(settings.tracking_uri, settings.experiment_name, claims, pages=pages)
     owner = Owner(settings.naming, settings.portfolio_contract.contract)
     registry, requests = Registry(tracking, settings.naming.registered_model, claims, owner), Requests(claims)
@@ -100,12 +100,3 @@ def _descriptions(settings: Settings) -> dict[str, str]:
         "notifier": f"Who hears of what happens: {told} (CREDIT_ALERT_URLS).",
         "runs": "Starts runs of other jobs from within a step: days that have changed in the warehouse.",
     }
-
-
-def mlflow_page(settings: Settings) -> str:
-    """Where people reach MLflow: as the settings say, else the UI that `dev` starts where its store is a file of this
-    machine; empty where the tracking server's own address is it.
-    """
-    if settings.mlflow_url:
-        return settings.mlflow_url
-    return f"http://localhost:{settings.dev_mlflow_port}" if database_file(settings.tracking_uri) is not None else ""

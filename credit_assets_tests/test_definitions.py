@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.api import create_execution_plan
 
+from credit_assets.assets import presented
 from credit_assets.assets.recheck import TRAINED_ON_RESTATED
 from credit_assets.build import build_definitions
 from credit_assets.checks import ACCOUNTED_FOR, CHAMPION_SCORES, CURRENT_DAYS
@@ -26,7 +27,7 @@ from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.settings import Settings, SettingsError, load_settings
-from credit_assets.stages import DAILY, JOBS
+from credit_assets.stages import DAILY, EVERYTHING, JOBS
 
 GRAPH = {
     "restated_days": set(),
@@ -136,6 +137,39 @@ def test_what_trainings_make_says_which_of_its_dates_are_due(retraining: str, re
             assert f" Due: {metadata['due']}." in (node.description or "")
         else:
             assert "due" not in metadata
+
+
+@pytest.mark.parametrize("source", ["", "https://example.org/tree/main/"])
+def test_every_asset_leads_to_its_page_of_the_docs_and_to_the_model_in_mlflow(source: str) -> None:
+    graph = build_definitions(load_settings(source_url=source)).resolve_asset_graph()
+    for name in GRAPH:
+        metadata = graph.get(dg.AssetKey(name)).metadata
+        assert metadata["mlflow_model"].value == "http://localhost:5000/#/models/credit-scorer"
+        page = str(metadata["docs"].value)
+        if source:
+            assert page.startswith("https://example.org/tree/main/docs/")
+        file = Path(__file__).parents[1] / "docs" / page.rsplit("/", 1)[-1]
+        assert file.is_file(), page
+
+
+def test_pages_of_the_docs_are_of_assets_that_there_are() -> None:
+    assert set(presented._PAGES) <= {row.name for row in EVERYTHING.assets}
+
+
+@pytest.mark.parametrize(
+    ("more", "at"),
+    [
+        ({"mlflow_tracking_uri": "https://u:p@mlflow.lender.example"}, "https://mlflow.lender.example/#"),
+        ({"mlflow_url": "https://ui.lender.example/mlflow"}, "https://ui.lender.example/mlflow/#"),
+        ({"dev_mlflow_port": 5055}, "http://localhost:5055/#"),
+        ({"mlflow_tracking_uri": "postgresql://u:p@db/mlflow"}, ""),
+    ],
+)
+def test_the_model_in_mlflow_is_where_people_reach_it(more: dict[str, Any], at: str) -> None:
+    found = presented.read_on(load_settings(**more), "loan_scores")
+    assert ("mlflow_model" in found) is bool(at)
+    if at:
+        assert found["mlflow_model"].value == f"{at}/models/credit-scorer"
 
 
 def test_the_code_of_an_asset_is_in_the_file_and_line_that_it_says(definitions: dg.Definitions) -> None:

@@ -155,6 +155,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "retries": ("0", 0),
         "retry_delay_seconds": ("1.5", 1.5),
         "dagster_url": ("https://dagster.example.org", "https://dagster.example.org"),
+        "mlflow_url": ("https://mlflow.example.org/ui", "https://mlflow.example.org/ui"),
         "operator": ("risk desk", "risk desk"),
         "dev_port": ("3001", 3001),
         "dev_mlflow_port": ("5001", 5001),

@@ -15,7 +15,7 @@ import dagster as dg
 
 from credit_assets import pages, stopping
 from credit_assets.assets.outside import read_outside
-from credit_assets.assets.presented import code_reference, due_dates, presented
+from credit_assets.assets.presented import code_reference, due_dates, presented, read_on
 from credit_assets.checks import GateFailedError, check_results, stopping_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import advised, is_ours, is_transient
@@ -67,7 +67,12 @@ def daily_asset(
                 *(dg.AssetDep(asset_key(settings, name)) for name in row.after),
                 *read_outside(settings, asset),
             ],
-            metadata={**due, **more.pop("metadata", {}), **code_reference(settings, function)},
+            metadata={
+                **due,
+                **more.pop("metadata", {}),
+                **read_on(settings, asset),
+                **code_reference(settings, function),
+            },
             **more,
         )(stopped_by_gates(retry_transient_only(function), {one.name for one in checks if one.blocking}))
         return definition
@@ -325,9 +330,10 @@ def note_days(
         context.add_asset_metadata(pages.entries({**values, **place}), partition_key=day)
 
 
-def champion_link(registry: Registry, version: str | None) -> dict[str, Any]:
-    """Metadata: the page of a report's champion in MLflow; nothing where none is in force."""
-    return {"mlflow_version": registry.version_link(version)} if version else {}
+def version_links(registry: Registry, champion: str | None, shadow: str | None = None) -> dict[str, Any]:
+    """Metadata: the pages in MLflow of the champion of a day and of the model on trial; nothing where none is."""
+    named = {"mlflow_version": champion, "mlflow_version_on_trial": shadow}
+    return {name: registry.version_link(version) for name, version in named.items() if version}
 
 
 def gates_in_words(gates: Sequence[GateResult]) -> str:

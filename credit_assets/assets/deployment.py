@@ -269,12 +269,14 @@ def register(
             SHOWN: how_shown(decision.reasons),
             COMPARED_WITH: (trained["champion"] or {}).get("version", NONE),
         },
-        description=described(trained, decision),
+        description=described(trained, decision, registry),
     )
 
 
-def described(trained: Mapping[str, Any], decision: Decision) -> str:
-    """What MLflow shows of a version, in markdown: what it is, why it was registered, and how good it is."""
+def described(trained: Mapping[str, Any], decision: Decision, registry: Registry) -> str:
+    """What MLflow shows of a version, in markdown: what it is, why it was registered, how good it is, and where Dagster
+    has the rest.
+    """
     test = trained["evaluation"]
     measures = {name: f"{test[name]:.4f}" for name in ("auc", "gini", "ks", "brier", "ece")}
     parts = [
@@ -283,5 +285,8 @@ def described(trained: Mapping[str, Any], decision: Decision) -> str:
         f"| {' | '.join(name.upper() if len(name) < 4 else name.capitalize() for name in measures)} |\n"
         f"|{'---:|' * len(measures)}\n| {' | '.join(measures.values())} |",
         f"Out-of-time test: {test['rows']:,} loans, {test['bads']:,} bads.",
+        registry.tracking.server.made_in(
+            asset="/".join(registry.owner.naming.asset("registered_model")), partition=trained["as_of"]
+        ),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)

@@ -11,12 +11,12 @@ import dagster as dg
 
 from credit_assets import pages
 from credit_assets.assets.conventions import (
-    champion_link,
     daily_asset,
     days_of,
     dependencies,
     made_or_refused,
     records_result,
+    version_links,
 )
 from credit_assets.assets.policies import drift_policy
 from credit_assets.assets.stored_days import StoredDays
@@ -47,9 +47,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         days = days_of(context)
         records, refused = made_or_refused(days, lambda some: drift_records(settings, some, store, registry))
-        metadata = {day: summary(record) for day, record in records.items()}
+        metadata = {
+            day: summary(record) | version_links(registry, record["champion"]) for day, record in records.items()
+        }
         last = max(records)
-        metadata[last] |= champion_link(registry, records[last]["champion"])
         if records[last]["features"]:
             stored, looked_at = StoredDays(store), heat_map_days(date.fromisoformat(last))
             recent = {one.isoformat(): records.get(one.isoformat()) or stored.record(NAME, one) for one in looked_at}

@@ -10,12 +10,12 @@ import dagster as dg
 
 from credit_assets import pages
 from credit_assets.assets.conventions import (
-    champion_link,
     daily_asset,
     days_of,
     dependencies,
     made_or_refused,
     records_result,
+    version_links,
 )
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
@@ -56,10 +56,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         days = days_of(context)
         records, refused = made_or_refused(days, lambda some: performance_records(settings, some, store, registry))
-        metadata = {day: summary(record) for day, record in records.items()}
+        metadata = {
+            day: summary(record) | version_links(registry, record["champion"]) for day, record in records.items()
+        }
         last = date.fromisoformat(max(records))
         of_last = metadata[last.isoformat()]
-        of_last |= champion_link(registry, records[last.isoformat()]["champion"])
         of_last |= pages.pictures(drawn_small(settings, last, records, store), store, NAME, last.isoformat())
         of_last["measures"] = dg.MetadataValue.md(measures_table(records[last.isoformat()]))
         # Drawing takes longer than measuring, and the picture of years changes little from day to day.

@@ -1,5 +1,5 @@
-"""How assets are presented: whose they are, by which tags they are found, where their code is, and which of their dates
-are due.
+"""How assets are presented: whose they are, by which tags they are found, where their code is, which of their dates are
+due, and what to read on.
 
 Belongs here: what the settings say of all assets alike. Does not belong here: descriptions and columns.
 """
@@ -14,11 +14,34 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.due import planned
+from credit_assets.links import mlflow_page, model_page
+from credit_assets.places import database_file
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 
 CODE = "dagster/code_references"
+DOCS, MODEL = "docs", "mlflow_model"
 _ROOT = Path(__file__).resolve().parents[2]
+_PAGES = {
+    "restated_days": "data-problems.md",
+    "raw_loan_data": "data-problems.md",
+    "loan_outcomes": "data-problems.md",
+    "loan_decisions": "population.md",
+    "history_features": "histories.md",
+    "processed_features": "portfolio.md",
+    "training_set": "population.md",
+    "scorecard_candidate": "scorecard.md",
+    "trained_model": "pages.md",
+    "registered_model": "policy.md",
+    "deployed_model": "promotion.md",
+    "model_dossier": "dossier.md",
+    "loan_scores": "reasons.md",
+    "drift_report": "monitoring.md",
+    "performance_report": "monitoring.md",
+    "shadow_report": "promotion.md",
+}
+"""Asset: the page of `docs/` that explains it best. Candidates: how a training can be asked for."""
+_CANDIDATE = "ad-hoc-training.md"
 
 
 def presented(settings: Settings) -> dict[str, Any]:
@@ -56,6 +79,30 @@ def due_dates(settings: Settings, asset: str) -> dict[str, Any]:
     else:
         wanted = "each day for which a trigger or a person asks"
     return {"due": f"{wanted}, from {first} on; a date that is missing is not late", "first_due": first}
+
+
+def read_on(settings: Settings, asset: str) -> dict[str, Any]:
+    """Links of an asset, as metadata: its page of the docs, at CREDIT_SOURCE_URL or in the checkout on this machine,
+    and the registered model in MLflow where its UI is known.
+    """
+    page = f"docs/{_PAGES.get(asset, _CANDIDATE)}"
+    found: dict[str, Any] = {}
+    if settings.source_url:
+        found[DOCS] = dg.MetadataValue.url(f"{settings.source_url.rstrip('/')}/{page}")
+    elif (_ROOT / page).is_file():
+        found[DOCS] = dg.MetadataValue.path(str(_ROOT / page))
+    if url := mlflow_page(mlflow_ui(settings) or settings.tracking_uri, model_page(settings.naming.registered_model)):
+        found[MODEL] = dg.MetadataValue.url(url)
+    return found
+
+
+def mlflow_ui(settings: Settings) -> str:
+    """Where people reach MLflow: as the settings say, else the UI that `dev` starts where its store is a file of this
+    machine; empty where the tracking server's own address is it.
+    """
+    if settings.mlflow_url:
+        return settings.mlflow_url
+    return f"http://localhost:{settings.dev_mlflow_port}" if database_file(settings.tracking_uri) is not None else ""
 
 
 def scores_by(settings: Settings) -> dg.FreshnessPolicy | None:

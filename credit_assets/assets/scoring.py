@@ -11,7 +11,15 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.columns import column_schema, made_of
-from credit_assets.assets.conventions import asset_key, daily_asset, daily_result, days_of, inputs, refused_gates
+from credit_assets.assets.conventions import (
+    asset_key,
+    daily_asset,
+    daily_result,
+    days_of,
+    inputs,
+    refused_gates,
+    version_links,
+)
 from credit_assets.assets.models_in_force import ModelsInForce
 from credit_assets.assets.presented import scores_by
 from credit_assets.checks import scored_result, scored_spec
@@ -73,6 +81,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         _tell(context, models, days, sum(unscored.values()), sum(one.refused for one in seen.values()))
         metadata = {
             day: models.describe(day)
+            | version_links(registry, (one := models.champion(day)) and one.version, models.on_trial(day))
             | {"scored": seen[day].rows, "unscored": unscored[day]}
             | seen[day].summary(settings.challenger_share)
             for day in days

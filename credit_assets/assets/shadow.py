@@ -10,12 +10,12 @@ import dagster as dg
 
 from credit_assets import pages
 from credit_assets.assets.conventions import (
-    champion_link,
     daily_asset,
     days_of,
     dependencies,
     made_or_refused,
     records_result,
+    version_links,
 )
 from credit_assets.assets.first_days import look_again
 from credit_assets.assets.policies import policy_of, trial_policy
@@ -55,9 +55,11 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         for version, day in decided(records).items():
             look_again(settings, store, registry, registry.version(version), date.fromisoformat(day))
         request_decisions(records, requests)
-        metadata = {day: summary(record) for day, record in records.items()}
+        metadata = {
+            day: summary(record) | version_links(registry, record["champion"], record["shadow"])
+            for day, record in records.items()
+        }
         last = max(records)
-        metadata[last] |= champion_link(registry, records[last]["champion"])
         metadata[last] |= pages.pictures(of_trial(records[last]), store, "shadow_report", last)
         metadata[last] |= report_tables(records[last])
         return records_result(context, records, metadata, refused)

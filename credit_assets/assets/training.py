@@ -160,6 +160,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
                 **engines.metadata(record),
                 "fingerprint": record["fingerprint"],
                 "mlflow_run": tracking.server.run_link(record["run_id"]),
+                "mlflow_experiment": tracking.server.experiment_link(),
             },
         )
 

@@ -201,6 +201,7 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "threads": lambda: settings.threads or f"{settings.training_threads} (cores / variants side by side)",
         "alert_urls": lambda: services() or "none",
         "dagster_url": lambda: masked_url(settings.dagster_url),
+        "mlflow_url": lambda: masked_url(settings.mlflow_url),
         "mlflow_tracking_uri": lambda: masked_url(settings.tracking_uri),
         "dagster_home": lambda: settings.dagster_dir,
     }

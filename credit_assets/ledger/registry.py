@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book, book_of, parse
+from credit_assets.links import model_page
 from credit_assets.masking import masked_url
 from credit_assets.ml.rules.periods import champion_history, period_on
 from credit_assets.naming import PLAIN, Names
@@ -222,8 +223,7 @@ class Registry:
 
     def version_link(self, version: str) -> Any:
         """Dagster metadata: a link to the version in MLflow's UI where a server is known, else its name."""
-        page = f"/models/{self.model_name}/versions/{version}"
-        return self._server.link(page, f"{self.model_name} version {version}")
+        return self._server.link(model_page(self.model_name, version), f"{self.model_name} version {version}")
 
     def scope(self, create: bool = False) -> str:
         """Name and birth of the registered model: claims about one that was deleted do not bind its successor."""

@@ -17,16 +17,15 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.checks import GATE_FAILED
+from credit_assets.links import asset_page, run_page
 from credit_assets.masking import masked
 from credit_assets.notify.messages import (
     Message,
-    asset_page,
     bullets,
     check_lines,
     failed_checks,
     of_day,
     one_line,
-    run_page,
 )
 from credit_assets.tags import WILL_RETRY_TAG, partition_of
 
@@ -106,7 +105,7 @@ def failure_message(
         lines.append("No step failed: the run itself did not start, was lost, or ran out of time.")
     lines += check_lines(checks, dagster_url)
     lines += [f"Look: {run_page(dagster_url, run.run_id)}"]
-    lines += [f"Asset: {asset_page(dagster_url, key, partition)}" for key in assets[:_PAGES]]
+    lines += [f"Asset: {asset_page(dagster_url, key.path, partition)}" for key in assets[:_PAGES]]
     lines.append(f"Do: {_hint(problems)}")
     return Message.of(f"{run.job_name} failed{of_day(partition)}", lines, "failure")
 

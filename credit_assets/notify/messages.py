@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import dagster as dg
 
 from credit_assets.checks import A_FAILURE, REJECTS, measured
 from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
+from credit_assets.links import asset_page, run_page
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.notifier import Kind
 from credit_assets.stages import RETRAIN
@@ -63,7 +63,7 @@ def started_message(run: dg.DagsterRun, dagster_url: str, naming: Names = PLAIN)
         lines.append(f"Again after: {run_page(dagster_url, run.parent_run_id)}")
     lines += [
         f"Look: {run_page(dagster_url, run.run_id)}",
-        f"Asset: {asset_page(dagster_url, _decision(naming), day)}",
+        f"Asset: {asset_page(dagster_url, _decision(naming).path, day)}",
     ]
     return Message.of(f"retraining{of_day(day)} started by {trigger or 'hand'}", lines, "info")
 
@@ -90,7 +90,7 @@ def ended_message(
     lines += check_lines(checks, dagster_url)
     lines.append(f"Look: {run_page(dagster_url, run.run_id)}")
     if decided is not None:
-        lines.append(f"Asset: {asset_page(dagster_url, _decision(naming), day)}")
+        lines.append(f"Asset: {asset_page(dagster_url, _decision(naming).path, day)}")
         if link := decided.get("mlflow_version"):
             lines.append(f"MLflow: {link.value}")
     return Message.of(title, lines, kind)
@@ -119,7 +119,7 @@ def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str
         f"By: {one_line(move['by'])}",
         f"Why: {one_line(move['reason'])}",
         f"Moved at: {move['at']}",
-        f"Asset: {asset_page(dagster_url, key, view='events')}",
+        f"Asset: {asset_page(dagster_url, key.path, view='events')}",
     ]
     if link := move.get("mlflow_version"):
         lines.append(f"MLflow: {link}")
@@ -160,7 +160,7 @@ def _check_line(check: dg.AssetCheckEvaluation, dagster_url: str) -> str:
         *([found] if found else []),
         *([one_line(check.description)] if check.description else []),
     ]
-    page = asset_page(dagster_url, check.asset_key, view="checks", checkDetail=check.check_name)
+    page = asset_page(dagster_url, check.asset_key.path, view="checks", checkDetail=check.check_name)
     return f"{': '.join(parts)}\n  {page}"
 
 
@@ -168,18 +168,6 @@ def bullets(items: Iterable[str]) -> list[str]:
     """Items as lines of a list, the first few of very many."""
     lines = [f"- {item}" for item in items]
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"- and {len(lines) - _SHOWN} more"]
-
-
-def run_page(dagster_url: str, run_id: str) -> str:
-    return f"{dagster_url.rstrip('/')}/runs/{run_id}"
-
-
-def asset_page(dagster_url: str, key: dg.AssetKey, partition: str = "", **query: str) -> str:
-    """Page of an asset in the Dagster UI; of its partition where there is one and not a range."""
-    if partition and " " not in partition:
-        query = {"view": "partitions", "partition": partition, **query}
-    path = "/".join(quote(part, safe="") for part in key.path)
-    return f"{dagster_url.rstrip('/')}/assets/{path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:

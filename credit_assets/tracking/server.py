@@ -11,9 +11,9 @@ import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.links import asset_page, mlflow_page, run_page
 from credit_assets.masking import masked_url
 from credit_assets.places import database_url
 from credit_assets.tracking.database import artifact_location, migration_lock
@@ -121,6 +121,12 @@ class Server:
         """Dagster metadata: a link to a file of the run in MLflow's UI where a server is known, else run and file."""
         return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}/artifacts/{file}", f"{file} of run {run_id}")
 
+    def _make_classic(self, client: MlflowClient, found: Experiment) -> None:
+        """Let an experiment that was made without it, by a person or before, open as one of models too."""
+        for name, value in _CLASSIC.items():
+            if name not in found.tags and found.lifecycle_stage == "active":
+                client.set_experiment_tag(found.experiment_id, name, value)
+
     def experiment_link(self) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to the experiment in MLflow's UI where one is known, else its name."""
         return self.link(f"/experiments/{self.experiment_id}", self.experiment)
@@ -129,25 +135,19 @@ class Server:
         """Dagster metadata: a link to a page of MLflow's UI where one is known, else the text."""
         import dagster as dg
 
-        parts = urlsplit(self.pages.mlflow or self.uri)
-        if parts.scheme not in ("http", "https"):
-            return dg.MetadataValue.text(text)
-        # Without user and password.
-        host = parts.netloc.rsplit("@", 1)[-1]
-        return dg.MetadataValue.url(urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", page)))
+        url = mlflow_page(self.pages.mlflow or self.uri, page)
+        return dg.MetadataValue.url(url) if url else dg.MetadataValue.text(text)
 
-    def made_in(self, dagster_run_id: str, asset: str = "", partition: str = "") -> str:
+    def made_in(self, dagster_run_id: str = "", asset: str = "", partition: str = "") -> str:
         """Markdown: links from MLflow to the Dagster run that made something, and to its asset; nothing where nobody
         says where Dagster is.
         """
-        at = self.pages.dagster.rstrip("/")
+        at = self.pages.dagster
         if not at:
             return ""
-        run = f"Dagster: [run {dagster_run_id[:8]}]({at}/runs/{dagster_run_id})"
-        if not asset:
-            return run
-        query = urlencode({"view": "partitions", "partition": partition})
-        return f"{run}, asset [{asset} {partition}]({at}/assets/{quote(asset)}?{query})"
+        run = f"[run {dagster_run_id[:8]}]({run_page(at, dagster_run_id)})" if dagster_run_id else ""
+        made = f"[{asset} {partition}]({asset_page(at, asset.split('/'), partition)})" if asset else ""
+        return f"Dagster: {', '.join(link for link in (made, run) if link)}"
 
     def _open(self) -> _Open:
         if self._connection.held is None:
@@ -179,4 +179,5 @@ class Server:
             found = client.get_experiment_by_name(self.experiment)
         if found is None:
             raise TransientError(f"MLflow experiment {self.experiment!r} is being made and deleted by others")
+        self._make_classic(client, found)
         return _Open(client, found)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from credit_assets.cli.dev import Program, _Told, programs_of, refuse_taken_ports, run
+from credit_assets.cli.dev import Program, _environment, _Told, programs_of, refuse_taken_ports, run
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.ports import free_port
@@ -139,6 +139,16 @@ def test_it_says_when_all_can_be_opened_and_shows_what_they_print_where_it_is_wa
     said = capsys.readouterr().out
     assert said.count("ready after ") == 1
     assert ("made its tables" in said) == verbose
+
+
+def test_what_it_starts_links_to_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = ("http://127.0.0.1:3001", "http://127.0.0.1:5001")
+    started = _environment(load_settings(home=tmp_path), *urls)
+    assert (started["CREDIT_DAGSTER_URL"], started["CREDIT_MLFLOW_URL"]) == urls
+    # A server elsewhere is not started, and whoever set an address keeps it.
+    assert "CREDIT_MLFLOW_URL" not in _environment(load_settings(home=tmp_path), urls[0])
+    monkeypatch.setenv("CREDIT_MLFLOW_URL", "https://mlflow.lender.example")
+    assert _environment(load_settings(home=tmp_path), *urls)["CREDIT_MLFLOW_URL"] == "https://mlflow.lender.example"
 
 
 @pytest.mark.slow

@@ -103,6 +103,8 @@ def test_everything_a_validator_looks_for_is_on_the_run(
     version, run_id = log_and_promote(tracking, training)
     frame, trained, record = training
     run = tracking.server.client.get_run(run_id)
+    # What MLflow's list of runs shows in its first column.
+    assert run.info.run_name == f"{Q1} xgboost AUC {record['metrics']['test']['auc']:.3f}"
     assert run.data.params["max_depth"] == "6"
     assert run.data.params["best_rounds"] == str(trained.best_rounds)
     assert run.data.metrics["test_auc"] == record["metrics"]["test"]["auc"]

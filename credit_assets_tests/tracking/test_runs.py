@@ -18,6 +18,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.fluent import import_mlflow
+from credit_assets.tracking.server import Pages
 from credit_assets_tests.support.mlflow_server import EXPERIMENT
 from credit_assets_tests.support.tracking import candidate, find, runs, status, tags
 
@@ -59,6 +60,26 @@ def test_a_candidate_is_a_finished_child_of_the_dagster_runs_parent(tracking: Tr
     assert [m.value for m in tracking.server.client.get_metric_history(run.run_id, "short")] == [1.0, 0.5]
     tracking.runs.close("dagster-1", "SUCCESS")
     assert status(tracking, parent.info.run_id) == "FINISHED"
+
+
+def test_a_run_leads_back_to_the_run_and_the_asset_of_dagster(tracking: Tracking) -> None:
+    tracking.server.pages = Pages(dagster="https://dagster.lender.example/")
+    with candidate(tracking) as run:
+        pass
+    noted = tags(tracking, run.run_id)
+    page = "https://dagster.lender.example"
+    assert noted["mlflow.note.content"] == (
+        f"Dagster: [xgboost_candidate 2024-03-31]({page}/assets/xgboost_candidate?view=partitions&partition=2024-03-31)"
+        f", [run dagster-]({page}/runs/dagster-1)"
+    )
+    above = tags(tracking, noted["mlflow.parentRunId"])
+    assert above["mlflow.note.content"] == f"Dagster: [run dagster-]({page}/runs/dagster-1)"
+
+
+def test_nothing_is_noted_where_nobody_says_where_dagster_is(tracking: Tracking) -> None:
+    with candidate(tracking) as run:
+        pass
+    assert "mlflow.note.content" not in tags(tracking, run.run_id)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.storage.claims import Claims
+from credit_assets.ledger.registry import Registry
 from credit_assets.tracking import Tracking
+from credit_assets.tracking.server import Pages
 from credit_assets_tests.support.mlflow_server import EXPERIMENT
 
 pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
@@ -57,6 +59,44 @@ def test_a_database_of_another_mlflow_says_how_to_upgrade(tracking: Tracking) ->
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     with pytest.raises(PermanentError, match=r"run `mlflow db upgrade sqlite:///.*` after a backup"):
         tracking.server.prepare()
+
+
+@pytest.mark.parametrize("which", ["tracking", "served"])
+def test_an_experiment_opens_as_one_of_models_whoever_made_it(which: str, request: pytest.FixtureRequest) -> None:
+    found: Tracking = request.getfixturevalue(which)
+    client = found.server.client
+    kind = "mlflow.experimentKind"
+    assert client.get_experiment(found.server.experiment_id).tags[kind] == "custom_model_development"
+    made = client.create_experiment(f"{found.server.experiment} by hand")
+    other = Tracking(found.server.uri, f"{found.server.experiment} by hand", found.claims)
+    assert other.server.experiment_id == made
+    assert client.get_experiment(made).tags[kind] == "custom_model_development"
+    # Who chose another kind keeps it.
+    client.set_experiment_tag(made, kind, "genai_development")
+    again = Tracking(found.server.uri, other.server.experiment, found.claims)
+    assert client.get_experiment(again.server.experiment_id).tags[kind] == "genai_development"
+
+
+@pytest.mark.parametrize(
+    ("pages", "uri", "at"),
+    [
+        (Pages(), "https://me:secret@mlflow.lender.example/x/", "https://mlflow.lender.example/x/#"),
+        (Pages("https://ui.lender.example"), "http://mlflow.svc:5000", "https://ui.lender.example/#"),
+        (Pages("http://localhost:5000"), "sqlite:///{folder}/mlflow.db", "http://localhost:5000/#"),
+        (Pages(), "sqlite:///{folder}/mlflow.db", ""),
+    ],
+)
+def test_a_link_leads_to_where_people_reach_mlflow(pages: Pages, uri: str, at: str, tmp_path: Path) -> None:
+    found = Tracking(uri.format(folder=tmp_path), EXPERIMENT, Claims(str(tmp_path)), pages=pages)
+    shown = Registry(found, "credit-scorer", found.claims).version_link("3")
+    assert shown.value == (f"{at}/models/credit-scorer/versions/3" if at else "credit-scorer version 3")
+
+
+def test_links_to_the_run_and_the_experiment(tracking: Tracking) -> None:
+    tracking.server.pages = Pages("http://localhost:5000")
+    experiment = f"http://localhost:5000/#/experiments/{tracking.server.experiment_id}"
+    assert tracking.server.experiment_link().value == experiment
+    assert tracking.server.run_link("r1").value == f"{experiment}/runs/r1"
 
 
 def test_a_deleted_experiment_says_how_to_restore_it(tracking: Tracking) -> None:
