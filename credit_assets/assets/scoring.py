@@ -81,7 +81,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         _tell(context, models, days, sum(unscored.values()), sum(one.refused for one in seen.values()))
         metadata = {
             day: models.describe(day)
-            | version_links(registry, (one := models.champion(day)) and one.version, models.on_trial(day))
+            | version_links(registry, one.version if (one := models.champion(day)) else None, models.on_trial(day))
             | {"scored": seen[day].rows, "unscored": unscored[day]}
             | seen[day].summary(settings.challenger_share)
             for day in days

@@ -16,7 +16,7 @@ from credit_assets import pages
 from credit_assets.build import build_definitions
 from credit_assets.cli.recheck import run_recheck
 from credit_assets.cli.replay import Replay
-from credit_assets_tests.support.houses import START, TRIAL_END, TRIAL_SETTINGS, copied_home, open_house
+from credit_assets_tests.support.houses import START, TRAINED, TRIAL_END, TRIAL_SETTINGS, copied_home, open_house
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +59,19 @@ PICTURES = {
     "performance_report": {"auc_over_time", "observed_over_expected_over_time"},
     "shadow_report": {"mean_pd_against_champion"},
 }
+LINKS = {
+    "xgboost_candidate": {"mlflow_run", "mlflow_experiment"},
+    "lightgbm_candidate": {"mlflow_run", "mlflow_experiment"},
+    "catboost_candidate": {"mlflow_run", "mlflow_experiment"},
+    "trained_model": {"mlflow_run", "mlflow_experiment"},
+    "registered_model": {"mlflow_run"},
+    "deployed_model": {"mlflow_version"},
+    "loan_scores": {"mlflow_version", "mlflow_version_on_trial"},
+    "drift_report": {"mlflow_version"},
+    "performance_report": {"mlflow_version"},
+    "shadow_report": {"mlflow_version", "mlflow_version_on_trial"},
+}
+"""What leads to MLflow, here to the UI that `dev` would start beside SQLite."""
 STATES = {"due", "population", "recorded"}
 """Checks that say how something stands, and measure nothing."""
 NOT_JUDGED = {"fairness", "matured_without_outcome"}
@@ -109,6 +122,21 @@ def test_an_asset_has_its_numbers_as_numbers(newest: dict[str, dict[str, Any]], 
 def test_an_asset_has_its_pictures(newest: dict[str, dict[str, Any]], name: str) -> None:
     drawn = {key for key, value in newest[name].items() if "](data:image/" in str(getattr(value, "md_str", ""))}
     assert PICTURES[name] <= drawn
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_an_asset_leads_to_mlflow(newest: dict[str, dict[str, Any]], name: str) -> None:
+    links = {key: value.value for key, value in newest[name].items() if isinstance(value, dg.UrlMetadataValue)}
+    assert LINKS[name] <= set(links)
+    assert all(str(url).startswith("http://localhost:5000/#/") for url in links.values())
+
+
+def test_a_version_is_described_in_markdown_and_leads_back(home: Replay) -> None:
+    said = home.registry.version("1").description
+    page = f"http://localhost:3000/assets/registered_model?view=partitions&partition={TRAINED}"
+    assert said.startswith("**")
+    assert "| AUC | Gini | KS | Brier | ECE |" in said
+    assert said.endswith(f"Dagster: [registered_model {TRAINED}]({page})")
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.storage.claims import Claims
 from credit_assets.ledger.registry import Registry
+from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.server import Pages
 from credit_assets_tests.support.mlflow_server import EXPERIMENT
