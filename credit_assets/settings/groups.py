@@ -481,11 +481,7 @@ class Alerts(BaseModel):
 
     alert_urls: SecretStr = Field(SecretStr(""), description="Apprise URLs for alerts, separated by spaces or commas.")
     dagster_url: str = Field("http://localhost:3000", description="Where people reach the Dagster UI, for links.")
-    mlflow_url: str = Field(
-        "",
-        description="Where people reach the MLflow UI, for links; by default the tracking server, or of a store on "
-        "this machine the UI that `dev` starts.",
-    )
+    mlflow_url: str = Field("", description="Where people reach the MLflow UI; empty: its server, or the UI of `dev`.")
     dev_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI that `dev` starts.")
     dev_mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow UI that `dev` starts.")
 
