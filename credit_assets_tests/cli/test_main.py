@@ -209,6 +209,7 @@ def test_a_young_lender_replays_status_and_doctor_say_from_when_on_there_can_be_
 def test_status_and_models_on_an_empty_home_say_what_to_do(run: Run, empty_home: str) -> None:
     status = json.loads(run("status", "--json", CREDIT_HOME=empty_home).out)
     assert status["champion"] is None
-    assert status["assets"]["raw_loan_data"] == {"partitions": 0, "first": None, "last": None}
+    nothing = {"partitions": 0, "first": None, "last": None, "rejected": 0, "last_rejected": None}
+    assert status["assets"]["raw_loan_data"] == nothing
     assert json.loads(run("models", "--json").out) == {"model": "credit-scorer", "versions": [], "rejected": []}
     assert "credit-assets replay" in run("models").out
