@@ -16,7 +16,7 @@ _BACKUP = "bring it back from a backup"
 
 def evidence_kept(walk: Walk) -> Sequence[Gap]:
     """The evidence of a decision, with the portfolio and the code that it names, is what it was when it decided."""
-    return [*_of_days(walk), *_of_versions(walk), *_beside(walk)]
+    return [*_of_days(walk), *_of_versions(walk), *_beside(walk), *_copied(walk)]
 
 
 def _of_days(walk: Walk) -> Iterator[Gap]:
@@ -59,6 +59,23 @@ def _beside(walk: Walk) -> Iterator[Gap]:
             text = "which the version was made with, was edited" if now else "which the version was made with, is gone"
             folder, _, name = place.rpartition("/")
             yield Gap("evidence_kept", text, _BACKUP, f"{folder}/{name[:12]}", kept.as_of, kept.version or "")
+
+
+def _copied(walk: Walk) -> Iterator[Gap]:
+    """By what is copied into a version's record a takeover is judged: it is that of its evidence. How later days looked
+    to it is noted there too, and is of other days.
+    """
+    for kept in walk.kept.versions:
+        evidence = walk.kept.evidence.get(kept.evidence or "")
+        for name, copied in (("leaks", kept.leaks), ("fairness", kept.fairness), ("first_days", kept.first_days)):
+            own = (evidence or {}).get(name)
+            if copied is None or own is None or copied == own:
+                continue
+            if name == "first_days" and copied.get("days") != own.get("days"):
+                continue
+            text = f"its {name}, by which a takeover is judged, is not that of its evidence: it was edited"
+            where = f"kept/versions/{kept.fingerprint[:12]}"
+            yield Gap("evidence_kept", text, _BACKUP, where, kept.as_of, kept.version or "")
 
 
 def training_sets(walk: Walk) -> Sequence[Gap]:

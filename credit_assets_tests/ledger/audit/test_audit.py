@@ -144,6 +144,16 @@ def beside(walk: Walk, folder: str, content: str | None) -> Walk:
     return replace(walk, kept=replace(walk.kept, beside=found))
 
 
+def copied(walk: Walk, **changes: Any) -> Walk:
+    """The walk with another record of the version, beside the evidence that it was made of."""
+    return replace(walk, kept=replace(walk.kept, versions=[replace(one, **changes) for one in walk.kept.versions]))
+
+
+def test_how_days_that_came_since_looked_to_a_version_is_no_gap(walk: Walk) -> None:
+    (version,) = walk.kept.versions
+    assert gaps(copied(walk, first_days={**(version.first_days or {}), "days": {"now": ["2024-05-01"]}})) == []
+
+
 # Each a gap, the check that has to find it, and the day, version and words by which it is named.
 PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     "gate results of an ingested day edited": (
@@ -264,6 +274,14 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     ),
     "the parts of its code gone": (
         lambda w: beside(w, "kept/code", None), "evidence_kept", "which the version was made with, is gone",
+    ),
+    "leaks edited by which a takeover is judged": (
+        lambda w: copied(w, leaks={"concentration": []}), "evidence_kept", "its leaks, by which a takeover is judged",
+    ),
+    "how the newest days looked edited": (
+        lambda w: copied(w, first_days={**w.kept.versions[0].first_days, "edited": 1}),  # type: ignore[dict-item]
+        "evidence_kept",
+        "its first_days, by which a takeover is judged",
     ),
     "rows of a kept training set edited": (
         lambda w: replace(w, kept=replace(w.kept, sets=dict.fromkeys(w.kept.sets, "0" * 64))),
