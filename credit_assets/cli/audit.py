@@ -13,7 +13,7 @@ import dagster as dg
 from rich.console import Console
 
 from credit_assets.assets.conventions import GATES_HASH, asset_key
-from credit_assets.ledger.audit import CHECKS, described
+from credit_assets.ledger.audit import CHECKS, described, gaps
 from credit_assets.ledger.audit.reading import Reading
 from credit_assets.ledger.audit.walk import Verdict
 from credit_assets.resources import build_resources
@@ -30,16 +30,16 @@ def audit_record(
     made, judged = made_by(settings, instance), judged_by(settings, instance)
     reading = Reading(resources["store"], resources["registry"], resources["requests"], made, judged)
     walk = reading.walk(on_progress)
-    found = {check.__name__: list(check(walk)) for check in CHECKS}
-    gaps = [*walk.unreadable, *(gap for some in found.values() for gap in some)]
+    found = {check.__name__: gaps(walk, [check]) for check in CHECKS}
+    named = [*walk.unreadable, *(gap for some in found.values() for gap in some)]
     return {
-        "clean": not gaps,
+        "clean": not named,
         "walked": walk.counts(),
         "checks": [
             {"check": check.__name__, "looks at": described(check), "gaps": len(found[check.__name__])}
             for check in CHECKS
         ],
-        "gaps": [gap.to_record() | {"where": gap.where} for gap in gaps],
+        "gaps": [gap.to_record() | {"where": gap.where} for gap in named],
     }
 
 

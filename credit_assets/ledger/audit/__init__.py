@@ -53,8 +53,21 @@ CHECKS: tuple[Check, ...] = (
 
 
 def gaps(walk: Walk, checks: Sequence[Check] = CHECKS) -> list[Gap]:
-    """What all checks found, in their order."""
-    return [gap for check in checks for gap in check(walk)]
+    """What all checks found, in their order. A record that is edited beyond what a release writes ends the check that
+    comes upon it, which is a gap of it, and no other.
+    """
+    return [gap for check in checks for gap in _found(check, walk)]
+
+
+def _found(check: Check, walk: Walk) -> Sequence[Gap]:
+    try:
+        return check(walk)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # Without its words, which may hold what was recorded.
+        where = f" ({error.args[0]!r} is missing)" if isinstance(error, KeyError) and error.args else ""
+        text = f"could not be walked to its end: a record is not as any release writes it{where}"
+        do = "see the gaps of `evidence_kept` and `readable`, bring what they name back from a backup, and audit again"
+        return [Gap(check.__name__, text, do, "ledger")]
 
 
 def described(check: Check) -> str:

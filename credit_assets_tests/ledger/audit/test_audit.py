@@ -149,9 +149,18 @@ def copied(walk: Walk, **changes: Any) -> Walk:
     return replace(walk, kept=replace(walk.kept, versions=[replace(one, **changes) for one in walk.kept.versions]))
 
 
+def test_a_record_that_no_release_writes_ends_one_check_alone(walk: Walk) -> None:
+    found = gaps(copied(walk, leaks={"concentration": []}))
+    assert {gap.check for gap in found} == {"evidence_kept", "requests_met"}
+    (ended,) = [gap.text for gap in found if gap.check == "requests_met"]
+    assert "could not be walked to its end" in ended
+    assert "'champion' is missing" in ended
+
+
 def test_how_days_that_came_since_looked_to_a_version_is_no_gap(walk: Walk) -> None:
     (version,) = walk.kept.versions
-    assert gaps(copied(walk, first_days={**(version.first_days or {}), "days": {"now": ["2024-05-01"]}})) == []
+    days = {**(version.first_days or {})["days"], "now": ["2024-05-01", "2024-05-07"]}
+    assert gaps(copied(walk, first_days={**(version.first_days or {}), "days": days})) == []
 
 
 # Each a gap, the check that has to find it, and the day, version and words by which it is named.
@@ -276,7 +285,9 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
         lambda w: beside(w, "kept/code", None), "evidence_kept", "which the version was made with, is gone",
     ),
     "leaks edited by which a takeover is judged": (
-        lambda w: copied(w, leaks={"concentration": []}), "evidence_kept", "its leaks, by which a takeover is judged",
+        lambda w: copied(w, leaks={**(w.kept.versions[0].leaks or {}), "champion": "9"}),
+        "evidence_kept",
+        "its leaks, by which a takeover is judged",
     ),
     "how the newest days looked edited": (
         lambda w: copied(w, first_days={**w.kept.versions[0].first_days, "edited": 1}),  # type: ignore[dict-item]
