@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # Without it MLflow opens an experiment as one of traces and prompts.
 _CLASSIC = {"mlflow.experimentKind": "custom_model_development"}
+# Whoever comes for the first time is shown pages of traces else, whatever kind the experiment is of.
+_AS_MODELS = "?workflowType=machine_learning"
 _COLLISION_ATTEMPTS = 5
 _COLLISION_WAITED_SECONDS = 10.0
 
@@ -129,7 +131,7 @@ class Server:
 
     def experiment_link(self) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to the experiment in MLflow's UI where one is known, else its name."""
-        return self.link(f"/experiments/{self.experiment_id}", self.experiment)
+        return self.link(f"/experiments/{self.experiment_id}/runs{_AS_MODELS}", self.experiment)
 
     def link(self, page: str, text: str) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to a page of MLflow's UI where one is known, else the text."""

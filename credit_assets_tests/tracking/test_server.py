@@ -95,7 +95,7 @@ def test_a_link_leads_to_where_people_reach_mlflow(pages: Pages, uri: str, at: s
 def test_links_to_the_run_and_the_experiment(tracking: Tracking) -> None:
     tracking.server.pages = Pages("http://localhost:5000")
     experiment = f"http://localhost:5000/#/experiments/{tracking.server.experiment_id}"
-    assert tracking.server.experiment_link().value == experiment
+    assert tracking.server.experiment_link().value == f"{experiment}/runs?workflowType=machine_learning"
     assert tracking.server.run_link("r1").value == f"{experiment}/runs/r1"
 
 
