@@ -124,6 +124,7 @@ clean: ## Remove .venv and the data of the demo
 	for venv in $(VENV) .canary .orchestrators; do \
 		rmdir $$venv 2>/dev/null || [ ! -e $$venv ] || echo "$$venv stays: it was not made here; delete it by hand"; \
 	done
+	@if [ -d build/docs/doctrees ]; then rm -rf build/docs build/site build/.site-new; rmdir build 2>/dev/null || :; fi
 	@for book in $(BOOKS); do \
 		if [ -L $$book ]; then rm $$book; continue; fi; \
 		if grep -q '^# Settings of the demo' $$book/settings.env 2>/dev/null; then \

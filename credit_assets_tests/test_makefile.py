@@ -98,6 +98,8 @@ def test_clean_removes_what_was_made_here_and_nothing_else(name: str, tmp_path: 
     for scratch in (".canary", ".orchestrators"):
         (folder / scratch).mkdir()
         (folder / scratch / "requirements.in").write_text("")
+    for part in ("docs/doctrees", "site"):
+        (folder / "build" / part).mkdir(parents=True)
     done = run(folder, "clean")
     assert done.returncode == 0, done.stderr
     assert all_of(tmp_path) == before

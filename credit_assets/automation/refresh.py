@@ -45,7 +45,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description="Regulatory refresh: once a month a training as of the last day of the month before. It is "
         f"registered where it is shown not to be worse by {margin:g} of AUC than the champion and the first of its "
-        "chain of refreshes.",
+        "chain of refreshes, or better as measured where drift says that applicants are others than the champion's.",
     )
     @told("the store or MLflow")
     def monthly_refresh(

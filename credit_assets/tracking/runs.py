@@ -44,8 +44,11 @@ class Runs:
         self.server = server
         self.claims = claims
 
-    def parent(self, dagster_run_id: str, job_name: str) -> str:
-        """The MLflow run of a Dagster run, the same for all its steps; made by the first of them."""
+    def parent(self, dagster_run_id: str, job_name: str, partition: str = "") -> str:
+        """The MLflow run of a Dagster run, the same for all its steps; made by the first of them.
+
+        `partition` goes into its name: lists of runs show the children folded, and whoever looks for a day sees it.
+        """
         tags = {
             "role": "parent",
             "dagster_run_id": dagster_run_id,
@@ -58,7 +61,7 @@ class Runs:
         def create() -> str:
             # Written first: it tells `close` that there may be something to close, whatever happens next.
             self.claims.claim(_opened(dagster_run_id), "yes")
-            return self._create(f"{job_name} {dagster_run_id[:8]}", tags)
+            return self._create(f"{partition} {job_name} {dagster_run_id[:8]}".lstrip(), tags)
 
         def discard(run_id: str) -> None:
             self.server.call("cannot delete a run", self.server.client.delete_run, run_id)
@@ -91,7 +94,7 @@ class Runs:
         client = self.server.client
         with GLOBALS:
             refuse_active_run()
-            parent = self.parent(step.dagster_run_id, step.job_name)
+            parent = self.parent(step.dagster_run_id, step.job_name, key.partition)
             left_over = self._search(
                 f"tags.dagster_run_id = '{_quoted(step.dagster_run_id)}' and tags.asset = '{_quoted(key.asset)}' "
                 f"and tags.partition = '{_quoted(key.partition)}' and attributes.status = 'RUNNING'"

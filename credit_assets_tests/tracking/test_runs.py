@@ -40,6 +40,7 @@ def test_a_candidate_is_a_finished_child_of_the_dagster_runs_parent(tracking: Tr
     assert found.info.run_name == "xgboost_candidate 2024-03-31"
     parent = tracking.server.client.get_run(found.data.tags["mlflow.parentRunId"])
     assert (parent.info.status, parent.data.tags["dagster_run_id"]) == ("RUNNING", "dagster-1")
+    assert parent.info.run_name.startswith("2024-03-31 ")
     wanted = {
         "dagster_run_id": "dagster-1",
         "asset": "xgboost_candidate",
