@@ -34,7 +34,7 @@ RECORDS = ("trained_model", "registered_model", "deployed_model", "drift_report"
 VARIANTS = ("xgboost", "lightgbm", "catboost")
 # Made anew by every run, or about how a step was run.
 # How the chosen one was made stands in its candidate's record too, and is compared there; evidence is a hash of all.
-_OWN = {"run_id", "model_uri", "trained_on", "made", "evidence"}
+_OWN = {"run_id", "model_uri", "candidate_runs", "trained_on", "made", "evidence"}
 
 
 @dataclass(frozen=True)
