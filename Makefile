@@ -16,7 +16,7 @@ override READY := $(VENV)/.ready
 
 # What a user may set. Recipes read it from their environment, as "$$NAME", so that blanks, quotes and semicolons stay
 # what they are; taken as it was written, since make would read a dollar in it as a variable of its own.
-override SET := $(sort PYTHON LOANS ONLY MARK QUICK PORT MLFLOW_PORT CREDIT_HOME DAGSTER_HOME MLFLOW_TRACKING_URI \
+override SET := $(sort PYTHON LOANS ONLY MARK QUICK PICTURES PORT MLFLOW_PORT CREDIT_HOME DAGSTER_HOME MLFLOW_TRACKING_URI \
 	$(filter CREDIT_%,$(.VARIABLES)))
 $(foreach name,$(SET),$(eval override $(name) := $$(value $(name))))
 override PYTHON := $(if $(PYTHON),$(PYTHON),python3)
@@ -40,7 +40,7 @@ override UNUSED := nvidia-nccl-cu12 plotly graphviz
 override NCCL := nvidia-nccl-cu12>=2.28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all test-orchestrators canary lint bench docs e2e-k8s lock clean moved
+.PHONY: help setup demo dev test test-all test-browser test-orchestrators canary lint bench docs e2e-k8s lock clean moved
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -84,6 +84,10 @@ test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
 
 test-orchestrators: $(READY) ## The examples for Airflow and Prefect with the real packages, against the pipeline
 	@$(BIN)/python .ci/orchestrators.py
+
+test-browser: $(READY) ## The main ways through the pages, in a Chromium (PICTURES=folder: with pictures of them)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r credit_assets_tests/browser/requirements.txt
+	@$(BIN)/python -m pytest -q -m browser credit_assets_tests/browser
 
 canary: $(READY) ## The core of the tests on the newest release of every dependency
 	@$(BIN)/python .ci/canary.py

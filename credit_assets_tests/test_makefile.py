@@ -210,7 +210,20 @@ def test_what_is_not_set_or_empty_is_the_default(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "dev", "test", "test-all", "test-orchestrators", "canary", "lint", "bench", "e2e-k8s", "lock"]
+    "target",
+    [
+        "demo",
+        "dev",
+        "test",
+        "test-all",
+        "test-browser",
+        "test-orchestrators",
+        "canary",
+        "lint",
+        "bench",
+        "e2e-k8s",
+        "lock",
+    ],
 )
 def test_a_program_that_fails_fails_its_target(target: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "repo")

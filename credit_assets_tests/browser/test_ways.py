@@ -1,0 +1,127 @@
+"""The main ways through the pages, on what the demo left: look around, materialize, read why a gate failed, backfill,
+see a sensor retrain, bring a model on trial into force.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import duckdb
+import pytest
+
+from credit_assets_tests.support.browser import Pages, Served, browser, chromium, playwright, served
+from credit_assets_tests.support.houses import copied_home
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module")
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The demo's pages, of a copy. Nobody makes the demo for a browser that is not there."""
+    playwright()
+    chromium()
+    home = copied_home(request.getfixturevalue("demo_home"), tmp_path_factory.mktemp("pages") / "home")
+    with served(home) as at:
+        yield at
+
+
+@pytest.fixture
+def pages(house: Served) -> Iterator[Pages]:
+    with browser(house) as opened:
+        yield opened
+
+
+def materialize(pages: Pages, asset: str, partitions: str = "") -> None:
+    """Ask for the latest partition of an asset, or for these, by the dialog of its page, and see the run begin."""
+    pages.open(f"/assets/{asset}")
+    pages.clicks("Materialize")
+    dialog = pages.page.get_by_role("dialog")
+    pages.sees("Partition selection", inside=dialog)
+    if partitions:
+        field = dialog.get_by_role("textbox").first
+        field.fill(partitions)
+        field.press("Enter")
+    else:
+        dialog.get_by_role("button", name="Latest", exact=True).click()
+    pages.picture(f"materialize-{'range' if partitions else 'one'}")
+    dialog.get_by_role("button", name=re.compile(r"Launch (\d+ run|backfill)")).click()
+    dialog.wait_for(state="detached")
+
+
+def newest_run(pages: Pages, shows: str | re.Pattern[str], ends: str) -> None:
+    """Open the newest run, once the page of runs shows this of it, and wait until it ended like that."""
+    pages.open("/runs")
+    pages.sees(shows)
+    pages.page.locator('a[href^="/runs/"]').filter(has_text=re.compile("^[0-9a-f]{8}$")).first.click()
+    pages.sees(ends)
+
+
+def test_one_looks_around(pages: Pages, house: Served) -> None:
+    pages.open("/runs")
+    pages.sees("drift_trigger")
+    pages.picture("runs")
+    pages.open("/asset-groups")
+    pages.sees("credit_scoring")
+    pages.picture("lineage")
+    for asset, shows in (("drift_report", "shifted"), ("performance_report", "realised"), ("shadow_report", "seen")):
+        pages.open(f"/assets/{asset}")
+        pages.sees(shows)
+        pages.picture(asset)
+    pages.open("/automation")
+    pages.sees("drift_trigger")
+    pages.picture("automation")
+    pages.open("/#/models/credit-scorer", of=house.mlflow)
+    pages.sees("champion")
+    pages.picture("mlflow-model")
+
+
+def test_one_partition_is_materialized(pages: Pages) -> None:
+    materialize(pages, "drift_report")
+    newest_run(pages, "drift_report", "Success")
+    pages.sees("ASSET_MATERIALIZATION")
+    pages.picture("run")
+
+
+def test_a_month_is_backfilled(pages: Pages, house: Served) -> None:
+    first = (date.fromisoformat(last_day(house)) - timedelta(30)).replace(day=1)
+    last = (first + timedelta(31)).replace(day=1) - timedelta(1)
+    materialize(pages, "shadow_report", f"[{first}...{last}]")
+    pages.open("/runs?view=backfills")
+    pages.sees(f"{last.day} partitions")
+    pages.sees("Success")
+    pages.picture("backfill")
+
+
+def test_a_sensor_retrains(pages: Pages, house: Served) -> None:
+    house.command("trigger", "other", "--reason", "asked for by the test", "--by", "the test")
+    newest_run(pages, "external_trigger", "Success")
+    pages.picture("retraining")
+
+
+def test_the_model_on_trial_is_approved(pages: Pages, house: Served) -> None:
+    house.command("approve", "3", "--by", "the test", "--reason", "the trial is long enough", "--accept", "first_days")
+    pages.open("/assets/model_aliases/champion")
+    pages.sees(re.compile("the trial is long enough"))
+    pages.picture("approved")
+
+
+def test_a_failed_gate_says_why(pages: Pages, house: Served) -> None:
+    """The applications of the last day have amounts below zero."""
+    day = last_day(house)
+    with duckdb.connect(str(house.home / "warehouse.duckdb")) as connection:
+        connection.execute("UPDATE loan_applications SET loan_amount = -1 WHERE application_date = ?", [day])
+    materialize(pages, "raw_loan_data")
+    newest_run(pages, re.compile(r"^\d+ checks$"), "Failure")
+    pages.sees(re.compile("quarantined_share"))
+    pages.picture("gate-failed-run")
+    pages.open("/assets/raw_loan_data?view=checks")
+    pages.sees("quarantined_share")
+    pages.clicks("quarantined_share", role="link")
+    pages.sees(re.compile("threshold"))
+    pages.picture("gate-failed")
+
+
+def last_day(house: Served) -> str:
+    return max((house.home / "store" / "drift_report").glob("*.json")).stem
