@@ -79,8 +79,8 @@ test: $(READY) ## Lint, types, import rules, and the tests that take minutes tog
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"; tests=$$?; \
 	wait $$lint; lint_failed=$$?; cat "$$said"; [ $$tests = 0 ] && [ $$lint_failed = 0 ]
 
-test-all: $(READY) ## Every test, the slow ones too (MARK=slow: these alone)
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $${MARK:+"-m$$MARK"}
+test-all: $(READY) ## Every test but the browser's, the slow ones too (MARK=slow: these alone)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder --ignore=credit_assets_tests/browser $${MARK:+"-m$$MARK"}
 
 test-orchestrators: $(READY) ## The examples for Airflow and Prefect with the real packages, against the pipeline
 	@$(BIN)/python .ci/orchestrators.py

@@ -215,6 +215,14 @@ def test_a_link_that_leads_nowhere_is_named() -> None:
     )
 
 
+def test_a_picture_made_light_and_dark_is_shown_in_the_colours_of_the_reader() -> None:
+    links = Links("docs/index.md", sources())
+    assert links.rewritten("![x](images/lineage-light.png)\n![y](images/explain.png)") == (
+        "![x](images/lineage-light.png){.only-light}![x](images/lineage-dark.png){.only-dark}\n![y](images/explain.png)"
+    )
+    assert links.files == ["docs/images/lineage-light.png", "docs/images/lineage-dark.png", "docs/images/explain.png"]
+
+
 def test_every_page_is_in_the_contents_of_one_page() -> None:
     """Of the site's pages each but the first has one parent, and a way to it from the first."""
     places = sources()

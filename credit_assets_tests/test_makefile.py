@@ -209,6 +209,14 @@ def test_what_is_not_set_or_empty_is_the_default(name: str, tmp_path: Path) -> N
     assert seen(folder)["env"]["CREDIT_HOME"] == f"{folder.resolve()}/.credit_assets/lending_club"
 
 
+def test_no_target_but_its_own_runs_the_browser(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "repo")
+    assert run(folder, "test-all").returncode == 0
+    assert "--ignore=credit_assets_tests/browser" in seen(folder)["argv"]
+    assert run(folder, "test-browser").returncode == 0
+    assert seen(folder)["argv"] == ["-m", "pytest", "-q", "-m", "browser", "credit_assets_tests/browser"]
+
+
 @pytest.mark.parametrize(
     "target",
     [

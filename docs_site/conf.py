@@ -15,6 +15,8 @@ source_suffix = {".md": "markdown"}
 
 # Anchors of headings as GitHub makes them, so that a link leads to the same place there and here.
 myst_heading_anchors = 4
+# For pictures that belong to light or to dark pages.
+myst_enable_extensions = ["attrs_inline"]
 myst_links_external_new_tab = False
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "text"

@@ -32,6 +32,10 @@ LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", 
 # As a page of its own beside those of Sphinx.
 OPENS = ".html"
 
+# Endings of a picture of which there are two: a page names the light one, which GitHub shows, and the site has that of
+# the reader's colours.
+LIGHT, DARK = "-light.png", "-dark.png"
+
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _MARKER = re.compile(r"^<!-- (contents|generated: ([a-z-]+)) -->$", re.M)
@@ -128,6 +132,10 @@ class Links:
         if led.endswith(OPENS):
             # As a page of its own, which opens; a link of Sphinx would have it saved.
             return f'<a href="{led}">{words}</a>'
+        dark = found.replace(LIGHT, DARK)
+        if picture and dark != found and (ROOT / dark).is_file():
+            self.files.append(dark)
+            return f"![{words}]({led}){{.only-light}}![{words}]({self._from_here(place_of(dark))}){{.only-dark}}"
         return f"{picture}[{words}]({led})"
 
     def _from_here(self, place: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from urllib.parse import quote
 
 import duckdb
 import pytest
 
-from credit_assets_tests.support.browser import Pages, Served, browser, chromium, playwright, served
+from credit_assets_tests.support.browser import SIZE, Pages, Served, browser, chromium, playwright, served
 from credit_assets_tests.support.houses import copied_home
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -62,10 +63,17 @@ def test_one_looks_around(pages: Pages, house: Served) -> None:
     pages.open("/runs")
     pages.sees("drift_trigger")
     pages.picture("runs")
-    pages.open("/asset-groups")
-    pages.sees("credit_scoring")
+    pages.page.set_viewport_size({**SIZE, "height": 640})
+    pages.open("/asset-groups~" + quote('(2+key:"trained_model"+2) and group:"credit_scoring"'))
+    pages.sees("registered_model")
+    pages.clicks_text("Hide navigation")
+    pages.page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()
+    # As wide as it is now, the graph is fitted to it where it is opened again.
+    pages.page.reload()
+    pages.sees("registered_model")
     pages.picture("lineage")
-    for asset, shows in (("drift_report", "shifted"), ("performance_report", "realised"), ("shadow_report", "seen")):
+    pages.page.set_viewport_size(SIZE)
+    for asset, shows in (("performance_report", "realised"), ("shadow_report", "seen")):
         pages.open(f"/assets/{asset}")
         pages.sees(shows)
         pages.picture(asset)
@@ -82,6 +90,10 @@ def test_one_partition_is_materialized(pages: Pages) -> None:
     newest_run(pages, "drift_report", "Success")
     pages.sees("ASSET_MATERIALIZATION")
     pages.picture("run")
+    pages.open("/assets/drift_report")
+    pages.sees("shifted")
+    pages.sees("pictures_in_full")
+    pages.picture("drift_report")
 
 
 def test_a_month_is_backfilled(pages: Pages, house: Served) -> None:
@@ -114,13 +126,17 @@ def test_a_failed_gate_says_why(pages: Pages, house: Served) -> None:
         connection.execute("UPDATE loan_applications SET loan_amount = -1 WHERE application_date = ?", [day])
     materialize(pages, "raw_loan_data")
     newest_run(pages, re.compile(r"^\d+ checks$"), "Failure")
-    pages.sees(re.compile("quarantined_share"))
+    pages.sees(re.compile("raw_loan_data .* is stopped by a gate: quarantined_share: .* Found .* allowed"))
     pages.picture("gate-failed-run")
+    pages.open(f"/assets/raw_loan_data?view=partitions&partition={day}")
+    pages.sees("Failed")
+    pages.picture("gate-failed-partition")
     pages.open("/assets/raw_loan_data?view=checks")
-    pages.sees("quarantined_share")
-    pages.clicks("quarantined_share", role="link")
-    pages.sees(re.compile("threshold"))
-    pages.picture("gate-failed")
+    pages.page.get_by_placeholder("Filter checks").fill("quarantined_share")
+    pages.clicks_text("quarantined_share")
+    pages.page.wait_for_url(re.compile("checkDetail=quarantined_share"))
+    pages.sees("threshold")
+    pages.picture("gate-failed-check")
 
 
 def last_day(house: Served) -> str:

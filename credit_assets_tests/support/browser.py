@@ -6,6 +6,7 @@ picture is written there, light and dark.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from credit_assets_tests.support.ports import free_port
 PATIENCE = 300_000
 """Milliseconds to wait for what a page is to show: a training has to end within it."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_SIZE = {"width": 1440, "height": 1000}
+SIZE = {"width": 1440, "height": 1000}
 
 
 def chromium() -> str:
@@ -115,17 +116,31 @@ class Pages:
     def clicks(self, name: Any, role: Any = "button") -> None:
         self.page.get_by_role(role, name=name).first.click(timeout=PATIENCE)
 
+    def clicks_text(self, text: str) -> None:
+        """For what can be clicked and has no role."""
+        self.page.get_by_text(text).filter(visible=True).first.click(timeout=PATIENCE)
+
     def picture(self, name: str) -> None:
-        """Write what is seen, light and dark, where pictures are wanted."""
+        """Write what is seen, light and dark, where pictures are wanted: in 128 colours, small enough for the docs."""
         folder = os.environ.get("PICTURES")
         if not folder:
             return
+        from PIL import Image
+
         Path(folder).mkdir(parents=True, exist_ok=True)
         for scheme in ("dark", "light"):
             self.page.emulate_media(color_scheme=scheme)
+            if self.page.url.startswith(self.at.mlflow):
+                # MLflow does not ask the system: it keeps its own choice, and reads it when it begins.
+                self.page.evaluate(
+                    "dark => localStorage.setItem('_mlflow_dark_mode_toggle_enabled', dark)", scheme == "dark"
+                )
+                self.page.reload()
+                self.page.wait_for_timeout(5_000)
             # Colours change when the page hears of it, and a graph is drawn anew.
             self.page.wait_for_timeout(1_500)
-            self.page.screenshot(path=Path(folder) / f"{name}-{scheme}.png")
+            seen = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+            seen.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"{name}-{scheme}.png", optimize=True)
 
 
 @contextmanager
@@ -137,7 +152,7 @@ def browser(at: Served) -> Iterator[Pages]:
         playwright().sync_playwright() as started,
         started.chromium.launch(executable_path=path, args=["--no-sandbox"]) as opened,
     ):
-        page = opened.new_page(viewport=_SIZE, color_scheme="light")
+        page = opened.new_page(viewport=SIZE, color_scheme="light")
         # The colours of the system, and no greeting of newcomers.
         page.add_init_script(
             "localStorage.setItem('dagster-theme', '\"System\"'); localStorage.setItem('communityNux', '1')"
