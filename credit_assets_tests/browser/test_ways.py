@@ -64,12 +64,12 @@ def test_one_looks_around(pages: Pages, house: Served) -> None:
     pages.sees("drift_trigger")
     pages.picture("runs")
     pages.page.set_viewport_size({**SIZE, "height": 640})
-    pages.open("/asset-groups~" + quote('(2+key:"trained_model"+2) and group:"credit_scoring"'))
-    pages.sees("registered_model")
+    pages.open("/asset-groups~" + quote('2+key:"trained_model"+2'))
+    pages.sees("governance")
     pages.clicks_text("Hide navigation")
     pages.page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()
-    # As wide as it is now, the graph is fitted to it where it is opened again.
-    pages.page.reload()
+    # All groups opened: the graph is drawn anew, as wide as the page is now.
+    pages.page.keyboard.press("Alt+KeyE")
     pages.sees("registered_model")
     pages.picture("lineage")
     pages.page.set_viewport_size(SIZE)
@@ -93,6 +93,7 @@ def test_one_partition_is_materialized(pages: Pages) -> None:
     pages.open("/assets/drift_report")
     pages.sees("shifted")
     pages.sees("pictures_in_full")
+    pages.page.get_by_text("pictures_in_full").filter(visible=True).first.scroll_into_view_if_needed()
     pages.picture("drift_report")
 
 
