@@ -63,7 +63,7 @@ def test_one_looks_around(pages: Pages, house: Served) -> None:
     pages.open("/runs")
     pages.sees("drift_trigger")
     pages.picture("runs")
-    pages.page.set_viewport_size({**SIZE, "height": 640})
+    pages.page.set_viewport_size({**SIZE, "height": 800})
     pages.open("/asset-groups~" + quote('2+key:"trained_model"+2'))
     pages.sees("governance")
     pages.clicks_text("Hide navigation")
@@ -90,10 +90,12 @@ def test_one_partition_is_materialized(pages: Pages) -> None:
     newest_run(pages, "drift_report", "Success")
     pages.sees("ASSET_MATERIALIZATION")
     pages.picture("run")
+    # As high as the figures are, and no higher: below them are paths of this machine.
+    pages.page.set_viewport_size({**SIZE, "height": 560})
     pages.open("/assets/drift_report")
     pages.sees("shifted")
     pages.sees("pictures_in_full")
-    pages.page.get_by_text("pictures_in_full").filter(visible=True).first.scroll_into_view_if_needed()
+    pages.page.get_by_text("psi_over_days").filter(visible=True).first.scroll_into_view_if_needed()
     pages.picture("drift_report")
 
 

@@ -138,7 +138,7 @@ class Pages:
                 self.page.reload()
                 self.page.wait_for_timeout(5_000)
             # Colours change when the page hears of it, a graph is drawn anew, and states arrive one by one.
-            self.page.wait_for_timeout(4_000)
+            self.page.wait_for_timeout(6_000)
             seen = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
             seen.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"{name}-{scheme}.png", optimize=True)
 
