@@ -113,8 +113,9 @@ def test_no_test_module_imports_another() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """Every folder of tests is a folder of the package, but those of helpers and data."""
+    """Every folder of tests is a folder of the package, but those of helpers, data and the ways through its pages."""
     for folder in TESTS.rglob("*"):
         inner = folder.relative_to(TESTS)
-        if folder.is_dir() and not {"support", "data", "snapshots", "screens", "__pycache__"} & set(inner.parts):
+        others = {"support", "browser", "data", "snapshots", "screens", "__pycache__"}
+        if folder.is_dir() and not others & set(inner.parts):
             assert (PACKAGE / inner).is_dir(), inner
