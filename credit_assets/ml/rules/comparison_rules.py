@@ -7,7 +7,7 @@ limits (`credit_assets.ml.data.policies.comparison`), and how levels are spent (
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -255,25 +255,29 @@ def _refreshed(champion: Mapping[str, Any], found: Mapping[str, Any], policy: Co
         _enough_rows(paired, policy),
         _not_worse("non_inferiority", champion, "champion version", paired, policy),
     )
-    first = _first_to_hold_against(found, policy)
+
+    def judge(first: Mapping[str, Any], named: str, beside: Paired) -> Reason:
+        return _not_worse("non_inferiority_first", first, named, beside, policy)
+
+    return (*reasons, *_beside_first(found, policy, judge))
+
+
+def _beside_first(
+    found: Mapping[str, Any],
+    policy: ComparisonPolicy,
+    judge: Callable[[Mapping[str, Any], str, Paired], Reason],
+) -> tuple[Reason, ...]:
+    """The verdict beside the first model of the champion's chain, where there is one and the policy asks for it."""
+    first = found.get("first") if policy.against_first else None
     if first is None:
-        return reasons
+        return ()
     if not first.get("comparable", True):
-        return (*reasons, _first_not_compared(first))
-    beside = _all_tests(first, first, "difference from the first of the chain")
-    return (*reasons, _not_worse("non_inferiority_first", first, _FIRST, beside, policy))
-
-
-def _first_to_hold_against(found: Mapping[str, Any], policy: ComparisonPolicy) -> Mapping[str, Any] | None:
-    return found.get("first") if policy.against_first else None
-
-
-def _first_not_compared(first: Mapping[str, Any]) -> Reason:
-    advice = (
-        "; so nothing says how far the chain has come down since: a model that is shown to be better begins a new "
-        "one, or the policy forgoes this (against_first, CREDIT_REFRESH_AGAINST_FIRST)"
-    )
-    return _not_compared("non_inferiority_first", first, _FIRST, advice)
+        advice = (
+            "; so nothing says how far the chain has come down since: a model that is shown to be better begins a new "
+            "one, or the policy forgoes this (against_first, CREDIT_REFRESH_AGAINST_FIRST)"
+        )
+        return (_not_compared("non_inferiority_first", first, _FIRST, advice),)
+    return (judge(first, _FIRST, _all_tests(first, first, "difference from the first of the chain")),)
 
 
 def _all_tests(beside: Mapping[str, Any], found: Mapping[str, Any], what: str) -> Paired:
@@ -334,13 +338,11 @@ def _as_measured(champion: Mapping[str, Any], found: Mapping[str, Any], policy: 
         _enough_rows(every, policy),
         _not_below("moved", champion, "champion version", every, 0.0),
     )
-    first = _first_to_hold_against(found, policy)
-    if first is None:
-        return reasons
-    if not first.get("comparable", True):
-        return (*reasons, _first_not_compared(first))
-    beside = _all_tests(first, first, "difference from the first of the chain")
-    return (*reasons, _not_below("moved_first", first, _FIRST, beside, least))
+
+    def judge(first: Mapping[str, Any], named: str, beside: Paired) -> Reason:
+        return _not_below("moved_first", first, named, beside, least)
+
+    return (*reasons, *_beside_first(found, policy, judge))
 
 
 def _not_below(rule: str, other: Mapping[str, Any], named: str, paired: Paired, least: float) -> Reason:
