@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from credit_assets.assets.policies import drift_trigger_policy
+from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Version
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -28,9 +29,9 @@ def as_found_first(store: Store, selected: Mapping[str, Any]) -> Mapping[str, An
     is run again, whatever days and reports came later. None where there is no such record, or one of before they were.
     """
     day, champion = selected["as_of"], selected["champion"]["version"]
-    if day not in store.days("trained_model"):
+    record = StoredDays(store).record("trained_model", date.fromisoformat(day))
+    if record is None:
         return None
-    record = store.read_record(store.path("trained_model", f"{day}.json"))
     same = (record.get("champion") or {}).get("version") == champion
     found: Mapping[str, Any] = record.get("comparison") or {}
     return found if same and "moved" in found else None
@@ -78,9 +79,9 @@ def moved_since(store: Store, settings: Settings, as_of: date, champion: Version
     `shifted` on as many of them as the trigger asks for; None where they were not. The report of the day itself may
     come after the training.
     """
-    rule, written = drift_trigger_policy(settings), set(store.days("drift_report"))
-    days = [(as_of - timedelta(back)).isoformat() for back in range(1, rule.window + 1)]
-    reports = [store.read_record(store.path("drift_report", f"{day}.json")) for day in days if day in written]
+    rule, stored = drift_trigger_policy(settings), StoredDays(store)
+    days = [as_of - timedelta(back) for back in range(1, rule.window + 1)]
+    reports = [one for day in days if (one := stored.record("drift_report", day)) is not None]
     shifted = [one for one in reports if one.get("champion") == champion.version and one.get("verdict") == "shifted"]
     if len(shifted) < rule.days:
         return None
