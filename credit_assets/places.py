@@ -24,6 +24,9 @@ _BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 _REMOTE = {*_BUCKETS, "hdfs", "http", "https", "memory", "ftp", "sftp"}
 # Files of a database that is named by a URL, with three slashes before the path.
 _DATABASE_FILE = re.compile(r"(?:duckdb|sqlite(?:\+\w+)?):///", re.IGNORECASE)
+HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|\w(?:[\w.-]*\w)?)\.?(?::(?P<port>\d{1,5}))?", re.ASCII)
+"""A host as the header of a request names it: a name or an address, and a port perhaps; nothing that two readers could
+read differently."""
 
 
 class PlaceError(ValueError):

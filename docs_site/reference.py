@@ -92,6 +92,7 @@ _GROUPS = {
     "Execution": "Execution",
     "Catalogue": "Catalogue",
     "Alerts": "Alerts and addresses",
+    "Access": "Who is let in",
 }
 
 

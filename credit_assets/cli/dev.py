@@ -7,19 +7,23 @@ what one that fails said last is shown.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from credit_assets.cli import servers_internals
+from credit_assets.cli.guard import everywhere
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.masking import masked
@@ -67,14 +71,17 @@ def serve(
     if list(portfolios) != [DEFAULT]:
         _workspace(settings).write_text(workspace_of(portfolios), encoding="utf-8")
     out = Console(highlight=False)
-    for program in programs:
-        out.print(f"{program.name:<8} http://{host}:{program.port}")
+    urls = [_url(host, program.port) for program in programs]
+    for program, url in zip(programs, urls, strict=True):
+        out.print(f"{program.name:<8} {url}")
     if len(programs) == 1:
         out.print("MLflow   the server of MLFLOW_TRACKING_URI")
     out.print(f"What they print: {logs}. Ctrl-C stops {'both' if len(programs) > 1 else 'it'}.", soft_wrap=True)
+    if not _is_loopback(host):
+        out.print(f"Neither asks for a login: whoever reaches {host} of this machine can do all that you can.")
     tell = _Told(programs, host, logs, verbose)
-    urls = [f"http://{host}:{program.port}" for program in programs]
-    return run(programs, _environment(settings, *urls), logs, tell)
+    with _private_folder() as sockets:
+        return run(programs, {**_environment(settings, *urls), **_guard(settings, host), **sockets}, logs, tell)
 
 
 def served(settings: Settings) -> dict[str, Settings]:
@@ -109,16 +116,44 @@ def programs_of(settings: Settings, host: str, port: int, mlflow_port: int) -> l
     """Dagster, and MLflow where its store is a file of this machine."""
     # -P: a folder beside which this is started must not be taken for one of their modules.
     python = [sys.executable, "-P", "-m"]
+    python += [servers_internals.__name__]
     dagster = [*python, "dagster", "dev", *_locations(settings), "-h", host, "-p", str(port)]
     programs = [Program("Dagster", port, dagster, "--port, CREDIT_DEV_PORT or make dev PORT=")]
     file = database_file(settings.tracking_uri)
     if file is not None:
+        # Its own check would not know the names of CREDIT_DEV_HOSTS, and takes 10.evil.example for an address.
         server = [*python, "mlflow", "server", "--backend-store-uri", settings.tracking_uri, "--host", host]
-        options = ["--port", str(mlflow_port), "--workers", "1"]
+        options = ["--port", str(mlflow_port), "--workers", "1", "--disable-security-middleware"]
         mlflow = [*server, *options, "--default-artifact-root", (file.parent / "artifacts").as_uri()]
         change = "--mlflow-port, CREDIT_DEV_MLFLOW_PORT or make dev MLFLOW_PORT="
         programs.append(Program("MLflow", mlflow_port, mlflow, change))
     return programs
+
+
+def _url(host: str, port: int) -> str:
+    """Where a browser of this machine finds it."""
+    host = "localhost" if everywhere(host) else f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host.lower() == "localhost"
+
+
+def _guard(settings: Settings, host: str) -> dict[str, str]:
+    """Variables by which the servers know whom to let in."""
+    return {servers_internals.LISTENS: host, servers_internals.NAMES: ",".join(settings.dev_hosts)}
+
+
+@contextmanager
+def _private_folder() -> Iterator[dict[str, str]]:
+    """A temporary folder of the user alone, for what they start: Dagster puts the sockets of its code servers there.
+    Its name is short, since the path of a socket has 107 characters at most.
+    """
+    with TemporaryDirectory(prefix="credit-dev-", ignore_cleanup_errors=True) as folder:
+        yield {"TMPDIR": folder}
 
 
 def refuse_taken_ports(host: str, programs: Sequence[Program]) -> None:

@@ -26,6 +26,7 @@ from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
 from credit_assets.naming import MODEL, Names
 from credit_assets.places import PlaceError, embedded_folder
+from credit_assets.settings.access import Access
 from credit_assets.settings.groups import (
     Alerts,
     Book,
@@ -77,6 +78,7 @@ _RESERVED = {"CREDIT_TEST_DATA"}
 
 # Pydantic lists the fields of the last base first.
 class Settings(
+    Access,
     Alerts,
     Catalogue,
     Execution,

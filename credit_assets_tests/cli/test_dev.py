@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -43,6 +45,32 @@ def answers(url: str, of: subprocess.Popen[str]) -> bool:
         except OSError:
             time.sleep(0.5)
     return False
+
+
+def asked(port: int, path: str, body: object, **headers: str) -> tuple[int, int]:
+    """The status of what a server answers, and how many lines of the guard it says."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    method, data = ("GET", None) if body is None else ("POST", json.dumps(body))
+    connection.request(method, path, data, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    said = answer.read().decode().splitlines()
+    connection.close()
+    return answer.status, len(said) if said[:1] and said[0].startswith("credit-assets dev: ") else 0
+
+
+def subscribed(port: int, origin: str | None) -> str:
+    """What the websocket of the Dagster UI says first to a page of this origin; the status of its refusal."""
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    try:
+        with connect(
+            f"ws://127.0.0.1:{port}/graphql", origin=origin, subprotocols=["graphql-ws"], proxy=None
+        ) as socket:
+            socket.send(json.dumps({"type": "connection_init"}))
+            return str(json.loads(socket.recv())["type"])
+    except InvalidStatus as refused:
+        return str(refused.response.status_code)
 
 
 def test_a_port_in_use_is_named_before_anything_is_started(taken: int, tmp_path: Path) -> None:
@@ -169,6 +197,34 @@ def test_dev_serves_both_and_leaves_nothing_behind(number: signal.Signals, code:
         assert shown[-1].startswith("ready after ")
         assert answers(f"http://127.0.0.1:{ui}/server_info", process)
         assert answers(f"http://127.0.0.1:{mlflow}/health", process)
+        for port, path, body in (
+            (ui, "/graphql", {"query": "mutation { setNuxSeen }"}),
+            (mlflow, "/ajax-api/2.0/mlflow/experiments/search", {"max_results": 1}),
+        ):
+            own = f"http://127.0.0.1:{port}"
+            assert asked(port, path, body, Origin=own) == (200, 0)
+            assert asked(port, path, body, Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == (200, 0)
+            assert asked(port, path, body) == (200, 0)
+            # A name that leads here by now, the page of another site, and of another server of this machine.
+            assert asked(port, path, body, Host="10.evil.example") == (403, 1)
+            assert asked(port, path, body, Origin="http://evil.example") == (403, 1)
+            assert asked(port, path, body, Origin=f"http://127.0.0.1:{port + 1}") == (403, 1)
+            assert asked(port, path, None, **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}) == (403, 1)
+        assert asked(ui, "/graphql?query=mutation%20%7B%20setNuxSeen%20%7D", None) == (403, 1)
+        assert subscribed(ui, None) == subscribed(ui, f"http://127.0.0.1:{ui}") == "connection_ack"
+        assert subscribed(ui, "http://evil.example") == "403"
+        # No socket of theirs is where another user of the machine could open it.
+        family = psutil.Process(process.pid).children(recursive=True)
+        sockets = [
+            socket
+            for one in family
+            for socket in one.net_connections(kind="all")
+            if socket.status in ("LISTEN", "NONE")
+        ]
+        assert {one.laddr.port for one in sockets if one.family == socket.AF_INET} == {ui, mlflow}
+        private = [Path(one.laddr) for one in sockets if one.family == socket.AF_UNIX and one.laddr]
+        assert private
+        assert {oct(one.parent.stat().st_mode & 0o077) for one in private} == {"0o0"}
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 4
     finally:
