@@ -2,18 +2,23 @@
 
 Belongs here: the map, and whether this machine can do what it says. Does not belong here: what happens to the pod of a
 step (`cluster.step_jobs`).
+
+Where the steps of a run belong to a process of this machine, the run is told which: where that is killed, the next one
+that looks ends the run (`instance.lost_runs`).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 
 from credit_assets.health import Health
 from credit_assets.instance.home import CONFIG_FILE
+from credit_assets.instance.lost_runs import process_tags
 from credit_assets.settings import Settings, variable
 
 # Imported once by the fork server, then shared by all steps. A module that fails to import here fails silently.
@@ -21,13 +26,43 @@ LIBRARIES = "credit_assets.preload_libraries"
 PRELOAD = ["credit_assets.preload", LIBRARIES]
 
 
+class _OfProcess(dg.Executor):
+    """Another executor, whose run says first that this process makes it."""
+
+    def __init__(self, executor: dg.Executor) -> None:
+        self._executor = executor
+
+    @property
+    def retries(self) -> Any:
+        return self._executor.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        return self._executor.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        plan_context.instance.add_run_tags(plan_context.run_id, process_tags(plan_context.run_id))
+        return self._executor.execute(plan_context, execution_plan)
+
+
+def _of_process(definition: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
+    make = definition.executor_creation_fn
+    assert make is not None
+
+    def marked(context: dg.InitExecutorContext) -> dg.Executor:
+        return _OfProcess(make(context))
+
+    schema: Any = definition.config_schema
+    return dg.ExecutorDefinition(definition.name, schema, definition.get_requirements, marked, definition.description)
+
+
 def _in_process(_: Settings) -> dg.ExecutorDefinition:
-    return dg.in_process_executor
+    return _of_process(dg.in_process_executor)
 
 
 def _multiprocess(settings: Settings) -> dg.ExecutorDefinition:
     # forkserver: a step starts from a process that has the code location loaded, not from a bare interpreter.
-    return dg.multiprocess_executor.configured(
+    return _of_process(dg.multiprocess_executor).configured(
         {"max_concurrent": settings.max_concurrent, "start_method": {"forkserver": {"preload_modules": PRELOAD}}}
     )
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from credit_assets.checks import GATE_FAILED
 from credit_assets.failures import PermanentError
+from credit_assets.instance.lost_runs import in_this_process
 from credit_assets.ml.data.gate_results import why_rejected
 from credit_assets.naming import PLAIN, Names
 from credit_assets.storage.store import RejectedPartitionError, Store
@@ -44,7 +45,7 @@ class Runs:
             raise_on_error=False,
             run_config=QUIET,
             asset_selection=[dg.AssetKey(self.naming.asset(asset)) for asset in assets] or None,
-            tags=range_tags(first.isoformat(), last.isoformat()),
+            **in_this_process(range_tags(first.isoformat(), last.isoformat())),
         )
         must(result, f"{job} {first} .. {last}")
 

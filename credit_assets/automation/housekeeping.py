@@ -1,7 +1,9 @@
-"""The sensor that tidies up after runs: ends in MLflow what they left open, and starts lost ones again.
+"""The sensor that tidies up after runs: ends those whose process is gone, and in MLflow what they left open, and starts
+lost ones again.
 
-Belongs here: runs that have ended, and runs whose own retry failed. Does not belong here: how MLflow runs are ended
-(`credit_assets.tracking`), retries of runs, which Dagster's daemon does (`run_retries` of the instance), and of steps.
+Belongs here: runs that have ended, or whose process has, and runs whose own retry failed. Does not belong here: how
+MLflow runs are ended (`credit_assets.tracking`), how it is known that a process is gone (`instance.lost_runs`), retries
+of runs, which Dagster's daemon does (`run_retries` of the instance), and of steps.
 
 It looks at every run of the instance, since `credit-assets replay` starts runs that belong to no code location, and
 takes those of its portfolio. Its cursor has how far it has read: where MLflow does not answer, the next tick meets the
@@ -21,6 +23,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from credit_assets.instance.dagster_internals import retry_failed
+from credit_assets.instance.lost_runs import end_lost_runs
 from credit_assets.instance.own_runs import is_own
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.follow import run_events
@@ -56,8 +59,9 @@ def housekeeping_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming:
     @dg.sensor(
         name=naming.dagster(HOUSEKEEPING),
         jobs=list(jobs),
-        description="Tidies up after runs: ends in MLflow what a run left open when it ended, and starts a run again "
-        f"that was lost together with the code server, so that Dagster's own retry failed; at most {MOST} times.",
+        description="Tidies up after runs: ends a run whose process was killed, ends in MLflow what a run left open "
+        "when it ended, and starts a run again that was lost together with the code server, so that Dagster's own "
+        f"retry failed; at most {MOST} times.",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
@@ -65,6 +69,8 @@ def housekeeping_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming:
     def housekeeping(
         context: dg.SensorEvaluationContext, tracking: dg.ResourceParam[Tracking]
     ) -> dg.SensorResult | dg.SkipReason:
+        for line in end_lost_runs(context.instance, naming):
+            context.log.warning(f"ended {line}, which is gone")
         lost = list(_lost(context.instance, names, naming))
         requests = [_again(run) for run in lost]
         try:

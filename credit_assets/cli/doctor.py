@@ -2,7 +2,8 @@
 
 Belongs here: asking every part of the house for its health within a time limit, and showing the answers. Does not
 belong here: how a part is looked at (`health` of each wing), and repairing anything. What it makes are the Dagster
-folder, as every command does, and one small file in the store that it removes again. Nothing is sent.
+folder, as every command does, and one small file in the store that it removes again. It ends runs whose process is
+gone, as every command that makes runs does. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from credit_assets import executors
 from credit_assets.assets.comparison_power import power_of
 from credit_assets.assets.due import outlook
 from credit_assets.checks import gates_of
+from credit_assets.cli.left_over import runs_health
 from credit_assets.cli.state import (
     accounts_record,
     extension_warnings,
@@ -134,6 +136,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
         Check("columns", "portfolio", lambda: columns_health(settings), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
+        Check("runs", "dagster_home", lambda: runs_health(settings), 3),
         Check("alerts", "alert_urls", lambda: alerts.health(settings.alert_targets)),
         Check("executor", "executor", lambda: executors.health(settings)),
         Check("disk", "home", lambda: disk_health(settings)),

@@ -26,6 +26,7 @@ from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
 from credit_assets.cli.trainings import BLOCKED, ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
+from credit_assets.instance.lost_runs import end_lost_runs, in_this_process
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
@@ -93,6 +94,7 @@ class Replay:
         self.aliases = Aliases(self.registry)
         self.scored_days = ScoredDays(self.store)
         self.deployment: Deployment = resources["deployment"]
+        end_lost_runs(instance, settings.naming, self.tracking.runs.close)
 
     def run(
         self,
@@ -162,7 +164,7 @@ class Replay:
             )
         job = self.definitions.get_repository_def().get_implicit_job_def_for_assets(keys)
         assert job is not None
-        days = self._days(start, end)
+        days, own = self._days(start, end), {PORTFOLIO_TAG: self.settings.naming.portfolio}
         report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
         done = 0
         for first, last in ranges(self._missing(days, assets, again), self.settings.days_per_run):
@@ -173,7 +175,7 @@ class Replay:
                 raise_on_error=False,
                 run_config=QUIET,
                 asset_selection=keys,
-                tags={PORTFOLIO_TAG: self.settings.naming.portfolio, **range_tags(first.isoformat(), last.isoformat())},
+                **in_this_process(own | range_tags(first.isoformat(), last.isoformat())),
             )
             must(result, f"backfill {first} .. {last}", gates_may_stop=True)
             report.note_rejected(self.store, self.graph.gated, days_between(first, last))
@@ -319,8 +321,9 @@ class Replay:
 
     def _execute(self, job: str, report: ReplayReport, **how: Any) -> dg.ExecuteInProcessResult:
         report.runs += 1
+        how = {"run_config": QUIET, **how, **in_this_process(how.get("tags"))}
         result = self.definitions.resolve_job_def(self.settings.naming.dagster(job)).execute_in_process(
-            instance=self.instance, raise_on_error=False, **{"run_config": QUIET, **how}
+            instance=self.instance, raise_on_error=False, **how
         )
         self.tracking.runs.close(result.run_id, "SUCCESS" if result.success else "FAILURE")
         return result

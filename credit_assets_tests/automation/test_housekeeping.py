@@ -4,9 +4,13 @@ server, which Dagster's own daemon gives up, are started again.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,9 @@ from credit_assets.automation.housekeeping import HOUSEKEEPING, housekeeping_sen
 from credit_assets.build import build_definitions
 from credit_assets.failures import TransientError
 from credit_assets.instance.home import instance_of
+from credit_assets.processes import began, own_mark
 from credit_assets.settings import load_settings
-from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG
+from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG, PROCESS_TAG
 from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.sensors import DAYS, Ticker, run
 
@@ -114,6 +119,34 @@ def test_a_lost_run_is_started_again_while_mlflow_does_not_answer(
     tracking.fails = TransientError("MLflow does not answer")
     (request,) = tick(instance, defs, tracking).run_requests
     assert request.run_key == run.run_id
+
+
+def test_a_run_whose_process_was_killed_is_ended_and_left_to_the_daemon(
+    instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int
+) -> None:
+    origin = RemoteRepositoryOrigin(
+        GrpcServerCodeLocationOrigin("localhost", nobody_listens, None, LOCATION), "__repository__"
+    )
+    run = instance.create_run_for_job(
+        defs.resolve_job_def("retrain_model"),
+        tags={"dagster/partition": DAY},
+        remote_job_origin=RemoteJobOrigin(origin, "retrain_model"),
+    )
+    killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    mark = replace(own_mark(), pid=killed.pid, began=began(killed.pid) or "")
+    instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps({**json.loads(mark.to_json()), "run": run.run_id})})
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", run.job_name, message=""), run.run_id)
+    tracking = Closed()
+    tick(instance, defs, tracking)
+    assert [one.run_id for one in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))]
+    killed.kill()
+    killed.wait()
+    tick(instance, defs, tracking)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    # Dagster's own retry starts it again, and MLflow is told in the same tick.
+    assert (found.status, found.tags["dagster/will_retry"]) == (dg.DagsterRunStatus.FAILURE, "true")
+    assert tracking.calls == [(run.run_id, "FAILURE")]
 
 
 def test_twice_and_no_more(instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int) -> None:

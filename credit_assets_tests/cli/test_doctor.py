@@ -79,6 +79,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "MLflow": "ok",
         "columns": "ok",
         "Dagster": "ok",
+        "runs": "ok",
         "alerts": "ok",
         "executor": "ok",
         "disk": found["disk"].status,
