@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ from credit_assets.failures import PermanentError
 
 # A file that is given to a verb, read as the settings read paths.
 FILE: dict[str, Any] = {"parser": local_file, "metavar": "FILE"}
+_SECONDS_A_LINE = 10.0
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 
 
@@ -73,8 +75,14 @@ class _Rate(ProgressColumn):
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """A callback (what, done, of) that draws one bar on standard error, with rate and time left, within 80 columns.
 
-    The first word of `what` names the part of the work: each part has a rate of its own.
+    The first word of `what` names the part of the work: each part has a rate of its own. In a log, where
+    no bar can be drawn over, it is a line now and then.
     """
+    console = Console(stderr=True)
+    if not (quiet or console.is_terminal):
+        yield _lines(console)
+        stopping.check()
+        return
     columns = (
         TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=30)),
         BarColumn(12),
@@ -83,7 +91,7 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    with Progress(*columns, console=console, disable=quiet) as bar:
         task, part = bar.add_task("starting", total=1), ""
 
         def show(what: str, done: int, of: int) -> None:
@@ -96,6 +104,20 @@ def progress_bar(quiet: bool = False) -> Iterator[Callable[[str, int, int], None
         yield show
         # A last part that swallowed the interrupt.
         stopping.check()
+
+
+def _lines(console: Console) -> Callable[[str, int, int], None]:
+    """The callback that writes lines, at least `_SECONDS_A_LINE` apart."""
+    due = monotonic()
+
+    def show(what: str, done: int, of: int) -> None:
+        nonlocal due
+        stopping.check()
+        if (now := monotonic()) >= due:
+            due = now + _SECONDS_A_LINE
+            console.print(f"{what}: {done} of {max(of, 1)}", markup=False, highlight=False, soft_wrap=True)
+
+    return show
 
 
 @contextmanager

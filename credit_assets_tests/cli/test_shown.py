@@ -41,6 +41,17 @@ def test_the_bar_fits_and_tells_rate_and_time_left(screen: io.StringIO) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_a_log_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter(range(0, 10**6, 4))
+    monkeypatch.setattr(shown, "monotonic", lambda: float(next(clock)))
+    with progress_bar() as progress:
+        for done in range(7):
+            progress(LONG, 100 * done, 1000)
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"{LONG}: {done} of 1000" for done in (0, 300, 600)]
+    assert said.out == ""
+
+
 def test_nothing_is_drawn_where_json_is_wanted(screen: io.StringIO) -> None:
     with progress_bar(quiet=True) as progress:
         progress("train as of 2024-01-01", 1, 2)
