@@ -352,5 +352,6 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     for key, value in report.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in value.items()) or "none"
-        table.add_row(key.replace("_", " "), f"{value:,}" if type(value) is int and key != "seed" else str(value))
+        shown = f"{value:,}" if type(value) is int and key != "seed" else "none" if value is None else str(value)
+        table.add_row(key.replace("_", " "), shown)
     console.print(table)

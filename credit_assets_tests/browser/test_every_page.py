@@ -1,0 +1,139 @@
+"""Every page that people of a lender open, one after the other: it shows what it is for, and PICTURES takes it.
+
+`make test-browser PICTURES=folder` leaves a picture of each, light and dark, to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from credit_assets_tests.support.browser import Pages, Served, browser, chromium, playwright, served
+from credit_assets_tests.support.houses import copied_home
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+ASSETS = {
+    "warehouse_tables/loan_applications": "warehouse",
+    "raw_loan_data": "application_date",
+    "loan_outcomes": "loan_id",
+    "restated_days": "restated",
+    "processed_features": "debt_to_income",
+    "training_set": "bad_rate",
+    "xgboost_candidate": "auc",
+    "trained_model": "auc",
+    "registered_model": "MLflow",
+    "model_registry/credit-scorer": "champion",
+    "deployed_model": "champion",
+    "loan_scores": "approval",
+    "drift_report": "psi",
+    "performance_report": "realised",
+    "shadow_report": "seen",
+    "model_aliases/champion": "champion",
+    "model_aliases/challenger": "challenger",
+    "external_trigger": "external_trigger",
+    "model_dossier": "dossier",
+}
+"""Assets, and what the page of each must show."""
+PLOTS = ("training_set", "trained_model", "loan_scores", "drift_report", "performance_report")
+CHECKS = ("raw_loan_data", "training_set", "trained_model", "registered_model", "loan_scores")
+DAGSTER = {
+    "overview": ("/overview/activity/timeline", "Overview"),
+    "runs": ("/runs", "drift_trigger"),
+    "backfills": ("/runs?view=backfills", "Backfills"),
+    "catalog": ("/assets", "raw_loan_data"),
+    "jobs": ("/jobs", "retrain_model"),
+    "automation": ("/automation", "housekeeping"),
+    "deployment": ("/deployment/locations", "credit_assets"),
+}
+
+
+@pytest.fixture(scope="module")
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The demo's pages, of a copy. Nobody makes the demo for a browser that is not there."""
+    playwright()
+    chromium()
+    home = copied_home(request.getfixturevalue("demo_home"), tmp_path_factory.mktemp("every") / "home")
+    with served(home) as at:
+        yield at
+
+
+@pytest.fixture
+def pages(house: Served) -> Iterator[Pages]:
+    with browser(house) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", DAGSTER)
+def test_a_page_of_the_deployment(pages: Pages, name: str) -> None:
+    path, shows = DAGSTER[name]
+    pages.open(path)
+    pages.sees(shows)
+    pages.picture(name)
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_the_page_of_an_asset(pages: Pages, asset: str) -> None:
+    pages.open(f"/assets/{asset}")
+    pages.sees(re.compile(ASSETS[asset]))
+    pages.picture(f"asset-{asset.replace('/', '-')}")
+
+
+@pytest.mark.parametrize("asset", PLOTS)
+def test_the_plots_of_an_asset(pages: Pages, asset: str) -> None:
+    pages.open(f"/assets/{asset}?view=plots")
+    pages.page.locator("canvas").first.wait_for()
+    pages.picture(f"plots-{asset}")
+
+
+@pytest.mark.parametrize("asset", CHECKS)
+def test_the_checks_of_an_asset(pages: Pages, asset: str) -> None:
+    pages.open(f"/assets/{asset}?view=checks")
+    pages.sees(re.compile("threshold|value"))
+    pages.picture(f"checks-{asset}")
+
+
+def test_a_trigger(pages: Pages) -> None:
+    pages.open("/locations/credit_assets/sensors/drift_trigger")
+    pages.sees("drift_trigger")
+    pages.picture("trigger")
+
+
+def test_a_training(pages: Pages) -> None:
+    pages.open("/runs?q[0]=job:retrain_model")
+    pages.sees("retrain_model")
+    pages.page.locator('a[href^="/runs/"]').filter(has_text=re.compile("^[0-9a-f]{8}$")).first.click()
+    pages.sees("Success")
+    pages.picture("training")
+
+
+def test_the_launchpad(pages: Pages) -> None:
+    pages.open("/locations/credit_assets/jobs/retrain_model/playground")
+    pages.sees("Launch run")
+    pages.picture("launchpad")
+
+
+def test_the_pages_of_mlflow(pages: Pages, house: Served) -> None:
+    models = json.loads(house.command("models", "--json"))
+    newest = models[-1] if isinstance(models, list) else models["models"][-1]
+    for name, path, shows in (
+        ("mlflow-experiments", "/#/experiments", "credit"),
+        ("mlflow-models", "/#/models", "credit-scorer"),
+        ("mlflow-model-page", "/#/models/credit-scorer", "champion"),
+        ("mlflow-version", f"/#/models/credit-scorer/versions/{newest['version']}", "Version"),
+    ):
+        pages.open(path, of=house.mlflow)
+        pages.sees(re.compile(shows))
+        pages.picture(name)
+
+
+def test_the_pages_that_are_files(pages: Pages, house: Served, tmp_path: Path) -> None:
+    house.command("report", "--out", str(tmp_path / "report"))
+    house.command("dossier", "--out", str(tmp_path / "dossier.html"))
+    for name, file in (("report", tmp_path / "report" / "index.html"), ("dossier", tmp_path / "dossier.html")):
+        pages.page.goto(file.as_uri())
+        pages.picture(name)
