@@ -6,8 +6,11 @@ link is shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+_LINK = re.compile(r"\[[^\]]*\]\((\S+)\)")
 
 
 def run_page(dagster_url: str, run_id: str) -> str:
@@ -45,3 +48,18 @@ def mlflow_page(mlflow_url: str, page: str) -> str:
 def model_page(name: str, version: str = "") -> str:
     """Where a registered model, or a version of it, is in the MLflow UI."""
     return f"/models/{quote(name, safe='')}" + (f"/versions/{version}" if version else "")
+
+
+def markdown_link(label: str, address: str) -> str:
+    """Markdown of a link: as short as its label, where an address would make a table wider than its page."""
+    return f"[{label}]({address})"
+
+
+def address_of(text: str) -> str:
+    """The address of a `markdown_link`, or the text itself where it is none.
+
+    >>> address_of("[version 3](http://mlflow/#/models/credit-scorer/versions/3)"), address_of("version 3")
+    ('http://mlflow/#/models/credit-scorer/versions/3', 'version 3')
+    """
+    found = _LINK.fullmatch(text)
+    return found[1] if found else text

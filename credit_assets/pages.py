@@ -3,8 +3,8 @@
 Belongs here: how metadata of any asset or check looks, whoever makes it. Does not belong here: what is told of a
 particular asset (its report in `credit_assets.ml.reports`), and what its pictures show (`ml.reports.pictures`).
 
-Dagster draws whatever is a number over the partitions (the Plots tab) and shows entries in the order given: so states
-and numbers come first, then links, pictures and tables; hashes and paths, which nobody looks for, come last.
+Dagster draws whatever is a number over the partitions (Plots, beside the table) and shows entries in the order given:
+so states and numbers come first, then links, pictures and tables; hashes and paths, which nobody looks for, come last.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+
+from credit_assets.links import address_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -156,6 +158,8 @@ def _place(name: str, value: Any) -> int:
     if isinstance(value, dg.UrlMetadataValue):
         return 1
     if isinstance(value, dg.MarkdownMetadataValue):
+        if address_of(value.md_str or "") != value.md_str:
+            return 1
         return 2 if _PICTURE in (value.md_str or "") else 3
     if isinstance(value, dg.TableMetadataValue | dg.JsonMetadataValue | dict | list):
         return 3

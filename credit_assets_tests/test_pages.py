@@ -26,12 +26,13 @@ def test_states_and_numbers_come_first_and_hashes_and_paths_last() -> None:
             "file": dg.MetadataValue.path("/store/x"),
             "features": dg.MetadataValue.md("| a |"),
             "roc_curve": dg.MetadataValue.md("![roc](data:image/svg+xml;base64,AA)"),
-            "mlflow_run": dg.MetadataValue.url("http://mlflow/#/run"),
+            "mlflow_run": dg.MetadataValue.md("[run 1](http://mlflow/#/run)"),
+            "wiki": dg.MetadataValue.url("http://wiki/scores"),
             "decision": "registered",
             "auc": 0.67996559,
         }
     )
-    names = ["decision", "auc", "mlflow_run", "roc_curve", "features", "content_hash", "file"]
+    names = ["decision", "auc", "mlflow_run", "wiki", "roc_curve", "features", "content_hash", "file"]
     assert list(shown) == names
     assert shown["auc"] == 0.68
 

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.due import planned
-from credit_assets.links import mlflow_page, model_page
+from credit_assets.links import markdown_link, mlflow_page, model_page
 from credit_assets.places import database_file
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
@@ -88,11 +88,11 @@ def read_on(settings: Settings, asset: str) -> dict[str, Any]:
     page = f"docs/{_PAGES.get(asset, _CANDIDATE)}"
     found: dict[str, Any] = {}
     if settings.source_url:
-        found[DOCS] = dg.MetadataValue.url(f"{settings.source_url.rstrip('/')}/{page}")
+        found[DOCS] = dg.MetadataValue.md(markdown_link(page, f"{settings.source_url.rstrip('/')}/{page}"))
     elif (_ROOT / page).is_file():
         found[DOCS] = dg.MetadataValue.path(str(_ROOT / page))
     if url := mlflow_page(mlflow_ui(settings) or settings.tracking_uri, model_page(settings.naming.registered_model)):
-        found[MODEL] = dg.MetadataValue.url(url)
+        found[MODEL] = dg.MetadataValue.md(markdown_link(settings.naming.registered_model, url))
     return found
 
 

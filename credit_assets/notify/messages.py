@@ -19,7 +19,7 @@ import dagster as dg
 from credit_assets.checks import A_FAILURE, REJECTS, measured
 from credit_assets.ledger.aliases import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
-from credit_assets.links import asset_page, run_page
+from credit_assets.links import address_of, asset_page, run_page
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.notifier import Kind
 from credit_assets.stages import RETRAIN
@@ -92,7 +92,7 @@ def ended_message(
     if decided is not None:
         lines.append(f"Asset: {asset_page(dagster_url, _decision(naming).path, day)}")
         if link := decided.get("mlflow_version"):
-            lines.append(f"MLflow: {link.value}")
+            lines.append(f"MLflow: {address_of(str(link.value))}")
     return Message.of(title, lines, kind)
 
 
@@ -122,7 +122,7 @@ def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str
         f"Asset: {asset_page(dagster_url, key.path, view='events')}",
     ]
     if link := move.get("mlflow_version"):
-        lines.append(f"MLflow: {link}")
+        lines.append(f"MLflow: {address_of(link)}")
     return Message.of(what, lines, kind)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.links import asset_page, mlflow_page, run_page
+from credit_assets.links import asset_page, markdown_link, mlflow_page, run_page
 from credit_assets.masking import masked_url
 from credit_assets.places import database_url
 from credit_assets.tracking.database import artifact_location, migration_lock
@@ -117,11 +117,13 @@ class Server:
 
     def run_link(self, run_id: str) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to the run in MLflow's UI where a server is known, else its id."""
-        return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}", run_id)
+        return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}", run_id, f"run {run_id[:8]}")
 
     def run_file_link(self, run_id: str, file: str) -> dg.MetadataValue[Any]:
         """Dagster metadata: a link to a file of the run in MLflow's UI where a server is known, else run and file."""
-        return self.link(f"/experiments/{self.experiment_id}/runs/{run_id}/artifacts/{file}", f"{file} of run {run_id}")
+        return self.link(
+            f"/experiments/{self.experiment_id}/runs/{run_id}/artifacts/{file}", f"{file} of run {run_id}", file
+        )
 
     def _make_classic(self, client: MlflowClient, found: Experiment) -> None:
         """Let an experiment that was made without it, by a person or before, open as one of models too."""
@@ -133,12 +135,14 @@ class Server:
         """Dagster metadata: a link to the experiment in MLflow's UI where one is known, else its name."""
         return self.link(f"/experiments/{self.experiment_id}/runs{_AS_MODELS}", self.experiment)
 
-    def link(self, page: str, text: str) -> dg.MetadataValue[Any]:
-        """Dagster metadata: a link to a page of MLflow's UI where one is known, else the text."""
+    def link(self, page: str, text: str, label: str = "") -> dg.MetadataValue[Any]:
+        """Dagster metadata: a link with a label (else the text) to a page of MLflow's UI where one is known, else the
+        text.
+        """
         import dagster as dg
 
         url = mlflow_page(self.pages.mlflow or self.uri, page)
-        return dg.MetadataValue.url(url) if url else dg.MetadataValue.text(text)
+        return dg.MetadataValue.md(markdown_link(label or text, url)) if url else dg.MetadataValue.text(text)
 
     def made_in(self, dagster_run_id: str = "", asset: str = "", partition: str = "") -> str:
         """Markdown: links from MLflow to the Dagster run that made something, and to its asset; nothing where nobody
@@ -147,7 +151,7 @@ class Server:
         at = self.pages.dagster
         if not at:
             return ""
-        run = f"[run {dagster_run_id[:8]}]({run_page(at, dagster_run_id)})" if dagster_run_id else ""
+        run = markdown_link(f"run {dagster_run_id[:8]}", run_page(at, dagster_run_id)) if dagster_run_id else ""
         made = f"[{asset} {partition}]({asset_page(at, asset.split('/'), partition)})" if asset else ""
         return f"Dagster: {', '.join(link for link in (made, run) if link)}"
 

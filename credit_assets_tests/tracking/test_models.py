@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from credit_assets.failures import PermanentError
+from credit_assets.links import address_of
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server
@@ -66,7 +67,7 @@ def test_a_model_logged_to_a_server_comes_back_and_is_fetched_once(
     away = Tracking("http://127.0.0.1:9", EXPERIMENT, served.claims, cache_dir=tmp_path / "cache")
     assert away.models.download(uri) == folder
     link = served.server.run_link(run_id)
-    assert link.value == f"{mlflow_server.uri}/#/experiments/{served.server.experiment_id}/runs/{run_id}"
+    assert address_of(link.value) == f"{mlflow_server.uri}/#/experiments/{served.server.experiment_id}/runs/{run_id}"
 
 
 def test_the_model_holds_no_code_and_answers_raw_columns_with_missing_integers(

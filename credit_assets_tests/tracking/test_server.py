@@ -12,6 +12,7 @@ import pytest
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.ledger.registry import Registry
+from credit_assets.links import address_of
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.server import Pages
@@ -89,14 +90,14 @@ def test_an_experiment_opens_as_one_of_models_whoever_made_it(which: str, reques
 def test_a_link_leads_to_where_people_reach_mlflow(pages: Pages, uri: str, at: str, tmp_path: Path) -> None:
     found = Tracking(uri.format(folder=tmp_path), EXPERIMENT, Claims(str(tmp_path)), pages=pages)
     shown = Registry(found, "credit-scorer", found.claims).version_link("3")
-    assert shown.value == (f"{at}/models/credit-scorer/versions/3" if at else "credit-scorer version 3")
+    assert address_of(shown.value) == (f"{at}/models/credit-scorer/versions/3" if at else "credit-scorer version 3")
 
 
 def test_links_to_the_run_and_the_experiment(tracking: Tracking) -> None:
     tracking.server.pages = Pages("http://localhost:5000")
     experiment = f"http://localhost:5000/#/experiments/{tracking.server.experiment_id}"
-    assert tracking.server.experiment_link().value == f"{experiment}/runs?workflowType=machine_learning"
-    assert tracking.server.run_link("r1").value == f"{experiment}/runs/r1"
+    assert address_of(tracking.server.experiment_link().value) == f"{experiment}/runs?workflowType=machine_learning"
+    assert tracking.server.run_link("0123456789").value == f"[run 01234567]({experiment}/runs/0123456789)"
 
 
 def test_a_deleted_experiment_says_how_to_restore_it(tracking: Tracking) -> None:
