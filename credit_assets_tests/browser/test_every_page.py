@@ -12,31 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from credit_assets_tests.support.browser import Pages, Served, browser, chromium, playwright, served
+from credit_assets_tests.support.browser import SIZE, Pages, Served, browser, chromium, playwright, served
 from credit_assets_tests.support.houses import copied_home
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ASSETS = {
-    "warehouse_tables/loan_applications": "warehouse",
-    "raw_loan_data": "application_date",
-    "loan_outcomes": "loan_id",
-    "restated_days": "restated",
+    "warehouse_tables/loan_applications": "Latest materialization|source",
+    "raw_loan_data": "annual_income",
+    "loan_outcomes": "quarantined_rows",
+    "restated_days": "compared_days",
     "processed_features": "debt_to_income",
-    "training_set": "bad_rate",
-    "xgboost_candidate": "auc",
-    "trained_model": "auc",
-    "registered_model": "MLflow",
-    "model_registry/credit-scorer": "champion",
-    "deployed_model": "champion",
-    "loan_scores": "approval",
-    "drift_report": "psi",
-    "performance_report": "realised",
-    "shadow_report": "seen",
-    "model_aliases/champion": "champion",
-    "model_aliases/challenger": "challenger",
-    "external_trigger": "external_trigger",
-    "model_dossier": "dossier",
+    "training_set": "default_rate",
+    "xgboost_candidate": "bad_rate",
+    "trained_model": "auc_ci_low",
+    "registered_model": "calibration_curve",
+    "model_registry/credit-scorer": "registered model",
+    "deployed_model": "champions_over_time",
+    "loan_scores": "mean_pd",
+    "drift_report": "psi_over_days",
+    "performance_report": "realised_auc",
+    "shadow_report": "rank_correlation",
+    "model_aliases/champion": "effective_from",
+    "model_aliases/challenger": "effective_from",
+    "external_trigger": "Retrainings",
+    "model_dossier": "findings",
 }
 """Assets, and what the page of each must show."""
 PLOTS = ("training_set", "trained_model", "loan_scores", "drift_report", "performance_report")
@@ -65,6 +65,8 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def pages(house: Served) -> Iterator[Pages]:
     with browser(house) as opened:
+        # As high as most pages are.
+        opened.page.set_viewport_size({**SIZE, "height": 2000})
         yield opened
 
 
@@ -85,7 +87,8 @@ def test_the_page_of_an_asset(pages: Pages, asset: str) -> None:
 
 @pytest.mark.parametrize("asset", PLOTS)
 def test_the_plots_of_an_asset(pages: Pages, asset: str) -> None:
-    pages.open(f"/assets/{asset}?view=plots")
+    pages.open(f"/assets/{asset}")
+    pages.clicks_text("Plots")
     pages.page.locator("canvas").first.wait_for()
     pages.picture(f"plots-{asset}")
 
