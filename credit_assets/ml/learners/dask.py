@@ -127,7 +127,7 @@ def train_on_dask(
         workers = workers_of(client, cluster)
         check_versions(workers, cluster, learner)
         training = _Training(workers, Plan.of(path, portfolio, len(workers)), learner, portfolio, config)
-        candidate = watched(workers, cluster, learner, lambda: training.candidate(cluster.silent_seconds))
+        candidate = watched(workers, cluster, learner, lambda: training.candidate(cluster))
     return DaskTraining(candidate, len(workers), sum(worker.threads for worker in workers.members), notes)
 
 
@@ -153,12 +153,12 @@ class _Training:
     portfolio: Portfolio
     config: TrainingConfig
 
-    def candidate(self, silent_seconds: int) -> Candidate:
+    def candidate(self, cluster: Cluster) -> Candidate:
         from credit_assets.ml.data.rows import Rows
         from credit_assets.ml.evidence.drift_reference import SCORE, DriftReference, NumericReference
 
         plan, workers, config = self.plan, self.workers, self.config
-        fitted, profile = fit_on_workers(workers, plan, self.learner, self.portfolio.monotone, config, silent_seconds)
+        fitted, profile = fit_on_workers(workers, plan, self.learner, self.portfolio.monotone, config, cluster)
         # Started first: the workers are idle from here on, while the client calibrates and judges.
         references = [workers.on(i % len(workers), _reference, plan, name) for i, name in enumerate(plan.features)]
         validation, test = (_sample(load(plan, plan.everything(split))) for split in ("validation", "test"))

@@ -30,9 +30,10 @@ class Cluster:
     """An existing cluster: the scheduler's address, as Dask prints it ("tcp://scheduler:8786").
 
     `connect_seconds`: how long to wait for the scheduler, and then for a first worker. `watch_seconds`: how often to
-    look whether the workers are still there. `turn_seconds`: how long to wait for another training to end; trainings
-    on one cluster take turns, since two that wait for each other's workers never end. `silent_seconds`: after how long
-    a worker gives up on one that says nothing, and is free again; longer than a worker takes to make bins of its rows.
+    look whether the workers are still there. `turn_seconds`: how long to wait for another training to end, and then for
+    workers that do something else; trainings on one cluster take turns, since two that wait for each other's workers
+    never end. `silent_seconds`: after how long a worker gives up on one that says nothing, and is free again; longer
+    than a worker takes to make bins of its rows.
     """
 
     scheduler: str

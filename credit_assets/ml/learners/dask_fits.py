@@ -22,7 +22,7 @@ from credit_assets.ml.learners.learner import FitConfig, Fitted, Variant
 from credit_assets.ml.learners.missing import Profile, together
 
 if TYPE_CHECKING:
-    from credit_assets.ml.learners.dask_cluster import Workers
+    from credit_assets.ml.learners.dask_cluster import Cluster, Workers
 
 # What the model's text says of the machines that trained it: addresses, of no use to whoever reads the model.
 _MACHINES = re.compile(
@@ -87,11 +87,19 @@ def fit_on_workers(
     learner: Variant,
     monotone: Mapping[str, int],
     config: FitConfig,
-    silent_seconds: int,
+    cluster: Cluster,
 ) -> tuple[Fitted, Profile]:
     """A model of the file that `plan` is of, and what its train rows fix. `learner` is one of FITS."""
+    from distributed import wait
+
     gather = workers.client.gather
-    gather(workers.each(_imported, lambda _: (f"{learner.name}.dask",)))
+    imported = workers.each(_imported, lambda _: (f"{learner.name}.dask",))
+    try:
+        wait(imported, timeout=cluster.turn_seconds)
+    except TimeoutError as error:
+        hours = f"{cluster.turn_seconds / 3600:g} hours"
+        raise cluster.lost(f"a worker has been busy with something else for {hours}; restart it") from error
+    gather(imported)
     tables = workers.each(load, lambda place: (plan, plan.share("train", place)))
     of_shares = gather(workers.each(levels_of_share, lambda place: (tables[place], plan.categorical)))
     levels = {name: tuple(sorted(set().union(*(one[name] for one in of_shares)))) for name in plan.categorical}
@@ -103,7 +111,7 @@ def fit_on_workers(
         params=learner.resolve(config.params),
         directions=tuple(int(monotone.get(name, 0)) for name in plan.features),
         config=config,
-        silent_seconds=silent_seconds,
+        silent_seconds=cluster.silent_seconds,
     )
     seen = workers.each(seen_of_share, lambda place: (tables[place], plan.features, levels))
     profile = Profile(levels, together(gather(seen)))

@@ -7,8 +7,15 @@ have upper bounds in pyproject.toml because of this module.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import socket
+import stat
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +23,8 @@ from credit_assets.failures import is_transient
 
 # Seconds after which workers without work, whose locks are held, count as left behind.
 _LEFT = 3.0
+# Seconds between two looks whether a training is still wanted.
+_LOOK = 1.0
 _LOST = ("KilledWorker", "CancelledError", "FutureCancelledError")
 _LEARNERS = ("XGBoostError", "LightGBMError", "ValueError", "RuntimeError")
 _NETWORK = (
@@ -53,7 +62,11 @@ def still_wanted() -> bool:
     from distributed import get_worker
     from distributed.worker import thread_state
 
-    task = get_worker().state.tasks.get(thread_state.key)
+    return _is_wanted(get_worker(), thread_state.key)
+
+
+def _is_wanted(worker: Any, key: str) -> bool:
+    task = worker.state.tasks.get(key)
     return task is not None and task.state not in ("cancelled", "resumed")
 
 
@@ -88,12 +101,13 @@ def _give_back(holders: list[str], dask_scheduler: Any) -> None:
 
 
 class LightGBMClient:
-    """The Dask client with two repairs that `lightgbm.dask` needs, by the calls that it makes.
+    """The Dask client with the repairs that `lightgbm.dask` needs, by the calls that it makes.
 
     It ranks machines as `who_has` names them, which is by chance, and the rank decides which machine finds the bins of
     which features: the same training would give another model each time; no parameter sets the rank. And where training
     fails on a worker, the library keeps its connections in that thread, and every later training there meets a broken
-    pipe (LightGBM frees the network only after a training that succeeded, pull request 5510).
+    pipe (LightGBM frees the network only after a training that succeeded, pull request 5510). And where one machine
+    left, the others' threads never end: see `_cut_when_unwanted`.
     """
 
     def __init__(self, client: Any, addresses: Sequence[str]) -> None:
@@ -121,10 +135,76 @@ def _with_fresh_network(train: Callable[..., Any], **arguments: Any) -> Any:
         lgb.Booster.free_network(SimpleNamespace())
 
     free()
+    with _cut_when_unwanted(arguments["machines"]):
+        try:
+            return train(**arguments)
+        finally:
+            free()
+
+
+@contextmanager
+def _cut_when_unwanted(machines: str) -> Iterator[None]:
+    """While a training runs on this worker: breaks its connections once nobody waits for it any more.
+
+    LightGBM takes a connection that the other side closed for a message of no bytes and reads again, for ever and at
+    full load: `time_out` counts only while nothing comes. So one machine that left, or was killed, kept the threads of
+    all others, and no later task on them began. No call ends a training from outside; an error of its socket does.
+    """
+    from distributed import get_worker
+    from distributed.worker import thread_state
+
+    worker, key, ended = get_worker(), thread_state.key, threading.Event()
+    apart = [machine.rpartition(":") for machine in machines.split(",")]
+    places = {(socket.gethostbyname(host), int(port)) for host, _, port in apart}
+
+    def watch() -> None:
+        while not ended.wait(_LOOK):
+            if not _is_wanted(worker, key):
+                break_connections(places)
+
+    watching = threading.Thread(target=watch, name="unwanted-training", daemon=True)
+    watching.start()
     try:
-        return train(**arguments)
+        yield
     finally:
-        free()
+        ended.set()
+        watching.join()
+
+
+def break_connections(places: set[tuple[str, int]]) -> None:
+    """Break this process' connections from or to these places, so that whoever reads there gets an error.
+
+    What is closed elsewhere meanwhile is another file by the same number: each is looked at, and broken, by a copy.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError), _copied_socket(int(number)) as connection:
+            # Without the one that listens LightGBM would end the whole process.
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or places.isdisjoint(_ends(connection)):
+                continue
+            # Wakes a thread that waits there, and then dissolves the connection (connect(2) with AF_UNSPEC).
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            ctypes.CDLL(None).connect(connection.fileno(), bytes(16), 16)
+
+
+def _ends(connection: socket.socket) -> Iterator[Any]:
+    yield connection.getsockname()
+    with suppress(OSError):
+        yield connection.getpeername()
+
+
+def _copied_socket(number: int) -> socket.socket:
+    """Raises OSError where the number is of something else, or of nothing any more."""
+    if not stat.S_ISSOCK(os.fstat(number).st_mode):
+        raise OSError("no socket")
+    copy = os.dup(number)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def lost_each_other(error: BaseException) -> bool:

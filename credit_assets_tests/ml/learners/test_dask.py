@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.failures import PermanentError
-from credit_assets.ml.learners import VARIANTS
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.ml.learners import VARIANTS, dask_fits
 from credit_assets.ml.learners.candidates import Candidate, train_candidate
 from credit_assets.ml.learners.dask import LEARNERS, TOLERANCE, DaskTraining, one_node_note, train_on_dask
 from credit_assets.ml.learners.dask_cluster import Cluster
@@ -169,3 +170,57 @@ def test_parameters_that_the_library_refuses_are_no_failure_of_the_cluster(path:
     changed = replace(config, params={**config.params, "bagging_fraction": 1.5})
     with pytest.raises(ValueError, match="bagging_fraction"):
         train_on_dask(path, "lightgbm", PORTFOLIO, changed, cluster)
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[Any]:
+    from distributed import Client
+
+    with Client(cluster.scheduler, set_as_default=False, timeout=600) as one:
+        yield one
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+def test_where_one_worker_leaves_a_training_the_others_end_it_too(
+    path: Path, cluster: Cluster, client: Any, monkeypatch: pytest.MonkeyPatch, leaver: int
+) -> None:
+    """LightGBM's others would read from the closed connection for ever, and no later task would begin on them."""
+    from distributed import get_worker
+
+    rounds = dict.fromkeys((0, 1), 0)
+
+    def wanted() -> bool:
+        name = int(get_worker().name)
+        rounds[name] += 1
+        return name != leaver or rounds[name] < 3
+
+    monkeypatch.setattr(dask_fits, "still_wanted", wanted)
+    with pytest.raises(TransientError, match=r"nobody waits|lost each other"):
+        train_on_dask(
+            path, "lightgbm", PORTFOLIO, quick_config("lightgbm", max_rounds=100_000, early_stopping_rounds=100_000),
+            cluster,
+        )  # fmt: skip
+    workers = list(client.nthreads())
+    free = [client.submit(int, place, workers=[address], pure=False) for place, address in enumerate(workers)]
+    assert client.gather(free) == [0, 1]
+    assert max(rounds.values()) < 1000
+
+
+def test_a_worker_that_stays_busy_with_something_else_is_given_up(path: Path, cluster: Cluster, client: Any) -> None:
+    release, workers = threading.Event(), sorted(client.nthreads())
+    # By a name: the event of this process, which is the workers' too.
+    _EVENTS["busy"] = release
+    busy = client.submit(_wait_for, "busy", workers=workers[:1], pure=False)
+    try:
+        with pytest.raises(TransientError, match=r"a worker has been busy with something else for .* restart it"):
+            train_on_dask(path, "lightgbm", PORTFOLIO, quick_config("lightgbm"), replace(cluster, turn_seconds=1.0))
+    finally:
+        release.set()
+    assert busy.result() is True
+
+
+_EVENTS: dict[str, threading.Event] = {}
+
+
+def _wait_for(name: str) -> bool:
+    return _EVENTS[name].wait()
