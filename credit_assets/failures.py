@@ -58,16 +58,6 @@ _LASTING_TEXTS = (
     "no such column",
     "has no column named",
 )
-# Of these the message was written here, for people.
-_OURS = {
-    "PermanentError",
-    "TransientError",
-    "SettingsError",
-    "PortfolioError",
-    "PolicyError",
-    "PlaceError",
-    "ExtensionError",
-}
 _SPACE = "free some space, or set CREDIT_HOME (and CREDIT_STORE_URI) to a folder on another disk"
 _RIGHTS = "give this user the right, or set CREDIT_HOME (or the setting of that place) to a folder where it has it"
 # Of a foreign error's message only what is known to hold no value of a table is shown; the rest stands in the trace.
@@ -108,11 +98,31 @@ _BY_TEXT = {
 }
 
 
-class TransientError(RuntimeError):
+LONGEST_MESSAGE = 2_500
+"""Characters of a message at most: it goes into event logs, alerts and terminals, and may name what a file holds."""
+_END = 500
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning and its end, where messages say what to do, with how much is left out between."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    between = f" ... ({len(text):,} characters in all) ... "
+    return text[: LONGEST_MESSAGE - _END - len(between)] + between + text[-_END:]
+
+
+class ToldError(Exception):
+    """Its message was written here, for people: it says what is wrong and what to do, and is kept to a size."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(shortened(one) if isinstance(one, str) else one for one in arguments))
+
+
+class TransientError(ToldError, RuntimeError):
     """A retry may help: a server is unreachable, a lock is held, a service answers 5xx."""
 
 
-class PermanentError(RuntimeError):
+class PermanentError(ToldError, RuntimeError):
     """A retry cannot help: bad data, a bad setting, a missing table. The message says what to do."""
 
 
@@ -139,7 +149,7 @@ def is_transient(error: BaseException) -> bool:
 
 def is_ours(error: BaseException) -> bool:
     """Whether the message was written by this package: it says what to do, and holds no value of a table."""
-    return any(base.__name__ in _OURS for base in type(error).__mro__)
+    return isinstance(error, ToldError)
 
 
 def kind_in_words(error: BaseException) -> str:
@@ -154,6 +164,10 @@ def kind_in_words(error: BaseException) -> str:
 
 def explained(error: BaseException) -> str:
     """One line for any exception: what was wrong, where, and what to do. Masking secrets is left to who shows it."""
+    return shortened(_explained(error))
+
+
+def _explained(error: BaseException) -> str:
     if is_ours(error):
         return " ".join(str(error).split())
     for one in _behind(error):

@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from credit_assets.failures import ToldError
+
 # Like `~`, at the beginning only: further on a dollar is a character of a folder's name.
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})(?=/|$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -29,7 +31,7 @@ HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|\w(?:[\w.-]*\w)?)\.?(?::(?P<port
 read differently."""
 
 
-class PlaceError(ValueError):
+class PlaceError(ToldError, ValueError):
     """The text names no place; the message says why and what to write."""
 
 

@@ -17,8 +17,8 @@ import dagster as dg
 from pydantic import Field, ValidationError
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.documents import problems
 from credit_assets.ml.data.policies import Policy
-from credit_assets.ml.data.yaml_text import problems
 from credit_assets.settings import Settings, variable
 from credit_assets.settings.policies import policy_of
 from credit_assets.settings.recorded import as_recorded

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from credit_assets.cli.shown import FILE, Json, console, output, progress_bar
+from credit_assets.cli.shown import FILE, MOST_DAYS, Json, console, output, progress_bar
 from credit_assets.masking import masked_url
 from credit_assets.settings import load_settings, variable
 
@@ -124,7 +124,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder to write it to; its index.html is the first page.", **FILE)] = Path(
         "report"
     ),
-    days: Annotated[int, typer.Option(min=1, help="Newest days of monitoring to show.")] = 180,
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Newest days of monitoring to show.")] = 180,
     json_: Json = False,
 ) -> None:
     """Write the portfolio's report as a site of files: how things stand, models, monitoring, decisions, dossiers.

@@ -27,7 +27,7 @@ from credit_assets.cli.load_options import (
 )
 from credit_assets.cli.policy_verbs import policy_app
 from credit_assets.cli.retrain_verb import retrain
-from credit_assets.cli.shown import FILE, Json, output, progress_bar, working
+from credit_assets.cli.shown import FILE, MOST_DAYS, MOST_ROWS, Json, output, progress_bar, working
 from credit_assets.cli.version_verbs import version_app
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
@@ -122,10 +122,12 @@ def demo(
 @app.command()
 @with_options(BookOptions)
 def generate(
-    rows: Annotated[int, typer.Option(min=1, help="Number of loans; of a lender's book, of applications.")],
+    rows: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="Number of loans; of a lender's book, of applications.")
+    ],
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First application date.")],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last application date.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 20071,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same bytes.")] = 20071,
     json_: Json = False,
     *,
     options: BookOptions,
@@ -311,7 +313,8 @@ def backfill(
 @app.command()
 def recheck(
     days: Annotated[
-        int | None, typer.Option(min=1, help="Newest ingested days to compare; default: CREDIT_RECHECK_DAYS.")
+        int | None,
+        typer.Option(min=1, max=MOST_DAYS, help="Newest ingested days to compare; default: CREDIT_RECHECK_DAYS."),
     ] = None,
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Compare all ingested days from this one on instead.")
@@ -342,8 +345,8 @@ def backtest(
         datetime | None,
         typer.Option("--to", formats=["%Y-%m-%d"], help="Last as-of date; default: the last that can be judged."),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Days from one as-of date to the next.")] = 90,
-    days: Annotated[int, typer.Option(min=1, help="Days of use on which each model is judged.")] = 90,
+    every: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Days from one as-of date to the next.")] = 90,
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="Days of use on which each model is judged.")] = 90,
     picture: Annotated[Path | None, typer.Option(help="Where to draw it (PNG).", **FILE)] = None,
     json_: Json = False,
 ) -> None:
@@ -442,7 +445,10 @@ def simulate(
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
     ways: Annotated[str, typer.Option(help="Ways to retrain, comma separated.")] = "never,monthly,triggered",
     every: Annotated[
-        int, typer.Option(min=1, help="Days after which triggers and trials are looked at; more are lived faster.")
+        int,
+        typer.Option(
+            min=1, max=MOST_DAYS, help="Days after which triggers and trials are looked at; more are lived faster."
+        ),
     ] = 1,
     picture: Annotated[Path | None, typer.Option(help="Where to draw the timeline (PNG).", **FILE)] = None,
     json_: Json = False,

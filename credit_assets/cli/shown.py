@@ -35,6 +35,8 @@ from credit_assets.failures import PermanentError
 # A file that is given to a verb, read as the settings read paths.
 FILE: dict[str, Any] = {"parser": local_file, "metavar": "FILE"}
 _SECONDS_A_LINE = 10.0
+# What a number may ask for at most: a century, and the rows that a machine of one node can hold.
+MOST_DAYS, MOST_ROWS = 36_525, 100_000_000
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 
 

@@ -27,7 +27,7 @@ def sensitivity(
         list[float] | None,
         typer.Option(help="How many times as bad as the booked the declined are; repeatable; default 1, 2, 3 and 4."),
     ] = None,
-    bands: Annotated[int | None, typer.Option(min=1, help="Bands of PD for parcelling; default 10.")] = None,
+    bands: Annotated[int | None, typer.Option(min=1, max=1000, help="Bands of PD for parcelling; default 10.")] = None,
     json_: Json = False,
 ) -> None:
     """A version's figures on booked loans, and what they would be on everyone under stated assumptions.

@@ -18,16 +18,23 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.containers import Container, damaged
+from credit_assets.loans.containers import Container, damaged, refuse_swollen
 from credit_assets.loans.layouts import Layout, RawTable
+
+# Names and texts of a damaged file are no UTF-8.
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+# A value of each row costs memory, whatever the file spends on it: runs of one value cost nearly nothing there.
+_VALUE_BYTES = 8
 
 
 def read_arrow(container: Container, layout: Layout) -> RawTable:
     """The columns of `layout` with their own types, text as string. Raises PermanentError where they cannot be read."""
     try:
         table, rows = _read(container, layout)
+        # Of a damaged file offsets may point anywhere: a kernel that follows them ends the process.
+        table.validate(full=True)
         columns = pa.table({name: _plain(container, name, table[name]) for name in table.column_names})
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise damaged(container.path, container.kind, error) from error
     if columns.num_rows != rows:
         raise AssertionError(f"{container.path}: {columns.num_rows} rows were read of {rows}")
@@ -41,15 +48,15 @@ def read_arrow(container: Container, layout: Layout) -> RawTable:
     )
 
 
-def read_schema(container: Container) -> pa.Schema:
-    """The columns of a file and their types. Raises PermanentError where it cannot be read."""
+def read_names(container: Container) -> tuple[str, ...]:
+    """The columns of a file. Raises PermanentError where it cannot be read."""
     try:
         if container.kind == "Parquet":
-            return pq.read_schema(_source(container))
+            return tuple(pq.read_schema(_source(container)).names)
         opened = pa.ipc.open_file if container.kind == "Arrow file" else pa.ipc.open_stream
         with opened(_source(container)) as reader:
-            return reader.schema
-    except (pa.ArrowException, OSError) as error:
+            return tuple(reader.schema.names)
+    except _DAMAGE as error:
         raise damaged(container.path, container.kind, error) from error
 
 
@@ -60,8 +67,10 @@ def _read(container: Container, layout: Layout) -> tuple[pa.Table, int]:
         return layout.present(container.path, schema.names, f"read as {container.kind}")
 
     if container.kind == "Parquet":
-        with pq.ParquetFile(_source(container)) as file:
-            return file.read(columns=present(file.schema_arrow)), file.metadata.num_rows
+        with pq.ParquetFile(_source(container), page_checksum_verification=True) as file:
+            names, rows = present(file.schema_arrow), file.metadata.num_rows
+            refuse_swollen(container.path, rows * len(names) * _VALUE_BYTES)
+            return file.read(columns=names), rows
     if container.kind == "Arrow file":
         with pa.ipc.open_file(_source(container)) as reader:
             table = reader.read_all().select(present(reader.schema))
@@ -88,8 +97,8 @@ def _plain(container: Container, name: str, column: pa.ChunkedArray) -> pa.Chunk
     if pa.types.is_run_end_encoded(kind):
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], type=kind.value_type)
         kind = column.type
-    if pa.types.is_nested(kind):
-        raise PermanentError(f"{container.path}: column {name} holds {kind}: give one value a row")
+    if pa.types.is_nested(kind) or pa.types.is_interval(kind):
+        raise PermanentError(f"{container.path}: column {name} holds {kind}: give one value a row, of a plain type")
     if pa.types.is_dictionary(kind):
         return _plain_dictionary(container, name, column)
     if _is_text(kind):

@@ -17,7 +17,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,11 @@ from credit_assets.failures import PermanentError
 Kind = Literal["text", "Parquet", "Arrow file", "Arrow stream"]
 
 _HEAD_BYTES = 512
+# Tables of loans unpack to 3 to 20 times their size, of one value alone to some hundred times: more is no table, but
+# made to fill memory or time. Small files may.
+MOST_TIMES = 200
+_ALWAYS_ALLOWED = 1 << 30
+_XZ_MEMORY = 1 << 30
 _CHUNK_BYTES = 1 << 20
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -99,6 +104,16 @@ def damaged(path: Path, what: str, error: BaseException) -> PermanentError:
         f"{path} cannot be read to its end as {what} ({type(error).__name__}): it is damaged or cut short; fetch it "
         "again"
     )
+
+
+def refuse_swollen(path: Path, unpacked: int) -> None:
+    """Raise PermanentError where a file would be far more than its size once unpacked."""
+    packed = path.stat().st_size
+    if unpacked > max(_ALWAYS_ALLOWED, MOST_TIMES * packed):
+        raise PermanentError(
+            f"{path} has {packed:,} bytes and unpacks to more than {max(_ALWAYS_ALLOWED, MOST_TIMES * packed):,}, "
+            f"{MOST_TIMES} times its size: no table of loans does; unpack it and look at it first"
+        )
 
 
 def open_container(path: Path) -> Container:
@@ -185,19 +200,31 @@ def _unpacked(path: Path, compression: str, member: str) -> Iterator[IO[bytes]]:
     if compression == "zip":
         try:
             with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-                yield file
+                yield _buffered(_Bounded(file, path))
         except NotImplementedError as error:
             raise PermanentError(
                 f"{path} is packed in a way that is not supported ({error}): unpack it first"
             ) from error
         return
-    openers: dict[str, Any] = {"": open, "gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "zstd": _zstd}
+    openers: dict[str, Any] = {"": open, "gzip": gzip.open, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd}
     with openers[compression](path, "rb") as stream:
-        yield stream
+        yield _buffered(_Bounded(stream, path)) if compression else stream
+
+
+def _bzip2(path: Path, _: str) -> IO[bytes]:
+    return _buffered(_Streams(path, bz2.BZ2Decompressor))
+
+
+def _xz(path: Path, _: str) -> IO[bytes]:
+    return _buffered(_Streams(path, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)))
 
 
 def _zstd(path: Path, _: str) -> IO[bytes]:
-    return cast("IO[bytes]", io.BufferedReader(_Raw(pa.input_stream(str(path), compression="zstd")), _CHUNK_BYTES))
+    return _buffered(_Raw(pa.input_stream(str(path), compression="zstd")))
+
+
+def _buffered(raw: io.RawIOBase) -> IO[bytes]:
+    return cast("IO[bytes]", io.BufferedReader(raw, _CHUNK_BYTES))
 
 
 class _Raw(io.RawIOBase):
@@ -216,4 +243,56 @@ class _Raw(io.RawIOBase):
 
     def close(self) -> None:
         self._stream.close()
+        super().close()
+
+
+class _Bounded(io.RawIOBase):
+    """What is unpacked of a file, as long as it is no more than such a file may hold."""
+
+    def __init__(self, stream: Any, path: Path) -> None:
+        self._stream, self._path, self._unpacked = stream, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        read = int(self._stream.readinto(buffer))
+        self._unpacked += read
+        refuse_swollen(self._path, self._unpacked)
+        return read
+
+
+class _Streams(io.RawIOBase):
+    """The streams of a file one after the other, to its very end. Python's own readers take what follows the first one
+    and is damaged for nothing at all, and parallel packers write a stream for each megabyte.
+    """
+
+    def __init__(self, path: Path, stream: Callable[[], Any]) -> None:
+        self._file, self._stream = path.open("rb"), stream
+        self._inner, self._rest = stream(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._inner.eof:
+                # Zeros are padding.
+                rest = self._inner.unused_data.lstrip(b"\0")
+                while not rest and (chunk := self._file.read(_CHUNK_BYTES)):
+                    rest = chunk.lstrip(b"\0")
+                if not rest:
+                    return 0
+                self._inner, self._rest = self._stream(), rest
+            given = b""
+            if self._inner.needs_input:
+                given, self._rest = self._rest or self._file.read(_CHUNK_BYTES), b""
+                if not given:
+                    raise EOFError("the file ends within a stream")
+            if data := self._inner.decompress(given, len(buffer)):
+                buffer[: len(data)] = data
+                return len(data)
+
+    def close(self) -> None:
+        self._file.close()
         super().close()

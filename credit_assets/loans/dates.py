@@ -27,7 +27,11 @@ from credit_assets.ml.data.values import read
 Order = Literal["", "day-first", "month-first"]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_TIME = r"([t ].*)?"
+# A time of day, or none: "2020-01-01 to 2020-03-31" is no day, and midnight as 24:00 is of two.
+_TIME = (
+    r"([t ]\s*([01]?\d|2[0-3])[:.][0-5]\d([:.]([0-5]\d|60)([.,]\d+)?)?\s*([ap]m)?\s*"
+    r"(z|utc|gmt|[+-]\d{2}:?(\d{2})?|\[?[a-z_]+/[a-z_]+\]?)?)?"
+)
 _TWO_ORDERS = re.compile(rf"(\d{{1,2}})([/-])(\d{{1,2}})\2(\d{{4}}|\d{{2}}){_TIME}")
 _MONTH_FORMS = (
     r"(?P<name>[a-z]{3})[a-z]*[-/ ](?P<year>\d{4}|\d{2})",

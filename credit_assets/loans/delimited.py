@@ -36,6 +36,8 @@ from credit_assets.loans.text_files import TextFile, delimiter_name, not_decoded
 _BATCH_ROWS = 1 << 15
 _BATCH_VALUES = 1 << 20
 _STRAY_CHARACTERS = 2_000
+# Lines that are no rows, where they are more than the rows: an export has some, a file of nothing else has no end.
+_MOST_OTHER_LINES = 1_000_000
 
 
 def read_delimited(container: Container, layout: Layout, reading: Reading) -> RawTable:
@@ -147,6 +149,11 @@ class _Rows:
             else:
                 number += 1
                 self._take(row, number, start, names)
+            if self.blank + len(self.stray) > max(_MOST_OTHER_LINES, number - len(self.stray)):
+                raise PermanentError(
+                    f"{self._file.container.path}, line {end:,}: {self.blank:,} lines up to here are blank and "
+                    f"{len(self.stray):,} are no rows, more than there are rows: it is no table, or damaged"
+                )
             self.lines.held.clear()
             start = end + 1
         self._flush()
@@ -156,6 +163,12 @@ class _Rows:
             return next(reader, None)
         except csv.Error as error:
             what = str(error).split("(")[0].strip()
+            if "field limit" in what:
+                raise PermanentError(
+                    f"{self._file.container.path}, line {start:,}: a field of more than {csv.field_size_limit():,} "
+                    f"characters, {self._file.described}: no value is so long; a quote that is not closed makes such "
+                    "fields (--no-quotes where quotes are plain characters), or another --delimiter"
+                ) from error
             raise PermanentError(
                 f"{self._file.container.path}, line {start:,}: a quote is opened or closed in the wrong place (seen at "
                 f"line {self.lines.count:,}: {what}), {self._file.described}; correct the line, or give --no-quotes "

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.arrow_files import read_schema
+from credit_assets.loans.arrow_files import read_names
 from credit_assets.loans.containers import open_container
 from credit_assets.loans.dates import Order, day_of, days, order_of
 from credit_assets.loans.decimal_marks import MAX_CONTRADICTING_SHARE, forms_of
@@ -141,7 +141,7 @@ def names_in(path: Path, reading: Reading) -> tuple[str, ...]:
     container = open_container(path)
     if container.kind == "text":
         return recognise(container, anything, reading).names
-    return tuple(read_schema(container).names)
+    return read_names(container)
 
 
 def look_at(table: pa.Table, reading: Reading, where: object, read_as: Mapping[str, str] | None = None) -> FirstLook:

@@ -319,7 +319,8 @@ def _read_values(path: Path, raw: pa.Table, rejections: Rejections, reading: Rea
         rejections.add(given.unreadable, f"{name} cannot be read")
     for name in _WHOLE_NUMBERS:
         column = values[name]
-        rejections.add(~np.isnan(column) & (column != np.round(column)), f"{name} is no whole number")
+        whole = (column == np.round(column)) & (np.abs(column) < 2.0**53)
+        rejections.add(~np.isnan(column) & ~whole, f"{name} is no whole number")
     rejections.add(no_amount, "loan_amnt is missing")
     rejections.add(no_term, "term is missing")
     rejections.add(no_issue, "issue_d is missing")
@@ -413,7 +414,7 @@ def _nullable(values: Floats) -> pa.Array:
 
 
 def _whole(values: Floats) -> pa.Array:
-    return _nullable(values).cast(pa.int64(), safe=False)
+    return _nullable(values).cast(pa.int64())
 
 
 def _category(column: pa.ChunkedArray, rows: NDArray[np.intp]) -> pa.ChunkedArray:

@@ -37,6 +37,10 @@ from credit_assets.ml.data.values import read
 # Above this share of values outside a column's range the column is in another unit; single values are the contract's.
 MAX_OUTSIDE_RANGE = 0.5
 _FRACTIONS = ("fraction", "share", "ratio")
+# Beyond this a float is no longer the whole number that was written.
+_EXACT = 2.0**53 - 1
+# Databases keep keys of so many characters.
+_LONGEST_ID = 255
 # What stands for nothing in text of any meaning. Not NA or none: Namibia's code, a level of home ownership.
 _NO_TEXT = ("", "null", "<na>", "nan", "n/a", "#n/a")
 
@@ -134,14 +138,20 @@ def _names_in_file(path: Path, wanted: tuple[Column, ...], columns: Columns, rea
         given = names_in(path, reading)
     except PermanentError:
         given = ()  # Refused below, with what is missing.
-    as_portfolio: dict[str, str] = {}
+    alike: dict[str, list[str]] = {}
     for name in given:
-        as_portfolio.setdefault(portfolio_name(name), name)
-    return {
-        column.name: columns.names.get(column.name)
-        or (column.name if column.name in given else as_portfolio.get(column.name, column.name))
-        for column in wanted
-    }
+        alike.setdefault(portfolio_name(name), []).append(name)
+    found = {}
+    for column in wanted:
+        ours = column.name
+        names = [] if ours in columns.names or ours in given else alike.get(ours, [])
+        if len(names) > 1:
+            raise PermanentError(
+                f"{path}: its columns {' and '.join(names)} could each be {ours}: say which with --map "
+                f"{names[0]}={ours}, or rename one"
+            )
+        found[ours] = columns.names.get(ours) or next(iter(names), ours)
+    return found
 
 
 def _without_outcome(values: Mapping[str, pa.ChunkedArray], portfolio: Portfolio) -> Mask:
@@ -243,6 +253,8 @@ def _values(
             timed.setdefault(said, []).append(name)
         elif _is_number(column):
             values[name], unreadable = _number(path, column, written.columns[name], factor)
+            if column.type == "integer" and factor is None and written.columns[name].percent is None:
+                values[name], unreadable = _exact(given[name], values[name], unreadable)
         elif column.type == "date":
             values[name], unreadable = days(_text_or_typed(given[name]), order)
         elif column.role == "id":
@@ -290,11 +302,22 @@ def _number(path: Path, column: Column, given: Numbers, factor: float | None) ->
     elif given.percent is None and "percent" in column.unit.lower():
         _refuse_fractions(path, column, values)
     unreadable = given.unreadable
+    if factor is not None:
+        unreadable = unreadable | np.isinf(values)
     if column.type == "integer":
-        unreadable = unreadable | (np.isfinite(values) & (values != np.round(values)))
+        unreadable = unreadable | (np.isfinite(values) & ((values != np.round(values)) | (np.abs(values) > _EXACT)))
     missing = ~np.isfinite(values) | unreadable
     array = pa.array(np.where(missing, 0.0, values), mask=missing)
     return pa.chunked_array([array.cast(pa.int64()) if column.type == "integer" else array]), unreadable
+
+
+def _exact(given: pa.ChunkedArray, values: pa.ChunkedArray, unreadable: Mask) -> tuple[pa.ChunkedArray, Mask]:
+    """Whole numbers with those that floats cannot hold read from what was written."""
+    if not unreadable.any():
+        return values, unreadable
+    exact, misfits = _read(_text_or_typed(given), pa.int64())
+    long = unreadable & ~misfits & np.asarray(exact.is_valid())
+    return pc.if_else(pa.array(long), exact, values), unreadable & ~long
 
 
 def _refuse_fractions(path: Path, column: Column, values: NDArray[np.float64]) -> None:
@@ -315,6 +338,8 @@ def _id(given: pa.ChunkedArray, column: Column, rejections: Rejections) -> tuple
         # Whole numbers with gaps arrive as floats.
         values = pc.replace_substring_regex(values, r"\.0$", "")
     rejections.add_lost_ids(values)
+    long = pc.fill_null(pc.greater(pc.utf8_length(values), _LONGEST_ID), False)
+    rejections.add(np.asarray(long.to_numpy(), dtype=bool), f"{column.name} has more than {_LONGEST_ID} characters")
     return values, unreadable
 
 

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from credit_assets.failures import PermanentError
 from credit_assets.loans.dates import Order, month_of
 from credit_assets.loans.decimal_marks import Mark, decimal_marks, plain, without_spaces
+from credit_assets.ml.data.calendar_days import within_calendar
 from credit_assets.ml.data.values import MISSING_WORDS, read
 
 _CURRENCIES = "$€£¥₹"
+# Months since year 0 that a loan may have: 1900 to 2199.
+_MONTHS = (1900 * 12, 2200 * 12)
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,11 @@ def read_numbers(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: obje
 
 def _typed(column: pa.ChunkedArray) -> Numbers:
     reading = read(column, pa.float64())
-    nowhere = np.zeros(len(column), dtype=bool)
-    return Numbers(reading.values.to_numpy(), nowhere if reading.misfits is None else reading.misfits)
+    values = reading.values.to_numpy()
+    # What a division by zero left is neither a number nor missing.
+    infinite = np.isinf(values)
+    unreadable = infinite if reading.misfits is None else infinite | reading.misfits
+    return Numbers(np.where(infinite, np.nan, values), unreadable)
 
 
 def _currency(columns: Mapping[str, pa.ChunkedArray], where: object) -> str:
@@ -115,9 +121,14 @@ def by_level(column: pa.ChunkedArray, value_of: Callable[[str], float | None]) -
 def months(column: pa.ChunkedArray, order: Order = "") -> Numbers:
     """Months since year 0, from timestamps, days or text."""
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        column, outside = within_calendar(column)
         counted = pc.add(pc.multiply(pc.year(column), 12), pc.subtract(pc.month(column), 1))
-        return Numbers(counted.cast(pa.float64()).to_numpy(), np.zeros(len(column), dtype=bool))
-    return by_level(column, lambda level: month_of(level, order))
+        nowhere = np.zeros(len(column), dtype=bool)
+        found = Numbers(counted.cast(pa.float64()).to_numpy(), nowhere if outside is None else outside)
+    else:
+        found = by_level(column, lambda level: month_of(level, order))
+    no_loans = (found.values < _MONTHS[0]) | (found.values >= _MONTHS[1])
+    return Numbers(np.where(no_loans, np.nan, found.values), found.unreadable | no_loans)
 
 
 def _valid(column: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ SAME_ID = "another row has the same id and other values"
 LOST_ID = "id in scientific notation: a spreadsheet has cut off its digits"
 # Rows of real files are rejected at a rate of about nothing; at one in twenty the file was misunderstood.
 MAX_REJECTED_SHARE = 0.05
-_SCIENTIFIC = r"^\d([.,]\d+)?[eE]\+?\d+$"
+_SCIENTIFIC = r"^[+-]?\d([.,]\d+)?[eE]\+?\d+$"
 
 
 class Rejections:

@@ -21,6 +21,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from credit_assets.failures import shortened
 from credit_assets.masking import masked
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
@@ -199,6 +200,7 @@ def load_settings(**overrides: Any) -> Settings:
     portfolio, home = _portfolio(overrides)
     common, own = home / SETTINGS_FILE, own_settings_file(portfolio, home)
     _refuse_unknown(common, own)
+    _refuse_bytes()
     try:
         settings = Settings(**{"_env_file": (common, own), **overrides, "portfolio": portfolio})
     except ValidationError as error:
@@ -257,6 +259,13 @@ def _refuse_unknown(file: Path, own: Path) -> None:
         )
 
 
+def _refuse_bytes() -> None:
+    """Raise SettingsError for variables whose bytes are no text: they could be neither shown nor kept."""
+    known = (variable(field) for field in Settings.model_fields)
+    if odd := [name for name in known if any("\ud800" <= letter <= "\udfff" for letter in os.environ.get(name, ""))]:
+        raise SettingsError(f"{', '.join(odd)}: holds bytes that are no text in UTF-8; write it anew")
+
+
 def _in_file(file: Path) -> dict[str, str | None]:
     """What a settings file says; nothing where there is none. Raises SettingsError where it cannot be read."""
     try:
@@ -283,7 +292,7 @@ def _problem(item: ErrorDetails) -> str:
     field = next((field for field, name in FOREIGN.items() if name == place), place)
     secret = field in Settings.model_fields and Settings.model_fields[field].annotation is SecretStr
     # Of a URL the password; of a text that quotes the value, the same.
-    return masked(f"{variable(field)}: {text}" + ("" if secret else f" (got {item['input']!r})"))
+    return shortened(masked(f"{variable(field)}: {text}" + ("" if secret else f" (got {item['input']!r})")))
 
 
 def setting_sources(portfolio: Path | None = None) -> dict[str, str]:

@@ -7,7 +7,6 @@ one field of the group that it belongs to; docs/reference/settings.md is made fr
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import date
 from functools import cached_property
@@ -18,6 +17,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from credit_assets.failures import ToldError
+from credit_assets.ml.data.documents import json_of
 from credit_assets.ml.data.extensions import advice, modules_in
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
 from credit_assets.ml.extensions import load
@@ -26,7 +27,7 @@ from credit_assets.places import PlaceError, database_file, database_url, embedd
 from credit_assets.profiles import POOLS
 
 
-class SettingsError(ValueError):
+class SettingsError(ToldError, ValueError):
     """A setting is unknown or has a bad value; the message names it and says what would be right."""
 
 
@@ -35,8 +36,8 @@ def _from_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value or "{}")
-    except json.JSONDecodeError as error:
+        return json_of(value or "{}")
+    except ValueError as error:
         raise ValueError(f"is not valid JSON: {error}") from error
 
 
@@ -217,7 +218,7 @@ class Training(BaseModel):
         "fail", description="A variant that fails after its retries: fail the run, or let the others go on."
     )
     max_rounds: int = Field(2000, ge=1, le=100_000, description="Most boosting rounds of any variant.")
-    early_stopping_rounds: int = Field(50, ge=1, description="Rounds without improvement before training stops.")
+    early_stopping_rounds: int = Field(50, ge=1, le=10**6, description="Rounds without improvement that end training.")
     search_trials: int = Field(
         0,
         ge=0,
@@ -226,7 +227,7 @@ class Training(BaseModel):
         "extra search.",
     )
     seed: int = Field(20071, ge=0, lt=2**31, description="Seed of every random choice.")
-    threads: int = Field(0, ge=0, description="Threads of one training step; 0: the cores shared by the variants.")
+    threads: int = Field(0, ge=0, le=4096, description="Threads of a training step; 0: the cores, shared by variants.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where XGBoost and CatBoost train; auto: on a GPU where CUDA is visible."
     )
@@ -398,7 +399,7 @@ class Execution(BaseModel):
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
     retry_delay_seconds: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="Delay before the first retry; doubles, with jitter."
+        30.0, ge=0, le=86_400, description="Delay before the first retry; doubles, with jitter."
     )
 
     @field_validator("shared_pools", mode="before")

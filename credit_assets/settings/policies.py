@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
+from credit_assets.ml.data.documents import problems
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.yaml_text import problems
 from credit_assets.settings.groups import SettingsError
 
 

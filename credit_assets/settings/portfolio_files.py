@@ -9,8 +9,10 @@ settings of it alone. A portfolio file elsewhere has them beside it in the same 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from credit_assets.failures import ToldError
 from credit_assets.naming import FOLDER, PACKAGED
 from credit_assets.places import local_path
 
@@ -23,13 +25,15 @@ def portfolio_file(text: str, home: Path) -> Path | None:
     """
     if _is_name(text):
         named = home / FOLDER / f"{text}{SUFFIX}"
-        if named.is_file():
+        # Not `is_file` of a Path, which raises where a name is longer than any can be.
+        if os.path.isfile(named):
             return named
         if text == PACKAGED:
             return None
-        if not local_path(text).is_file():
-            raise NoPortfolioError(text, home)
-    return local_path(text)
+    path = local_path(text)
+    if not path.name or (_is_name(text) and not os.path.isfile(path)):
+        raise NoPortfolioError(text, home)
+    return path
 
 
 def portfolio_names(home: Path) -> list[str]:
@@ -47,7 +51,7 @@ def own_settings_file(file: Path | None, home: Path) -> Path:
     return (home / FOLDER / PACKAGED if file is None else file).with_suffix(OWN_SETTINGS)
 
 
-class NoPortfolioError(ValueError):
+class NoPortfolioError(ToldError, ValueError):
     """Nothing has the name; the message says what there is and where."""
 
     def __init__(self, name: str, home: Path) -> None:

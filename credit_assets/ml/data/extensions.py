@@ -25,6 +25,7 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+from credit_assets.failures import ToldError
 from credit_assets.ml.data.extension_sources import Maker, SourceError, maker_of, source_version
 
 GROUP = "credit_assets.extensions"
@@ -41,7 +42,7 @@ _SHOWN = 12
 _T = TypeVar("_T")
 
 
-class ExtensionError(ValueError):
+class ExtensionError(ToldError, ValueError):
     """An extension cannot be used; the message names it, who made it, what is wrong and what to do."""
 
 

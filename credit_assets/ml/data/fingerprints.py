@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[1]
 DIGITS = 6
 _PART = 16
 MODEL_CODE = (
+    "data.calendar_days",
     "data.cohorts",
     "data.customers",
     "data.decisions",

@@ -16,14 +16,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from credit_assets.ml.data.calendar_days import within_calendar
 from credit_assets.ml.data.values import MISSING_WORDS, Reading, Values, as_column, mask_of, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# Days since 1970 of the first and the last day of the calendar.
-_FIRST, _LAST = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
 _MICROSECONDS = 86_400_000_000
 
 
@@ -44,17 +43,18 @@ def read_days(given: Values, zone: str, naive: str | None = None) -> Reading:
         return read(given, pa.date32())
     kind = values.type
     if pa.types.is_timestamp(kind) and (kind.tz or naive not in (None, zone)):
+        values, outside = within_calendar(values)
         # Microseconds: of finer ones Arrow makes objects of pandas.
         values = values.cast(pa.timestamp("us", kind.tz), safe=False)
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return _of_the_calendar(read(values, pa.date32()))
+        return read(values, pa.date32())
     elif (plain := read(_dates_alone(values), pa.date32())).values.null_count == values.null_count:
         return plain
     encoded = values.combine_chunks().dictionary_encode()
     different = pa.array(_days(encoded.dictionary.to_pylist(), zone, naive or zone), pa.date32())
     days = pa.chunked_array([different.take(encoded.indices)])
     if pa.types.is_timestamp(kind):
-        return Reading(days)
+        return Reading(days, outside)
     missing = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(values)), pa.array([*MISSING_WORDS, None], values.type))
     misfits = mask_of(pc.and_(pc.invert(missing), days.is_null()))
     return Reading(days, misfits if misfits.any() else None)
@@ -78,13 +78,14 @@ def read_moments(given: Values, zone: str, naive: str | None = None) -> Reading:
         return read([None] * len(given), pa.int64())
     kind = values.type
     if pa.types.is_timestamp(kind):
+        values, _ = within_calendar(values)
         return Reading(values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.int64()))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         encoded = values.combine_chunks().dictionary_encode()
         there = ZoneInfo(naive or zone)
         different = [None if text is None else _moment(text, there) for text in encoded.dictionary.to_pylist()]
         return Reading(pa.chunked_array([pa.array(different, pa.int64()).take(encoded.indices)]))
-    days = _of_the_calendar(read(values, pa.date32())).values.cast(pa.int32()).cast(pa.int64())
+    days = read(values, pa.date32()).values.cast(pa.int32()).cast(pa.int64())
     return Reading(pc.multiply(days, _MICROSECONDS))
 
 
@@ -96,22 +97,6 @@ def _moment(text: str, there: ZoneInfo) -> int | None:
     except (ValueError, OverflowError):
         return None
     return since // timedelta(microseconds=1)
-
-
-def _of_the_calendar(reading: Reading) -> Reading:
-    """Without the days that no calendar has: databases hold infinite ones, and years before 1 and after 9999."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    numbers = reading.values.cast(pa.int32())
-    ends = pc.min_max(numbers)
-    first, last = ends["min"].as_py(), ends["max"].as_py()
-    if first is None or (first >= _FIRST and last <= _LAST):
-        return reading
-    outside = pc.or_(pc.less(numbers, _FIRST), pc.greater(numbers, _LAST))
-    misfits = mask_of(outside)
-    values = pc.if_else(outside, pa.scalar(None, reading.values.type), reading.values)
-    return Reading(values, misfits if reading.misfits is None else misfits | reading.misfits)
 
 
 def _dates_alone(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -16,7 +16,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from credit_assets.failures import ToldError
 from credit_assets.ml.data.directions import without_contradictions
+from credit_assets.ml.data.documents import mapping_of, problems, text_of
 from credit_assets.ml.data.extension_use import ExtensionUse
 from credit_assets.ml.data.fairness import Fairness, check_fairness, check_protected
 from credit_assets.ml.data.histories import History, HistoryFeature, check_feature, check_histories
@@ -26,7 +28,6 @@ from credit_assets.ml.data.outcome_table import OutcomeTable
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.population import EVERYONE, DecisionsTable, Population, StatedPopulation, StatusColumn
 from credit_assets.ml.data.reasons import Reasons, check_reasons
-from credit_assets.ml.data.yaml_text import mapping_of, problems, text_of
 
 ColumnType = Literal["string", "category", "integer", "float", "boolean", "date"]
 Role = Literal["id", "date", "customer", "feature", "protected", "ignored"]
@@ -39,7 +40,7 @@ NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
 RESERVED_NAMES: frozenset[str] = frozenset({"default", "split", "quarantine_reason", "pd", "score", "model_version"})
 
 
-class PortfolioError(ValueError):
+class PortfolioError(ToldError, ValueError):
     """The portfolio file cannot be used; the message says where and why."""
 
 

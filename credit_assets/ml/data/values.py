@@ -16,8 +16,8 @@ case and with blanks around. A number is a finite decimal number, with exponent 
 so: "1e3" and " 12 " are, "1,000", "unknown" and "0x10" are not. A whole number may be written with zeros after the
 point. True and false are 1 and 0, and read from true, t, yes, y and their opposites in any case. A day comes from a
 date, a timestamp (the day of its own zone) or ISO text, never from a number: as days since 1970 a customer's number
-would be a valid date. Text is what a value looks like: 3.0 as "3", since whole numbers with gaps arrive as floats, true
-as "true". No reading depends on the rows around a value.
+would be a valid date; of years 1 to 9999 only. Text is what a value looks like: 3.0 as "3", since whole numbers with
+gaps arrive as floats, true as "true". No reading depends on the rows around a value.
 
 pyarrow, numpy and pandas are imported where they are used: the definitions load without them.
 """
@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from credit_assets.ml.data.calendar_days import within_calendar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,6 +102,7 @@ def read(given: Values, type_: pa.DataType) -> Reading:
     kind = values.type
     if pa.types.is_dictionary(kind):
         values, kind = values.cast(kind.value_type), kind.value_type
+    values, outside = within_calendar(values)
     if kind == type_:
         result = Reading(_without_nan(values))
     elif pa.types.is_null(kind):
@@ -108,9 +111,10 @@ def read(given: Values, type_: pa.DataType) -> Reading:
         result = Reading(_nulls(values, type_), mask_of(values.is_valid()))
     else:
         result = _converted(_without_nan(values), type_)
-    if nested is None:
-        return result
-    return Reading(result.values, nested if result.misfits is None else nested | result.misfits)
+    for misfits in (nested, outside):
+        if misfits is not None:
+            result = Reading(result.values, misfits if result.misfits is None else misfits | result.misfits)
+    return result
 
 
 def as_column(given: Values) -> pa.ChunkedArray:
@@ -304,7 +308,7 @@ def _days(given: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     import pyarrow as pa
 
     try:
-        return given.cast(type_)
+        return within_calendar(given.cast(type_))[0]
     except pa.ArrowInvalid:
         encoded = given.combine_chunks().dictionary_encode()
         different = pa.array([_day(text) for text in encoded.dictionary.to_pylist()], type_)
