@@ -89,6 +89,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Table
     )
 
 
+def reasons(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """The reasons of a decision; each says in its text what was measured and what it is held against."""
+    return table(rows, ("rule", "passed", "text"))
+
+
 def pictures(figures: Mapping[str, Figure], store: Store, asset: str, day: str) -> dict[str, Any]:
     """Figures by name, each as small as Dagster shows without a click, and all in full in an entry of their own; one in
     full that goes beyond `EVENT_BYTES` is a file of the store.

@@ -45,7 +45,6 @@ TAKEOVER_CHECKS = {
     FAIRNESS: "The version treats no group in a way, and reads no feature that stands in for a protected column, for "
     "which the portfolio wants a person to approve it.",
 }
-REASON_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -111,7 +110,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
                 "mlflow_run": registry.tracking.server.run_link(trained_model["run_id"]),
                 **pages.pictures(of_model(trained_model), store, "registered_model", context.partition_key),
-                "reasons": pages.table(record["reasons"], REASON_COLUMNS),
+                "reasons": pages.reasons(record["reasons"]),
                 **({"mlflow_version": registry.version_link(record["version"])} if record["version"] else {}),
             },
         )
@@ -181,7 +180,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
                 **({"mlflow_version": registry.version_link(after.version)} if after else {}),
                 **pages.pictures(of_champions(champion_history(registry.versions()), takes_over), store, *page),
-                "reasons": pages.table(record["reasons"], REASON_COLUMNS),
+                "reasons": pages.reasons(record["reasons"]),
             },
             check_results=[takeover_check(name, takeover, version, as_of) for name in TAKEOVER_CHECKS],
         )
@@ -227,7 +226,7 @@ def not_due_decision(as_of: str, triggers: Sequence[str], why: str) -> dg.Materi
         metadata={
             "decision": NOT_DUE,
             "version": "none",
-            "reasons": pages.table(record["reasons"], REASON_COLUMNS),
+            "reasons": pages.reasons(record["reasons"]),
         },
     )
 

@@ -118,7 +118,7 @@ def report_tables(record: Mapping[str, Any]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     if record["shadow"] is not None:
         tables["comparison"] = dg.MetadataValue.md(comparison_table(record))
-        tables["reasons"] = pages.table(record["reasons"], ("rule", "passed", "value", "threshold", "text"))
+        tables["reasons"] = pages.reasons(record["reasons"])
     if record["followed_up"] is not None:
         tables["followed_up"] = dg.MetadataValue.md(comparison_table(record["followed_up"]))
     return tables

@@ -25,7 +25,6 @@ from credit_assets.tags import PORTFOLIO_TAG
 from credit_assets.warehouse import Warehouse
 
 DRY_RUN = "retrain_dry_run"
-_COLUMNS = ("rule", "passed", "value", "threshold", "text")
 
 
 def dry_run_job(settings: Settings) -> dg.JobDefinition:
@@ -47,7 +46,7 @@ def dry_run_job(settings: Settings) -> dg.JobDefinition:
                 "decision": record["decision"],
                 "summary": summary(record),
                 **{name: value for name, value in record.get("metrics", {}).items() if value is not None},
-                "reasons": pages.table(record["reasons"], _COLUMNS),
+                "reasons": pages.reasons(record["reasons"]),
                 "record": dg.MetadataValue.json({name: record[name] for name in record if name != "reasons"}),
             },
         )

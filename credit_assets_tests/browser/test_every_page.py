@@ -101,8 +101,8 @@ def test_the_checks_of_an_asset(pages: Pages, asset: str) -> None:
 
 
 def test_a_trigger(pages: Pages) -> None:
-    pages.open("/locations/credit_assets/sensors/drift_trigger")
-    pages.sees("drift_trigger")
+    pages.open("/locations/credit_assets.definitions/sensors/drift_trigger")
+    pages.sees("Tick history")
     pages.picture("trigger")
 
 
@@ -115,14 +115,13 @@ def test_a_training(pages: Pages) -> None:
 
 
 def test_the_launchpad(pages: Pages) -> None:
-    pages.open("/locations/credit_assets/jobs/retrain_model/playground")
+    pages.open("/locations/credit_assets.definitions/jobs/retrain_model/playground")
     pages.sees("Launch run")
     pages.picture("launchpad")
 
 
 def test_the_pages_of_mlflow(pages: Pages, house: Served) -> None:
-    models = json.loads(house.command("models", "--json"))
-    newest = models[-1] if isinstance(models, list) else models["models"][-1]
+    newest = json.loads(house.command("models", "--json"))["versions"][-1]
     for name, path, shows in (
         ("mlflow-experiments", "/#/experiments", "credit"),
         ("mlflow-models", "/#/models", "credit-scorer"),
@@ -136,7 +135,9 @@ def test_the_pages_of_mlflow(pages: Pages, house: Served) -> None:
 
 def test_the_pages_that_are_files(pages: Pages, house: Served, tmp_path: Path) -> None:
     house.command("report", "--out", str(tmp_path / "report"))
-    house.command("dossier", "--out", str(tmp_path / "dossier.html"))
-    for name, file in (("report", tmp_path / "report" / "index.html"), ("dossier", tmp_path / "dossier.html")):
+    house.command("dossier", "--out", str(tmp_path / "dossier"))
+    (dossier,) = (tmp_path / "dossier").glob("*.html")
+    for file in [*sorted((tmp_path / "report").glob("*.html")), dossier]:
         pages.page.goto(file.as_uri())
-        pages.picture(name)
+        pages.sees("Sources")
+        pages.picture(f"file-{file.stem}")

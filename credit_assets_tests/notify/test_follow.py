@@ -8,14 +8,13 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RemoteJobOrigin
 
-from credit_assets.assets.deployment import REASON_COLUMNS
+from credit_assets import pages
 from credit_assets.checks import check_results, gate_specs, rule_results, rule_specs
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.model_rules import MODEL_RULES, Judged
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.notifier import Notifier
-from credit_assets.pages import table
 from credit_assets.settings import load_settings
 from credit_assets.stages import RETRAIN
 from credit_assets_tests.support.mail import Relay
@@ -64,8 +63,12 @@ def registered_model(context) -> dg.MaterializeResult:
         metadata={
             "decision": "registered" if version else "rejected",
             "version": version or "none",
-            "reasons": table(reasons, REASON_COLUMNS),
-            **({"mlflow_version": dg.MetadataValue.url(f"http://mlflow.example.org/#/v/{version}")} if version else {}),
+            "reasons": pages.reasons(reasons),
+            **(
+                {"mlflow_version": dg.MetadataValue.md(f"[version {version}](http://mlflow.example.org/#/v/{version})")}
+                if version
+                else {}
+            ),
         }
     )
 
