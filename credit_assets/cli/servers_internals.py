@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.cli.guard import Guard, Names
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 LISTENS, NAMES = "GUARD_LISTENS", "GUARD_NAMES"
 """Variables that carry the address and the names to the processes that serve; without them loopback alone."""
+FIRST_PAGE = "/asset-groups"
+"""The lineage. Dagster's own first page has the runs of a daemon alone: of a new home, and of the demo, it is empty."""
 _THIS = "credit_assets.cli.servers_internals"
 _WEBSERVER, _DAEMON = "dagster_webserver", "dagster._daemon"
 
@@ -41,6 +43,20 @@ def guarded(app: ASGIApp) -> Guard:
     """The application with the guard around it, as the variables say."""
     given = tuple(name for name in os.environ.get(NAMES, "").split(",") if name)
     return Guard(app, Names(os.environ.get(LISTENS, "127.0.0.1"), given))
+
+
+def first_page(app: ASGIApp) -> ASGIApp:
+    """The application, whose address alone opens `FIRST_PAGE`."""
+
+    async def opened(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/":
+            from starlette.responses import RedirectResponse
+
+            await RedirectResponse(FIRST_PAGE)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return opened
 
 
 def mlflow_app() -> Guard:
@@ -70,7 +86,7 @@ def _dagster_webserver() -> None:
     _replace(
         webserver,
         "create_app_from_workspace_process_context",
-        lambda make: lambda *given, **named: guarded(make(*given, **named)),
+        lambda make: lambda *given, **named: guarded(first_page(make(*given, **named))),
     )
     webserver.main()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from credit_assets.cli.guard import Guard, Names
-from credit_assets.cli.servers_internals import _replace, _started, guarded
+from credit_assets.cli.servers_internals import _replace, _started, first_page, guarded
 from credit_assets.settings import SettingsError, load_settings
 
 
@@ -63,9 +64,9 @@ class Server:
 
 
 @contextmanager
-def serving(names: Names) -> Iterator[Server]:
+def serving(names: Names, within: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Server]:
     made = Server()
-    server = uvicorn.Server(uvicorn.Config(Guard(made.app, names), port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(Guard(within(made.app), names), port=0, log_level="error", lifespan="off"))
     listens = socket.socket()
     listens.bind(("127.0.0.1", 0))
     listens.listen()
@@ -247,3 +248,13 @@ def test_what_nothing_is_known_of_is_not_started() -> None:
         _started(lambda command: command, ["-m", "new_webserver"])
     with pytest.raises(RuntimeError, match="has no gone"):
         _replace(http, "gone", lambda one: one)
+
+
+@pytest.mark.parametrize(("path", "leads"), [("/", "/asset-groups"), ("/runs", None), ("/graphql", None)])
+def test_the_address_alone_opens_the_lineage(path: str, leads: str | None) -> None:
+    with serving(Names(), first_page) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        connection.close()
+    assert (answer.status, answer.headers.get("location")) == (307 if leads else 200, leads)
