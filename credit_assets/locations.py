@@ -14,7 +14,7 @@ from __future__ import annotations
 import dagster as dg
 
 from credit_assets.build import build_definitions
-from credit_assets.settings import load_settings
+from credit_assets.settings import load_settings, restrict_files
 
 _MADE: dict[str, dg.Definitions] = {}
 
@@ -23,5 +23,6 @@ def __getattr__(name: str) -> dg.Definitions:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in _MADE:
+        restrict_files()
         _MADE[name] = build_definitions(load_settings(portfolio=name))
     return _MADE[name]

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def pytest_configure() -> None:
         if name in _FOREIGN or (name.startswith("CREDIT_") and name != "CREDIT_TEST_DATA"):
             del os.environ[name]
     os.environ["CREDIT_HOME"] = tempfile.mkdtemp(prefix="credit_assets_tests_")
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """A test that begins one of our processes within this one leaves the files of later tests as they were."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 def pytest_unconfigure() -> None:

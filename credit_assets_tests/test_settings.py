@@ -159,6 +159,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "operator": ("risk desk", "risk desk"),
         "dev_port": ("3001", 3001),
         "dev_mlflow_port": ("5001", 5001),
+        "file_access": ("group", "group"),
         "dev_hosts": ("dev.lender.example, box:3000", ("dev.lender.example", "box:3000")),
         "experiment": ("mine", "mine"),
         "dagster_home": (str(home / "d"), home / "d"),

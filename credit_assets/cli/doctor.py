@@ -9,11 +9,13 @@ gone, as every command that makes runs does. Nothing is sent.
 from __future__ import annotations
 
 import json as json_
+import shlex
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
@@ -38,6 +40,7 @@ from credit_assets.cli.state import (
     rejected_record,
 )
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.file_modes import ADVICE, wider
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.instance.ownership import book_of, changed_since, refuse_beginning_anew, refuse_other_portfolio
 from credit_assets.ledger.deployment import SHADOW
@@ -51,6 +54,7 @@ from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.rules.due import DUE
 from credit_assets.notify.notifier import Notifier
 from credit_assets.partitions import today
+from credit_assets.places import database_file
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, SettingsError, load_settings, overridden, setting_sources, variable
 from credit_assets.settings.matching import came_later
@@ -140,6 +144,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check("alerts", "alert_urls", lambda: alerts.health(settings.alert_targets)),
         Check("executor", "executor", lambda: executors.health(settings)),
         Check("disk", "home", lambda: disk_health(settings)),
+        Check("files", "file_access", lambda: files_health(settings)),
         *(cluster.checks(settings) if settings.executor == "k8s" else []),
     ]
 
@@ -409,6 +414,21 @@ def disk_health(settings: Settings) -> Health:
     status: Status = "fail" if usage.free < _FULL_DISK else "warn" if usage.free < _LOW_DISK else "ok"
     advice = f"free some space on the disk of {folder}, or set CREDIT_HOME to another" if status != "ok" else ""
     return Health(f"{usage.free / _GIB:.1f} GiB free of {usage.total / _GIB:.1f}", status, advice)
+
+
+def files_health(settings: Settings) -> Health:
+    """Whether others of this machine can read what is there: files of earlier versions, or restored from a backup."""
+    home = settings.home_dir
+    files = (database_file(settings.warehouse), database_file(settings.tracking_uri))
+    places = [home, *(sorted(home.iterdir()) if home.is_dir() else []), settings.dagster_dir, *filter(None, files)]
+    places += [] if "://" in settings.store_root else [Path(settings.store_root)]
+    if not (open_ := wider(dict.fromkeys(places), settings.file_access)):
+        return Health("for their user" + (" and the user's group" if settings.file_access == "group" else ""))
+    # Whoever cannot enter a folder reads nothing in it.
+    whole = [path for path in open_ if not set(path.parents) & set(open_)]
+    advice = f"{ADVICE[settings.file_access]} {' '.join(shlex.quote(str(path)) for path in whole)}"
+    some = ", ".join(path.name for path in open_[:5]) + (f" and {len(open_) - 5} more" if len(open_) > 5 else "")
+    return Health(f"others may read or change {some}", "warn", f"loans of applicants are in them: {advice}")
 
 
 def within(seconds: float, look: Callable[[], Health]) -> Health:

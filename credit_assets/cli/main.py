@@ -31,7 +31,7 @@ from credit_assets.cli.shown import FILE, MOST_DAYS, MOST_ROWS, Json, output, pr
 from credit_assets.cli.version_verbs import version_app
 from credit_assets.cli.who import who
 from credit_assets.failures import PermanentError
-from credit_assets.settings import load_settings, variable
+from credit_assets.settings import load_settings, restrict_files, variable
 
 if TYPE_CHECKING:
     from credit_assets.ledger.requests import Kind
@@ -98,6 +98,7 @@ def main() -> None:
     # Before mlflow is imported anywhere: its chatter has no place between a progress bar and a table.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    restrict_files()
     sys.exit(run(app, sys.argv[1:]))
 
 

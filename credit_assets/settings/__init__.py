@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credit_assets.failures import shortened
+from credit_assets.file_modes import restrict
 from credit_assets.masking import masked
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
@@ -60,6 +62,7 @@ __all__ = [
     "load_settings",
     "overridden",
     "portfolio_names",
+    "restrict_files",
     "setting_sources",
     "settings_file",
     "variable",
@@ -72,7 +75,7 @@ PREFIX = "CREDIT_"
 FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI", "dagster_home": "DAGSTER_HOME"}
 SETTINGS_FILE = "settings.env"
 # What is one for all portfolios of a home, or decides which portfolio it is.
-_NOT_OF_ONE = ("CREDIT_HOME", "CREDIT_PORTFOLIO", "DAGSTER_HOME")
+_NOT_OF_ONE = ("CREDIT_HOME", "CREDIT_PORTFOLIO", "DAGSTER_HOME", "CREDIT_FILE_ACCESS")
 # Read by the test suite and never by the product, but it carries the prefix.
 _RESERVED = {"CREDIT_TEST_DATA"}
 
@@ -264,6 +267,16 @@ def _refuse_bytes() -> None:
     known = (variable(field) for field in Settings.model_fields)
     if odd := [name for name in known if any("\ud800" <= letter <= "\udfff" for letter in os.environ.get(name, ""))]:
         raise SettingsError(f"{', '.join(odd)}: holds bytes that are no text in UTF-8; write it anew")
+
+
+def restrict_files() -> None:
+    """Nobody but those of CREDIT_FILE_ACCESS reads what this process makes from now on: for the beginning of a process
+    that is ours, and before other settings are known to be right. A notebook's files stay as they are.
+    """
+    access = ""
+    with suppress(SettingsError):
+        access = _of_environment("file_access", settings_file())
+    restrict(access)
 
 
 def _in_file(file: Path) -> dict[str, str | None]:

@@ -1,12 +1,12 @@
-"""The group of settings that says who is let in: under which names the pages of `dev` are asked for.
+"""The group of settings that says who is let in: to the pages of `dev`, and to the files that are made.
 
 Belongs here: the fields and what their values may be. Does not belong here: how a request is judged by them
-(`credit_assets.cli.guard`).
+(`credit_assets.cli.guard`), and modes (`credit_assets.file_modes`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
@@ -15,10 +15,14 @@ from credit_assets.places import HOST
 
 
 class Access(BaseModel):
-    """Who may reach the pages that `dev` serves."""
+    """Who may reach the pages that `dev` serves, and read the files that are made."""
 
     dev_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names under which the pages of `dev` are reached where a port is forwarded, with commas."
+    )
+
+    file_access: Literal["private", "group"] = Field(
+        "private", description="Who reads the files that are made: their user alone, or the user's group too."
     )
 
     @field_validator("dev_hosts", mode="before")

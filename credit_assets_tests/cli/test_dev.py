@@ -225,6 +225,7 @@ def test_dev_serves_both_and_leaves_nothing_behind(number: signal.Signals, code:
         private = [Path(one.laddr) for one in sockets if one.family == socket.AF_UNIX and one.laddr]
         assert private
         assert {oct(one.parent.stat().st_mode & 0o077) for one in private} == {"0o0"}
+        assert [path for path in (tmp_path / "a home").rglob("*") if path.stat().st_mode & 0o077] == []
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 4
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from credit_assets.cli.doctor import (
     disk_health,
     doctor,
     extensions_health,
+    files_health,
     record,
     render,
     within,
@@ -83,6 +85,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "alerts": "ok",
         "executor": "ok",
         "disk": found["disk"].status,
+        "files": "ok",
     }
     assert "credit-assets generate" in found["warehouse"].advice
     assert "was written" in found["Dagster"].value
@@ -164,6 +167,30 @@ def test_the_disk_of_a_home_that_does_not_exist_yet_is_found(tmp_path: Path) -> 
     seen = disk_health(load_settings(home=tmp_path / "a" / "b" / "c"))
     assert "GiB free" in seen.value
     assert bool(seen.advice) == (seen.status != "ok")
+
+
+@pytest.mark.parametrize(("access", "mask", "command"), [("private", 0o077, "go-rwx"), ("group", 0o027, "g-w,o-rwx")])
+def test_files_that_others_can_read_are_named_with_what_takes_that_away(
+    access: str, mask: int, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDIT_FILE_ACCESS", access)
+    home = tmp_path / "a home"
+    home.mkdir()
+    settings = load_settings(home=home, store_uri=str(tmp_path / "elsewhere"))
+    for name in ("warehouse.duckdb", "settings.env", "../elsewhere"):
+        (home / name).write_text("")
+    # The folder of the tests is their user's alone, and so would be everything in it.
+    monkeypatch.setattr("credit_assets.file_modes._let_through", lambda path: 0o077)
+    everything = [home, *home.iterdir(), tmp_path / "elsewhere"]
+    for path in everything:
+        path.chmod(0o777)
+    found = files_health(settings)
+    assert found.status == "warn"
+    assert found.value == "others may read or change a home, settings.env, warehouse.duckdb, elsewhere"
+    assert found.advice.endswith(f": chmod -R {command} '{home}' {tmp_path / 'elsewhere'}")
+    subprocess.run(found.advice.rpartition(": ")[2], shell=True, check=True)
+    assert files_health(settings).status == "ok"
+    assert {path.stat().st_mode & mask for path in everything} == {0}
 
 
 def test_what_is_wrong_comes_first_and_defaults_are_counted_or_shown() -> None:
