@@ -250,7 +250,7 @@ def test_what_nothing_is_known_of_is_not_started() -> None:
         _replace(http, "gone", lambda one: one)
 
 
-@pytest.mark.parametrize(("path", "leads"), [("/", "/asset-groups"), ("/runs", None), ("/graphql", None)])
+@pytest.mark.parametrize(("path", "leads"), [("/", "/asset-groups"), ("/runs", None)])
 def test_the_address_alone_opens_the_lineage(path: str, leads: str | None) -> None:
     with serving(Names(), first_page) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
