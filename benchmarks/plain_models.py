@@ -138,7 +138,8 @@ def _deployed(
 ) -> dict[str, Any]:
     """Whether the version takes over, and the record of it."""
     from credit_assets.assets.policies import policy_of
-    from credit_assets.ledger.aliases import Aliases, Change, MoveKind
+    from credit_assets.ledger.alias_log import Change, MoveKind
+    from credit_assets.ledger.aliases import Aliases
     from credit_assets.ml.rules.chains import NONE, judged_against
     from credit_assets.ml.rules.decisions import Standing, decide_promotion
     from credit_assets.ml.rules.fairness_rules import judge_takeover

@@ -19,7 +19,7 @@ from credit_assets.assets.recalibration import mode_of
 from credit_assets.assets.requested import REQUESTED, RetrainingRequest, requested
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.deployment import SHADOW, Deployment, standing
+from credit_assets.ledger.deployment import SHADOW, Deployment, promoted_by_training, standing
 from credit_assets.ledger.kept import Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
 from credit_assets.ledger.retraining import triggers_of
@@ -140,12 +140,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         as_of, page = date.fromisoformat(context.partition_key), ("deployed_model", context.partition_key)
         takes_over = as_of + timedelta(days=1)
+        deployment.recover()
         version = registered_model["version"]
         versions = registry.versions()
         # A second run of the day finds its promotion made, and does not make it again after a rollback by hand.
-        takeover = deployment.takeover(registry.version(version)) if version is not None else ()
-        compared = [deployment.judged_against(registry.version(version), as_of)] if version is not None else ()
-        made = any(v.version == version and takes_over in [start for start, _ in v.champion_periods] for v in versions)
+        found = None if version is None else registry.version(version)
+        takeover = deployment.takeover(found) if found else ()
+        compared = [deployment.judged_against(found, as_of)] if found else ()
+        made = found is not None and promoted_by_training(deployment.aliases, found, takes_over)
         decision = decide_promotion(
             settings.promotion,
             accepted=registered_model["decision"] == "registered",
@@ -154,8 +156,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             takeover=takeover,
             compared=compared,
         )
-        if version is not None:
-            deployment.after_training(registry.version(version), takes_over, decision, made=made)
+        if found is not None:
+            deployment.after_training(found, takes_over, decision, made=made)
         before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
         trial = Aliases(registry).period_of(SHADOW, takes_over)
         record: dict[str, Any] = {

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.assets.policies import policy_of
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.aliases import Aliases, Move
+from credit_assets.ledger.alias_log import Move
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.kept import EVIDENCE, PORTFOLIOS, Kept, evidence_hash
 from credit_assets.ledger.recorded import METRICS

@@ -13,8 +13,8 @@ from __future__ import annotations
 import dagster as dg
 
 from credit_assets.assets.presented import presented
-from credit_assets.ledger.deployment import alias_key
 from credit_assets.ledger.registry import CHAMPION
+from credit_assets.ledger.reported import alias_key
 from credit_assets.ml.data.population import DecisionsTable
 from credit_assets.naming import MODEL
 from credit_assets.settings import Settings

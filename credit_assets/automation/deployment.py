@@ -10,7 +10,8 @@ import dagster as dg
 
 from credit_assets.assets.outside import model_key
 from credit_assets.assets.presented import presented
-from credit_assets.ledger.deployment import ALIASES, Deployment, alias_key, report_moves
+from credit_assets.ledger.deployment import ALIASES, Deployment
+from credit_assets.ledger.reported import alias_key, report_moves
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
@@ -49,10 +50,15 @@ def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
     def deployment_requests(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> dg.SkipReason:
+        completed = deployment.recover()
         outcomes = deployment.apply_pending()
         moves = report_moves(context.instance, deployment.registry)
-        lines = [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
+        lines = [f"completed what was cut short: {what}" for what in completed]
+        lines += [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
         lines += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
-        return dg.SkipReason("; ".join(lines) or "no request and no move")
+        damaged = deployment.requests.damaged()
+        for said in damaged:
+            context.log.warning(said)
+        return dg.SkipReason("; ".join([*lines, *damaged]) or "no request and no move")
 
     return deployment_requests

@@ -24,7 +24,8 @@ from credit_assets.cli.replay import OnProgress, Replay, recorded_outcome
 from credit_assets.cli.sensor_ticks import SensorTicks
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.instance.ownership import changed_since
-from credit_assets.ledger.deployment import SHADOW, report_moves
+from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.reported import report_moves
 from credit_assets.ml.rules.periods import champion_history, period_on
 from credit_assets.stages import SCORE
 from credit_assets.tags import REQUESTED_BY_TAG, RUN_KEY_TAG

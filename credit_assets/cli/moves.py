@@ -18,8 +18,17 @@ from rich.console import Console
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.deployment import ACCEPTABLE, ACTOR, CHALLENGER, SHADOW, Deployment, report_moves
+from credit_assets.ledger.deployment import (
+    ACCEPTABLE,
+    ACTOR,
+    CHALLENGER,
+    SHADOW,
+    Deployment,
+    champion_before,
+    holds,
+)
 from credit_assets.ledger.registry import CHAMPION, Registry
+from credit_assets.ledger.reported import recover, report_moves
 from credit_assets.ledger.requests import DONE, Kind, Request
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -46,6 +55,9 @@ class MoveRequest:
 def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveRequest) -> dict[str, Any]:
     """Enter the request and see it done: by the sensor where Dagster's daemon runs, within a tick, else here.
 
+    What was cut short before is completed first. A command that was killed and is run again goes on with the request
+    that it entered then, however far that has come: it asks for nothing new.
+
     Raises PermanentError for an unknown version, an empty reason, or what `Deployment.examine` refuses.
     """
     kind, by = wanted.kind, wanted.by
@@ -53,15 +65,10 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
         raise PermanentError(f"--by {by!r} is the name under which the pipeline decides: name a person")
     _refuse_acceptance(kind, wanted.accepted)
     deployment: Deployment = build_resources(settings)["deployment"]
-    registry = deployment.registry
-    champion = registry.alias(CHAMPION)
-    target = wanted.version or _default_version(kind, registry)
-    examined = deployment.examine(kind, target, by=by, accepted=wanted.accepted)
-    against = [] if kind == "reject" else [one.text for one in deployment.takeover(examined) if not one.passed]
+    recover(instance, deployment)
     start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
-    request = deployment.requests.add(
-        kind, target, by=by, reason=wanted.reason, effective_from=start, accepted=wanted.accepted
-    )
+    request = _interrupted(deployment, wanted, start) or _enter(deployment, wanted, start)
+    target = request.version
     try:
         outcome = _done(deployment, request, instance)
     except KeyboardInterrupt:
@@ -71,16 +78,49 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
         ) from None
     if outcome != DONE:
         raise PermanentError(f"request {request.number} to {kind} version {target} was {outcome}")
+    against = [one.text for one in deployment.takeover(deployment.registry.version(target)) if not one.passed]
     return {
         "request": request.number,
         "move": kind,
-        "from": champion.version if champion else None,
+        "from": champion_before(deployment.aliases, request),
         "to": target,
         "reason": request.reason,
         "by": by,
-        "effective_from": start.isoformat(),
-        "in_spite_of": against,
+        "effective_from": request.effective_from.isoformat(),
+        "in_spite_of": [] if kind == "reject" else against,
     }
+
+
+def _enter(deployment: Deployment, wanted: MoveRequest, start: date) -> Request:
+    """A new request, examined before. Raises PermanentError where it cannot be met."""
+    kind, accepted = wanted.kind, wanted.accepted
+    target = wanted.version or _default_version(kind, deployment.registry)
+    deployment.examine(kind, target, by=wanted.by, accepted=accepted)
+    return deployment.requests.add(
+        kind, target, by=wanted.by, reason=wanted.reason, effective_from=start, accepted=accepted
+    )
+
+
+def _interrupted(deployment: Deployment, wanted: MoveRequest, start: date) -> Request | None:
+    """The newest request of this person, where it is what this command asks for and is not done, or still holds: the
+    command was cut short then. Without it a rollback that was killed at its last step would, run again, roll back the
+    rollback, and an approval bring the next model on trial into force.
+    """
+    newest = deployment.requests.newest_of(wanted.by)
+    if newest is None:
+        return None
+    same = (
+        newest.kind == wanted.kind
+        and wanted.version in (None, newest.version)
+        and newest.reason == " ".join(wanted.reason.split())
+        and newest.accepted == wanted.accepted
+    )
+    # Killed before midnight and run again after it, a command without --from names the next day.
+    days = abs((start - newest.effective_from).days)
+    if not same or days > (0 if wanted.effective_from else 1):
+        return None
+    outcome = deployment.requests.outcome(newest)
+    return newest if outcome is None or (outcome == DONE and holds(deployment.aliases, newest)) else None
 
 
 def _refuse_acceptance(kind: Kind, accepted: Sequence[str]) -> None:
@@ -96,10 +136,9 @@ def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     if outcome is None:
-        deployment.apply_pending()
+        outcome = {found.number: said for found, said in deployment.apply_pending()}.get(request.number)
         report_moves(instance, deployment.registry)
-        outcome = deployment.requests.outcome(request)
-    return outcome
+    return deployment.requests.outcome(request) or outcome
 
 
 def print_move(record: dict[str, Any], console: Console) -> None:

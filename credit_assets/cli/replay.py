@@ -29,8 +29,9 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.lost_runs import end_lost_runs, in_this_process
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.deployment import SHADOW, Deployment, report_moves
+from credit_assets.ledger.deployment import SHADOW, Deployment
 from credit_assets.ledger.registry import Registry
+from credit_assets.ledger.reported import recover, report_moves
 from credit_assets.ledger.retraining import CALIBRATION, claim_retraining
 from credit_assets.ml.rules.decisions import summary_of
 from credit_assets.ml.rules.due import NOT_DUE, why_not_due
@@ -114,6 +115,7 @@ class Replay:
         Raises PermanentError where a run fails for another reason than a gate of the training set.
         """
         days = self._days(start, end)
+        recover(self.instance, self.deployment)
         report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
         self._ingest(days, report, again, on_progress)
         as_ofs = training_days(max(start, train_from or start), end, train)
@@ -165,6 +167,7 @@ class Replay:
         job = self.definitions.get_repository_def().get_implicit_job_def_for_assets(keys)
         assert job is not None
         days, own = self._days(start, end), {PORTFOLIO_TAG: self.settings.naming.portfolio}
+        recover(self.instance, self.deployment)
         report = ReplayReport(days=len(days), warnings=changed_since(self.settings))
         done = 0
         for first, last in ranges(self._missing(days, assets, again), self.settings.days_per_run):

@@ -21,7 +21,7 @@ from credit_assets.assets.requested import RetrainingRequest
 from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.deployment import report_moves
+from credit_assets.ledger.reported import report_moves
 from credit_assets.notify.messages import one_line
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources

@@ -1,67 +1,29 @@
-"""Aliases of the registered model: who holds which from when to when, and every move in a numbered log.
+"""Aliases of the registered model: moving them, and bringing what MLflow shows up to their logs.
 
-Belongs here: moving an alias, its log and its history. Does not belong here: which move is allowed
-(`credit_assets.ledger.deployment`), and the arithmetic of periods (`credit_assets.ml.rules.periods`).
+Belongs here: making a move, once however many try, and completing one that was cut short. Does not belong here: the log
+itself (`alias_log`), which move is allowed (`credit_assets.ledger.deployment`), and the arithmetic of periods
+(`credit_assets.ml.rules.periods`).
 
 MLflow sets an alias without looking at what it was, and a move of the champion is several calls: the alias, the period
-of the new champion, the period of the former one. So each move is first claimed as the next entry of a numbered log in
-the store (`mlflow-aliases/<model>/<alias>/000001`), which holds the whole history after it. One of two movers at once
-gets the number; the other reads the winner's history and moves on from there. What MLflow shows is written from the
-newest entry, by whoever moves, and read again afterwards: a mover that was overtaken while writing writes the newer
-state. One that was killed between claim and writing is completed by the next call with the same or another version, as
-a step's retry makes it.
+of the new champion, the period of the former one. So each move is first entered into the alias's log in the store. One
+of two movers at once gets the number; the other reads the winner's history and moves on from there. The log is what
+holds: who is champion on a day is read from it alone. What MLflow shows is written from the newest entry, by whoever
+moves, and read again afterwards: a mover that was overtaken while writing writes the newer state. What one that was
+killed left is completed by whoever comes next (`complete`).
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import Any, NamedTuple
 
-from credit_assets.failures import PermanentError, TransientError
+from credit_assets.failures import TransientError
+from credit_assets.ledger.alias_log import AliasLog, Change, Move
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ml.rules.periods import Period, champion_history, ended, holder_now, moved, period_on
 
 _ATTEMPTS = 100
-
-
-class MoveKind(StrEnum):
-    """What a move means."""
-
-    PASSED = "passed its gates"
-    PROMOTE = "promote"
-    APPROVE = "approve"
-    ROLLBACK = "rollback"
-    TRIAL_STARTED = "trial started"
-    TRIAL_ENDED = "trial ended"
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What whoever moves an alias gives with it."""
-
-    effective_from: date
-    kind: MoveKind
-    by: str
-    reason: str
-    """For people: nothing is read out of it."""
-
-
-class Move(NamedTuple):
-    """One entry of an alias's log."""
-
-    number: int
-    version: str
-    """Empty where the alias was taken away."""
-    change: Change
-    at: str
-    history: tuple[Period, ...]
-    """Oldest first: the whole history after this move."""
 
 
 class Aliases:
@@ -105,7 +67,7 @@ class Aliases:
 
     def history(self, name: str) -> tuple[Period, ...]:
         """Every period of an alias, oldest first."""
-        newest = self._newest(self.log_of(name))
+        newest = self.log(name).newest()
         return newest.history if newest else self._history_in_tags(name)
 
     def period_of(self, name: str, day: date) -> Period | None:
@@ -114,12 +76,24 @@ class Aliases:
 
     def moves(self, name: str, since: int = 0) -> list[Move]:
         """Moves of an alias after number `since`, oldest first, with who and why."""
-        folder = self.log_of(name)
-        return [self.entry(folder, entry) for entry in self.registry.claims.names(folder) if int(entry) > since]
+        return self.log(name).moves(since)
 
-    def log_of(self, name: str) -> str:
-        """Name of an alias's log: another one where the registered model was deleted and made anew."""
-        return f"mlflow-aliases/{self.registry.scope()}/{name}"
+    def log(self, name: str) -> AliasLog:
+        """An alias's log: another one where the registered model was deleted and made anew."""
+        return AliasLog(self.registry.claims, self.registry.scope(), name)
+
+    def complete(self) -> list[tuple[str, Move]]:
+        """Let MLflow show each newest entry whose mover was killed before it did; return what was completed.
+
+        Where nothing was cut short nothing is written, also where somebody has changed in MLflow what it shows.
+        """
+        found = []
+        for log in self.registry.logs():
+            left = log.undone()
+            if left and "shown" in left[1]:
+                self._show(log, left[0].version)
+                found.append((log.alias, left[0]))
+        return found
 
     def _enter(
         self,
@@ -132,82 +106,63 @@ class Aliases:
 
         `after` gives the history after the move from the history and the holder before it, None for no move.
         """
-        folder = self.log_of(name)
+        log = self.log(name)
         for _ in range(_ATTEMPTS):
-            newest = self._newest(folder)
+            newest = log.newest()
             history = newest.history if newest else self._history_in_tags(name)
             holder = holder_now(history)
             changed = after(history, holder)
             if changed is None:
                 held = holder.version if holder else ""
-                self._show(name, folder, held)
+                self._show(log, held)
                 return held
-            number = newest.number + 1 if newest else 1
-            entry = json.dumps(
-                {
-                    "id": uuid.uuid4().hex,
-                    "version": version,
-                    "effective_from": change.effective_from.isoformat(),
-                    "kind": change.kind,
-                    "reason": change.reason,
-                    "by": change.by,
-                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "history": [[v, a.isoformat(), b.isoformat() if b else None] for v, a, b in changed],
-                }
+            move = Move(
+                newest.number + 1 if newest else 1,
+                version,
+                change,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                tuple(changed),
+                _ever(log, newest, [*history, *changed]),
             )
-            if self.registry.claims.claim(f"{folder}/{number:06d}", entry) == entry:
-                self._show(name, folder, version)
+            if log.enter(move):
+                self._show(log, version)
                 return version
         raise TransientError(f"alias {name} is being moved by others all the time")
 
-    def _show(self, name: str, folder: str, fallback: str) -> None:
+    def _show(self, log: AliasLog, fallback: str) -> None:
         """Write the newest entry of the log into MLflow, until it is the newest still when that is done."""
+        name, registry = log.alias, self.registry
         while True:
-            newest = self._newest(folder)
+            newest = log.newest()
             holder = newest.version if newest else fallback
-            versions = self.registry.versions()
+            versions = registry.shown()
             # The new holder before the former one: a day between two periods would have no champion at all.
             for version in sorted(versions, key=lambda v: v.version != holder):
                 if version.version == holder and name not in version.aliases:
-                    self.registry.set_alias(name, holder)
+                    registry.set_alias(name, holder)
                 if not holder and name in version.aliases:
-                    self.registry.delete_alias(name)
+                    registry.delete_alias(name)
                 if name == CHAMPION and newest is not None:
-                    self.registry.set_tags(version, _tags_after(newest, version))
-            after = self._newest(folder)
-            if (after.number if after else 0) == (newest.number if newest else 0):
-                return
-
-    def _newest(self, folder: str) -> Move | None:
-        entries = self.registry.claims.names(folder)
-        return self.entry(folder, entries[-1]) if entries else None
-
-    def entry(self, folder: str, entry: str) -> Move:
-        """One entry of a log. Raises PermanentError where it is damaged."""
-        text = self.registry.claims.get(f"{folder}/{entry}")
-        try:
-            record = json.loads(text or "")
-            start = date.fromisoformat(record["effective_from"])
-            periods = [(v, a, b and date.fromisoformat(b)) for v, a, b in record["history"]]
-            return Move(
-                number=int(entry),
-                version=str(record["version"]),
-                change=Change(start, _kind(record), record["by"], record["reason"]),
-                at=record["at"],
-                history=tuple(Period(str(v), date.fromisoformat(a), b) for v, a, b in periods),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"entry {entry} of {folder} in the store is damaged ({error})") from error
+                    registry.set_tags(version, _tags_after(newest, version))
+            after = log.newest()
+            if (after.number if after else 0) != (newest.number if newest else 0):
+                continue
+            # A version that MLflow lost cannot be shown: the entry stays open until it is back.
+            if newest is not None and (not holder or holder in {version.version for version in versions}):
+                log.done("shown", newest.number)
+            return
 
     def _history_in_tags(self, name: str) -> tuple[Period, ...]:
         """What MLflow knows where the store has no log: it was replaced since."""
         return tuple(champion_history(self.registry.versions())) if name == CHAMPION else ()
 
 
-def _kind(record: dict[str, Any]) -> MoveKind:
-    """The kind of a move. Entries of old have none: there it stands before the colon of the reason."""
-    kind = record.get("kind") or str(record["reason"]).partition(":")[0]
-    return MoveKind(kind) if kind in set(MoveKind) else MoveKind.OTHER
+def _ever(log: AliasLog, newest: Move | None, periods: Sequence[Period]) -> tuple[str, ...]:
+    """Every version that ever held the alias. Entries of old do not say: there every one of them is read, once."""
+    before = newest.held if newest else ()
+    if before is None:
+        before = tuple(move.version for move in log.moves() if move.version)
+    return tuple(sorted({*before, *(period.version for period in periods)}, key=int))
 
 
 def _tags_after(move: Move, version: Version) -> dict[str, str]:

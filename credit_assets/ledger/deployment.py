@@ -1,26 +1,29 @@
 """Deployment: bringing a version into force, taking it back, and letting one run beside the champion on trial.
 
 Belongs here: which aliases move together and in what order, for the asset that decides about a training, for requests
-by people and by finished trials, and for the record of every move. Does not belong here: the rules
+by people and by finished trials. Does not belong here: the rules
 (`credit_assets.ml.rules.decisions`), how an alias is moved (`aliases`), and when requests are looked at
 (`credit_assets.automation.deployment`).
 
 A trial is the time in which a version holds the alias `shadow`. One runs at a time and none is cut short by a newer
 model: with a model a day no trial would ever end. The newest model that passed its gates, the challenger, is next,
 where it was held against the champion in force: one that was better than the champion before may be worse than this.
+
+What a decision or a request leads to is several moves, and a process may be killed between any two writes. Everything
+that is left then is found again in the logs: an entry that MLflow does not show, one after which the trial was not
+settled, a request without an outcome whose move is entered. `recover` does the rest; whoever comes next calls it first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
-from typing import Any
 
-import dagster as dg
-
-from credit_assets import pages
-from credit_assets.failures import PermanentError
-from credit_assets.ledger.aliases import Aliases, Change, Move, MoveKind
+from credit_assets.failures import PermanentError, is_ours, is_transient
+from credit_assets.health import first_line
+from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
@@ -29,12 +32,13 @@ from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.ml.rules.periods import champion_history, holder_now, period_on
-from credit_assets.naming import ALIASES as ALIAS_ASSETS
-from credit_assets.naming import PLAIN, Names
 
 CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
 ACTOR = "credit_scoring pipeline"
+UNFINISHED = "not done yet"
+_log = logging.getLogger(__name__)
+_NEWER = "a newer model is in force"
 
 ACCEPTABLE = (FIRST_DAYS, LEAKS, FAIRNESS)
 """Names of the rules in spite of which a person may bring a version into force."""
@@ -67,13 +71,60 @@ class Deployment:
         if decision.accepted and not made:
             promoted = Change(takes_over, MoveKind.PROMOTE, ACTOR, f"promote: {decision.summary()}")
             self.aliases.move(CHAMPION, version.version, promoted, forward_only=True)
-        self.settle_trial(takes_over, reason="a newer model is in force")
+        self.settle_trial(takes_over, reason=_NEWER)
+
+    # What was cut short
+
+    def recover(self) -> list[str]:
+        """Do the rest of every move that was cut short, and say what it was; nothing where nothing was.
+
+        MLflow is brought up to the newest entries, the trial is settled, and requests whose move is entered get their
+        outcome. Calling it while another process is in the midst of a move does what that one is about to do.
+        """
+        said = [
+            f"move {move.number} of {alias} to version {move.version or 'none'}"
+            for alias, move in self.aliases.complete()
+        ]
+        if unsettled := self._unsettled():
+            self.settle_trial(max(move.change.effective_from for _, move in unsettled), reason=_NEWER)
+            said += [f"the trial after move {move.number} of {log.alias}" for log, move in unsettled]
+        started = [request for request in self.requests.pending() if move_of(self.aliases, request) is not None]
+        done = [request for request, outcome in self._do(started) if outcome == DONE]
+        return said + [f"request {request.number} ({request.kind} version {request.version})" for request in done]
+
+    def _unsettled(self) -> list[tuple[AliasLog, Move]]:
+        """Newest entries after which the trial beside the champion may have to be another and was not looked at."""
+        left = [(log, log.undone()) for log in self.registry.logs()]
+        return [(log, found[0]) for log, found in left if found and "settled" in found[1]]
+
+    def _follow(self, request: Request) -> None:
+        """What follows the move that a request asked for."""
+        start, version = request.effective_from, request.version
+        reason = f"version {version} was rejected" if request.kind == "reject" else f"version {version} is in force"
+        self.settle_trial(start, reason=reason)
 
     # Requests
 
     def apply_pending(self) -> list[tuple[Request, str]]:
-        """Do what is requested, oldest first, and record what came of each request."""
-        return [(request, self.requests.finish(request, self._apply(request))) for request in self.requests.pending()]
+        """Do what is requested, oldest first, and record what came of each request.
+
+        One that cannot be done for a reason of its own stays open, and says why in place of an outcome; those behind
+        it are done. Where a service does not answer all of them wait: their order matters.
+        """
+        return self._do(self.requests.pending())
+
+    def _do(self, requests: Iterable[Request]) -> list[tuple[Request, str]]:
+        found = []
+        for request in requests:
+            try:
+                outcome = self.requests.finish(request, self._apply(request))
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                outcome = f"{UNFINISHED}: {first_line(error) if is_ours(error) else type(error).__name__}"
+                _log.warning("request %s: %s", request.number, outcome)
+            found.append((request, outcome))
+        return found
 
     def examine(self, kind: str, version: str, *, by: str, accepted: Collection[str] = ()) -> Version:
         """The version that a request is about. Raises PermanentError where the request cannot be met.
@@ -84,7 +135,7 @@ class Deployment:
         registry = self.registry
         target, champion = registry.version(version), registry.alias(CHAMPION)
         if kind == "rollback":
-            if not target.champion_periods:
+            if not target.was_champion:
                 raise PermanentError(f"version {version} was never champion: use `credit-assets promote {version}`")
             if champion and champion.version == target.version:
                 raise PermanentError(f"version {version} is the champion already")
@@ -124,35 +175,38 @@ class Deployment:
             )
 
     def _apply(self, request: Request) -> str:
+        if move_of(self.aliases, request) is not None:
+            # Killed between the move and its outcome: what follows the move may still be missing.
+            self._follow(request)
+            return DONE
         try:
             target = self.examine(request.kind, request.version, by=request.by, accepted=request.accepted)
         except PermanentError as error:
             champion = self.registry.alias(CHAMPION)
             if champion and champion.version == request.version and request.kind != "reject":
-                # Killed between the move and its outcome: what follows the move may still be missing.
-                self.settle_trial(request.effective_from, reason=f"version {request.version} is in force")
+                # Two asked for the same.
+                self._follow(request)
                 return DONE
             if request.by == ACTOR and request.kind != "reject":
                 self._give_up(request)
             return f"refused: {error}"
         start, reason = request.effective_from, f"{request.kind}: {request.reason}{self._in_spite_of(request, target)}"
         if request.kind == "reject":
-            self._end(target.version, start, reason, request.by)
-            self._begin_next(start, self.registry.versions())
+            self._end(target.version, start, reason, request.by, request.number)
         else:
-            self.aliases.move(CHAMPION, target.version, Change(start, MoveKind(request.kind), request.by, reason))
-            self.settle_trial(start, reason=f"version {target.version} is in force")
+            change = Change(start, MoveKind(request.kind), request.by, reason, request.number)
+            self.aliases.move(CHAMPION, target.version, change)
+        self._follow(request)
         return DONE
 
     def _give_up(self, request: Request) -> None:
         """End a trial that cannot bring its version into force, so that the next can begin; a person still may."""
         trial = holder_now(self.aliases.history(SHADOW))
-        if trial is None or trial.version != request.version:
-            return
-        version = self.registry.version(request.version)
-        if against := _against([*self.takeover(version), *self.decide(version).reasons]):
-            self._end(request.version, request.effective_from, against, ACTOR)
-            self._begin_next(request.effective_from, self.registry.versions())
+        if trial is not None and trial.version == request.version:
+            version = self.registry.version(request.version)
+            if against := _against([*self.takeover(version), *self.decide(version).reasons]):
+                self._end(request.version, request.effective_from, against, ACTOR)
+        self.settle_trial(request.effective_from, reason=_NEWER)
 
     def _in_spite_of(self, request: Request, target: Version) -> str:
         """What a person accepted of the version, for the record of the move."""
@@ -161,11 +215,11 @@ class Deployment:
 
     def decide(self, version: Version) -> Decision:
         """Whether the pipeline itself may bring a version into force at the end of its trial."""
-        was = bool(version.champion_periods)
+        was = version.was_champion
         first = Reason(
             "first_time",
             not was,
-            len(version.champion_periods),
+            len(version.champion_periods) or int(was),
             0,
             f"version {version.version} was in force before and taken back: only a person brings it back"
             if was
@@ -194,18 +248,22 @@ class Deployment:
 
         `start` is the day from which this holds.
         """
+        unsettled = self._unsettled()
         versions = self.registry.versions()
         newest = standing(versions).newest
         trial = holder_now(self.aliases.history(SHADOW))
-        if trial is not None:
-            holder = next((v for v in versions if v.version == trial.version), None)
-            if holder is not None and (newest is None or holder.as_of > newest) and not holder.champion_periods:
-                return
+        holder = next((v for v in versions if trial and v.version == trial.version), None)
+        over = holder is None or (newest is not None and holder.as_of <= newest) or holder.was_champion
+        if trial is not None and over:
             self._end(trial.version, start, reason, ACTOR)
-        self._begin_next(start, versions)
+            unsettled += [(log, move) for log, move in self._unsettled() if log.alias == SHADOW]
+        if over:
+            self._begin_next(start, versions)
+        for log, move in unsettled:
+            log.done("settled", move.number)
 
-    def _end(self, version: str, start: date, reason: str, by: str) -> None:
-        self.aliases.end(SHADOW, version, Change(start, MoveKind.TRIAL_ENDED, by, f"trial ended: {reason}"))
+    def _end(self, version: str, start: date, reason: str, by: str, request: int = 0) -> None:
+        self.aliases.end(SHADOW, version, Change(start, MoveKind.TRIAL_ENDED, by, f"trial ended: {reason}", request))
 
     def _begin_next(self, start: date, versions: Sequence[Version]) -> None:
         newest = standing(versions).newest
@@ -229,59 +287,57 @@ def _against(reasons: Sequence[Reason], accepted: Collection[str] = ()) -> str:
     return "; ".join(one.text for one in reasons if not one.passed and one.rule.partition(" ")[0] not in accepted)
 
 
+def promoted_by_training(aliases: Aliases, version: Version, takes_over: date) -> bool:
+    """Whether a run of its day brought the version into force, whatever has become of it since."""
+    if takes_over in [start for start, _ in version.champion_periods]:
+        return True
+    return version.was_champion and any(
+        move.version == version.version
+        and move.change.effective_from == takes_over
+        and (move.change.kind, move.change.by) == (MoveKind.PROMOTE, ACTOR)
+        for move in aliases.log(CHAMPION).backwards()
+    )
+
+
+def move_of(aliases: Aliases, request: Request) -> Move | None:
+    """The move that a request asked for, where it was entered."""
+    for move in aliases.log(_moves(request)).backwards():
+        if move.change.request == request.number:
+            return move
+        # They are done in their order.
+        if 0 < move.change.request < request.number:
+            break
+    return None
+
+
+def holds(aliases: Aliases, request: Request) -> bool:
+    """Whether what a request asked for is so now."""
+    newest = aliases.log(_moves(request)).newest()
+    held = newest is not None and newest.version == request.version
+    return not held if request.kind == "reject" else held
+
+
+def champion_before(aliases: Aliases, request: Request) -> str | None:
+    """The champion that the move of a request replaced; the one in force where it moved none."""
+    move = move_of(aliases, request)
+    if move is None or request.kind == "reject":
+        holder = aliases.registry.alias(CHAMPION)
+        return holder.version if holder else None
+    former = next((one for one in aliases.log(CHAMPION).backwards() if one.number < move.number), None)
+    return (former.version or None) if former else None
+
+
+def _moves(request: Request) -> str:
+    """The alias that a request moves."""
+    return SHADOW if request.kind == "reject" else CHAMPION
+
+
 def standing(versions: Sequence[Version], until: date | None = None) -> Standing:
     """What a promotion is judged against: now, or as it was on the day `until`."""
     as_of = {v.version: v.as_of for v in versions}
     history = champion_history(versions)
-    ever = [as_of[p.version] for p in history if until is None or p.first <= until]
+    # Also one whose days were all taken back: only a newer model ends that.
+    taken_back = [v.as_of for v in versions if until is None and v.was_champion]
+    ever = [as_of[p.version] for p in history if until is None or p.first <= until] + taken_back
     now = [as_of[p.version] for p in history if (p.last is None if until is None else p.covers(until))]
     return Standing(max(ever, default=None), max(now, default=None))
-
-
-# The record of every move
-
-
-def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple[str, Move]]:
-    """Report each move that Dagster has not seen as a materialization of `model_aliases/<alias>`, oldest first.
-
-    From the registry's own log, whoever moved; so a mover that was killed loses no record.
-    """
-    aliases, reported = Aliases(registry), []
-    for alias in ALIASES:
-        log, key = aliases.log_of(alias), alias_key(alias, registry.owner.naming)
-        latest = instance.get_latest_materialization_event(key)
-        seen = latest.asset_materialization.metadata if latest and latest.asset_materialization else {}
-        # Another log (the registered model was deleted and made anew) counts from the beginning.
-        since = int(str(seen["number"].value)) if seen and str(seen["log"].value) == log else 0
-        moves = aliases.moves(alias, max(0, since - 1))
-        before = {move.number: move for move in moves}
-        for move in moves:
-            if move.number <= since:
-                continue
-            former = before.get(move.number - 1)
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(key, metadata=pages.entries(_move_metadata(alias, log, move, former, registry)))
-            )
-            reported.append((alias, move))
-    return reported
-
-
-def alias_key(alias: str, naming: Names = PLAIN) -> dg.AssetKey:
-    return dg.AssetKey(naming.asset(ALIAS_ASSETS, alias))
-
-
-def _move_metadata(alias: str, log: str, move: Move, former: Move | None, registry: Registry) -> dict[str, Any]:
-    change = move.change
-    return {
-        "alias": alias,
-        "number": move.number,
-        "kind": change.kind.value,
-        "from": (former.version if former else "") or "none",
-        "to": move.version or "none",
-        "by": change.by,
-        "reason": change.reason,
-        "effective_from": change.effective_from.isoformat(),
-        "at": move.at,
-        "log": log,
-        **({"mlflow_version": registry.version_link(move.version)} if move.version else {}),
-    }

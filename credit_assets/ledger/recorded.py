@@ -7,17 +7,14 @@ here, and MLflow has to be asked.
 
 from __future__ import annotations
 
-import json
-from datetime import date
 from typing import Any
 
-from credit_assets.failures import PermanentError
+from credit_assets.ledger.alias_log import logs_of, newest_moves, newest_scope
 from credit_assets.ml.rules.periods import Period, holder_now
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 
 METRICS = ("auc", "gini", "ks", "brier", "ece")
-_LOGS = "mlflow-aliases"
 
 
 def histories(claims: Claims, model_name: str) -> dict[str, list[Period]]:
@@ -25,26 +22,9 @@ def histories(claims: Claims, model_name: str) -> dict[str, list[Period]]:
 
     Raises PermanentError for a damaged entry.
     """
-    # A model that was deleted and made anew has another log, named by its birth.
-    births = [name.rpartition("-")[2] for name in claims.names(_LOGS) if name.rpartition("-")[0] == model_name]
-    if not births:
-        return {}
-    log = f"{_LOGS}/{model_name}-{max(births, key=int)}"
-    return {alias: _newest(claims, f"{log}/{alias}") for alias in claims.names(log)}
-
-
-def _newest(claims: Claims, folder: str) -> list[Period]:
-    entries = claims.names(folder)
-    if not entries:
-        return []
-    try:
-        entry = json.loads(claims.get(f"{folder}/{entries[-1]}") or "")
-        return [
-            Period(str(version), date.fromisoformat(first), date.fromisoformat(last) if last else None)
-            for version, first, last in entry["history"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"entry {entries[-1]} of {folder} in the store is damaged ({error})") from error
+    scope = newest_scope(claims, model_name)
+    newest = newest_moves(logs_of(claims, scope)) if scope else {}
+    return {alias: list(move.history) for alias, move in newest.items()}
 
 
 def version_record(store: Store, version: str, held: dict[str, list[Period]]) -> dict[str, Any] | None:

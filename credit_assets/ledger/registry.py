@@ -3,20 +3,24 @@
 Belongs here: finding, making and reading versions, and writing their aliases and tags. Does not belong here: whether a
 version may be registered or promoted (`credit_assets.ml.rules.decisions`), which alias is moved when (`aliases`), and
 runs (`credit_assets.tracking`).
+
+Who holds an alias, and which version was in force when, is read from the logs of the aliases (`alias_log`), which
+decide; MLflow shows the same, once a move is through. What it shows meanwhile, or since somebody changed it there, is
+`Registry.shown`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book, book_of, parse
+from credit_assets.ledger.alias_log import AliasLog, Move, logs_of, newest_moves, scope_of
 from credit_assets.links import model_page
 from credit_assets.masking import masked_url
 from credit_assets.ml.rules.periods import champion_history, period_on
@@ -37,6 +41,7 @@ BASELINE = "performance"
 """The tag with what the use of a version is held against (`ml.evidence.baseline`), the key of it in the record too."""
 RECALIBRATES, TRAINED_AS_OF = "recalibrates", "trained_as_of"
 """Tags of a version that is another one with a new calibration: which, and as of which day its model was trained."""
+_CHAMPION_NOW, _ARCHIVED = "champion", "archived"
 _SHORT = 12
 _PAGE = 1000
 _T = TypeVar("_T")
@@ -61,6 +66,11 @@ class Version:
     """First and last day in force, both inclusive; None while it is in force."""
     tags: Mapping[str, str]
     description: str = ""
+
+    @property
+    def was_champion(self) -> bool:
+        """Whether it is the champion, or ever was, also where all its days were taken back since."""
+        return self.status in (_CHAMPION_NOW, _ARCHIVED)
 
     @property
     def trained_as_of(self) -> date:
@@ -163,9 +173,19 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions that this pipeline registered, oldest first. Empty where the model does not exist yet."""
+        shown = self.shown()
+        newest = newest_moves(self.logs()) if shown else {}
+        return [_by_the_logs(version, newest) for version in shown]
+
+    def shown(self) -> list[Version]:
+        """The same as MLflow shows them, which is behind the logs where a move was cut short."""
         ours = [item for item in self._everything() if _is_ours(item)]
-        aliases = self._aliases() if ours else {}
+        aliases = _aliases(self._registered_model()) if ours else {}
         return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
+
+    def logs(self) -> list[AliasLog]:
+        """The logs of the aliases that were ever moved."""
+        return logs_of(self.claims, self.scope())
 
     def by_hand(self) -> list[str]:
         """The versions of the model that this pipeline did not register."""
@@ -192,6 +212,9 @@ class Registry:
 
     def alias(self, name: str) -> Version | None:
         """The version that holds the alias; None where none does."""
+        newest = AliasLog(self.claims, self.scope(), name).newest()
+        if newest is not None:
+            return self.version(newest.version) if newest.version else None
         find = self._client.get_model_version_by_alias
         item = self._if_there("cannot get the version of an alias", find, self.model_name, name)
         return None if item is None else self._single(item)
@@ -232,7 +255,7 @@ class Registry:
             self._server.call("cannot create the registered model", self._create_model)
             model = self._registered_model()
         born = model.creation_timestamp if model else 0
-        return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.model_name)}-{born}"
+        return scope_of(self.model_name, born)
 
     # What `aliases` writes, from its log
 
@@ -299,7 +322,7 @@ class Registry:
             )
         if not self._is_of_this_book:
             self._registered_model()
-        return self._own(item, {str(item.version): sorted(item.aliases)})
+        return _by_the_logs(self._own(item, {str(item.version): sorted(item.aliases)}), newest_moves(self.logs()))
 
     def _own(self, item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:
         self._refuse_other(str(item.version), item.tags)
@@ -321,13 +344,6 @@ class Registry:
     def _delete(self, version: str) -> None:
         self._if_there("cannot delete a version", self._client.delete_model_version, self.model_name, version)
 
-    def _aliases(self) -> dict[str, tuple[str, ...]]:
-        model = self._registered_model()
-        held: dict[str, tuple[str, ...]] = {}
-        for alias, version in sorted((model.aliases if model else {}).items()):
-            held[str(version)] = (*held.get(str(version), ()), alias)
-        return held
-
     def _if_there(self, doing: str, function: Callable[..., _T], *args: str) -> _T | None:
         """A call to MLflow's client; None where what it is about does not exist."""
         from mlflow.exceptions import MlflowException
@@ -343,9 +359,34 @@ class Registry:
         return self._server.call(doing, call)
 
 
+def _aliases(model: RegisteredModel | None) -> dict[str, tuple[str, ...]]:
+    """By version the aliases that it holds in MLflow."""
+    held: dict[str, tuple[str, ...]] = {}
+    for alias, version in sorted((model.aliases if model else {}).items()):
+        held[str(version)] = (*held.get(str(version), ()), alias)
+    return held
+
+
 def _is_ours(item: ModelVersion) -> bool:
     """Whether this pipeline registered it, and not somebody by hand."""
     return "fingerprint" in item.tags and "as_of" in item.tags
+
+
+def _by_the_logs(shown: Version, newest: Mapping[str, Move]) -> Version:
+    """The version as the newest entries of the aliases' logs say; MLflow's word counts for an alias without a log."""
+    version = shown.version
+    aliases = {alias for alias in shown.aliases if alias not in newest}
+    aliases |= {alias for alias, move in newest.items() if move.version == version}
+    found = replace(shown, aliases=tuple(sorted(aliases)))
+    if (move := newest.get(CHAMPION)) is None:
+        return found
+    periods = tuple((first, last) for holder, first, last in move.history if holder == version)
+    status = shown.status
+    if move.version == version:
+        status = _CHAMPION_NOW
+    elif periods or shown.was_champion or version in (move.held or ()):
+        status = _ARCHIVED
+    return replace(found, status=status, champion_periods=periods)
 
 
 def _version(item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:

@@ -4,18 +4,22 @@ Belongs here: writing a request once and reading what is pending. Does not belon
 (`credit_assets.ledger.deployment`) and when it is looked at (`credit_assets.automation.deployment`).
 
 Whoever requests needs the right to write into the store and none on the model registry. Entries are claims, so a
-request is never lost, changed or taken twice: number by number, each with at most one outcome.
+request is never lost, changed or taken twice: number by number, each with at most one outcome. One that cannot be read
+is passed by and named (`damaged`): it keeps nobody else's from being done, and has no outcome until it is restored.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.health import first_line
 from credit_assets.storage.claims import Claims
 
 Kind = Literal["promote", "approve", "rollback", "reject"]
@@ -67,11 +71,10 @@ class Requests:
             raise PermanentError(f"{kind} needs who and why (--by, --reason): it is what a validator reads")
         identity = more.get("identity") or uuid.uuid4().hex
         for _ in range(_ATTEMPTS):
-            entries = self.all()
-            for entry in entries:
+            for entry in self.all():
                 if entry.identity == identity:
                     return entry
-            number = entries[-1].number + 1 if entries else 1
+            number = max(map(int, self.names()), default=0) + 1
             at = datetime.now(UTC).isoformat(timespec="seconds")
             reason = " ".join(reason.split())
             request = Request(number, kind, version, by, reason, effective_from, identity, at, more.get("accepted", ()))
@@ -81,13 +84,37 @@ class Requests:
         raise TransientError("requests are being entered by others all the time")
 
     def all(self) -> list[Request]:
-        """Every request, oldest first."""
-        return [self.read(name) for name in self.names()]
+        """Every request that can be read, oldest first."""
+        return self._readable(self.names())
+
+    def newest_of(self, by: str) -> Request | None:
+        """The newest request of a person; None where there is none."""
+        return next((one for one in reversed(self.all()) if one.by == by), None)
 
     def pending(self) -> list[Request]:
-        """Requests without an outcome, oldest first."""
+        """Requests without an outcome, oldest first, but for those that cannot be read."""
+        return self._readable(self._open())
+
+    def damaged(self) -> list[str]:
+        """What is wrong with each request without an outcome that cannot be read, a sentence each."""
+        found = []
+        for name in self._open():
+            try:
+                self.read(name)
+            except PermanentError as error:
+                found.append(str(error))
+        return found
+
+    def _open(self) -> list[str]:
         done = set(self.claims.names(_OUTCOMES))
-        return [self.read(name) for name in self.names() if name not in done]
+        return [name for name in self.names() if name not in done]
+
+    def _readable(self, names: Iterable[str]) -> list[Request]:
+        found = []
+        for name in names:
+            with suppress(PermanentError):
+                found.append(self.read(name))
+        return found
 
     def finish(self, request: Request, outcome: str) -> str:
         """Record what came of a request, one line; the outcome that is there where somebody was faster."""
@@ -98,18 +125,34 @@ class Requests:
 
     def names(self) -> list[str]:
         """The names of the entries, in order."""
-        return self.claims.names(_LOG)
+        return sorted((name for name in self.claims.names(_LOG) if name.isdecimal()), key=int)
 
     def outcomes(self) -> dict[int, str]:
         """What came of requests, by number."""
-        return {int(name): str(self.claims.get(f"{_OUTCOMES}/{name}")) for name in self.claims.names(_OUTCOMES)}
+        names = [name for name in self.claims.names(_OUTCOMES) if name.isdecimal()]
+        return {int(name): str(self.claims.get(f"{_OUTCOMES}/{name}")) for name in names}
 
     def read(self, name: str) -> Request:
         """One entry. Raises PermanentError where it is damaged."""
         text = self.claims.get(f"{_LOG}/{name}")
         try:
-            record = json.loads(text or "")
-            read = {"effective_from": date.fromisoformat(record["effective_from"])}
-            return Request(**{**record, **read, "accepted": tuple(record.get("accepted", ()))})
-        except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"entry {name} of {_LOG} in the store is damaged ({error}); delete it") from error
+            return _parsed(json.loads(text or ""), int(name))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PermanentError(
+                f"entry {name} of {_LOG} in the store is damaged ({first_line(error)}): restore it from a backup, or "
+                "delete it and ask again"
+            ) from error
+
+
+def _parsed(record: dict[str, Any], number: int) -> Request:
+    """Raises ValueError, KeyError or TypeError where the record is no request of this number."""
+    read = {"effective_from": date.fromisoformat(record["effective_from"])}
+    request = Request(**{**record, **read, "accepted": tuple(record.get("accepted", ()))})
+    if request.kind not in get_args(Kind):
+        raise ValueError(f"unknown kind; known: {', '.join(get_args(Kind))}")
+    if request.number != number:
+        raise ValueError("it has another entry's number")
+    texts = (request.version, request.by, request.reason, request.identity, request.at, *request.accepted)
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError("what has to be text is none")
+    return request

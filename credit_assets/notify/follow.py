@@ -14,7 +14,8 @@ import dagster as dg
 
 from credit_assets.failures import is_transient
 from credit_assets.instance.own_runs import is_own
-from credit_assets.ledger.deployment import ALIASES, alias_key
+from credit_assets.ledger.deployment import ALIASES
+from credit_assets.ledger.reported import alias_key
 from credit_assets.naming import Names
 from credit_assets.notify.alerts import failure_alert
 from credit_assets.notify.delivery import Notice, Tick, deliver, own_repository, places, sending_sensor

@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.checks import A_FAILURE, REJECTS, measured
-from credit_assets.ledger.aliases import MoveKind
+from credit_assets.ledger.alias_log import MoveKind
 from credit_assets.ledger.deployment import CHALLENGER, SHADOW
 from credit_assets.links import address_of, asset_page, run_page
 from credit_assets.naming import PLAIN, Names

@@ -12,7 +12,8 @@ import pytest
 
 from credit_assets.automation.deployment import deployment_sensor
 from credit_assets.failures import TransientError
-from credit_assets.ledger.deployment import ACTOR, Deployment, alias_key, report_moves
+from credit_assets.ledger.deployment import ACTOR, Deployment
+from credit_assets.ledger.reported import alias_key, report_moves
 from credit_assets.tracking import Tracking
 from credit_assets_tests.support.registry import Q1, Q2, Q3, YES, holders, opened, trained
 
@@ -95,4 +96,75 @@ def test_what_cannot_be_reached_is_said_and_nothing_is_lost(
     assert said.startswith("cannot reach the store or MLflow: cannot move an alias")
     assert holders(deployment)["champion"] == first
     assert "request 1 (approve version 2 by ann): done" in tick(deployment, instance)
+    assert holders(deployment)["champion"] == second
+
+
+FORGED = [
+    {},
+    {"number": 999, "log": "here"},
+    {"number": "many"},
+    {"log": 7, "number": [1]},
+]
+
+
+@pytest.mark.parametrize("metadata", FORGED)
+def test_a_forged_materialization_neither_silences_moves_nor_breaks_a_tick(
+    deployment: Deployment, instance: dg.DagsterInstance, metadata: dict[str, Any]
+) -> None:
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", Q2)
+    tick(deployment, instance)
+    log = deployment.aliases.log("champion").folder
+    forged = {name: log if value == "here" else value for name, value in metadata.items()}
+
+    def forge() -> None:
+        for alias in ("champion", "challenger", "shadow"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=forged))
+
+    forge()
+    assert tick(deployment, instance) == "no request and no move"
+    deployment.requests.add("approve", second, by="ann", reason="report read", effective_from=Q3)
+    forge()
+    assert "request 1 (approve version 2 by ann): done" in tick(deployment, instance)
+    assert tick(deployment, instance) == "no request and no move"
+    records = instance.fetch_materializations(alias_key("champion"), limit=100, ascending=True).records
+    told = [metadata.get("to") for record in records if (metadata := record.asset_materialization.metadata)]
+    assert [one.value for one in told if one is not None] == [first, second]
+
+
+def test_a_move_whose_reporter_was_killed_before_it_noted_it_is_reported_once(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(deployment, "a", Q1, YES)
+    with monkeypatch.context() as patch:
+        patch.setattr("credit_assets.ledger.reported._note", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            report_moves(instance, deployment.registry)
+    assert [alias for alias, _ in report_moves(instance, deployment.registry)] == ["challenger"]
+    assert len(moves_in_dagster(instance, "champion")) == 1
+    assert len(moves_in_dagster(instance, "challenger")) == 1
+
+
+def test_one_damaged_request_and_one_that_cannot_be_done_keep_nobody_elses_from_being_done(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", Q2)
+    deployment.requests.claims.claim("requests/log/000001", '{"kind": "promote"}')
+    deployment.requests.add("approve", second, by="ann", reason="why", effective_from=Q3)
+    deployment.requests.add("rollback", first, by="bob", reason="why not", effective_from=Q3)
+    examine = deployment.examine
+
+    def odd(kind: str, *more: Any, **named: Any) -> Any:
+        if kind == "approve":
+            raise ValueError("of no kind that anybody foresaw, with a row: 1024, 52000")
+        return examine(kind, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deployment, "examine", odd)
+        said = tick(deployment, instance)
+    assert "request 2 (approve version 2 by ann): not done yet: ValueError" in said
+    assert "request 3 (rollback version 1 by bob): done" in said
+    assert "entry 000001 of requests/log in the store is damaged" in said
+    assert "52000" not in said
+    # The other is done as soon as it can be.
+    assert "request 2 (approve version 2 by ann): done" in tick(deployment, instance)
     assert holders(deployment)["champion"] == second

@@ -25,7 +25,7 @@ from credit_assets.cli.reproduce import reproduction_record
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
-from credit_assets.ledger.deployment import alias_key
+from credit_assets.ledger.reported import alias_key
 from credit_assets.loans.demo_book import PLANTED, first_day
 from credit_assets.partitions import today
 from credit_assets.settings import Settings, load_settings

@@ -152,7 +152,7 @@ def test_what_cannot_be_met_is_refused_and_moves_nothing(
 # Killed halfway
 
 
-class StoppedError(Exception):
+class Stopped(BaseException):
     """The process ended here."""
 
 
@@ -162,11 +162,11 @@ def test_killed_between_the_move_and_what_follows(deployment: Deployment, monkey
     deployment.requests.add("promote", second, by=ACTOR, reason="trial passed", effective_from=JUNE, identity="t")
 
     def stop(*_: Any, **__: Any) -> None:
-        raise StoppedError
+        raise Stopped
 
     with monkeypatch.context() as patch:
         patch.setattr(deployment, "settle_trial", stop)
-        with pytest.raises(StoppedError):
+        with pytest.raises(Stopped):
             deployment.apply_pending()
     assert holders(deployment)["shadow"] == second
     ((_, outcome),) = deployment.apply_pending()

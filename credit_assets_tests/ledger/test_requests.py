@@ -47,8 +47,53 @@ def test_a_request_names_what_who_and_why(tmp_path: Path, kind: Any, by: str, re
         Requests(Claims(str(tmp_path))).add(kind, "1", by=by, reason=reason, effective_from=MAY)
 
 
-def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
+GOOD = {
+    "number": 1,
+    "kind": "promote",
+    "version": "2",
+    "by": "eve",
+    "reason": "because",
+    "effective_from": "2024-05-01",
+    "identity": "i",
+    "at": "2024-05-01T00:00:00+00:00",
+    "accepted": [],
+}
+
+
+def test_an_entry_written_elsewhere_is_read(tmp_path: Path) -> None:
     claims = Claims(str(tmp_path))
-    claims.claim("requests/log/000001", json.dumps({"number": 1}))
+    claims.claim("requests/log/000001", json.dumps(GOOD))
+    assert [one.version for one in Requests(claims).pending()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"number": 1}),
+        "rubbish",
+        "[]",
+        "null",
+        json.dumps(GOOD | {"kind": "seize"}),
+        json.dumps(GOOD | {"kind": ["promote"]}),
+        json.dumps(GOOD | {"effective_from": "9999-99-99"}),
+        json.dumps(GOOD | {"effective_from": 20240501}),
+        json.dumps(GOOD | {"version": 2}),
+        json.dumps(GOOD | {"by": None}),
+        json.dumps(GOOD | {"accepted": 7}),
+        json.dumps(GOOD | {"accepted": [7]}),
+        json.dumps(GOOD | {"number": 2}),
+        json.dumps(GOOD | {"extra": 1}),
+    ],
+)
+def test_a_damaged_entry_is_named_and_keeps_nobody_elses_from_being_read(tmp_path: Path, text: str) -> None:
+    claims = Claims(str(tmp_path))
+    requests = Requests(claims)
+    claims.claim("requests/log/000001", text)
+    claims.claim("requests/log/rubbish", text)
+    sound = requests.add("rollback", "1", by="ann", reason="complaints", effective_from=MAY)
+    assert (sound.number, requests.pending(), requests.all()) == (2, [sound], [sound])
+    (said,) = requests.damaged()
+    assert said.startswith("entry 000001 of requests/log in the store is damaged")
+    assert "restore it from a backup" in said
     with pytest.raises(PermanentError, match="entry 000001 of requests/log"):
-        Requests(claims).pending()
+        requests.read("000001")

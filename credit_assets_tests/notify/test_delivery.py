@@ -7,7 +7,7 @@ import time
 
 import dagster as dg
 
-from credit_assets.ledger.deployment import alias_key
+from credit_assets.ledger.reported import alias_key
 from credit_assets.masking import HIDDEN
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.notifier import Notifier

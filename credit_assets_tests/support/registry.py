@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from credit_assets.ledger.aliases import Aliases, Change, MoveKind
+from credit_assets.ledger.alias_log import Change, MoveKind
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ledger.requests import Requests

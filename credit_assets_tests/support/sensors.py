@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from credit_assets.ledger.aliases import MoveKind
-from credit_assets.ledger.deployment import alias_key
+from credit_assets.ledger.alias_log import MoveKind
+from credit_assets.ledger.reported import alias_key
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01")
 DAY = "2024-03-05"

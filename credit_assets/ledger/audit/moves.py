@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from credit_assets.ledger.aliases import Move, MoveKind
+from credit_assets.ledger.alias_log import Move, MoveKind
 from credit_assets.ledger.audit.walk import Gap, Walk
 from credit_assets.ledger.deployment import ACTOR, CHALLENGER, SHADOW
 from credit_assets.ledger.registry import CHAMPION
@@ -79,7 +79,8 @@ def _decided(walk: Walk, alias: str, move: Move) -> Iterator[str]:
 def _requested(walk: Walk, move: Move) -> bool:
     """Whether a request that was met asked for this move."""
     return move.change.kind in _BY_REQUEST and any(
-        one.version == move.version
+        move.change.request in (0, one.number)
+        and one.version == move.version
         and one.kind == move.change.kind
         and one.effective_from == move.change.effective_from
         and one.by == move.change.by

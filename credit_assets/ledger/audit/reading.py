@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.aliases import Aliases, Move
+from credit_assets.ledger.alias_log import AliasLog, Move
 from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash, named_beside
@@ -42,7 +42,7 @@ class Reading:
 
     def walk(self, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Walk:
         """Everything. Raises as `Tracking` where MLflow does not answer."""
-        versions = {version.version: version for version in self.registry.versions()}
+        versions = {version.version: version for version in self.registry.shown()}
         on_progress("kept versions", 1, 4)
         kept = self._kept()
         on_progress("models", 2, 4)
@@ -124,14 +124,12 @@ class Reading:
             return str(error)
 
     def _log(self, alias: str) -> list[Move]:
-        aliases = Aliases(self.registry)
-        folder = aliases.log_of(alias)
-        names = self.registry.claims.names(folder)
-        moves = [self._try(f"model_aliases/{alias}", name, aliases.entry, folder, name) for name in names]
+        log = AliasLog(self.registry.claims, self.registry.scope(), alias)
+        moves = [self._try(f"model_aliases/{alias}", name, log.read, name) for name in log.names()]
         return [move for move in moves if move is not None]
 
     def _numbers(self, alias: str) -> list[int]:
-        return [int(name) for name in self.registry.claims.names(Aliases(self.registry).log_of(alias))]
+        return [int(name) for name in AliasLog(self.registry.claims, self.registry.scope(), alias).names()]
 
     def _gates(self) -> dict[str, Any]:
         footers = self.store.footers("training_set", self.store.days("training_set"), damaged_too=False)

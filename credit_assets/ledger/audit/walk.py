@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from credit_assets.ledger.aliases import Move
+from credit_assets.ledger.alias_log import Move
 from credit_assets.ledger.kept import KeptVersion
 from credit_assets.ledger.registry import Version
 from credit_assets.ledger.requests import Request

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_assets.cli.audit import audit_record, judged_by, made_by
-from credit_assets.ledger.aliases import Aliases, Change, MoveKind
+from credit_assets.ledger.alias_log import Change, MoveKind
+from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.audit import CHECKS, described, gaps
 from credit_assets.ledger.audit.reading import Reading
 from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk

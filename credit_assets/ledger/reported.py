@@ -1,0 +1,124 @@
+"""The record of every move in Dagster: one materialization of `model_aliases/<alias>` each, whoever moved.
+
+Belongs here: reporting moves, once each, and where it has got to. Does not belong here: making a move (`aliases`,
+`deployment`), and telling people of it (`credit_assets.notify`).
+
+Where it has got to stands among the cursors of Dagster's own daemons, in the database of the instance whose record it
+is. No page and no call of its API writes there, while anybody who sees Dagster's pages may report a materialization of
+these assets: such an event is not looked at, but for those that say word for word what would be reported now, left by a
+process that was killed before it could note that it had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from credit_assets import pages
+from credit_assets.ledger.alias_log import AliasLog, Move, newest_scope
+from credit_assets.ledger.deployment import ALIASES, Deployment
+from credit_assets.ledger.registry import Registry
+from credit_assets.naming import ALIASES as ALIAS_ASSETS
+from credit_assets.naming import PLAIN, Names
+
+_EVENTS_A_LOOK = 1000
+
+
+class _Place(NamedTuple):
+    """How far one log is reported, and the newest event of its asset that was looked at by then."""
+
+    log: str
+    number: int
+    event: int
+
+
+def recover(instance: dg.DagsterInstance, deployment: Deployment) -> list[str]:
+    """Do the rest of every move that was cut short, in MLflow, the store and Dagster; what it was."""
+    said = deployment.recover()
+    return said + [
+        f"record of move {move.number} of {alias}" for alias, move in report_moves(instance, deployment.registry)
+    ]
+
+
+def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple[str, Move]]:
+    """Report each move that was not reported to this instance, oldest first; where none is left MLflow is not asked."""
+    scope, reported = newest_scope(registry.claims, registry.model_name), []
+    for alias in ALIASES if scope else ():
+        log = AliasLog(registry.claims, str(scope), alias)
+        place = _place(instance, registry.owner.naming, alias)
+        # Another log (the registered model was deleted and made anew) counts from the beginning.
+        since = place.number if place.log == log.folder else 0
+        moves = log.moves(since - 1)
+        if not moves or moves[-1].number <= since:
+            continue
+        key, before = alias_key(alias, registry.owner.naming), {move.number: move for move in moves}
+        events = list(_events(instance, key, place.event))
+        there, newest = [said for _, said in events], max((at for at, _ in events), default=place.event)
+        for move in moves:
+            if move.number <= since:
+                continue
+            record = _record(log, move, before.get(move.number - 1))
+            if record not in there:
+                link = {"mlflow_version": registry.version_link(move.version)} if move.version else {}
+                event = dg.AssetMaterialization(key, metadata=pages.entries(record | link))
+                instance.report_runless_asset_event(event)
+                reported.append((alias, move))
+            _note(instance, registry.owner.naming, alias, _Place(log.folder, move.number, newest))
+    return reported
+
+
+def alias_key(alias: str, naming: Names = PLAIN) -> dg.AssetKey:
+    return dg.AssetKey(naming.asset(ALIAS_ASSETS, alias))
+
+
+def _record(log: AliasLog, move: Move, former: Move | None) -> dict[str, Any]:
+    change = move.change
+    return {
+        "alias": log.alias,
+        "number": move.number,
+        "kind": change.kind.value,
+        "from": (former.version if former else "") or "none",
+        "to": move.version or "none",
+        "by": change.by,
+        "reason": change.reason,
+        "effective_from": change.effective_from.isoformat(),
+        "at": move.at,
+        "log": log.folder,
+    }
+
+
+def _events(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What the events of an asset after a position say, each with its position."""
+    while True:
+        wanted = dg.AssetRecordsFilter(key, after_storage_id=after)
+        records = instance.fetch_materializations(wanted, limit=_EVENTS_A_LOOK, ascending=True).records
+        for record in records:
+            event = record.asset_materialization
+            said = {name: value.value for name, value in (event.metadata if event else {}).items()}
+            said.pop("mlflow_version", None)
+            after = record.storage_id
+            yield after, said
+        if len(records) < _EVENTS_A_LOOK:
+            return
+
+
+def _key(naming: Names, alias: str) -> str:
+    return f"credit-assets/reported-moves/{'/'.join(naming.asset(ALIAS_ASSETS, alias))}"
+
+
+def _place(instance: dg.DagsterInstance, naming: Names, alias: str) -> _Place:
+    key = _key(naming, alias)
+    written: Mapping[str, str] = instance.daemon_cursor_storage.get_cursor_values({key})
+    try:
+        log, number, event = json.loads(written[key])
+        return _Place(str(log), int(number), int(event))
+    except (KeyError, ValueError, TypeError):
+        # None yet, of a release before there was one, or damaged: all events are looked at, and none comes twice.
+        return _Place("", 0, 0)
+
+
+def _note(instance: dg.DagsterInstance, naming: Names, alias: str, place: _Place) -> None:
+    instance.daemon_cursor_storage.set_cursor_values({_key(naming, alias): json.dumps(place)})
