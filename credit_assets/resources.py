@@ -16,6 +16,7 @@ from credit_assets.ledger.requests import Requests
 from credit_assets.masking import masked, masked_url
 from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import Settings
+from credit_assets.settings.approvers import Approvers
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.io_managers import ParquetIOManager, RecordIOManager
 from credit_assets.storage.store import Store
@@ -41,7 +42,13 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "tracking": tracking,
         "registry": registry,
         "requests": requests,
-        "deployment": Deployment(registry, requests, settings.promotion, takeover_judge(settings, store)),
+        "deployment": Deployment(
+            registry,
+            requests,
+            settings.promotion,
+            takeover_judge(settings, store),
+            Approvers.read(settings.approvers) if settings.approvers else None,
+        ),
         "notifier": Notifier(settings.alert_targets),
         RESOURCE: RetrainingRequest(),
     }

@@ -29,6 +29,9 @@ ASSET_LABEL, PROFILE_LABEL, VARIANT_LABEL = f"{_PREFIX}asset", f"{_PREFIX}profil
 COST_CENTRE_LABEL, PARTITION_LABEL = f"{_PREFIX}cost-centre", f"{_PREFIX}partition"
 ATTEMPT_LABEL, RETRY_REASON_LABEL = f"{_PREFIX}attempt", f"{_PREFIX}retry-reason"
 
+# Of a run: who started it, where Dagster (Dagster+) or the login proxy before it says so.
+USER_TAG = "user"
+
 # Dagster's.
 DAGSTER_PREFIX = "dagster/"
 DAGSTER_PARTITION_TAG = f"{DAGSTER_PREFIX}partition"

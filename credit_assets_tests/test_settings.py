@@ -26,6 +26,7 @@ from credit_assets.settings import (
 )
 from credit_assets.settings.policies import policy_of
 from credit_assets_tests.support.lender import MODULES, Lender
+from credit_assets_tests.support.signing import Signer
 
 SECRET = "s3cr3tPassw0rd"
 
@@ -69,6 +70,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "name: own\ncolumns:\n- {name: id, type: integer, role: id, nullable: false}\n"
         "- {name: day, type: date, role: date, nullable: false}\n- {name: income, type: float}\n"
     )
+    (approvers := home / "approvers").write_text(Signer("ann").ssh_line())
     values: dict[str, tuple[str, Any]] = {
         "home": (str(home), home),
         "portfolio": (str(portfolio), portfolio),
@@ -157,6 +159,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "dagster_url": ("https://dagster.example.org", "https://dagster.example.org"),
         "mlflow_url": ("https://mlflow.example.org/ui", "https://mlflow.example.org/ui"),
         "operator": ("risk desk", "risk desk"),
+        "approvers": (str(approvers), approvers),
         "dev_port": ("3001", 3001),
         "dev_mlflow_port": ("5001", 5001),
         "file_access": ("group", "group"),

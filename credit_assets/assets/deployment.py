@@ -20,6 +20,7 @@ from credit_assets.assets.requested import REQUESTED, RetrainingRequest, request
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, promoted_by_training, standing
+from credit_assets.ledger.integrity import HEADS, Integrity, to_note
 from credit_assets.ledger.kept import Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
 from credit_assets.ledger.retraining import triggers_of
@@ -91,6 +92,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             **requested(retraining.to_record() or trained_model.get(REQUESTED, {})),
         }
         if decision.accepted:
+            Integrity(registry).refuse_broken(f"the model as of {context.partition_key} is not registered")
             judged = {name: record[name] for name in ("mode", "policy", "reasons")}
             kept = Kept(store).keep(trained_model, judged | {"gates": [gate.to_record() for gate in gates]})
             evidence = trained_model | requested(record.get(REQUESTED, {}))
@@ -156,10 +158,13 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             takeover=takeover,
             compared=compared,
         )
+        integrity = Integrity(registry)
         if found is not None:
+            integrity.refuse_broken(f"version {version} takes no alias")
             deployment.after_training(found, takes_over, decision, made=made)
         before, after = registry.champion_at(as_of), registry.champion_at(takes_over)
         trial = Aliases(registry).period_of(SHADOW, takes_over)
+        integrity.note()
         record: dict[str, Any] = {
             "as_of": as_of.isoformat(),
             "champion_before": before.version if before else None,
@@ -180,6 +185,8 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "champion_after": record["champion_after"] or "none",
                 "shadow_after": record["shadow_after"] or "none",
                 "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
+                # In a third database than the store's and MLflow's.
+                HEADS: to_note(integrity.heads()),
                 **({"mlflow_version": registry.version_link(after.version)} if after else {}),
                 **pages.pictures(of_champions(champion_history(registry.versions()), takes_over), store, *page),
                 "reasons": pages.reasons(record["reasons"]),

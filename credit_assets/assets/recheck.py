@@ -29,7 +29,12 @@ from credit_assets.assets.conventions import asset_key, daily_asset
 from credit_assets.assets.ingestion import reading
 from credit_assets.assets.runs import Runs
 from credit_assets.checks import restated_since
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.health import first_line
 from credit_assets.instance.dagster_internals import PartitionCheckResult
+from credit_assets.ledger.alias_log import LOGS
+from credit_assets.ledger.integrity import WAY_OUT, Integrity, break_in_words
+from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.restated import NOTHING, RestatedDay, Restatements
 from credit_assets.ml.data.schemas import REASON
 from credit_assets.partitions import ranges
@@ -42,11 +47,11 @@ from credit_assets.warehouse import Warehouse
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SHOWN, _LINES = 50, 20
+_SHOWN, _LINES, _WORDS = 50, 20, 500
 RESTATED = "restated_days"
 INGESTED = "ingest"
 """The policy under which restated days are ingested again."""
-TRAINED_ON_RESTATED = "trained_on_restated"
+TRAINED_ON_RESTATED, LEDGER_WHOLE = "trained_on_restated", "ledger_whole"
 _PENDING = "pending_restatements"
 
 
@@ -77,7 +82,14 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 asset=RESTATED,
                 partitions_def=partitions,
                 description="No registered version was trained on a day that the warehouse has changed since.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                LEDGER_WHOLE,
+                asset=RESTATED,
+                partitions_def=partitions,
+                description="No record of moves, requests and decisions was edited, removed or put there past the "
+                "pipeline, by a look at the newest of each log; `credit-assets audit --verify` looks at all.",
+            ),
         ],
         description=f"Of the last {settings.recheck_days} ingested days (CREDIT_RECHECK_DAYS), those on which the "
         "warehouse says something else now. "
@@ -92,6 +104,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         warehouse: dg.ResourceParam[Warehouse],
         store: dg.ResourceParam[Store],
         runs: dg.ResourceParam[Runs],
+        registry: dg.ResourceParam[Registry],
     ) -> dg.MaterializeResult[Any]:
         last = date.fromisoformat(context.partition_key)
         compared = rechecked_days(settings, store, last)
@@ -118,7 +131,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         }
         for one in found:
             context.log.warning(f"restated: {in_words(one)}")
-        return _result(record, last)
+        return _result(record, last, ledger_check(registry, last))
 
     return [make_restated_days]
 
@@ -323,7 +336,7 @@ def days_in_words(one: Mapping[str, Any]) -> str:
     return days if one["certain"] else f"{days}; by the days that its training set spans"
 
 
-def _result(record: Mapping[str, Any], last: date) -> dg.MaterializeResult[Any]:
+def _result(record: Mapping[str, Any], last: date, *checks: dg.AssetCheckResult) -> dg.MaterializeResult[Any]:
     from credit_assets.ml.data.fingerprints import fingerprint
 
     trained = record["trained_on"]
@@ -343,5 +356,27 @@ def _result(record: Mapping[str, Any], last: date) -> dg.MaterializeResult[Any]:
     if shown:
         metadata["days"] = pages.table(shown[:_SHOWN], list(shown[0]))
     return dg.MaterializeResult(
-        value=record, data_version=dg.DataVersion(fingerprint(**record)), metadata=metadata, check_results=[check]
+        value=record,
+        data_version=dg.DataVersion(fingerprint(**record)),
+        metadata=metadata,
+        check_results=[check, *checks],
     )
+
+
+def ledger_check(registry: Registry, day: date) -> dg.AssetCheckResult:
+    """The cheap look at the ledger's chains as a check, a warning: days go on being scored, and people are told."""
+    try:
+        broken = Integrity(registry).breaks() if registry.claims.names(LOGS) else []
+        said = "; ".join(break_in_words(one) for one in broken) or "Every log ends as it was written."
+    except (PermanentError, TransientError) as error:
+        # The steps that need what does not answer say so themselves.
+        broken, said = [], f"Not looked at: {first_line(error)}"
+    check = PartitionCheckResult(
+        check_name=LEDGER_WHOLE,
+        passed=not broken,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{said[:_WORDS]}{' Nothing is trained or promoted on it: ' + WAY_OUT if broken else ''}",
+        metadata=pages.judged(len(broken), 0),
+    )
+    check.partition = day.isoformat()
+    return check

@@ -23,6 +23,7 @@ from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, request
 from credit_assets.assets.searching import Trials, search_identity, with_found
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
 from credit_assets.failures import PermanentError, is_transient
+from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
@@ -129,6 +130,7 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
         if not retraining.asked and (champion := to_recalibrate(registry, registry.claims, date.fromisoformat(as_of))):
             return not_trained(variant, as_of, champion)
+        Integrity(registry).refuse_broken(f"{name} {as_of} is not trained")
         try:
             record = train_or_reuse(context, applied, variant, training_set, tracking, store)
         except Exception as error:

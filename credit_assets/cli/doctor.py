@@ -43,7 +43,9 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.file_modes import ADVICE, wider
 from credit_assets.health import Check, Health, Status, first_line
 from credit_assets.instance.ownership import book_of, changed_since, refuse_beginning_anew, refuse_other_portfolio
+from credit_assets.ledger.alias_log import LOGS
 from credit_assets.ledger.deployment import SHADOW
+from credit_assets.ledger.integrity import WAY_OUT, Integrity, break_in_words
 from credit_assets.ledger.registry import CHAMPION
 from credit_assets.masking import HIDDEN, Secrets, masked_url
 from credit_assets.ml.data.directions import not_secured
@@ -138,6 +140,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         Check("comparisons", "promotion_alpha", lambda: comparison_health(settings)),
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
+        Check("ledger", "store_uri", lambda: ledger_health(settings), 3),
         Check("columns", "portfolio", lambda: columns_health(settings), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
         Check("runs", "dagster_home", lambda: runs_health(settings), 3),
@@ -404,6 +407,23 @@ def columns_health(settings: Settings) -> Health:
         except MissingInputsError as error:
             said[-1], status = f"{name} cannot score: {error}", "fail"
     return Health("; ".join(said) or "the models in force read features of the portfolio", status, " ".join(advice))
+
+
+def ledger_health(settings: Settings) -> Health:
+    """Whether the logs end as they were written, and who has to sign."""
+    registry = build_resources(settings)["registry"]
+    signed = f"; promotions are signed: {settings.approvers}" if settings.approvers else ""
+    if settings.tracking_is_new and not registry.claims.names(LOGS):
+        return Health(f"no move yet{signed}")
+    try:
+        integrity = Integrity(registry)
+        broken, heads = integrity.breaks(), integrity.heads()
+    except (PermanentError, TransientError) as error:
+        # What to do about it stands beside the store, or MLflow.
+        return Health(f"not looked at: {first_line(error)}", "warn")
+    if broken:
+        return Health("; ".join(break_in_words(one) for one in broken[:3]), "fail", f"nothing is trained: {WAY_OUT}")
+    return Health(f"whole: {', '.join(f'{name} {head.number}' for name, head in heads.items())}{signed}")
 
 
 def disk_health(settings: Settings) -> Health:

@@ -69,6 +69,8 @@ def request_move(settings: Settings, instance: dg.DagsterInstance, wanted: MoveR
     start = wanted.effective_from or datetime.now(ZoneInfo(settings.timezone)).date()
     request = _interrupted(deployment, wanted, start) or _enter(deployment, wanted, start)
     target = request.version
+    if deployment.waits_for_signature(request):
+        return {"request": request.number, "move": kind, "to": target, "waits": deployment.approvals.in_words(request)}
     try:
         outcome = _done(deployment, request, instance)
     except KeyboardInterrupt:
@@ -141,7 +143,35 @@ def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     return deployment.requests.outcome(request) or outcome
 
 
+def sign_request(settings: Settings, instance: dg.DagsterInstance, number: int, signature: str) -> dict[str, Any]:
+    """Enter the signature of a pending request and see that done. Raises PermanentError where it does not count."""
+    deployment: Deployment = build_resources(settings)["deployment"]
+    request = pending_request(deployment, number)
+    signer = deployment.approvals.sign(request, signature)
+    outcome = _done(deployment, request, instance)
+    if outcome != DONE:
+        raise PermanentError(f"request {number} to {request.kind} version {request.version} was {outcome}")
+    return {"request": number, "move": request.kind, "to": request.version, "by": request.by, "signed_by": signer}
+
+
+def text_to_sign(settings: Settings, number: int) -> str:
+    """The text of a pending request. Raises PermanentError where there is none of this number."""
+    deployment: Deployment = build_resources(settings)["deployment"]
+    return deployment.approvals.text_of(pending_request(deployment, number))
+
+
+def pending_request(deployment: Deployment, number: int) -> Request:
+    found = next((one for one in deployment.requests.pending() if one.number == number), None)
+    if found is None:
+        waiting = ", ".join(str(one.number) for one in deployment.requests.pending()) or "none"
+        raise PermanentError(f"no request {number} waits for anything; those that wait: {waiting}")
+    return found
+
+
 def print_move(record: dict[str, Any], console: Console) -> None:
+    if "waits" in record:
+        console.print(record["waits"], markup=False)
+        return
     to, start = record["to"], record["effective_from"]
     if record["move"] == "reject":
         console.print(f"version {to} is no longer on trial from {start} on")

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from credit_assets.cli.shown import FILE, Json, output, progress_bar
+from credit_assets.cli.who import who
+from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 
 version_app = typer.Typer()
@@ -95,17 +97,66 @@ def reproduce(
 
 
 @version_app.command()
-def audit(json_: Json = False) -> None:
+def audit(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also read the rows of every partition and hold them against their hash.")
+    ] = False,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="Go on in spite of what is broken in the ledger now; recorded with who and why."),
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why it is accepted.")] = "",
+    by: Annotated[str, typer.Option(help="Who accepts it; default: CREDIT_OPERATOR, else the login name.")] = "",
+    json_: Json = False,
+) -> None:
     """Decide everything that was decided again from its evidence, and walk every version, move, request and day.
 
-    Example: credit-assets audit --json. It writes nothing; the exit code is 0 where there is no gap, 1 where there is
-    one, each named with asset, day and version, and what to do.
+    Example: credit-assets audit --verify. Without --accept it writes nothing; the exit code is 0 where there is no
+    gap, 1 where there is one, each named with asset, day and version, and what to do.
     """
-    from credit_assets.cli.audit import audit_record, print_audit
+    from credit_assets.cli import audit as audits
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance, progress_bar(quiet=json_) as progress:
-        record = audit_record(settings, instance, progress)
-    output(record, partial(print_audit, record), json_)
+        if accept:
+            record = audits.accept(settings, instance, reason, by=who(settings, by))
+            output(record, partial(audits.print_accepted, record), json_)
+            return
+        record = audits.audit_record(settings, instance, progress, verify=verify)
+    output(record, partial(audits.print_audit, record), json_)
     raise typer.Exit(0 if record["clean"] else 1)
+
+
+@version_app.command()
+def sign(
+    request: Annotated[int, typer.Argument(min=1, help="Number of the request that waits.")],
+    signature: Annotated[
+        Path | None, typer.Option(help="File with its signature; without one, the text to sign is printed.", **FILE)
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Sign a promotion that another asked for, where CREDIT_APPROVERS wants it; first without a signature, then with.
+
+    Example: credit-assets sign 7 > request.txt; ssh-keygen -Y sign -n credit-assets-request -f KEY request.txt; then
+    credit-assets sign 7 --signature request.txt.sig
+    """
+    from credit_assets.cli.moves import sign_request, text_to_sign
+    from credit_assets.instance.home import instance_of
+
+    settings = load_settings()
+    if signature is None:
+        text = text_to_sign(settings, request)
+        output({"request": request, "text": text}, lambda out: print(text, end="", file=out.file), json_)
+        return
+    try:
+        signed = signature.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentError(f"--signature {signature} cannot be read: {error}") from error
+    with instance_of(settings) as instance:
+        record = sign_request(settings, instance, request, signed)
+    output(
+        record,
+        lambda out: out.print(f"version {record['to']}: {record['move']} signed by {record['signed_by']}"),
+        json_,
+    )

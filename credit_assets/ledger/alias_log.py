@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.rules.periods import Period
+from credit_assets.storage.chain import HASH, Chain
 from credit_assets.storage.claims import Claims
 
 LOGS, _DONE = "mlflow-aliases", "mlflow-aliases-done"
@@ -67,6 +68,8 @@ class Move(NamedTuple):
     """Oldest first: the whole history after this move."""
     held: tuple[str, ...] | None = None
     """Every version that ever held the alias, also one whose days were all taken back; None in entries of old."""
+    hash: str = ""
+    """Of the entry; "" of one of before entries were chained."""
 
 
 class AliasLog:
@@ -106,13 +109,14 @@ class AliasLog:
                 at=record["at"],
                 history=_periods(record["history"]),
                 held=None if held is None else tuple(map(str, held)),
+                hash=str(record.get(HASH, "")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise PermanentError(f"entry {name} of {self.folder} in the store is damaged ({error})") from error
 
     def enter(self, move: Move) -> bool:
         """Write an entry; whether it is there now. False where another mover has the number."""
-        entry = json.dumps(
+        entry = Chain(self.claims, self.folder).sealed(
             {
                 "id": uuid.uuid4().hex,
                 "version": move.version,
@@ -124,7 +128,8 @@ class AliasLog:
                 "at": move.at,
                 "history": [[v, a.isoformat(), b.isoformat() if b else None] for v, a, b in move.history],
                 "held": list(move.held or ()),
-            }
+            },
+            move.number,
         )
         return self.claims.claim(f"{self.folder}/{move.number:06d}", entry) == entry
 

@@ -24,6 +24,8 @@ from credit_assets.failures import PermanentError, is_ours, is_transient
 from credit_assets.health import first_line
 from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind
 from credit_assets.ledger.aliases import Aliases
+from credit_assets.ledger.approvals import Approvals
+from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
@@ -32,11 +34,13 @@ from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.ml.rules.periods import champion_history, holder_now, period_on
+from credit_assets.settings.approvers import Approvers
 
 CHALLENGER, SHADOW = "challenger", "shadow"
 ALIASES = (CHAMPION, CHALLENGER, SHADOW)
 ACTOR = "credit_scoring pipeline"
 UNFINISHED = "not done yet"
+
 _log = logging.getLogger(__name__)
 _NEWER = "a newer model is in force"
 
@@ -50,7 +54,15 @@ those of its test (FIRST_DAYS), where its skill comes from (LEAKS), and how it t
 class Deployment:
     """What moves the aliases of one registered model. Every method may be called again: it then changes nothing."""
 
-    def __init__(self, registry: Registry, requests: Requests, promotion: Promotion, takeover: Judge) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        requests: Requests,
+        promotion: Promotion,
+        takeover: Judge,
+        approvers: Approvers | None = None,
+    ) -> None:
+        self.approvals = Approvals(requests.claims, approvers, promotion)
         self.registry = registry
         self.takeover = takeover
         self.aliases = Aliases(registry)
@@ -109,9 +121,14 @@ class Deployment:
         """Do what is requested, oldest first, and record what came of each request.
 
         One that cannot be done for a reason of its own stays open, and says why in place of an outcome; those behind
-        it are done. Where a service does not answer all of them wait: their order matters.
+        it are done. Where a service does not answer all of them wait: their order matters. One that waits for a
+        signature is passed by.
         """
-        return self._do(self.requests.pending())
+        return self._do(one for one in self.requests.pending() if not self.waits_for_signature(one))
+
+    def waits_for_signature(self, request: Request) -> bool:
+        """Whether a request is not done until an approver has signed it."""
+        return self.approvals.waits(request, by_pipeline=request.by == ACTOR)
 
     def _do(self, requests: Iterable[Request]) -> list[tuple[Request, str]]:
         found = []
@@ -154,6 +171,7 @@ class Deployment:
         self, kind: str, target: Version, champion: Version | None, accepted: Collection[str]
     ) -> None:
         version = target.version
+        Integrity(self.registry).refuse_broken(f"version {version} does not take over")
         on_trial = {period.version for period in self.aliases.history(SHADOW)}
         if kind == "approve" and not on_trial & {version} and CHALLENGER not in target.aliases:
             raise PermanentError(
@@ -191,6 +209,7 @@ class Deployment:
                 self._give_up(request)
             return f"refused: {error}"
         start, reason = request.effective_from, f"{request.kind}: {request.reason}{self._in_spite_of(request, target)}"
+        reason += self.approvals.said_of(request)
         if request.kind == "reject":
             self._end(target.version, start, reason, request.by, request.number)
         else:

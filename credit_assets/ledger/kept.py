@@ -21,6 +21,7 @@ from typing import Any
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Version
+from credit_assets.storage.claims import write_ledger_record
 from credit_assets.storage.store import Store, canonical_json
 
 SETS, VERSIONS = "kept/training_set", "kept/versions"
@@ -163,7 +164,7 @@ class Kept:
         return sorted(found, key=lambda one: (one.as_of, one.fingerprint))
 
     def _write(self, record: KeptVersion) -> None:
-        self.store.write_record(self._path(record.fingerprint), vars(record))
+        write_ledger_record(self.store, self._path(record.fingerprint), vars(record))
 
     def _path(self, fingerprint: str) -> Any:
         return self.store.path(VERSIONS, f"{fingerprint}.json")

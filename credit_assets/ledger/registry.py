@@ -180,7 +180,7 @@ class Registry:
     def shown(self) -> list[Version]:
         """The same as MLflow shows them, which is behind the logs where a move was cut short."""
         ours = [item for item in self._everything() if _is_ours(item)]
-        aliases = _aliases(self._registered_model()) if ours else {}
+        aliases = _aliases(self.registered_model()) if ours else {}
         return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
 
     def logs(self) -> list[AliasLog]:
@@ -250,10 +250,10 @@ class Registry:
 
     def scope(self, create: bool = False) -> str:
         """Name and birth of the registered model: claims about one that was deleted do not bind its successor."""
-        model = self._registered_model()
+        model = self.registered_model()
         if model is None and create:
             self._server.call("cannot create the registered model", self._create_model)
-            model = self._registered_model()
+            model = self.registered_model()
         born = model.creation_timestamp if model else 0
         return scope_of(self.model_name, born)
 
@@ -296,7 +296,7 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _registered_model(self) -> RegisteredModel | None:
+    def registered_model(self) -> RegisteredModel | None:
         find = self._client.get_registered_model
         model = self._if_there("cannot get the registered model", find, self.model_name)
         tag, ours = model.tags.get(BOOK_TAG) if model else None, self._book()
@@ -321,7 +321,7 @@ class Registry:
                 "as-of date"
             )
         if not self._is_of_this_book:
-            self._registered_model()
+            self.registered_model()
         return _by_the_logs(self._own(item, {str(item.version): sorted(item.aliases)}), newest_moves(self.logs()))
 
     def _own(self, item: ModelVersion, aliases: Mapping[str, Sequence[str]]) -> Version:
@@ -365,6 +365,11 @@ def _aliases(model: RegisteredModel | None) -> dict[str, tuple[str, ...]]:
     for alias, version in sorted((model.aliases if model else {}).items()):
         held[str(version)] = (*held.get(str(version), ()), alias)
     return held
+
+
+def own_tags(registry: Registry) -> dict[str, str] | None:
+    """Tags of the registered model itself; None where there is no model."""
+    return dict(model.tags) if (model := registry.registered_model()) else None
 
 
 def _is_ours(item: ModelVersion) -> bool:

@@ -20,6 +20,7 @@ import dagster as dg
 from credit_assets import pages
 from credit_assets.ledger.alias_log import AliasLog, Move, newest_scope
 from credit_assets.ledger.deployment import ALIASES, Deployment
+from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import Registry
 from credit_assets.naming import ALIASES as ALIAS_ASSETS
 from credit_assets.naming import PLAIN, Names
@@ -67,6 +68,8 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
                 instance.report_runless_asset_event(event)
                 reported.append((alias, move))
             _note(instance, registry.owner.naming, alias, _Place(log.folder, move.number, newest))
+    if reported:
+        Integrity(registry).note()
     return reported
 
 
@@ -87,6 +90,7 @@ def _record(log: AliasLog, move: Move, former: Move | None) -> dict[str, Any]:
         "effective_from": change.effective_from.isoformat(),
         "at": move.at,
         "log": log.folder,
+        **({"hash": move.hash} if move.hash else {}),
     }
 
 

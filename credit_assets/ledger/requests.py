@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import first_line
+from credit_assets.ledger.asked import asked_here
+from credit_assets.storage.chain import BEFORE, HASH, Chain
 from credit_assets.storage.claims import Claims
 
 Kind = Literal["promote", "approve", "rollback", "reject"]
 DONE = "done"
 """The outcome of a request that was met; any other says why it was refused."""
-_LOG, _OUTCOMES = "requests/log", "requests/done"
+LOG, _OUTCOMES = "requests/log", "requests/done"
 _ATTEMPTS = 100
 
 
@@ -45,11 +47,14 @@ class Request:
     at: str
     accepted: tuple[str, ...] = ()
     """What of the version a person accepts: the names of rules that stand against it."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """Who entered it, as the system knew it (`asked`); empty in one of before."""
 
 
 class _More(TypedDict, total=False):
     identity: str
     accepted: tuple[str, ...]
+    asked: Mapping[str, str]
 
 
 class Requests:
@@ -77,9 +82,21 @@ class Requests:
             number = max(map(int, self.names()), default=0) + 1
             at = datetime.now(UTC).isoformat(timespec="seconds")
             reason = " ".join(reason.split())
-            request = Request(number, kind, version, by, reason, effective_from, identity, at, more.get("accepted", ()))
-            text = json.dumps({**vars(request), "effective_from": effective_from.isoformat()}, sort_keys=True)
-            if self.claims.claim(f"{_LOG}/{number:06d}", text) == text:
+            request = Request(
+                number,
+                kind,
+                version,
+                by,
+                reason,
+                effective_from,
+                identity,
+                at,
+                more.get("accepted", ()),
+                {**asked_here(), **more.get("asked", {})},
+            )
+            record = {**vars(request), "effective_from": effective_from.isoformat()}
+            text = Chain(self.claims, LOG).sealed(record, number)
+            if self.claims.claim(f"{LOG}/{number:06d}", text) == text:
                 return request
         raise TransientError("requests are being entered by others all the time")
 
@@ -125,7 +142,7 @@ class Requests:
 
     def names(self) -> list[str]:
         """The names of the entries, in order."""
-        return sorted((name for name in self.claims.names(_LOG) if name.isdecimal()), key=int)
+        return sorted((name for name in self.claims.names(LOG) if name.isdecimal()), key=int)
 
     def outcomes(self) -> dict[int, str]:
         """What came of requests, by number."""
@@ -134,12 +151,12 @@ class Requests:
 
     def read(self, name: str) -> Request:
         """One entry. Raises PermanentError where it is damaged."""
-        text = self.claims.get(f"{_LOG}/{name}")
+        text = self.claims.get(f"{LOG}/{name}")
         try:
             return _parsed(json.loads(text or ""), int(name))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PermanentError(
-                f"entry {name} of {_LOG} in the store is damaged ({first_line(error)}): restore it from a backup, or "
+                f"entry {name} of {LOG} in the store is damaged ({first_line(error)}): restore it from a backup, or "
                 "delete it and ask again"
             ) from error
 
@@ -147,12 +164,13 @@ class Requests:
 def _parsed(record: dict[str, Any], number: int) -> Request:
     """Raises ValueError, KeyError or TypeError where the record is no request of this number."""
     read = {"effective_from": date.fromisoformat(record["effective_from"])}
-    request = Request(**{**record, **read, "accepted": tuple(record.get("accepted", ()))})
+    said = {name: value for name, value in record.items() if name not in (BEFORE, HASH)}
+    request = Request(**{**said, **read, "accepted": tuple(record.get("accepted", ()))})
     if request.kind not in get_args(Kind):
         raise ValueError(f"unknown kind; known: {', '.join(get_args(Kind))}")
     if request.number != number:
         raise ValueError("it has another entry's number")
     texts = (request.version, request.by, request.reason, request.identity, request.at, *request.accepted)
-    if not all(isinstance(one, str) for one in texts):
+    if not all(isinstance(one, str) for one in (*texts, *request.asked.values())):
         raise ValueError("what has to be text is none")
     return request

@@ -25,6 +25,7 @@ from credit_assets.ml.extensions import load
 from credit_assets.ml.learners import VARIANTS, default_variants
 from credit_assets.places import PlaceError, database_file, database_url, embedded_folder, local_path, store_uri
 from credit_assets.profiles import POOLS
+from credit_assets.settings.approvers import ApproversFile
 
 
 class SettingsError(ToldError, ValueError):
@@ -309,9 +310,8 @@ class Deployment(BaseModel):
         min_length=1,
         description="Key of the hash that assigns applications to arms.",
     )
-    operator: str = Field(
-        "", description="Who is recorded for moves and triggers asked for here; empty: the user running the command."
-    )
+    operator: str = Field("", description="Who is recorded for moves and triggers asked for here; empty: the user.")
+    approvers: ApproversFile = Field(None, description="Persons and their keys: another signs what one promotes.")
 
     @model_validator(mode="after")
     def _arms_need_a_trial(self) -> Self:

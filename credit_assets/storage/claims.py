@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError, is_transient
-from credit_assets.storage.store import is_local, open_root
+from credit_assets.storage.chain import Journal, content_hash
+from credit_assets.storage.store import Store, canonical_json, is_local, open_root
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "memory"}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
 _ATTEMPTS = 6
+CLAIMS = "claims"
+RECORDS = ("registered_model", "deployed_model", "shadow_report", "kept/versions")
+"""Folders of the store with the records of decisions: they are journaled (`write_ledger_record`)."""
+_FOLDERS = ("requests/done", "retraining", "retraining-triggers", "recalibration", "mlflow-versions")
+_JOURNALED = tuple(f"{folder}/" for folder in _FOLDERS)
+"""Claims that something is decided by. Those of runs and candidates only keep two processes from making one thing."""
 
 
 class Claims:
@@ -45,6 +52,29 @@ class Claims:
         self._options = storage_options
 
     def claim(self, name: str, value: str) -> str:
+        """Bind `name` to `value` unless it is bound, as `bind` does; what is decided by goes through the journal."""
+        if name.startswith(_JOURNALED):
+            if (held := self.get(name)) is not None:
+                return held
+            self.journal.enter(f"{CLAIMS}/{name}", content_hash(f"{value}\n".encode()))
+        return self.bind(name, value)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self, lambda: {path: content_hash(data) for path, data in self.ledger_files().items()})
+
+    def ledger_files(self) -> dict[str, bytes]:
+        """What the journal answers for as it is now: the bytes by the path in the store. Raises as `get`."""
+        root = open_root(self.store_uri, self._options)
+        found: dict[str, bytes] = {}
+        try:
+            for folder in (*(f"{CLAIMS}/{one}" for one in _FOLDERS), *RECORDS):
+                found |= _files_under(root, folder)
+        except Exception as error:
+            raise self._failure("cannot read the ledger", error) from error
+        return found
+
+    def bind(self, name: str, value: str) -> str:
         """Bind `name` to `value` unless it is bound; return what it is bound to.
 
         `value` must tell claimants apart (a run id, a version) and must not be empty. Linearizable: all callers, in all
@@ -145,13 +175,13 @@ class Claims:
             raise ValueError(f"{name!r} cannot name a claim: letters, digits, _ . = - and / only")
         root = open_root(self.store_uri, self._options)
         if is_local(root):
-            return Path(str(root.path)) / "claims" / name
+            return Path(str(root.path)) / CLAIMS / name
         if root.protocol not in _EXCLUSIVE:
             raise PermanentError(
                 f"CREDIT_STORE_URI {self.store_uri!r}: {root.protocol} cannot create a file exclusively, which runs "
                 "side by side need; use a folder, s3:// or gs://"
             )
-        path: UPath = root.joinpath("claims", name)
+        path: UPath = root.joinpath(CLAIMS, name)
         return path
 
     def _failure(self, what: str, error: Exception | None) -> TransientError | PermanentError:
@@ -159,6 +189,36 @@ class Claims:
         if error is None or is_transient(error) or getattr(error, "errno", None) in (errno.EBUSY, errno.EIO):
             return TransientError(text)
         return PermanentError(f"{text}; see that this process may read and write there")
+
+
+def journal_of(store: Store) -> Journal:
+    """The journal of a store."""
+    return Claims(store.uri, **store.options).journal
+
+
+def write_ledger_record(store: Store, path: UPath, record: Any) -> None:
+    """Write the record of a decision, after the journal has it."""
+    data = canonical_json(record)
+    if not path.exists() or path.read_bytes() != data:
+        journal_of(store).enter(in_store(store, path), content_hash(data))
+    store.write_bytes(path, data)
+
+
+def in_store(store: Store, path: UPath) -> str:
+    """The path of a file of the store from its root on."""
+    return str(path.relative_to(store.root))
+
+
+def _files_under(root: UPath, folder: str) -> dict[str, bytes]:
+    """The files below a folder by their path from the root on, but for those that are being written."""
+    if is_local(root):
+        base = Path(str(root.path))
+        files = [Path(where, name) for where, _, names in os.walk(base / folder) for name in names]
+        return {str(one.relative_to(base)): one.read_bytes() for one in files if not one.name.startswith(".")}
+    root.fs.invalidate_cache()
+    base_path = root.path.rstrip("/")
+    names = root.fs.find(f"{base_path}/{folder}")
+    return {name[len(base_path) + 1 :]: data for name, data in root.fs.cat(names).items()} if names else {}
 
 
 def _generations(name: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.failures import PermanentError
+from credit_assets.storage.claims import RECORDS, in_store, journal_of, write_ledger_record
 from credit_assets.storage.partition_files import Partitions, Staged
 from credit_assets.storage.store import Store
 
@@ -77,6 +78,10 @@ class _StoreIOManager(dg.IOManager):
     def write(self, path: UPath, value: Any) -> None:
         """Make the value of one partition the file at `path`."""
 
+    def remove(self, path: UPath) -> None:
+        """Take away the file of a partition that is not made any more."""
+        self.store.remove(path)
+
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write one partition, or each partition of a `ByDay`; raises the failure of what gates have stopped."""
         if isinstance(obj, Stopped):
@@ -92,7 +97,7 @@ class _StoreIOManager(dg.IOManager):
         for key, value in values.items():
             self.write(paths[key], value)
         for key in left_out.difference(values):
-            self.store.remove(folder / (key + self.extension))
+            self.remove(folder / (key + self.extension))
         if left_out and isinstance(values, ByDay) and values.leave_out:
             values.leave_out(context, left_out)
         if not isinstance(values, ByDay):
@@ -136,7 +141,15 @@ class RecordIOManager(_StoreIOManager):
     extension = ".json"
 
     def write(self, path: UPath, value: Any) -> None:
-        self.store.write_record(path, value)
+        if path.parent.name in RECORDS:
+            write_ledger_record(self.store, path, value)
+        else:
+            self.store.write_record(path, value)
+
+    def remove(self, path: UPath) -> None:
+        if path.parent.name in RECORDS and path.exists():
+            journal_of(self.store).enter(in_store(self.store, path), "")
+        super().remove(path)
 
     def load_input(self, context: dg.InputContext) -> Any:
         keys, asset = context.asset_partition_keys, _folder(context)

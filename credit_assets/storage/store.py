@@ -93,11 +93,11 @@ class Store:
 
     def __init__(self, uri: str, **storage_options: Any) -> None:
         self.uri = uri
-        self._options = storage_options
+        self.options = storage_options
 
     @property
     def root(self) -> UPath:
-        return open_root(self.uri, self._options)
+        return open_root(self.uri, self.options)
 
     def path(self, *parts: str) -> UPath:
         return self.root.joinpath(*parts)

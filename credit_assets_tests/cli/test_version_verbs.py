@@ -27,7 +27,8 @@ def made_again(*differences: dict[str, str]) -> dict[str, Any]:
 
 def walked(*gaps: dict[str, str]) -> dict[str, Any]:
     checks = [{"check": "periods", "looks at": "The champions follow one another.", "gaps": len(gaps)}]
-    return {"clean": not gaps, "walked": {"versions": 2, "moves": 1200}, "checks": checks, "gaps": list(gaps)}
+    found = {"clean": not gaps, "walked": {"versions": 2, "moves": 1200}, "checks": checks, "gaps": list(gaps)}
+    return found | {"accepted": [{"by": "ann", "at": "3 May", "reason": "moved", "named": ["the log: edited"]}]}
 
 
 @pytest.mark.parametrize(
@@ -58,14 +59,21 @@ def test_reproduce_says_what_differs_by_its_text_and_exit_code(
 @pytest.mark.parametrize(
     ("record", "code", "words"),
     [
-        (walked(), 0, ["2 versions, 1,200 moves", "ok The champions follow", "no gap was found"]),
+        (
+            walked(),
+            0,
+            ["2 versions, 1,200 moves", "ok The champions follow", "accepted by ann at 3 May (moved): the log: edited"],
+        ),
         (walked(GAP), 1, ["GAPS The champions", "GAP (periods) model_aliases/champion 2024-04-01", "-> restore it"]),
     ],
 )
 def test_audit_names_gaps_by_its_text_and_exit_code(
     record: dict[str, Any], code: int, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    def given(_settings: Any, _instance: Any, on_progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+    def given(
+        _settings: Any, _instance: Any, on_progress: Callable[[str, int, int], None], *, verify: bool
+    ) -> dict[str, Any]:
+        assert not verify
         on_progress("records", 1, 2)
         return record
 

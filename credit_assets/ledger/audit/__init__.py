@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from credit_assets.ledger.audit.chains import chains_whole, journal_kept, one_house
 from credit_assets.ledger.audit.decisions import (
     registrations,
     requests_met,
@@ -22,6 +23,7 @@ from credit_assets.ledger.audit.files import (
     evidence_kept,
     gates_of_days,
     model_files,
+    rows_of_days,
     training_sets,
 )
 from credit_assets.ledger.audit.moves import aliases_held, moves_decided, moves_in_order, periods
@@ -32,6 +34,9 @@ from credit_assets.ledger.audit.walk import Gap, Walk
 Check = Callable[[Walk], Sequence[Gap]]
 
 CHECKS: tuple[Check, ...] = (
+    chains_whole,
+    journal_kept,
+    one_house,
     versions_and_records,
     versions_as_recorded,
     registrations,
@@ -48,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     model_files,
     days_in_between,
     gates_of_days,
+    rows_of_days,
     scores_by_models_in_force,
 )
 

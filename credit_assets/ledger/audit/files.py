@@ -127,6 +127,17 @@ def days_in_between(walk: Walk) -> Sequence[Gap]:
     return found
 
 
+def rows_of_days(walk: Walk) -> Sequence[Gap]:
+    """The rows of every partition are those that its file records (with --verify)."""
+    text = "its rows are not those that were written: the file was edited, or is damaged"
+    return [
+        Gap("rows_of_days", text, f"make it again: {again(asset, day)}", asset, day)
+        for asset, days in walk.rows.items()
+        for day, (recorded, now) in days.items()
+        if now != recorded
+    ]
+
+
 def gates_of_days(walk: Walk) -> Sequence[Gap]:
     """The gate results in the file of a day are those that it was made or rejected with, and no day passes unmade."""
     found = []

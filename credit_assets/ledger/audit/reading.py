@@ -12,14 +12,17 @@ from datetime import date
 from typing import Any, TypeVar
 
 from credit_assets.failures import PermanentError
+from credit_assets.instance.ownership import book_of, parse
 from credit_assets.ledger.alias_log import AliasLog, Move
-from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
+from credit_assets.ledger.audit.walk import Gap, Kept, Ledger, Reported, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
+from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash, named_beside
-from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.registry import BOOK_TAG, Registry, Version, own_tags
 from credit_assets.ledger.requests import Requests
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.data.gate_results import results_hash
+from credit_assets.storage.chain import content_hash
 from credit_assets.storage.store import Store
 from credit_assets.tracking.evidence import files_of
 
@@ -27,10 +30,19 @@ _RECORDS = ("trained_model", "registered_model", "deployed_model", "shadow_repor
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Told:
+    """What Dagster has of the ledger: the moves of each alias, the heads of logs noted with decisions, and the book."""
+
+    reported: Mapping[str, Sequence[Reported]] = field(default_factory=dict)
+    noted: Sequence[str] = ()
+    book: str = ""
+
+
 @dataclass
 class Reading:
     """One audit's reading. `made`: the days that Dagster says were made, by asset; `judged`: by asset and ISO day what
-    it recorded of the gates then.
+    it recorded of the gates then; `told`: what it has of the ledger.
     """
 
     store: Store
@@ -38,6 +50,9 @@ class Reading:
     requests: Requests
     made: Mapping[str, Sequence[str]]
     judged: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    told: Told = field(default_factory=lambda: Told())
+    verify: bool = False
+    """Whether the rows of every partition are read."""
     unreadable: list[Gap] = field(default_factory=list)
 
     def walk(self, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Walk:
@@ -74,6 +89,40 @@ class Reading:
                 day: triggers_of(self.registry.claims, date.fromisoformat(day)) for day in records["registered_model"]
             },
             unreadable=self.unreadable,
+            ledger=self._ledger(),
+            rows={asset: self._contents(asset) for asset in self.made} if self.verify else {},
+        )
+
+    def _contents(self, asset: str) -> dict[str, tuple[str, str]]:
+        """By ISO day, the hash that the footer of a partition records of its rows, and the one that they have."""
+        found = {}
+        for day, footer in self.store.footers(asset, self.store.days(asset), damaged_too=False).items():
+            rows = self._try(asset, day, self._hash_of, asset, day) if footer.content else None
+            if rows is not None:
+                found[day] = footer.content, rows
+        return found
+
+    def _hash_of(self, asset: str, day: str) -> str:
+        from credit_assets.ml.data.fingerprints import frame_hash
+
+        return frame_hash(self.store.open_table(self.store.path(asset, f"{day}.parquet")).read())
+
+    def _ledger(self) -> Ledger:
+        integrity, claims = Integrity(self.registry), self.registry.claims
+        book, tag = book_of(claims), (own_tags(self.registry) or {}).get(BOOK_TAG)
+        return Ledger(
+            breaks=integrity.breaks(whole=True, noted_elsewhere=self.told.noted),
+            accepted=claims.journal.accepted(),
+            heads=integrity.heads(),
+            journal=claims.journal.contents(),
+            files={path: content_hash(data) for path, data in claims.ledger_files().items()},
+            logs={alias: AliasLog(claims, self.registry.scope(), alias).folder for alias in ALIASES},
+            reported=self.told.reported,
+            books={
+                "the store": book.id if book else "",
+                "MLflow": parse(tag, f"the tag {BOOK_TAG} in MLflow").id if tag else "",
+                "Dagster": self.told.book,
+            },
         )
 
     def _try(self, asset: str, day: str, read: Callable[..., _T], *of: Any) -> _T | None:

@@ -14,6 +14,7 @@ from credit_assets.ledger.kept import KeptVersion
 from credit_assets.ledger.registry import Version
 from credit_assets.ledger.requests import Request
 from credit_assets.ml.data.gate_results import GateResult
+from credit_assets.storage.chain import Break, Head
 
 Record = Mapping[str, Any]
 
@@ -57,6 +58,33 @@ class Kept:
     beside: Mapping[str, str | None] = field(default_factory=dict)
 
 
+class Reported(NamedTuple):
+    """A move of an alias as Dagster reports it; `version` "none" where it was taken away."""
+
+    log: str
+    number: int
+    version: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The chains. `breaks` that nobody accepted, `accepted` the entries by which others were; `heads` of the logs, by
+    name; `journal` by path in the store what was entered (None where it is not begun), `files` what those have now;
+    `logs` the name of each alias's log, `reported` its moves as Dagster has them; `books` by whose (the store, MLflow,
+    Dagster) the identity of the book.
+    """
+
+    breaks: Sequence[Break] = ()
+    accepted: Sequence[Record] = ()
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    journal: dict[str, list[str]] | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    logs: Mapping[str, str] = field(default_factory=dict)
+    reported: Mapping[str, Sequence[Reported]] = field(default_factory=dict)
+    books: Mapping[str, str] = field(default_factory=dict)
+
+
 class Verdict(NamedTuple):
     """What a file or Dagster's log has of the gates of a day: the hash of their results, and whether they reject it."""
 
@@ -95,6 +123,9 @@ class Walk:
     verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     triggers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unreadable: Sequence[Gap] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    rows: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+    """By asset and ISO day, the hash recorded of a partition's rows and the one that they have, if they were read."""
 
     def of(self, asset: str) -> Mapping[str, Record]:
         return self.records.get(asset, {})
@@ -124,5 +155,7 @@ class Walk:
             "moves": sum(map(len, self.logs.values())),
             "requests": len(self.requests),
             "days of scores": len(self.scorers),
+            "journaled files": len(self.ledger.journal or ()),
             "partitions": sum(map(len, self.stored.values())),
+            "partitions read whole": sum(map(len, self.rows.values())),
         }

@@ -26,6 +26,7 @@ from credit_assets.ml.rules.periods import Period
 from credit_assets.resources import build_resources
 from credit_assets.storage.store import GATES_KEY
 from credit_assets_tests.support.houses import TRAINED, House, copied_home, open_house
+from credit_assets_tests.support.tampering import TAMPERINGS
 
 D, FIRST, LAST_SCORED = str(TRAINED), TRAINED + timedelta(1), date(2024, 4, 10)
 NO_PROGRESS: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
@@ -331,8 +332,9 @@ def test_a_planted_gap_is_found_and_named(walk: Walk, name: str) -> None:
 
 
 def test_every_check_finds_one_of_the_planted_gaps() -> None:
-    """But for trials, which have a test of their own."""
-    assert {check for _, check, _ in PLANTED.values()} | {"trials"} == {check.__name__ for check in CHECKS}
+    """But for trials, which have a test of their own; and those of what was done to real files (`test_chains`)."""
+    planted = {check for _, check, _ in (*PLANTED.values(), *TAMPERINGS.values())}
+    assert planted | {"trials"} == {check.__name__ for check in CHECKS}
     assert all(described(check).endswith(".") for check in CHECKS)
 
 
