@@ -6,6 +6,7 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +22,7 @@ from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.executors import executor
+from credit_assets.instance.rubbish import sweep
 from credit_assets.ml.extensions import try_used
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.watch import watch_sensor
@@ -61,7 +63,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 *report_sensors(settings),
                 external_sensor(settings),
                 deployment_sensor(settings.naming),
-                housekeeping_sensor(asset_jobs, settings.naming),
+                housekeeping_sensor(asset_jobs, settings.naming, partial(sweep, settings)),
                 *event_sensors(settings),
                 watch_sensor(settings),
             ],

@@ -21,6 +21,7 @@ WITH_OTHERS = {
     "pydantic_core": "pydantic",
     "distributed": "dask",
     "markupsafe": "jinja2",
+    "starlette": "dagster-webserver",
 }
 
 

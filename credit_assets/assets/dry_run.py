@@ -10,13 +10,13 @@ the same model and the same verdict, as long as nothing has come in between.
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import temporary_folder
 from credit_assets.assets.due import training_set_of
 from credit_assets.assets.made_with import here
 from credit_assets.assets.policies import policy_of
@@ -79,8 +79,8 @@ class DryRun:
             return {**said, "decision": NOT_DUE, "reasons": [_reason("due", why)]}
         if stopped := [gate for gate in made.gates if gate.blocks]:
             return {**said, "decision": BLOCKED, "reasons": [_reason(one.name, one.message()) for one in stopped]}
-        with tempfile.TemporaryDirectory(prefix="dry-run-") as folder:
-            return {**said, **self._judged(settings, as_of, made.table, made.gates, Path(folder))}
+        with temporary_folder("dry") as folder:
+            return {**said, **self._judged(settings, as_of, made.table, made.gates, folder)}
 
     def _judged(
         self, settings: Settings, as_of: date, table: pa.Table, gates: Sequence[Any], folder: Path

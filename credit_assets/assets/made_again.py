@@ -6,13 +6,12 @@ Does not belong here: comparing what came (`reproduction`), and what a version h
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import temporary_folder
 from credit_assets.assets.cutoffs import with_cut_off
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recorded_version import RecordedVersion
@@ -59,8 +58,8 @@ def model_again(of: RecordedVersion) -> MadeAgain:
 
 def saved_files(of: RecordedVersion, candidate: Candidate) -> dict[str, str]:
     """The hashes that the files of a model would have, were it logged."""
-    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-        return save_model(candidate, of.portfolio, Path(folder))
+    with temporary_folder("reproduce") as folder:
+        return save_model(candidate, of.portfolio, folder)
 
 
 def _trained(of: RecordedVersion) -> tuple[Candidate, str]:

@@ -16,7 +16,8 @@ that fails, the run is marked as not to be retried, and nobody comes back to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -42,6 +43,7 @@ HOUSEKEEPING = "housekeeping"
 MOST = 2
 _LOOKBACK = timedelta(days=1)
 _RUNS_A_TICK = 50
+_SWEPT, _SWEEP_SECONDS = "swept", 3600
 _ENDS = {
     DagsterRunStatus.SUCCESS.value: dg.DagsterEventType.RUN_SUCCESS,
     DagsterRunStatus.FAILURE.value: dg.DagsterEventType.RUN_FAILURE,
@@ -50,9 +52,13 @@ _ENDS = {
 """By the status of a run that has ended, the event of its end."""
 
 
-def housekeeping_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming: Names = PLAIN) -> dg.SensorDefinition:
+def housekeeping_sensor(
+    jobs: Sequence[dg.UnresolvedAssetJobDefinition],
+    naming: Names = PLAIN,
+    sweep: Callable[[], Sequence[object]] = tuple,
+) -> dg.SensorDefinition:
     """Ends MLflow runs of runs that have ended, and starts lost runs of these jobs again, for the same partition and
-    with the same configuration, at most twice each.
+    with the same configuration, at most twice each. Once an hour `sweep` takes away what killed processes have left.
     """
     names = {job.name for job in jobs}
 
@@ -73,8 +79,14 @@ def housekeeping_sensor(jobs: Sequence[dg.UnresolvedAssetJobDefinition], naming:
             context.log.warning(f"ended {line}, which is gone")
         lost = list(_lost(context.instance, names, naming))
         requests = [_again(run) for run in lost]
+        read = json.loads(context.cursor or "{}")
+        # A clock that was set back must not put it off.
+        if abs(time.time() - read.get(_SWEPT, 0)) > _SWEEP_SECONDS:
+            read[_SWEPT] = int(time.time())
+            if swept := len(sweep()):
+                context.log.info(f"removed {swept} files and folders of processes that are gone")
         try:
-            read, closed = _close(context.instance, tracking, naming, json.loads(context.cursor or "{}"))
+            read, closed = _close(context.instance, tracking, naming, read)
         except Exception as error:
             if not requests:
                 raise

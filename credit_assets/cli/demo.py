@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from credit_assets.aside import aside
 from credit_assets.cli.demo_report import DemoReport, report_of
 from credit_assets.cli.lived import LivedReplay
 from credit_assets.cli.loans import generate_demo_into_warehouse, load_lending_club_file
@@ -89,12 +91,36 @@ def generated_book(end: date) -> Book:
 
 
 def run_demo(loans: Path | None, on_progress: OnProgress) -> DemoReport:
-    """Make or load the book, replay it, and gather what came of it. A second run finds everything done.
+    """Make or load the book, replay it, and gather what came of it. A second run finds everything done, and one that
+    comes while the first is at work waits for its end.
 
     Raises PermanentError where CREDIT_HOME already holds the demo of another book.
     """
     if loans and not loans.is_file():
         raise PermanentError(f"LOANS={loans}: no such file; give the path of a LendingClub CSV or Parquet file")
+    with _alone(load_settings().home_dir, on_progress):
+        return _made(loans, on_progress)
+
+
+@contextmanager
+def _alone(home: Path, on_progress: OnProgress) -> Iterator[None]:
+    """Hold the home against another demo: both would write the same loans, and train the same models twice."""
+    from filelock import FileLock, Timeout
+
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / ".demo.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_progress("wait for another demo in this home", 0, 1)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _made(loans: Path | None, on_progress: OnProgress) -> DemoReport:
     settings = load_settings()
     book = LENDING_CLUB if loans else generated_book(_end_of_book() or today(settings) - timedelta(1))
     _refuse_other_books(settings)
@@ -142,7 +168,7 @@ def _write_settings(book: Book) -> None:
     if set_elsewhere:
         raise PermanentError(f"unset {', '.join(set_elsewhere)} for the demo: its book needs {book.settings}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".tmp")
+    partial = aside(file)
     partial.write_text(text, "utf-8")
     partial.replace(file)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -22,22 +21,25 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from credit_assets.aside import DEV_PREFIX, own
 from credit_assets.cli import servers_internals
+from credit_assets.cli.dev_family import Family, end_groups, family, outlived
+from credit_assets.cli.dev_ready import Locations, Ready, listens
 from credit_assets.cli.guard import everywhere
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
 from credit_assets.masking import masked
 from credit_assets.naming import PACKAGED
 from credit_assets.places import database_file
+from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings, portfolio_names, setting_sources, variable
 from credit_assets.settings.portfolio_files import name_by_place
+from credit_assets.tracking.database import migration_lock
 
 LOGS = "logs"
 DEFAULT, _BY_NAME = "credit_assets.definitions", "credit_assets.locations"
 """The modules of a code location: of the portfolio of the settings, and of one by its name."""
 _LAST_LINES = 15
-# Together less than the three seconds in which people expect their prompt back.
-_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Program:
     port: int
     command: Sequence[str]
     change: str
+    ready: Ready = listens
+    """Whether it can be used."""
 
 
 def serve(
@@ -60,13 +64,15 @@ def serve(
     started.
     """
     programs = programs_of(settings, host, port or settings.dev_port, mlflow_port or settings.dev_mlflow_port)
+    logs = settings.home_dir / LOGS
+    refuse_others(logs)
     refuse_taken_ports(host, programs)
     portfolios = served(settings)
     for one in portfolios.values():
         with instance_of(one):
             # Another book's records are refused before anything is started.
             pass
-    logs = settings.home_dir / LOGS
+    prepare_tracking(settings)
     logs.mkdir(parents=True, exist_ok=True)
     if list(portfolios) != [DEFAULT]:
         _workspace(settings).write_text(workspace_of(portfolios), encoding="utf-8")
@@ -82,6 +88,18 @@ def serve(
     tell = _Told(programs, host, logs, verbose)
     with _private_folder() as sockets:
         return run(programs, {**_environment(settings, *urls), **_guard(settings, host), **sockets}, logs, tell)
+
+
+def prepare_tracking(settings: Settings) -> None:
+    """Have the tables of an embedded MLflow made under the lock that the commands take: its server makes them without
+    one, beside a command that may be at it.
+    """
+    if (file := database_file(settings.tracking_uri)) is None:
+        return
+    with migration_lock(settings.tracking_uri):
+        there = file.exists()
+    if not there:
+        build_resources(settings)["tracking"].server.prepare()
 
 
 def served(settings: Settings) -> dict[str, Settings]:
@@ -118,7 +136,8 @@ def programs_of(settings: Settings, host: str, port: int, mlflow_port: int) -> l
     python = [sys.executable, "-P", "-m"]
     python += [servers_internals.__name__]
     dagster = [*python, "dagster", "dev", *_locations(settings), "-h", host, "-p", str(port)]
-    programs = [Program("Dagster", port, dagster, "--port, CREDIT_DEV_PORT or make dev PORT=")]
+    loaded = Locations(lambda line: print(masked(line), flush=True))  # noqa: T201
+    programs = [Program("Dagster", port, dagster, "--port, CREDIT_DEV_PORT or make dev PORT=", loaded)]
     file = database_file(settings.tracking_uri)
     if file is not None:
         # Its own check would not know the names of CREDIT_DEV_HOSTS, and takes 10.evil.example for an address.
@@ -152,8 +171,18 @@ def _private_folder() -> Iterator[dict[str, str]]:
     """A temporary folder of the user alone, for what they start: Dagster puts the sockets of its code servers there.
     Its name is short, since the path of a socket has 107 characters at most.
     """
-    with TemporaryDirectory(prefix="credit-dev-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(prefix=DEV_PREFIX, ignore_cleanup_errors=True) as folder:
+        own(Path(folder))
         yield {"TMPDIR": folder}
+
+
+def refuse_others(logs: Path) -> None:
+    """Raise PermanentError naming the processes of an earlier one that was killed, where some are left."""
+    if left := outlived(logs):
+        raise PermanentError(
+            f"an earlier `credit-assets dev` of this home was killed, and these of its processes still run: "
+            f"{'; '.join(left)}; nothing was started"
+        )
 
 
 def refuse_taken_ports(host: str, programs: Sequence[Program]) -> None:
@@ -205,20 +234,21 @@ class _Told:
                 self._read[file] += len(new)
             if new:
                 print(masked(new.decode("utf-8", "replace")), end="", flush=True)  # noqa: T201
-        self._waits = [program for program in self._waits if not _listens(self._host, program.port)]
+        self._waits = [program for program in self._waits if not program.ready(self._host, program.port)]
         if not self._waits and not self._ready:
             self._ready = True
             print(f"ready after {time.monotonic() - self._began:.0f} s", flush=True)  # noqa: T201
 
 
-def _listens(host: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((host, port), timeout=0.2):
-        return True
-    return False
-
-
 def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None = None) -> int:
     """Start all and wait for the first to end. Raises PermanentError with its last words where it was not told to."""
+    with family(logs) as of_this:
+        return _run(programs, environment, logs, told, of_this)
+
+
+def _run(
+    programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None, of_this: Family
+) -> int:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for program in programs:
@@ -233,6 +263,7 @@ def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path,
                     start_new_session=True,
                 )
             processes.append(started)
+            of_this.joins(program.name, started.pid)
         while True:
             for program, process in zip(programs, processes, strict=True):
                 if (code := process.poll()) is not None:
@@ -265,16 +296,9 @@ def _exit_code(code: int) -> int:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """All of them, and whatever they started, within `_STOP_SECONDS`."""
+    """All of them, and whatever they started."""
+    end_groups([process.pid for process in processes], lambda: any(process.poll() is None for process in processes))
     for process in processes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGINT)
-    deadline = time.monotonic() + _STOP_SECONDS
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for process in processes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

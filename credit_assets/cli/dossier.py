@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from credit_assets.aside import aside
 from credit_assets.assets.dossier import described, file_names, json_of, page_of
 from credit_assets.assets.dossier_material import material_of
 from credit_assets.failures import PermanentError
@@ -45,14 +46,14 @@ def write_dossier(settings: Settings, version: str | None, folder: Path) -> dict
 
 def written(path: Path, text: str) -> Path:
     """Write aside and rename, so that a file is the old one or the new one."""
-    aside = path.with_name(f".{path.name}.part")
+    draft = aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         raise PermanentError(f"--out: {path} cannot be written ({error.strerror}); name another folder") from error
     return path.resolve()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from credit_assets.aside import aside
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.reasons_given import Decider
 from credit_assets.failures import PermanentError
@@ -76,13 +77,13 @@ def write_page(record: dict[str, Any], place: Path) -> None:
     from credit_assets.ml.reports.explanation import officer_page
 
     text = officer_page(record)
-    aside = place.with_name(f".{place.name}.part")
+    draft = aside(place)
     try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, place)
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, place)
     except OSError as error:
         with suppress(OSError):
-            aside.unlink()
+            draft.unlink()
         raise PermanentError(f"{place} cannot be written: {error.strerror}") from error
 
 

@@ -79,6 +79,32 @@ def doctor(
 
 
 @house_app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    older: Annotated[
+        float,
+        typer.Option(
+            "--older",
+            min=1,
+            max=87_600,
+            help="Hours after which a file is left over whose process cannot be looked at: another machine's.",
+        ),
+    ] = 24,
+    json_: Json = False,
+) -> None:
+    """Remove what commands and runs have left that were killed: files that never became whole, and runs without an end.
+
+    Example: credit-assets clean --dry-run. Nothing is removed that a living process still writes, and no day, record,
+    run or model. Every command that makes runs, and the sensor housekeeping, do the same as they go.
+    """
+    from credit_assets.cli.left_over import clean as clear
+    from credit_assets.cli.left_over import print_cleaned
+
+    cleaned = clear(load_settings(), dry_run=dry_run, older_hours=older)
+    output(cleaned.to_record(), partial(print_cleaned, cleaned), json_)
+
+
+@house_app.command()
 def dev(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the Dagster UI; default CREDIT_DEV_PORT.")

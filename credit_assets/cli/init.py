@@ -6,13 +6,13 @@ Belongs here: reading the table, writing the file and trying it. Does not belong
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.settings import Settings, load_settings
 
@@ -56,15 +56,15 @@ def write_portfolio(
     guesses = guess(look, source, apart)
     text = portfolio_text(look, guesses, written)
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    draft = aside(out)
     try:
-        aside.write_text(text, encoding="utf-8")
-        load_portfolio(aside)
-        aside.replace(out)
+        draft.write_text(text, encoding="utf-8")
+        load_portfolio(draft)
+        draft.replace(out)
     except PortfolioError as error:
         raise PermanentError(f"{source}: no valid portfolio came of it ({error}): please report it") from error
     finally:
-        aside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     return _report(source, out, look, guesses, text)
 
 

@@ -1,23 +1,95 @@
-"""What processes that were killed have left: seen, and ended, by `doctor`.
+"""What processes that were killed have left: done away with by every command that makes runs, by `clean` and `doctor`.
 
 Belongs here: looking for it and saying what was found. Does not belong here: how it is known that a process is gone
-(`credit_assets.processes`), and ending a run (`credit_assets.instance.lost_runs`).
+(`credit_assets.processes`), ending a run (`credit_assets.instance.lost_runs`) and where files may lie
+(`credit_assets.instance.rubbish`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
+from credit_assets.aside import LeftOver, take_away
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Health, first_line
 from credit_assets.instance.home import instance_of
-from credit_assets.instance.lost_runs import end_lost_runs, process_of
+from credit_assets.instance.lost_runs import end_lost_runs, line_of, lost_runs, process_of
 from credit_assets.instance.own_runs import own_runs
+from credit_assets.instance.rubbish import HOUR, OLD_SECONDS, find, sweep
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
+from credit_assets.tracking import Tracking
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _MOST = 100
+_SHOWN = 20
+
+
+def tidy(settings: Settings, instance: dg.DagsterInstance, tracking: Tracking) -> None:
+    """What every command that makes runs does first: a run that a killed one left would count as running for twelve
+    hours, and what it wrote would lie there for ever. Raises as MLflow does, where a run had begun to log there.
+    """
+    end_lost_runs(instance, settings.naming, tracking.runs.close)
+    sweep(settings)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What `clean` did, or would do: the runs that it ended, the files that it removed, and those that it could not."""
+
+    dry_run: bool
+    runs: Sequence[str]
+    removed: Sequence[LeftOver]
+    kept: Sequence[LeftOver] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON types."""
+        files = {name: [_record(one) for one in of] for name, of in (("removed", self.removed), ("kept", self.kept))}
+        return {
+            "dry_run": self.dry_run,
+            "runs": list(self.runs),
+            **files,
+            "bytes": sum(one.bytes for one in self.removed),
+        }
+
+
+def _record(one: LeftOver) -> dict[str, Any]:
+    return {"path": str(one.path), "bytes": one.bytes, "why": one.why}
+
+
+def clean(settings: Settings, *, dry_run: bool = False, older_hours: float = OLD_SECONDS / HOUR) -> Cleaned:
+    """End runs whose process is gone, and remove what such processes left; with `dry_run` only say which."""
+    found = find(settings, older_hours * HOUR)
+    with instance_of(settings) as instance:
+        if dry_run:
+            runs = [line_of(run, mark) for run, mark in lost_runs(instance, settings.naming)]
+            return Cleaned(dry_run, runs, found)
+        runs = end_lost_runs(instance, settings.naming, build_resources(settings)["tracking"].runs.close)
+    done = {one: take_away(one) for one in found}
+    return Cleaned(dry_run, runs, *([one for one in found if done[one] is way] for way in (True, False)))
+
+
+def print_cleaned(cleaned: Cleaned, out: Console) -> None:
+    would = "would be " if cleaned.dry_run else ""
+    for line in cleaned.runs:
+        out.print(f"{would}ended: {line}", markup=False, soft_wrap=True)
+    for one in cleaned.removed[:_SHOWN]:
+        out.print(f"{would}removed: {one.path} ({one.bytes:,} bytes; {one.why})", markup=False, soft_wrap=True)
+    if (more := len(cleaned.removed) - _SHOWN) > 0:
+        out.print(f"and {more:,} more (--json names all)")
+    held = sum(one.bytes for one in cleaned.removed)
+    out.print(f"{len(cleaned.removed):,} files and folders, {held:,} bytes; {len(cleaned.runs)} runs", markup=False)
+    if cleaned.kept:
+        raise PermanentError(
+            f"{len(cleaned.kept)} could not be removed, {cleaned.kept[0].path} first: see that you may write there"
+        )
 
 
 def runs_health(settings: Settings) -> Health:

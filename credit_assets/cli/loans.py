@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import own_tables
 from credit_assets.loans.loaded_file import Load, LoadedFile
@@ -231,7 +232,7 @@ def generate_lender_into_warehouse(
     written = warehouse.replace_rows(book.tables())
     if truth is not None:
         truth.parent.mkdir(parents=True, exist_ok=True)
-        partial_file = truth.with_suffix(".tmp")
+        partial_file = aside(truth)
         pq.write_table(book.truth, partial_file)
         partial_file.replace(truth)
     statuses = book.applications["status"].value_counts().to_pylist()
@@ -266,15 +267,15 @@ def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) ->
     applications in whose rows they may stand.
     """
     table = "-outcomes" if file.kind == "outcomes" else ""
-    aside = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}{table}.csv"
+    kept = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}{table}.csv"
     if not len(rejected):
-        aside.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
         return None
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = aside.with_suffix(".tmp")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial_file = aside(kept)
     rejected.to_csv(partial_file, index=False)
-    partial_file.replace(aside)
-    return str(aside)
+    partial_file.replace(kept)
+    return str(kept)
 
 
 def _hold(

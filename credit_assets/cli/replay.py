@@ -24,9 +24,10 @@ from credit_assets.assets.runs import QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
+from credit_assets.cli.left_over import tidy
 from credit_assets.cli.trainings import BLOCKED, ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
-from credit_assets.instance.lost_runs import end_lost_runs, in_this_process
+from credit_assets.instance.lost_runs import in_this_process
 from credit_assets.instance.ownership import changed_since
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment
@@ -84,8 +85,7 @@ class Replay:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, **overrides: Any) -> None:
         # One step at a time in this process, whatever a deployment does: each then has all cores to train on.
-        self.settings = settings.model_copy(update={"executor": "in_process"})
-        self.instance = instance
+        self.settings, self.instance = settings.model_copy(update={"executor": "in_process"}), instance
         self.definitions = build_definitions(self.settings, **overrides)
         self.graph = self.settings.graph
         resources = objects_of(self.definitions)
@@ -95,7 +95,7 @@ class Replay:
         self.aliases = Aliases(self.registry)
         self.scored_days = ScoredDays(self.store)
         self.deployment: Deployment = resources["deployment"]
-        end_lost_runs(instance, settings.naming, self.tracking.runs.close)
+        tidy(settings, instance, self.tracking)
 
     def run(
         self,

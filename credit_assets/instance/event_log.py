@@ -45,6 +45,7 @@ from credit_assets.instance.dagster_internals import (
 from credit_assets.instance.dagster_internals import AssetCheckExecutionRecordStatus as Status
 from credit_assets.instance.dagster_internals import ConsolidatedSqliteEventLogStorage as Parent
 from credit_assets.instance.event_watch import Callback, RunWatchers
+from credit_assets.processes import own_mark
 
 BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 1000
@@ -108,7 +109,7 @@ class EmbeddedEventLogStorage(Parent):
         target = Path(self.get_db_path())  # type: ignore[no-untyped-call]
         with FileLock(f"{target}.lock"):
             if not target.exists():
-                with tempfile.TemporaryDirectory(prefix=".event_log-", dir=folder) as draft:
+                with tempfile.TemporaryDirectory(".tmp", f".event_log.{own_mark().token}.", folder) as draft:
                     Parent(draft)
                     os.replace(Path(draft) / target.name, target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from credit_assets.failures import PermanentError, advised
 from credit_assets.health import Health, first_line
-from credit_assets.instance.home import CONFIG_FILE, ensure_instance
+from credit_assets.instance.home import CONFIG_FILE, ensure_instance, opened
 from credit_assets.instance.ownership import refuse_foreign
 from credit_assets.settings import Settings
 
@@ -17,10 +17,8 @@ def health(settings: Settings) -> Health:
     except PermanentError as error:
         return Health("cannot be used", "fail", str(error))
     config = folder / CONFIG_FILE
-    import dagster as dg
-
     try:
-        with dg.DagsterInstance.get() as instance:
+        with opened(folder) as instance:
             sharded = instance.event_log_storage.is_run_sharded
             runs = instance.get_runs_count()
             # Another file than that of the runs.

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError, TransientError, advised, is_ours, is_transient
 from credit_assets.health import first_line
 from credit_assets.settings import Settings
@@ -138,17 +138,13 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
     Raises PermanentError, or TransientError where another process holds it, where it cannot be opened; PermanentError
     where it, or the store, is another book's.
     """
-    import dagster as dg
-    from filelock import FileLock
-
     from credit_assets.instance.ownership import refuse_foreign
 
     with ExitStack() as stack:
         stack.callback(_set_home, os.environ.get("DAGSTER_HOME"))
         folder = ensure_instance(settings)
-        # Each storage makes its tables when first opened: two commands at once in a new home would make them twice.
-        with _opening(folder), FileLock(folder / ".opening.lock"):
-            instance = stack.enter_context(dg.DagsterInstance.get())
+        with _opening(folder):
+            instance = stack.enter_context(opened(folder))
         try:
             refuse_foreign(settings, instance)
             yield instance
@@ -157,6 +153,17 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
             if is_ours(error) or not _of_sqlite(error) or (known := advised(error)) is None:
                 raise
             raise PermanentError(f"the Dagster instance in {folder} (DAGSTER_HOME): {known}") from error
+
+
+def opened(folder: Path) -> dg.DagsterInstance:
+    """The instance of this folder, which DAGSTER_HOME names by now. The one way in which this package opens it: each
+    storage makes its tables when first opened, and two commands at once in a new home would make them twice.
+    """
+    import dagster as dg
+    from filelock import FileLock
+
+    with FileLock(folder / ".opening.lock"):
+        return dg.DagsterInstance.get()
 
 
 def _set_home(folder: str | None) -> None:
@@ -192,7 +199,7 @@ def _repair(config: Path) -> None:
 
 
 def _draft(config: Path) -> Path:
-    draft = config.with_name(f".{config.name}.{uuid4().hex}")
+    draft = aside(config)
     draft.write_text(CONFIG, encoding="utf-8")
     return draft
 

@@ -92,4 +92,9 @@ def _end(
     # Else whoever needs the same pool waits for a daemon to give them back.
     if instance.event_log_storage.supports_global_concurrency_limits:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return line_of(run, mark)
+
+
+def line_of(run: dg.DagsterRun, mark: ProcessMark) -> str:
+    """A run and its process, in words."""
     return f"run {run.run_id[:8]} ({run.job_name}) of {mark}"

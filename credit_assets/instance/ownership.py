@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.masking import masked_url
 from credit_assets.naming import PLAIN
@@ -164,9 +165,9 @@ def own_tables(settings: Settings, *others: str) -> None:
             f"that {portfolio.name} names too ({', '.join(mine)}), and the two would be mixed: name tables of its own "
             "in the portfolio file (applications_table, outcomes.table, ...), or set CREDIT_WAREHOUSE_URL"
         )
-    aside = note.with_suffix(".tmp")
-    aside.write_text(json.dumps({**known, **dict.fromkeys(mine, portfolio.name)}, indent=1, sort_keys=True), "utf-8")
-    aside.replace(note)
+    draft = aside(note)
+    draft.write_text(json.dumps({**known, **dict.fromkeys(mine, portfolio.name)}, indent=1, sort_keys=True), "utf-8")
+    draft.replace(note)
 
 
 def changed_since(settings: Settings) -> list[str]:

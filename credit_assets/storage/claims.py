@@ -16,11 +16,11 @@ import os
 import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError, TransientError, is_transient
 from credit_assets.storage.chain import Journal, content_hash
 from credit_assets.storage.store import Store, canonical_json, is_local, open_root
@@ -232,14 +232,14 @@ def _generations(name: str) -> Iterator[str]:
 def _create_local(path: Path, data: bytes) -> None:
     """Create `path` with its content in one step. Raises FileExistsError where it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    draft = aside(path)
     try:
-        with open(aside, "xb") as file:
+        with open(draft, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(aside, path)
+            os.link(draft, path)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
@@ -247,4 +247,4 @@ def _create_local(path: Path, data: bytes) -> None:
             with open(path, "xb") as file:
                 file.write(data)
     finally:
-        aside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)

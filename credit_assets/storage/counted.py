@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from credit_assets.aside import aside
 from credit_assets.storage.store import RowCount, Store, is_local
 
 # What file systems of object stores call a mark that changes with the content.
@@ -81,12 +81,12 @@ class CountedStore(Store):
         return self._known
 
     def _keep(self) -> None:
-        aside = self._file.with_name(f".{self._file.name}.{uuid.uuid4().hex}")
+        draft = aside(self._file)
         # A home that cannot be written to is counted anew each time.
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                aside.write_text(json.dumps({"store": self.uri, "rows": self._known}), "utf-8")
-                os.replace(aside, self._file)
+                draft.write_text(json.dumps({"store": self.uri, "rows": self._known}), "utf-8")
+                os.replace(draft, self._file)
             finally:
-                aside.unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)

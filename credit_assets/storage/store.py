@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.places import store_uri
 
@@ -122,11 +122,10 @@ class Store:
 
     def staging_file(self, path: UPath) -> Path:
         """A local file name for what is to become `path`: in its folder, else in the machine's temporary one."""
-        name = f".{path.name}.{uuid.uuid4().hex}.tmp"
         if not is_local(path):
-            return Path(tempfile.gettempdir()) / name
+            return aside(Path(tempfile.gettempdir()) / path.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Path(str(path.with_name(name)))
+        return aside(Path(str(path)))
 
     def publish(self, staging: Path, path: UPath) -> None:
         """Make a whole staging file the content of `path`."""

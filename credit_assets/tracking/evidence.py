@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import temporary_folder
 from credit_assets.ml.data.extensions import SCORING, described
 from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import RequestRules
@@ -67,8 +67,8 @@ def log_candidate(
         source=f"{run.server.store_uri.rstrip('/')}/training_set/{record['as_of']}.parquet",
         target="default",
     )
-    with tempfile.TemporaryDirectory(prefix="scorer-") as folder:
-        scorer_dir = Path(folder) / "scorer"
+    with temporary_folder("model") as folder:
+        scorer_dir = folder / "scorer"
         files = save_model(trained, portfolio, scorer_dir)
         model_uri = run.log_model(
             scorer_dir,

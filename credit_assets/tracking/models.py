@@ -11,12 +11,13 @@ import os
 import re
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from credit_assets.aside import PREFIX, aside
 from credit_assets.failures import PermanentError
+from credit_assets.processes import own_mark
 from credit_assets.tracking.server import Server
 
 
@@ -45,10 +46,10 @@ class Models:
         if local is not None:
             return _scorer_folder(local, model_uri)
         cached = self._writable_cache() / model_id
-        aside = cached.with_name(f".{model_id}.{uuid.uuid4().hex}.tmp")
+        draft = aside(cached)
         try:
             # The last part of the location appears again below the target folder.
-            fetched = self._fetch(location, aside, f"cannot fetch {model_uri}")
+            fetched = self._fetch(location, draft, f"cannot fetch {model_uri}")
             _scorer_folder(fetched, model_uri)
             try:
                 fetched.rename(cached)
@@ -57,7 +58,7 @@ class Models:
                 if not cached.is_dir():
                     raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
         return _scorer_folder(cached, model_uri)
 
     def _fetch(self, location: str, target: Path, doing: str) -> Path:
@@ -71,11 +72,9 @@ class Models:
     def _cache_folder(self) -> Path:
         if self._cache_dir is None:
             try:
-                root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+                self._cache_dir = cache_folder()
             except RuntimeError:
-                # Neither HOME nor an account that would have one.
                 return self._temporary_cache()
-            self._cache_dir = root / "credit-assets" / "models"
         return self._cache_dir
 
     def _writable_cache(self) -> Path:
@@ -88,9 +87,14 @@ class Models:
 
     def _temporary_cache(self) -> Path:
         """For a container without a writable home: fetched again by every process, which is slower and right."""
-        self._cache_dir = folder = Path(tempfile.mkdtemp(prefix="credit-assets-models-"))
+        self._cache_dir = folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}models-{own_mark().token}-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return folder
+
+
+def cache_folder() -> Path:
+    """The user's cache folder. Raises RuntimeError where there is neither HOME nor an account that would have one."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "credit-assets" / "models"
 
 
 def _local_path(location: str) -> Path | None:

@@ -6,7 +6,6 @@ Belongs here: logging to a run. Does not belong here: opening and ending runs (`
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from credit_assets.aside import temporary_folder
 from credit_assets.failures import PermanentError
 from credit_assets.tracking.server import Server
 
@@ -43,7 +43,7 @@ class FinishedRun:
 
     def load_record(self, file: str) -> Any:
         """A JSON file that was logged to the run. Raises PermanentError where it is not there."""
-        with tempfile.TemporaryDirectory(prefix="mlflow-") as folder:
+        with temporary_folder("mlflow") as folder:
             try:
                 path = self.server.call(
                     f"has no {file} for run {self.run_id}",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import aside
 from credit_assets.failures import PermanentError, TransientError, advised
 from credit_assets.places import PlaceError, local_path
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
@@ -73,7 +73,7 @@ class DuckDBWarehouse(Warehouse):
         connection = None
         try:
             # A writer may take the machine's memory: the index of a large table has to fit in.
-            config = {} if write else self._reading()
+            config: dict[str, Any] = {"temp_directory": self._spill()} if write else self._reading()
             connection = duckdb.connect(str(self.path), read_only=not write, config=config)
             # The date of an instant is that in the session's zone.
             connection.execute("SET TimeZone = ?", [self._timezone])
@@ -90,10 +90,12 @@ class DuckDBWarehouse(Warehouse):
 
     def _reading(self) -> dict[str, Any]:
         """Bounds of a reading DuckDB; equal for all readers of one process, which share it."""
+        return {**reading_bounds(), "temp_directory": self._spill()}
+
+    def _spill(self) -> str:
+        """A folder for what does not fit into memory: DuckDB makes it, and takes it away. None is shared."""
         folder = self.path.parent if os.access(self.path.parent, os.W_OK) else Path(tempfile.gettempdir())
-        # Made by DuckDB where a sort spills, and taken away again. Processes that shared one would be in conflict.
-        spill = folder / f"{self.path.name}.{_name_of_process(os.getpid())}.tmp"
-        return {**reading_bounds(), "temp_directory": str(spill)}
+        return _spill(folder / self.path.name, os.getpid())
 
     def _explained(self, error: duckdb.Error) -> Exception:
         match duckdb_error_kind(error):
@@ -250,9 +252,9 @@ def reading_bounds(columns: int = 0) -> dict[str, Any]:
 
 
 @cache
-def _name_of_process(process: int) -> str:
-    """A name that no other process has, in whatever container."""
-    return f"{process}-{uuid.uuid4().hex[:12]}"
+def _spill(file: Path, process: int) -> str:  # noqa: ARG001 - a process that is forked has another
+    """A folder that no other process has, in whatever container."""
+    return str(aside(file))
 
 
 def _stored(kind: str) -> Stored:

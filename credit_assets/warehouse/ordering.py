@@ -16,9 +16,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.aside import PREFIX
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.ordering import is_sorted
 from credit_assets.ml.data.sizes import rows_within
+from credit_assets.processes import own_mark
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +111,9 @@ class Runs:
 
     def __init__(self, schema: pa.Schema, keys: tuple[str, str]) -> None:
         self._schema, self._keys = schema, keys
-        self._folder = tempfile.TemporaryDirectory(prefix="credit-assets-sort-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=f"{PREFIX}sort-{own_mark().token}-", ignore_cleanup_errors=True
+        )
         self._files: list[Path] = []
 
     def __enter__(self) -> Runs:

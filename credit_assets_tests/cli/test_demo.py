@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +64,25 @@ def test_the_demo_begun_on_another_day_goes_on_with_its_book(monkeypatch: pytest
             run_demo(None, lambda *_: None)
     assert asked == [date(2026, 2, 28)] * 2
     assert load_settings().start_date == first_day(date(2026, 2, 28))
+
+
+def test_two_demos_of_one_home_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most, told = [0], [0], []
+
+    def made(*_: Any) -> str:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        while not told:
+            time.sleep(0.01)
+        at_work[0] -= 1
+        return "made"
+
+    monkeypatch.setattr(demo, "_made", made)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(run_demo, None, lambda what, *_: told.append(what)) for _ in range(2)]
+        assert [one.result() for one in both] == ["made", "made"]
+    assert most == [1]
+    assert told == ["wait for another demo in this home"]
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,19 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from credit_assets.cli.dev import Program, _environment, _Told, programs_of, refuse_taken_ports, run
+from credit_assets.cli.dev import Program, _environment, _Told, prepare_tracking, programs_of, refuse_taken_ports, run
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.ports import free_port
@@ -167,6 +169,17 @@ def test_it_says_when_all_can_be_opened_and_shows_what_they_print_where_it_is_wa
     said = capsys.readouterr().out
     assert said.count("ready after ") == 1
     assert ("made its tables" in said) == verbose
+
+
+def test_the_tables_of_mlflow_are_there_before_its_server_is_started(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    for _ in range(2):
+        prepare_tracking(settings)
+        with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+    elsewhere = load_settings(home=tmp_path / "other", mlflow_tracking_uri="http://mlflow.lender.example")
+    prepare_tracking(elsewhere)
+    assert not (tmp_path / "other" / "mlflow").exists()
 
 
 def test_what_it_starts_links_to_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_the_verb_shows_the_reasons_writes_the_page_and_logs_no_id(
     )
     assert json.loads(from_stdin.stdout)["reasons"] == row["reasons"]
     assert page.read_bytes() == first
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_that_nothing_may_be_told_is_said(house: House, capsys: pytest.CaptureFixture[str]) -> None:

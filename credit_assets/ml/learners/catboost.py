@@ -6,11 +6,11 @@ Belongs here: what this library needs and nothing else does.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from credit_assets.aside import temporary_folder
 from credit_assets.ml.learners.learner import Contributions, Device, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ class CatBoostVariant(Variant):
 
     def save(self, model: Any, path: Path) -> None:
         # By way of a folder of its own: the library writes next to nothing else, whatever the path's ending.
-        with tempfile.TemporaryDirectory() as folder:
-            written = Path(folder) / self.filename
+        with temporary_folder("model") as folder:
+            written = folder / self.filename
             model.save_model(str(written), format="cbm")
             path.write_bytes(written.read_bytes())
 

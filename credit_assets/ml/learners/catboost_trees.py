@@ -12,15 +12,14 @@ those say nothing of a branch, both sides count alike.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.aside import temporary_folder
 from credit_assets.ml.learners.tree_contributions import shapley
 
 if TYPE_CHECKING:
@@ -96,8 +95,8 @@ def forest_of(model: Any) -> Forest:
 
 
 def _read(model: Any) -> Forest:
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "model.json"
+    with temporary_folder("model") as folder:
+        place = folder / "model.json"
         model.save_model(str(place), format="json")
         saved = json.loads(place.read_bytes())
     scale, bias = saved["scale_and_bias"]

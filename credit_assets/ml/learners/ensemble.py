@@ -6,7 +6,6 @@ module).
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from credit_assets.aside import temporary_folder
 from credit_assets.ml.learners.catboost import CatBoostVariant
 from credit_assets.ml.learners.learner import Contributions, FitInputs, Fitted, Parameter, Variant
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
@@ -77,18 +77,18 @@ class EnsembleVariant(Variant):
         )
 
     def save(self, model: Any, path: Path) -> None:
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with temporary_folder("model") as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, member in MEMBERS.items():
-                file = Path(folder) / member.filename
+                file = folder / member.filename
                 member.save(model[name], file)
                 archive.writestr(zipfile.ZipInfo(_inside(name), _NO_TIME), file.read_bytes())
 
     def load(self, path: Path) -> Any:
         try:
-            with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            with zipfile.ZipFile(path) as archive, temporary_folder("model") as folder:
                 models = {}
                 for name, member in MEMBERS.items():
-                    file = Path(folder) / member.filename
+                    file = folder / member.filename
                     file.write_bytes(archive.read(_inside(name)))
                     models[name] = member.load(file)
                 return models

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from credit_assets.aside import temporary_folder
 from credit_assets.ml.data.extensions import Extension
 from credit_assets.ml.learners.learner import RESERVED, FitInputs, Fitted, Parameter, Variant
 
@@ -90,8 +90,8 @@ class _Watched(Variant):
         """The model as it is read again from its file, which is the one that will score: both must agree."""
         import numpy as np
 
-        with tempfile.TemporaryDirectory(prefix="learner-") as folder:
-            file = Path(folder) / self.filename
+        with temporary_folder("model") as folder:
+            file = folder / self.filename
             self.save(fitted.model, file)
             read = self.load(file)
         before, after = (self.predict_margin(model, rows) for model in (fitted.model, read))
