@@ -109,14 +109,15 @@ def cut_off_journal(home: Home) -> None:
         (home.store / what).unlink()
 
 
-def edit_rows(home: Home) -> None:
-    """A row of scores is another, in a file that says of itself what it said."""
+def edit_rows(home: Home, *, keep: bool = True) -> None:
+    """A row of scores is another, in a file that says of itself what it said, or says nothing unless `keep`."""
     path = max((home.store / "loan_scores").glob("*.parquet"))
     table = pq.read_table(path)
     values = table.column("pd").to_pylist()
     values[0] = (values[0] or 0) / 2 + 0.1
     column = pa.array(values, table.schema.field("pd").type)
-    pq.write_table(table.set_column(table.schema.get_field_index("pd"), table.schema.field("pd"), column), path)
+    table = table.set_column(table.schema.get_field_index("pd"), table.schema.field("pd"), column)
+    pq.write_table(table.replace_schema_metadata(pq.read_metadata(path).metadata if keep else None), path)
 
 
 def forge_event(home: Home) -> None:
@@ -194,6 +195,11 @@ TAMPERINGS: dict[str, tuple[Callable[[Home], None], str, str]] = {
     ),
     "the end of the journal cut off with its files": (cut_off_journal, "chains_whole", "and are gone"),
     "scores of a day edited": (edit_rows, "rows_of_days", "are not those that were written"),
+    "scores of a day written by another program": (
+        lambda home: edit_rows(home, keep=False),
+        "rows_of_days",
+        "records no hash of its rows",
+    ),
     "a move reported to Dagster that nobody made": (forge_event, "one_house", "and the log has none"),
     "Dagster's database of before a decision": (forget_decisions, "one_house", "Dagster does not know of it"),
 }

@@ -129,13 +129,20 @@ def days_in_between(walk: Walk) -> Sequence[Gap]:
 
 def rows_of_days(walk: Walk) -> Sequence[Gap]:
     """The rows of every partition are those that its file records (with --verify)."""
-    text = "its rows are not those that were written: the file was edited, or is damaged"
-    return [
-        Gap("rows_of_days", text, f"make it again: {again(asset, day)}", asset, day)
-        for asset, days in walk.rows.items()
-        for day, (recorded, now) in days.items()
-        if now != recorded
-    ]
+    found = []
+    for asset, days in walk.rows.items():
+        recorded_before = False
+        for day, (recorded, now) in sorted(days.items()):
+            # Releases before recorded none; after a day that has one there is no reason for it.
+            if not recorded and recorded_before:
+                text = "records no hash of its rows, as earlier days do: another program wrote it"
+            elif recorded and now != recorded:
+                text = "its rows are not those that were written: the file was edited, or is damaged"
+            else:
+                text = ""
+            recorded_before = recorded_before or bool(recorded)
+            found += [Gap("rows_of_days", text, f"make it again: {again(asset, day)}", asset, day)] if text else []
+    return found
 
 
 def gates_of_days(walk: Walk) -> Sequence[Gap]:

@@ -94,10 +94,10 @@ class Reading:
         )
 
     def _contents(self, asset: str) -> dict[str, tuple[str, str]]:
-        """By ISO day, the hash that the footer of a partition records of its rows, and the one that they have."""
+        """By ISO day, the hash that the footer of a partition records of its rows ("": none), and the one they have."""
         found = {}
         for day, footer in self.store.footers(asset, self.store.days(asset), damaged_too=False).items():
-            rows = self._try(asset, day, self._hash_of, asset, day) if footer.content else None
+            rows = self._try(asset, day, self._hash_of, asset, day) if footer.content else ""
             if rows is not None:
                 found[day] = footer.content, rows
         return found
