@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from credit_assets.masking import without_login
+
 _LINK = re.compile(r"\[[^\]]*\]\((\S+)\)")
 
 
@@ -38,11 +40,10 @@ def mlflow_page(mlflow_url: str, page: str) -> str:
     >>> mlflow_page("sqlite:///mlflow.db", "/models/credit-scorer")
     ''
     """
-    parts = urlsplit(mlflow_url)
+    parts = urlsplit(without_login(mlflow_url)[0])
     if parts.scheme not in ("http", "https"):
         return ""
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/") + "/", "", page))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + "/", "", page))
 
 
 def model_page(name: str, version: str = "") -> str:

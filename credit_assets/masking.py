@@ -1,4 +1,4 @@
-"""The one place that hides secrets: passwords and tokens in URLs, connection strings and any text that quotes them.
+"""The one place that hides secrets: passwords and tokens in URLs, connection strings and headers, and texts with such.
 
 Belongs here: what a secret looks like, and what is shown in its place. Does not belong here: which settings are secret
 (`credit_assets.settings`) and where a text goes.
@@ -11,6 +11,7 @@ password that is shown.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -34,16 +35,64 @@ _FILES = {"s3", "gs", "gcs", "az", "abfs", "abfss", "adl", "hdfs", "ftp", "sftp"
 _WITH_PORT = _WEB | _ADDRESSES | _FILES
 _HOST_AND_PORT = re.compile(r"(?:[^:/?#@\s]+|\[[0-9A-Fa-f:.]*\])(?::\d{1,5})?(?=[/?#]|$)")
 _USER_AND_PASSWORD = re.compile(r"([^:/]*):(.*)@", re.DOTALL)
+# `user:a b@host`: no port, and nothing that ends a user or a URL before the blank.
+_BLANK_IN_PASSWORD = re.compile(
+    r"[^:/?#@\s'\"`\[]+:(?!\d+(?:[\s/?#,]|$))[^@\s]*[ \t](?:(?!://)[^@\n]){0,60}@(?=[\w\[])"
+)
 _TOKEN_AS_USER = re.compile(r"[^:/?#@]+@")
 
 # Names whose value is a secret wherever it stands, and those whose value is one in the query of a URL.
-_NAME = r"[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|api_?key|access_?key|account_?key)[\w.-]*"
-_QUERY_NAME = rf"(?:{_NAME}|(?!sslkey=)[\w.-]*key|pass|(?:[\w.-]*[-_.])?(?:sig|signature|auth))"
-_IN_QUERY = re.compile(rf"([?&#]{_QUERY_NAME}=)([^&\s]+)", re.IGNORECASE)
+# Bounded, so that a long word costs no more than its length.
+_WORDS = r"passw(?:or)?d|passphrase|pwd|secret|token|credential|api_?key|access_?key|account_?key"
+_NAME = rf"[\w.-]{{0,60}}(?:{_WORDS})[\w.-]{{0,60}}"
+_QUERY_NAME = rf"(?:{_NAME}|(?!sslkey=)[\w.-]*key|pass|(?:pass)?code|(?:[\w.-]*[-_.])?(?:sig|signature|auth))"
+# Of a page, `&` stands as `&amp;`.
+_BEFORE_QUERY = r"(?:[?&#]|&amp;)"
+_IN_QUERY = re.compile(rf"({_BEFORE_QUERY}{_QUERY_NAME}=)([^&\s]+)", re.IGNORECASE)
 _IN_QUOTES = r"""'(?:\\.|[^'\\\n])*'?|"(?:\\.|[^"\\\n])*"?"""
-# `password=...` of libpq and ODBC, and `"password": "..."` of JSON and of Python.
-_ASSIGNED = re.compile(rf"(?<![?&#\w.-])({_NAME}[ \t]*=(?!=)[ \t]*)(?:{_IN_QUOTES}|\{{[^}}\n]*\}}|\S+)", re.IGNORECASE)
-_ENTRY = re.compile(rf"""((["']){_NAME}\2\s*:\s*)(?:{_IN_QUOTES})""", re.IGNORECASE)
+# `password=...` of libpq, and of ODBC, where it may hold blanks up to the next `;name=`.
+_ASSIGNED = re.compile(
+    rf"(?<![?&#\w.-])({_NAME}[ \t]*=(?!=)[ \t]*)"
+    rf"(?:\*{{3}}(?=[;\s,)}}\]]|$)|b?(?:{_IN_QUOTES})|\{{(?:\}}\}}|[^}}\n])*\}}|\S+(?:[^;=\n]*(?=;[\w ]+=))?)",
+    re.IGNORECASE,
+)
+# `"password": "..."` of JSON and of Python, also where that is quoted in its turn (`{\\"password\\": \\"...\\"}`).
+_ENTRY = re.compile(rf"""((["']){_NAME}\2\s*:\s*)(?:b?(?:{_IN_QUOTES})|\[[^\]\n]*\]|[^\s,"'\[{{}}]+)""", re.IGNORECASE)
+_ENTRY_IN_QUOTES = re.compile(
+    rf"""((\\+["']){_NAME}\2\s*:\s*)(?:\2(?:(?!\2).)*\2|\[[^\]\n]*\]|[^\s,\\\[{{}}]+)""", re.IGNORECASE
+)
+# `password: ...` of YAML: a line of its own, a block below it, an entry of `{a: b}`.
+_LINE = re.compile(
+    rf"(?m)^([ \t]*)((?:-[ \t]+)?{_NAME}:[ \t]+)(?:[|>][-+\d]*[ \t]*(?:\n(?:\1[ \t]+\S.*|[ \t]*$))+|\S.*)",
+    re.IGNORECASE,
+)
+_IN_BRACES = re.compile(rf"([{{,][ \t]*{_NAME}:[ \t]+)([^\s,{{}}\[\]'\"]+)", re.IGNORECASE)
+_IN_TAGS = re.compile(rf"(<({_NAME})>)[^<]*(?=</\2>)", re.IGNORECASE)
+_OPTION = re.compile(rf"((?<!-)--{_NAME}[ \t]+|(?<=\s)-u[ \t]+[^\s:]+:)({_IN_QUOTES}|\S+)", re.IGNORECASE)
+# Headers of requests, as lines and as entries; and their values wherever they stand.
+_HEADER = re.compile(
+    r"""(?<![\w-])((?:[\w-]{0,60}(?:authorization|-token|api-key|subscription-key)|(?:set-)?cookie|x-[\w-]{0,40}key)"""
+    r"""(?:["']?\s*:\s*b?["']?|["']\s*,\s*b?["']))"""
+    r"""((?:Basic|Bearer|Digest|Negotiate|Token|ApiKey|AWS4-HMAC-SHA256)\s+)?[^\s"',;{}\[\]][^"'\n]*""",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(Bearer\s+)[\w.~+/=-]{6,}")
+_BASIC = re.compile(r"\b(Basic\s+)([A-Za-z0-9+/_-]{4,}={0,2})")
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+# Addresses whose path is the secret.
+_WEBHOOK = re.compile(
+    r"(https://(?:hooks\.slack\.com|[\w.-]*\.?office\.com|discord(?:app)?\.com/api|[\w.-]+\.logic\.azure\.com)/)"
+    r"(?=[^\s?]*(?:services|webhook|workflows|triggers))[^\s'\"]+",
+    re.IGNORECASE,
+)
+# `user:password@host` without any `scheme://`, and Oracle's `user/password@host`.
+_NO_SCHEME = re.compile(
+    r"(?<![\w.:@*-])(?!(?:mailto|sip|acct|xmpp|to|from|cc):)([\w.+-]+):(?!\*{3}@|\d+[?#])(?=\d*[^\s@/\d])[^\s@/]{1,200}@(?=[\w\[])"
+)
+_ORACLE = re.compile(r"(:(?:thin|oci8?):[^\s/@]+/)[^\s@]+(?=@)", re.IGNORECASE)
+# What may be a secret once it is decoded.
+_PERCENT_FORM = re.compile(r"(?<!\S)\S*%[0-9A-Fa-f]{2}\S*")
+_DECODED_TIMES = 3
 
 # The services that are used most: in a text their whole URL is hidden. Of all others the settings know the secrets.
 _TOKENS = {
@@ -63,14 +112,36 @@ def masked(text: str) -> str:
     >>> masked("cannot open postgresql://risk:a@b/c@db/loans?sslmode=require&sslpassword=x")
     'cannot open postgresql://risk:***@db/loans?sslmode=require&sslpassword=***'
     """
+    shown = _in_plain_form(text)
+    return _PERCENT_FORM.sub(lambda found: _in_percent_form(found[0]), shown)
+
+
+def _in_plain_form(text: str) -> str:
     parts, done = [], 0
     while (mark := text.find("://", done)) >= 0:
         begin, before = mark + 3, _SCHEME_BEFORE.search(text[max(done, mark - _LONGEST_SCHEME) : mark])
         scheme = before[0] if before else ""
-        shown, length = _credentials(scheme.lower(), text[begin : _end_of_url(text, mark - len(scheme), begin)])
+        end = _end_of_url(text, mark - len(scheme), begin)
+        if scheme.lower() not in _WITH_PORT and (further := _BLANK_IN_PASSWORD.match(text, begin)):
+            end = max(end, further.end())
+        shown, length = _credentials(scheme.lower(), text[begin:end])
         parts += [text[done:begin], shown]
         done = begin + length
     return _without_values("".join([*parts, text[done:]]))
+
+
+def _in_percent_form(word: str) -> str:
+    """The word decoded and masked where that shows a secret, else as it is."""
+    plain = word
+    for _ in range(_DECODED_TIMES):
+        decoded = unquote_plus(plain) if "%2B" in plain.upper() or "+" in plain else unquote(plain)
+        if decoded == plain:
+            break
+        plain = decoded
+        shown = _in_plain_form(plain)
+        if shown != plain:
+            return shown
+    return word
 
 
 def masked_url(url: str) -> str:
@@ -79,8 +150,25 @@ def masked_url(url: str) -> str:
     if match is None:
         return masked(url)
     shown, length = _credentials(match[1].lower(), url[match.end() :])
-    rest = re.sub(rf"([?&#]{_QUERY_NAME}=)[^&]+", rf"\1{HIDDEN}", url[match.end() + length :], flags=re.IGNORECASE)
-    return match[0] + shown + rest
+    rest = re.sub(rf"({_BEFORE_QUERY}{_QUERY_NAME}=)[^&]+", rf"\1{HIDDEN}", url[match.end() + length :], flags=re.I)
+    whole = match[0] + shown + rest
+    # What came before was masked as one URL, and a password with blanks is gone by now.
+    return masked(whole)
+
+
+def without_login(url: str) -> tuple[str, str, str]:
+    """A URL without user and password, and these two, decoded; both empty where it has none.
+
+    >>> without_login("https://risk:a/b%20c@mlflow.lender.example/ui")
+    ('https://mlflow.lender.example/ui', 'risk', 'a/b c')
+    """
+    match = _SCHEME.match(url)
+    if match is None:
+        return url, "", ""
+    rest = url[match.end() :]
+    _, length = _credentials(match[1].lower(), rest)
+    user, _, password = rest[:length].removesuffix("@").partition(":")
+    return match[0] + rest[length:], unquote(user), unquote(password)
 
 
 def masked_service(url: str) -> str:
@@ -147,9 +235,31 @@ def _end_of_url(text: str, start: int, begin: int) -> int:
 
 
 def _without_values(text: str) -> str:
+    text = _PRIVATE_KEY.sub(rf"\1{HIDDEN}\2", text)
+    text = _WEBHOOK.sub(rf"\1{HIDDEN}", text)
     text = _IN_QUERY.sub(rf"\1{HIDDEN}", text)
+    text = _NO_SCHEME.sub(rf"\1:{HIDDEN}@", text)
+    text = _ORACLE.sub(rf"\1{HIDDEN}", text)
+    text = _HEADER.sub(lambda found: f"{found[1]}{found[2] or ''}{HIDDEN}", text)
+    text = _BEARER.sub(rf"\1{HIDDEN}", text)
+    text = _BASIC.sub(lambda found: f"{found[1]}{HIDDEN}" if _is_a_login(found[2]) else found[0], text)
     text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
-    return _ENTRY.sub(rf"\1\2{HIDDEN}\2", text)
+    text = _ENTRY_IN_QUOTES.sub(rf"\1\2{HIDDEN}\2", text)
+    text = _ENTRY.sub(rf"\1\2{HIDDEN}\2", text)
+    text = _LINE.sub(rf"\1\2{HIDDEN}", text)
+    text = _IN_BRACES.sub(rf"\1{HIDDEN}", text)
+    text = _IN_TAGS.sub(rf"\1{HIDDEN}", text)
+    return _OPTION.sub(rf"\1{HIDDEN}", text)
+
+
+def _is_a_login(text: str) -> bool:
+    """Whether a word is `user:password` in base64."""
+    try:
+        return b":" in base64.b64decode(
+            text + "=" * (-len(text) % 4), altchars=b"-_" if set(text) & {"-", "_"} else None
+        )
+    except ValueError:
+        return False
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
@@ -158,7 +268,12 @@ def _secrets_of_url(url: str) -> Iterator[str]:
     if length:
         user, colon, password = rest[:length].removesuffix("@").partition(":")
         yield password if colon else user
-    for _, value in re.findall(rf"([?&#]{_QUERY_NAME}=)([^&]+)", rest, flags=re.IGNORECASE):
+    for _, value in re.findall(rf"({_BEFORE_QUERY}{_QUERY_NAME}=)([^&]+)", rest, flags=re.IGNORECASE):
+        yield value
+    # Connection strings in percent form, as `odbc_connect` has them.
+    for _, value in re.findall(
+        rf"(\b{_NAME}\s*=\s*)(\{{(?:\}}\}}|[^}}])*\}}|[^;&]+)", unquote_plus(rest), flags=re.IGNORECASE
+    ):
         yield value
 
 

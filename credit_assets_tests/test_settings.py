@@ -372,6 +372,23 @@ def test_a_bad_value_is_refused_with_its_name_and_what_would_be_right(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("uri", "what"),
+    [
+        ("https://:c4naRy@mlflow", "has a password without a user"),
+        ("https://risk:12/c4naRy@mlflow", "has an @ after its host"),
+        ("http://risk:12?c4naRy@mlflow/x", "has an @ after its host"),
+    ],
+)
+def test_an_address_of_mlflow_whose_login_is_unclear_is_refused_with_the_variables_to_set(
+    uri: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(SettingsError, match=f"^MLFLOW_TRACKING_URI: {what}.*MLFLOW_TRACKING_PASSWORD") as caught:
+        load_settings()
+    assert "c4naRy" not in str(caught.value)
+
+
 def test_several_bad_values_are_told_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDIT_SEED", "x")
     monkeypatch.setenv("CREDIT_RETRIES", "y")

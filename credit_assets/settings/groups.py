@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInf
 from pydantic_settings import NoDecode
 
 from credit_assets.failures import ToldError
+from credit_assets.masking import without_login
 from credit_assets.ml.data.documents import json_of
 from credit_assets.ml.data.extensions import advice, modules_in
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
@@ -76,6 +77,20 @@ class Places(BaseModel):
     @classmethod
     def _database_url(cls, value: SecretStr) -> SecretStr:
         return SecretStr(database_url(value.get_secret_value()))
+
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _login(cls, value: SecretStr) -> SecretStr:
+        uri = value.get_secret_value()
+        if not uri.startswith(("http://", "https://")):
+            return value
+        bare, user, password = without_login(uri)
+        advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and leave"
+        if password and not user:
+            raise ValueError(f"has a password without a user: {advice} both out of the URI")
+        if "@" in bare:
+            raise ValueError(f"has an @ after its host, so where its password ends is not clear: {advice} it out")
+        return value
 
     @field_validator("store_uri")
     @classmethod

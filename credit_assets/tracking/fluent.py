@@ -11,6 +11,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from credit_assets.tracking.mlflow_internals import experiment_put_back
@@ -34,6 +35,10 @@ _ENVIRONMENT = {
 # What MLflow exports for subprocesses.
 _EXPORTED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
+_USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+# What the environment says of these by itself, while the login of a server's own URI stands in their place.
+_given: dict[str, str | None] = {}
+
 # Tracking URI and experiment are the process's, so that only one run at a time is open in it.
 GLOBALS = threading.RLock()
 
@@ -46,6 +51,27 @@ def import_mlflow() -> None:
         # Neither HOME nor an account that would have one (OpenShift): MLflow could not be imported.
         os.environ["HOME"] = tempfile.gettempdir()
     import mlflow  # noqa: F401 - the import is what this is for
+
+
+@dataclass(frozen=True)
+class Login:
+    """User and password of one server, empty where its URI has none. Never shown."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+def log_in(login: Login) -> None:
+    """Let MLflow in this process log in to a server so, by the variables that it reads at each request: what stands in
+    a URI it prints and shows. Without a login of the URI's own the variables say what the environment said.
+    """
+    with GLOBALS:
+        _put_back(_given)
+        _given.clear()
+        if login.user:
+            _given.update({name: os.environ.get(name) for name in (_USER, _PASSWORD)})
+            # Of a user alone the password stands in its variable.
+            _put_back({_USER: login.user, **({_PASSWORD: login.password} if login.password else {})})
 
 
 @contextlib.contextmanager

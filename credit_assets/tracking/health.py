@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Health, first_line
+from credit_assets.masking import without_login
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
@@ -30,7 +31,7 @@ def health(settings: Settings, limit_seconds: float) -> Health:
 
 def _unreachable(uri: str, seconds: float) -> str:
     """Why the server of an http(s) URI cannot be reached; nothing where it can, or where a proxy stands between."""
-    parts = urlsplit(uri)
+    parts = urlsplit(without_login(uri)[0])
     proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
     if parts.scheme not in ("http", "https") or proxied:
         return ""

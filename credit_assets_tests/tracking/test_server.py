@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,11 @@ def test_what_is_open_does_not_travel_to_another_process(tracking: Tracking) -> 
 
 def test_an_unreachable_server_is_transient_quickly_and_keeps_the_password(tmp_path: Path) -> None:
     away = Tracking("http://user:s3cret-word@127.0.0.1:9/mlflow", EXPERIMENT, Claims(str(tmp_path)))
-    with pytest.raises(TransientError, match=r"MLflow at http://user:\*\*\*@127.0.0.1:9/mlflow") as caught:
+    with pytest.raises(TransientError, match=r"MLflow at http://127.0.0.1:9/mlflow") as caught:
         away.server.prepare()
     assert "s3cret-word" not in str(caught.value)
     # Dagster records what is shown of the chain.
-    assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_database_of_another_mlflow_says_how_to_upgrade(tracking: Tracking) -> None:
