@@ -266,6 +266,8 @@ def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) ->
     """The file with the rejected rows; its name tells files of one name apart by their content, and outcomes from the
     applications in whose rows they may stand.
     """
+    from credit_assets.loans.rejections import for_spreadsheets
+
     table = "-outcomes" if file.kind == "outcomes" else ""
     kept = settings.own_dir / "rejected" / f"{file.name}-{file.digest[:8]}{table}.csv"
     if not len(rejected):
@@ -273,7 +275,7 @@ def _keep_aside(settings: Settings, file: LoadedFile, rejected: pd.DataFrame) ->
         return None
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial_file = aside(kept)
-    rejected.to_csv(partial_file, index=False)
+    for_spreadsheets(rejected).to_csv(partial_file, index=False)
     partial_file.replace(kept)
     return str(kept)
 

@@ -26,6 +26,9 @@ LOST_ID = "id in scientific notation: a spreadsheet has cut off its digits"
 # Rows of real files are rejected at a rate of about nothing; at one in twenty the file was misunderstood.
 MAX_REJECTED_SHARE = 0.05
 _SCIENTIFIC = r"^[+-]?\d([.,]\d+)?[eE]\+?\d+$"
+# What a spreadsheet takes for a formula, by the first sign that is no blank; a sign alone or a number with one is none.
+_FORMULA = r"^[\s\x00\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20][\s\S]"
+_SIGNED = r"^\s*[+-]?(\d[\d.,'\s]*|[\d.,]*\d)([eE][+-]?\d+)?\s*%?\s*$"
 
 
 class Rejections:
@@ -84,6 +87,22 @@ class Rejections:
         both = [frame for frame in (values, lines) if len(frame)]
         rejected: pd.DataFrame = pd.concat(both, ignore_index=True) if both else values
         return rejected.reindex(columns=values.columns).sort_values("row", kind="stable", ignore_index=True)
+
+
+def for_spreadsheets(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows as text for a file that people open: a cell that a spreadsheet would run, or a name of a column, begins
+    with an apostrophe. Whoever loads such a file again takes it away first.
+    """
+    shown = rows.copy()
+    for place in range(rows.shape[1]):
+        column = rows.iloc[:, place]
+        if column.dtype == object:
+            texts = column.astype("string")
+            runs = texts.str.match(_FORMULA).fillna(False) & ~texts.str.match(_SIGNED).fillna(False)
+            shown.isetitem(place, column.where(~runs.astype(bool), "'" + texts.astype(object)).to_numpy())
+    names = pd.Series([str(name) for name in rows.columns], dtype=object)
+    shown.columns = pd.Index(names.where(~names.str.match(_FORMULA), "'" + names))
+    return shown
 
 
 def account(raw: RawTable, kept: int, rejected: pd.DataFrame) -> tuple[int, dict[str, int]]:
