@@ -16,6 +16,7 @@ from credit_assets.aside import temporary_folder
 from credit_assets.ml.data.extensions import SCORING, described
 from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import RequestRules
+from credit_assets.ml.data.values import numbers
 from credit_assets.tracking.run import CandidateRun
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow.models import ModelSignature
 
-    from credit_assets.ml.data.portfolio import Portfolio
+    from credit_assets.ml.data.portfolio import Column, Portfolio
     from credit_assets.ml.learners.candidates import Candidate
+
+
+# A level that no portfolio knows, which is a warning of a request and no fault.
+_ANY_LEVEL = "any"
 
 
 def log_candidate(
@@ -143,28 +148,38 @@ def application_signature(portfolio: Portfolio) -> ModelSignature:
 
 
 def example_application(table: pa.Table, portfolio: Portfolio) -> pd.DataFrame:
-    """One application that nobody made: the median of each number, the most frequent level of each category.
-
-    It keeps the contract: of whole numbers and truth values the lower of two in the middle is taken, not their mean.
+    """One application that nobody made: near the median of each number, the most frequent level of each category, as
+    `shown_values` tells them. It keeps the contract: whole numbers and truth values stay such.
     """
     import numpy as np
     import pandas as pd
+
+    from credit_assets.ml.data.shown_values import shown_at
 
     row: dict[str, list[Any]] = {}
     for column in portfolio.model_inputs:
         known = table[column.name].drop_null()
         if column.type == "category":
-            row[column.name] = [_most_frequent(known)]
+            row[column.name] = [_most_frequent(known, column)]
         else:
-            method: Any = "linear" if column.type == "float" else "lower"
-            row[column.name] = [float(np.quantile(known, 0.5, method=method)) if len(known) else float("nan")]
+            ordered = np.sort(numbers(known))
+            row[column.name] = [shown_at(ordered, (len(ordered) - 1) // 2) if len(ordered) else float("nan")]
     return pd.DataFrame(row)
 
 
-def _most_frequent(texts: pa.ChunkedArray) -> str | None:
-    """Of several the first in order of the alphabet, so that the same data give the same example."""
+def _most_frequent(texts: pa.ChunkedArray, column: Column) -> str | None:
+    """Of several the first in order of the alphabet, so that the same data give the same example. One that few rows
+    have may be an applicant's: then any that the portfolio allows.
+    """
+    from credit_assets.ml.data.shown_values import SHARED
+
     counts = texts.value_counts().to_pylist()
-    return min(counts, key=lambda item: (-item["counts"], item["values"]))["values"] if counts else None
+    if not counts:
+        return None
+    most = min(counts, key=lambda item: (-item["counts"], item["values"]))
+    if most["counts"] >= SHARED:
+        return str(most["values"])
+    return column.allowed[0] if column.allowed else None if column.nullable else _ANY_LEVEL
 
 
 def pinned(*packages: str) -> list[str]:

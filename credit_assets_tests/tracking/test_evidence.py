@@ -34,10 +34,17 @@ SERVED_MODEL = "credit-scorer-served"
 
 
 def test_the_example_is_nobodys_application() -> None:
-    example = example_application(pa.Table.from_pandas(applications()), load_portfolio())
-    assert example.to_dict("records")[0]["annual_income"] == 2.5
-    assert example.to_dict("records")[0]["purpose"] == "car"
-    assert example.to_dict("records")[0]["open_accounts"] == 2, "a whole number stays whole"
+    rng, several = np.random.default_rng(3), pd.concat([applications()] * 20, ignore_index=True)
+    several["annual_income"] = rng.lognormal(11, 0.5, len(several)).round(2)
+    example = example_application(pa.Table.from_pandas(several), load_portfolio()).to_dict("records")[0]
+    assert example["annual_income"] not in several["annual_income"].tolist()
+    assert example["annual_income"] == pytest.approx(several["annual_income"].median(), rel=0.05)
+    assert example["purpose"] == several["purpose"].value_counts().index[0]
+    assert example["open_accounts"] == 2, "a whole number stays whole"
+    few = example_application(pa.Table.from_pandas(applications()), load_portfolio())
+    allowed = load_portfolio().column("purpose").allowed
+    assert allowed is not None
+    assert few["purpose"].tolist() == [allowed[0]], "few rows have the most frequent one"
     empty = example_application(pa.Table.from_pandas(applications().head(0)), load_portfolio())
     assert empty["purpose"].tolist() == [None]
 

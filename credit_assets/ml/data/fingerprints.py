@@ -44,6 +44,7 @@ MODEL_CODE = (
     "data.outcomes",
     "data.population",
     "data.rows",
+    "data.shown_values",
     "data.values",
     "evidence.cutoffs",
     "evidence.weights",

@@ -24,6 +24,7 @@ import numpy as np
 
 from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
 from credit_assets.ml.data.rows import Data, Rows
+from credit_assets.ml.data.shown_values import SHARED
 from credit_assets.ml.data.values import numbers
 from credit_assets.ml.evidence.drift_reference import (
     CategoryReference,
@@ -86,7 +87,8 @@ class FeatureDrift:
     on either side. `bin_p_value` tests each bin or level by itself and has the smallest, times their number: what a
     rare one shows. `missing_p_value` tests the share of missing values, `outside_p_value` the rows out of the training
     range or in new levels. Shares are between 0 and 1; `out_of_range_share` and `new_level_share` are of the values
-    that are not missing. `new_levels` are at most 20, the most frequent first. None stands where there is nothing to
+    that are not missing. `new_levels` are at most 20 of those that many rows have
+    (`shown_values`), the most frequent first. None stands where there is nothing to
     measure.
     """
 
@@ -316,7 +318,8 @@ def _category(reference: CategoryReference, newer: CategoryReference) -> Feature
     rows, missing = newer.rows, newer.missing
     known = np.array([counts.pop(level, 0) for level in reference.levels], dtype=np.float64)
     new = sum(counts.values())
-    most_frequent = tuple(sorted(counts, key=lambda level: (-counts[level], level))[:_LEVELS_NAMED])
+    shared = (level for level, of_level in counts.items() if of_level >= SHARED)
+    most_frequent = tuple(sorted(shared, key=lambda level: (-counts[level], level))[:_LEVELS_NAMED])
     before = np.array(reference.counts, dtype=np.float64)
     if not reference.rows or not rows:
         counted = _Counts([*before, 0], [*known, new], rows, missing, new)

@@ -1,4 +1,4 @@
-"""What a model keeps of its training data to tell drift by: counts and quantiles of each feature, no row.
+"""What a model keeps of its training data to tell drift by: counts below round numbers of each feature, no row.
 
 Belongs here: making, saving and reading the reference. Does not belong here: holding newer rows against it (`drift`).
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from credit_assets.ml.data.model_files import read_record, write_record
 from credit_assets.ml.data.rows import Rows
+from credit_assets.ml.data.shown_values import SHARED, shown_at, shown_ends
 from credit_assets.ml.data.values import numbers, texts
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.rows import Data
     from credit_assets.ml.data.values import Values
 
-FORMAT = 2
-"""Of the record. Format 1, without `at`, is read as well: what lies between two values with ties is not told there."""
+FORMAT = 3
+"""Of the record. Read as well: 2, whose grid are values of the training rows, and 1, without `at`, where what lies
+between two values with ties is not told."""
+_READ = (1, 2, FORMAT)
 REFERENCE_FILE = "reference.json"
 SCORE = "score"
 BINS = 10
@@ -38,9 +41,10 @@ _GRID = 100
 class NumericReference:
     """A numeric feature, or the score, as the training rows had it. Counts are rows.
 
-    `grid` are the distinct percentiles of the values that are not missing, the smallest (`low`) and largest (`high`)
-    included, `cumulative` how many values lie at or below each and `at` how many at each. `edges` are the upper ends of
-    the bins: the distinct deciles. All are empty where every value was missing; `at` also in a reference of before.
+    `grid` are numbers near the percentiles of the values that are not missing, and beyond both ends: values that many
+    rows have, else round ones (`shown_values`), so that none is an applicant's. `cumulative` is how many values lie at
+    or below each and `at` how many at each. `edges` are the upper ends of the bins: near the deciles. All are empty
+    where every value was missing; `at` also in a reference of before.
     """
 
     name: str
@@ -56,14 +60,12 @@ class NumericReference:
             problem = "grid and cumulative must be equally long and finite"
         elif any(a >= b for a, b in zip(self.grid, self.grid[1:], strict=False)):
             problem = "grid must rise"
-        elif any(a > b for a, b in zip((1, *self.cumulative), self.cumulative, strict=False)) or self.missing < 0:
+        elif any(a > b for a, b in zip((0, *self.cumulative), self.cumulative, strict=False)) or self.missing < 0:
             problem = "cumulative must not fall and counts must not be negative"
         elif sorted(set(self.edges) & set(self.grid)) != list(self.edges) or self.edges[-1:] != self.grid[-1:]:
             problem = "edges must be rising values of the grid and end with its last"
         elif self.at and (len(self.at) != len(self.grid) or self._at_beyond_steps()):
-            problem = (
-                "at must hold, of each value of the grid, no more than cumulative rises there, and one row at least"
-            )
+            problem = "at must hold, of each value of the grid, no more than cumulative rises there"
         if problem:
             raise ValueError(f"drift reference of {self.name!r}: {problem}")
 
@@ -74,21 +76,25 @@ class NumericReference:
         missing = len(values) - len(known)
         if not len(known):
             return cls(name, missing, (), (), ())
-        places = np.maximum(np.ceil(np.arange(_GRID + 1) / _GRID * len(known)).astype(int) - 1, 0)
-        grid = np.unique(known[places])
+        steps = max(1, min(_GRID, len(known) // SHARED))
+        places = np.maximum(np.ceil(np.arange(steps + 1) / steps * len(known)).astype(int) - 1, 0)
+        low, high = shown_ends(known)
+        cuts = np.array([low, *(shown_at(known, place) for place in places[1:-1].tolist()), high])
+        grid = np.unique(cuts)
         up_to = np.searchsorted(known, grid, side="right")
+        bins = min(BINS, steps)
         return cls(
             name=name,
             missing=missing,
             grid=tuple(grid.tolist()),
             cumulative=tuple(up_to.tolist()),
-            edges=tuple(np.unique(known[places[_GRID // BINS :: _GRID // BINS]]).tolist()),
+            edges=tuple(np.unique(cuts[np.arange(1, bins + 1) * steps // bins]).tolist()),
             at=tuple((up_to - np.searchsorted(known, grid, side="left")).tolist()),
         )
 
     def _at_beyond_steps(self) -> bool:
         steps = (b - a for a, b in zip((0, *self.cumulative), self.cumulative, strict=False))
-        return any(not 1 <= here <= step for here, step in zip(self.at, steps, strict=True))
+        return any(not 0 <= here <= step for here, step in zip(self.at, steps, strict=True))
 
     @property
     def rows(self) -> int:
@@ -134,7 +140,7 @@ FeatureReference: TypeAlias = NumericReference | CategoryReference
 
 @dataclass(frozen=True)
 class DriftReference:
-    """What a model keeps of its training data to tell drift by: counts and quantiles, no row.
+    """What a model keeps of its training data to tell drift by: counts, no row and no value of one.
 
     `features` in the model's order, from all rows of the training set; `score` in points, from the rows that the trees
     were not fitted on: a model ranks its own training rows better than any others.
@@ -173,11 +179,9 @@ class DriftReference:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> DriftReference:
         """Restore what `to_record` gave. Raises ValueError saying what is missing, unknown or contradicts itself."""
-        if not isinstance(record, Mapping) or record.get("format") not in (1, FORMAT):
+        if not isinstance(record, Mapping) or record.get("format") not in _READ:
             form = record.get("format") if isinstance(record, Mapping) else None
-            raise ValueError(
-                f"a drift reference of format {form!r}; this version of credit_assets reads 1 and {FORMAT}"
-            )
+            raise ValueError(f"a drift reference of format {form!r}; this version of credit_assets reads {_READ}")
         _require_keys("drift reference", record, {"format", "features", "score"})
         features: list[FeatureReference] = []
         for item in record["features"]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.fairness import Attribute, Fairness, band_names
+from credit_assets.ml.data.shown_values import shown_at
 from credit_assets.ml.evidence.intervals import (
     Interval,
     Z,
@@ -49,11 +50,11 @@ class Groups:
 
 
 def edges_of(attribute: Attribute, numbers: NDArray[np.float64]) -> tuple[float, ...]:
-    """The bands of an attribute: its own, else two halves, cut at the median of these numbers."""
+    """The bands of an attribute: its own, else two halves, cut near the median of these numbers."""
     if attribute.bands:
         return attribute.bands
-    known = numbers[np.isfinite(numbers)]
-    return (float(np.median(known)),) if len(known) else ()
+    known = np.sort(numbers[np.isfinite(numbers)])
+    return (shown_at(known, len(known) // 2),) if len(known) else ()
 
 
 def groups_of_values(

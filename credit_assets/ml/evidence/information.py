@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from credit_assets.ml.data.rows import Rows
+from credit_assets.ml.data.shown_values import shown_at
 from credit_assets.ml.data.values import numbers, texts
 from credit_assets.ml.evidence.weights import information_value
 
@@ -60,7 +61,7 @@ def measure_information(
     list of dict
         JSON types, in the order of the features: `name`, `value`, `by_chance`, `bins`, `missing_share`, `direction` (1
         where it rises with risk, -1 where it falls, 0 where two standard errors allow either; None of a category), and
-        of a number `range`, its 1st, 50th and 99th percentile, of a category `levels`.
+        of a number `range`, near its 1st, 50th and 99th percentile (`shown_values`), of a category `levels`.
 
     Raises
     ------
@@ -104,7 +105,8 @@ def _tenths(values: Values, bad: NDArray[np.bool_]) -> tuple[NDArray[np.int64], 
     at = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(some, at, method="inverted_cdf")) if len(some) else np.empty(0)
     places = np.where(known, np.searchsorted(edges, given, side="left"), len(edges) + 1).astype(np.int64)
-    percentiles = [float(one) for one in np.quantile(some, _RANGE)] if len(some) else None
+    ordered = np.sort(some)
+    percentiles = [shown_at(ordered, round(part * (len(some) - 1))) for part in _RANGE] if len(some) else None
     return places, ~known, {"direction": direction(some, bad[known]), "range": percentiles}
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit_assets.failures import said
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.extensions import sources
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.portfolio import Portfolio
 
-EVIDENCE = 3
+EVIDENCE = 4
 """Counts the forms of a candidate's evidence. It belongs to a candidate's identity, so that one with evidence of
 another form is not used again. Raise it where a measure, a bin or a field of `Evaluation` or `DriftReference` changes.
 """
@@ -254,4 +255,4 @@ def _evaluated(split: str, predictions: Predictions, groups: NDArray[np.int64] |
     try:
         return evaluate(predictions.target, predictions.pd, groups)
     except ValueError as error:
-        raise ValueError(f"split {split}: {error}") from error
+        raise ValueError(f"split {split}: {said(error)}") from error

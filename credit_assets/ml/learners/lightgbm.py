@@ -5,10 +5,12 @@ Belongs here: what this library needs and nothing else does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from credit_assets.ml.data.shown_values import shown_outwards
 from credit_assets.ml.learners.learner import Contributions, FitInputs, Fitted, Parameter, Variant
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.learners.encoding import Encoded
 
-
+# The line of the model's text that has the range of each column.
+_RANGE = re.compile(r"^feature_infos=.*$", re.MULTILINE)
 REPEATABLE: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 """Without the first two the library times both layouts on the machine and takes the faster, and sums differ."""
 
@@ -162,9 +165,20 @@ class LightGBMVariant(Variant):
 
 
 def text_of_best(booster: Any) -> tuple[int, str]:
-    """The best round, or the last where none was the best, and the model's text up to it."""
+    """The best round, or the last where none was the best, and the model's text up to it.
+
+    The library writes the smallest and the largest value of each column into it, and reads them nowhere.
+    """
     rounds = int(booster.best_iteration) or int(booster.current_iteration())
-    return rounds, booster.model_to_string(num_iteration=rounds)
+    return rounds, _RANGE.sub(_in_round_numbers, booster.model_to_string(num_iteration=rounds), count=1)
+
+
+def _in_round_numbers(infos: re.Match[str]) -> str:
+    def outwards(ends: re.Match[str]) -> str:
+        low, high = shown_outwards(float(ends[1]), float(ends[2]))
+        return f"[{low!r}:{high!r}]"
+
+    return re.sub(r"\[([^:\]\s]+):([^:\]\s]+)\]", outwards, infos[0])
 
 
 def _columns(rows: Encoded) -> pa.Table:

@@ -10,8 +10,9 @@ side of a split. On public loans a rate that is gone made the mean PD 1.8, 0.5 a
 LEAST_SEEN train rows lacked a feature, the model itself says what that means. Everywhere else no learner sees the gap:
 the value is put in its place here, and with the portfolio's policy it is one of two.
 
-- The worst case: the end of the trained range to which the portfolio's direction points; where it gives none, of the
-  few values that are worst for some of a sample of applicants the one that is worst for this one.
+- The worst case: the end of the trained range, as a round number beyond it (`shown_values`), to which the portfolio's
+  direction points; where it gives none, of the few values that are worst for some of a sample of applicants the one
+  that is worst for this one.
 - The neutral value, where the portfolio allows gaps: the one by which the mean PD comes nearest to what it was.
 
 A level of a category that the train rows did not have is a gap as well.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from credit_assets.ml.data.log_odds import probability
+from credit_assets.ml.data.shown_values import shown_at, shown_outwards
 from credit_assets.ml.learners.encoding import Encoded, Filled, encode, levels_of
 
 if TYPE_CHECKING:
@@ -189,7 +191,7 @@ class _Asked:
         direction the end that it points to.
         """
         if direction:
-            return (self._seen[name].highest if direction > 0 else self._seen[name].lowest,)
+            return (self._ends(name)[1 if direction > 0 else 0],)
         values = self._values(name)
         pds = self._pds(name, values)
         chosen: list[int] = []
@@ -217,10 +219,16 @@ class _Asked:
             # Those that occur most, so that a category of thousands of levels is not asked about for minutes.
             counts = np.bincount(there, minlength=len(self._encoded.levels[name]))
             return np.sort(np.argsort(-counts, kind="stable")[: self._levels]).astype(np.int32)
-        ends = [self._seen[name].lowest, self._seen[name].highest]
+        ends = self._ends(name)
         if not len(there):
             return np.unique(ends)
-        return np.unique([*ends, *np.quantile(there, np.linspace(0, 1, self._quantiles), method="nearest")])
+        places = np.linspace(0, len(there) - 1, self._quantiles).round().astype(np.int64)
+        ordered = np.sort(there)
+        return np.unique([*ends, *(shown_at(ordered, place) for place in places.tolist())])
+
+    def _ends(self, name: str) -> tuple[float, float]:
+        """Of the trained range, a little beyond it: they stand in the model's file, and are no applicant's."""
+        return shown_outwards(self._seen[name].lowest, self._seen[name].highest)
 
     def _pds(self, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
         """One row a value, one column an applicant."""

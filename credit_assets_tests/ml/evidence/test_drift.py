@@ -96,6 +96,16 @@ def test_missing_new_and_outside_are_counted_and_named(reference: DriftReference
     assert (one["rate"].rows, one["rate"].reference_rows) == (2000, 3000)
 
 
+def test_a_new_level_is_named_where_many_rows_have_it_and_counted_where_few_do(reference: DriftReference) -> None:
+    """What one applicant wrote is nobody else's business."""
+    frame = book(2000, 2)
+    frame.loc[:8, "purpose"] = "CANARY few"
+    frame.loc[20:29, "purpose"] = "many"
+    one = found(reference, frame)["purpose"]
+    assert one.new_levels == ("many",)
+    assert one.new_level_share == pytest.approx(19 / 2000)
+
+
 def test_values_below_the_range_count_as_those_above(reference: DriftReference) -> None:
     frame = book(2000, 2)
     frame.loc[:199, "rate"] = -50.0

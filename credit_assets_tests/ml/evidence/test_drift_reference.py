@@ -23,15 +23,29 @@ def _reference() -> DriftReference:
     return reference()
 
 
-def test_bins_and_grid_are_quantiles_with_ties_merged() -> None:
+def test_bins_and_grid_are_near_quantiles_with_ties_merged() -> None:
     one = NumericReference.of("x", np.array([*range(100), np.nan, np.inf], dtype=float))
-    assert one.edges == (9, 19, 29, 39, 49, 59, 69, 79, 89, 99)
-    assert (one.grid[0], one.grid[-1], one.rows, one.missing) == (0, 99, 100, 2)
+    assert one.edges == (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+    assert (one.grid[0], one.grid[-1], one.rows, one.missing) == (0, 100, 100, 2)
+    assert one.cumulative == (1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100)
     ties = NumericReference.of("x", np.repeat([0.0, 1.0, 7.0], [55, 30, 15]))
     assert (ties.edges, ties.grid, ties.cumulative) == ((0, 1, 7), (0, 1, 7), (55, 85, 100))
-    assert (ties.at, set(one.at)) == ((55, 30, 15), {1})
+    assert (ties.at, set(one.at)) == ((55, 30, 15), {1, 0})
     nothing = NumericReference.of("x", np.array([np.nan, np.nan]))
     assert (nothing.edges, nothing.rows, nothing.missing) == ((), 0, 2)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40, 3_000])
+def test_no_number_of_it_is_an_applicants(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    for draw in (rng.lognormal(11, 0.7, rows), rng.normal(600, 40, rows), -rng.pareto(2, rows), rng.random(rows) / 1e7):
+        one = NumericReference.of("x", draw)
+        assert not set(one.grid) & set(draw.tolist())
+        assert one.grid[0] <= draw.min()
+        assert one.grid[-1] >= draw.max()
+        assert one.cumulative == tuple(int((draw <= cut).sum()) for cut in one.grid)
+        # Below a hundredth of what lies around it no number tells more than the ten rows next to it.
+        assert all(len(f"{cut:e}".split("e")[0].rstrip("0")) <= 8 for cut in one.grid)
 
 
 def test_a_record_restores_an_equal_reference(reference: DriftReference, tmp_path: Path) -> None:
@@ -60,6 +74,14 @@ def test_a_reference_of_format_1_is_read_and_judged_by(reference: DriftReference
         assert measure_drift(read, shifted, None, policy).names("shifted") == [name]
 
 
+def test_a_reference_of_format_2_is_read(tmp_path: Path) -> None:
+    """Models that were registered before kept percentiles of their training rows as they are."""
+    kept = {**numeric(grid=[1.25, 2.5], edges=[2.5]), "at": [1, 2]}
+    old = {"format": 2, "features": [{"kind": "numeric", **kept, "name": "income"}], "score": {**kept, "name": "score"}}
+    (tmp_path / REFERENCE_FILE).write_text(json.dumps(old))
+    assert DriftReference.load(tmp_path).score.grid == (1.25, 2.5)
+
+
 def numeric(**changes: Any) -> dict[str, Any]:
     return {"name": "x", "missing": 0, "grid": [1.0, 2.0], "cumulative": [1, 3], "edges": [2.0], **changes}
 
@@ -67,7 +89,7 @@ def numeric(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda r: {**r, "format": 3}, "format 3"),
+        (lambda r: {**r, "format": 4}, r"format 4; this version of credit_assets reads \(1, 2, 3\)"),
         (lambda r: ["not", "a", "record"], "format None"),
         (lambda r: {key: r[key] for key in ("format", "score")}, r"missing \['features'\]"),
         (lambda r: {**r, "more": 1}, r"unknown \['more'\]"),
@@ -83,7 +105,7 @@ def numeric(**changes: Any) -> dict[str, Any]:
         (lambda r: {**r, "score": numeric(grid=[1.0])}, "equally long"),
         (lambda r: {**r, "score": numeric(at=[1])}, "at must hold"),
         (lambda r: {**r, "score": numeric(at=[2, 1])}, "at must hold"),
-        (lambda r: {**r, "score": numeric(at=[1, 0])}, "at must hold"),
+        (lambda r: {**r, "score": numeric(at=[1, -1])}, "at must hold"),
         (
             lambda r: {
                 **r,

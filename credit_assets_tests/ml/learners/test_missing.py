@@ -15,6 +15,7 @@ from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.missing import missing_policies
 from credit_assets.ml.data.portfolio import Column, DerivedFeature, Portfolio
 from credit_assets.ml.data.rows import Rows
+from credit_assets.ml.data.shown_values import shown_outwards
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.encoding import encode
 from credit_assets.ml.learners.missing import (
@@ -190,6 +191,10 @@ SINGLE = pytest.mark.parametrize("feature", [name for name in NEVER_MISSING if n
 # Values that never were missing in training
 
 
+def ends(values: pd.Series) -> tuple[float, float]:
+    return shown_outwards(float(values.min()), float(values.max()))
+
+
 @ALL
 @SINGLE
 @pytest.mark.parametrize("stated", [True, False])
@@ -233,8 +238,11 @@ def test_a_derived_feature_follows_the_strictest_of_its_inputs_unless_it_states_
 
 @ALL
 def test_a_derived_feature_without_a_policy_counts_as_the_end_of_its_direction(learner: str) -> None:
-    worst = FRAME[FRAME["split"] == "train"]["burden"].max()
-    assert trained(learner).missing["burden"] == Meaning("worst_case", (worst,))
+    burden = FRAME[FRAME["split"] == "train"]["burden"]
+    worst = trained(learner).missing["burden"]
+    assert worst == Meaning("worst_case", (ends(burden)[1],))
+    # Just beyond the trained range, and no applicant's.
+    assert burden.max() < worst.values[0] < 1.01 * burden.max()
 
 
 @ALL
@@ -248,8 +256,8 @@ def test_a_level_never_seen_is_a_gap_too(learner: str, policy: str | None) -> No
 def test_all_learners_agree_on_the_value_of_a_directed_feature(learner: str) -> None:
     train = FRAME[FRAME["split"] == "train"]
     missing = trained(learner).missing
-    assert missing["rate"] == Meaning("worst_case", (train["rate"].max(),))
-    assert missing["income"] == Meaning("worst_case", (train["income"].min(),))
+    assert missing["rate"] == Meaning("worst_case", (ends(train["rate"])[1],))
+    assert missing["income"] == Meaning("worst_case", (ends(train["income"])[0],))
     assert missing["purpose"].values[0] == "small_business"
     assert missing["married"].values[0] == 1.0
     assert "bureau" not in missing
@@ -351,7 +359,7 @@ def test_a_handful_of_gaps_teaches_nothing(learner: str) -> None:
 @ALL
 def test_the_worst_case_that_is_stated_holds_against_what_was_learned(learner: str) -> None:
     scorer = trained(learner, bureau="worst_case", branch="worst_case")
-    assert scorer.missing["bureau"].values == (FRAME[FRAME["split"] == "train"]["bureau"].max(),)
+    assert scorer.missing["bureau"].values == (ends(FRAME[FRAME["split"] == "train"]["bureau"])[1],)
     there = TEST[TEST["bureau"].notna()]
     before, after = scorer.pd(there), scorer.pd(without(there, "bureau", "branch"))
     assert (after >= before * 0.98).mean() > 0.98
@@ -448,7 +456,7 @@ def test_a_wide_table_is_asked_about_in_bounded_work() -> None:
 
     found = meanings(predict, encoded, seen_in(encoded), {}, {"x1": 1})
     assert asked < 2**28
-    assert found["x1"].values == (wide["x1"].max(),)
-    assert found["x0"].values == (wide["x0"].max(),)
+    assert found["x1"].values == (ends(wide["x1"])[1],)
+    assert found["x0"].values == (ends(wide["x0"])[1],)
     # The model does not look at it.
     assert len(found["x2"].values) == 1
