@@ -1,13 +1,15 @@
-"""The kinds of failure, which of them a retry can help, and the line that a person reads of each.
+"""The kinds of failure, which of them a retry can help, the line that a person reads of each, and what is kept of it.
 
-Belongs here: the two exception types that resources raise, the test that sorts foreign exceptions into them, and what
-to do about those that nobody expected. Does not belong here: who shows the line (`credit_assets.cli.edge`, and
-`credit_assets.notify.ticks` for sensors and schedules), and what Dagster does with a failed step
-(`credit_assets.assets.conventions`).
+Belongs here: the two exception types that resources raise, the test that sorts foreign exceptions into them, what to do
+about those that nobody expected, and which texts may be written where others read them. Does not belong here: who shows
+the line (`credit_assets.cli.edge`, and `credit_assets.notify.ticks` for sensors and schedules), and what Dagster does
+with a failed step (`credit_assets.assets.conventions`).
 """
 
 from __future__ import annotations
 
+import builtins
+import dis
 import errno
 import traceback
 from collections.abc import Iterator
@@ -58,6 +60,12 @@ _LASTING_TEXTS = (
     "no such column",
     "has no column named",
 )
+# Raised by Dagster for us, with our words in them.
+_WITH_OUR_WORDS = {"Failure", "RetryRequested"}
+# What these say is a name of the program, or nothing: built in, and no values of a table.
+_NAMES_ALONE = ("AttributeError", "ImportError", "MemoryError", "ModuleNotFoundError", "NameError", "RecursionError")
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_PACKAGE = Path(__file__).parent
 _SPACE = "free some space, or set CREDIT_HOME (and CREDIT_STORE_URI) to a folder on another disk"
 _RIGHTS = "give this user the right, or set CREDIT_HOME (or the setting of that place) to a folder where it has it"
 # Of a foreign error's message only what is known to hold no value of a table is shown; the rest stands in the trace.
@@ -126,12 +134,17 @@ class PermanentError(ToldError, RuntimeError):
     """A retry cannot help: bad data, a bad setting, a missing table. The message says what to do."""
 
 
+class Withheld(Exception):  # noqa: N818 - stands for errors of any name, each as a class of that name
+    """Stands for an exception whose text is not ours to write down: its class, where it was raised, and no more."""
+
+    transient = False
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether a later attempt may succeed, judged by the exception and by what caused it."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
+    for current in _behind(error):
+        if isinstance(current, Withheld):
+            return current.transient
         if isinstance(current, PermanentError):
             return False
         if isinstance(current, TransientError):
@@ -143,7 +156,6 @@ def is_transient(error: BaseException) -> bool:
             return True
         if any(part in text for part in _TRANSIENT_TEXTS):
             return True
-        current = current.__cause__ or current.__context__
     return False
 
 
@@ -184,9 +196,64 @@ def _explained(error: BaseException) -> str:
     return f"unexpected {_named(error)}; run the same with --debug, and report what it prints"
 
 
+def without_values(error: BaseException) -> BaseException:
+    """The error to be raised or logged where others read it: Dagster keeps all of a chain of exceptions, and libraries
+    quote what they fail at, whole rows among it.
+
+    What this package says stays as it is, with its class. In the place of any other exception of the chain stands one
+    of the same name and from the same place that says what kind of fault it was, and nothing of the values; what a
+    retry can help stays so. Raise the result outside of the `except` that caught the error, or Python adds that one.
+    """
+    return _without_values(error, set())
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, on one line, where this package says it; of any other the kind and the place."""
+    return " ".join(str(error).split()) if _is_our_text(error) else _kind_and_place(error)
+
+
 def advised(error: BaseException) -> str | None:
     """What is wrong and what to do, where files, disks or databases say what many others do; None elsewhere."""
     return next((known for one in _behind(error) if (known := _known(one))), None)
+
+
+def _without_values(error: BaseException, seen: set[int]) -> BaseException:
+    seen.add(id(error))
+    shown = error
+    if not _is_our_text(error):
+        named = type(type(error).__name__, (Withheld,), {"__module__": type(error).__module__})
+        shown = named(_kind_and_place(error)).with_traceback(error.__traceback__)
+        shown.transient = is_transient(error)
+    # What hid the context hides it still, and then nothing of it is needed.
+    before = error.__cause__ if error.__cause__ is not None or error.__suppress_context__ else error.__context__
+    shown.__context__ = None
+    shown.__cause__ = None if before is None or id(before) in seen else _without_values(before, seen)
+    return shown
+
+
+def _is_our_text(error: BaseException) -> bool:
+    """Whether a text holds no value of a table: raised with a `raise` of this package, or of a kind that has none."""
+    names = {base.__name__ for base in type(error).__mro__}
+    if is_ours(error) or names & _WITH_OUR_WORDS or not isinstance(error, Exception):
+        return True
+    if type(error).__module__ == builtins.__name__ and (names.intersection(_NAMES_ALONE) or not error.args):
+        return True
+    if isinstance(error, OSError) and type(error).__module__ == builtins.__name__ and error.errno is not None:
+        return True
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    # Of a fault in a call, `int(value)` among them, the innermost frame is ours as well, and the text is not.
+    return (
+        place is not None
+        and Path(place.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE)
+        and place.tb_frame.f_code.co_code[place.tb_lasti] == _RAISE
+    )
+
+
+def _kind_and_place(error: BaseException) -> str:
+    known = _known(error)
+    return known or f"{_named(error)} (its text is not shown: it may hold values of applicants)"
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
@@ -211,9 +278,8 @@ def _known(error: BaseException) -> str | None:
 
 def _named(error: BaseException) -> str:
     """The class of a foreign error and where in this package it came up, without its message."""
-    package = Path(__file__).parent
     ours = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(package)
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)
     ]
-    place = f" in {Path(ours[-1].filename).relative_to(package.parent)}:{ours[-1].lineno}" if ours else ""
+    place = f" in {Path(ours[-1].filename).relative_to(_PACKAGE.parent)}:{ours[-1].lineno}" if ours else ""
     return f"{type(error).__name__}{place}"

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import pytest
+from dagster import serialize_value
 
 from credit_assets.assets.conventions import retry_policy, retry_transient_only
-from credit_assets.failures import PermanentError, TransientError, is_transient
+from credit_assets.failures import PermanentError, TransientError, is_transient, said, without_values
+from credit_assets.ml.data.shown_values import shown_at
+from credit_assets.ml.learners.encoding import encode
 from credit_assets.settings import load_settings
 
 
@@ -74,7 +82,112 @@ def test_a_surprise_is_named_by_its_type() -> None:
     assert calls == 1
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert event.step_failure_data.user_failure_data is not None
-    assert (event.step_failure_data.user_failure_data.description or "").startswith("KeyError: ")
+    assert (event.step_failure_data.user_failure_data.description or "").startswith("KeyError in ")
+
+
+ROW = "CANARY-4711 60606.25"
+
+
+def chained(*fails: Exception) -> Exception:
+    """The last of these, raised from the one before it, and so on."""
+    before: Exception | None = None
+    for one in fails:
+        try:
+            raise one from before
+        except Exception as error:
+            before = error
+    assert before is not None
+    return before
+
+
+def in_context(first: Exception, then: Exception) -> Exception:
+    """Raised while another one is handled, as a fault in an `except` is."""
+    try:
+        try:
+            raise first
+        except Exception:
+            raise then  # noqa: B904
+    except Exception as error:
+        return error
+
+
+def with_note(error: Exception) -> Exception:
+    error.add_note(ROW)
+    return chained(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        chained(ValueError(ROW)),
+        chained(KeyError(ROW)),
+        chained(ValueError(ROW), RuntimeError(ROW), PermanentError("no table loans")),
+        chained(ValueError(ROW), TransientError("the server is away")),
+        chained(ConnectionError(ROW)),
+        chained(ExceptionGroup(ROW, [ValueError(ROW)])),
+        chained(sqlite3.OperationalError(f"near {ROW}: syntax error")),
+        chained(UnicodeDecodeError("utf-8", ROW.encode(), 0, 1, ROW)),
+        chained(OSError(ROW)),
+        chained(SyntaxError(ROW, ("x", 1, 1, ROW))),
+        chained(dg.Failure("no rows"), ValueError(ROW)),
+        chained(ValueError(ROW), dg.Failure("no rows")),
+        in_context(ValueError(ROW), PermanentError("no table loans")),
+        in_context(PermanentError("no table loans"), KeyError(ROW)),
+        with_note(ValueError("x")),
+    ],
+    ids=repr,
+)
+def test_no_row_stands_in_what_is_kept_of_an_error(error: Exception) -> None:
+    names, transient = [type(one).__name__ for one in behind(error)], is_transient(error)
+    traced = traceback.format_exception(error)
+    shown = without_values(error)
+    printed = "".join(traceback.format_exception(shown))
+    assert ROW in "".join(traced)
+    assert ROW not in printed
+    assert ROW not in said(error)
+    assert ROW not in said(shown)
+    assert [type(one).__name__ for one in behind(shown)] == names
+    assert is_transient(shown) is transient
+    # Where it was raised stands there still.
+    assert "test_failures.py" in printed
+
+
+def behind(error: BaseException | None) -> list[BaseException]:
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def test_what_this_package_says_stays_word_for_word(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0]})
+    for fails, text in (
+        (lambda: encode(frame, ["b"], {}), "the frame lacks the features b"),
+        (lambda: load_settings(retries=-1), "CREDIT_RETRIES"),
+        (lambda: Path(tmp_path / "none").read_text(), "No such file"),
+        (lambda: import_module("no_such_module"), "no_such_module"),
+    ):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            fails()  # type: ignore[no-untyped-call]
+        assert text in str(without_values(caught.value))
+        assert text in said(caught.value)
+
+
+def test_a_call_that_fails_in_a_line_of_this_package_is_not_our_text() -> None:
+    """`float` of a text: the innermost frame is ours, the words are Python's."""
+    with pytest.raises(ValueError, match="CANARY") as caught:
+        shown_at(np.array(["CANARY"]), 0)
+    assert "CANARY" not in said(caught.value)
+    assert "CANARY" not in str(without_values(caught.value))
+    assert "ValueError in credit_assets/ml/data/shown_values.py:" in said(caught.value)
+
+
+def test_what_a_step_fails_with_is_in_no_event() -> None:
+    for fails in (ValueError(ROW), sqlite3.OperationalError(ROW), ConnectionError(ROW)):
+        result, _ = run([chained(fails, RuntimeError(ROW))] * 3)
+        assert not result.success
+        assert not [event for event in result.all_events if ROW in repr(event) or "CANARY" in serialize_value(event)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from credit_assets.assets.first_days import thinned
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, said
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -183,7 +183,7 @@ def _swap(
         rows = ModelInputs(store, portfolio).beside(test.filter(pa.array(new)), theirs)
         pd = theirs.pd(rows, threads=settings.training_threads)
     except (PermanentError, ValueError) as error:
-        return {**record, "why": f"{error}"}
+        return {**record, "why": said(error)}
     loans = loans.kept(new)
     known = (loans.amount > 0) & ~np.isnan(loans.pd + pd)
     loans, pd = loans.kept(known), pd[known]

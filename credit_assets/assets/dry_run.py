@@ -26,7 +26,7 @@ from credit_assets.assets.searching import Trials
 from credit_assets.assets.selecting import Selecting
 from credit_assets.assets.training import identity_of, train_now
 from credit_assets.checks import gates_of
-from credit_assets.failures import PermanentError, is_transient
+from credit_assets.failures import PermanentError, is_transient, said
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.rules.due import NOT_DUE, why_not_due
@@ -127,8 +127,8 @@ class DryRun:
             if is_transient(error):
                 raise
             if settings.on_variant_failure == "fail":
-                raise PermanentError(f"variant {variant} failed: {error}") from error
-            return {"status": "failed", "variant": variant, "as_of": day, "error": f"{error}"}
+                raise PermanentError(f"variant {variant} failed: {said(error)}") from error
+            return {"status": "failed", "variant": variant, "as_of": day, "error": said(error)}
         files = save_model(trained, settings.portfolio_contract, folder / variant)
         return {
             **record,

@@ -21,7 +21,7 @@ from credit_assets.assets.first_days import thinned
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, said
 from credit_assets.ml.data.fairness import Attribute, Fairness, fairness_of
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -189,7 +189,7 @@ def _alternatives(
             assert of_loans.bad is not None
             auc = rank_auc(of_loans.bad, of_loans.pd)
         except (PermanentError, ValueError) as error:
-            found.append({"variant": one["variant"], "why": f"{error}"})
+            found.append({"variant": one["variant"], "why": said(error)})
             continue
         funded = Loans(of_loans.bad, of_loans.pd, np.ones(len(of_loans.pd)))
         for rate in sorted({*_RATES, own_rate}):

@@ -21,7 +21,7 @@ from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.references import of_everyone
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, said
 from credit_assets.ledger.registry import RECALIBRATES, Registry, Version
 from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.settings import Settings
@@ -142,7 +142,7 @@ class Recalibrating:
         except ValueError as error:
             raise PermanentError(
                 f"champion version {champion.version} cannot be recalibrated as of {self.context.partition_key}: "
-                f"{error}; ask for a retraining: credit-assets trigger other --as-of {self.context.partition_key}"
+                f"{said(error)}; ask for a retraining: credit-assets trigger other --as-of {self.context.partition_key}"
             ) from error
         trained = of_everyone(settings, store, trained, table)
         trained, cut_off = with_cut_off(settings, store, trained, table)

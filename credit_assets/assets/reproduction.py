@@ -21,7 +21,7 @@ from credit_assets.assets.recorded_version import NEW, RecordedVersion
 from credit_assets.assets.requested import REQUESTED
 from credit_assets.assets.searched_again import search_again
 from credit_assets.assets.selecting import Selecting
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, said
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Registry, Version
 from credit_assets.ml.reports.decided_again import registration_again
@@ -162,7 +162,7 @@ class Reproduction:
             cohort = stored_cohort(of.then, of.store, of.version.as_of).cohort
             table = cohort.training_set(of.then.test_share, of.then.validation_share)
         except (PermanentError, ValueError) as error:
-            of.differs("data", where, f"cannot be made again today: {error}", "bring back what is missing")
+            of.differs("data", where, f"cannot be made again today: {said(error)}", "bring back what is missing")
             self.compared[_SET] = "cannot be made"
             return
         if frame_hash(table) == of.made["identity"]["data"]:
@@ -290,7 +290,7 @@ class Reproduction:
             # As the asset is handed them: a recalibrated champion is none of the candidates.
             again = selecting.record([*of.others, *(() if of.recalibrated else (best,))], best, scorer)
         except (PermanentError, ValueError, KeyError) as error:
-            of.differs("cannot", "evidence", f"cannot be made again here: {error}")
+            of.differs("cannot", "evidence", f"cannot be made again here: {said(error)}")
             return
         then, now = _evidence_of(of.evidence), _evidence_of(again)
         both = then.keys() & now.keys()

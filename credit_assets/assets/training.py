@@ -22,7 +22,7 @@ from credit_assets.assets.references import of_everyone
 from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, requested
 from credit_assets.assets.searching import Trials, search_identity, with_found
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
-from credit_assets.failures import PermanentError, is_transient
+from credit_assets.failures import PermanentError, is_transient, said
 from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
@@ -138,10 +138,11 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
             if not last or stopping.asked() is not None:
                 raise
             if settings.on_variant_failure == "fail":
-                raise PermanentError(f"variant {variant} failed: {error}") from error
-            context.log.error(f"variant {variant} failed and CREDIT_ON_VARIANT_FAILURE lets the others go on: {error}")
-            record = {"variant": variant, "as_of": as_of, "status": "failed", "error": f"{error}"}
-            return dg.MaterializeResult(value=record, metadata={"status": "failed", "error": str(error)})
+                raise PermanentError(f"variant {variant} failed: {said(error)}") from error
+            why = said(error)
+            context.log.error(f"variant {variant} failed and CREDIT_ON_VARIANT_FAILURE lets the others go on: {why}")
+            record = {"variant": variant, "as_of": as_of, "status": "failed", "error": why}
+            return dg.MaterializeResult(value=record, metadata={"status": "failed", "error": why})
         test = record["metrics"]["test"]
         at_cap = rounds_at_the_cap(record["rounds"], record["identity"]["params"])
         if at_cap is not None:

@@ -20,7 +20,7 @@ from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import drift_policy, training_config
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import gates_of
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, said
 from credit_assets.ledger.registry import Registry
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -127,7 +127,7 @@ class Backtest:
             model, source = self._recorded(day) or self._trained(day)
             return {**judged(model), **source}
         except (PermanentError, ValueError) as error:
-            return {"as_of": day.isoformat(), "variant": None, "source": None, "version": None, "why": f"{error}"}
+            return {"as_of": day.isoformat(), "variant": None, "source": None, "version": None, "why": said(error)}
 
     def _recorded(self, day: date) -> tuple[PastModel, dict[str, Any]] | None:
         from credit_assets.ml.evidence.drift_reference import DriftReference
@@ -206,7 +206,7 @@ def draw_backtest(record: dict[str, Any]) -> bytes:
             label,
         )
     except ValueError as error:
-        raise PermanentError(f"{error}") from error
+        raise PermanentError(said(error)) from error
     return png(figure)
 
 

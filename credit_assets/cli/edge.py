@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from credit_assets import stopping
 from credit_assets.cli import signals
-from credit_assets.failures import explained, kind_in_words
+from credit_assets.failures import explained, kind_in_words, without_values
 from credit_assets.masking import Secrets
 
 DEBUG, JSON, PORTFOLIO = "--debug", "--json", "--portfolio"
@@ -118,7 +118,7 @@ def _shown(ended: _Ended, raised: BaseException | None, as_json: bool) -> int:
         return ended.code
     secrets = _secrets()
     line = secrets.hide(" ".join(ended.line.split()))
-    trace = secrets.hide("".join(traceback.format_exception(raised))) if raised else ""
+    trace = secrets.hide("".join(traceback.format_exception(without_values(raised)))) if raised else ""
     with suppress(OSError, ValueError):
         if as_json:
             error = {"kind": ended.kind, "message": line, "exit_code": ended.code}

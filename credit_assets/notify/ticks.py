@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from credit_assets.failures import PermanentError, explained, is_transient
+from credit_assets.failures import PermanentError, explained, is_transient, without_values
 from credit_assets.masking import masked
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -62,8 +62,9 @@ def told(services: str, *, skips: bool = True) -> Callable[[_F], _F]:
                 line = masked(explained(error))
                 if skips and is_transient(error):
                     return dg.SkipReason(str(Unreachable(services, line)))
-                # The trace of what was raised stands behind it.
-                raise PermanentError(line) from error
+                cause = without_values(error)
+            # The trace of what was raised stands behind it.
+            raise PermanentError(line) from cause
 
         # Dagster reads the resources that it wants from the signature; resolved here, in the sensor's own module.
         tick.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, without_values
 from credit_assets.storage.claims import RECORDS, in_store, journal_of, write_ledger_record
 from credit_assets.storage.partition_files import Partitions, Staged
 from credit_assets.storage.store import Store
@@ -54,12 +54,17 @@ class Stopped:
 
 
 @contextmanager
-def _permanent_is_not_retried() -> Iterator[None]:
-    # Inputs are loaded outside the asset's own function, where nobody else sorts failures.
+def _failures_sorted() -> Iterator[None]:
+    # Values are read and written outside the asset's own function, where nobody else sorts failures.
+    failure = None
     try:
         yield
-    except PermanentError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except Exception as error:
+        failure = without_values(error)
+    if isinstance(failure, PermanentError):
+        raise dg.Failure(description=str(failure), allow_retries=False) from failure
+    if failure is not None:
+        raise failure
 
 
 class _StoreIOManager(dg.IOManager):
@@ -94,10 +99,11 @@ class _StoreIOManager(dg.IOManager):
             raise PermanentError("a run over several partitions must return a value for each of them")
         folder = self.store.path(_folder(context))
         paths = {key: folder / (key + self.extension) for key in values}
-        for key, value in values.items():
-            self.write(paths[key], value)
-        for key in left_out.difference(values):
-            self.remove(folder / (key + self.extension))
+        with _failures_sorted():
+            for key, value in values.items():
+                self.write(paths[key], value)
+            for key in left_out.difference(values):
+                self.remove(folder / (key + self.extension))
         if left_out and isinstance(values, ByDay) and values.leave_out:
             values.leave_out(context, left_out)
         if not isinstance(values, ByDay):
@@ -131,7 +137,7 @@ class ParquetIOManager(_StoreIOManager):
         # The metadata of the input itself: that of the upstream asset is the same for all who read it.
         if (context.definition_metadata or {}).items() >= IN_PIECES.items():
             return Partitions(self.store, asset, days)
-        with _permanent_is_not_retried():
+        with _failures_sorted():
             return self.store.read_partitions(asset, days)
 
 
@@ -153,6 +159,6 @@ class RecordIOManager(_StoreIOManager):
 
     def load_input(self, context: dg.InputContext) -> Any:
         keys, asset = context.asset_partition_keys, _folder(context)
-        with _permanent_is_not_retried():
+        with _failures_sorted():
             records = {key: self.store.read_record(self.store.path(asset, key + self.extension)) for key in keys}
         return records[keys[0]] if len(keys) == 1 else records or None

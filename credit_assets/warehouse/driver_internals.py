@@ -72,7 +72,8 @@ def sql_error_kind(error: BaseException, *, connected: bool) -> ErrorKind:
     state = getattr(error, "sqlstate", None) or ""
     if state == "22023" and ("time zone" in text or "timezone" in text):
         return ErrorKind.ZONE
-    if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23")):
+    # P0 is what a function or trigger of the lender's raises, with words of its own.
+    if {"DataError", "IntegrityError"} & classes or state.startswith(("22", "23", "P0")):
         return ErrorKind.VALUE
     named = type(error).__name__.lower()
     if state in ("42P01", "42703") or any(part in named or part in text for part in _MISSING):

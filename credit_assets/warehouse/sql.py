@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _logger = logging.getLogger(__name__)
+_QUOTED = re.compile(r"(?<=')[^']+(?=')")
 
 # Rows held at a time as Python values, at most: about 50 MB of the packaged portfolio's table, and of any other.
 BATCH_ROWS = 50_000
@@ -125,6 +126,8 @@ class SqlWarehouse(Warehouse):
 
     def _driver_failed(self, error: BaseException, connected: bool) -> Exception:
         text = f"{self.describe()}: {self._shown(error)}"
+        # Of what is none of the kinds below, the words may quote what a row has.
+        unquoted = f"{self.describe()}: {_QUOTED.sub('...', self._shown(error))}"
         match sql_error_kind(error, connected=connected):
             case ErrorKind.REFUSED:
                 return PermanentError(
@@ -147,8 +150,8 @@ class SqlWarehouse(Warehouse):
                     "or keep them in several tables and let a view join them"
                 )
             case ErrorKind.PASSING:
-                return TransientError(text)
-        return PermanentError(text)
+                return TransientError(unquoted)
+        return PermanentError(unquoted)
 
     def _shown(self, error: BaseException) -> str:
         """First line of the driver's message, without the secrets of the URL should the driver repeat them."""

@@ -31,6 +31,7 @@ from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kin
         ),
         (psycopg.errors.TooManyColumns("tables can have at most 1600 columns"), True, ErrorKind.TOO_LARGE),
         (sqlite3.OperationalError("too many columns on loans"), True, ErrorKind.TOO_LARGE),
+        (psycopg.errors.RaiseException("a trigger of the lender's quotes its row"), True, ErrorKind.VALUE),
         (psycopg.errors.AdminShutdown("terminating connection"), True, ErrorKind.PASSING),
         (psycopg.ProgrammingError("a placeholder too many"), True, ErrorKind.OTHER),
     ],

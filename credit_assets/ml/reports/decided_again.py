@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.failures import said
 from credit_assets.ml.data.fingerprints import fingerprint
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.reports.policy_replay import mode_of
@@ -59,7 +60,7 @@ def registration_again(
         rules = [rule for rule in MODEL_RULES if not asked or rule.name in asked]
         judged = judge_model({**evidence, "mode": mode_of(decision)}, policy, rules)
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({error})"]
+        return [f"it cannot be judged again here ({said(error)})"]
     reasons = [*gate_reasons(gates), *(reason for one in judged for reason in one.reasons)]
     return _unlike(decision["reasons"], reasons) + _decided(
         decision["decision"], "registered" if all(one.passed for one in reasons) else "rejected"
@@ -86,7 +87,7 @@ def takeover_again(
         asked = {_kind(one) for one in then} & set(TAKEOVER)
         now = [reason for name in TAKEOVER if name in asked for reason in again[name]()]
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({error})"]
+        return [f"it cannot be judged again here ({said(error)})"]
     found = _unlike([one.to_record() for one in then if _kind(one) in TAKEOVER], now)
     for one in then:
         if one.rule == "registered" and one.passed != registered:
@@ -109,7 +110,7 @@ def trial_again(record: Mapping[str, Any]) -> list[str]:
         found = TrialPolicy(record["promotion"], policy.trials, policy.performance.min_bads)
         decision, reasons = decide_trial(found, record)
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({error})"]
+        return [f"it cannot be judged again here ({said(error)})"]
     return _unlike(record["reasons"], reasons) + _decided(record["decision"], decision)
 
 

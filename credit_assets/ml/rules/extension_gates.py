@@ -13,6 +13,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from credit_assets import failures
 from credit_assets.ml.data.extension_use import bound, parameters_of
 from credit_assets.ml.data.extensions import Catalogue, Extension
 from credit_assets.ml.data.gate_results import GateResult, Severity
@@ -77,7 +78,7 @@ class OwnGate:
                 setting=f"extensions: gates: {its.name}, a {its}",
             )
         except (ValueError, TypeError, AttributeError) as error:
-            raise its.error(f"its Judgement is none: {error}") from error
+            raise its.error(f"its Judgement is none: {failures.said(error)}") from error
 
 
 def checked_gate(extension: Extension) -> OwnGate:
