@@ -58,12 +58,17 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that work on houses begin, since they take longest: a worker that begins one last works on alone. One of
-    them prepares the houses, for which all others would wait: beside it a long file without any begins.
+    them prepares the houses, for which all others would wait: beside it a long file without any begins. Before all
+    others begin the files whose slow tests take minutes, the longest first: a worker is given its next file before it
+    has ended this one, so that a long one at the end, and what waits behind it, runs alone.
     """
     at_work = {item.path: None for item in items if not _HOUSES.isdisjoint(getattr(item, "fixturenames", ()))}
     first = next(iter(at_work), None)
+    minutes = {Path(__file__).parent / name: place - len(_MINUTES) for place, name in enumerate(_MINUTES)}
 
     def place(item: pytest.Item) -> int:
+        if item.path in minutes and item.get_closest_marker("slow"):
+            return minutes[item.path]
         if item.path == first:
             return 0
         if item.path.match(_BESIDE):
@@ -76,6 +81,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 _HOUSES = {"ingested_home", "trained_home", "trial_home"}
+_MINUTES = (
+    "assets/test_due.py",
+    "test_benchmarks.py",
+    "test_services.py",
+    "test_portfolios.py",
+    "cli/test_demo.py",
+    "test_package.py",
+    "loans/test_real_loans.py",
+    "assets/test_pipeline.py",
+    "ml/learners/test_dask_cluster.py",
+    "test_benchmark_decisions.py",
+    "cluster/test_step_jobs.py",
+    "cli/test_simulate.py",
+    "cli/test_dev.py",
+    "test_example_extension.py",
+    "storage/test_object_store.py",
+    "test_executors.py",
+)
 _BESIDE = "learners/test_missing.py"
 _LONG = {"warehouse", "ledger", "automation", "tracking", "learners", "evidence", "rules", "cli"}
 
@@ -89,6 +112,17 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _opened_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What opening a home reads and makes is read and made once in a session."""
+    from credit_assets_tests.support.openings import copy_new_homes, remember_migrations
+
+    with pytest.MonkeyPatch.context() as patch:
+        remember_migrations(patch)
+        copy_new_homes(patch, tmp_path_factory)
+        yield
 
 
 @pytest.fixture(scope="session")
