@@ -34,7 +34,7 @@ _TOKEN = r"(?P<token>[0-9a-f]{10}-\d+-\d*)"
 _OURS = (
     # Files beside what they are to become; without the process those of earlier versions.
     re.compile(rf"\..+\.{_TOKEN}\.[0-9a-z_]{{8}}\.tmp"),
-    re.compile(r"\..+\.[0-9a-f]{32}\.tmp"),
+    re.compile(r"\..+[.-][0-9a-f]{32}\.tmp"),
     re.compile(rf"{PREFIX}[a-z]+-{_TOKEN}-.+"),
     re.compile(rf"({PREFIX}|{DEV_PREFIX}).+"),
 )

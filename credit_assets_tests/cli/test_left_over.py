@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from credit_assets.processes import own_mark
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, TRAINED, copied_home, open_house
-from credit_assets_tests.support.killed import kill_when, run, start, under_way
+from credit_assets_tests.support.killed import is_training, kill_when, run, start, under_way
 
 pytest_plugins = ["credit_assets_tests.support.trigger_world"]
 
@@ -31,19 +29,12 @@ SETTINGS = environment({**SMALL, "variants": "xgboost,lightgbm"})
 TRAIN = ["replay", "--start", str(TRAINED), "--end", str(TRAINED)]
 
 
-def _is_training(home: Path) -> bool:
-    """Whether a candidate is being logged."""
-    with closing(sqlite3.connect(f"file:{home}/mlflow/mlflow.db?mode=ro", uri=True)) as connection:
-        query = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE key = 'role' AND value = 'candidate'"
-        return bool(connection.execute(f"{query} AND status = 'RUNNING'").fetchone()[0])
-
-
 @pytest.mark.slow
 def test_a_replay_that_was_killed_in_training_is_ended_by_the_doctor_and_goes_on(
     ingested_home: Path, tmp_path: Path
 ) -> None:
     home = copied_home(ingested_home, tmp_path / "home")
-    kill_when(start(TRAIN, home, SETTINGS), lambda: _is_training(home))
+    kill_when(start(TRAIN, home, SETTINGS), lambda: is_training(home))
     runs, running = under_way(home)
     assert len(runs) == 1
     assert len(running) == 2  # the candidate and its parent

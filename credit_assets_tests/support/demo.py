@@ -11,20 +11,24 @@ import pytest
 from credit_assets.cli.demo import run_demo
 from credit_assets.cli.demo_report import DemoReport
 from credit_assets.cli.replay import no_progress
-
-
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
-    """The demo was stopped by the test."""
+from credit_assets_tests.support.killed import is_training, kill_when, start
 
 
 def make_demo(home: Path) -> None:
-    """The demo in this home, stopped where it costs most to begin again: when a training was asked for and not begun,
-    and when it was trained and the days after it are still to be scored by it.
+    """The demo in this home, killed outright while it ingests, and where it costs most to begin again: while a second
+    model is trained, and when that is in the registry and the days after it are still to be scored with it.
     """
-    for stops in (("train", "train"), ("train", "score")):
-        with pytest.raises(Stopped):
-            demo_in(home, _after(*stops))
+    for is_time in (
+        lambda: any((home / "store" / "raw_loan_data").glob("*.parquet")),
+        lambda: _records(home, "deployed_model") == 1 and is_training(home),
+        lambda: _records(home, "deployed_model") == 2,
+    ):
+        kill_when(start(["demo"], home, {}), is_time)
     demo_in(home)
+
+
+def _records(home: Path, asset: str) -> int:
+    return len(list((home / "store" / asset).glob("*.json")))
 
 
 def demo_in(home: Path, on_progress: Callable[[str, int, int], None] = no_progress) -> DemoReport:
@@ -37,16 +41,3 @@ def demo_in(home: Path, on_progress: Callable[[str, int, int], None] = no_progre
             return run_demo(None, on_progress)
         finally:
             os.environ.pop("DAGSTER_HOME", None)
-
-
-def _after(*steps: str) -> Callable[[str, int, int], None]:
-    """Raises Stopped at the last of these steps, once the others have come before it in this order."""
-    waited = list(steps)
-
-    def on_progress(what: str, *_: int) -> None:
-        if what.split()[0] == waited[0]:
-            waited.pop(0)
-        if not waited:
-            raise Stopped
-
-    return on_progress

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,17 @@ def kill_when(process: subprocess.Popen[str], now: Callable[[], object]) -> None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def is_training(home: Path) -> bool:
+    """Whether a candidate is being logged."""
+    query = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE key = 'role' AND value = 'candidate'"
+    try:
+        with closing(sqlite3.connect(f"file:{home}/mlflow/mlflow.db?mode=ro", uri=True)) as connection:
+            return bool(connection.execute(f"{query} AND status = 'RUNNING'").fetchone()[0])
+    except sqlite3.OperationalError:
+        # Not there yet, or held for a moment.
+        return False
 
 
 def under_way(home: Path) -> tuple[list[str], list[str]]:
