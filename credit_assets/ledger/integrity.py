@@ -62,7 +62,7 @@ class Integrity:
         if not found:
             return []
         accepted = {name for record in self.claims.journal.accepted() for name in record.get("breaks", ())}
-        return [one for one in found if one.name not in accepted]
+        return [one for one in found if not accepted.issuperset(one.noted or (one.name,))]
 
     def note(self) -> None:
         """Note the heads in MLflow, where there is a registered model and nothing is broken."""
@@ -119,16 +119,24 @@ def against_notes(chains: Mapping[str, Chain], notes: Sequence[str], whose: str)
 
 
 def _against(chain: Chain, heads: set[Head], whose: str) -> Iterator[Break]:
-    newest, last = chain.head_number(), max(heads)
-    if newest < last.number:
-        gone = f"entries {newest + 1} to {last.number} were there when {whose} noted the log, and are gone"
-        yield Break(
-            chain.folder, last.number, f"{gone}: its end was cut off, or the store is of an older backup", last.hash
+    """What a log does not fit of the heads that were noted of it, as one break."""
+    newest = chain.head_number()
+    off = [head for head in sorted(heads) if head.number > newest or not _is_there(chain, head)]
+    if not off:
+        return
+    last = off[-1]
+    if last.number > newest:
+        text = (
+            f"entries {newest + 1} to {last.number} were there when {whose} noted the log, and are gone: its end was "
+            "cut off, or the store is of an older backup"
         )
-    for head in sorted(heads):
-        if 0 < head.number <= newest and (now := chain.hash_at(head.number)) != head.hash:
-            text = f"entry {head.number} is not the one that {whose} noted: it was edited, or exchanged"
-            yield Break(chain.folder, head.number, text, now)
+    else:
+        text = f"entry {last.number} is not the one that {whose} noted: it was edited, or exchanged"
+    yield Break(chain.folder, last.number, text, noted=tuple(f"{chain.folder} {one.number} {one.hash}" for one in off))
+
+
+def _is_there(chain: Chain, head: Head) -> bool:
+    return head.number < 1 or chain.hash_at(head.number) == head.hash
 
 
 def to_note(heads: Mapping[str, Head]) -> str:

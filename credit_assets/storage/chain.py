@@ -59,6 +59,8 @@ class Break(NamedTuple):
     """The hash of what stands there: what is accepted is this state and no other."""
     replaced: bool = False
     """Whether it is that MLflow is another than it was."""
+    noted: tuple[str, ...] = ()
+    """The notes of heads that it does not fit: accepted, they count no more, whatever is entered since."""
 
     @property
     def name(self) -> str:
@@ -162,7 +164,7 @@ class Journal(Chain):
         """Note that a person goes on in spite of these breaks, and with files that have these contents now."""
         if not self.head_number():
             self._begin()
-        names = [one.name for one in breaks]
+        names = [name for one in breaks for name in one.noted or (one.name,)]
         self.append({"what": ACCEPTED, "breaks": names, "contents": dict(contents), "at": _now(), **why})
 
     def contents(self) -> dict[str, list[str]] | None:

@@ -60,6 +60,11 @@ def test_moves_requests_and_claims_leave_no_break_and_cuts_and_edits_stop_a_prom
     # Brought back from a backup it is whole.
     newest.write_text(text)
     integrity.refuse_broken("nothing")
+    # Accepted, a note that the log does not fit counts no more, whatever is entered in that place since.
+    past = to_note({"champion": Head(9, "of a log that was cut off")})
+    assert [one.number for one in integrity.breaks(noted_elsewhere=[past])] == [9]
+    integrity.accept(integrity.breaks(noted_elsewhere=[past]), {}, by="ann", reason="lost with a disk")
+    assert integrity.breaks(whole=True, noted_elsewhere=[past]) == []
     # Edited, it is named, until a person accepts it as it is, and as it is alone.
     newest.write_text(text.replace("someone", "eve"))
     (one, *_) = integrity.breaks()
@@ -68,7 +73,7 @@ def test_moves_requests_and_claims_leave_no_break_and_cuts_and_edits_stop_a_prom
     integrity.refuse_broken("nothing")
     newest.write_text(text.replace("someone", "mallory"))
     assert integrity.breaks()
-    (accepted,) = tracking.claims.journal.accepted()
+    _, accepted = tracking.claims.journal.accepted()
     assert (accepted["by"], accepted["reason"]) == ("ann", "known")
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from credit_assets.storage.chain import HASH, Chain, Head, newest_breaks
+from credit_assets.storage.chain import HASH, Chain, Head, content_hash, newest_breaks
 from credit_assets.storage.claims import Claims, journal_of, write_ledger_record
 from credit_assets.storage.store import Store
+
+pytest_plugins = ["credit_assets_tests.support.s3"]
 
 LOG = "moves/champion"
 
@@ -155,13 +157,31 @@ def test_the_journal_begins_with_what_was_there_and_knows_every_file_before_it_i
         "deployed_model/2024-05-02.json",
     ]
     now = claims.ledger_files()
-    from credit_assets.storage.chain import content_hash
-
     assert {name: [content_hash(data)] for name, data in now.items()} == contents
     # The same once more is no news.
     write_ledger_record(store, store.path("deployed_model", "2024-05-02.json"), {"decision": "promoted"})
     claims.claim("retraining/2024-05-02", "somebody else")
     assert claims.journal.head_number() == 3
+
+
+def test_chain_and_journal_are_the_same_on_s3(bucket: str) -> None:
+    store, claims = Store(bucket), Claims(bucket)
+    store.write_record(store.path("deployed_model", "2024-05-01.json"), {"decision": "unchanged"})
+    claims.bind("retraining/2024-05-01", "drift")
+    claims.claim("retraining/2024-05-02", "volume")
+    write_ledger_record(store, store.path("deployed_model", "2024-05-02.json"), {"decision": "promoted"})
+    now = {name: [content_hash(data)] for name, data in claims.ledger_files().items()}
+    assert sorted(now) == [
+        "claims/retraining/2024-05-01",
+        "claims/retraining/2024-05-02",
+        "deployed_model/2024-05-01.json",
+        "deployed_model/2024-05-02.json",
+    ]
+    assert journal_of(store).contents() == now
+    assert claims.journal.breaks() == []
+    store.write_record(store.path("deployed_model", "2024-05-02.json"), {"decision": "edited"})
+    edited = {name: content_hash(data) for name, data in claims.ledger_files().items()}
+    assert edited["deployed_model/2024-05-02.json"] not in now["deployed_model/2024-05-02.json"]
 
 
 def test_random_tampering_is_found_wherever_it_is(tmp_path: Path) -> None:
