@@ -79,6 +79,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "first model": "ok",
         "comparisons": "ok",
         "MLflow": "ok",
+        "ledger": "ok",
         "columns": "ok",
         "Dagster": "ok",
         "runs": "ok",
