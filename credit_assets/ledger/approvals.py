@@ -16,6 +16,7 @@ import base64
 from dataclasses import dataclass
 
 from credit_assets.failures import PermanentError
+from credit_assets.ledger.asked import asked_in_words
 from credit_assets.ledger.requests import LOG, Request
 from credit_assets.ml.rules.decisions import Promotion
 from credit_assets.settings.approvers import NAMESPACE, Approvers, BadSignatureError
@@ -84,7 +85,8 @@ class Approvals:
     def in_words(self, request: Request) -> str:
         names = ", ".join(sorted(self.approvers.keys)) if self.approvers else ""
         return (
-            f"request {request.number} waits for the signature of one of {names}, who is not {request.by}: "
+            f"request {request.number} ({request.kind} version {request.version} by {request.by}"
+            f"{asked_in_words(request.asked)}) waits for the signature of one of {names}, who is not {request.by}: "
             f"`credit-assets sign {request.number} > request.txt`, sign it (ssh-keygen -Y sign -n {NAMESPACE} -f KEY "
             f"request.txt, or minisign -S -m request.txt), `credit-assets sign {request.number} --signature FILE`"
         )

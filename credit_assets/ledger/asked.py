@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def asked_by_run(run: dg.DagsterRun) -> dict[str, str]:
     return found
 
 
-def in_words(asked: dict[str, str]) -> str:
-    """For people: ann@host, of a Dagster run by bob."""
-    user = asked.get("login") or asked.get("user", "")
-    said = f"{user}@{asked['host']}" if "host" in asked else "unknown"
-    return said + (f", Dagster user {asked['dagster_user']}" if "dagster_user" in asked else "")
+def asked_in_words(asked: Mapping[str, str]) -> str:
+    """For people: ", entered by ann@host"; "" of a request of before."""
+    if not asked:
+        return ""
+    said = f", entered by {asked.get('login') or asked.get('user', 'unknown')}@{asked.get('host', 'unknown')}"
+    return said + (f" for the Dagster user {asked['dagster_user']}" if "dagster_user" in asked else "")
 
 
 def _name(uid: int) -> str:

@@ -30,7 +30,8 @@ def test_a_promotion_waits_until_another_has_signed_it(house: House) -> None:
     settings, instance = house.settings, house.instance
     record = request_move(settings, instance, PROMOTE)
     number = record["request"]
-    assert f"request {number} waits for the signature of one of ann, bob, who is not ann" in record["waits"]
+    assert f"request {number} (promote version 1 by ann, entered by " in record["waits"]
+    assert "waits for the signature of one of ann, bob, who is not ann" in record["waits"]
     deployment = build_resources(settings)["deployment"]
     assert deployment.apply_pending() == []
     text = text_to_sign(settings, number)

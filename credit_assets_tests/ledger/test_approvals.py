@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.approvals import Approvals
-from credit_assets.ledger.asked import asked_here
+from credit_assets.ledger.asked import asked_here, asked_in_words
 from credit_assets.ledger.requests import Request, Requests
 from credit_assets.settings.approvers import Approvers
 from credit_assets.storage.claims import Claims
@@ -48,6 +48,11 @@ def test_a_request_says_who_entered_it_as_the_system_knew(requests: Requests, mo
     assert request.asked["host"] == socket.gethostname()
     assert "chief.risk.officer" not in request.asked.values()
     assert requests.all() == [request]
+    assert asked_in_words(request.asked).endswith(f"@{socket.gethostname()}")
+    assert asked_in_words({"user": "dagster", "host": "pod", "dagster_user": "bob"}).endswith(
+        "for the Dagster user bob"
+    )
+    assert asked_in_words({}) == ""
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_123)
     assert asked_here()["user"] == "uid 2000000123"
 

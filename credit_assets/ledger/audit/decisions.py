@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
+from credit_assets.ledger.asked import asked_in_words
 from credit_assets.ledger.audit.walk import Gap, Record, Walk
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.registry import CHAMPION, Version
@@ -183,7 +184,7 @@ def _accepted(walk: Walk, request: Request, version: Version) -> Iterator[str]:
 
 def _gap(request: Request, text: str) -> Gap:
     do = "ask who is named; where it is forged, roll back (`credit-assets rollback`)"
-    named = f"request {request.number} ({request.kind} by {request.by}) {text}"
+    named = f"request {request.number} ({request.kind} by {request.by}{asked_in_words(request.asked)}) {text}"
     return Gap("requests_met", named, do, "requests", request.effective_from.isoformat(), request.version)
 
 
