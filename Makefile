@@ -16,7 +16,7 @@ override READY := $(VENV)/.ready
 
 # What a user may set. Recipes read it from their environment, as "$$NAME", so that blanks, quotes and semicolons stay
 # what they are; taken as it was written, since make would read a dollar in it as a variable of its own.
-override SET := $(sort PYTHON LOANS ONLY MARK QUICK PICTURES PORT MLFLOW_PORT CREDIT_HOME DAGSTER_HOME MLFLOW_TRACKING_URI \
+override SET := $(sort PYTHON LOANS ONLY MARK QUICK PICTURES PORT MLFLOW_PORT ADVISORIES CREDIT_HOME DAGSTER_HOME MLFLOW_TRACKING_URI \
 	$(filter CREDIT_%,$(.VARIABLES)))
 $(foreach name,$(SET),$(eval override $(name) := $$(value $(name))))
 override PYTHON := $(if $(PYTHON),$(PYTHON),python3)
@@ -40,7 +40,7 @@ override UNUSED := nvidia-nccl-cu12 plotly graphviz
 override NCCL := nvidia-nccl-cu12>=2.28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all test-browser test-orchestrators canary lint bench docs e2e-k8s lock clean moved
+.PHONY: help setup demo dev test test-all test-browser test-orchestrators canary lint bench docs sbom licenses advisories e2e-k8s lock clean moved
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
@@ -104,6 +104,15 @@ bench: $(READY) ## Measure speed and detection into benchmarks/results and docs/
 docs: $(READY) ## The pages as a site with search: build/site/index.html; a link that leads nowhere fails it
 	@$(BIN)/python -m docs_site
 
+sbom: $(READY) ## What is installed, as CycloneDX: build/supply/sbom.cdx.json
+	@$(BIN)/python .ci/supply.py sbom
+
+licenses: $(READY) ## The licences of what is installed: build/supply/licenses.md
+	@$(BIN)/python .ci/supply.py licenses
+
+advisories: $(READY) ## The locked versions held against known faults, without a network (ADVISORIES=all.zip of OSV, or a folder)
+	@$(BIN)/python .ci/supply.py advisories "$$ADVISORIES"
+
 e2e-k8s: $(READY) ## The daily run, and what clusters do to pods, on the cluster of KUBECONFIG (ONLY=scenarios)
 	@set -f; $(BIN)/python -m e2e -- $$ONLY
 
@@ -122,13 +131,15 @@ override BOOKS := .credit_assets/lending_club .credit_assets
 override MADE := warehouse.duckdb warehouse.duckdb.wal warehouse.tables.json store mlflow dagster logs cache rejected simulations settings.env
 
 clean: ## Remove .venv and the data of the demo
-	@for mark in $(VENV)/.made $(READY) .canary/requirements.in .orchestrators/requirements.in; do \
+	@for mark in $(VENV)/.made $(READY) .canary/requirements.in .orchestrators/requirements.in .supply/requirements.in; do \
 		venv=$${mark%/*}; if [ -e $$mark ] || [ -L $$venv ]; then rm -rf $$venv; fi; \
 	done; \
-	for venv in $(VENV) .canary .orchestrators; do \
+	for venv in $(VENV) .canary .orchestrators .supply; do \
 		rmdir $$venv 2>/dev/null || [ ! -e $$venv ] || echo "$$venv stays: it was not made here; delete it by hand"; \
 	done
-	@if [ -d build/docs/doctrees ]; then rm -rf build/docs build/site build/.site-new; rmdir build 2>/dev/null || :; fi
+	@if [ -d build/docs/doctrees ]; then rm -rf build/docs build/site build/.site-new; fi; \
+	rm -f build/supply/sbom.cdx.json build/supply/licenses.md; \
+	rmdir build/supply build 2>/dev/null || :
 	@for book in $(BOOKS); do \
 		if [ -L $$book ]; then rm $$book; continue; fi; \
 		if grep -q '^# Settings of the demo' $$book/settings.env 2>/dev/null; then \

@@ -95,11 +95,12 @@ def test_clean_removes_what_was_made_here_and_nothing_else(name: str, tmp_path: 
     before = [one for one in all_of(tmp_path) if "/.venv" not in one]
     demo_home(folder / ".credit_assets")
     demo_home(folder / ".credit_assets" / "lending_club")
-    for scratch in (".canary", ".orchestrators"):
+    for scratch in (".canary", ".orchestrators", ".supply"):
         (folder / scratch).mkdir()
         (folder / scratch / "requirements.in").write_text("")
-    for part in ("docs/doctrees", "site"):
+    for part in ("docs/doctrees", "site", "supply"):
         (folder / "build" / part).mkdir(parents=True)
+    (folder / "build" / "supply" / "sbom.cdx.json").write_text("")
     done = run(folder, "clean")
     assert done.returncode == 0, done.stderr
     assert all_of(tmp_path) == before
