@@ -1,4 +1,5 @@
-"""Everything as a cluster has it, on this machine: Dagster and MLflow on PostgreSQL, files, models and output in S3.
+"""Everything as a cluster has it, on this machine: Dagster and MLflow on PostgreSQL, files, models and output in S3;
+on each database with the rights of its role alone (`examples/postgresql`).
 
 One run after another is nothing new; here two run processes of one day are under way at once beside two code servers,
 and one more is killed in the middle of its work.
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import pytest
@@ -31,6 +31,7 @@ from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import running
 from credit_assets_tests.support.ports import free_port
+from credit_assets_tests.support.roles import address_of, database
 from credit_assets_tests.support.synthetic import canonical_book
 
 pytest_plugins = ["credit_assets_tests.support.postgres", "credit_assets_tests.support.s3"]
@@ -39,19 +40,10 @@ FIRST, SECOND = date(2024, 3, 30), date(2024, 3, 31)
 PROGRAMS = Path(sys.executable).parent
 
 
-def database(server: str, name: str) -> str:
-    """A new database on a server that is reached by a socket; its address for SQLAlchemy."""
-    import psycopg
-
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    folder = parse_qs(urlsplit(server).query)["host"][0]
-    return f"postgresql+psycopg2://postgres@/{name}?host={folder}"
-
-
 @dataclass
 class Services:
     home: Path
+    loader: str
     environment: dict[str, str]
 
     def run(self, day: date) -> subprocess.Popen[str]:
@@ -66,8 +58,10 @@ class Services:
 @pytest.fixture
 def services(postgres_url: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     pytest.importorskip("dagster_postgres", reason="the cluster extra is not installed")
-    tracking, storage = database(postgres_url, "mlflow"), database(postgres_url, "dagster")
-    loans = database(postgres_url, "loans").replace("postgresql+psycopg2", "postgresql")
+    psycopg2 = "postgresql+psycopg2"
+    tracking = address_of("credit_mlflow", database(postgres_url, "mlflow", "mlflow"), psycopg2)
+    storage = address_of("credit_dagster", database(postgres_url, "dagster", "dagster"), psycopg2)
+    loans = database(postgres_url, "loans", "warehouse")
     subprocess.run([str(PROGRAMS / "mlflow"), "db", "upgrade", tracking], check=True, capture_output=True)
     home = tmp_path / "dagster"
     home.mkdir()
@@ -86,12 +80,12 @@ def services(postgres_url: str, bucket: str, tmp_path: Path, monkeypatch: pytest
     )
     values = {**SMALL, "variants": "lightgbm", "variant_params": {"lightgbm": {"num_leaves": 7}}, "retries": 2}
     values |= {"retry_delay_seconds": 1, "home": tmp_path / "home", "dagster_home": home, "store_uri": bucket}
-    given = environment({**values, "warehouse_url": loans})
+    given = environment({**values, "warehouse_url": address_of("credit_reader", loans)})
     command = ["server", "--backend-store-uri", tracking, "--artifacts-destination", "s3://lender/mlflow"]
     with running("mlflow", *command, "--workers", "2", folder=tmp_path) as uri:
         for name, value in {**given, "MLFLOW_TRACKING_URI": uri}.items():
             monkeypatch.setenv(name, value)
-        yield Services(home, dict(os.environ))
+        yield Services(home, address_of("credit_loader", loans), dict(os.environ))
 
 
 def code_server(services: Services) -> tuple[subprocess.Popen[bytes], int]:
@@ -117,10 +111,12 @@ def offered(server: subprocess.Popen[bytes], port: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_pipeline_on_servers_with_several_processes_at_once(services: Services) -> None:
     settings = load_settings()
-    write_book(settings, *fast_forward(canonical_book(6_000, START, SECOND, seed=7)))
+    write_book(
+        load_settings(warehouse_url=services.loader), *fast_forward(canonical_book(6_000, START, SECOND, seed=7))
+    )
     with dg.DagsterInstance.get() as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__
         Replay(settings, instance).run(START, SECOND, "none")

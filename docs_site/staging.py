@@ -24,11 +24,20 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "examples/credit_assets_example_extension/README.md": "example-extension.md",
+    "examples/postgresql/README.md": "postgresql-roles.md",
 }
 # The page before the site's first, on GitHub and on the package's page.
 FRONT = "README.md"
 # By ending, what a file of the checkout is shown as.
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".lock": "text", "": "text"}
+LANGUAGES = {
+    ".py": "python",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".toml": "toml",
+    ".lock": "text",
+    ".sql": "sql",
+    "": "text",
+}
 # As a page of its own beside those of Sphinx.
 OPENS = ".html"
 
