@@ -29,6 +29,8 @@ from credit_assets.instance.own_runs import is_own
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.follow import run_events
 from credit_assets.notify.ticks import told
+from credit_assets.storage.claims import Claims
+from credit_assets.storage.turns import take
 from credit_assets.tags import (
     DAGSTER_PARTITION_TAG,
     DAGSTER_PREFIX,
@@ -42,6 +44,8 @@ from credit_assets.tracking import Tracking
 HOUSEKEEPING = "housekeeping"
 MOST = 2
 _LOOKBACK = timedelta(days=1)
+_TURN = timedelta(minutes=10)
+"""How long one that was to start a lost run is waited for: a daemon that was killed just then did not."""
 _RUNS_A_TICK = 50
 _SWEPT, _SWEEP_SECONDS = "swept", 3600
 _ENDS = {
@@ -73,12 +77,13 @@ def housekeeping_sensor(
     )
     @told("MLflow or Dagster's database")
     def housekeeping(
-        context: dg.SensorEvaluationContext, tracking: dg.ResourceParam[Tracking]
+        context: dg.SensorEvaluationContext, tracking: dg.ResourceParam[Tracking], claims: dg.ResourceParam[Claims]
     ) -> dg.SensorResult | dg.SkipReason:
         for line in end_lost_runs(context.instance, naming):
             context.log.warning(f"ended {line}, which is gone")
         lost = list(_lost(context.instance, names, naming))
-        requests = [_again(run) for run in lost]
+        # Of two daemons that look at once one starts it: Dagster's run keys are compared before either has.
+        requests = [_again(run) for run in lost if take(claims, f"lost-runs/{run.run_id}", _TURN)]
         read = json.loads(context.cursor or "{}")
         # A clock that was set back must not put it off.
         if abs(time.time() - read.get(_SWEPT, 0)) > _SWEEP_SECONDS:
@@ -128,8 +133,11 @@ def _lost(instance: dg.DagsterInstance, names: set[str], naming: Names) -> Itera
         mine = run.job_name in names and DAGSTER_PARTITION_TAG in run.tags and is_own(naming, run)
         if not mine or int(run.tags.get(LOST_BEFORE_TAG, 0)) >= MOST or not retry_failed(instance, run.run_id):
             continue
-        # Somebody else may have started it again by then.
-        if not instance.get_run_records(RunsFilter(tags={PARENT_RUN_TAG: run.run_id}), limit=1):
+        # Somebody else may have started it again by then: the daemon, a person, or another daemon's housekeeping.
+        if not any(
+            instance.get_run_records(RunsFilter(tags={tag: run.run_id}), limit=1)
+            for tag in (PARENT_RUN_TAG, LOST_RUN_TAG)
+        ):
             yield run
 
 

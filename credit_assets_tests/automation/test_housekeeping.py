@@ -9,8 +9,11 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 
+from credit_assets.automation import housekeeping
 from credit_assets.automation.housekeeping import HOUSEKEEPING, housekeeping_sensor
 from credit_assets.build import build_definitions
 from credit_assets.failures import TransientError
 from credit_assets.instance.home import instance_of
 from credit_assets.processes import began, own_mark
 from credit_assets.settings import load_settings
+from credit_assets.storage.claims import Claims
 from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG, PROCESS_TAG
 from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.sensors import DAYS, Ticker, run
@@ -93,7 +98,8 @@ class Closed:
 
 
 def tick(instance: dg.DagsterInstance, defs: dg.Definitions, tracking: Closed | None = None) -> Any:
-    repository, resources = defs.get_repository_def(), {"tracking": tracking or Closed()}
+    repository, claims = defs.get_repository_def(), Claims(str(Path(instance.root_directory).parent / "store"))
+    resources = {"tracking": tracking or Closed(), "claims": claims}
     context = dg.build_sensor_context(instance=instance, repository_def=repository, resources=resources)
     return repository.get_sensor_def(HOUSEKEEPING).evaluate_tick(context)
 
@@ -109,6 +115,32 @@ def test_a_run_that_the_daemon_gave_up_is_started_again(
     asked = {name: value for name, value in request.tags.items() if name.startswith("credit-assets/")}
     assert asked == {"credit-assets/trigger": "drift", LOST_RUN_TAG: run.run_id, LOST_BEFORE_TAG: "1"}
     assert "dagster/will_retry" not in request.tags
+
+
+def test_two_daemons_that_look_at_once_start_a_lost_run_once(
+    instance: dg.DagsterInstance, defs: dg.Definitions, nobody_listens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lost(instance, defs, nobody_listens)
+    daemon_tries_again(instance, nobody_listens)
+    barrier = threading.Barrier(2)
+    take = housekeeping.take
+
+    def together(*arguments: Any) -> bool:
+        # Both have looked, and neither has started anything.
+        barrier.wait()
+        return take(*arguments)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(housekeeping, "take", together)
+        found = list(pool.map(lambda _: tick(instance, defs).run_requests or [], range(2)))
+    assert [request.run_key for requests in found for request in requests] == [run.run_id]
+    # Whoever had the turn was killed before it started the run: it is started by the next, when the time is up.
+    assert not tick(instance, defs).run_requests
+    monkeypatch.setattr(housekeeping, "_TURN", timedelta(0))
+    assert [request.run_key for request in tick(instance, defs).run_requests] == [run.run_id]
+    # And no more once it is there.
+    instance.create_run_for_job(defs.resolve_job_def("retrain_model"), tags={LOST_RUN_TAG: run.run_id})
+    assert tick(instance, defs).skip_message.endswith("no run was lost")
 
 
 def test_a_lost_run_is_started_again_while_mlflow_does_not_answer(
@@ -185,11 +217,14 @@ def broken() -> None:
 def fine() -> None: ...
 
 
-def test_each_end_of_a_run_closes_its_tracking_once() -> None:
+def test_each_end_of_a_run_closes_its_tracking_once(tmp_path: Path) -> None:
     tracking = Closed()
     jobs = [dg.define_asset_job(f"{name}_job", selection=[name]) for name in ("broken", "fine")]
     defs = dg.Definitions(
-        [broken, fine], jobs=jobs, sensors=[housekeeping_sensor(jobs)], resources={"tracking": tracking}
+        [broken, fine],
+        jobs=jobs,
+        sensors=[housekeeping_sensor(jobs)],
+        resources={"tracking": tracking, "claims": Claims(str(tmp_path))},
     )
     with dg.DagsterInstance.ephemeral() as instance:
         ticker = Ticker(defs, HOUSEKEEPING, instance)
