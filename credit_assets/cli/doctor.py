@@ -30,6 +30,7 @@ from credit_assets import executors
 from credit_assets.assets.comparison_power import power_of
 from credit_assets.assets.due import outlook
 from credit_assets.checks import gates_of
+from credit_assets.cli.completed import moves_health
 from credit_assets.cli.left_over import runs_health
 from credit_assets.cli.state import (
     accounts_record,
@@ -141,6 +142,7 @@ def _checks(settings: Settings, limit_seconds: float) -> list[Check]:
         # Importing mlflow alone takes seconds, which are no sign of a server that does not answer.
         Check("MLflow", "mlflow_tracking_uri", lambda: tracking.health(settings, limit_seconds), 3),
         Check("ledger", "store_uri", lambda: ledger_health(settings), 3),
+        Check("moves", "store_uri", lambda: moves_health(settings), 3),
         Check("columns", "portfolio", lambda: columns_health(settings), 3),
         Check("Dagster", "dagster_home", lambda: instance.health(settings), 3),
         Check("runs", "dagster_home", lambda: runs_health(settings), 3),

@@ -42,12 +42,14 @@ def status(
 
     Example: credit-assets status
     """
+    from credit_assets.cli.completed import complete_what_can_be
     from credit_assets.cli.state import status_record
     from credit_assets.cli.status import print_status
     from credit_assets.instance.embedded_reads import readable_instance
 
     settings = load_settings()
     with readable_instance(settings) as instance:
+        complete_what_can_be(settings)
         record = status_record(settings, instance)
     output(record, partial(print_status, record, whole=all_), json_)
 
@@ -58,9 +60,12 @@ def models(json_: Json = False) -> None:
 
     Example: credit-assets models --json
     """
+    from credit_assets.cli.completed import complete_what_can_be
     from credit_assets.cli.models import models_record, print_models
 
-    record = models_record(load_settings())
+    settings = load_settings()
+    complete_what_can_be(settings)
+    record = models_record(settings)
     output(record, partial(print_models, record), json_)
 
 

@@ -425,12 +425,14 @@ def trigger(
 
     Example: credit-assets trigger other --reason "new product since May"
     """
+    from credit_assets.cli.completed import complete_what_can_be
     from credit_assets.cli.trigger import report_trigger
     from credit_assets.instance.home import instance_of
 
     settings = load_settings()
     with instance_of(settings) as instance:
         day = as_of.date() if as_of else None
+        complete_what_can_be(settings)
         record = report_trigger(settings, instance, kind, reason=reason, by=who(settings, by), as_of=day)
     shown = record["as_of"] or "the newest day ingested"
     what = "a new calibration of the champion" if record["kind"] == "calibration" else "a retraining"

@@ -179,7 +179,8 @@ def _tags_after(move: Move, version: Version) -> dict[str, str]:
             "promotion_reason": move.change.reason,
         }
     elif version.status == "champion" or periods:
-        tags["status"] = "archived"
         if version.status == "champion":
             tags["archived_for_version"] = move.version
+        # Last: killed before it, the version is met again as one that is to be archived.
+        tags["status"] = "archived"
     return tags

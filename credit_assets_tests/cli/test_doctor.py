@@ -80,6 +80,7 @@ def test_a_first_run_works_and_says_what_to_do_next() -> None:
         "comparisons": "ok",
         "MLflow": "ok",
         "ledger": "ok",
+        "moves": "ok",
         "columns": "ok",
         "Dagster": "ok",
         "runs": "ok",
