@@ -97,12 +97,14 @@ class Deployment:
             f"move {move.number} of {alias} to version {move.version or 'none'}"
             for alias, move in self.aliases.complete()
         ]
+        # First what a request led to, which says for what reason a trial ended.
+        started = [request for request in self.requests.pending() if move_of(self.aliases, request) is not None]
+        done = [request for request, outcome in self._do(started) if outcome == DONE]
+        said += [f"request {request.number} ({request.kind} version {request.version})" for request in done]
         if unsettled := self._unsettled():
             self.settle_trial(max(move.change.effective_from for _, move in unsettled), reason=_NEWER)
             said += [f"the trial after move {move.number} of {log.alias}" for log, move in unsettled]
-        started = [request for request in self.requests.pending() if move_of(self.aliases, request) is not None]
-        done = [request for request, outcome in self._do(started) if outcome == DONE]
-        return said + [f"request {request.number} ({request.kind} version {request.version})" for request in done]
+        return said
 
     def _unsettled(self) -> list[tuple[AliasLog, Move]]:
         """Newest entries after which the trial beside the champion may have to be another and was not looked at."""
