@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from credit_assets.aside import LeftOver, take_away
+from credit_assets.assets.conventions import asset_key
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import Health, first_line
 from credit_assets.instance.home import instance_of
@@ -38,6 +40,21 @@ def tidy(settings: Settings, instance: dg.DagsterInstance, tracking: Tracking) -
     """
     end_lost_runs(instance, settings.naming, tracking.runs.close)
     sweep(settings)
+
+
+def cut_short(instance: dg.DagsterInstance, settings: Settings, days: Sequence[date]) -> list[date]:
+    """Those of these days, which have no dossier, whose training was killed before it made one: the run that deployed
+    its model did not succeed. One that did is of a release that made none.
+    """
+    key = asset_key(settings, "deployed_model")
+
+    def was_killed(day: date) -> bool:
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[day.isoformat()])
+        made = instance.fetch_materializations(wanted, limit=1).records
+        run = instance.get_run_by_id(made[0].run_id) if made else None
+        return run is not None and run.status != dg.DagsterRunStatus.SUCCESS
+
+    return [day for day in days if was_killed(day)]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from credit_assets.assets.runs import QUIET, failures, must, rejected_of
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.build import build_definitions
 from credit_assets.cli.days import days_between, training_days
-from credit_assets.cli.left_over import tidy
+from credit_assets.cli.left_over import cut_short, tidy
 from credit_assets.cli.trainings import BLOCKED, ReplayReport, TrainingOutcome
 from credit_assets.failures import PermanentError
 from credit_assets.instance.lost_runs import in_this_process
@@ -88,12 +88,10 @@ class Replay:
         self.settings, self.instance = settings.model_copy(update={"executor": "in_process"}), instance
         self.definitions = build_definitions(self.settings, **overrides)
         self.graph = self.settings.graph
-        resources = objects_of(self.definitions)
-        self.store: Store = resources["store"]
+        self.store: Store = (resources := objects_of(self.definitions))["store"]
         self.tracking: Tracking = resources["tracking"]
         self.registry: Registry = resources["registry"]
-        self.aliases = Aliases(self.registry)
-        self.scored_days = ScoredDays(self.store)
+        self.aliases, self.scored_days = Aliases(self.registry), ScoredDays(self.store)
         self.deployment: Deployment = resources["deployment"]
         tidy(settings, instance, self.tracking)
 
@@ -257,7 +255,9 @@ class Replay:
         recorded = set() if again else self._done("training_set")
         # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
         trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
-        return still_to_train(self.settings, self.store, as_ofs, recorded, self._missing(as_ofs, trained, again))
+        missing = self._missing(as_ofs, trained, again)
+        missing += cut_short(self.instance, self.settings, self._missing(as_ofs, (DOSSIER,), again))
+        return still_to_train(self.settings, self.store, as_ofs, recorded, missing)
 
     def _recheck(self, end: date, fresh: set[date], report: ReplayReport) -> None:
         """What the daily run does before it trains: a run only where a day that was there before has changed."""

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from credit_assets.aside import LeftOver, aside
+from credit_assets.assets.conventions import asset_key
 from credit_assets.cli.left_over import Cleaned, clean, print_cleaned
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
@@ -60,6 +61,22 @@ def test_a_replay_ends_first_what_another_left(ingested_home: Path, tmp_path: Pa
         assert ended is not None
         assert ended.status == dg.DagsterRunStatus.FAILURE
         assert house.replay.tracking.server.client.get_run(parent).info.status == "FAILED"
+
+
+def test_a_training_that_was_killed_before_its_dossier_is_gone_on_with(trained_home: Path, tmp_path: Path) -> None:
+    home = copied_home(trained_home, tmp_path / "home")
+    with open_house(home) as house:
+        assert house.replay._to_train([TRAINED]) == set()
+        (Path(house.settings.store) / "model_dossier" / f"{TRAINED}.json").unlink()
+        # A release of before made none, and its training is whole.
+        assert house.replay._to_train([TRAINED]) == set()
+        key = asset_key(house.settings, "deployed_model")
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[str(TRAINED)])
+        (made,) = house.instance.fetch_materializations(wanted, limit=1).records
+        run = house.instance.get_run_by_id(made.run_id)
+        assert run is not None
+        house.instance.report_run_failed(run, "its process is gone")
+        assert house.replay._to_train([TRAINED]) == {TRAINED}
 
 
 def _of_nobody(run_id: str) -> dict[str, str]:

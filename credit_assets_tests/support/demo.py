@@ -21,10 +21,17 @@ def make_demo(home: Path) -> None:
     for is_time in (
         lambda: any((home / "store" / "raw_loan_data").glob("*.parquet")),
         lambda: _records(home, "deployed_model") == 1 and is_training(home),
-        lambda: _records(home, "deployed_model") == 2,
+        lambda: _is_scored_anew(home),
     ):
         kill_when(start(["demo"], home, {}), is_time)
     demo_in(home)
+
+
+def _is_scored_anew(home: Path) -> bool:
+    """Whether days are being scored since the second training ended."""
+    dossiers = sorted(file.stat().st_mtime for file in (home / "store" / "model_dossier").glob("*.json"))
+    scored = (file.stat().st_mtime for file in (home / "store" / "loan_scores").glob("*.parquet"))
+    return len(dossiers) == 2 and max(scored) > dossiers[-1]
 
 
 def _records(home: Path, asset: str) -> int:
