@@ -30,8 +30,8 @@ from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
 from credit_assets.naming import MODEL, Names
 from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.access import Access
+from credit_assets.settings.alerts import Alerts
 from credit_assets.settings.groups import (
-    Alerts,
     Book,
     Catalogue,
     Deployment,
