@@ -69,8 +69,8 @@ def test_the_tests_have_their_size(rows: int, books: int, rate: float) -> None:
     [
         ((20, 20), 0.1, 1, 500),
         ((50, 50), 0.02, 1, 300),
-        ((50, 50), 0.3, 1, 500),
-        ((50, 400), 0.1, 1, 200),
+        pytest.param((50, 50), 0.3, 1, 500, marks=pytest.mark.slow),
+        pytest.param((50, 400), 0.1, 1, 200, marks=pytest.mark.slow),
         ((400, 50), 0.1, 1, 200),
         ((90, 90), 0.1, 3, 400),
     ],
