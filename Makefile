@@ -82,6 +82,9 @@ test: $(READY) ## Lint, types, import rules, and the tests that take minutes tog
 test-all: $(READY) ## Every test but the browser's, the slow ones too (MARK=slow: these alone)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder --ignore=credit_assets_tests/browser $${MARK:+"-m$$MARK"}
 
+fuzz: $(READY) ## Inputs that nobody wrote, others each time, for everything that reads some (EXAMPLES=2000 of each target)
+	@FUZZ_EXAMPLES=$${EXAMPLES:-2000} $(BIN)/python -m pytest -q -n auto --timeout 0 -m fuzz --hypothesis-show-statistics
+
 test-orchestrators: $(READY) ## The examples for Airflow and Prefect with the real packages, against the pipeline
 	@$(BIN)/python .ci/orchestrators.py
 

@@ -242,23 +242,21 @@ def ingest(
             read += piece.num_rows
             checked = contract.check(piece)
             kept.write(checked.kept)
+            kept.write_undated(checked.kept)
             for gates_of_rows in own:
                 gates_of_rows.add(checked.kept)
             aside.write(checked.quarantined)
+            aside.write_undated(checked.quarantined)
         gates = with_own(judge(contract.findings), *own)
         files = kept.close(gates)
         set_aside = aside.close_nonempty()
-    written = sum(file.rows for file in (*files.values(), *set_aside.values()))
-    if written != read:
-        raise PermanentError(
-            f"{asset} {days[0]} .. {days[-1]}: {read:,} rows were read and {written:,} would be kept or quarantined; "
-            "nothing was written, since a row must not get lost: please report it"
-        )
+    quarantined = {day: file.rows if (file := set_aside.get(day)) else 0 for day in days}
+    counted = dict(zip(contract.days, contract.findings.rows.tolist(), strict=True))
+    _account_for(asset, read, counted, {day: (files[day].rows, quarantined[day]) for day in days})
     metadata: dict[date, dict[str, Any]] = {}
     for day in days:
-        found = set_aside.get(day)
-        path = quarantine(store, asset, day.isoformat(), found)
-        metadata[day] = {"quarantined_rows": found.rows if found else 0}
+        path = quarantine(store, asset, day.isoformat(), set_aside.get(day))
+        metadata[day] = {"rows_read": counted[day], "quarantined_rows": quarantined[day]}
         if path is not None:
             metadata[day]["quarantine"] = dg.MetadataValue.path(str(path))
     for one in Restatements(store).ingested(asset, {day.isoformat(): file for day, file in files.items()}):
@@ -267,4 +265,21 @@ def ingest(
     if empty and asset == "raw_loan_data":
         shown = f"{empty[0]}" if len(empty) == 1 else f"{len(empty)} days ({empty[0]} .. {empty[-1]})"
         context.log.warning(f"{shown}: the warehouse has no application; the partition is valid and empty")
-    return Ingested(files, gates, {day: file.rows if (file := set_aside.get(day)) else 0 for day in days}, metadata)
+    return Ingested(files, gates, quarantined, metadata)
+
+
+def _account_for(asset: str, read: int, counted: Mapping[date, int], written: Mapping[date, tuple[int, int]]) -> None:
+    """Raise PermanentError unless the rows of the stream are those that were counted, and on each day as many kept and
+    quarantined.
+    """
+    wrong = [day for day, rows in counted.items() if rows != sum(written[day])]
+    if read == sum(counted.values()) and not wrong:
+        return
+    shown = "; ".join(
+        f"{day}: {counted[day]:,} read, {written[day][0]:,} kept, {written[day][1]:,} quarantined" for day in wrong[:3]
+    )
+    raise PermanentError(
+        f"{asset}: {read:,} rows were read, of which {sum(map(sum, written.values())):,} would be kept or quarantined "
+        f"({shown or 'the rest is of other days'}); nothing was written, since a row must not get lost: please report "
+        "it"
+    )

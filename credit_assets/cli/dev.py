@@ -200,8 +200,9 @@ def refuse_taken_ports(host: str, programs: Sequence[Program]) -> None:
 def _why_not(host: str, port: int) -> str:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise PermanentError(f"--host {host!r} is no address of this machine ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # A name that is too long for one is no OSError.
+        why = getattr(error, "strerror", None) or "no name of a machine"
+        raise PermanentError(f"--host {host!r} is no address of this machine ({why})") from error
     with socket.socket(family, kind, protocol) as probe:
         # As the servers do: a port that was in use a moment ago is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 from credit_assets import stopping
 from credit_assets.cli import signals
-from credit_assets.failures import explained, kind_in_words, without_values
+from credit_assets.failures import PermanentError, explained, kind_in_words, without_values
 from credit_assets.masking import Secrets
 
 DEBUG, JSON, PORTFOLIO = "--debug", "--json", "--portfolio"
 _USAGE, _PIPE = 2, 141
+_LONGEST_ARGUMENT = 4_096
 
 
 class _Ended(NamedTuple):
@@ -43,6 +44,7 @@ def run(app: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int
     raised: BaseException | None = None
     with signals.heard():
         try:
+            _refuse_long(arguments)
             app(given)
             ended = _Ended(0)
         except BaseException as error:
@@ -53,6 +55,16 @@ def run(app: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int
     if not ended.code:
         raised, ended = None, _flushed()
     return _shown(ended, raised if debug else None, as_json)
+
+
+def _refuse_long(arguments: Sequence[str]) -> None:
+    """Raise PermanentError where an argument is longer than any can be: usage errors and messages repeat them."""
+    for place, one in enumerate(arguments, start=1):
+        if len(one) > _LONGEST_ARGUMENT:
+            raise PermanentError(
+                f"argument {place} ({one[:20]}...) has {len(one):,} characters: none has more than "
+                f"{_LONGEST_ARGUMENT:,}; give a file where one is taken"
+            )
 
 
 def _portfolio_first(options: list[str]) -> list[str]:

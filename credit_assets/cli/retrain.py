@@ -6,7 +6,6 @@ Belongs here: reading what is asked, and showing what came. Does not belong here
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +21,7 @@ from credit_assets.cli.replay import Replay
 from credit_assets.cli.trainings import ReplayReport
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.reported import report_moves
+from credit_assets.ml.data.documents import json_of
 from credit_assets.notify.messages import one_line
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
@@ -117,6 +117,6 @@ def nested(option: str, example: str, given: Sequence[str]) -> dict[str, dict[st
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text

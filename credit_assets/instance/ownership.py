@@ -23,6 +23,7 @@ from uuid import uuid4
 from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.masking import masked_url
+from credit_assets.ml.data.documents import json_of
 from credit_assets.naming import PLAIN
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
@@ -203,7 +204,7 @@ def _mine(settings: Settings) -> Book:
 def parse(text: str, where: str) -> Book:
     """Raises PermanentError where the text is no book's."""
     try:
-        record = json.loads(text)
+        record = json_of(text)
         return Book(**{one.name: str(record[one.name]) for one in fields(Book)})
     except (ValueError, KeyError, TypeError) as error:
         raise PermanentError(f"{where} is damaged and does not say whose book it is ({error}); delete it") from error

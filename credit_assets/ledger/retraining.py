@@ -17,6 +17,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.documents import json_of
 from credit_assets.ml.data.left_columns import REPLACE
 from credit_assets.storage.claims import Claims
 
@@ -41,7 +42,7 @@ def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reas
         place = f"recalibration/{as_of}"
     held = claims.claim(place, mine)
     try:
-        holder = json.loads(held)
+        holder = json_of(held)
         return holder["event"], holder["reason"]
     except (ValueError, KeyError, TypeError) as error:
         raise PermanentError(f"the claim {place} in the store is damaged ({error}); delete it") from error

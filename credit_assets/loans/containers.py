@@ -120,6 +120,9 @@ def open_container(path: Path) -> Container:
     """What the file is. Raises PermanentError where it is absent, empty, a folder, damaged, or holds no one table."""
     if path.is_dir():
         raise PermanentError(f"{path} is a folder: give one file; load the files of a folder one after the other")
+    if path.exists() and not path.is_file():
+        # Devices have no end, and what a pipe gives is there once.
+        raise PermanentError(f"{path} is a device or a pipe: write it into a file and give that")
     try:
         digest = _digest(path)
         with path.open("rb") as file:

@@ -167,7 +167,9 @@ def zero_bytes(container: Container, line: int, described: str) -> PermanentErro
 def _told_encoding(name: str) -> tuple[str, str]:
     try:
         codec = codecs.lookup(name).name
-    except LookupError:
+        # Python has codecs of other things too: zlib, rot13.
+        "a".encode(name)
+    except (LookupError, ValueError):
         raise PermanentError(
             f"--encoding {name}: Python knows no such encoding; utf-8, utf-16, cp1252 and shift_jis are some that it "
             "knows"

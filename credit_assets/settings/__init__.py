@@ -74,6 +74,7 @@ PREFIX = "CREDIT_"
 # Names other programs own; everything else carries the prefix.
 FOREIGN = {"mlflow_tracking_uri": "MLFLOW_TRACKING_URI", "dagster_home": "DAGSTER_HOME"}
 SETTINGS_FILE = "settings.env"
+_LONGEST = 32_768
 # What is one for all portfolios of a home, or decides which portfolio it is.
 _NOT_OF_ONE = ("CREDIT_HOME", "CREDIT_PORTFOLIO", "DAGSTER_HOME", "CREDIT_FILE_ACCESS")
 # Read by the test suite and never by the product, but it carries the prefix.
@@ -203,7 +204,7 @@ def load_settings(**overrides: Any) -> Settings:
     portfolio, home = _portfolio(overrides)
     common, own = home / SETTINGS_FILE, own_settings_file(portfolio, home)
     _refuse_unknown(common, own)
-    _refuse_bytes()
+    _refuse_no_texts(common, own)
     try:
         settings = Settings(**{"_env_file": (common, own), **overrides, "portfolio": portfolio})
     except ValidationError as error:
@@ -262,11 +263,19 @@ def _refuse_unknown(file: Path, own: Path) -> None:
         )
 
 
-def _refuse_bytes() -> None:
-    """Raise SettingsError for variables whose bytes are no text: they could be neither shown nor kept."""
-    known = (variable(field) for field in Settings.model_fields)
-    if odd := [name for name in known if any("\ud800" <= letter <= "\udfff" for letter in os.environ.get(name, ""))]:
-        raise SettingsError(f"{', '.join(odd)}: holds bytes that are no text in UTF-8; write it anew")
+def _refuse_no_texts(common: Path, own: Path) -> None:
+    """Raise SettingsError for values whose bytes are no text, or which are longer than any setting is: what looks at
+    them afterwards may take time by the square of that.
+    """
+    known = {variable(field) for field in Settings.model_fields}
+    given = [*os.environ.items(), *_in_file(common).items(), *_in_file(own).items()]
+    for name, value in given:
+        if name not in known or not value:
+            continue
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise SettingsError(f"{name}: holds bytes that are no text in UTF-8; write it anew")
+        if len(value) > _LONGEST:
+            raise SettingsError(f"{name}: has {len(value):,} characters; no setting has more than {_LONGEST:,}")
 
 
 def restrict_files() -> None:

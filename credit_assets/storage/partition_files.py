@@ -114,6 +114,12 @@ class PartitionWriter:
             taken = [(file, file.take(whole_groups_only=file is waiting[-1])) for file in waiting]
             self._writing = self._background.submit(_write_all, taken)
 
+    def write_undated(self, table: pa.Table) -> None:
+        """Add the rows that have no day to the first one's."""
+        undated = table.filter(table.column(self._column).is_null())
+        if undated.num_rows:
+            next(iter(self._files.values())).add(undated)
+
     def _settle(self) -> None:
         """Wait for the flush that is going on, and raise what it raised."""
         writing, self._writing = self._writing, None
@@ -363,9 +369,10 @@ def quarantine(store: Store, asset: str, day: str, rows: Staged | None) -> UPath
 
 
 def split_by_day(table: pa.Table, column: str, days: Sequence[date]) -> dict[date, pa.Table]:
-    """One table for each of `days` that has rows. `table` must be sorted by `column` (date32)."""
+    """One table for each of `days` that has rows. `table` must be sorted by `column` (date32) but for rows without."""
     import numpy as np
 
+    table = table.filter(table.column(column).is_valid()) if table.column(column).null_count else table
     values = table.column(column).to_numpy().astype("datetime64[D]")
     edges = np.array([np.datetime64(day, "D") for day in days])
     starts, ends = np.searchsorted(values, edges, "left"), np.searchsorted(values, edges, "right")

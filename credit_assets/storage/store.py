@@ -167,7 +167,7 @@ class Store:
         """One JSON record. Raises PermanentError where it is not there or damaged."""
         try:
             return json.loads(path.read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError) as error:
+        except (FileNotFoundError, ValueError, RecursionError) as error:
             raise PermanentError(f"{path}: no readable record ({error}); materialize its partition") from error
 
     def open_table(self, path: UPath) -> pa.parquet.ParquetFile:

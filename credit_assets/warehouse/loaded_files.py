@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from credit_assets.failures import TransientError
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.loans.loaded_file import Load, LoadedFile
+from credit_assets.ml.data.documents import json_of
 from credit_assets.warehouse.queries import table_clause
 from credit_assets.warehouse.session import Session
 from credit_assets.warehouse.source import Source, split_name
@@ -61,7 +62,17 @@ def read_files(session: Session, portfolio: Portfolio) -> list[LoadedFile]:
         .where(columns["portfolio"] == portfolio.name)
         .order_by(columns["loaded_at"], columns["digest"])
     )
-    return [LoadedFile.from_record(json.loads(row[0])) for row in session.rows(query)]
+    return [_record(name, text) for (text,) in session.rows(query)]
+
+
+def _record(table: str, text: str) -> LoadedFile:
+    try:
+        return LoadedFile.from_record(json_of(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PermanentError(
+            f"table {table} holds a record of a loaded file that is none: restore it from a backup, or delete its row "
+            "and load that file again"
+        ) from error
 
 
 def write_file(session: Session, portfolio: Portfolio, load: Load | None) -> None:

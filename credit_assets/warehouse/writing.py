@@ -25,11 +25,12 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class TableCounts:
-    """Rows of one write."""
+    """Rows of one write. `moved`: of the updated ones those that were there on another day."""
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,15 @@ def upsert(
         n: table.written(field.name, incoming.c[n]) if pa.types.is_date32(field.type) else incoming.c[n]
         for n, field in zip(names, rows.schema, strict=True)
     }
-    if max_moved < 1:
-        day = session.identifier(source.day)
-        moved = sa.select(sa.func.count()).select_from(target.join(incoming, same))
-        count = session.rows(moved.where(target.c[day].is_distinct_from(given[day])))[0][0]
-        if count > max_moved * rows.num_rows:
-            raise PermanentError(
-                f"{count:,} of {rows.num_rows:,} rows for table {source.table} have an {source.id} that is there with "
-                f"another {source.day}: ids of other rows, which would be overwritten; nothing was written. Make the "
-                f"ids of the two files differ, or give --accept-scale {source.day} where the days are corrections"
-            )
+    day = session.identifier(source.day)
+    on_another_day = sa.select(sa.func.count()).select_from(target.join(incoming, same))
+    moved = int(session.rows(on_another_day.where(target.c[day].is_distinct_from(given[day])))[0][0])
+    if moved > max_moved * rows.num_rows:
+        raise PermanentError(
+            f"{moved:,} of {rows.num_rows:,} rows for table {source.table} have an {source.id} that is there with "
+            f"another {source.day}: ids of other rows, which would be overwritten; nothing was written. Make the ids "
+            f"of the two files differ, or give --accept-scale {source.day} where the days are corrections"
+        )
     updated = session.change(
         sa.update(target)
         .values({target.c[n]: given[n] for n in rest})
@@ -133,7 +133,30 @@ def upsert(
             names, sa.select(*given.values()).where(~sa.exists().where(same).correlate(incoming))
         )
     )
-    return TableCounts(inserted, updated, rows.num_rows - inserted - updated)
+    _account_for(session, source, target, (rows.num_rows, sa.exists().where(same)))
+    return TableCounts(inserted, updated, rows.num_rows - inserted - updated, moved)
+
+
+def _account_for(
+    session: Session, source: Source, target: sa.TableClause, given: tuple[int, sa.ColumnElement[bool]]
+) -> None:
+    """Raise PermanentError unless each row given, of an id each, is one row of the table."""
+    import sqlalchemy as sa
+
+    rows, met = given
+    there = int(session.rows(sa.select(sa.func.count()).select_from(target).where(met))[0][0])
+    if there > rows:
+        raise PermanentError(
+            f"table {source.table} has {there:,} rows of the {rows:,} {source.id} given: one stands there more than "
+            "once, perhaps on several days, and which row is meant is not known; nothing was written. Leave one row an "
+            "id in the table"
+        )
+    if there < rows:
+        raise PermanentError(
+            f"table {source.table} holds {there:,} of {rows:,} rows given: it takes some {source.id} for equal that "
+            "are not (small and capital letters, blanks), or a rule of its own drops rows; nothing was written. Give "
+            "the column another collation, or make the ids differ otherwise"
+        )
 
 
 def append(session: Session, source: Source, table: OpenTable, rows: pa.Table) -> TableCounts:

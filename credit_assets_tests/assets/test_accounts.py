@@ -60,6 +60,25 @@ def test_a_sound_book_is_accounted_for(house: House) -> None:
     assert latest_check(house, "raw_loan_data").passed
 
 
+def test_a_day_accounts_for_each_row_that_it_read(house: House) -> None:
+    """A text that is no day is within the bounds of one, and belongs to none: it is set aside with the first."""
+    change(
+        house,
+        "ALTER TABLE loan_applications ALTER COLUMN application_date TYPE VARCHAR",
+        f"UPDATE loan_applications SET application_date = '{START}T99:99' WHERE application_id = (SELECT "
+        f"min(application_id) FROM loan_applications WHERE application_date = '{START}')",
+    )
+    rows = count(house, f"SELECT count(*) FROM loan_applications WHERE application_date LIKE '{START}%'")
+    report = house.replay.backfill(START, START, ("raw_loan_data",), again=True)
+    key = dg.AssetKey("raw_loan_data")
+    event = house.instance.get_latest_materialization_event(key)
+    observed = house.instance.fetch_observations(key, limit=1).records
+    said = (observed[0].asset_observation if report.rejected else event.asset_materialization).metadata
+    assert said["rows_read"].value == rows
+    assert said["quarantined_rows"].value == 1
+    assert said["rows_read"].value == said["dagster/row_count"].value + said["quarantined_rows"].value
+
+
 @pytest.mark.slow
 def test_defaults_without_a_date_are_counted_and_train_nothing(house: House, capsys: Any) -> None:
     change(house, FREE.format("loan_outcomes", "outcome_date"), UNDATED)

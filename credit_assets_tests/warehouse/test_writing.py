@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -75,6 +76,44 @@ def test_write_refuses_bad_rows(
     with pytest.raises(PermanentError, match=message):
         empty.write(portfolio, applications(portfolio, 2, **columns), None)
     assert empty.date_range(portfolio) is None
+
+
+def keyless(portfolio: Portfolio, table: str, collation: str = "") -> str:
+    """A table as a lender may have it: nothing says that an id is there once."""
+    types = {"integer": "INTEGER", "float": "DOUBLE PRECISION", "boolean": "BOOLEAN", "date": "DATE"}
+    columns = [f"{column.name} {types.get(column.type, 'VARCHAR(40)')}" for column in portfolio.application_columns]
+    return f"CREATE TABLE {table} ({', '.join(columns)})".replace("VARCHAR(40)", f"VARCHAR(40) {collation}", 1)
+
+
+def test_an_id_that_stands_in_the_table_twice_is_not_guessed_at(filled: Warehouse, portfolio: Portfolio) -> None:
+    rows, book = applications(portfolio, 30), portfolio.model_copy(update={"applications_table": "twice"})
+    execute(filled, keyless(portfolio, "twice"))
+    filled.write(book, rows, None)
+    execute(filled, "INSERT INTO twice SELECT * FROM twice WHERE application_id = "
+            "(SELECT min(application_id) FROM twice)")  # fmt: skip
+    before = filled.read_applications(book, DAY, date(2025, 1, 1)).read_all()
+    changed = rows.set_column(rows.column_names.index("annual_income"), "annual_income", pa.array([1.0] * 30))
+    with pytest.raises(PermanentError, match="31 rows of the 30 application_id given: one stands there more than once"):
+        filled.write(book, changed, None)
+    assert filled.read_applications(book, DAY, date(2025, 1, 1)).read_all().equals(before)
+
+
+def test_ids_that_the_table_takes_for_equal_are_refused(tmp_path: Path, portfolio: Portfolio) -> None:
+    warehouse = open_warehouse(f"sqlite:///{tmp_path / 'book.db'}")
+    warehouse.create_tables(portfolio)
+    book = portfolio.model_copy(update={"applications_table": "alike"})
+    execute(warehouse, keyless(portfolio, "alike", "COLLATE NOCASE"))
+    warehouse.write(book, applications(portfolio, 1, application_id=["a1"]), None)
+    with pytest.raises(PermanentError, match="holds 1 of 2 rows given: it takes some application_id for equal"):
+        warehouse.write(book, applications(portfolio, 2, application_id=["a1", "A1"]), None)
+
+
+def test_rows_that_get_another_day_are_counted(filled: Warehouse, portfolio: Portfolio) -> None:
+    rows = applications(portfolio, 30)
+    place = rows.column_names.index("application_date")
+    days = rows["application_date"].to_pylist()
+    moved = rows.set_column(place, "application_date", pa.array([DAY + timedelta(days=40), *days[1:]]))
+    assert filled.write(portfolio, moved, None).applications == TableCounts(0, 1, 29, moved=1)
 
 
 def test_write_names_columns_that_are_lacking_or_misfit(empty: Warehouse, portfolio: Portfolio) -> None:
