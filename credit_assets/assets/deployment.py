@@ -20,7 +20,7 @@ from credit_assets.assets.requested import REQUESTED, RetrainingRequest, request
 from credit_assets.instance.dagster_internals import PartitionCheckResult
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW, Deployment, promoted_by_training, standing
-from credit_assets.ledger.integrity import HEADS, Integrity, to_note
+from credit_assets.ledger.integrity import HEADS, Integrity
 from credit_assets.ledger.kept import Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
 from credit_assets.ledger.retraining import triggers_of
@@ -186,7 +186,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
                 "shadow_after": record["shadow_after"] or "none",
                 "reasons_against": sum(not reason["passed"] for reason in record["reasons"]),
                 # In a third database than the store's and MLflow's.
-                HEADS: to_note(integrity.heads()),
+                HEADS: integrity.to_note(),
                 **({"mlflow_version": registry.version_link(after.version)} if after else {}),
                 **pages.pictures(of_champions(champion_history(registry.versions()), takes_over), store, *page),
                 "reasons": pages.reasons(record["reasons"]),

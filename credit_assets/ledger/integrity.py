@@ -13,7 +13,7 @@ anything is broken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from credit_assets.failures import PermanentError
@@ -49,6 +49,12 @@ class Integrity:
     def heads(self) -> dict[str, Head]:
         return {name: chain.head() for name, chain in self.chains().items()}
 
+    def to_note(self) -> str:
+        """The heads by the names of the logs: those of a model that was deleted are of other logs than its
+        successor's.
+        """
+        return heads_as_text({chain.folder: chain.head() for chain in self.chains().values()})
+
     def breaks(self, *, whole: bool = False, noted_elsewhere: Sequence[str] = ()) -> list[Break]:
         """What is broken and not accepted by a person; of every entry, or of the newest alone. `noted_elsewhere`: what
         Dagster noted of the heads.
@@ -57,8 +63,8 @@ class Integrity:
         chains = self.chains()
         for chain in chains.values():
             found += chain.breaks() if whole else newest_breaks(chain)
-        found += against_notes(chains, [(own_tags(self.registry) or {}).get(HEADS, "")], "MLflow")
-        found += against_notes(chains, noted_elsewhere, "Dagster")
+        found += against_notes(chains.values(), [(own_tags(self.registry) or {}).get(HEADS, "")], "MLflow")
+        found += against_notes(chains.values(), noted_elsewhere, "Dagster")
         if not found:
             return []
         accepted = {name for record in self.claims.journal.accepted() for name in record.get("breaks", ())}
@@ -66,7 +72,7 @@ class Integrity:
 
     def note(self) -> None:
         """Note the heads in MLflow, where there is a registered model and nothing is broken."""
-        heads = to_note(self.heads())
+        heads = self.to_note()
         tags = own_tags(self.registry)
         if tags is not None and tags.get(HEADS) != heads and not self.breaks():
             server = self.registry.tracking.server
@@ -103,10 +109,11 @@ class Integrity:
                 f"version {holder.version} is champion, and MLflow ({uri}, MLFLOW_TRACKING_URI) has {has} of that "
                 "name: its database was emptied, replaced, or is another house's"
             )
-            yield Break(log.folder, move.number, text, replaced=True)
+            # One thing to accept, before the successor is made and after.
+            yield Break(log.folder, move.number, text, replaced=True, noted=(f"replaced {log.folder} {move.hash}",))
 
 
-def against_notes(chains: Mapping[str, Chain], notes: Sequence[str], whose: str) -> list[Break]:
+def against_notes(chains: Collection[Chain], notes: Sequence[str], whose: str) -> list[Break]:
     """Where logs are not what was noted of them elsewhere."""
     noted: dict[str, set[Head]] = {}
     for note in filter(None, notes):
@@ -115,7 +122,7 @@ def against_notes(chains: Mapping[str, Chain], notes: Sequence[str], whose: str)
                 noted.setdefault(str(name), set()).add(Head(int(number), str(one)))
         except (ValueError, TypeError, AttributeError):
             return [Break(HEADS, 0, f"what {whose} noted of the heads of the logs cannot be read: it was edited", note)]
-    return [one for name in sorted({*noted} & {*chains}) for one in _against(chains[name], noted[name], whose)]
+    return [one for chain in chains for one in _against(chain, noted.get(chain.folder, set()), whose)]
 
 
 def _against(chain: Chain, heads: set[Head], whose: str) -> Iterator[Break]:
@@ -139,7 +146,7 @@ def _is_there(chain: Chain, head: Head) -> bool:
     return head.number < 1 or chain.hash_at(head.number) == head.hash
 
 
-def to_note(heads: Mapping[str, Head]) -> str:
+def heads_as_text(heads: Mapping[str, Head]) -> str:
     return json.dumps({name: [head.number, head.hash] for name, head in heads.items()}, sort_keys=True)
 
 

@@ -60,7 +60,7 @@ class Break(NamedTuple):
     replaced: bool = False
     """Whether it is that MLflow is another than it was."""
     noted: tuple[str, ...] = ()
-    """The notes of heads that it does not fit: accepted, they count no more, whatever is entered since."""
+    """What is accepted in place of its name: the notes of heads that it does not fit, or the log that was left."""
 
     @property
     def name(self) -> str:
