@@ -126,7 +126,7 @@ class Model(ShownAsTable):
                     "load_partition('training_set', DAY) has that of another day"
                 )
             try:
-                rows = self.store.open_table(self.store.path(kept.training_set)).read()
+                rows = self.store.read_table(self.store.path(kept.training_set))
             except FileNotFoundError as error:
                 raise PermanentError(
                     f"the training set of version {number}, {kept.training_set}, is not in {masked(self.store.uri)} "

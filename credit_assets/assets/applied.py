@@ -59,7 +59,7 @@ def _of_day(
 
     key = portfolio.id_column
     try:
-        there = store.open_table(store.path(_RAW, f"{day}.parquet")).schema_arrow.names
+        there = store.footer(store.path(_RAW, f"{day}.parquet")).columns
         wanted = [name for name in names if name in there]
         table = store.read_partitions(_RAW, [day.isoformat()], [key, *wanted])
     except (FileNotFoundError, PermanentError):

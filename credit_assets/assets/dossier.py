@@ -18,7 +18,8 @@ from credit_assets.assets.dossier_material import material_of
 from credit_assets.ledger.registry import Registry
 from credit_assets.settings import Settings
 from credit_assets.stages import DOSSIER
-from credit_assets.storage.store import Store, canonical_json
+from credit_assets.storage.seals import canonical_json
+from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.run import FinishedRun
 

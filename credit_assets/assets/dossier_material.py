@@ -26,7 +26,8 @@ from credit_assets.ledger.kept import EVIDENCE, PORTFOLIOS, Kept, evidence_hash
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Registry, Version
 from credit_assets.settings import Settings
-from credit_assets.storage.store import Footer, Store, same_content
+from credit_assets.storage.footers import Footer, same_content
+from credit_assets.storage.store import Store
 from credit_assets.tracking.run import FinishedRun
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _rows(settings: Settings, store: Store, path: Any, footer: Footer, of: tuple
 
     day = settings.portfolio_contract.date_column
     # Three columns: a split has counts and days, and no row of it is said.
-    table = store.open_table(path).read([day, TARGET, SPLIT])
+    table = store.read_table(path, [day, TARGET, SPLIT])
     counted = table.group_by(SPLIT).aggregate([(TARGET, "count"), (TARGET, "sum"), (day, "min"), (day, "max")])
     found = {row[SPLIT]: row for row in counted.to_pylist()}
     splits = [

@@ -14,9 +14,10 @@ from credit_assets.ml.data.extensions import sources
 from credit_assets.ml.data.fingerprints import fingerprint
 from credit_assets.ml.data.schemas import features_fields
 from credit_assets.settings import Settings
+from credit_assets.storage.footers import with_makers
 from credit_assets.storage.io_managers import IN_PIECES
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
-from credit_assets.storage.store import Store, with_makers
+from credit_assets.storage.store import Store
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:

@@ -72,7 +72,7 @@ def look_again(settings: Settings, store: Store, registry: Registry, version: Ve
     record = kept.of(version)
     if record is None or record.training_set is None:
         return
-    table = store.open_table(store.path(record.training_set)).read().replace_schema_metadata(None)
+    table = store.read_table(store.path(record.training_set))
     scorer = CreditScorer.load(registry.download(version))
     kept.looked_at(record, first_days_record(settings, store, scorer, table, day))
 

@@ -17,7 +17,8 @@ from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.schemas import history_fields
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
-from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store, gates_of
+from credit_assets.storage.footers import gates_of
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
 from credit_assets.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def days_before(store: Store, portfolio: Portfolio, day: date) -> dict[date, Wit
         if not first <= date.fromisoformat(name) < day:
             continue
         try:
-            footer = store.open_table(store.path(HISTORY, f"{name}.parquet")).metadata
+            footer = store.metadata(store.path(HISTORY, f"{name}.parquet"))
         except FileNotFoundError:
             continue
         if why_rejected(gates_of(footer)):

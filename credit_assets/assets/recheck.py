@@ -220,7 +220,7 @@ def _contents_stored(
     set_aside = set(store.days(folder)).intersection(names)
 
     def rows(folder: str, name: str) -> pa.Table:
-        table = store.open_table(store.path(folder, f"{name}.parquet")).read().replace_schema_metadata(None)
+        table = store.read_table(store.path(folder, f"{name}.parquet"))
         return table.select([one for one in (*columns, REASON) if one in table.column_names])
 
     def kept(name: str) -> _Content:

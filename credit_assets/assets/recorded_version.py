@@ -95,7 +95,7 @@ class RecordedVersion:
             self.differs("cannot", "training set", "was not kept when this version was registered", NEW)
             return None
         try:
-            return self.store.open_table(self.store.path(name)).read().replace_schema_metadata(None)
+            return self.store.read_table(self.store.path(name))
         except (PermanentError, OSError) as error:
             self.differs("cannot", "training set", f"{name} cannot be read ({error})", _BACKUP)
             return None

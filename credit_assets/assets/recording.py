@@ -72,7 +72,7 @@ class Recording:
             return None
         if any(gate.blocks for gate in store.gates(self.asset, day.isoformat())):
             return None
-        return store.open_table(self._path(store, day)).read().replace_schema_metadata(None)
+        return store.read_table(self._path(store, day))
 
     def _found(self, store: Store, days: Sequence[date]) -> Mapping[date, pa.Table]:
         """What the table says that was not recorded yet, by the day that it goes to."""

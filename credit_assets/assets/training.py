@@ -28,8 +28,9 @@ from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import Settings
+from credit_assets.storage.footers import with_makers
 from credit_assets.storage.partition_files import stage
-from credit_assets.storage.store import Store, with_makers
+from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.dagster_mlflow import Step
 from credit_assets.tracking.evidence import log_candidate

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from credit_assets.aside import LeftOver, left_over, take_away
 from credit_assets.settings import Settings
-from credit_assets.storage.store import is_local, open_root
+from credit_assets.storage.store import open_root
+from credit_assets.storage.tables import is_local
 from credit_assets.tracking.models import cache_folder
 
 HOUR = 3600.0

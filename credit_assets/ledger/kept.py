@@ -22,7 +22,8 @@ from typing import Any
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Version
 from credit_assets.storage.claims import write_ledger_record
-from credit_assets.storage.store import Store, canonical_json
+from credit_assets.storage.seals import canonical_json
+from credit_assets.storage.store import Store
 
 SETS, VERSIONS = "kept/training_set", "kept/versions"
 EVIDENCE, CODE, PORTFOLIOS = "kept/evidence", "kept/code", "kept/portfolios"
@@ -175,7 +176,7 @@ class Kept:
 
         try:
             # A file of before has no hash in its footer.
-            return self.store.footer(path).content or frame_hash(self.store.open_table(path).read())
+            return self.store.footer(path).content or frame_hash(self.store.read_table(path))
         except (FileNotFoundError, PermanentError):
             return None
 

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from credit_assets.ledger.kept import Kept
+from credit_assets.storage.footers import same_content
 from credit_assets.storage.partition_files import Staged
-from credit_assets.storage.store import Store, same_content
+from credit_assets.storage.store import Store
 
 NOTHING = "none"
 """In place of a content, of a day without rows."""
@@ -187,8 +188,8 @@ class Restatements:
 
     def _applications(self, training_set: str, days: set[str]) -> int:
         """Rows of a kept training set whose application lies on one of the days; id first, then the day."""
-        file = self.store.open_table(self.store.path(training_set))
-        dates = file.read(columns=[file.schema_arrow.names[1]]).column(0).value_counts()
+        path = self.store.path(training_set)
+        dates = self.store.read_table(path, [self.store.footer(path).columns[1]]).column(0).value_counts()
         found = zip(dates.field("values").to_pylist(), dates.field("counts").to_pylist(), strict=True)
         return sum(count for day, count in found if day.isoformat() in days)
 
@@ -203,7 +204,7 @@ class Restatements:
         """The content of a file of before, which does not say it."""
         from credit_assets.ml.data.fingerprints import frame_hash
 
-        return frame_hash(self.store.open_table(self.store.path(asset, f"{day}.parquet")).read())
+        return frame_hash(self.store.read_table(self.store.path(asset, f"{day}.parquet")))
 
 
 class _Contents:
@@ -257,7 +258,7 @@ class _Contents:
 def _span(store: Store, as_of: str) -> tuple[str, str] | None:
     """First and last application day of a training set, from the footer of its file."""
     try:
-        footer = store.open_table(store.path("training_set", f"{as_of}.parquet")).metadata
+        footer = store.metadata(store.path("training_set", f"{as_of}.parquet"))
     except FileNotFoundError:
         return None
     # Id first, then the day.

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.aside import aside
 from credit_assets.failures import PermanentError, TransientError, is_transient
 from credit_assets.storage.chain import Journal, content_hash
-from credit_assets.storage.store import Store, canonical_json, is_local, open_root
+from credit_assets.storage.seals import canonical_json, sealed
+from credit_assets.storage.store import Store, open_root
+from credit_assets.storage.tables import is_local
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -198,7 +200,7 @@ def journal_of(store: Store) -> Journal:
 
 def write_ledger_record(store: Store, path: UPath, record: Any) -> None:
     """Write the record of a decision, after the journal has it."""
-    data = canonical_json(record)
+    data = canonical_json(sealed(record))
     if not path.exists() or path.read_bytes() != data:
         journal_of(store).enter(in_store(store, path), content_hash(data))
     store.write_bytes(path, data)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from credit_assets.aside import aside
-from credit_assets.storage.store import RowCount, Store, is_local
+from credit_assets.storage.store import RowCount, Store
+from credit_assets.storage.tables import is_local
 
 # What file systems of object stores call a mark that changes with the content.
 _MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime")

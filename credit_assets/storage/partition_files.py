@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -21,22 +21,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from credit_assets.failures import TransientError
 from credit_assets.ml.data.sizes import rows_within
+from credit_assets.storage.footers import CONTENT_KEY, EXTENSIONS_KEY, GATES_KEY, INPUTS_KEY, footer_of
+from credit_assets.storage.seals import SEALED_KEY, UnsoundError, decoding, seal_table
 from credit_assets.storage.store import (
-    CONTENT_KEY,
-    EXTENSIONS_KEY,
-    GATES_KEY,
-    INPUTS_KEY,
     RefusedPartitionError,
     Store,
-    damaged,
-    footer_of,
     lacking,
     refuse_missing,
     refuse_other_columns,
     refuse_unusable,
     with_later_columns,
 )
+from credit_assets.storage.tables import refuse_other_rows, unsealed_content
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,13 +184,14 @@ class _DayFile:
         assert self._writer is not None
         assert self._staging is not None
         assert self._content is not None
-        said = {CONTENT_KEY: self._content.hexdigest()}
+        said = {CONTENT_KEY: self._content.hexdigest(), SEALED_KEY: "1"}
         if gates:
             said[GATES_KEY] = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
         if inputs:
             said[INPUTS_KEY] = json.dumps(inputs, sort_keys=True)
         self._writer.add_key_value_metadata(said)
         self._writer.close()
+        seal_table(self._staging)
         file, self._staging = self._staging, None
         return Staged(file, self.rows, self._content.hexdigest())
 
@@ -215,7 +214,11 @@ class _DayFile:
             # Numbers hardly repeat: looking for those that do took half the time of writing and of reading.
             texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
             self._writer = pq.ParquetWriter(
-                str(self._staging), self._schema, compression="zstd", use_dictionary=texts or False
+                str(self._staging),
+                self._schema,
+                compression="zstd",
+                use_dictionary=texts or False,
+                write_page_checksum=True,
             )
             self._content = ContentHash()
         self._writer.write_table(rows, row_group_size=self._row_group)
@@ -259,7 +262,8 @@ class Partitions:
         schema = self._newest(days)
         with ThreadPoolExecutor(min(_AHEAD, max(1, len(days)))) as pool:
             for day, file in zip(days, _read_ahead(pool, self._open, days, _AHEAD), strict=True):
-                footer = footer_of(file.metadata)
+                with self._as_written(day):
+                    footer, empty = footer_of(file.metadata), file.schema_arrow.empty_table()
                 try:
                     refuse_unusable(self.asset, day, footer)
                 except RefusedPartitionError as refusal:
@@ -269,7 +273,7 @@ class Partitions:
                     continue
                 if content := footer.as_input:
                     self.contents[day] = content
-                whole = with_later_columns(self.asset, file.schema_arrow.empty_table(), schema).schema
+                whole = with_later_columns(self.asset, empty, schema).schema
                 refuse_other_columns(self.asset, {day: lacking(whole, schema.names, schema)})
                 for table in self._row_groups(file, day, pool):
                     yield with_later_columns(self.asset, table, schema).select(schema.names)
@@ -279,14 +283,15 @@ class Partitions:
         import pyarrow as pa
 
         for day in reversed(days):
-            file = self._open(day)
-            if not footer_of(file.metadata).rejected:
-                return file.schema_arrow.remove_metadata()
+            file = self._open(day, whole=False)
+            with self._as_written(day):
+                if not footer_of(file.metadata).rejected:
+                    return file.schema_arrow.remove_metadata()
         return pa.schema([])
 
-    def _open(self, day: str) -> pa.parquet.ParquetFile:
+    def _open(self, day: str, whole: bool = True) -> pa.parquet.ParquetFile:
         try:
-            return self.store.open_table(self.store.path(self.asset, f"{day}.parquet"))
+            return self.store.open_table(self.store.path(self.asset, f"{day}.parquet"), whole=whole)
         except FileNotFoundError:
             refuse_missing(self.asset, [day], len(self.days))
             raise
@@ -296,13 +301,25 @@ class Partitions:
 
         Not `iter_batches`, which reads all of them ahead and so holds the whole file.
         """
-        import pyarrow as pa
-
-        try:
+        content = unsealed_content(file.metadata)
+        with self._as_written(day):
             for table in _read_ahead(pool, file.read_row_group, range(file.num_row_groups), 1):
+                if content is not None:
+                    content.update(table)
                 yield table.replace_schema_metadata(None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise damaged(self.store.path(self.asset, f"{day}.parquet"), error) from error
+            if content is not None:
+                refuse_other_rows(content, footer_of(file.metadata))
+
+    @contextmanager
+    def _as_written(self, day: str) -> Iterator[None]:
+        """What cannot be decoded is damaged as a second look at the whole file sees it too, or its answer was cut."""
+        try:
+            with decoding():
+                yield
+        except UnsoundError as error:
+            path = self.store.path(self.asset, f"{day}.parquet")
+            self.store.check(path)
+            raise TransientError(f"{path} did not come whole ({error}); try again") from error
 
 
 def _read_ahead(

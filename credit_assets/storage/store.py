@@ -12,13 +12,11 @@ and whoever loads a partition meets the verdict: a blocking check stops its own 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -26,6 +24,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from credit_assets.aside import aside
 from credit_assets.failures import PermanentError
 from credit_assets.places import store_uri
+from credit_assets.storage.footers import Footer, footer_of
+from credit_assets.storage.seals import canonical_json, decoding, looked_at_twice, record_of, sealed
+from credit_assets.storage.tables import (
+    DamagedFileError,
+    check_parquet,
+    is_local,
+    open_parquet,
+    parquet_metadata,
+    read_bytes,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,49 +42,9 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.data.gate_results import GateResult
 
-GATES_KEY = b"credit_assets.gates"
-CONTENT_KEY = b"credit_assets.content"
-INPUTS_KEY = b"credit_assets.inputs"
-EXTENSIONS_KEY = b"credit_assets.extensions"
 _READERS = 8
 _STRETCH = 32
-_SHORT = 16
 _T = TypeVar("_T")
-_SMALL_FILE = 64 * 2**20
-
-
-def canonical_json(record: Any) -> bytes:
-    """JSON with sorted keys and a final newline: equal records give equal bytes. NaN is refused."""
-    return (json.dumps(record, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What the end of a partition's file says of it, without its rows.
-
-    `content` is the hash of its rows, `inputs` by asset and day the beginning of that of the partitions it was made of
-    (`same_content` compares them); "" and nothing in files of before. `made_by` are the extensions whose code is in its
-    columns. `texts` are the columns that are no numbers, days or flags. `without_pd` counts the rows of scores whose
-    applications the model refuses.
-    """
-
-    rows: int
-    gates: tuple[GateResult, ...]
-    content: str
-    inputs: Mapping[str, Mapping[str, str]]
-    made_by: tuple[Mapping[str, str], ...] = ()
-    columns: tuple[str, ...] = ()
-    texts: frozenset[str] = frozenset()
-    without_pd: int = 0
-
-    @property
-    def rejected(self) -> bool:
-        return any(gate.blocks for gate in self.gates)
-
-    @property
-    def as_input(self) -> str:
-        """The beginning of the hash: a training set has inputs of more than a thousand days."""
-        return self.content[:_SHORT]
 
 
 class RowCount(NamedTuple):
@@ -136,7 +105,8 @@ class Store:
             staging.unlink()
 
     def write_record(self, path: UPath, record: Any) -> None:
-        self.write_bytes(path, canonical_json(record))
+        """A record, sealed: `read_record` tells whether it is as it was written."""
+        self.write_bytes(path, canonical_json(sealed(record)))
 
     def copy(self, source: UPath, target: UPath) -> None:
         """Make the file `source` that of `target` too, whatever becomes of the former: a partition is replaced and
@@ -161,32 +131,55 @@ class Store:
     def remove(self, path: UPath) -> None:
         path.unlink(missing_ok=True)
 
-    # Reading
+    # Reading: what is not as it was written is never handed out
 
     def read_record(self, path: UPath) -> Any:
-        """One JSON record. Raises PermanentError where it is not there or damaged."""
+        """One JSON record. Raises PermanentError where it is not there, DamagedFileError where it is not what was
+        written, TransientError where it does not come whole.
+        """
         try:
-            return json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError) as error:
+            return self._twice(path, lambda: record_of(read_bytes(path)))
+        except FileNotFoundError as error:
             raise PermanentError(f"{path}: no readable record ({error}); materialize its partition") from error
 
-    def open_table(self, path: UPath) -> pa.parquet.ParquetFile:
-        """One open Parquet file: a small one whole in memory, since one read is cheaper than several.
+    def open_table(self, path: UPath, *, whole: bool = False) -> pa.parquet.ParquetFile:
+        """One open Parquet file, whose footer is as it was written; of its pages that shows as they are read, or at
+        once where they are to be read `whole`. A small one is whole in memory, since one read is cheaper than several.
 
-        Raises FileNotFoundError, PermanentError where the file is damaged.
+        Raises FileNotFoundError, DamagedFileError, TransientError where it does not come whole.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        return self._twice(path, lambda: open_parquet(path, whole=whole).file)
 
-        try:
-            if is_local(path):
-                return pq.ParquetFile(str(path))
-            # Several are opened at once, so that all of them together bound what is held.
-            if path.stat().st_size <= _SMALL_FILE:
-                return pq.ParquetFile(pa.BufferReader(path.read_bytes()))
-            return pq.ParquetFile(path.open("rb"))
-        except pa.ArrowInvalid as error:
-            raise damaged(path, error) from error
+    def read_table(self, path: UPath, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one Parquet file, or these columns of it, without the words of its footer. Raises as `footer`."""
+        return self._twice(path, lambda: rows_of(path, columns)[0])
+
+    def check(self, path: UPath) -> None:
+        """Read a whole file, table or record, for what may be wrong with it. Raises as what reads it."""
+        if path.suffix == ".json":
+            self.read_record(path)
+        else:
+            self._twice(path, lambda: check_parquet(path))
+
+    def damaged(self, asset: str, days: Sequence[str]) -> dict[str, str]:
+        """Those of these partitions that are there and damaged, and what is wrong with each."""
+
+        def look(name: str) -> str:
+            try:
+                self.check(self.path(asset, name))
+            except (DamagedFileError, FileNotFoundError) as error:
+                return str(error) if isinstance(error, DamagedFileError) else ""
+            return ""
+
+        wanted = set(days)
+        names = [name for name in self._names(asset) if name.rpartition(".")[0] in wanted]
+        found = zip(names, _at_once(look, names), strict=True)
+        return {name.rpartition(".")[0]: why for name, why in found if why}
+
+    def _twice(self, path: UPath, look: Callable[[], _T]) -> _T:
+        """What a look at the file gives, by `looked_at_twice`."""
+        forget = (lambda: None) if is_local(path) else path.fs.invalidate_cache
+        return looked_at_twice(look, lambda why: DamagedFileError(path, why), str(path), forget)
 
     def read_partitions(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The partitions of an asset as one table, in the order of `days`; with the columns that are named, else those
@@ -208,17 +201,13 @@ class Store:
         def read(day: str) -> pa.Table | None:
             path = self.path(asset, f"{day}.parquet")
             try:
-                file = self.open_table(path)
-                footer = footer_of(file.metadata)
-                refuse_unusable(asset, day, footer)
-                if footer.content:
-                    contents[day] = footer.as_input
-                wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-                return file.read(wanted).replace_schema_metadata(None)
+                table, footer = self._twice(path, lambda: rows_of(path, columns, lenient=True))
             except FileNotFoundError:
                 return None
-            except (pa.ArrowInvalid, OSError) as error:
-                raise damaged(path, error) from error
+            refuse_unusable(asset, day, footer)
+            if footer.content:
+                contents[day] = footer.as_input
+            return table
 
         tables = _at_once(read, days)
         refuse_missing(asset, [day for day, table in zip(days, tables, strict=True) if table is None], len(days))
@@ -232,18 +221,17 @@ class Store:
         return pa.concat_tables([table.select(names) for table in there]), contents
 
     def footer(self, path: UPath) -> Footer:
-        """What the end of one file says. Raises FileNotFoundError, PermanentError where it is damaged."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        """What the end of one file says. Raises FileNotFoundError, DamagedFileError."""
 
-        try:
-            if is_local(path):
-                # By name: Arrow calls a file of Python's back several times a footer.
-                return footer_of(pq.read_metadata(str(path)))
-            with path.open("rb") as file:
-                return footer_of(pq.read_metadata(file))
-        except pa.ArrowInvalid as error:
-            raise damaged(path, error) from error
+        def look() -> Footer:
+            with decoding():
+                return footer_of(parquet_metadata(path))
+
+        return self._twice(path, look)
+
+    def metadata(self, path: UPath) -> pa.parquet.FileMetaData:
+        """Parquet's own words on one file. Raises as `footer`."""
+        return self._twice(path, lambda: parquet_metadata(path))
 
     def footers(self, asset: str, days: Sequence[str], *, damaged_too: bool = True) -> dict[str, Footer]:
         """The footers of those partitions that are there, several read at once.
@@ -285,6 +273,10 @@ class Store:
 
     def days(self, asset: str) -> list[str]:
         """Partitions of an asset that are there, oldest first."""
+        return sorted(name.rpartition(".")[0] for name in self._names(asset))
+
+    def _names(self, asset: str) -> list[str]:
+        """The files of an asset's partitions."""
         folder = self.path(asset)
         if is_local(folder):
             try:
@@ -295,8 +287,7 @@ class Store:
             names = [path.name for path in folder.iterdir()]
         else:
             return []
-        parts = (name.rpartition(".") for name in names)
-        return sorted(stem for stem, _, kind in parts if kind in ("parquet", "json") and stem[:1] not in ("", "."))
+        return [name for name in names if name[0] != "." and name.rpartition(".")[2] in ("parquet", "json")]
 
 
 class RefusedPartitionError(PermanentError):
@@ -321,10 +312,6 @@ def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
         ) from error
 
 
-def damaged(path: UPath, error: Exception) -> PermanentError:
-    return PermanentError(f"{path} is not a Parquet file ({error}); materialize its partition again")
-
-
 def _at_once(read: Callable[[str], _T], days: Sequence[str]) -> list[_T]:
     """What `read` makes of each day, in their order: several at a time, for a store that answers slowly.
 
@@ -336,53 +323,6 @@ def _at_once(read: Callable[[str], _T], days: Sequence[str]) -> list[_T]:
     stretches = [days[n : n + size] for n in range(0, len(days), size)]
     with ThreadPoolExecutor(min(_READERS, len(stretches))) as pool:
         return list(chain.from_iterable(pool.map(lambda some: [read(day) for day in some], stretches)))
-
-
-def same_content(one: str, other: str) -> bool:
-    """Whether two content hashes, either of which may be its beginning alone, are of the same rows."""
-    return one[:_SHORT] == other[:_SHORT]
-
-
-def footer_of(metadata: pa.parquet.FileMetaData) -> Footer:
-    kept = metadata.metadata or {}
-    return Footer(
-        rows=int(metadata.num_rows),
-        gates=tuple(gates_of(metadata)),
-        content=kept.get(CONTENT_KEY, b"").decode(),
-        inputs=json.loads(kept.get(INPUTS_KEY, b"{}")),
-        made_by=tuple(json.loads(kept.get(EXTENSIONS_KEY, b"[]"))),
-        columns=tuple(metadata.schema.names),
-        texts=frozenset(_texts(metadata.schema)),
-        without_pd=_missing(metadata, "pd"),
-    )
-
-
-def _texts(schema: pa.parquet.ParquetSchema) -> Iterator[str]:
-    for number, name in enumerate(schema.names):
-        if schema.column(number).physical_type == "BYTE_ARRAY":
-            yield name
-
-
-def _missing(metadata: pa.parquet.FileMetaData, column: str) -> int:
-    """How many rows have no value in a column, by the statistics of the file; 0 where it has no such column."""
-    names = metadata.schema.names
-    if column not in names:
-        return 0
-    parts = (metadata.row_group(number).column(names.index(column)) for number in range(metadata.num_row_groups))
-    return sum(part.statistics.null_count for part in parts if part.statistics and part.statistics.has_null_count)
-
-
-def gates_of(footer: pa.parquet.FileMetaData) -> list[GateResult]:
-    """Gate results that the footer of a file of the store carries."""
-    from credit_assets.ml.data.gate_results import GateResult
-
-    recorded = (footer.metadata or {}).get(GATES_KEY)
-    return [GateResult.from_record(item) for item in json.loads(recorded)] if recorded else []
-
-
-def with_makers(schema: pa.Schema, made_by: Sequence[Mapping[str, str]]) -> pa.Schema:
-    """The schema of a file in whose columns is the code of these extensions: its footer will name them."""
-    return schema.with_metadata({EXTENSIONS_KEY: json.dumps(list(made_by), sort_keys=True)}) if made_by else schema
 
 
 def refuse_unusable(asset: str, day: str, footer: Footer) -> None:
@@ -446,10 +386,6 @@ def with_later_columns(asset: str, table: pa.Table, newest: pa.Schema) -> pa.Tab
         if field.name in ADDED_LATER.get(asset, ()) and field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table
-
-
-def is_local(path: UPath) -> bool:
-    return getattr(path, "protocol", "") in ("", "file", "local")
 
 
 def range_of(days: Sequence[str]) -> str:

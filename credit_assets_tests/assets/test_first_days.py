@@ -143,7 +143,7 @@ def test_sound_days_are_recorded_with_what_was_seen(trained_home: Path, tmp_path
         assert version["training_set"] == kept.training_set
         assert house.replay.registry.version("1").tags["training_set"] == kept.training_set
         # Measured again it is the same.
-        table = store.open_table(store.path(str(kept.training_set))).read().replace_schema_metadata(None)
+        table = store.read_table(store.path(str(kept.training_set)))
         scorer = CreditScorer.load(house.replay.registry.download(house.replay.registry.version("1")))
         assert first_days_record(house.settings, store, scorer, table, TRAINED) == found
 
@@ -154,7 +154,7 @@ def test_days_that_are_not_there_cannot_be_told(trained_home: Path, tmp_path: Pa
         for day in store.days("processed_features"):
             if day > "2024-03-01":
                 store.remove(store.path("processed_features", f"{day}.parquet"))
-        table = store.open_table(store.path("training_set", f"{TRAINED}.parquet")).read().replace_schema_metadata(None)
+        table = store.read_table(store.path("training_set", f"{TRAINED}.parquet"))
         scorer = CreditScorer.load(house.replay.registry.download(house.replay.registry.version("1")))
         found = first_days_record(house.settings, store, scorer, table, TRAINED)
         assert found == {

@@ -23,7 +23,9 @@ from credit_assets.ml.evidence.intervals import observed_over_expected
 from credit_assets.ml.evidence.performance import estimate, realised
 from credit_assets.ml.reports.in_force import Cohorts
 from credit_assets.ml.reports.performance import picture
-from credit_assets.storage.store import Footer, Store, canonical_json
+from credit_assets.storage.footers import Footer
+from credit_assets.storage.seals import canonical_json
+from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import LAST as END
 from credit_assets_tests.support.houses import START, House, copied_home, open_house
 from credit_assets_tests.support.registry import move

@@ -28,7 +28,8 @@ from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.lightgbm import LightGBMVariant
 from credit_assets.partitions import ranges
 from credit_assets.settings import load_settings
-from credit_assets.storage.store import GATES_KEY
+from credit_assets.storage.footers import GATES_KEY
+from credit_assets.storage.seals import SEALED_KEY
 from credit_assets_tests.support.houses import (
     END,
     SMALL,
@@ -273,7 +274,7 @@ def with_gates(file: Path, change: Callable[[Any], Any]) -> None:
     rows, metadata = pq.read_table(file), dict(pq.read_metadata(file).metadata)
     metadata[GATES_KEY] = json.dumps(change(json.loads(metadata[GATES_KEY]))).encode()
     file.unlink()
-    own = {key: value for key, value in metadata.items() if key != b"ARROW:schema"}
+    own = {key: value for key, value in metadata.items() if key not in (b"ARROW:schema", SEALED_KEY)}
     pq.write_table(rows.replace_schema_metadata(own), file)
 
 

@@ -33,6 +33,7 @@ from credit_assets.ml.reports.reproduction import TOLERANCE
 from credit_assets.settings import load_settings
 from credit_assets.settings.recorded import as_recorded
 from credit_assets.storage.partition_files import stage
+from credit_assets.storage.seals import SEALED_KEY
 from credit_assets.storage.store import Store
 from credit_assets_tests.support.houses import (
     SMALL,
@@ -79,7 +80,7 @@ def of_kind(record: dict[str, Any], kind: str) -> dict[str, str]:
 def rewrite(store: Store, asset: str, day: str, change: Any) -> None:
     """The partition as a new ingestion would leave it."""
     path = store.path(asset, f"{day}.parquet")
-    footer, table = store.footer(path), store.open_table(path).read().replace_schema_metadata(None)
+    footer, table = store.footer(path), store.read_table(path)
     staged = stage(store, path, change(table), footer.gates, footer.inputs)
     store.publish(staged.file, path)
 
@@ -151,7 +152,8 @@ def test_rows_that_were_edited_in_a_file_are_told_by_the_set_that_comes_of_them(
 
     path = Path(edited.settings.store, "processed_features", f"{DAY}.parquet")
     table, footer = pq.read_table(path), pq.read_metadata(path).metadata
-    footer.pop(b"ARROW:schema", None)
+    for key in (b"ARROW:schema", SEALED_KEY):
+        footer.pop(key, None)
     pq.write_table(richer(table).replace_schema_metadata(footer), path)
     found = of_kind(again(edited), "data")
     assert list(found) == ["training_set 2024-03-31"]

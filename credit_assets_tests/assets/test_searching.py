@@ -94,5 +94,5 @@ def test_a_damaged_record_of_trials_is_named(tmp_path: Path) -> None:
     path = tmp_path / SEARCHES / "abc.json"
     path.parent.mkdir()
     path.write_text('{"trials": [')
-    with pytest.raises(PermanentError, match=r"abc\.json: no readable record"):
+    with pytest.raises(PermanentError, match=r"abc\.json is damaged: it is no JSON"):
         searching.Trials(store, "abc", None).load()

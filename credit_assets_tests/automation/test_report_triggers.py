@@ -184,7 +184,7 @@ def test_a_day_that_is_not_ingested_waits(world: World) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (b'{"day": "2024-03-20", "champ', "no readable record"),
+        (b'{"day": "2024-03-20", "champ', "is damaged: it is no JSON"),
         (b'{"day": "2024-03-20", "champion": "1"}', "the drift report of 2024-03-20 has no usable verdict"),
         (b"[]", "a drift report has no usable day or champion"),
         (None, "was materialized and is not in the store"),

@@ -149,4 +149,4 @@ def test_a_file_that_is_not_there_and_days_that_are_none_are_refused(past: Store
     past.path("trained_model", "2024-02-29.json").write_text("{")
     done = run("simulate", "--policy", file)
     assert done.exit_code == 1
-    assert "2024-02-29.json: no readable record" in str(done.exception)
+    assert "2024-02-29.json is damaged: it is no JSON" in str(done.exception)

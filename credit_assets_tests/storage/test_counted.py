@@ -12,7 +12,8 @@ import pytest
 
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.storage.counted import CountedStore
-from credit_assets.storage.store import GATES_KEY, RowCount, Store
+from credit_assets.storage.footers import GATES_KEY
+from credit_assets.storage.store import RowCount, Store
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
 

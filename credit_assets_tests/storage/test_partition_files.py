@@ -21,6 +21,7 @@ from credit_assets.ml.data.fingerprints import frame_hash
 from credit_assets.ml.data.formulas import FUNCTIONS
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.storage import partition_files
+from credit_assets.storage.footers import with_makers
 from credit_assets.storage.partition_files import (
     Partitions,
     PartitionWriter,
@@ -29,7 +30,7 @@ from credit_assets.storage.partition_files import (
     split_by_day,
     stage,
 )
-from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store, with_makers
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
 from credit_assets_tests.support.lender import own_features
 from credit_assets_tests.support.store_files import read_table, write_table
 
@@ -253,7 +254,7 @@ def test_missing_rejected_changed_and_damaged_partitions_are_named(store: Store)
     assert read() == (9, {})
     assert all("y" not in piece.column_names for piece in Partitions(store, "raw", keys).pieces())
     store.write_bytes(store.path("raw", f"{keys[1]}.parquet"), b"no parquet")
-    with pytest.raises(PermanentError, match=r"2024-01-02\.parquet is not a Parquet file"):
+    with pytest.raises(PermanentError, match=r"2024-01-02\.parquet is damaged"):
         read()
     store.remove(store.path("raw", f"{keys[1]}.parquet"))
     assert read() == (6, {keys[1]: "raw 2024-01-02 is not there"})
@@ -266,7 +267,8 @@ import sys
 from datetime import date
 import numpy as np, pyarrow as pa
 from credit_assets.storage.partition_files import Partitions, PartitionWriter
-from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store, with_makers
+from credit_assets.storage.footers import with_makers
+from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024

@@ -14,7 +14,8 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.gate_results import GateResult
-from credit_assets.storage.store import Store, canonical_json
+from credit_assets.storage.seals import canonical_json
+from credit_assets.storage.store import Store
 from credit_assets_tests.support.store_files import write_table
 
 PASSED = GateResult("values", True, "error", 0, "0 rows", "all values keep the contract")
@@ -95,7 +96,7 @@ def test_columns_that_have_left_the_portfolio_are_left_out_of_older_partitions(s
 
 def test_a_damaged_file_is_named(store: Store) -> None:
     store.write_bytes(store.path("raw", "2024-01-01.parquet"), b"no parquet")
-    with pytest.raises(PermanentError, match=r"2024-01-01\.parquet is not a Parquet file"):
+    with pytest.raises(PermanentError, match=r"2024-01-01\.parquet is damaged"):
         store.read_partitions("raw", ["2024-01-01"])
 
 

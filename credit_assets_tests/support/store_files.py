@@ -20,4 +20,4 @@ def write_table(store: Store, path: UPath, table: pa.Table, gates: Sequence[Gate
 
 def read_table(store: Store, path: UPath) -> pa.Table:
     """The table without the results of its gates."""
-    return store.open_table(path).read().replace_schema_metadata(None)
+    return store.read_table(path)

@@ -23,6 +23,7 @@ from credit_assets.ledger.requests import Requests
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.data.gate_results import results_hash
 from credit_assets.storage.chain import content_hash
+from credit_assets.storage.footers import Footer
 from credit_assets.storage.store import Store
 from credit_assets.tracking.evidence import files_of
 
@@ -161,7 +162,7 @@ class Reading:
         from credit_assets.ml.data.fingerprints import frame_hash
 
         path = self.store.path(SETS, f"{name}.parquet")
-        return self._try(SETS, name[:12], lambda: frame_hash(self.store.open_table(path).read()))
+        return self._try(SETS, name[:12], lambda: frame_hash(self.store.read_table(path)))
 
     def _record(self, folder: str, name: str) -> Any:
         return self.store.read_record(self.store.path(folder, f"{name}.json"))
@@ -181,12 +182,18 @@ class Reading:
         return [int(name) for name in AliasLog(self.registry.claims, self.registry.scope(), alias).names()]
 
     def _gates(self) -> dict[str, Any]:
-        footers = self.store.footers("training_set", self.store.days("training_set"), damaged_too=False)
-        return {day: footer.gates for day, footer in footers.items()}
+        return {day: footer.gates for day, footer in self._footers("training_set").items()}
+
+    def _footers(self, asset: str) -> dict[str, Footer]:
+        """Of every day; one that is damaged is a gap."""
+        days = self.store.days(asset)
+        found = self.store.footers(asset, days, damaged_too=False)
+        for day in (day for day in days if day not in found):
+            self._try(asset, day, self.store.footer, self.store.path(asset, f"{day}.parquet"))
+        return found
 
     def _verdicts(self, asset: str) -> dict[str, Verdict]:
-        footers = self.store.footers(asset, self.store.days(asset), damaged_too=False)
-        return {day: Verdict(results_hash(one.gates), one.rejected) for day, one in footers.items()}
+        return {day: Verdict(results_hash(one.gates), one.rejected) for day, one in self._footers(asset).items()}
 
     def _scorers(self) -> dict[str, Sequence[str]]:
         found: dict[str, Sequence[str]] = {}
@@ -197,6 +204,7 @@ class Reading:
         return found
 
     def _versions_of(self, day: str) -> list[str]:
-        file = self.store.open_table(self.store.path("loan_scores", f"{day}.parquet"))
-        table = file.read([name for name in ("model_version", "other_version") if name in file.schema_arrow.names])
+        path = self.store.path("loan_scores", f"{day}.parquet")
+        there = self.store.footer(path).columns
+        table = self.store.read_table(path, [name for name in ("model_version", "other_version") if name in there])
         return sorted({str(one) for column in table.columns for one in column.unique().to_pylist() if one is not None})

@@ -187,9 +187,11 @@ def _opened(path: Any) -> Iterator[pq.ParquetFile]:
         raise PermanentError(f"the training set {path} cannot be read ({error}); materialize it") from error
     with file:
         try:
-            yield pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise PermanentError(f"{path} is not a Parquet file ({error}); materialize it again") from error
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise PermanentError(f"{path} is damaged ({error}); materialize it again") from error
 
 
 def _place() -> str:

@@ -24,7 +24,8 @@ from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.requests import Request
 from credit_assets.ml.rules.periods import Period
 from credit_assets.resources import build_resources
-from credit_assets.storage.store import GATES_KEY
+from credit_assets.storage.footers import CONTENT_KEY, GATES_KEY
+from credit_assets.storage.seals import SEALED_KEY, canonical_json, record_of, sealed
 from credit_assets_tests.support.houses import TRAINED, House, copied_home, open_house
 from credit_assets_tests.support.tampering import TAMPERINGS
 
@@ -416,12 +417,15 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
 
         def record(asset: str, **changes: Any) -> None:
             path = store / asset / f"{D}.json"
-            path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+            # By somebody who knows of the seal: else it is not even read.
+            path.write_bytes(canonical_json(sealed({**record_of(path.read_bytes()), **changes})))
 
         def table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
             before = pq.read_table(path)
             path.unlink()
-            pq.write_table(change(before).replace_schema_metadata(before.schema.metadata), path)
+            said = before.schema.metadata.items()
+            kept = {key: text for key, text in said if key not in (SEALED_KEY, CONTENT_KEY)}
+            pq.write_table(change(before).replace_schema_metadata(kept), path)
 
         record("trained_model", age={"days": 1})
         (kept_set,) = (store / "kept/training_set").iterdir()
@@ -439,7 +443,8 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
         results[0]["description"] = "another"
         judged.unlink()
         own = {**metadata, GATES_KEY: json.dumps(results).encode()}
-        pq.write_table(rows.replace_schema_metadata({key: own[key] for key in own if key != b"ARROW:schema"}), judged)
+        own = {key: own[key] for key in own if key not in (b"ARROW:schema", SEALED_KEY)}
+        pq.write_table(rows.replace_schema_metadata(own), judged)
         scorer = registry.download(registry.version("1")) / "scorer.json"
         scorer.write_text(scorer.read_text().replace("0", "1", 1))
         registry.set_tags(registry.version("1"), {"auc": "0.990000"})
