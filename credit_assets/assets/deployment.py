@@ -24,6 +24,7 @@ from credit_assets.ledger.integrity import HEADS, Integrity
 from credit_assets.ledger.kept import Kept, KeptVersion, evidence_hash
 from credit_assets.ledger.registry import BASELINE, RECALIBRATES, TRAINED_AS_OF, Registry, Version
 from credit_assets.ledger.retraining import triggers_of
+from credit_assets.ml.data.manifest import MANIFEST, Manifest
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, SHOWN, how_shown
 from credit_assets.ml.rules.decisions import Decision, Reason
@@ -275,10 +276,17 @@ def register(
             **({BASELINE: json.dumps(rounded(of), sort_keys=True)} if (of := trained.get(BASELINE)) else {}),
             **{name: f"{test[name]:.6f}" for name in ("auc", "gini", "ks", "brier", "ece", "log_loss")},
             SHOWN: how_shown(decision.reasons),
+            MANIFEST: manifest_of(registry, trained).to_text(),
             COMPARED_WITH: (trained["champion"] or {}).get("version", NONE),
         },
         description=described(trained, decision, registry),
     )
+
+
+def manifest_of(registry: Registry, trained: Mapping[str, Any]) -> Manifest:
+    """The files of a model that is to be registered. Raises PermanentError where others were judged."""
+    record = {"model_uri": trained["model_uri"], "files": (trained.get("made") or {}).get("files")}
+    return Manifest.of(registry.tracking.models.of_record(record))
 
 
 def described(trained: Mapping[str, Any], decision: Decision, registry: Registry) -> str:

@@ -10,7 +10,7 @@ the same model and the same verdict, as long as nothing has come in between.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -179,8 +179,8 @@ class _ModelsHere(Models):
     def __init__(self, models: Models, folders: Mapping[str, Path]) -> None:
         self._models, self._folders = models, folders
 
-    def download(self, model_uri: str) -> Path:
-        return self._folders.get(model_uri) or self._models.download(model_uri)
+    def download(self, model_uri: str, differs: Callable[[Path], str] = lambda _: "") -> Path:
+        return self._folders.get(model_uri) or self._models.download(model_uri, differs)
 
 
 def _with_models(registry: Registry, folders: Mapping[str, Path]) -> Registry:

@@ -178,7 +178,7 @@ class RecordedVersion:
     @cached_property
     def folder(self) -> Path:
         """Its files. Raises PermanentError where they are gone."""
-        return self.registry.download(self.version)
+        return self.registry.download(self.version, as_is=True)
 
     @cached_property
     def others(self) -> list[dict[str, Any]]:

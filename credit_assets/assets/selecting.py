@@ -69,7 +69,7 @@ class Selecting:
             """The model of a candidate; of the chosen one the given, which may be made again and logged nowhere."""
             if one["variant"] == best["variant"]:
                 return scorer
-            return CreditScorer.load(registry.tracking.models.download(one["model_uri"]))
+            return CreditScorer.load(registry.tracking.models.of_record(one))
 
         portfolio, as_of = settings.portfolio_contract, date.fromisoformat(best["as_of"])
         pd_of, made = partial(scorer.pd, threads=settings.training_threads), best.get("recalibrates")

@@ -65,7 +65,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         else:
             best = best_candidate(candidates, data, applied.variants, as_of)
 
-        scorer = CreditScorer.load(tracking.models.download(best["model_uri"]))
+        scorer = CreditScorer.load(tracking.models.of_record(best))
         selecting = Selecting(applied, store, registry, training_set, store.gates("training_set", as_of.isoformat()))
         record = selecting.record(candidates, best, scorer)
         record |= requested(retraining.to_record())

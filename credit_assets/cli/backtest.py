@@ -137,7 +137,7 @@ class Backtest:
         record = self._tables.record("trained_model", day)
         if record is None or "model_uri" not in record:
             return None
-        folder = self._tracking.models.download(record["model_uri"])
+        folder = self._tracking.models.of_record(record)
         try:
             reference: DriftReference | None = DriftReference.load(folder)
         except FileNotFoundError:

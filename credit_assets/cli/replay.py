@@ -253,6 +253,7 @@ class Replay:
     def _to_train(self, as_ofs: Sequence[date], again: bool = False) -> set[date]:
         """Of these as-of dates those on which something is still to be made."""
         recorded = set() if again else self._done("training_set")
+        recorded -= self.store.damaged("training_set", [day.isoformat() for day in as_ofs]).keys()
         # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
         trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
         missing = self._missing(as_ofs, trained, again)
@@ -305,9 +306,11 @@ class Replay:
         return self.instance.get_materialized_partitions(asset_key(self.settings, asset)) & set(self.store.days(asset))
 
     def _missing(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[date]:
-        """Days on which one of the assets is still to be made, or was rejected; all of them `again`."""
+        """Days on which one of the assets is still to be made, was rejected or is damaged; all of them `again`."""
         done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
         done &= {day.isoformat() for day in days}
+        for folder in (name for asset in assets for name in (asset, f"quarantine/{asset}")):
+            done -= self.store.damaged(folder, sorted(done)).keys()
         for asset in set(assets).intersection(self.graph.gated):
             done -= rejected_of(self.store, asset, sorted(done)).keys()
         return [day for day in days if day.isoformat() not in done]

@@ -23,6 +23,7 @@ from credit_assets.instance.ownership import Book, book_of, parse
 from credit_assets.ledger.alias_log import AliasLog, Move, logs_of, newest_moves, scope_of
 from credit_assets.links import model_page
 from credit_assets.masking import masked_url
+from credit_assets.ml.data.manifest import MANIFEST, Manifest
 from credit_assets.ml.rules.periods import champion_history, period_on
 from credit_assets.naming import PLAIN, Names
 from credit_assets.storage.claims import Claims
@@ -81,6 +82,18 @@ class Version:
     def baseline(self) -> dict[str, Any] | None:
         """What its use is held against (`ml.evidence.baseline`); None where an older release registered it."""
         return json.loads(self.tags[BASELINE]) if BASELINE in self.tags else None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Its files as they were registered; None where an older release registered it. Raises PermanentError where the
+        tag was changed.
+        """
+        if MANIFEST not in self.tags:
+            return None
+        try:
+            return Manifest.from_text(self.tags[MANIFEST])
+        except ValueError as error:
+            raise PermanentError(f"version {self.version}: its tag {MANIFEST} was changed by hand ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -232,15 +245,21 @@ class Registry:
         period = period_on(day, champion_history(known.values()))
         return known[period.version] if period else None
 
-    def download(self, version: Version) -> Path:
-        """Local folder of the version's own files (`scorer.json` and the native model file).
+    def download(self, version: Version, *, as_is: bool = False) -> Path:
+        """Local folder of the version's own files (`scorer.json` and the native model file), held against the manifest
+        that was registered with it unless `as_is`.
 
-        Raises PermanentError where they were made for another portfolio, whatever the version's tags say.
+        Raises PermanentError where one of them is another one, and where they were made for another portfolio, whatever
+        the version's tags say.
         """
         from credit_assets.ml.learners.scorer import made_for
 
         self._refuse_other(version.version, version.tags)
-        folder = self.tracking.models.download(version.source)
+        manifest = None if as_is else version.manifest
+        try:
+            folder = self.tracking.models.download(version.source, *([manifest.differs] if manifest else []))
+        except PermanentError as error:
+            raise PermanentError(f"version {version.version} of {self.model_name}: {error}") from error
         self.owner.refuse_other(f"the model of version {version.version} of {self.model_name}", *made_for(folder))
         return folder
 

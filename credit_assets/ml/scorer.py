@@ -184,5 +184,7 @@ def _slice(values: Series[Any] | pa.ChunkedArray, begin: int, rows: int) -> Any:
 def _load_pyfunc(path: str) -> ScoringModel:
     """MLflow's hook: the model flavor `python_function` with this module as its loader calls it with the folder."""
     # By its name, as MLflow finds this module: what knows MLflow lies above `ml`, where nothing of it may be imported.
-    import_module(_SERVING).read_requests()
+    serving = import_module(_SERVING)
+    serving.read_requests()
+    serving.refuse_other_files(Path(path))
     return ScoringModel(CreditScorer.load(path), RequestRules.load(path), ReasonContract.load(path))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.aside import temporary_folder
 from credit_assets.ml.data.extensions import SCORING, described
+from credit_assets.ml.data.manifest import Manifest
 from credit_assets.ml.data.reasons import ReasonContract
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.values import numbers
@@ -89,12 +90,15 @@ def log_candidate(
 
 
 def save_model(trained: Candidate, portfolio: Portfolio, folder: Path) -> dict[str, str]:
-    """Write all that a model is made of into a folder; return the SHA-256 of each file, as `files_of`."""
+    """Write all that a model is made of into a folder, with its manifest; return the SHA-256 of each file, as
+    `files_of`.
+    """
     trained.scorer.save(folder)
     trained.reference.save(folder)
     RequestRules.of(portfolio).save(folder)
     if trained.scorer.explains:
         ReasonContract.of(portfolio).save(folder)
+    Manifest.of(folder).save(folder)
     return files_of(folder)
 
 

@@ -11,12 +11,15 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from credit_assets.aside import PREFIX, aside
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.processes import own_mark
 from credit_assets.tracking.server import Server
 
@@ -28,28 +31,54 @@ class Models:
         self.server = server
         self._cache_dir = cache_dir
 
-    def download(self, model_uri: str) -> Path:
+    def download(self, model_uri: str, differs: Callable[[Path], str] = lambda _: "") -> Path:
         """Local folder of a logged model's own files (`scorer.json`, the native model file, `reference.json`).
 
-        `model_uri` is `models:/m-...` as `log_model` gave it. A model on a local path is read in place; one on a server
-        is fetched once and kept. Raises PermanentError where it is not there or holds no scorer.
+        `model_uri` is `models:/m-...` as `log_model` gave it; `differs` says of a folder what in it is not as it should
+        be. A model on a local path is read in place; one on a server is fetched once and kept, and once again where the
+        files that are kept are not as they should be: they may have been damaged here, or cut on their way.
+
+        Raises PermanentError where it is not there, holds no scorer, or has other files than it should as both looks
+        agree; TransientError where it does not come whole.
         """
         model_id = model_uri.removeprefix("models:/").strip("/")
         if not re.fullmatch(r"m-[0-9a-f]+", model_id):
             raise PermanentError(f"{model_uri!r} is not the URI of a logged model (models:/m-...)")
+        found: list[str] = []
+        for _ in range(2):
+            folder, kept = self._found(model_id, model_uri)
+            why = differs(folder)
+            if not why:
+                return folder
+            found.append(why)
+            if kept is not None:
+                shutil.rmtree(kept, ignore_errors=True)
+        if found[0] != found[1]:
+            raise TransientError(f"{model_uri} does not come whole ({found[0]}; then {found[1]}); try again")
+        raise PermanentError(
+            f"{model_uri} is not the model that was made ({found[0]}): bring its files back from a backup"
+        )
+
+    def of_record(self, record: Mapping[str, Any]) -> Path:
+        """That of a candidate, whose files are to be those that its record has the hashes of. Raises as `download`."""
+        return self.download(record["model_uri"], partial(_differs, record.get("files") or {}))
+
+    def _found(self, model_id: str, model_uri: str) -> tuple[Path, Path | None]:
+        """The folder with the scorer, and what of it is a copy of this machine."""
         cached = self._cache_folder() / model_id
         if cached.is_dir():
-            return _scorer_folder(cached, model_uri)
+            return _scorer_folder(cached, model_uri), cached
         get = self.server.client.get_logged_model
         location = self.server.call("cannot read a model", get, model_id).artifact_location
         local = _local_path(location)
         if local is not None:
-            return _scorer_folder(local, model_uri)
+            return _scorer_folder(local, model_uri), None
         cached = self._writable_cache() / model_id
         draft = aside(cached)
         try:
             # The last part of the location appears again below the target folder.
             fetched = self._fetch(location, draft, f"cannot fetch {model_uri}")
+            _refuse_cut(fetched, self.server.call(f"cannot list {model_uri}", _sizes, location), model_uri)
             _scorer_folder(fetched, model_uri)
             try:
                 fetched.rename(cached)
@@ -59,7 +88,7 @@ class Models:
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return _scorer_folder(cached, model_uri)
+        return _scorer_folder(cached, model_uri), cached
 
     def _fetch(self, location: str, target: Path, doing: str) -> Path:
         from mlflow.artifacts import download_artifacts
@@ -95,6 +124,46 @@ class Models:
 def cache_folder() -> Path:
     """The user's cache folder. Raises RuntimeError where there is neither HOME nor an account that would have one."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "credit-assets" / "models"
+
+
+def _differs(files: Mapping[str, str], folder: Path) -> str:
+    """In words, which of these files (`files_of`) a folder has as another one, or not at all."""
+    from credit_assets.tracking.evidence import files_of
+
+    there = files_of(folder)
+    return "; ".join(
+        f"{name} is another file (SHA-256 {there[name][:12]})" if name in there else f"{name} is not there"
+        for name, content in files.items()
+        if there.get(name) != content
+    )
+
+
+def _sizes(location: str) -> dict[str, int]:
+    """Bytes of each file of a model as the store that has it lists them, by the path below it."""
+    from mlflow.artifacts import list_artifacts
+
+    sizes: dict[str, int] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for one in list_artifacts(artifact_uri=f"{location.rstrip('/')}/{folder}".rstrip("/")):
+            # Below the folder that is listed, or below the model: stores differ.
+            path = f"{folder}/{one.path.rsplit('/', 1)[-1]}".lstrip("/")
+            if one.is_dir:
+                folders.append(path)
+            elif one.file_size is not None:
+                sizes[path] = int(one.file_size)
+    return sizes
+
+
+def _refuse_cut(fetched: Path, sizes: Mapping[str, int], model_uri: str) -> None:
+    """MLflow takes half an answer for a whole one."""
+    there = {path: (fetched / path).stat().st_size if (fetched / path).is_file() else 0 for path in sizes}
+    for path, size in sizes.items():
+        if there[path] != size:
+            raise TransientError(
+                f"{model_uri} did not come whole: {there[path]:,} of {size:,} bytes of {path}; try again"
+            )
 
 
 def _local_path(location: str) -> Path | None:

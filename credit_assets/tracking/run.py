@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.aside import temporary_folder
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.manifest import MANIFEST, Manifest
+from credit_assets.storage.seals import UnsoundError, looked_at_twice, record_of, sealed
 from credit_assets.tracking.server import Server
 
 if TYPE_CHECKING:
@@ -42,22 +44,30 @@ class FinishedRun:
     run_id: str
 
     def load_record(self, file: str) -> Any:
-        """A JSON file that was logged to the run. Raises PermanentError where it is not there."""
-        with temporary_folder("mlflow") as folder:
-            try:
-                path = self.server.call(
-                    f"has no {file} for run {self.run_id}",
-                    self.server.client.download_artifacts,
-                    self.run_id,
-                    file,
-                    folder,
-                )
-                return json.loads(Path(path).read_text("utf-8"))
-            except (PermanentError, FileNotFoundError, ValueError) as error:
-                raise PermanentError(
-                    f"MLflow run {self.run_id} is FINISHED and its file {file} cannot be read ({error}); delete the "
-                    "run in MLflow, then the model is trained again"
-                ) from error
+        """A JSON file that was logged to the run. Raises PermanentError where it is not there or damaged, as two looks
+        at it agree: a run that is deleted by the advice is gone for good. TransientError where half of it came.
+        """
+
+        def look() -> Any:
+            listed = self.server.call("cannot list files", self.server.client.list_artifacts, self.run_id)
+            sizes = {one.path: one.file_size for one in listed}
+            if file not in sizes:
+                raise UnsoundError("it is not among the files of the run", str(sorted(sizes)))
+            with temporary_folder("mlflow") as folder:
+                fetch, of = self.server.client.download_artifacts, (self.run_id, file, folder)
+                data = Path(self.server.call(f"cannot fetch {file} of run {self.run_id}", fetch, *of)).read_bytes()
+            if sizes[file] is not None and len(data) != sizes[file]:
+                raise UnsoundError(f"{len(data):,} of {sizes[file]:,} bytes came", cut=True)
+            return record_of(data)
+
+        def damaged(why: str) -> PermanentError:
+            return PermanentError(
+                f"MLflow run {self.run_id} is FINISHED and its file {file} cannot be read: {why}, as two looks at it "
+                "agree; bring it back from a backup, and where there is none delete the run in MLflow, then the model "
+                "is trained again"
+            )
+
+        return looked_at_twice(look, damaged, f"{file} of MLflow run {self.run_id}")
 
     def log_text(self, text: str, file: str) -> None:
         """A file of the run, in place of one that is there."""
@@ -115,7 +125,8 @@ class CandidateRun:
         self.server.call("cannot log a figure", self.server.client.log_figure, self.run_id, figure, file)
 
     def log_dict(self, record: Mapping[str, Any], file: str) -> None:
-        self.server.call("cannot log a record", self.server.client.log_dict, self.run_id, dict(record), file)
+        """A record, sealed: `FinishedRun.load_record` tells whether it is as it was logged."""
+        self.server.call("cannot log a record", self.server.client.log_dict, self.run_id, sealed(record), file)
 
     def log_model(
         self,
@@ -140,6 +151,7 @@ class CandidateRun:
                 input_example=input_example,
                 # Inferring them would start a process and load the model there: 8 CPU seconds for each candidate.
                 pip_requirements=list(pip_requirements),
+                metadata={MANIFEST: manifest.to_text()} if (manifest := Manifest.load(scorer_dir)) else None,
             )
         return str(info.model_uri)
 

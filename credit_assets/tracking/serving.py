@@ -16,8 +16,11 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from credit_assets.failures import PermanentError
+from credit_assets.ml.data.manifest import MANIFEST, Manifest
 from credit_assets.ml.data.request_rules import RequestError
 from credit_assets.ml.scorer import ScoringError
 from credit_assets.tracking import mlflow_internals
@@ -34,6 +37,8 @@ _FIELDS = ("dataframe_records", "dataframe_split", "instances", "inputs")
 _FORMS = f"give a JSON object with one of {', '.join(_FIELDS)}"
 _VALUES_A_BYTE, _ALWAYS_ALLOWED = 100, 10_000_000
 _log = logging.getLogger(__name__)
+# Which version it is, beside a model that MLflow has fetched by name.
+_VERSION_FILE = "registered_model_meta"
 
 
 class Asked(NamedTuple):
@@ -54,6 +59,49 @@ class Answer(NamedTuple):
 def read_requests() -> None:
     """From here on MLflow has requests to our models read and answered here, in this process."""
     mlflow_internals.hand_over_requests(LOADER_MODULE, read=asked_of_json, answer=answer)
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Hold the files of a model that is loaded against the manifest that was logged with them, against MLflow's own
+    record of it, and, of a registered version, against what was registered. Raises PermanentError.
+
+    A registry that does not answer stops nothing: a model is served where it cannot be reached, too.
+    """
+    manifest = Manifest.load(folder)
+    if manifest is None:
+        _log.warning("this model was logged without a manifest of its files, which cannot be held against one")
+        return
+    top = next((one for one in (folder, *folder.parents[:3]) if (one / "MLmodel").is_file()), None)
+    logged, registered = (None, None) if top is None else (_logged(top), _registered(top))
+    for what, one in (("logged", manifest), ("logged", logged), ("registered", registered)):
+        if one is not None and (why := one.differs(folder)):
+            raise PermanentError(
+                f"the files of this model are not those that were {what}: {why}; bring them back from a backup, or "
+                "serve another version"
+            )
+
+
+def _logged(top: Path) -> Manifest | None:
+    import yaml
+
+    metadata = (yaml.safe_load((top / "MLmodel").read_text("utf-8")) or {}).get("metadata") or {}
+    return Manifest.from_text(metadata[MANIFEST]) if MANIFEST in metadata else None
+
+
+def _registered(top: Path) -> Manifest | None:
+    """That of the version as which MLflow has fetched the model; None where it has not, or the registry is silent."""
+    import yaml
+    from mlflow import MlflowClient
+
+    try:
+        version = yaml.safe_load((top / _VERSION_FILE).read_text("utf-8"))
+        found = MlflowClient().get_model_version(version["model_name"], str(version["model_version"]))
+        return Manifest.from_text(found.tags[MANIFEST]) if MANIFEST in found.tags else None
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        _log.warning("what was registered of this model cannot be read (%s)", type(error).__name__)
+        return None
 
 
 def answer(body: bytes, content_type: str | None, predict: Callable[..., pd.DataFrame]) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.links import address_of
+from credit_assets.ml.data.manifest import MANIFEST, Manifest
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.data.request_rules import Request, RequestRules
 from credit_assets.ml.learners.candidates import train_candidate
@@ -139,6 +141,64 @@ def test_everything_a_validator_looks_for_is_on_the_run(
     asked = Request(kept, scorer.categories)
     assert asked.read(example, 1)[1] is None
     assert asked.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        ("scorer.json", '"pdo": ', '"pdo": 1'),
+        ("scorer.json", '"slope": ', '"slope": 1'),
+        ("reference.json", "0", "1"),
+        ("request_rules.json", "0", "1"),
+        ("reasons.json", "a", "b"),
+        ("manifest.json", "0", "1"),
+    ],
+)
+def test_a_model_whose_files_were_edited_scores_nowhere(
+    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], name: str, was: str, now: str
+) -> None:
+    """Neither here (pipeline, library and commands have it of the registry) nor as MLflow serves it."""
+    frame, trained, record = training
+    registry = Registry(tracking, MODEL, tracking.claims)
+    with candidate(tracking) as run:
+        uri, files = log_candidate(run, trained, record, pa.Table.from_pandas(frame), load_portfolio())
+    folder = tracking.models.of_record({"model_uri": uri, "files": files})
+    tags = {"variant": "xgboost", MANIFEST: Manifest.of(folder).to_text()}
+    version = registry.register(uri, run_id=run.run_id, fingerprint="f1", as_of=Q1, tags=tags)
+    assert version.manifest == Manifest.load(folder)
+    with tracking.server.fluent() as mlflow:
+        assert mlflow.pyfunc.load_model(uri) is not None
+        text = (folder / name).read_text()
+        assert was in text
+        (folder / name).write_text(text.replace(was, now, 1))
+        with pytest.raises(PermanentError, match=rf"version 1 of {MODEL}: .*{name} is another"):
+            registry.download(version)
+        assert registry.download(version, as_is=True) == folder
+        with pytest.raises(PermanentError, match=f"{name} is another"):
+            tracking.models.of_record({"model_uri": uri, "files": files})
+        # Held against the edited manifest it is another file that differs.
+        told = r"\S+" if name == "manifest.json" else name
+        with pytest.raises(PermanentError, match=rf"are not those that were logged: .*{told} is another"):
+            mlflow.pyfunc.load_model(uri)
+        # By somebody who knows of the manifest, and of the folder only: MLflow's own record has it too.
+        if name != "manifest.json":
+            Manifest.of(folder).save(folder)
+            with pytest.raises(PermanentError, match=rf"are not those that were logged: .*{name} is another"):
+                mlflow.pyfunc.load_model(uri)
+
+
+def test_a_version_of_before_has_no_manifest_and_is_used(
+    tracking: Tracking, training: tuple[pd.DataFrame, Any, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    version, _ = log_and_promote(tracking, training)
+    assert version.manifest is None
+    folder = Registry(tracking, MODEL, tracking.claims).download(version)
+    (folder / "manifest.json").unlink()
+    with tracking.server.fluent() as mlflow:
+        assert mlflow.pyfunc.load_model(version.source) is not None
+    assert "logged without a manifest" in caplog.text
+    with pytest.raises(PermanentError, match="its tag manifest was changed by hand"):
+        _ = replace(version, tags={**version.tags, MANIFEST: "{"}).manifest
 
 
 def test_the_champion_loads_as_a_pyfunc_from_a_server(

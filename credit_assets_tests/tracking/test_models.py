@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.links import address_of
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
+from credit_assets.tracking.evidence import files_of
 from credit_assets_tests.support.mlflow_server import EXPERIMENT, Server
 from credit_assets_tests.support.tracking import applications, log_constant_model
 
@@ -107,3 +109,47 @@ def test_a_model_that_is_not_there_is_permanent(tracking: Tracking, served: Trac
             where.models.download("models:/m-00000000000000000000000000000000")
         with pytest.raises(PermanentError, match="is not the URI of a logged model"):
             where.models.download("models:/credit-scorer/1/../../x")
+
+
+def test_a_damaged_copy_is_fetched_again_and_other_files_are_refused(
+    served: Tracking, mlflow_server: Server, tmp_path: Path, constant_loader: None
+) -> None:
+    """Twice as on the server is what the server has; a copy that this machine has spoilt mends itself."""
+    _, uri = log_constant_model(served, tmp_path / "scorer")
+    record = {"model_uri": uri, "files": files_of(tmp_path / "scorer")}
+    copy = served.models.of_record(record) / "scorer.json"
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:-5])
+    assert served.models.of_record(record) == copy.parent
+    assert copy.read_bytes() == whole
+    model_id = uri.removeprefix("models:/")
+    there = next(one for one in mlflow_server.artifacts.rglob("scorer.json") if model_id in str(one))
+    there.write_bytes(whole.replace(b"0.1", b"0.2"))
+    copy.write_bytes(b"{}")
+    with pytest.raises(TransientError, match="does not come whole"):
+        served.models.of_record(record)
+    with pytest.raises(PermanentError, match=r"is not the model that was made \(scorer.json is another file"):
+        served.models.of_record(record)
+    assert not (tmp_path / "cache" / model_id).exists(), "what is wrong is not kept"
+    there.write_bytes(whole)
+    assert served.models.of_record(record).joinpath("scorer.json").read_bytes() == whole
+
+
+def test_half_a_download_is_not_kept(
+    served: Tracking, tmp_path: Path, constant_loader: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow reports a cut download as success: the sizes that the store lists say otherwise."""
+    _, uri = log_constant_model(served, tmp_path / "scorer")
+    fetch = served.models._fetch
+
+    def cut(*of: Any) -> Path:
+        folder = fetch(*of)
+        place = next(folder.rglob("scorer.json"))
+        place.write_bytes(place.read_bytes()[:7])
+        return folder
+
+    monkeypatch.setattr(served.models, "_fetch", cut)
+    with pytest.raises(TransientError, match=r"7 of \d+ bytes of data/scorer/scorer.json"):
+        served.models.download(uri)
+    monkeypatch.undo()
+    assert served.models.download(uri).joinpath("scorer.json").stat().st_size > 7

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.tracking import Tracking
 from credit_assets_tests.support.tracking import applications, candidate, find, runs, status
 
@@ -37,6 +38,43 @@ def test_a_finished_run_whose_record_was_deleted_says_what_to_do(tracking: Track
     found = find(tracking)
     assert found is not None
     with pytest.raises(PermanentError, match=f"MLflow run {run.run_id} is FINISHED .* delete the run in MLflow"):
+        found.load_record("candidate.json")
+
+
+@pytest.mark.parametrize("where", ["tracking", "served"])
+def test_half_an_answer_destroys_no_run(
+    where: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a download is tried again; nobody is told to delete the run for it."""
+    at: Tracking = request.getfixturevalue(where)
+    with candidate(at) as run:
+        run.log_dict({"auc": 0.7, "of": [1, 2]}, "candidate.json")
+    found, client = find(at), at.server.client
+    assert found is not None
+    fetch, cut = client.download_artifacts, [True]
+
+    def half(*of: Any) -> str:
+        path = fetch(*of)
+        if cut.pop(0) if cut else False:
+            Path(path).write_bytes(Path(path).read_bytes()[:20])
+        return path
+
+    monkeypatch.setattr(client, "download_artifacts", half)
+    assert found.load_record("candidate.json") == {"auc": 0.7, "of": [1, 2]}
+    cut[:] = [True, True]
+    with pytest.raises(TransientError, match=r"20 of \d+ bytes came") as told:
+        found.load_record("candidate.json")
+    assert "delete" not in str(told.value)
+
+
+def test_a_record_that_is_damaged_where_it_lies_is_told_after_two_looks(tracking: Tracking, tmp_path: Path) -> None:
+    with candidate(tracking) as run:
+        run.log_dict({"auc": 0.7123, "of": [1, 2]}, "candidate.json")
+    found = find(tracking)
+    assert found is not None
+    (place,) = [one for one in tmp_path.rglob("candidate.json") if run.run_id in str(one)]
+    place.write_text(place.read_text().replace("0.7123", "0.8123"))
+    with pytest.raises(PermanentError, match="its content is not what was written, as two looks at it agree; bring it"):
         found.load_record("candidate.json")
 
 

@@ -169,7 +169,7 @@ class Reading:
 
     def _files(self, version: Version) -> Mapping[str, str] | str:
         try:
-            return files_of(self.registry.download(version))
+            return files_of(self.registry.download(version, as_is=True))
         except (PermanentError, OSError, ValueError) as error:
             return str(error)
 
