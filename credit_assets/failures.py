@@ -78,6 +78,7 @@ _BY_ERRNO = {
     errno.ENOENT: ("no such file or folder", "see that it is there and that its name is right"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "move it away, or set another folder"),
     errno.EISDIR: ("a folder stands where a file is needed", "move it away, or name another file"),
+    errno.EFBIG: ("a file would be larger than this user may write", "raise the limit (ulimit -f)"),
     errno.EMFILE: ("too many open files", "raise the limit (ulimit -n)"),
     errno.ENAMETOOLONG: ("the name is too long", "use a folder with a shorter path"),
     errno.EIO: ("the disk cannot be read or written", "look at the disk's health, then restore from a backup"),

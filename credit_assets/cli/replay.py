@@ -252,8 +252,7 @@ class Replay:
 
     def _to_train(self, as_ofs: Sequence[date], again: bool = False) -> set[date]:
         """Of these as-of dates those on which something is still to be made."""
-        recorded = set() if again else self._done("training_set")
-        recorded -= self.store.damaged("training_set", [day.isoformat() for day in as_ofs]).keys()
+        recorded = set() if again else self._done("training_set", as_ofs)
         # Without candidates and dossier: other variants, and a release that writes one, make no training unfinished.
         trained = tuple(name for name in replace(self.graph, variants=()).made_by(RETRAIN) if name != DOSSIER)
         missing = self._missing(as_ofs, trained, again)
@@ -301,16 +300,15 @@ class Replay:
             )
         return days
 
-    def _done(self, asset: str) -> set[str]:
-        # Both must know a partition: the file may have been lost, or the Dagster home may be new.
-        return self.instance.get_materialized_partitions(asset_key(self.settings, asset)) & set(self.store.days(asset))
+    def _done(self, asset: str, days: Sequence[date]) -> set[str]:
+        # Both must know a partition: the file may have been lost or damaged, or the Dagster home may be new.
+        done = self.instance.get_materialized_partitions(asset_key(self.settings, asset)) & set(self.store.days(asset))
+        done &= {day.isoformat() for day in days}
+        return done - self.store.damaged(asset, sorted(done)).keys()
 
     def _missing(self, days: Sequence[date], assets: Sequence[str], again: bool) -> list[date]:
         """Days on which one of the assets is still to be made, was rejected or is damaged; all of them `again`."""
-        done = set() if again else set.intersection(*(self._done(asset) for asset in assets))
-        done &= {day.isoformat() for day in days}
-        for folder in (name for asset in assets for name in (asset, f"quarantine/{asset}")):
-            done -= self.store.damaged(folder, sorted(done)).keys()
+        done = set() if again else set.intersection(*(self._done(asset, days) for asset in assets))
         for asset in set(assets).intersection(self.graph.gated):
             done -= rejected_of(self.store, asset, sorted(done)).keys()
         return [day for day in days if day.isoformat() not in done]
@@ -318,7 +316,7 @@ class Replay:
     def _never_scored(self, days: Sequence[date]) -> set[date]:
         """Days scored before their champion was trained: empty, though a champion covers them now."""
         begin = first_day_in_force(self.registry.versions())
-        done = self._done("loan_scores") & self._done("processed_features")
+        done = self._done("loan_scores", days) & self._done("processed_features", days)
         covered = [day for day in days if begin is not None and day >= begin and day.isoformat() in done]
         return {day for day, found in self.scored_days.of(covered).items() if found.unscored}
 

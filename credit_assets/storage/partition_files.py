@@ -34,7 +34,7 @@ from credit_assets.storage.store import (
     refuse_unusable,
     with_later_columns,
 )
-from credit_assets.storage.tables import refuse_other_rows, unsealed_content
+from credit_assets.storage.tables import answering, refuse_other_rows, unsealed_content
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -189,17 +189,20 @@ class _DayFile:
             said[GATES_KEY] = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
         if inputs:
             said[INPUTS_KEY] = json.dumps(inputs, sort_keys=True)
-        self._writer.add_key_value_metadata(said)
-        self._writer.close()
-        seal_table(self._staging)
+        with answering(self._path):
+            self._writer.add_key_value_metadata(said)
+            self._writer.close()
+            seal_table(self._staging)
         file, self._staging = self._staging, None
         return Staged(file, self.rows, self._content.hexdigest())
 
     def abandon(self) -> None:
         """Remove what was not closed."""
         if self._staging is not None:
-            if self._writer is not None:
-                self._writer.close()
+            with suppress(OSError):
+                # A disk that is full has no room for the footer either.
+                if self._writer is not None:
+                    self._writer.close()
             _remove(self._staging)
 
     def write(self, rows: pa.Table) -> None:
@@ -213,15 +216,17 @@ class _DayFile:
             self._staging = self._store.staging_file(self._path)
             # Numbers hardly repeat: looking for those that do took half the time of writing and of reading.
             texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
-            self._writer = pq.ParquetWriter(
-                str(self._staging),
-                self._schema,
-                compression="zstd",
-                use_dictionary=texts or False,
-                write_page_checksum=True,
-            )
+            with answering(self._path):
+                self._writer = pq.ParquetWriter(
+                    str(self._staging),
+                    self._schema,
+                    compression="zstd",
+                    use_dictionary=texts or False,
+                    write_page_checksum=True,
+                )
             self._content = ContentHash()
-        self._writer.write_table(rows, row_group_size=self._row_group)
+        with answering(self._path):
+            self._writer.write_table(rows, row_group_size=self._row_group)
         self._content.update(rows)
 
 

@@ -28,6 +28,7 @@ from credit_assets.storage.footers import Footer, footer_of
 from credit_assets.storage.seals import canonical_json, decoding, looked_at_twice, record_of, sealed
 from credit_assets.storage.tables import (
     DamagedFileError,
+    answering,
     check_parquet,
     is_local,
     open_parquet,
@@ -79,15 +80,16 @@ class Store:
         A killed process leaves the old file or the new one. The disk is not waited for: a file that a power failure
         leaves empty is found out when it is read, and its partition is materialized again.
         """
-        if not is_local(path):
-            path.write_bytes(data)
-            return
-        staging = self.staging_file(path)
-        try:
-            staging.write_bytes(data)
-            self.publish(staging, path)
-        finally:
-            staging.unlink(missing_ok=True)
+        with answering(path):
+            if not is_local(path):
+                path.write_bytes(data)
+                return
+            staging = self.staging_file(path)
+            try:
+                staging.write_bytes(data)
+                self.publish(staging, path)
+            finally:
+                staging.unlink(missing_ok=True)
 
     def staging_file(self, path: UPath) -> Path:
         """A local file name for what is to become `path`: in its folder, else in the machine's temporary one."""
@@ -101,7 +103,8 @@ class Store:
         if is_local(path):
             os.replace(staging, str(path))
         else:
-            path.fs.put_file(str(staging), path.path)
+            with answering(path):
+                path.fs.put_file(str(staging), path.path)
             staging.unlink()
 
     def write_record(self, path: UPath, record: Any) -> None:
@@ -162,24 +165,27 @@ class Store:
             self._twice(path, lambda: check_parquet(path))
 
     def damaged(self, asset: str, days: Sequence[str]) -> dict[str, str]:
-        """Those of these partitions that are there and damaged, and what is wrong with each."""
+        """Those of these partitions that are there and damaged, or have damaged rows in quarantine, and what is wrong
+        with each.
+        """
 
         def look(name: str) -> str:
             try:
-                self.check(self.path(asset, name))
+                self.check(self.path(name))
             except (DamagedFileError, FileNotFoundError) as error:
                 return str(error) if isinstance(error, DamagedFileError) else ""
             return ""
 
-        wanted = set(days)
-        names = [name for name in self._names(asset) if name.rpartition(".")[0] in wanted]
+        wanted, folders = set(days), (asset, f"quarantine/{asset}")
+        names = [f"{one}/{name}" for one in folders for name in self._names(one) if name.rpartition(".")[0] in wanted]
         found = zip(names, _at_once(look, names), strict=True)
-        return {name.rpartition(".")[0]: why for name, why in found if why}
+        return {name.rpartition("/")[2].rpartition(".")[0]: why for name, why in found if why}
 
     def _twice(self, path: UPath, look: Callable[[], _T]) -> _T:
         """What a look at the file gives, by `looked_at_twice`."""
         forget = (lambda: None) if is_local(path) else path.fs.invalidate_cache
-        return looked_at_twice(look, lambda why: DamagedFileError(path, why), str(path), forget)
+        with answering(path):
+            return looked_at_twice(look, lambda why: DamagedFileError(path, why), str(path), forget)
 
     def read_partitions(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The partitions of an asset as one table, in the order of `days`; with the columns that are named, else those
@@ -283,10 +289,9 @@ class Store:
                 names = os.listdir(str(folder))
             except FileNotFoundError:
                 return []
-        elif folder.exists():
-            names = [path.name for path in folder.iterdir()]
         else:
-            return []
+            with answering(folder):
+                names = [path.name for path in folder.iterdir()] if folder.exists() else []
         return [name for name in names if name[0] != "." and name.rpartition(".")[2] in ("parquet", "json")]
 
 

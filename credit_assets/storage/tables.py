@@ -12,10 +12,11 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError, is_ours, is_transient
 from credit_assets.storage.footers import CONTENT_KEY, Footer, footer_of
 from credit_assets.storage.seals import (
     SEALED_KEY,
@@ -146,6 +147,27 @@ def refuse_other_rows(content: ContentHash, footer: Footer) -> None:
     """Raise UnsoundError where these are not all the rows that the footer has the hash of, and no others."""
     if (found := content.hexdigest()) != footer.content:
         raise UnsoundError("its rows are not those that were written", found)
+
+
+@contextmanager
+def answering(path: UPath) -> Iterator[None]:
+    """What a disk or a service raises about a file names it, and the setting: Arrow and object stores leave that out.
+
+    Raises OSError, TransientError where the service of a store elsewhere does not answer.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_ours(error) or isinstance(error, FileNotFoundError):
+            raise
+        if not is_local(path) and is_transient(error):
+            raise TransientError(
+                f"the store of {path} (CREDIT_STORE_URI) does not answer ({type(error).__name__}); see that it can be "
+                "reached, then try again"
+            ) from error
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def _stream(path: UPath) -> Any:

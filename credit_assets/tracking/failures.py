@@ -7,6 +7,7 @@ Belongs here: reading errors. Does not belong here: calling MLflow (`server`) an
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -31,6 +32,7 @@ class Kind(Enum):
     PERMANENT = auto()
 
 
+_LINE = 500
 _PASSES = {Kind.COLLISION, Kind.TRANSIENT}
 
 
@@ -60,6 +62,12 @@ def _status(error: Exception) -> int:
     return int(error.get_http_status_code()) if isinstance(error, RestException) else 0  # type: ignore[no-untyped-call]
 
 
+def _in_a_line(text: str) -> str:
+    """What SQLAlchemy says without the statement and its values, and no page of anything."""
+    text = " ".join(re.split(r"\[SQL:|\[parameters:|\(Background on this error", text)[0].split())
+    return text if len(text) <= _LINE else f"{text[:_LINE]} ..."
+
+
 def _advice(kind: Kind, uri: str) -> str:
     if kind is Kind.OUTDATED_TABLES:
         return f"; run `mlflow db upgrade {masked_url(uri)}` after a backup"
@@ -82,7 +90,7 @@ def failures(uri: str, doing: str) -> Iterator[None]:
         if kind is None:
             raise
         secrets = Secrets([uri])
-        said = (kind is Kind.PERMANENT and advised(error)) or str(getattr(error, "message", None) or error)
+        said = (kind is Kind.PERMANENT and advised(error)) or _in_a_line(str(getattr(error, "message", None) or error))
         text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(said)}"
         failure = TransientError(text) if kind in _PASSES else PermanentError(f"{text}{_advice(kind, uri)}")
         # The original's text may carry the password, and Dagster records causes.

@@ -78,7 +78,8 @@ class Models:
         try:
             # The last part of the location appears again below the target folder.
             fetched = self._fetch(location, draft, f"cannot fetch {model_uri}")
-            _refuse_cut(fetched, self.server.call(f"cannot list {model_uri}", _sizes, location), model_uri)
+            sizes = self.server.call(f"cannot list {model_uri}", _sizes, location, self.server.uri)
+            _refuse_cut(fetched, sizes, model_uri)
             _scorer_folder(fetched, model_uri)
             try:
                 fetched.rename(cached)
@@ -138,7 +139,7 @@ def _differs(files: Mapping[str, str], folder: Path) -> str:
     )
 
 
-def _sizes(location: str) -> dict[str, int]:
+def _sizes(location: str, uri: str) -> dict[str, int]:
     """Bytes of each file of a model as the store that has it lists them, by the path below it."""
     from mlflow.artifacts import list_artifacts
 
@@ -146,7 +147,7 @@ def _sizes(location: str) -> dict[str, int]:
     folders = [""]
     while folders:
         folder = folders.pop()
-        for one in list_artifacts(artifact_uri=f"{location.rstrip('/')}/{folder}".rstrip("/")):
+        for one in list_artifacts(f"{location.rstrip('/')}/{folder}".rstrip("/"), tracking_uri=uri):
             # Below the folder that is listed, or below the model: stores differ.
             path = f"{folder}/{one.path.rsplit('/', 1)[-1]}".lstrip("/")
             if one.is_dir:
