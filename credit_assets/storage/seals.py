@@ -135,13 +135,15 @@ def canonical_json(record: Any) -> bytes:
 
 def record_hash(record: Any) -> str:
     """SHA-256 (hex) of a record's content."""
-    return hashlib.sha256(canonical_json(record)).hexdigest()
+    # Without the indents of the file: with them Python has no quick way to write JSON.
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sealed(record: Any) -> Any:
     """The record with its seal; what is no object has no place for one."""
     # As it will be read: a number for a key is a text then, and sorted as one.
-    plain = json.loads(canonical_json(record))
+    plain = json.loads(json.dumps(record, allow_nan=False))
     return {**plain, RECORD_SEAL: record_hash(plain)} if isinstance(plain, dict) else plain
 
 

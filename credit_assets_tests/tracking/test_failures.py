@@ -1,0 +1,43 @@
+"""What MLflow's database raises is a line: no statement, none of its values, no page."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from credit_assets.failures import PermanentError, TransientError
+from credit_assets.tracking.failures import failures
+
+URI = "sqlite:////data/mlflow.db"
+STATEMENT = "INSERT INTO tags (key, value) VALUES (?, ?)" * 200
+
+
+def raised(words: str) -> Exception:
+    return sa.exc.OperationalError(STATEMENT, ("auc", "48211.5"), Exception(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ("server closed the connection unexpectedly", TransientError, "server closed the connection unexpectedly"),
+        ("database is locked", TransientError, "database is locked"),
+        ("database or disk is full", PermanentError, "a database has no space left on its disk; free some space"),
+        ("attempt to write a readonly database", PermanentError, "a database may not be written; give this user"),
+        ("no such table: runs", PermanentError, "no such table: runs"),
+    ],
+)
+def test_no_sql_is_shown(words: str, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind) as told, failures(URI, "cannot log to a run"):
+        raise raised(words)
+    line = str(told.value)
+    assert line.startswith(f"MLflow at {URI} cannot log to a run: ")
+    assert said in line
+    assert "INSERT" not in line
+    assert "48211" not in line
+    assert "sqlalche.me" not in line
+
+
+def test_what_is_long_is_cut() -> None:
+    with pytest.raises(PermanentError) as told, failures(URI, "cannot log"):
+        raise raised("x" * 100_000)
+    assert len(str(told.value)) < 700
