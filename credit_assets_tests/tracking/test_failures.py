@@ -38,6 +38,6 @@ def test_no_sql_is_shown(words: str, kind: type[Exception], said: str) -> None:
 
 
 def test_what_is_long_is_cut() -> None:
-    with pytest.raises(PermanentError) as told, failures(URI, "cannot log"):
+    with pytest.raises(TransientError) as told, failures(URI, "cannot log"):
         raise raised("x" * 100_000)
     assert len(str(told.value)) < 700
