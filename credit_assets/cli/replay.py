@@ -234,8 +234,7 @@ class Replay:
         Raises PermanentError where a run fails.
         """
         must(self._execute(RECHECK, report, partition_key=day.isoformat()), f"recheck {day}")
-        record: dict[str, Any] = self.store.read_record(self.store.path(RESTATED, f"{day}.json"))
-        return record
+        return dict(self.store.read_record(self.store.path(RESTATED, f"{day}.json")))
 
     def newest_ingested(self) -> date | None:
         """The newest day of which applications or outcomes are in the store."""

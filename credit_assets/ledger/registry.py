@@ -246,21 +246,16 @@ class Registry:
         return known[period.version] if period else None
 
     def download(self, version: Version, *, as_is: bool = False) -> Path:
-        """Local folder of the version's own files (`scorer.json` and the native model file), held against the manifest
-        that was registered with it unless `as_is`.
+        """Local folder of the version's own files, held against its manifest unless `as_is`.
 
-        Raises PermanentError where one of them is another one, and where they were made for another portfolio, whatever
-        the version's tags say.
+        Raises PermanentError where one is another one, or they were made for another portfolio than the tags say.
         """
         from credit_assets.ml.learners.scorer import made_for
 
         self._refuse_other(version.version, version.tags)
-        manifest = None if as_is else version.manifest
-        try:
-            folder = self.tracking.models.download(version.source, *([manifest.differs] if manifest else []))
-        except PermanentError as error:
-            raise PermanentError(f"version {version.version} of {self.model_name}: {error}") from error
-        self.owner.refuse_other(f"the model of version {version.version} of {self.model_name}", *made_for(folder))
+        what = f"version {version.version} of {self.model_name}"
+        folder = _files(self.tracking, version, what, None if as_is else version.manifest)
+        self.owner.refuse_other(f"the model of {what}", *made_for(folder))
         return folder
 
     def version_link(self, version: str) -> Any:
@@ -389,6 +384,14 @@ def _aliases(model: RegisteredModel | None) -> dict[str, tuple[str, ...]]:
 def own_tags(registry: Registry) -> dict[str, str] | None:
     """Tags of the registered model itself; None where there is no model."""
     return dict(model.tags) if (model := registry.registered_model()) else None
+
+
+def _files(tracking: Tracking, version: Version, what: str, manifest: Manifest | None) -> Path:
+    """The folder of a version's files, which are to be those of the manifest; of one of before any."""
+    try:
+        return tracking.models.download(version.source, *([manifest.differs] if manifest else []))
+    except PermanentError as error:
+        raise PermanentError(f"{what}: {error}") from error
 
 
 def _is_ours(item: ModelVersion) -> bool:
