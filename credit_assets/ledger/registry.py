@@ -250,13 +250,8 @@ class Registry:
 
         Raises PermanentError where one is another one, or they were made for another portfolio than the tags say.
         """
-        from credit_assets.ml.learners.scorer import made_for
-
         self._refuse_other(version.version, version.tags)
-        what = f"version {version.version} of {self.model_name}"
-        folder = _files(self.tracking, version, what, None if as_is else version.manifest)
-        self.owner.refuse_other(f"the model of {what}", *made_for(folder))
-        return folder
+        return _files(self, version, None if as_is else version.manifest)
 
     def version_link(self, version: str) -> Any:
         """Dagster metadata: a link to the version in MLflow's UI where a server is known, else its name."""
@@ -386,12 +381,17 @@ def own_tags(registry: Registry) -> dict[str, str] | None:
     return dict(model.tags) if (model := registry.registered_model()) else None
 
 
-def _files(tracking: Tracking, version: Version, what: str, manifest: Manifest | None) -> Path:
+def _files(registry: Registry, version: Version, manifest: Manifest | None) -> Path:
     """The folder of a version's files, which are to be those of the manifest; of one of before any."""
+    from credit_assets.ml.learners.scorer import made_for
+
+    what = f"version {version.version} of {registry.model_name}"
     try:
-        return tracking.models.download(version.source, *([manifest.differs] if manifest else []))
+        folder = registry.tracking.models.download(version.source, *([manifest.differs] if manifest else []))
     except PermanentError as error:
         raise PermanentError(f"{what}: {error}") from error
+    registry.owner.refuse_other(f"the model of {what}", *made_for(folder))
+    return folder
 
 
 def _is_ours(item: ModelVersion) -> bool:

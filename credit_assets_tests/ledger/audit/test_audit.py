@@ -423,7 +423,7 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
         def table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
             before = pq.read_table(path)
             path.unlink()
-            said = before.schema.metadata.items()
+            said = (before.schema.metadata or {}).items()
             kept = {key: text for key, text in said if key not in (SEALED_KEY, CONTENT_KEY)}
             pq.write_table(change(before).replace_schema_metadata(kept), path)
 
