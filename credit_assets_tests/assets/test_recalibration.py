@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.retraining import CALIBRATION, claim_retraining, recalibrations, retrainings
 from credit_assets.ml.data.fingerprints import rounded
+from credit_assets.ml.data.manifest import MANIFEST
 from credit_assets.ml.learners.calibration import calibration_of
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.resources import build_resources
@@ -35,7 +38,9 @@ MISCALIBRATED = -1.1
 
 
 def spoil(home: Path, added: float) -> None:
-    """Move the calibration of every model of a home."""
+    """Move the calibration of every model of a home, as of versions of before, whose files no manifest tells."""
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as connection, connection:
+        connection.execute("DELETE FROM model_version_tags WHERE key = ?", (MANIFEST,))
     for place in (home / "mlflow").rglob("scorer.json"):
         record = json.loads(place.read_text())
         record["calibration"] = calibration_of(record["calibration"]).then(1.0, added).to_record()
