@@ -50,6 +50,15 @@ def test_any_record_of_the_store_is_read_or_refused_in_words(tmp_path: Path, con
         store.read_record(place)
 
 
+def test_a_record_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    place = store.path("drift_report", "2024-01-01.json")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(DEEP)
+    with pytest.raises(PermanentError):
+        store.read_record(place)
+
+
 @fuzz(40)
 @given(content=damaged([b'{"kind": "promote", "version": "1", "by": "a", "reason": "b"}']))
 def test_any_request_is_read_or_refused_in_words(content: bytes) -> None:
