@@ -63,8 +63,11 @@ class Integrity:
         chains = self.chains()
         for chain in chains.values():
             found += chain.breaks() if whole else newest_breaks(chain)
-        found += against_notes(chains.values(), [(own_tags(self.registry) or {}).get(HEADS, "")], "MLflow")
+        tags = own_tags(self.registry)
+        found += against_notes(chains.values(), [(tags or {}).get(HEADS, "")], "MLflow")
         found += against_notes(chains.values(), noted_elsewhere, "Dagster")
+        if tags is not None and not found:
+            found += _older(_heads_noted([tags.get(HEADS, "")]), _heads_noted(noted_elsewhere))
         if not found:
             return []
         accepted = {name for record in self.claims.journal.accepted() for name in record.get("breaks", ())}
@@ -115,14 +118,29 @@ class Integrity:
 
 def against_notes(chains: Collection[Chain], notes: Sequence[str], whose: str) -> list[Break]:
     """Where logs are not what was noted of them elsewhere."""
+    try:
+        noted = _heads_noted(notes)
+    except (ValueError, TypeError, AttributeError):
+        text = f"what {whose} noted of the heads of the logs cannot be read: it was edited"
+        return [Break(HEADS, 0, text, "".join(notes))]
+    return [one for chain in chains for one in _against(chain, noted.get(chain.folder, set()), whose)]
+
+
+def _heads_noted(notes: Sequence[str]) -> dict[str, set[Head]]:
     noted: dict[str, set[Head]] = {}
     for note in filter(None, notes):
-        try:
-            for name, (number, one) in json.loads(note).items():
-                noted.setdefault(str(name), set()).add(Head(int(number), str(one)))
-        except (ValueError, TypeError, AttributeError):
-            return [Break(HEADS, 0, f"what {whose} noted of the heads of the logs cannot be read: it was edited", note)]
-    return [one for chain in chains for one in _against(chain, noted.get(chain.folder, set()), whose)]
+        for name, (number, one) in json.loads(note).items():
+            noted.setdefault(str(name), set()).add(Head(int(number), str(one)))
+    return noted
+
+
+def _older(mlflow: Mapping[str, set[Head]], dagster: Mapping[str, set[Head]]) -> Iterator[Break]:
+    """Whether MLflow is of a time before Dagster's: a decision notes in MLflow first."""
+    for name in sorted({*dagster} & {*mlflow}):
+        here, there = max(mlflow[name]).number, max(dagster[name]).number
+        if here < there:
+            text = f"MLflow noted {here} entries and Dagster {there}: MLflow's database is of an older backup"
+            yield Break(name, there, text, replaced=True, noted=(f"older {name} {there}",))
 
 
 def _against(chain: Chain, heads: set[Head], whose: str) -> Iterator[Break]:
