@@ -306,7 +306,14 @@ class BrokenVariant(LightGBMVariant):
     label = "Broken"
 
     def _fit(self, *args: Any, **kwargs: Any) -> Any:
-        raise self.refused(RuntimeError("no split found"))
+        import lightgbm
+
+        def train(*_: Any, **__: Any) -> Any:
+            raise lightgbm.basic.LightGBMError("no split found")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lightgbm, "train", train)
+            return super()._fit(*args, **kwargs)
 
 
 @pytest.mark.slow
