@@ -21,6 +21,7 @@ from credit_assets.assets.recheck import LEDGER_WHOLE, TRAINED_ON_RESTATED
 from credit_assets.build import build_definitions
 from credit_assets.checks import ACCOUNTED_FOR, CHAMPION_SCORES, CURRENT_DAYS
 from credit_assets.cli.replay import backfilled
+from credit_assets.links import address_of
 from credit_assets.ml.data import schemas
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.rules.fairness_rules import FAIRNESS
@@ -144,8 +145,8 @@ def test_every_asset_leads_to_its_page_of_the_docs_and_to_the_model_in_mlflow(so
     graph = build_definitions(load_settings(source_url=source)).resolve_asset_graph()
     for name in GRAPH:
         metadata = graph.get(dg.AssetKey(name)).metadata
-        assert metadata["mlflow_model"].value == "http://localhost:5000/#/models/credit-scorer"
-        page = str(metadata["docs"].value)
+        assert metadata["mlflow_model"].value == "[credit-scorer](http://localhost:5000/#/models/credit-scorer)"
+        page = address_of(str(metadata["docs"].value))
         if source:
             assert page.startswith("https://example.org/tree/main/docs/")
         file = Path(__file__).parents[1] / "docs" / page.rsplit("/", 1)[-1]
@@ -169,7 +170,7 @@ def test_the_model_in_mlflow_is_where_people_reach_it(more: dict[str, Any], at: 
     found = presented.read_on(load_settings(**more), "loan_scores")
     assert ("mlflow_model" in found) is bool(at)
     if at:
-        assert found["mlflow_model"].value == f"{at}/models/credit-scorer"
+        assert found["mlflow_model"].value == f"[credit-scorer]({at}/models/credit-scorer)"
 
 
 def test_the_code_of_an_asset_is_in_the_file_and_line_that_it_says(definitions: dg.Definitions) -> None:
