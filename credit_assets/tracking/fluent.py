@@ -38,6 +38,7 @@ _EXPORTED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 _USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 # What the environment says of these by itself, while the login of a server's own URI stands in their place.
 _given: dict[str, str | None] = {}
+_LOGINS = threading.Lock()
 
 # Tracking URI and experiment are the process's, so that only one run at a time is open in it.
 GLOBALS = threading.RLock()
@@ -65,7 +66,8 @@ def log_in(login: Login) -> None:
     """Let MLflow in this process log in to a server so, by the variables that it reads at each request: what stands in
     a URI it prints and shows. Without a login of the URI's own the variables say what the environment said.
     """
-    with GLOBALS:
+    # Not GLOBALS: a run holds it from beginning to end, and other threads log to it meanwhile.
+    with _LOGINS:
         _put_back(_given)
         _given.clear()
         if login.user:
