@@ -25,6 +25,8 @@ from credit_assets.failures import is_transient
 _LEFT = 3.0
 # Seconds between two looks whether a training is still wanted.
 _LOOK = 1.0
+# A state of TCP in Linux: neither open nor opening.
+_TCP_CLOSE = 7
 _LOST = ("KilledWorker", "CancelledError", "FutureCancelledError")
 _LEARNERS = ("XGBoostError", "LightGBMError", "ValueError", "RuntimeError")
 _NETWORK = (
@@ -181,7 +183,7 @@ def break_connections(places: set[tuple[str, int]]) -> None:
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError), _copied_socket(int(number)) as connection:
             # Without the one that listens LightGBM would end the whole process.
-            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or places.isdisjoint(_ends(connection)):
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not _touches(connection, places):
                 continue
             # Wakes a thread that waits there, and then dissolves the connection (connect(2) with AF_UNSPEC).
             with suppress(OSError):
@@ -189,10 +191,16 @@ def break_connections(places: set[tuple[str, int]]) -> None:
             ctypes.CDLL(None).connect(connection.fileno(), bytes(16), 16)
 
 
-def _ends(connection: socket.socket) -> Iterator[Any]:
-    yield connection.getsockname()
-    with suppress(OSError):
-        yield connection.getpeername()
+def _touches(connection: socket.socket, places: set[tuple[str, int]]) -> bool:
+    """Whether a connection is from or to one of these places, or may have been: one that the other side has reset has
+    no peer any more, and whoever reads it is told of its end again and again. Nobody else misses what is reset.
+    """
+    own = connection.getsockname()
+    try:
+        return not places.isdisjoint((own, connection.getpeername()))
+    except OSError:
+        # The state of TCP is the first byte. A new socket has no port, and one that connects another state.
+        return bool(own[1]) and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
 
 
 def _copied_socket(number: int) -> socket.socket:

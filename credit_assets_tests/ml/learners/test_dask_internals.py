@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from contextlib import ExitStack
 
@@ -35,3 +36,21 @@ def test_a_broken_connection_is_an_error_to_its_reader_and_others_stay(closed: b
         # A listener is nobody's connection.
         again = opened.enter_context(socket.create_connection(listener.getsockname()))
         assert again.getpeername() == listener.getsockname()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="connections are found by /proc")
+def test_a_connection_that_was_reset_is_broken_though_it_has_no_peer_any_more() -> None:
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        near = opened.enter_context(socket.create_connection(listener.getsockname()))
+        far, _ = listener.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        with pytest.raises(ConnectionResetError):
+            near.recv(4)
+        assert [near.recv(4) for _ in range(3)] == [b""] * 3
+        new = opened.enter_context(socket.socket())
+        break_connections({listener.getsockname()})
+        with pytest.raises(OSError, match="not connected"):
+            near.recv(4)
+        new.connect(listener.getsockname())
