@@ -250,7 +250,7 @@ def test_a_store_that_is_away(in_force: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, "nobody")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(TransientError, match=r"a service or database does not answer"):
+    with pytest.raises(TransientError, match=r"the store of s3:.*CREDIT_STORE_URI.* does not answer"):
         load_partition("loan_scores", "2024-04-01", store_uri="s3://loans/store")
 
 

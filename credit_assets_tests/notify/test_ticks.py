@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from typing import Any
 
 import dagster as dg
@@ -52,7 +53,10 @@ def test_everything_else_fails_the_tick_with_what_to_do(error: Exception, said: 
     with pytest.raises(PermanentError) as failed:
         tick(sensor_that_raises(error))
     assert str(failed.value).startswith(said)
-    assert failed.value.__cause__ is error
+    if isinstance(error, KeyError):
+        assert "A0010003" not in "".join(traceback.format_exception(failed.value))
+    else:
+        assert failed.value.__cause__ is error
     # What the watch tells people.
     from dagster._utils.error import serializable_error_info_from_exc_info
 

@@ -26,7 +26,7 @@ MOST_BYTES = 8 * 2**20
 MOST_DEPTH = 50
 MOST_NODES = 1_000_000
 """With each alias counted as all that it stands for."""
-_MOST_PROBLEMS, _PROBLEM = 20, 300
+_MOST_PROBLEMS, _PROBLEM = 20, 1_500
 
 # The same loader in C where PyYAML has it, several times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
