@@ -24,6 +24,7 @@ from credit_assets.assets.selecting import Selecting
 from credit_assets.failures import PermanentError, said
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Registry, Version
+from credit_assets.ml.data.manifest import MANIFEST_FILE
 from credit_assets.ml.reports.decided_again import registration_again
 from credit_assets.ml.reports.reproduction import (
     TOLERANCE,
@@ -244,7 +245,9 @@ class Reproduction:
         for name in sorted(files.keys() - was.keys()):
             self.of.differs("not kept", name, "is a file that models had not when this version was trained", NEW)
         if other := sorted(name for name in was if was[name] != files.get(name)):
-            self._predictions(candidate.scorer, other, exact=not why)
+            # The manifest has the hashes of the others, and differs with them.
+            named_files = [name for name in other if name != MANIFEST_FILE] or other
+            self._predictions(candidate.scorer, named_files, exact=not why)
         else:
             self.compared["model"] = f"equal to the byte: {', '.join(sorted(was))}"
         found = list(unequal(self.of.made["metrics"], again.record["metrics"]))
