@@ -137,6 +137,7 @@ class Left:
         import pyarrow.parquet as pq
 
         from credit_assets.ml.data.fingerprints import frame_hash
+        from credit_assets.storage.seals import record_of
 
         store = home.path / "store"
 
@@ -144,7 +145,7 @@ class Left:
             return frame_hash(pq.ParquetFile(store / name / f"{DAY}.parquet").read())
 
         def record(name: str) -> Any:
-            return json.loads((store / name / f"{DAY}.json").read_text("utf-8"))
+            return record_of((store / name / f"{DAY}.json").read_bytes())
 
         candidates = {name: record(f"{name}_candidate") for name in VARIANTS}
         models = {}
