@@ -82,6 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 _HOUSES = {"ingested_home", "trained_home", "trial_home"}
 _MINUTES = (
+    "ledger/test_cut_short.py",
     "assets/test_due.py",
     "test_benchmarks.py",
     "test_services.py",

@@ -14,6 +14,7 @@ import pytest
 
 from credit_assets.assets.drift import assets, drift_records
 from credit_assets.failures import PermanentError
+from credit_assets.ml.data.manifest import MANIFEST
 from credit_assets.ml.evidence.drift_reference import REFERENCE_FILE
 from credit_assets.ml.reports.drift import feature_table
 from credit_assets.partitions import daily_partitions
@@ -172,9 +173,9 @@ class CountingStore(Store):
         super().__init__(uri)
         self.tables: list[tuple[str, str]] = []
 
-    def open_table(self, path: Any) -> Any:
-        self.tables.append((path.parent.name, path.stem))
-        return super().open_table(path)
+    def read_with_contents(self, asset: str, days: Sequence[str], columns: Sequence[str] | None = None) -> Any:
+        self.tables += [(asset, day) for day in days]
+        return super().read_with_contents(asset, days, columns)
 
 
 def test_each_partition_is_read_once_and_none_that_is_not_needed(house: House) -> None:
@@ -206,8 +207,13 @@ def test_a_model_without_a_reference_is_unknown_and_a_damaged_one_fails(house: H
     registry = house.replay.registry
     place = registry.download(registry.version("1")) / REFERENCE_FILE
     content = place.read_bytes()
+    client, manifest = registry.tracking.server.client, registry.version("1").tags[MANIFEST]
     try:
         place.write_bytes(content[:200])
+        with pytest.raises(PermanentError, match=f"{REFERENCE_FILE} is another file"):
+            report(house, date(2024, 4, 9))
+        # As of versions of before, whose files no manifest tells.
+        client.delete_model_version_tag(registry.model_name, "1", MANIFEST)
         with pytest.raises(PermanentError, match=f"{REFERENCE_FILE} cannot be read as a drift reference"):
             report(house, date(2024, 4, 9))
         place.unlink()
@@ -216,6 +222,7 @@ def test_a_model_without_a_reference_is_unknown_and_a_damaged_one_fails(house: H
         assert "registered before models kept a drift reference" in record["why"]
     finally:
         place.write_bytes(content)
+        client.set_model_version_tag(registry.model_name, "1", MANIFEST, manifest)
     assert report(house, date(2024, 4, 9))["verdict"] == "stable"
 
 
