@@ -270,7 +270,9 @@ def test_a_report_of_a_portfolio_starts_a_run_of_its_own_job_alone(world: World)
         place = store.path("drift_report", f"{LAST}.json")
         kept = place.read_bytes()
         # Whatever the generated book says of that day, one has shifted and the other has not.
-        store.write_record(place, {**json.loads(kept), "verdict": "shifted", "shifted": ["income"], "why": None})
+        store.write_record(
+            place, {**store.read_record(place), "verdict": "shifted", "shifted": ["income"], "why": None}
+        )
         before = world.stock(other)
         try:
             (request,) = ticked(world, settings, "drift_trigger")

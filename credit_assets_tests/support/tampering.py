@@ -20,6 +20,7 @@ import pytest
 from credit_assets.ledger.integrity import HEADS
 from credit_assets.storage.chain import BEFORE, HASH, Chain, content_hash
 from credit_assets.storage.claims import Claims
+from credit_assets.storage.seals import seal_table
 
 MODEL = "credit-scorer"
 
@@ -89,6 +90,13 @@ def swap(one: Path, other: Path) -> None:
     other.write_bytes(first)
 
 
+def exchange_moves(home: Home) -> None:
+    """The first and the newest entry change places; of a log of one, with one more that is chained as it should be."""
+    if home.newest(home.log()).name == "000001":
+        forge_move(home)
+    swap(home.log() / "000001", home.newest(home.log()))
+
+
 def empty_mlflow(home: Home) -> None:
     """The database of MLflow is deleted: the next who opens it makes a new one."""
     (home.place / "mlflow" / "mlflow.db").unlink()
@@ -118,6 +126,9 @@ def edit_rows(home: Home, *, keep: bool = True) -> None:
     column = pa.array(values, table.schema.field("pd").type)
     table = table.set_column(table.schema.get_field_index("pd"), table.schema.field("pd"), column)
     pq.write_table(table.replace_schema_metadata(pq.read_metadata(path).metadata if keep else None), path)
+    if keep:
+        # Whoever edits a file can seal it too: the hash of its rows stands in other records as well.
+        seal_table(path)
 
 
 def forge_event(home: Home) -> None:
@@ -171,7 +182,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Home], None], str, str]] = {
         "and the log has none: forged, or removed there",
     ),
     "two moves exchanged": (
-        lambda home: swap(home.log() / "000001", home.newest(home.log())),
+        exchange_moves,
         "chains_whole",
         "does not follow",
     ),
