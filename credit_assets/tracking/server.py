@@ -160,7 +160,7 @@ class Server:
         if not at:
             return ""
         run = markdown_link(f"run {dagster_run_id[:8]}", run_page(at, dagster_run_id)) if dagster_run_id else ""
-        made = f"[{asset} {partition}]({asset_page(at, asset.split('/'), partition)})" if asset else ""
+        made = markdown_link(f"{asset} {partition}", asset_page(at, asset.split("/"), partition)) if asset else ""
         return f"Dagster: {', '.join(link for link in (made, run) if link)}"
 
     def _open(self) -> _Open:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from credit_assets_tests.support.browser import SIZE, Pages, Served, browser, chromium, playwright, served
-from credit_assets_tests.support.houses import copied_home
+from credit_assets_tests.support.browser import SIZE, Pages, Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -52,22 +50,11 @@ DAGSTER = {
 }
 
 
-@pytest.fixture(scope="module")
-def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The demo's pages, of a copy. Nobody makes the demo for a browser that is not there."""
-    playwright()
-    chromium()
-    home = copied_home(request.getfixturevalue("demo_home"), tmp_path_factory.mktemp("every") / "home")
-    with served(home) as at:
-        yield at
-
-
 @pytest.fixture
-def pages(house: Served) -> Iterator[Pages]:
-    with browser(house) as opened:
-        # As high as most pages are.
-        opened.page.set_viewport_size({**SIZE, "height": 2000})
-        yield opened
+def pages(pages: Pages) -> Pages:
+    """As high as most pages are."""
+    pages.page.set_viewport_size({**SIZE, "height": 2000})
+    return pages
 
 
 @pytest.mark.parametrize("name", DAGSTER)

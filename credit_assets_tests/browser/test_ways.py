@@ -5,33 +5,15 @@ see a sensor retrain, bring a model on trial into force.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import date, timedelta
 from urllib.parse import quote
 
 import duckdb
 import pytest
 
-from credit_assets_tests.support.browser import SIZE, Pages, Served, browser, chromium, playwright, served
-from credit_assets_tests.support.houses import copied_home
+from credit_assets_tests.support.browser import SIZE, Pages, Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(3600)]
-
-
-@pytest.fixture(scope="module")
-def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The demo's pages, of a copy. Nobody makes the demo for a browser that is not there."""
-    playwright()
-    chromium()
-    home = copied_home(request.getfixturevalue("demo_home"), tmp_path_factory.mktemp("pages") / "home")
-    with served(home) as at:
-        yield at
-
-
-@pytest.fixture
-def pages(house: Served) -> Iterator[Pages]:
-    with browser(house) as opened:
-        yield opened
 
 
 def materialize(pages: Pages, asset: str, partitions: str = "") -> None:
