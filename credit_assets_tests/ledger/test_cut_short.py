@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import signal
@@ -76,7 +77,7 @@ def test_a_rollback_killed_between_its_entry_and_what_mlflow_shows_is_completed(
     folder = trial.copied()
     with opened_house(folder, trial.work.promotion) as house, counted(Effects(number)) as effects:
         trial.work.act(house)
-    assert effects.killed
+    assert effects.killed_before
     trial.ends_right(folder, f"before effect {number}: {trial.effects[number]}")
 
 
@@ -87,19 +88,22 @@ def test_a_move_killed_before_any_of_its_effects_is_completed(
 ) -> None:
     trial = Trial(tmp_path, migrated_database, name)
     assert trial.before != trial.after
-    assert len(trial.effects) > 5
-    wrong = []
-    for number in range(len(trial.effects) + 1):
+    wrong: list[str] = []
+    # A tag that has its value already, such as the second of a move, is not written again: effects are not equally many
+    # each time, so the last one is the one that nobody killed.
+    for number in itertools.count():
         folder = trial.copied()
         with opened_house(folder, trial.work.promotion) as house, counted(Effects(number)) as effects:
             trial.work.act(house)
-        assert effects.killed == (number < len(trial.effects))
-        what = f"{name}, before effect {number}: {[*trial.effects, 'none'][number]}"
+        what = f"{name}, before effect {number}: {effects.killed_before or 'none'}"
         try:
             trial.ends_right(folder, what)
         except Exception as error:
             wrong.append(f"{what}: {type(error).__name__} {error}")
-    print(f"{name}: {len(trial.effects) + 1} kills, {len(wrong)} ended wrong")
+        if effects.killed_before is None:
+            break
+    assert number > 5
+    print(f"{name}: {number + 1} kills, {len(wrong)} ended wrong")
     assert wrong == []
 
 

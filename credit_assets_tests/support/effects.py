@@ -34,13 +34,14 @@ class Effects:
 
     def __init__(self, kill_before: int | None = None, *, by_signal: bool = False) -> None:
         self.seen: list[str] = []
-        self.kill_before, self.by_signal, self.killed = kill_before, by_signal, False
+        self.kill_before, self.by_signal = kill_before, by_signal
+        self.killed_before: str | None = None
 
     def met(self, what: str) -> None:
-        if self.killed or len(self.seen) == self.kill_before:
+        if self.killed_before or len(self.seen) == self.kill_before:
             if self.by_signal:
                 os.kill(os.getpid(), signal.SIGKILL)
-            self.killed = True
+            self.killed_before = self.killed_before or what
             raise Killed(what)
         self.seen.append(what)
 
@@ -57,7 +58,7 @@ def counted(effects: Effects) -> Iterator[Effects]:
     try:
         yield effects
     except Killed:
-        assert effects.killed
+        assert effects.killed_before
     finally:
         _counting = None
 
