@@ -19,7 +19,15 @@ POOLS = GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
 Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-Selector = dict[str, LabelValue]
+QualifiedName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+    ),
+]
+ExtendedResource = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9._-]{1,63}$")]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+Selector = dict[QualifiedName, LabelValue]
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -67,11 +75,20 @@ class Profile(_Strict):
     memory_growth: float = Field(
         default=1.5, ge=1, le=4, description="By what a retry after an OOM kill multiplies `memory`."
     )
-    gpu: int = Field(default=0, ge=0, le=16, description="Devices nvidia.com/gpu.")
+    gpu: int = Field(default=0, ge=0, le=16, description="Devices of `gpu_resource`.")
+    gpu_resource: ExtendedResource = Field(
+        default=GPU, description="What the cluster calls a device: amd.com/gpu, nvidia.com/mig-3g.40gb."
+    )
     shm: Bytes | None = Field(
         default=None, description="Size of /dev/shm, counted as memory; empty: the runtime's 64Mi."
     )
-    scratch: Bytes = Field(default="2Gi", description="Disk for temporary files.")
+    scratch: Bytes = Field(default="2Gi", description="Disk for temporary files: the size of /tmp.")
+    max_scratch: Bytes | None = Field(
+        default=None, description="Most disk that a retry asks for; empty: four times `scratch`."
+    )
+    scratch_growth: float = Field(
+        default=2.0, ge=1, le=4, description="By what a retry multiplies `scratch` after its disk was too little."
+    )
     node_selector: Selector = Field(default_factory=dict, description="Labels that the node must have.")
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that the pod may run on.")
     gpu_node_selector: Selector = Field(default_factory=dict, description="The same, only where `gpu` is not 0.")
@@ -81,6 +98,21 @@ class Profile(_Strict):
         description="Labels that the node must have as well once a pod was pre-empted or evicted.",
     )
     priority_class: str | None = Field(default=None, description="PriorityClass; it must exist on the cluster.")
+    runtime_class: ObjectName | None = Field(
+        default=None, description="RuntimeClass, such as nvidia; it must exist on the cluster."
+    )
+    service_account: ObjectName | None = Field(
+        default=None, description="Service account of the pod; empty: the one of the launcher."
+    )
+    image: str | None = Field(
+        default=None, min_length=1, description="Image of the pod, such as the one with NCCL; empty: the run's."
+    )
+    labels: Selector = Field(
+        default_factory=dict, description="Labels of Job and pod, such as kueue.x-k8s.io/queue-name."
+    )
+    annotations: dict[QualifiedName, str] = Field(
+        default_factory=dict, description="Annotations of Job and pod, over those that keep autoscalers away."
+    )
     deadline_seconds: int = Field(default=3600, ge=60, description="Longest time from the pod's creation to its end.")
     ttl_seconds: int = Field(default=86_400, ge=0, description="How long a finished Job and its logs stay.")
     grace_seconds: int = Field(
@@ -93,6 +125,8 @@ class Profile(_Strict):
             raise ValueError(f"max_memory {self.max_memory} is less than memory {self.memory}")
         if self.shm and size(self.shm) >= size(self.memory):
             raise ValueError(f"shm {self.shm} is part of memory {self.memory} and must be less")
+        if self.max_scratch and size(self.max_scratch) < size(self.scratch):
+            raise ValueError(f"max_scratch {self.max_scratch} is less than scratch {self.scratch}")
         return self
 
     @property
@@ -111,9 +145,18 @@ class Profile(_Strict):
 
     def memory_of_attempt(self, kills: int) -> str:
         """Memory to ask for after this many OOM kills, in whole Mi."""
-        most = size(self.max_memory) if self.max_memory else 4 * size(self.memory)
-        asked = min(most, size(self.memory) * self.memory_growth**kills)
-        return self.memory if kills == 0 else f"{int(asked) // 2**20}Mi"
+        return _grown(self.memory, self.max_memory, self.memory_growth, kills)
+
+    def scratch_of_attempt(self, evictions: int) -> str:
+        """Disk to ask for after this many evictions for more than it had, in whole Mi."""
+        return _grown(self.scratch, self.max_scratch, self.scratch_growth, evictions)
+
+
+def _grown(first: str, most: str | None, factor: float, losses: int) -> str:
+    if losses == 0:
+        return first
+    limit = size(most) if most else 4 * size(first)
+    return f"{int(min(limit, size(first) * factor**losses)) // 2**20}Mi"
 
 
 PROFILES: Mapping[str, Profile] = {

@@ -14,7 +14,7 @@ from dagster._core.instance.config import dagster_instance_config
 
 import credit_assets
 from credit_assets.cluster.op_tags import profiles
-from credit_assets.profiles import PROFILES
+from credit_assets.profiles import PROFILES, Profile
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.chart import (
     CHART,
@@ -154,10 +154,10 @@ def test_the_settings_of_the_chart_load(own: Path, size: str, monkeypatch: pytes
 
 def test_the_fields_of_a_profile_are_those_of_the_code() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
-    for name in PROFILES:
-        assert set(schema["properties"]["profiles"]["properties"][name]["properties"]) == set(
-            type(PROFILES[name]).model_fields
-        )
+    listed = schema["properties"]["profiles"]["properties"]
+    assert set(listed) == set(PROFILES)
+    assert {one["$ref"] for one in listed.values()} == {"#/definitions/profile"}
+    assert set(schema["definitions"]["profile"]["properties"]) == set(Profile.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 from credit_assets.cluster.op_tags import profile_name, profiles
 from credit_assets.health import Check, Health
-from credit_assets.profiles import GPU, POOLS, Profile, Toleration, size
+from credit_assets.profiles import POOLS, Profile, Toleration, size
 from credit_assets.settings import Settings
 
 # What run launcher and executor do in their namespace: (verb, API group, resource, subresource).
@@ -138,8 +138,10 @@ def misfit(profile: Profile, node: Any) -> str:
 
     has: Mapping[str, str] = node.status.allocatable or {}
     wants = {"cpu": profile.cpu, "memory": str(size(profile.memory))}
+    if "ephemeral-storage" in has:
+        wants["ephemeral-storage"] = profile.scratch
     if profile.gpu:
-        wants[GPU] = str(profile.gpu)
+        wants[profile.gpu_resource] = str(profile.gpu)
     short = [name for name, amount in wants.items() if parse_quantity(has.get(name, "0")) < parse_quantity(amount)]
     return f"too little {', '.join(short)}" if short else ""
 

@@ -25,7 +25,7 @@ import kubernetes
 from dagster_k8s import K8sRunLauncher
 
 from credit_assets.cluster.losses import Kind, Loss, finished, loss_of, requested, why_it_waits
-from credit_assets.cluster.op_tags import profile_name, profiles
+from credit_assets.cluster.op_tags import profile_name, profiles, with_last_of_each
 from credit_assets.failures import PermanentError
 from credit_assets.instance.dagster_internals import (
     CheckStepHealthResult,
@@ -105,7 +105,11 @@ class StepJobs(K8sStepHandler):
         config = UserDefinedDagsterK8sConfig.from_dict(  # type: ignore[no-untyped-call]
             self._config_of_attempt(step_handler_context)
         )
-        return base.merge(K8sContainerContext(run_k8s_config=config))
+        merged = base.merge(K8sContainerContext(run_k8s_config=config))
+        once = with_last_of_each(merged.run_k8s_config.to_dict())  # type: ignore[no-untyped-call]
+        return merged._replace(
+            run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(once)  # type: ignore[no-untyped-call]
+        )
 
     def _config_of_attempt(self, context: StepHandlerContext) -> dict[str, Any]:
         """What this attempt asks for beyond the op tags: labels always, and what earlier losses call for."""

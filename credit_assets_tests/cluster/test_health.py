@@ -27,7 +27,7 @@ GPU_NODE = {
 CPU_NODE = {
     "metadata": {"name": "cpu-0", "labels": {}},
     "spec": {},
-    "status": {"allocatable": {"cpu": "7900m", "memory": "33000000Ki"}},
+    "status": {"allocatable": {"cpu": "7900m", "memory": "33000000Ki", "ephemeral-storage": "96636764160"}},
 }
 REVIEWS = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 NODES = "GET /api/v1/nodes"
