@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import subprocess
 import sys
 import threading
@@ -36,15 +35,12 @@ from credit_assets.tags import LOST_BEFORE_TAG, LOST_RUN_TAG, PROCESS_TAG
 from credit_assets_tests.support.ports import free_port
 from credit_assets_tests.support.sensors import DAYS, Ticker, run
 
-pytest_plugins = ["credit_assets_tests.support.trigger_world"]
-
 DAY = "2025-01-31"
 LOCATION = "credit-assets"
 
 
 @pytest.fixture
-def instance(tmp_path: Path, fresh_dagster_home: Path) -> Iterator[dg.DagsterInstance]:
-    shutil.copytree(fresh_dagster_home, tmp_path / "dagster")
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with instance_of(load_settings(home=tmp_path)) as found:
         yield found
 

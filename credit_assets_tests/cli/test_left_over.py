@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from credit_assets.settings import load_settings
 from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, TRAINED, copied_home, open_house
 from credit_assets_tests.support.killed import is_training, kill_when, run, start, under_way
-
-pytest_plugins = ["credit_assets_tests.support.trigger_world"]
 
 SETTINGS = environment({**SMALL, "variants": "xgboost,lightgbm"})
 TRAIN = ["replay", "--start", str(TRAINED), "--end", str(TRAINED)]
@@ -86,12 +83,11 @@ def _of_nobody(run_id: str) -> dict[str, str]:
 
 
 def test_clean_says_what_it_would_remove_and_removes_it(
-    fresh_dagster_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     settings = load_settings(home=tmp_path / "home")
-    shutil.copytree(fresh_dagster_home, settings.dagster_dir)
     day = Path(settings.store) / "raw_loan_data" / "2024-01-01.parquet"
     day.parent.mkdir(parents=True)
     mark = own_mark()

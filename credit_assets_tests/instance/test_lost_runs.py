@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,16 +23,13 @@ from credit_assets.settings import load_settings
 from credit_assets.tags import PORTFOLIO_TAG, PROCESS_TAG
 from credit_assets_tests.support.lost import COMMAND, POOL, run_under_way
 
-pytest_plugins = ["credit_assets_tests.support.trigger_world"]
-
 Status = dg.DagsterRunStatus
 # No process has it: above what Linux gives.
 NOBODY = 2**22 + 1
 
 
 @pytest.fixture
-def instance(tmp_path: Path, fresh_dagster_home: Path) -> Iterator[dg.DagsterInstance]:
-    shutil.copytree(fresh_dagster_home, tmp_path / "dagster")
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with instance_of(load_settings(home=tmp_path)) as found:
         yield found
 

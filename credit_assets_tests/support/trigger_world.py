@@ -5,7 +5,6 @@ A test file that needs `world` names this module and `mlflow_server` in its `pyt
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -135,24 +134,9 @@ class World:
         return str(found.skip_message) if isinstance(found, dg.SkipReason) else found
 
 
-@pytest.fixture(scope="session")
-def fresh_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Dagster home with its databases made: copying it saves each test the migrations."""
-    home = tmp_path_factory.mktemp("dagster-template")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_HOME", str(home))
-        with instance_of(load_settings(home=home)) as instance:
-            instance.get_runs(limit=1)
-            assert instance.schedule_storage
-    return home
-
-
 @pytest.fixture
-def world(
-    tmp_path: Path, tracking: Tracking, fresh_dagster_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+def world(tmp_path: Path, tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     home = tmp_path / "home"
-    shutil.copytree(fresh_dagster_home, home / "dagster")
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
     settings = load_settings(home=home, **TRIGGERED)
     claims = Claims(settings.store)
