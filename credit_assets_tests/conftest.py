@@ -118,11 +118,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _opened_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What opening a home reads and makes is read and made once in a session."""
-    from credit_assets_tests.support.openings import copy_new_homes, remember_migrations
+    from credit_assets_tests.support import openings
 
-    with pytest.MonkeyPatch.context() as patch:
-        remember_migrations(patch)
-        copy_new_homes(patch, tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch, openings.nobody_waits_for_the_disk():
+        openings.remember_migrations(patch)
+        openings.copy_new_homes(patch, tmp_path_factory)
+        openings.copy_new_mlflow(patch, tmp_path_factory)
         yield
 
 

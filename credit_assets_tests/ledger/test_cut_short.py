@@ -18,17 +18,15 @@ from credit_assets_tests.support.effects import Effects, counted
 from credit_assets_tests.support.moving import WORKS, in_force, picture, prepared, tick
 from credit_assets_tests.support.moving import house as opened_house
 
-pytest_plugins = ["credit_assets_tests.support.mlflow_server"]
-
 QUICK = "rollback from the past"
 
 
 class Trial:
     """One kind of move: its state before, and what it leads to where nobody is killed."""
 
-    def __init__(self, folder: Path, database: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.work, self.folder = WORKS[name], folder
-        self.base = prepared(folder / "before", database, name)
+        self.base = prepared(folder / "before", name)
         self.copies = 0
         with opened_house(self.copied(), self.work.promotion) as house:
             self.before, self.days_before = picture(house), in_force(house)
@@ -68,11 +66,9 @@ class Trial:
         assert recover(house.instance, house.deployment) == [], what
 
 
-def test_a_rollback_killed_between_its_entry_and_what_mlflow_shows_is_completed(
-    tmp_path: Path, migrated_database: Path
-) -> None:
+def test_a_rollback_killed_between_its_entry_and_what_mlflow_shows_is_completed(tmp_path: Path) -> None:
     """The one state of all that left two champions; the others are tried below."""
-    trial = Trial(tmp_path, migrated_database, QUICK)
+    trial = Trial(tmp_path, QUICK)
     number = next(n for n, one in enumerate(trial.effects) if "/champion/" in one and one.startswith("os.link")) + 1
     folder = trial.copied()
     with opened_house(folder, trial.work.promotion) as house, counted(Effects(number)) as effects:
@@ -83,10 +79,8 @@ def test_a_rollback_killed_between_its_entry_and_what_mlflow_shows_is_completed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORKS)
-def test_a_move_killed_before_any_of_its_effects_is_completed(
-    name: str, tmp_path: Path, migrated_database: Path
-) -> None:
-    trial = Trial(tmp_path, migrated_database, name)
+def test_a_move_killed_before_any_of_its_effects_is_completed(name: str, tmp_path: Path) -> None:
+    trial = Trial(tmp_path, name)
     assert trial.before != trial.after
     wrong: list[str] = []
     # A tag that has its value already, such as the second of a move, is not written again: effects are not equally many
@@ -108,12 +102,12 @@ def test_a_move_killed_before_any_of_its_effects_is_completed(
 
 
 @pytest.mark.slow
-def test_ten_that_were_ended_by_sigkill(tmp_path: Path, migrated_database: Path) -> None:
+def test_ten_that_were_ended_by_sigkill(tmp_path: Path) -> None:
     draws = random.Random(17)
     trials: dict[str, Trial] = {}
     for name in [QUICK, *draws.choices(sorted(WORKS), k=9)]:
         if name not in trials:
-            trials[name] = Trial(tmp_path / name.replace(" ", "-"), migrated_database, name)
+            trials[name] = Trial(tmp_path / name.replace(" ", "-"), name)
         trial, folder = trials[name], trials[name].copied()
         number = draws.randrange(len(trial.effects))
         command = [sys.executable, "-m", "credit_assets_tests.support.moving", str(folder), name, str(number)]

@@ -25,7 +25,7 @@ import pytest
 
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
-from credit_assets_tests.support.prepared import prepared_home
+from credit_assets_tests.support import openings
 
 EXPERIMENT = "credit_scoring"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -42,19 +42,13 @@ class Server:
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with MLflow's tables and nothing else: copying it saves each test the migration."""
-
-    def migrate(home: Path) -> None:
-        Tracking(f"sqlite:///{home}/mlflow.db", "template", Claims(str(home / "store"))).server.prepare()
-
-    return prepared_home(tmp_path_factory, "mlflow", migrate) / "mlflow.db"
+    """What a process that a test starts, which would migrate a database of its own, gets a copy of."""
+    return openings.migrated_database(tmp_path_factory)
 
 
 @pytest.fixture
-def tracking(migrated_database: Path, tmp_path: Path) -> Tracking:
+def tracking(tmp_path: Path) -> Tracking:
     """Tracking on an SQLite file of the test's own."""
-    (tmp_path / "mlflow").mkdir()
-    shutil.copy(migrated_database, tmp_path / "mlflow" / "mlflow.db")
     return Tracking(f"sqlite:///{tmp_path}/mlflow/mlflow.db", EXPERIMENT, Claims(str(tmp_path / "store")))
 
 

@@ -6,7 +6,6 @@ Dagster to compare. Does not belong here: killing (`effects`).
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -165,10 +164,9 @@ def in_force(house: House) -> list[str | None]:
     return [one.version if one else None for one in found]
 
 
-def prepared(folder: Path, database: Path, name: str) -> Path:
+def prepared(folder: Path, name: str) -> Path:
     """A folder with what is there before the work."""
     folder.mkdir(parents=True)
-    shutil.copy(database, folder / "mlflow.db")
     with house(folder, WORKS[name].promotion) as there:
         WORKS[name].before(there)
         recover(there.instance, there.deployment)

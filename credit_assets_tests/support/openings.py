@@ -7,13 +7,18 @@ Belongs here: saving this process what it has read already. Does not belong here
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from credit_assets.places import database_file
 from credit_assets.settings import Settings, load_settings
+from credit_assets.storage.claims import Claims
+from credit_assets.tracking import database
 from credit_assets_tests.support.prepared import prepared_home
 
 
@@ -33,6 +38,23 @@ def remember_migrations(patch: pytest.MonkeyPatch) -> None:
         return known[place]
 
     patch.setattr(ScriptDirectory, "from_config", from_config)
+
+
+@contextmanager
+def nobody_waits_for_the_disk() -> Iterator[None]:
+    """SQLite leaves it to the system when what it has written is on the disk. A test kills processes, whose writes the
+    system has; it cuts nobody's power.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: Any, _record: Any) -> None:
+        if type(connection).__module__ == "sqlite3":
+            connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", connected)
+    yield
+    event.remove(Engine, "connect", connected)
 
 
 def copy_new_homes(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -58,3 +80,36 @@ def copy_new_homes(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
         return folder
 
     patch.setattr(home, "ensure_instance", ensured)
+
+
+def copy_new_mlflow(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A new SQLite database of MLflow in this process is a copy of `migrated_database`."""
+    from credit_assets.tracking import server
+
+    @contextmanager
+    def migration_lock(uri: str) -> Iterator[None]:
+        with database.migration_lock(uri):
+            file = database_file(uri)
+            if file is not None and not file.exists():
+                with suppress(OSError):
+                    shutil.copy(migrated_database(tmp_path_factory), file)
+            yield
+
+    patch.setattr(server, "migration_lock", migration_lock)
+
+
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with MLflow's tables and no experiment in them, which was opened as any is."""
+    from credit_assets.tracking import Tracking, server
+
+    def migrate(home: Path) -> None:
+        home.mkdir()
+        file = home / "mlflow.db"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "migration_lock", database.migration_lock)
+            Tracking(f"sqlite:///{file}", "any", Claims(str(home / "store"))).server.prepare()
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("DELETE FROM experiment_tags")
+            connection.execute("DELETE FROM experiments")
+
+    return prepared_home(tmp_path_factory, "mlflow", migrate) / "mlflow.db"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -55,11 +56,12 @@ def test_an_unreachable_server_is_transient_quickly_and_keeps_the_password(tmp_p
     assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_database_of_another_mlflow_says_how_to_upgrade(tracking: Tracking) -> None:
-    with sqlite3.connect(tracking.server.uri.removeprefix("sqlite:///")) as database:
+def test_a_database_of_another_mlflow_says_how_to_upgrade(migrated_database: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(migrated_database, tmp_path))
+    with sqlite3.connect(file) as database:
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     with pytest.raises(PermanentError, match=r"run `mlflow db upgrade sqlite:///.*` after a backup"):
-        tracking.server.prepare()
+        Tracking(f"sqlite:///{file}", EXPERIMENT, Claims(str(tmp_path / "store"))).server.prepare()
 
 
 @pytest.mark.parametrize("which", ["tracking", "served"])
@@ -102,7 +104,7 @@ def test_links_to_the_run_and_the_experiment(tracking: Tracking) -> None:
 
 def test_a_deleted_experiment_says_how_to_restore_it(tracking: Tracking) -> None:
     tracking.server.client.delete_experiment(tracking.server.experiment_id)
-    with pytest.raises(PermanentError, match="is deleted: restore it with `mlflow experiments restore -x 2`"):
+    with pytest.raises(PermanentError, match="is deleted: restore it with `mlflow experiments restore -x 1`"):
         Tracking(tracking.server.uri, EXPERIMENT, tracking.claims).server.prepare()
 
 
