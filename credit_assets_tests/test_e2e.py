@@ -6,6 +6,7 @@ What it shows on a cluster is shown there alone.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from datetime import date
@@ -14,34 +15,50 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
-from dagster._core.instance.config import dagster_instance_config
 from kubernetes.client import ApiException
 
 from credit_assets.cluster.op_tags import profiles as known_profiles
 from credit_assets.settings import load_settings
-from credit_assets_tests.support.kubernetes_objects import schema_errors
+from credit_assets_tests.support.chart import rendered
 from e2e.__main__ import NOT_READY, _show
+from e2e.chart import adapted, alone, defaults
 from e2e.cluster import FailedError, NotReadyError, refusal
-from e2e.installation import NEEDED, Given, instance, manifests, profiles, settings
-from e2e.scenarios import DAILY, RETRAINED, SCENARIOS, TRAINED, Run
+from e2e.names import Forwarder
+from e2e.runs import TRAINED, Run, Stage
+from e2e.scenarios import DAILY, RETRAINED, SCENARIOS, _quota
+from e2e.trial_values import NEEDED, Given, secrets, values
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
-    "CREDIT_E2E_IMAGE": "registry.example.org/credit-assets:0.1.0",
-    "CREDIT_E2E_POSTGRES_URL": "postgresql://dagster:of-the-test@10.0.0.1:5432",
+    "CREDIT_E2E_IMAGE": "registry.example.org:5000/credit-assets:0.1.0",
+    "CREDIT_E2E_POSTGRES_URL": "postgresql://dagster:of-the-test@10.0.0.1:5433",
     "CREDIT_E2E_STORE_URI": "s3://bucket",
-    "MLFLOW_TRACKING_URI": "http://10.0.0.1:5000",
+    "CREDIT_E2E_NAMES_ADDRESS": "10.0.0.2",
     "AWS_ACCESS_KEY_ID": "of-the-test",
     "HOME": "/nowhere",
 }
-GIVEN = Given.of_environment(ENVIRONMENT)
 
 
-def test_everything_that_is_missing_is_named_at_once() -> None:
+@pytest.fixture(autouse=True)
+def chart_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An archive of the official chart is there, which these tests do not open."""
+    archive = tmp_path / "dagster.tgz"
+    archive.touch()
+    monkeypatch.setenv("DAGSTER_HELM_CHART", str(archive))
+
+
+@pytest.fixture
+def given(chart_there: None) -> Given:
+    return Given.of_environment(ENVIRONMENT)
+
+
+def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(NotReadyError) as caught:
         Given.of_environment({})
     assert all(name in str(caught.value) for name in NEEDED)
+    monkeypatch.setenv("DAGSTER_HELM_CHART", str(tmp_path / "none.tgz"))
+    with pytest.raises(NotReadyError, match="helm dependency build helm"):
+        Given.of_environment(ENVIRONMENT)
 
 
 @pytest.mark.parametrize("url", ["mysql://a:b@host", "postgresql://host:5432", "postgresql://a:b@host/dagster", "host"])
@@ -50,31 +67,102 @@ def test_a_database_url_of_another_form_is_refused(url: str) -> None:
         Given.of_environment({**ENVIRONMENT, "CREDIT_E2E_POSTGRES_URL": url})
 
 
-def test_only_credentials_of_store_and_tracking_go_to_the_pods() -> None:
-    assert dict(GIVEN.passed_on) == {
-        "AWS_ACCESS_KEY_ID": "of-the-test",
-        "MLFLOW_TRACKING_URI": "http://10.0.0.1:5000",
+def test_the_chart_takes_the_values_and_the_code_location_its_settings(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart without the official one: its schema refuses what it does not know."""
+    found = values(given, {"settings": {"CREDIT_RETRIES": "2"}})
+    assert found["image"] == {
+        "repository": "registry.example.org:5000/credit-assets",
+        "tag": "0.1.0",
+        "pullPolicy": "IfNotPresent",
     }
+    (deployment,) = found["dagster"]["dagster-user-deployments"]["deployments"]
+    theirs = [found["dagster"][name]["image"] for name in ("dagsterWebserver", "dagsterDaemon")]
+    assert [deployment["image"], *theirs] == [found["image"]] * 3
+    own_values = {key: value for key, value in found.items() if key != "dagster"}
+    manifests = rendered(alone(tmp_path), {**own_values, "dagster": {"enabled": False}})
+    for manifest in manifests:
+        for name, value in manifest.get("data", {}).items() if manifest["kind"] == "ConfigMap" else ():
+            if name.startswith("CREDIT_"):
+                monkeypatch.setenv(name, value)
+    loaded = load_settings()
+    assert (loaded.executor, loaded.retries) == ("k8s", 2)
+    profiles = known_profiles(loaded)
+    assert {name for name, profile in profiles.items() if profile.gpu} == {"train-gpu"}
+    assert profiles["train-gpu"].gpu_node_selector == {"gpu-type": "a100"}
+    assert all(profile.priority_class for profile in profiles.values())
 
 
-def test_the_code_location_loads_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in settings(GIVEN).items():
-        monkeypatch.setenv(name, value)
-    known = known_profiles(load_settings())
-    assert {name for name, profile in known.items() if profile.gpu} == {"train-gpu"}
-    assert known["train-gpu"].gpu_node_selector == {"gpu-type": "a100"}
-    assert profiles(GIVEN, train_cpu={"memory": "192Mi"})["train-cpu"]["memory"] == "192Mi"
+def test_secrets_stand_in_the_secrets_that_the_chart_names_and_nowhere_else(given: Given) -> None:
+    held = secrets(given)
+    assert set(held) == set(defaults()["secrets"].values())
+    assert "of-the-test" in str(held)
+    assert "of-the-test" not in str(values(given))
 
 
-def test_kubernetes_takes_the_objects_and_dagster_the_instance(tmp_path: Path) -> None:
-    objects = manifests(GIVEN)
-    assert {f"{m['kind']} {m['metadata']['name']}": errors for m in objects if (errors := schema_errors(m))} == {}
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance(GIVEN)))
-    config, _ = dagster_instance_config(str(tmp_path))
-    assert config["run_launcher"]["class"] == "K8sRunLauncher"
-    secret = next(m for m in objects if m["kind"] == "Secret")
-    assert "of-the-test" in secret["stringData"]["CREDIT_WAREHOUSE_URL"]
-    assert not [m["kind"] for m in objects if m["kind"] != "Secret" and "of-the-test" in yaml.safe_dump(m)]
+def test_an_object_is_changed_for_what_a_cluster_lacks_and_for_nothing_else(given: Given) -> None:
+    template = {"spec": {"initContainers": [{"name": "init-user-deployment-x"}, {"name": "other"}], "containers": []}}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"template": template},
+    }
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": {}}
+    assert adapted(deployment, (1, 31), {}) == deployment
+    assert adapted(budget, (1, 21), given.names) == budget
+    assert adapted(budget, (1, 20), {})["apiVersion"] == "policy/v1beta1"
+    pod = adapted(deployment, (1, 20), given.names)["spec"]["template"]["spec"]
+    assert [one["name"] for one in pod["initContainers"]] == ["other"]
+    hostnames = ["credit-assets", "credit-assets-mlflow", "credit-dagster-webserver"]
+    assert pod["hostAliases"] == [{"ip": "10.0.0.2", "hostnames": hostnames}]
+    assert "hostAliases" not in deployment["spec"]["template"]["spec"]
+
+
+def test_a_service_is_stood_in_for_by_its_ports() -> None:
+    """Both ways at once, to whatever pod is there at that moment, and none while there is none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there: list[tuple[str, int]] = []
+        forwarder = Forwarder("127.0.0.1", {0: lambda: there[0] if there else None})
+        address = ("127.0.0.1", forwarder.ports[0])
+        with socket.create_connection(address, timeout=10) as client:
+            assert client.recv(10) == b""
+        there.append(server.getsockname())
+        with socket.create_connection(address, timeout=10) as client:
+            pod, _ = server.accept()
+            with pod:
+                client.sendall(b"question")
+                client.shutdown(socket.SHUT_WR)
+                assert b"".join(iter(lambda: pod.recv(100), b"")) == b"question"
+                pod.sendall(b"answer")
+            assert b"".join(iter(lambda: client.recv(100), b"")) == b"answer"
+        forwarder.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=10)
+
+
+def test_a_quota_leaves_what_is_used_and_so_much_more_and_is_given_back() -> None:
+    allowed: list[dict[str, str]] = []
+    cluster = SimpleNamespace(
+        quota=lambda: ("q", {"requests.memory": "48Gi", "count/jobs.batch": "9"}, {"requests.memory": "3Gi"}),
+        allow=lambda name, hard: allowed.append(hard),
+    )
+    stage: Any = SimpleNamespace(cluster=cluster, report=lambda text: None)
+    with pytest.raises(FailedError), _quota(stage, {"requests.memory": 1 << 20}):
+        raise FailedError("nothing was refused")
+    assert allowed == [{"requests.memory": str((3 << 30) + (1 << 20))}, {"requests.memory": "48Gi"}]
+
+
+def test_a_command_of_the_environment_is_run_with_its_arguments_and_judged_by_its_exit_code(given: Given) -> None:
+    said: list[str] = []
+    stage = Stage(SimpleNamespace(), given, said.append)  # type: ignore[arg-type]
+    stage.shell("LOSE", "test node-1 =", "node-1")
+    assert said == ["LOSE node-1: done"]
+    with pytest.raises(FailedError, match="LOSE ended with exit code 1"):
+        stage.shell("LOSE", "test node-1 =", "node-2")
+    with pytest.raises(NotReadyError, match="set LOSE"):
+        stage.shell("LOSE", "")
 
 
 def test_without_a_cluster_it_says_so_and_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
@@ -93,7 +181,8 @@ def event(kind: str, step: str, text: str = "") -> dict[str, Any]:
 def run_of(record: dict[str, Any]) -> Run:
     """A run that ended with this record, without a cluster."""
     run = object.__new__(Run)
-    run.day, run.report, run.installation = date(2025, 1, 30), print, SimpleNamespace()  # type: ignore[assignment]
+    run.day, run.report = date(2025, 1, 30), print
+    run.installation = SimpleNamespace(ask=lambda *_: MODELS)  # type: ignore[assignment]
     run.wait = lambda seconds=0: record  # type: ignore[method-assign]
     run.record = lambda: record  # type: ignore[method-assign]
     return run
@@ -103,12 +192,15 @@ def whole(assets: set[str]) -> dict[str, Any]:
     return {"status": "SUCCESS", "tags": {}, "events": [event("ASSET_MATERIALIZATION", a) for a in sorted(assets)]}
 
 
+MODELS: dict[str, Any] = {}
+
+
 @pytest.fixture
-def mlflow_holds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def mlflow_holds() -> dict[str, Any]:
     """What MLflow holds."""
-    answer = {"versions": {"2025-01-30": ["1"]}, "candidates": {"2025-01-30": dict.fromkeys(TRAINED, 1)}}
-    monkeypatch.setattr("e2e.scenarios._query", lambda *_: answer)
-    return answer
+    MODELS.clear()
+    MODELS.update(versions={"2025-01-30": ["1"]}, candidates={"2025-01-30": dict.fromkeys(TRAINED, 1)})
+    return MODELS
 
 
 def test_a_run_that_made_everything_once_is_whole(mlflow_holds: dict[str, Any]) -> None:

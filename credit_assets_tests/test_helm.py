@@ -25,10 +25,10 @@ from credit_assets_tests.support.chart import (
     one,
     pod_specs,
     rendered,
-    umbrella,
     values,
 )
 from credit_assets_tests.support.kubernetes_objects import schema_errors
+from e2e.chart import merge, umbrella
 
 pytest_plugins = ["credit_assets_tests.support.chart"]
 
@@ -285,14 +285,6 @@ def test_image_and_database_stand_alike_in_both_places() -> None:
         assert code["envSecrets"] == [{"name": merged["secrets"]["connections"]}]
         pull = merged["imagePullSecrets"]
         assert dagster["imagePullSecrets"] == dagster["dagster-user-deployments"]["imagePullSecrets"] == pull
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    found = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = merge(found[key], value) if both else value
-    return found
 
 
 @needs_official

@@ -15,8 +15,10 @@ from datetime import timedelta
 from kubernetes.client import ApiException
 
 from e2e.cluster import Cluster, FailedError, NotReadyError, refusal
-from e2e.installation import FIRST_DAY, Given, Installation
-from e2e.scenarios import SCENARIOS, Stage
+from e2e.installation import Installation
+from e2e.runs import Stage
+from e2e.scenarios import SCENARIOS
+from e2e.trial_values import FIRST_DAY, NAMESPACE, Given
 
 NOT_READY = 3
 
@@ -36,7 +38,7 @@ def main() -> int:
         print(f"{time.monotonic() - begin:6.0f} s  {text}", flush=True)
 
     try:
-        cluster = Cluster(os.environ.get("CREDIT_E2E_NAMESPACE") or "credit-assets-e2e")
+        cluster = Cluster(os.environ.get("CREDIT_E2E_NAMESPACE") or NAMESPACE)
         given = Given.of_environment()
         stage = _prepared(cluster, given, report, load=not arguments.loaded)
         failed = _show(stage, arguments.scenarios or list(SCENARIOS))
@@ -44,13 +46,13 @@ def main() -> int:
         print(f"e2e: {error}", file=sys.stderr)
         return NOT_READY
     except FailedError as error:
-        print(f"e2e: the code location could not be set up: {error}", file=sys.stderr)
+        print(f"e2e: the chart could not be installed: {error}", file=sys.stderr)
         return 1
     except ApiException as error:
-        print(f"e2e: the code location could not be set up: {refusal(error)}", file=sys.stderr)
+        print(f"e2e: the chart could not be installed: {refusal(error)}", file=sys.stderr)
         return NOT_READY if error.status in (401, 403) else 1
     if not arguments.keep:
-        cluster.delete_namespace()
+        stage.installation.uninstall()
         report(f"namespace {cluster.namespace} deleted")
     report(f"not shown: {', '.join(failed)}" if failed else "all shown")
     return 1 if failed else 0
@@ -67,7 +69,7 @@ def _prepared(cluster: Cluster, given: Given, report: Callable[[str], None], *, 
     report(f"Kubernetes {cluster.version}; GPU nodes {', '.join(gpu)}; others {', '.join(others)}")
     installation = Installation(cluster, given)
     installation.install()
-    report("code location installed")
+    report("chart installed: webserver, daemon, code server and MLflow stand")
     stage = Stage(installation, given, report)
     if load:
         report(installation.load_history(FIRST_DAY + timedelta(len(SCENARIOS))))
@@ -82,7 +84,7 @@ def _show(stage: Stage, names: list[str]) -> list[str]:
         begin = time.monotonic()
         try:
             SCENARIOS[name](stage)
-        except (FailedError, ApiException) as error:
+        except (FailedError, NotReadyError, ApiException) as error:
             failed.append(name)
             why = refusal(error) if isinstance(error, ApiException) else str(error)
             stage.report(f"--- {name}: FAILED after {time.monotonic() - begin:.0f} s: {why}")

@@ -58,7 +58,10 @@ class Cluster:
         self.namespace = namespace
         try:
             kubernetes.config.load_kube_config(context=context)
-            self.version = kubernetes.client.VersionApi().get_code().git_version
+            code = kubernetes.client.VersionApi().get_code()
+            self.version = code.git_version
+            # Managed clusters say "27+".
+            self.minor = int(code.major), int(code.minor.rstrip("+"))
         except ConfigException as error:
             raise NotReadyError(f"no cluster: {error}; point KUBECONFIG at one") from error
         except Exception as error:
@@ -72,11 +75,7 @@ class Cluster:
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Create an object, or replace the one of its name."""
-        from kubernetes.dynamic import DynamicClient
-
-        self._dynamic = self._dynamic or DynamicClient(kubernetes.client.ApiClient())
-        resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
-        where = {"namespace": self.namespace} if resource.namespaced else {}
+        resource, where = self._resource(manifest)
         try:
             resource.create(body=manifest, **where)
         except ApiException as error:
@@ -88,6 +87,29 @@ class Cluster:
                 content_type="application/merge-patch+json",
                 **where,
             )
+
+    def delete(self, manifest: Mapping[str, Any]) -> None:
+        """Delete an object with what belongs to it, and wait until it is gone."""
+        resource, where = self._resource(manifest)
+        name = manifest["metadata"]["name"]
+
+        def gone() -> bool:
+            try:
+                resource.delete(name=name, body={"propagationPolicy": "Background"}, **where)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+                return True
+            return False
+
+        wait_for(f"{manifest['kind']} {name} to go", 120, gone)
+
+    def _resource(self, manifest: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+        from kubernetes.dynamic import DynamicClient
+
+        self._dynamic = self._dynamic or DynamicClient(kubernetes.client.ApiClient())
+        resource = self._dynamic.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        return resource, {"namespace": self.namespace} if resource.namespaced else {}
 
     def delete_namespace(self) -> None:
         """Delete everything that was installed, and wait until it is gone."""
@@ -105,6 +127,24 @@ class Cluster:
                 return False
             raise
 
+    def quota(self) -> tuple[str, dict[str, str], dict[str, str]]:
+        """The namespace's ResourceQuota: its name, what it allows and what of that is used."""
+        (one,) = self.core.list_namespaced_resource_quota(self.namespace).items
+        return one.metadata.name, dict(one.spec.hard), dict(one.status.used or {})
+
+    def allow(self, name: str, hard: Mapping[str, str]) -> None:
+        """Change what a ResourceQuota allows."""
+        self.core.patch_namespaced_resource_quota(name, self.namespace, {"spec": {"hard": dict(hard)}})
+
+    def variables(self, pod: Any) -> dict[str, str]:
+        """The environment of a pod's first container that comes from ConfigMaps, as it stands there now."""
+        found: dict[str, str] = {}
+        for source in pod.spec.containers[0].env_from or []:
+            if source.config_map_ref:
+                read = self.core.read_namespaced_config_map(source.config_map_ref.name, self.namespace)
+                found |= read.data or {}
+        return found
+
     # Pods
 
     def pods(self, selector: str) -> list[Any]:
@@ -113,29 +153,27 @@ class Cluster:
     def delete_pod(self, name: str, grace_seconds: int | None = None) -> None:
         self.core.delete_namespaced_pod(name, self.namespace, grace_period_seconds=grace_seconds)
 
-    def events(self, pod: str) -> list[str]:
-        """Reasons and messages of what happened to a pod, oldest first."""
-        events = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={pod}").items
+    def events(self, name: str) -> list[str]:
+        """Reasons and messages of what happened to a pod or a Job, oldest first."""
+        events = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={name}").items
         start = datetime.min.replace(tzinfo=UTC)
         events.sort(key=lambda event: event.first_timestamp or event.event_time or start)
         return [f"{event.reason}: {event.message}" for event in events]
 
-    def run(self, pod: str, command: Sequence[str], text: str = "", seconds: float = 900) -> str:
+    def run(self, pod: str, command: Sequence[str], seconds: float = 900) -> str:
         """The standard output of a command in a pod. Raises FailedError, with its last lines, where it fails."""
         session = stream(
             self.core.connect_get_namespaced_pod_exec,
             pod,
             self.namespace,
             command=list(command),
-            stdin=bool(text),
+            stdin=False,
             stdout=True,
             stderr=True,
             tty=False,
             _preload_content=False,
         )
         out, err = [], []
-        if text:
-            session.write_stdin(text)
         deadline = time.monotonic() + seconds
         try:
             while session.is_open():

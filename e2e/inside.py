@@ -3,6 +3,7 @@
 Belongs here: questions whose answer is one line of JSON on standard output. Sent to a pod of the code location as it
 stands, so that it imports nothing of this folder; the image need not contain it.
 
+    python - launch URL LOCATION JOB DAY    asks the webserver for a run of this job for this day, as its launchpad does
     python - run RUN_ID        the run's status and what its event log tells of steps
     python - again RUN_ID      the run that goes on with a lost one
     python - models DAY ...    registered versions and counted MLflow runs of candidates, by as-of date
@@ -25,6 +26,33 @@ _TOLD = {
     "RUN_FAILURE",
     "STEP_WORKER_STARTING",
 }
+
+
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on Error { message }
+  }
+}
+"""
+
+
+def launched(webserver: str, location: str, job: str, day: str) -> dict[str, Any]:
+    from urllib.request import Request, urlopen
+
+    selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
+    tags = [{"key": "dagster/partition", "value": day}]
+    params = {"selector": selector, "runConfigData": {}, "executionMetadata": {"tags": tags}}
+    body = json.dumps({"query": _LAUNCH, "variables": {"params": params}}).encode()
+    # The webserver's first answer waits until it has loaded the code location.
+    with urlopen(Request(webserver, body, {"Content-Type": "application/json"}), timeout=300) as response:
+        answer = json.load(response)
+    result = (answer.get("data") or {}).get("launchRun") or {}
+    if "run" not in result:
+        raise RuntimeError(f"the webserver did not launch {job}: {json.dumps(answer)[:1000]}")
+    return {"run_id": result["run"]["runId"]}
 
 
 def run_record(run_id: str) -> dict[str, Any]:
@@ -94,6 +122,8 @@ if __name__ == "__main__":
     question, *rest = sys.argv[1:]
     if question == "models":
         answer = models_record(rest)
+    elif question == "launch":
+        answer = launched(*rest)
     else:
         answer = {"run": run_record, "again": again_record}[question](rest[0])
     # Marked, since libraries may print as well.

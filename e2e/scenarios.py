@@ -6,195 +6,22 @@ succeeded, each asset was materialized once, and there is one model version of t
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
-from e2e.cluster import GPU, Cluster, FailedError, Watch, wait_for
-from e2e.installation import FIRST_DAY, Given, Installation, profiles
+from e2e.cluster import GPU, FailedError, wait_for
+from e2e.runs import TRAINED, Run, Stage
 
-RUN_SECONDS = 2400
-STEP_SECONDS = 1200
-_INSIDE = Path(__file__).with_name("inside.py")
-_ENDED = ("SUCCESS", "FAILURE", "CANCELED")
-TRAINED = ("xgboost_candidate", "lightgbm_candidate", "catboost_candidate")
 ON_GPU = {"xgboost_candidate", "catboost_candidate"}
-
-
-class Run:
-    """A run on the cluster: launched as the UI launches it, and watched by its pods and its event log."""
-
-    def __init__(self, installation: Installation, day: date, report: Callable[[str], None], run_id: str) -> None:
-        self.installation, self.cluster, self.day, self.report = installation, installation.cluster, day, report
-        self.run_id = run_id
-        self.watch = Watch(self.cluster, run_id)
-
-    def launch(self, job: str, **profile: dict[str, Any]) -> None:
-        """Start it; `profile`: fields over the resource profiles, by the profile's name."""
-        tags = {"dagster/partition": self.day.isoformat()}
-        env: dict[str, str] = {}
-        if profile:
-            # Read twice: here for the steps' tags, which are part of the run, and in its pod for what retries ask for.
-            env["CREDIT_PROFILES"] = json.dumps(profiles(self.installation.given, **profile))
-            variable = {"name": "CREDIT_PROFILES", "value": env["CREDIT_PROFILES"]}
-            tags["dagster-k8s/config"] = json.dumps({"container_config": {"env": [variable]}})
-        self.installation.run(
-            "dagster", "job", "launch", "-m", "credit_assets.definitions", "-j", job,
-            "--run-id", self.run_id, "--tags", json.dumps(tags), env=env,
-        )  # fmt: skip
-        self.report(f"run {self.run_id[:8]} of {job} for {self.day} launched")
-
-    def record(self) -> dict[str, Any]:
-        """Status, tags and events, from inside."""
-        return _query(self.installation, "run", self.run_id)
-
-    def run_pods(self) -> list[Any]:
-        return self.cluster.pods(f"dagster/run-id={self.run_id},!dagster/op")
-
-    def run_pod_ended(self) -> bool:
-        pods = self.run_pods()
-        return bool(pods) and all(pod.status.phase in ("Succeeded", "Failed") for pod in pods)
-
-    def running(self, step: str, seconds: float = STEP_SECONDS) -> Any:
-        """The pod in which a step is at work, once it has begun."""
-
-        def begun() -> Any | None:
-            pod = self.watch.running(step)
-            if pod is not None and "STEP_START" in self.log(pod.metadata.name):
-                return pod
-            if self.run_pod_ended():
-                raise FailedError(f"the run ended before {step} was seen at work: {self._why()}")
-            return None
-
-        return wait_for(f"step {step} to work", seconds, begun, every=0.5)
-
-    def log(self, pod: str) -> str:
-        import kubernetes
-
-        try:
-            return str(self.cluster.core.read_namespaced_pod_log(pod, self.cluster.namespace))
-        except kubernetes.client.ApiException as error:
-            if error.status in (400, 404):
-                return ""
-            raise
-
-    def event_with(self, *words: str) -> str | None:
-        """The text of the first event that has all of these words; None while there is none."""
-        for event in self.record()["events"]:
-            if all(word in event["text"] for word in words):
-                return str(event["text"])
-        return None
-
-    def wait(self, seconds: float = RUN_SECONDS) -> dict[str, Any]:
-        """The run's record once it has ended, with all pods seen until then."""
-        deadline = time.monotonic() + seconds
-        while True:
-            self.watch.look()
-            if self.run_pod_ended():
-                record = self.record()
-                if record["status"] in _ENDED:
-                    self.report(f"run {self.run_id[:8]} ended: {record['status']}")
-                    return record
-            if time.monotonic() > deadline:
-                raise FailedError(f"run {self.run_id} did not end within {seconds:.0f} s: {self._why()}")
-            time.sleep(2)
-
-    def again(self) -> Run:
-        """The run that goes on with this one, which was lost."""
-        successor = wait_for(
-            f"a run that goes on with {self.run_id[:8]}",
-            STEP_SECONDS,
-            lambda: _query(self.installation, "again", self.run_id)["run_id"],
-            every=10,
-        )
-        self.report(f"run {self.run_id[:8]} ended: {self.record()['status']}; run {successor[:8]} goes on")
-        return Run(self.installation, self.day, self.report, successor)
-
-    def must_be_whole(self, assets: set[str], before: Run | None = None) -> dict[str, Any]:
-        """Wait for the end. Raises FailedError unless all assets were made once, in this run or in the lost one
-        `before` it, and the day has no model twice.
-        """
-        record = self.wait()
-        if record["status"] != "SUCCESS":
-            raise FailedError(f"the run ended as {record['status']}: {self._why(record)}")
-        events = [*(before.record()["events"] if before else []), *record["events"]]
-        made = [event["step"] for event in events if event["type"] == "ASSET_MATERIALIZATION"]
-        wrong = {asset: made.count(asset) for asset in assets | set(made) if made.count(asset) != 1}
-        if wrong:
-            raise FailedError(f"assets not materialized exactly once: {wrong}")
-        if set(TRAINED) <= assets:
-            self._one_model_a_day()
-        return record
-
-    def _one_model_a_day(self) -> None:
-        day = self.day.isoformat()
-        models = _query(self.installation, "models", day)
-        versions, counted = models["versions"][day], models["candidates"][day]
-        if len(versions) > 1:
-            raise FailedError(f"{len(versions)} model versions of {day}: {', '.join(versions)}")
-        if counted != dict.fromkeys(TRAINED, 1):
-            raise FailedError(f"MLflow runs that count, by candidate of {day}: {counted}")
-        self.report(f"one MLflow run a candidate; versions registered for {day}: {', '.join(versions) or 'none'}")
-
-    def _why(self, record: dict[str, Any] | None = None) -> str:
-        events = (record or self.record())["events"]
-        last = [event for event in events if "FAILURE" in event["type"]] or events[-3:]
-        return "; ".join(f"{event['step'] or 'run'}: {event['text'][:600]}" for event in last)
-
-    def retry_of(self, record: dict[str, Any], step: str, *words: str) -> str:
-        """Why the step was tried again. Raises FailedError where it was not, or for another reason."""
-        retries = [str(e["text"]) for e in record["events"] if e["type"] == "STEP_UP_FOR_RETRY" and e["step"] == step]
-        fitting = [text for text in retries if all(word in text for word in words)]
-        if not fitting:
-            because = f" because of {', '.join(words)}" if words else ""
-            raise FailedError(f"{step} was not tried again{because}; its retries: {retries or 'none'}")
-        return fitting[0]
-
-
-def _query(installation: Installation, *question: str) -> dict[str, Any]:
-    text = installation.run("python", "-c", _INSIDE.read_text("utf-8"), *question)
-    line = next(line for line in reversed(text.splitlines()) if line.startswith("ANSWER "))
-    return dict(json.loads(line.removeprefix("ANSWER ")))
-
-
-@dataclass
-class Stage:
-    """What a scenario works with."""
-
-    installation: Installation
-    given: Given
-    report: Callable[[str], None]
-    number: int = 0
-
-    @property
-    def cluster(self) -> Cluster:
-        return self.installation.cluster
-
-    @property
-    def day(self) -> date:
-        return FIRST_DAY + timedelta(self.number)
-
-    @cached_property
-    def gpu_nodes(self) -> list[str]:
-        return self.cluster.gpu_nodes(self.given.gpu_type)
-
-    def launch(self, job: str, **profile: dict[str, Any]) -> Run:
-        run = Run(self.installation, self.day, self.report, str(uuid.uuid4()))
-        run.launch(job, **profile)
-        return run
-
-
 DAILY = {
     "restated_days", "raw_loan_data", "loan_outcomes", "processed_features", "training_set", *TRAINED, "trained_model",
     "registered_model", "deployed_model", "model_dossier", "loan_scores", "drift_report", "performance_report",
     "shadow_report",
 }  # fmt: skip
+INGESTED = {"raw_loan_data", "loan_outcomes", "processed_features"}
 RETRAINED = {"training_set", *TRAINED, "trained_model", "registered_model", "deployed_model", "model_dossier"}
 
 
@@ -222,12 +49,7 @@ def step_without_a_fitting_node(stage: Stage) -> None:
         stage.cluster.cordon(node)
     try:
         run = stage.launch("retrain_model")
-        event = wait_for(
-            "an event that says why xgboost_candidate waits",
-            STEP_SECONDS,
-            lambda: (run.watch.look(), run.event_with("The pod of step xgboost_candidate waits", "no node fits"))[1],
-            every=5,
-        )
+        event = run.says("The pod of step xgboost_candidate waits", "no node fits")
         stage.report(f"event: {event}")
         # Asking the event log took longer than the pod took to appear.
         run.watch.look()
@@ -263,8 +85,12 @@ def deleted_pods(stage: Stage) -> None:
 def out_of_memory(stage: Stage) -> None:
     """A step gets too little memory and is killed; its next attempts ask for more until it is enough."""
     small = {"memory": "192Mi", "memory_growth": 3, "max_memory": "2Gi"}
-    run = stage.launch("retrain_model", train_cpu=small)
-    record = run.must_be_whole(RETRAINED)
+    stage.installation.upgrade({"profiles": {"train-cpu": small}})
+    try:
+        run = stage.launch("retrain_model")
+        record = run.must_be_whole(RETRAINED)
+    finally:
+        stage.installation.upgrade()
     stage.report(run.retry_of(record, "lightgbm_candidate", "out-of-memory", "192Mi"))
     attempts = _report_attempts(stage, run, "lightgbm_candidate")
     memories = [one.memory for one in attempts]
@@ -310,6 +136,120 @@ def lost_run_pod(stage: Stage) -> None:
         raise FailedError("the run that went on made training_set again")
 
 
+def quota_refuses_a_pod(stage: Stage) -> None:
+    """The namespace's quota has no memory left for a step's pod: the run's log says so, and it starts once there is."""
+    run = stage.launch("retrain_model")
+    run.begun()
+    with _quota(stage, {"requests.memory": 256 << 20}):
+        stage.report(f"event: {run.says('training_set', 'exceeded quota')}")
+        if run.watch.of("training_set"):
+            raise FailedError("there is a pod of training_set, which the quota should have refused")
+    run.must_be_whole(RETRAINED)
+    _report_attempts(stage, run, "training_set")
+
+
+def quota_refuses_a_job(stage: Stage) -> None:
+    """The quota has no Job left for a step, which is refused with 403: the step waits, and the run goes on with it."""
+    run = stage.launch("retrain_model")
+    run.begun()
+    with _quota(stage, {"count/jobs.batch": 0}):
+        stage.report(f"event: {run.says('training_set', 'exceeded quota')}")
+    run.must_be_whole(RETRAINED)
+    _report_attempts(stage, run, "training_set")
+
+
+def api_server_restarted(stage: Stage) -> None:
+    """The API server is away under the trainings: neither they nor the run take harm."""
+    run = stage.launch("retrain_model")
+    run.running("lightgbm_candidate")
+    stage.shell("CREDIT_E2E_RESTART_API", stage.given.restart_api)
+    wait_for("the API server to answer", 300, lambda: _answers(stage), every=2)
+    record = run.must_be_whole(RETRAINED)
+    for event in record["events"]:
+        if event["type"] == "STEP_UP_FOR_RETRY":
+            stage.report(f"{event['step']}: {event['text']}")
+    for step in TRAINED:
+        _report_attempts(stage, run, step)
+
+
+def node_lost(stage: Stage) -> None:
+    """A node is gone under a GPU training, and comes back: the step is told as lost, and tried again."""
+    run = stage.launch("retrain_model")
+    pod = run.running("catboost_candidate")
+    node = pod.spec.node_name
+    stage.shell("CREDIT_E2E_LOSE_NODE", stage.given.lose_node, node)
+    try:
+        stage.report(f"event: {run.says('catboost_candidate', 'node-lost')}")
+    finally:
+        stage.shell("CREDIT_E2E_RETURN_NODE", stage.given.return_node, node)
+    record = run.must_be_whole(RETRAINED)
+    stage.report(run.retry_of(record, "catboost_candidate", "node-lost"))
+    _report_attempts(stage, run, "catboost_candidate")
+
+
+def settings_changed(stage: Stage) -> None:
+    """The release is upgraded with another setting under a run: its pods keep the old one, later runs have the new."""
+    name, before, after = "CREDIT_EARLY_STOPPING_ROUNDS", "10", "9"
+    run = stage.launch("retrain_model")
+    run.running("training_set")
+    server = stage.installation.code_server()
+    stage.installation.upgrade({"settings": {name: after}})
+    try:
+        now = stage.installation.code_server()
+        if now.metadata.name == server.metadata.name:
+            raise FailedError(f"the code server was not started again: {now.metadata.name}")
+        late = run.running("lightgbm_candidate")
+        found = {
+            "of the run": stage.cluster.variables(late)[name],
+            "of the code server": stage.cluster.variables(now)[name],
+        }
+        stage.report(f"{name} after the upgrade: {found}")
+        if found != {"of the run": before, "of the code server": after}:
+            raise FailedError(f"{name} after the upgrade: {found}, wanted {before} and {after}")
+        run.must_be_whole(RETRAINED)
+        next_one = stage.launch("ingest_loans")
+        if (seen := stage.cluster.variables(next_one.begun())[name]) != after:
+            raise FailedError(f"the next run has {name}={seen}, wanted {after}")
+        next_one.must_be_whole(INGESTED)
+    finally:
+        stage.installation.upgrade()
+
+
+def helm_tests(stage: Stage) -> None:
+    """`helm test`: the release judges itself, with the rights and the settings of a step."""
+    for name in stage.installation.helm_test():
+        stage.report(f"Job {name} succeeded")
+
+
+@contextmanager
+def _quota(stage: Stage, spare: Mapping[str, int]) -> Iterator[None]:
+    """Less is left of the quota than a step needs: what is used now and `spare` beyond it."""
+    name, hard, used = stage.cluster.quota()
+    less = {key: str(_number(used[key]) + more) for key, more in spare.items()}
+    stage.cluster.allow(name, less)
+    stage.report(f"quota {name}: {less}")
+    try:
+        yield
+    finally:
+        stage.cluster.allow(name, {key: hard[key] for key in spare})
+        stage.report(f"quota {name}: { ({key: hard[key] for key in spare}) }")
+
+
+def _number(quantity: str) -> int:
+    from kubernetes.utils.quantity import parse_quantity
+
+    return int(parse_quantity(quantity))
+
+
+def _answers(stage: Stage) -> bool:
+    try:
+        stage.cluster.nodes()
+    except Exception:
+        # Refused and cut connections, and errors of an API server that is not ready yet, have no base in common.
+        return False
+    return True
+
+
 def _report_attempts(stage: Stage, run: Run, step: str) -> list[Any]:
     never = datetime.max.replace(tzinfo=UTC)
     attempts = sorted(run.watch.of(step), key=lambda one: one.since or never)
@@ -333,4 +273,10 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
     "out-of-memory": out_of_memory,
     "drained": drained_node,
     "lost-run": lost_run_pod,
+    "pod-refused": quota_refuses_a_pod,
+    "job-refused": quota_refuses_a_job,
+    "api-restarted": api_server_restarted,
+    "node-lost": node_lost,
+    "settings-changed": settings_changed,
+    "helm-test": helm_tests,
 }

