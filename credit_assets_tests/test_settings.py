@@ -153,6 +153,8 @@ def test_every_setting_can_be_set_from_the_environment(
         "step_profiles": ('{"loan_scores": "small"}', {"loan_scores": "small"}),
         "cost_centre": ("retail-credit", "retail-credit"),
         "pending_minutes": ("5", 5),
+        "step_service_account": ("credit-assets-step", "credit-assets-step"),
+        "step_grants": ('{"mlflow": "login"}', {"mlflow": "login"}),
         "max_concurrent": ("7", 7),
         "retries": ("0", 0),
         "retry_delay_seconds": ("1.5", 1.5),

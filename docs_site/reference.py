@@ -90,6 +90,7 @@ _GROUPS = {
     "Monitoring": "Monitoring",
     "Retraining": "Retraining",
     "Execution": "Execution",
+    "StepPods": "Step pods on a cluster",
     "Catalogue": "Catalogue",
     "Alerts": "Alerts and addresses",
     "Access": "Who is let in",

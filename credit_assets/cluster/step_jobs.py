@@ -26,6 +26,7 @@ from dagster_k8s import K8sRunLauncher
 
 from credit_assets.cluster.losses import Kind, Loss, finished, loss_of, requested, why_it_waits
 from credit_assets.cluster.op_tags import profile_name, profiles, with_last_of_each
+from credit_assets.cluster.step_rights import account_of_steps, secrets_of_step
 from credit_assets.failures import PermanentError
 from credit_assets.instance.dagster_internals import (
     CheckStepHealthResult,
@@ -88,7 +89,7 @@ class StepJobs(K8sStepHandler):
     def __init__(self, settings: Settings, launcher: K8sRunLauncher) -> None:
         super().__init__(
             image=None,
-            container_context=K8sContainerContext(),
+            container_context=account_of_steps(settings),
             load_incluster_config=launcher.load_incluster_config,
             kubeconfig_file=launcher.kubeconfig_file,
             enable_owner_references=True,
@@ -102,6 +103,7 @@ class StepJobs(K8sStepHandler):
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
         base = super()._get_container_context(step_handler_context)
+        base = base.merge(secrets_of_step(self.settings, step_handler_context))
         config = UserDefinedDagsterK8sConfig.from_dict(  # type: ignore[no-untyped-call]
             self._config_of_attempt(step_handler_context)
         )

@@ -51,6 +51,7 @@ from credit_assets.settings.portfolio_files import (
     portfolio_file,
     portfolio_names,
 )
+from credit_assets.settings.step_pods import StepPods
 from credit_assets.stages import Graph
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Settings(
     Access,
     Alerts,
     Catalogue,
+    StepPods,
     Execution,
     Retraining,
     Monitoring,

@@ -17,7 +17,10 @@ from credit_assets.failures import PermanentError
 from credit_assets.warehouse.base import Warehouse
 from credit_assets.warehouse.writing import TableCounts, WriteReport
 
-__all__ = ["TableCounts", "Warehouse", "WriteReport", "open_warehouse"]
+__all__ = ["WITHHELD", "TableCounts", "Warehouse", "WriteReport", "open_warehouse"]
+
+WITHHELD = "withheld://"
+"""The URL of whoever is given no warehouse. An unset one would be the embedded warehouse, which is empty there."""
 
 
 def open_warehouse(url: str, timezone: str = "UTC") -> Warehouse:
@@ -28,6 +31,10 @@ def open_warehouse(url: str, timezone: str = "UTC") -> Warehouse:
     `timezone` is the IANA zone in which days are cut: that of the partitions, CREDIT_TIMEZONE.
     Raises PermanentError where the text is no URL; its password is never shown.
     """
+    if url == WITHHELD:
+        from credit_assets.warehouse.withheld import WithheldWarehouse
+
+        return WithheldWarehouse(url, timezone)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://", url)
     if not scheme:
         raise PermanentError(
