@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from credit_assets_tests.support.chart import INGRESS, one, rendered, values
 from credit_assets_tests.support.mlflow_server import QUIET
@@ -20,7 +22,7 @@ from credit_assets_tests.support.ports import free_port
 
 pytest_plugins = ["credit_assets_tests.support.chart", "credit_assets_tests.support.mlflow_server"]
 
-PAGE = "mlflow.example.org"
+PAGE, PASSWORD = "mlflow.example.org", "of-the-pipeline"
 SEARCH = "/ajax-api/2.0/mlflow/experiments/search"
 
 
@@ -37,6 +39,7 @@ def port(own: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFa
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     (folder / "mlflow.db").write_bytes(migrated_database.read_bytes())
     given = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db"}
+    given |= {"MLFLOW_TRACKING_USERNAME": "pipeline", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, **QUIET, **given, "PATH": programs}
     log = folder / "log"
@@ -60,6 +63,7 @@ def port(own: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def asked(port: int, method: str, path: str, body: str = "", **headers: str) -> int:
+    """The status of an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, body or None, {"Content-Type": "application/json", **headers})
@@ -77,3 +81,23 @@ def test_pages_of_the_ingress_are_answered_and_strangers_are_not(port: int) -> N
     assert asked(port, "POST", SEARCH, search, Host="stranger.example.net", Origin=f"https://{PAGE}") == 403
     # The pipeline, which is no page.
     assert asked(port, "POST", SEARCH, search, Host=f"credit-assets-mlflow:{port}") == 200
+
+
+def test_people_read_and_the_pipeline_alone_writes(port: int) -> None:
+    page = {"Host": PAGE, "Origin": f"https://{PAGE}"}
+    create, named = "/ajax-api/2.0/mlflow/experiments/create", '{"name": "of a person"}'
+    assert asked(port, "GET", "/", Host=PAGE) == 200
+    assert asked(port, "GET", "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0", Host=PAGE) == 200
+    assert asked(port, "POST", create, named, **page) == 403
+    assert asked(port, "POST", create.replace("ajax-", ""), named, Host=f"credit-assets-mlflow:{port}") == 403
+    wrong = base64.b64encode(b"pipeline:guessed-it").decode()
+    assert asked(port, "POST", create, named, **page, Authorization=f"Basic {wrong}") == 403
+    # By MLflow's own client, which has the login from the environment, as steps have.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", "pipeline")
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        client = MlflowClient(f"http://localhost:{port}")
+        made = client.create_experiment("of the pipeline")
+        client.log_param(client.create_run(made).info.run_id, "rounds", 3)
+    found = [one.name for one in MlflowClient(f"http://localhost:{port}").search_experiments()]
+    assert sorted(found) == ["Default", "of the pipeline"]

@@ -7,6 +7,7 @@ belong here: the rules (`guard`), ports, and when the servers end (`dev`).
 
     python -m credit_assets.cli.servers_internals dagster dev -m credit_assets.definitions -p 3000
     python -m credit_assets.cli.servers_internals mlflow server --port 5000
+    python -m credit_assets.cli.servers_internals mlflow-of-pipeline server --port 5000
 """
 
 from __future__ import annotations
@@ -24,19 +25,28 @@ from credit_assets.cli.guard import Guard, Names
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from credit_assets.cli.mlflow_login import PipelineWrites
+
 LISTENS, NAMES = "GUARD_LISTENS", "GUARD_NAMES"
 """Variables that carry the address and the names to the processes that serve; without them loopback alone."""
 FIRST_PAGE = "/asset-groups"
 """The lineage. Dagster's own first page has the runs of a daemon alone: of a new home, and of the demo, it is empty."""
 _THIS = "credit_assets.cli.servers_internals"
 _WEBSERVER, _DAEMON = "dagster_webserver", "dagster._daemon"
+_OF_PIPELINE = "mlflow-of-pipeline"
+"""MLflow of a deployment, which has a proxy in front of it: it is for all to read and for the pipeline to write."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line of one of the programs, whose web server then has the guard."""
     program, *rest = arguments
     sys.argv = [program, *rest]
-    {"dagster": _dagster_dev, _WEBSERVER: _dagster_webserver, "mlflow": _mlflow_server}[program]()
+    {
+        "dagster": _dagster_dev,
+        _WEBSERVER: _dagster_webserver,
+        "mlflow": _mlflow_server,
+        _OF_PIPELINE: _mlflow_of_pipeline,
+    }[program]()
 
 
 def guarded(app: ASGIApp) -> Guard:
@@ -66,6 +76,15 @@ def mlflow_app() -> Guard:
     return guarded(app)
 
 
+def mlflow_app_of_pipeline() -> PipelineWrites:
+    """MLflow's application, which only the pipeline's login changes; what uvicorn is told to make."""
+    from mlflow.server.fastapi_app import app
+
+    from credit_assets.cli.mlflow_login import pipeline_writes
+
+    return pipeline_writes(app)
+
+
 def _dagster_dev() -> None:
     dev = import_module("dagster._cli.dev")
     _replace(dev, "open_ipc_subprocess", lambda start: partial(_started, start))
@@ -92,9 +111,26 @@ def _dagster_webserver() -> None:
 
 
 def _mlflow_server() -> None:
+    _serve_mlflow("mlflow_app")
+
+
+def _mlflow_of_pipeline() -> None:
+    from credit_assets.cli.mlflow_login import pipeline_writes
+
+    pipeline_writes(_nothing)  # Refused here, once, and not by each worker that uvicorn starts again.
+    sys.argv[0] = "mlflow"
+    _serve_mlflow("mlflow_app_of_pipeline")
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+def _serve_mlflow(made_by: str) -> None:
+    """MLflow's server, with an application that a function of this module makes."""
+
     def with_guard(build: Callable[..., list[str]]) -> Callable[..., list[str]]:
         """The command with another application, which is made by a function."""
-        return lambda *given, **named: [*build(*given, **named)[:-1], "--factory", f"{_THIS}:mlflow_app"]
+        return lambda *given, **named: [*build(*given, **named)[:-1], "--factory", f"{_THIS}:{made_by}"]
 
     _replace(import_module("mlflow.server"), "_build_uvicorn_command", with_guard)
     import_module("mlflow.cli").cli()
