@@ -58,7 +58,7 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
             found.append(f"{where}: no seccomp profile")
         if not spec.get("serviceAccountName") and spec.get("automountServiceAccountToken") is not False:
             found.append(f"{where}: carries a token that it does not need")
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
             place = f"{where}, {container['name']}"
             security = container.get("securityContext") or {}
             if security.get("readOnlyRootFilesystem") is not True:
@@ -134,7 +134,9 @@ def test_lint_finds_nothing(own: Path) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_settings_of_the_chart_load(own: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = one(rendered(own, values(size)), "ConfigMap", "credit-assets-settings")["data"]
+    (data,) = (
+        m["data"] for m in rendered(own, values(size)) if m["metadata"]["name"].startswith("credit-assets-settings-")
+    )
     for name, value in data.items():
         if name.startswith(("CREDIT_", "MLFLOW_TRACKING")):
             monkeypatch.setenv(name, value)
@@ -214,6 +216,10 @@ def test_services_and_budgets_select_the_pods_that_they_mean(own: Path) -> None:
 def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> None:
     manifests = rendered(own, values("production"))
     rules = one(manifests, "Role", "credit-assets-dagster")["rules"]
+    assert [subject["name"] for subject in one(manifests, "RoleBinding", "credit-assets-dagster")["subjects"]] == [
+        "credit-assets-dagster",
+        "credit-assets-run",
+    ]
     granted = {(r, verb) for rule in rules for r in rule["resources"] for verb in rule["verbs"]}
     # What dagster-k8s's client and credit_assets.cluster.step_jobs call.
     needed = {
@@ -270,8 +276,7 @@ def test_image_and_database_stand_alike_in_both_places() -> None:
         if file:
             merged = merge(merged, yaml.safe_load((CHART / file).read_text()))
         dagster = merged["dagster"]
-        (code,) = dagster["dagster-user-deployments"]["deployments"]
-        for image in (dagster["dagsterWebserver"]["image"], dagster["dagsterDaemon"]["image"], code["image"]):
+        for image in (dagster["dagsterWebserver"]["image"], dagster["dagsterDaemon"]["image"]):
             assert image == merged["image"]
         database, theirs = merged["database"], dagster["postgresql"]
         assert (database["host"], database["name"], database["user"], database["port"]) == (
@@ -282,9 +287,8 @@ def test_image_and_database_stand_alike_in_both_places() -> None:
         )
         assert theirs["postgresqlParams"]["sslmode"] == database["sslmode"]
         assert dagster["global"]["postgresqlSecretName"] == merged["secrets"]["postgresql"]
-        assert code["envSecrets"] == [{"name": merged["secrets"]["connections"]}]
-        pull = merged["imagePullSecrets"]
-        assert dagster["imagePullSecrets"] == dagster["dagster-user-deployments"]["imagePullSecrets"] == pull
+        assert dagster["dagsterWebserver"]["envSecrets"] == [{"name": merged["secrets"]["objectStore"]}]
+        assert dagster["imagePullSecrets"] == merged["imagePullSecrets"]
 
 
 @needs_official
@@ -298,12 +302,15 @@ def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: st
         "credit-assets-mlflow",
         "credit-assets-proxy-dagster",
         "credit-assets-proxy-mlflow",
-        "credit-assets-dagster-credit-assets",
+        "credit-assets-code",
         "credit-assets-dagster-daemon",
         "credit-dagster-webserver",
     }
     # Rights of this chart alone, and no secret that it makes up.
-    assert [m["metadata"]["name"] for m in manifests if m["kind"] == "Role"] == ["credit-assets-dagster"]
+    assert {m["metadata"]["name"] for m in manifests if m["kind"] == "Role"} == {
+        "credit-assets-dagster",
+        "credit-assets-kept-settings",
+    }
     assert not [m for m in manifests if m["kind"] == "Secret"]
     services = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Service"}
     proxy = one(manifests, "Deployment", "credit-assets-proxy-dagster")["spec"]["template"]["spec"]["containers"][0]
@@ -333,15 +340,7 @@ def test_the_instance_of_the_umbrella_is_the_one_of_the_package(tmp_path: Path) 
         >= {key: value for key, value in ours["compute_logs"]["config"].items() if key != "bucket"}.items()
     )
     launcher, written = theirs["run_launcher"]["config"], ours["run_launcher"]["config"]
-    same = (
-        "env_config_maps",
-        "env_secrets",
-        "dagster_home",
-        "resources",
-        "security_context",
-        "volumes",
-        "volume_mounts",
-    )
+    same = ("dagster_home", "resources", "security_context", "volumes", "volume_mounts")
     assert {key: launcher[key] for key in same} == {key: written[key] for key in same}
     assert launcher["service_account_name"] == "credit-assets-dagster"
     assert launcher["instance_config_map"] == "credit-assets-dagster-instance"

@@ -82,8 +82,6 @@ def test_the_chart_says_the_same() -> None:
         == (theirs["runK8sConfig"]["podSpecConfig"]["securityContext"])
     )
     assert launcher["service_account_name"] == chart["global"]["serviceAccountName"]
-    assert launcher["env_secrets"] == [one["name"] for one in theirs["envSecrets"]]
-    assert launcher["env_config_maps"] == [one["name"] for one in theirs["envConfigMaps"]]
     daemon = chart["dagsterDaemon"]
     assert written["run_monitoring"]["start_timeout_seconds"] == daemon["runMonitoring"]["startTimeoutSeconds"]
     assert written["run_retries"]["max_retries"] == daemon["runRetries"]["maxRetries"]
