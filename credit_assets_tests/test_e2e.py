@@ -77,9 +77,8 @@ def test_the_chart_takes_the_values_and_the_code_location_its_settings(
         "tag": "0.1.0",
         "pullPolicy": "IfNotPresent",
     }
-    (deployment,) = found["dagster"]["dagster-user-deployments"]["deployments"]
     theirs = [found["dagster"][name]["image"] for name in ("dagsterWebserver", "dagsterDaemon")]
-    assert [deployment["image"], *theirs] == [found["image"]] * 3
+    assert theirs == [found["image"]] * 2
     own_values = {key: value for key, value in found.items() if key != "dagster"}
     manifests = rendered(alone(tmp_path), {**own_values, "dagster": {"enabled": False}})
     for manifest in manifests:
@@ -115,7 +114,7 @@ def test_an_object_is_changed_for_what_a_cluster_lacks_and_for_nothing_else(give
     assert adapted(budget, (1, 20), {})["apiVersion"] == "policy/v1beta1"
     pod = adapted(deployment, (1, 20), given.names)["spec"]["template"]["spec"]
     assert [one["name"] for one in pod["initContainers"]] == ["other"]
-    hostnames = ["credit-assets", "credit-assets-mlflow", "credit-dagster-webserver"]
+    hostnames = ["credit-assets-code", "credit-assets-mlflow", "credit-dagster-webserver"]
     assert pod["hostAliases"] == [{"ip": "10.0.0.2", "hostnames": hostnames}]
     assert "hostAliases" not in deployment["spec"]["template"]["spec"]
 

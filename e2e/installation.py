@@ -21,7 +21,7 @@ from e2e.trial_values import LOANS_A_DAY, START, WINDOW_DAYS, Given, secrets, va
 
 _INSIDE = Path(__file__).with_name("inside.py")
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
-_CODE_SERVER = "component=user-deployments,deployment=credit-assets"
+_CODE_SERVER = "app.kubernetes.io/component=code"
 # Names of a kind that no namespace holds: taken away with the trial, one by one.
 _CLUSTER_WIDE = ("PriorityClass", "ClusterRole", "ClusterRoleBinding")
 STAND_SECONDS = 900

@@ -21,7 +21,7 @@ NAMESPACE = "credit-assets-e2e"
 START = date(2024, 1, 1)
 FIRST_DAY = date(2025, 1, 30)
 LOOKBACK_DAYS, WINDOW_DAYS, LOANS_A_DAY = 30, 365, 200
-CODE_SERVER, WEBSERVER, MLFLOW = "credit-assets", f"{RELEASE}-dagster-webserver", "credit-assets-mlflow"
+CODE_SERVER, WEBSERVER, MLFLOW = "credit-assets-code", f"{RELEASE}-dagster-webserver", "credit-assets-mlflow"
 # What the pods get from the environment of whoever starts this: the store's own credentials.
 _PASSED_ON = ("AWS_", "GOOGLE_", "AZURE_")
 NEEDED = {
@@ -128,11 +128,14 @@ def secrets(given: Given) -> dict[str, dict[str, str]]:
     parts, names = urlsplit(given.postgres), defaults()["secrets"]
     mlflow = f"postgresql+psycopg2://{parts.netloc}/mlflow"
     return {
-        names["connections"]: {
-            "CREDIT_WAREHOUSE_URL": f"{given.postgres}/loans",
-            "CREDIT_ASSIGNMENT_KEY": "of-a-trial-that-is-thrown-away",
-            **given.passed_on,
+        names["warehouse"]: {"CREDIT_WAREHOUSE_URL": f"{given.postgres}/loans"},
+        names["objectStore"]: dict(given.passed_on),
+        names["mlflowLogin"]: {
+            "MLFLOW_TRACKING_USERNAME": "pipeline",
+            "MLFLOW_TRACKING_PASSWORD": "of-a-trial-that-is-thrown-away",
         },
+        names["alerts"]: {"CREDIT_ALERT_URLS": ""},
+        names["assignment"]: {"CREDIT_ASSIGNMENT_KEY": "of-a-trial-that-is-thrown-away"},
         names["postgresql"]: {"postgresql-password": parts.password or ""},
         names["mlflow"]: {"MLFLOW_BACKEND_STORE_URI": mlflow},
     }
@@ -146,7 +149,6 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
     server = {"requests": {"cpu": "100m", "memory": "768Mi", "ephemeral-storage": "64Mi"}}
     limits = {"limits": {"cpu": "2", "memory": "3Gi", "ephemeral-storage": "2Gi"}}
     resources = {"resources": {**server, **limits}}
-    (deployment,) = base["dagster"]["dagster-user-deployments"]["deployments"]
     aliases = {"hostAliases": host_aliases(given.names)} if given.names else {}
     trial: dict[str, Any] = {
         "image": image,
@@ -156,6 +158,7 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
         "database": {"host": parts.hostname, "port": parts.port or 5432, "user": parts.username, "sslmode": "disable"},
         "mlflow": {"replicas": 1, "workers": 1, "artifacts": "s3://mlflow/artifacts", **resources},
         "migrations": resources,
+        "codeServer": resources,
         "quota": {"hard": {"requests.cpu": "16", "requests.memory": "48Gi", "count/jobs.batch": "500"}},
         "dagster": {
             "postgresql": {
@@ -170,7 +173,6 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
                 **resources,
                 "runMonitoring": {"pollIntervalSeconds": 15},
             },
-            "dagster-user-deployments": {"deployments": [merge(deployment, {"image": image, **resources})]},
             "runLauncher": {
                 "config": {
                     "k8sRunLauncher": {
