@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 HIDDEN = "***"
+PERCENT_FORM = "write those of user name and password as %40"
+"""What to do about a URL that `has_unclear_login`."""
 _LONGEST_SCHEME = 60
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -90,6 +92,11 @@ _NO_SCHEME = re.compile(
     r"(?<![\w.:@*-])(?!(?:mailto|sip|acct|xmpp|to|from|cc):)([\w.+-]+):(?!\*{3}@|\d+[?#])(?=\d*[^\s@/\d])[^\s@/]{1,200}@(?=[\w\[])"
 )
 _ORACLE = re.compile(r"(:(?:thin|oci8?):[^\s/@]+/)[^\s@]+(?=@)", re.IGNORECASE)
+# As SQLAlchemy reads a URL: a user ends at a colon or a slash, a password at the first @.
+_DATABASE_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/@]*):[^@]*@")
+_UNCLEAR = re.compile(r"^[A-Za-z][\w+.-]*://(?!/)[^@]*@[^?]*(?:@|\?[^=]*@)")
+_SECRET_PAIR = re.compile(rf"{_QUERY_NAME}=", re.IGNORECASE)
+_IN_CONNECTION = re.compile(rf"(?:^|(?<=;))\s*{_NAME}\s*=\s*(?:\{{(?:\}}\}}|[^}}])*\}}|[^;]*);?", re.IGNORECASE)
 # What may be a secret once it is decoded.
 _PERCENT_FORM = re.compile(r"(?<!\S)\S*%[0-9A-Fa-f]{2}\S*")
 _DECODED_TIMES = 3
@@ -169,6 +176,32 @@ def without_login(url: str) -> tuple[str, str, str]:
     _, length = _credentials(match[1].lower(), rest)
     user, _, password = rest[:length].removesuffix("@").partition(":")
     return match[0] + rest[length:], unquote(user), unquote(password)
+
+
+def without_passwords(url: str) -> str:
+    """A database's URL without what opens it: its password, and the secrets of its query and of a connection string in
+    it. Its user stays.
+
+    >>> without_passwords("postgresql://risk:a/b@db/loans?sslmode=require&sslpassword=x")
+    'postgresql://risk@db/loans?sslmode=require'
+    """
+    address, mark, query = _DATABASE_PASSWORD.sub(r"\1@", url).partition("?")
+    kept = [_without_its_secrets(pair) for pair in query.split("&") if not _SECRET_PAIR.match(pair)]
+    return f"{address}{mark if kept else ''}{'&'.join(kept)}"
+
+
+def _without_its_secrets(pair: str) -> str:
+    name, _, value = pair.partition("=")
+    if name.lower() != "odbc_connect":
+        return pair
+    return f"{name}={quote_plus(_IN_CONNECTION.sub('', unquote_plus(value)))}"
+
+
+def has_unclear_login(url: str) -> bool:
+    """Whether a database's URL has an @ more than ends its login: whoever opens it takes a part of the password for a
+    host, and says so.
+    """
+    return _UNCLEAR.match(url) is not None
 
 
 def masked_service(url: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validat
 from pydantic_settings import NoDecode
 
 from credit_assets.failures import ToldError
-from credit_assets.masking import without_login
+from credit_assets.masking import PERCENT_FORM, has_unclear_login, without_login
 from credit_assets.ml.data.documents import json_of
 from credit_assets.ml.data.extensions import advice, modules_in
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError, load_portfolio
@@ -83,6 +83,8 @@ class Places(BaseModel):
     def _login(cls, value: SecretStr) -> SecretStr:
         uri = value.get_secret_value()
         if not uri.startswith(("http://", "https://")):
+            if has_unclear_login(uri):
+                raise ValueError(f"has more than one @, so where its password ends is not clear: {PERCENT_FORM}")
             return value
         bare, user, password = without_login(uri)
         advice = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and leave"

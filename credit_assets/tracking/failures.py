@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
 from credit_assets.failures import PermanentError, TransientError, advised, is_transient
@@ -77,8 +77,10 @@ def _advice(kind: Kind, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def failures(uri: str, doing: str) -> Iterator[None]:
-    """Turn what is raised about MLflow at `uri` into TransientError or PermanentError, without any secret."""
+def failures(uri: str, doing: str, secrets_of: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what is raised about MLflow at `uri` into TransientError or PermanentError, without any secret: of the URI,
+    and those that open it and do not stand there.
+    """
     failure: TransientError | PermanentError | None = None
     cause = None
     try:
@@ -89,7 +91,7 @@ def failures(uri: str, doing: str) -> Iterator[None]:
         kind = kind_of(error)
         if kind is None:
             raise
-        secrets = Secrets([uri])
+        secrets = Secrets([uri, *secrets_of])
         said = (kind is Kind.PERMANENT and advised(error)) or _in_a_line(str(getattr(error, "message", None) or error))
         text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(said)}"
         failure = TransientError(text) if kind in _PASSES else PermanentError(f"{text}{_advice(kind, uri)}")

@@ -1,7 +1,7 @@
 """MLflow's globals: its environment, and the server that its own functions talk to.
 
 Belongs here: importing MLflow, and lending its globals to one user at a time. Does not belong here: a server of our own
-(`server`), which needs no globals.
+(`server`), which needs no globals, and logins (`logins`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
+from credit_assets.tracking.logins import put_back
 from credit_assets.tracking.mlflow_internals import experiment_put_back
 
 # Set before MLflow is imported, and only where the environment does not say otherwise. Telemetry would call home from
@@ -35,11 +35,6 @@ _ENVIRONMENT = {
 # What MLflow exports for subprocesses.
 _EXPORTED = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
-_USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
-# What the environment says of these by itself, while the login of a server's own URI stands in their place.
-_given: dict[str, str | None] = {}
-_LOGINS = threading.Lock()
-
 # Tracking URI and experiment are the process's, so that only one run at a time is open in it.
 GLOBALS = threading.RLock()
 
@@ -54,28 +49,6 @@ def import_mlflow() -> None:
     import mlflow  # noqa: F401 - the import is what this is for
 
 
-@dataclass(frozen=True)
-class Login:
-    """User and password of one server, empty where its URI has none. Never shown."""
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-
-
-def log_in(login: Login) -> None:
-    """Let MLflow in this process log in to a server so, by the variables that it reads at each request: what stands in
-    a URI it prints and shows. Without a login of the URI's own the variables say what the environment said.
-    """
-    # Not GLOBALS: a run holds it from beginning to end, and other threads log to it meanwhile.
-    with _LOGINS:
-        _put_back(_given)
-        _given.clear()
-        if login.user:
-            _given.update({name: os.environ.get(name) for name in (_USER, _PASSWORD)})
-            # Of a user alone the password stands in its variable.
-            _put_back({_USER: login.user, **({_PASSWORD: login.password} if login.password else {})})
-
-
 @contextlib.contextmanager
 def fluent(uri: str) -> Iterator[Any]:
     """The `mlflow` module with `uri` as its global server; what was set before is put back."""
@@ -86,18 +59,10 @@ def fluent(uri: str) -> Iterator[Any]:
         # Looked for without the variable: a server that it alone names is not set in MLflow itself.
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
-        _put_back(environment)
+        put_back(environment)
         try:
             mlflow.set_tracking_uri(uri)
             yield mlflow
         finally:
             mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
-            _put_back(environment)
-
-
-def _put_back(environment: Mapping[str, str | None]) -> None:
-    for name, value in environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+            put_back(environment)

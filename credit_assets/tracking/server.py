@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.links import asset_page, markdown_link, mlflow_page, run_page
-from credit_assets.masking import masked_url, without_login
+from credit_assets.masking import masked_url
 from credit_assets.places import database_url
 from credit_assets.tracking.database import artifact_location, migration_lock
 from credit_assets.tracking.failures import Kind, failures, kind_of
-from credit_assets.tracking.fluent import Login, fluent, import_mlflow, log_in
+from credit_assets.tracking.fluent import fluent, import_mlflow
+from credit_assets.tracking.logins import log_in, login_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -56,19 +57,12 @@ class _Connection:
         return _Connection, ()
 
 
-def _without_login(uri: str) -> tuple[str, Login]:
-    if not uri.startswith(("http://", "https://")):
-        return uri, Login()
-    bare, user, password = without_login(uri)
-    return bare, Login(user, password)
-
-
 class Server:
     """MLflow at `uri`, with one experiment. Nothing is opened before it is needed."""
 
     def __init__(self, uri: str, experiment: str, *, store_uri: str, pages: Pages = Pages()) -> None:
         # Absolute: steps may stand elsewhere. Without a login: MLflow prints the URI, and shows it in its UI.
-        self.uri, self._login = _without_login(database_url(uri))
+        self.uri, self._login = login_of(database_url(uri))
         self.experiment = experiment
         self.store_uri = store_uri
         self.pages = pages
@@ -95,7 +89,7 @@ class Server:
 
     def failures(self, doing: str) -> contextlib.AbstractContextManager[None]:
         """Turn what MLflow, its database and its artifact store raise into TransientError or PermanentError."""
-        return failures(self.uri, doing)
+        return failures(self.uri, doing, self._login.secrets)
 
     def call(self, doing: str, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         """One call to MLflow inside `failures`, tried again where it collided with another process's.
@@ -106,7 +100,7 @@ class Server:
         """
         attempt = 1
         with self.failures(doing):
-            log_in(self._login)
+            log_in(self.uri, self._login)
             while True:
                 begun = time.monotonic()
                 try:
@@ -164,7 +158,7 @@ class Server:
         return f"Dagster: {', '.join(link for link in (made, run) if link)}"
 
     def _open(self) -> _Open:
-        log_in(self._login)
+        log_in(self.uri, self._login)
         if self._connection.held is None:
             with migration_lock(self.uri):
                 opened = self.call("cannot be prepared", self._connect)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError, TransientError
-from credit_assets.masking import Secrets
+from credit_assets.masking import PERCENT_FORM, Secrets, has_unclear_login
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, is_of_sql_driver, sql_error_kind
 from credit_assets.warehouse.queries import sql_type
@@ -74,11 +74,8 @@ class SqlWarehouse(Warehouse):
         import sqlalchemy as sa
         from sqlalchemy.pool import NullPool
 
-        authority = re.match(r"[^:]+://([^/?#]*)", self._url)
-        if authority and authority[1].count("@") > 1:
-            raise PermanentError(
-                f"{self.describe()}: the URL has more than one @; write those of user name and password as %40"
-            )
+        if has_unclear_login(self._url):
+            raise PermanentError(f"{self.describe()}: the URL has more than one @; {PERCENT_FORM}")
         try:
             url = sa.make_url(self._url)
             options: dict[str, Any] = {}

@@ -14,12 +14,16 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import unquote_plus
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -73,6 +77,50 @@ def served(mlflow_server: Server, tmp_path: Path) -> Tracking:
     return Tracking(mlflow_server.uri, f"exp {tmp_path.name}", claims, cache_dir=tmp_path / "cache")
 
 
+CANARY = "c4/na:R@y?#%"
+"""A password with all that could be taken for its end."""
+
+
+@pytest.fixture
+def behind_a_login(mlflow_server: Server) -> Iterator[str]:
+    """`host:port` of what stands before a real MLflow server and asks for user and password, as a proxy does."""
+
+    class Door(BaseHTTPRequestHandler):
+        def _pass(self) -> None:
+            given = self.headers.get("Authorization", "")
+            if not given.startswith("Basic ") or b64decode(given[6:]).decode() != f"risk:{CANARY}":
+                self.send_response(401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+            sent = {name: self.headers[name] for name in ("Content-Type",) if name in self.headers}
+            try:
+                answer = urlopen(Request(mlflow_server.uri + self.path, body, sent, method=self.command))
+            except HTTPError as error:
+                answer = error
+            with answer:
+                text = answer.read()
+                self.send_response(answer.status or 500)
+                self.send_header("Content-Type", answer.headers["Content-Type"])
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @contextlib.contextmanager
 def asked_of_mlflow() -> Iterator[list[str]]:
     """What this process and MLflow servers say to one another meanwhile: addresses, questions, answers, not models."""
@@ -116,7 +164,7 @@ class running:  # noqa: N801 - reads as a statement: `with running("mlflow", ...
             )
         while self.process.poll() is None:
             try:
-                with urllib.request.urlopen(self.uri + self.path, timeout=5):
+                with urlopen(self.uri + self.path, timeout=5):
                     return self.uri
             except OSError:
                 time.sleep(0.2)

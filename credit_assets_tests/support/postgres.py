@@ -9,6 +9,8 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,33 @@ def postgres_database(_database: str) -> str:
         connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
         connection.execute("ALTER DATABASE tests RESET ALL")
     return _database
+
+
+@contextmanager
+def asking_for_a_password(server: str, address: str, role: str, password: str) -> Iterator[str]:
+    """URL of a database for a role that is let in by its password alone and owns what is there."""
+    import psycopg
+    from psycopg import sql
+    from sqlalchemy import make_url
+
+    url = make_url(address)
+    with psycopg.connect(address, autocommit=True) as connection:
+        (rules,) = connection.execute("SHOW hba_file").fetchone() or ("",)
+        name = sql.Identifier(role)
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(password)))
+        connection.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(name))
+    before = Path(rules).read_text()
+
+    def let_in_by(text: str) -> None:
+        Path(rules).write_text(text)
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+
+    let_in_by(f"local all {role} scram-sha-256\n{before}")
+    try:
+        yield url.set(username=role, password=password).render_as_string(hide_password=False)
+    finally:
+        let_in_by(before)
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(name))
+            connection.execute(sql.SQL("DROP ROLE {}").format(name))
