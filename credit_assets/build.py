@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.assets.outside import outside_specs
+from credit_assets.assets.presented import mlflow_ui
 from credit_assets.assets.runs import Runs
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.dry_run import dry_run_job
@@ -64,7 +65,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 external_sensor(settings),
                 deployment_sensor(settings.naming),
                 housekeeping_sensor(asset_jobs, settings.naming, partial(sweep, settings)),
-                *event_sensors(settings),
+                *event_sensors(settings, mlflow_ui(settings) or settings.tracking_uri),
                 watch_sensor(settings),
             ],
             executor=executor(settings),

@@ -24,6 +24,7 @@ from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import Registry
 from credit_assets.naming import ALIASES as ALIAS_ASSETS
 from credit_assets.naming import PLAIN, Names
+from credit_assets.storage.claims import Claims
 
 _EVENTS_A_LOOK = 1000
 
@@ -61,7 +62,7 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
         for move in moves:
             if move.number <= since:
                 continue
-            record = _record(log, move, before.get(move.number - 1))
+            record = record_of(log, move, before.get(move.number - 1))
             if record not in there:
                 link = {"mlflow_version": registry.version_link(move.version)} if move.version else {}
                 event = dg.AssetMaterialization(key, metadata=pages.entries(record | link))
@@ -73,11 +74,35 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
     return reported
 
 
+def reported_move(
+    instance: dg.DagsterInstance, claims: Claims, naming: Names, record: dg.EventLogRecord
+) -> dict[str, Any] | None:
+    """The move that an event is the report of, as its log has it; None of any other event, and of a second one that
+    says the same: anybody who sees Dagster's pages may report one, and nobody is told of a move that was not made.
+    """
+    event = record.asset_materialization
+    scope = newest_scope(claims, naming.registered_model)
+    if event is None or scope is None:
+        return None
+    log, said = AliasLog(claims, scope, event.asset_key.path[-1]), _said(record)
+    by_number = {int(name): name for name in log.names()}
+    number = said.get("number")
+    if not isinstance(number, int) or number not in by_number:
+        return None
+    former = by_number.get(number - 1)
+    move = record_of(log, log.read(by_number[number]), log.read(former) if former else None)
+    if move != said:
+        return None
+    first = next(at for at, other in _events(instance, event.asset_key, 0) if other == said)
+    return move if first == record.storage_id else None
+
+
 def alias_key(alias: str, naming: Names = PLAIN) -> dg.AssetKey:
     return dg.AssetKey(naming.asset(ALIAS_ASSETS, alias))
 
 
-def _record(log: AliasLog, move: Move, former: Move | None) -> dict[str, Any]:
+def record_of(log: AliasLog, move: Move, former: Move | None) -> dict[str, Any]:
+    """What the report of a move says."""
     change = move.change
     return {
         "alias": log.alias,
@@ -100,13 +125,15 @@ def _events(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> Itera
         wanted = dg.AssetRecordsFilter(key, after_storage_id=after)
         records = instance.fetch_materializations(wanted, limit=_EVENTS_A_LOOK, ascending=True).records
         for record in records:
-            event = record.asset_materialization
-            said = {name: value.value for name, value in (event.metadata if event else {}).items()}
-            said.pop("mlflow_version", None)
             after = record.storage_id
-            yield after, said
+            yield after, _said(record)
         if len(records) < _EVENTS_A_LOOK:
             return
+
+
+def _said(record: dg.EventLogRecord) -> dict[str, Any]:
+    event = record.asset_materialization
+    return {name: value.value for name, value in (event.metadata if event else {}).items() if name != "mlflow_version"}
 
 
 def _key(naming: Names, alias: str) -> str:

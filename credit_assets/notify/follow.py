@@ -15,13 +15,15 @@ import dagster as dg
 from credit_assets.failures import is_transient, said
 from credit_assets.instance.own_runs import is_own
 from credit_assets.ledger.deployment import ALIASES
-from credit_assets.ledger.reported import alias_key
+from credit_assets.ledger.reported import alias_key, reported_move
+from credit_assets.links import asset_page, mlflow_page, model_page
 from credit_assets.naming import Names
 from credit_assets.notify.alerts import failure_alert
 from credit_assets.notify.delivery import Notice, Tick, deliver, own_repository, places, sending_sensor
 from credit_assets.notify.messages import Message, ended_message, move_message, started_message
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
+from credit_assets.storage.claims import Claims
 from credit_assets.tags import RETRY_NUMBER_TAG
 
 _MESSAGES_A_TICK = 5
@@ -31,8 +33,8 @@ _Fetch = Callable[[dg.DagsterInstance, int | None, int], Sequence[dg.EventLogRec
 _Word = Callable[[dg.SensorEvaluationContext, dg.EventLogRecord], Message | None]
 
 
-def event_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Failed runs, started retrainings, ended runs, and moves of aliases."""
+def event_sensors(settings: Settings, mlflow_url: str = "") -> list[dg.SensorDefinition]:
+    """Failed runs, started retrainings, ended runs, and moves of aliases. `mlflow_url`: where people reach MLflow."""
     url, naming = settings.dagster_url, settings.naming
 
     def failed(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
@@ -49,9 +51,14 @@ def event_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         run = _own_run(context, record, naming)
         return ended_message(run, _events_of(context.instance, run, naming), url, naming) if run else None
 
-    def moved(_: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
-        event = record.asset_materialization
-        return move_message(event.asset_key, event.metadata, url) if event else None
+    def moved(context: dg.SensorEvaluationContext, record: dg.EventLogRecord) -> Message | None:
+        # The event says where to look; what is told is what the log says.
+        move = reported_move(context.instance, Claims(settings.store), naming, record)
+        if move is None:
+            context.log.warning("event %s reports no move that was made; see `credit-assets audit`", record.storage_id)
+            return None
+        page = mlflow_page(mlflow_url, model_page(naming.registered_model, move["to"])) if move["to"] != "none" else ""
+        return move_message(move, asset_page(url, alias_key(move["alias"], naming).path, view="events"), page)
 
     kinds = dg.DagsterEventType
     return [

@@ -96,10 +96,11 @@ def ended_message(
     return Message.of(title, lines, kind)
 
 
-def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str) -> Message:
-    """One move of an alias: which, from whom to whom, since when, by whom and why."""
-    move = {name: str(value.value) for name, value in metadata.items()}
-    alias, former, version, start = key.path[-1], move["from"], move["to"], move["effective_from"]
+def move_message(move: Mapping[str, Any], asset: str, mlflow: str) -> Message:
+    """One move of an alias: which, from whom to whom, since when, by whom and why. `asset`, `mlflow`: both pages,
+    the latter empty where there is none.
+    """
+    alias, former, version, start = move["alias"], move["from"], move["to"], move["effective_from"]
     kind: Kind = "success" if alias not in (CHALLENGER, SHADOW) else "info"
     if version == "none":
         what = f"trial of version {former} ended" if alias == SHADOW else f"nobody is {alias} from {start}"
@@ -119,10 +120,10 @@ def move_message(key: dg.AssetKey, metadata: Mapping[str, Any], dagster_url: str
         f"By: {one_line(move['by'])}",
         f"Why: {one_line(move['reason'])}",
         f"Moved at: {move['at']}",
-        f"Asset: {asset_page(dagster_url, key.path, view='events')}",
+        f"Asset: {asset}",
     ]
-    if link := move.get("mlflow_version"):
-        lines.append(f"MLflow: {address_of(link)}")
+    if mlflow:
+        lines.append(f"MLflow: {mlflow}")
     return Message.of(what, lines, kind)
 
 

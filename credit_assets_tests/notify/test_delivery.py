@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import dagster as dg
+import pytest
 
-from credit_assets.ledger.reported import alias_key
 from credit_assets.masking import HIDDEN
+from credit_assets.notify import follow
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.notifier import Notifier
 from credit_assets.notify.ticks import Unreachable
@@ -144,12 +146,20 @@ def test_a_tick_sends_five_messages_and_the_next_one_goes_on(relay: Relay, insta
     assert [subject.split()[2] for subject in relay.subjects] == [str(number) for number in range(1, 8)]
 
 
-def test_an_event_that_nobody_foresaw_does_not_hold_up_the_next(relay: Relay, instance: dg.DagsterInstance) -> None:
+def test_an_event_that_cannot_be_put_into_words_does_not_hold_up_the_next(
+    relay: Relay, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = follow.move_message
+
+    def stumbles(move: Any, *pages: str) -> Any:
+        return words({"alias": APPLICANT}, *pages) if move["to"] == "2" else words(move, *pages)
+
+    monkeypatch.setattr(follow, "move_message", stumbles)
     ticker = Ticker(house(relay.url()), "alias_notices", instance)
-    instance.report_runless_asset_event(dg.AssetMaterialization(alias_key("champion"), metadata={"note": APPLICANT}))
     report_move(instance, "champion", "1", "2", "promote: better")
+    report_move(instance, "champion", "2", "3", "promote: better")
     ticker.tick()
-    assert relay.subjects[1] == "promotion: version 2 is champion from 2024-03-06"
+    assert relay.subjects[1] == "promotion: version 3 is champion from 2024-03-06"
     assert "could not be written (KeyError)" in relay.texts[0]
     assert "4711" not in relay.texts[0]
 

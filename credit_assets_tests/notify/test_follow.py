@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ from dagster._core.remote_origin import RemoteJobOrigin
 
 from credit_assets import pages
 from credit_assets.checks import check_results, gate_specs, rule_results, rule_specs
+from credit_assets.ledger.reported import alias_key
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.rules.decisions import Reason
 from credit_assets.ml.rules.model_rules import MODEL_RULES, Judged
@@ -80,7 +82,7 @@ def house(*urls: str) -> dg.Definitions:
             dg.define_asset_job(RETRAIN, selection=[registered_model, fine]),
             *(dg.define_asset_job(f"{name}_job", selection=[name]) for name in ("fine", "warned", "trained_model")),
         ],
-        sensors=event_sensors(load_settings(dagster_url=f"{DAGSTER_URL}/")),
+        sensors=event_sensors(load_settings(dagster_url=f"{DAGSTER_URL}/"), "http://me:pw@mlflow.example.org"),
         resources={"notifier": Notifier(urls, attempts=1)},
     )
 
@@ -206,9 +208,30 @@ def test_every_move_is_one_message(
     parts = [f"From: {former}", f"To: {version}", "By: ann", f"Why: {reason}", "Moved at: 2024-03-05T10:00:00+00:00"]
     parts.append(f"{DAGSTER_URL}/assets/model_aliases/{alias}?view=events")
     if version != "none":
-        parts.append(f"MLflow: credit-scorer version {version}")
+        parts.append(f"MLflow: http://mlflow.example.org/#/models/credit-scorer/versions/{version}")
     for part in parts:
         assert part in text
+
+
+def test_nobody_is_told_of_a_move_that_was_not_made(relay: Relay, instance: dg.DagsterInstance) -> None:
+    """Whoever sees Dagster's pages may report a materialization: of nothing, of a move as it was not, of one again."""
+    ticker = Ticker(house(relay.url()), "alias_notices", instance)
+
+    def forge(**metadata: Any) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization(alias_key("champion"), metadata=metadata))
+
+    forge(note="promoted by chief.risk.officer")
+    true = report_move(instance, "champion", "none", "5", "promote: better")
+    # With a page of the forger's, and once more.
+    forge(**true, mlflow_version="http://evil.example/#/models/credit-scorer/versions/5")
+    forge(**{**true, "by": "chief.risk.officer"})
+    forge(**{**true, "number": 2})
+    forge(**{**true, "log": "mlflow-aliases/other-1/champion"})
+    for _ in range(3):
+        ticker.tick()
+    assert relay.subjects == ["promotion: version 5 is champion from 2024-03-06"]
+    assert "evil" not in relay.texts[0]
+    assert "chief" not in relay.texts[0]
 
 
 def test_moves_of_several_aliases_are_told_in_their_order(relay: Relay, instance: dg.DagsterInstance) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from datetime import date
 from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from credit_assets.ledger.alias_log import MoveKind
-from credit_assets.ledger.reported import alias_key
+from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind, scope_of
+from credit_assets.ledger.reported import alias_key, record_of
+from credit_assets.settings import load_settings
+from credit_assets.storage.claims import Claims
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01")
 DAY = "2024-03-05"
@@ -51,22 +54,23 @@ def run(defs: dg.Definitions, job: str, instance: dg.DagsterInstance, **tags: st
 
 def report_move(
     instance: dg.DagsterInstance, alias: str, former: str, version: str, reason: str, by: str = "ann"
-) -> None:
-    """A move of an alias as the ledger reports it."""
-    metadata: dict[str, Any] = {
-        "alias": alias,
-        "number": 1,
-        "kind": next((kind.value for kind in MoveKind if reason.startswith(kind.value)), "other"),
-        "from": former,
-        "to": version,
-        "by": by,
-        "reason": reason,
-        "effective_from": "2024-03-06",
-        "at": "2024-03-05T10:00:00+00:00",
-    }
-    if version != "none":
-        metadata["mlflow_version"] = dg.MetadataValue.text(f"credit-scorer version {version}")
-    instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=metadata))
+) -> dict[str, Any]:
+    """A move of an alias in the log of the store, as the ledger enters and reports it; what is reported."""
+    log = AliasLog(Claims(load_settings().store), scope_of("credit-scorer", 1), alias)
+    kind = next((kind for kind in MoveKind if reason.startswith(kind.value)), MoveKind.OTHER)
+    change = Change(date(2024, 3, 6), kind, by, reason)
+    before = log.newest()
+    held = "" if former == "none" else former
+    if held and (before is None or before.version != held):
+        log.enter(Move(before.number + 1 if before else 1, held, change, "2024-03-04T10:00:00+00:00", ()))
+        before = log.newest()
+    held = "" if version == "none" else version
+    log.enter(Move(before.number + 1 if before else 1, held, change, "2024-03-05T10:00:00+00:00", ()))
+    made = log.newest()
+    assert made is not None
+    record = record_of(log, made, before)
+    instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=record))
+    return record
 
 
 def repository_origin() -> RemoteRepositoryOrigin:
