@@ -154,6 +154,16 @@ def sign_request(settings: Settings, instance: dg.DagsterInstance, number: int, 
     return {"request": number, "move": request.kind, "to": request.version, "by": request.by, "signed_by": signer}
 
 
+def withdraw_request(settings: Settings, number: int, *, by: str, reason: str) -> dict[str, Any]:
+    """Give up a request that waits for a signature. Raises PermanentError where none of this number does."""
+    deployment: Deployment = build_resources(settings)["deployment"]
+    request = pending_request(deployment, number)
+    if not deployment.waits_for_signature(request):
+        raise PermanentError(f"request {number} waits for no signature any more: it is done within a tick")
+    outcome = deployment.requests.withdraw(request, by=by, reason=reason)
+    return {"request": number, "move": request.kind, "to": request.version, "by": request.by, "outcome": outcome}
+
+
 def text_to_sign(settings: Settings, number: int) -> str:
     """The text of a pending request. Raises PermanentError where there is none of this number."""
     deployment: Deployment = build_resources(settings)["deployment"]

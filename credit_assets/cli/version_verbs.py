@@ -160,3 +160,21 @@ def sign(
         lambda out: out.print(f"version {record['to']}: {record['move']} signed by {record['signed_by']}"),
         json_,
     )
+
+
+@version_app.command()
+def withdraw(
+    request: Annotated[int, typer.Argument(min=1, help="Number of the request that waits for a signature.")],
+    reason: Annotated[str, typer.Option(help="Why; recorded as what came of the request.")],
+    by: Annotated[str, typer.Option(help="Who withdraws it; default: CREDIT_OPERATOR, else the login name.")] = "",
+    json_: Json = False,
+) -> None:
+    """Give up a request that waits for a signature, and that nobody is to sign any more.
+
+    Example: credit-assets withdraw 7 --reason "asked for the wrong version"
+    """
+    from credit_assets.cli.moves import withdraw_request
+
+    settings = load_settings()
+    record = withdraw_request(settings, request, by=who(settings, by), reason=reason)
+    output(record, lambda out: out.print(f"request {request}: {record['outcome']}", markup=False), json_)

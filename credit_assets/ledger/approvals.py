@@ -88,7 +88,8 @@ class Approvals:
             f"request {request.number} ({request.kind} version {request.version} by {request.by}"
             f"{asked_in_words(request.asked)}) waits for the signature of one of {names}, who is not {request.by}: "
             f"`credit-assets sign {request.number} > request.txt`, sign it (ssh-keygen -Y sign -n {NAMESPACE} -f KEY "
-            f"request.txt, or minisign -S -m request.txt), `credit-assets sign {request.number} --signature FILE`"
+            f"request.txt, or minisign -S -m request.txt), `credit-assets sign {request.number} --signature FILE`; "
+            f"or give it up: `credit-assets withdraw {request.number} --reason WHY`"
         )
 
     def _signer(self, request: Request, signature: str) -> str:

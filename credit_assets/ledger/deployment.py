@@ -136,7 +136,9 @@ class Deployment:
         found = []
         for request in requests:
             try:
-                outcome = self.requests.finish(request, self._apply(request))
+                # Withdrawn while those before it were done.
+                outcome = self.requests.outcome(request)
+                outcome = outcome or self.requests.finish(request, self._apply(request))
             except Exception as error:
                 if is_transient(error):
                     raise

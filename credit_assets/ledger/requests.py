@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import first_line
-from credit_assets.ledger.asked import asked_here
+from credit_assets.ledger.asked import asked_here, asked_in_words
 from credit_assets.storage.chain import BEFORE, HASH, Chain
 from credit_assets.storage.claims import Claims
 
@@ -72,8 +72,7 @@ class Requests:
         """
         if kind not in get_args(Kind):
             raise PermanentError(f"unknown request {kind!r}; known: {', '.join(get_args(Kind))}")
-        if not reason.strip() or not by.strip():
-            raise PermanentError(f"{kind} needs who and why (--by, --reason): it is what a validator reads")
+        _refuse_nameless(kind, by, reason)
         identity = more.get("identity") or uuid.uuid4().hex
         for _ in range(_ATTEMPTS):
             for entry in self.all():
@@ -133,6 +132,13 @@ class Requests:
                 found.append(self.read(name))
         return found
 
+    def withdraw(self, request: Request, *, by: str, reason: str) -> str:
+        """Give up a request that nobody has met: its outcome, which is another's where somebody was faster. Raises
+        PermanentError where nobody or no reason is named.
+        """
+        _refuse_nameless("withdraw", by, reason)
+        return self.finish(request, f"withdrawn by {by}{asked_in_words(asked_here())}: {reason}")
+
     def finish(self, request: Request, outcome: str) -> str:
         """Record what came of a request, one line; the outcome that is there where somebody was faster."""
         return self.claims.claim(f"{_OUTCOMES}/{request.number:06d}", " ".join(outcome.split()))
@@ -159,6 +165,11 @@ class Requests:
                 f"entry {name} of {LOG} in the store is damaged ({first_line(error)}): restore it from a backup, or "
                 "delete it and ask again"
             ) from error
+
+
+def _refuse_nameless(verb: str, by: str, reason: str) -> None:
+    if not reason.strip() or not by.strip():
+        raise PermanentError(f"{verb} needs who and why (--by, --reason): it is what a validator reads")
 
 
 def _parsed(record: dict[str, Any], number: int) -> Request:

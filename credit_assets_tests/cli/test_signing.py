@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from credit_assets.cli.moves import MoveRequest, request_move, sign_request, text_to_sign
+from credit_assets.cli.moves import MoveRequest, request_move, sign_request, text_to_sign, withdraw_request
 from credit_assets.failures import PermanentError
 from credit_assets.resources import build_resources
 from credit_assets_tests.support.houses import TRAINED, House, copied_home, open_house
@@ -45,6 +46,16 @@ def test_a_promotion_waits_until_another_has_signed_it(house: House) -> None:
     # Nobody waits for what takes back.
     with pytest.raises(PermanentError, match="the champion already"):
         request_move(settings, instance, MoveRequest("rollback", "1", "ann", "night"))
+    # One that nobody is to sign any more is given up, with who and why, and cannot be signed.
+    other = request_move(settings, instance, replace(PROMOTE, reason="by mistake"))["request"]
+    assert other != number
+    with pytest.raises(PermanentError, match="needs who and why"):
+        withdraw_request(settings, other, by="ann", reason=" ")
+    withdrawn = withdraw_request(settings, other, by="ann", reason="the wrong version")
+    assert withdrawn["outcome"].startswith("withdrawn by ann")
+    assert withdrawn["outcome"].endswith(": the wrong version")
+    with pytest.raises(PermanentError, match=f"no request {other} waits for anything; those that wait: {number}"):
+        sign_request(settings, instance, other, BOB.ssh(text))
     done = sign_request(settings, instance, number, BOB.ssh(text))
     assert (done["by"], done["signed_by"]) == ("ann", "bob")
     assert deployment.requests.pending() == []
