@@ -86,8 +86,7 @@ def serve(
     if not _is_loopback(host):
         out.print(f"Neither asks for a login: whoever reaches {host} of this machine can do all that you can.")
     tell = _Told(programs, host, logs, verbose)
-    with _private_folder() as sockets:
-        return run(programs, {**_environment(settings, *urls), **_guard(settings, host), **sockets}, logs, tell)
+    return run(programs, {**_environment(settings, *urls), **_guard(settings, host)}, logs, tell)
 
 
 def prepare_tracking(settings: Settings) -> None:
@@ -167,12 +166,13 @@ def _guard(settings: Settings, host: str) -> dict[str, str]:
 
 
 @contextmanager
-def _private_folder() -> Iterator[dict[str, str]]:
+def _private_folder(of_this: Family) -> Iterator[dict[str, str]]:
     """A temporary folder of the user alone, for what they start: Dagster puts the sockets of its code servers there.
     Its name is short, since the path of a socket has 107 characters at most.
     """
     with TemporaryDirectory(prefix=DEV_PREFIX, ignore_cleanup_errors=True) as folder:
         own(Path(folder))
+        of_this.keeps(folder)
         yield {"TMPDIR": folder}
 
 
@@ -243,8 +243,8 @@ class _Told:
 
 def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None = None) -> int:
     """Start all and wait for the first to end. Raises PermanentError with its last words where it was not told to."""
-    with family(logs) as of_this:
-        return _run(programs, environment, logs, told, of_this)
+    with family(logs) as of_this, _private_folder(of_this) as sockets:
+        return _run(programs, {**environment, **sockets}, logs, told, of_this)
 
 
 def _run(

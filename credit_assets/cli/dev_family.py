@@ -4,13 +4,15 @@ Belongs here: the process that watches it, the note of what it has started, and 
 killed too. Does not belong here: what is started, and how it is ended in order (`dev`).
 
 A process that is killed outright ends nothing. So another one waits for the end of a pipe that only `dev` holds open,
-and ends the process groups that it was told of. Run as a module it is that other one; it imports next to nothing.
+ends the process groups that it was told of, and takes away their folder. Run as a module it is that other one; it
+imports next to nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +57,11 @@ class Family:
         # For the case that the watcher is killed too; a home that cannot be written to is told of elsewhere.
         with suppress(OSError):
             self._note.write_text(json.dumps({"of": self._of, "groups": self._groups}), "utf-8")
+
+    def keeps(self, folder: str) -> None:
+        """This folder goes with this process."""
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, f"{folder}\n".encode())
 
     def has_ended(self) -> None:
         """All groups are ended: there is nothing left to watch."""
@@ -147,12 +154,17 @@ def _is_there(group: int) -> bool:
 
 
 def _watch() -> None:
-    """Wait for the end of standard input, and end the groups that it named, unless it says that they are."""
+    """Wait for the end of standard input, and end the groups and take away the folders that it named, unless it says
+    that they are.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    said = sys.stdin.read().split()
+    said = sys.stdin.read().splitlines()
     if _DONE not in said:
-        end_groups([int(one) for one in said])
+        end_groups([int(one) for one in said if one.isdecimal()])
+        for folder in said:
+            if os.path.isabs(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ class Dev:
     """One under way with two programs, each of which has started another, and none of which ends when it is asked."""
 
     def __init__(self, logs: Path) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", DEV, str(logs)], start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DEV, str(logs)], start_new_session=True, env={**os.environ, "TMPDIR": str(logs)}
+        )
         files = [logs / "dev-one.log", logs / "dev-two.log"]
         while not all(file.exists() and file.read_text().endswith("\n") for file in files):
             assert self.process.poll() is None
@@ -80,18 +82,19 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 def test_of_one_that_is_killed_nothing_is_left(dev: Dev, tmp_path: Path) -> None:
     assert outlived(tmp_path) == []  # it lives
+    assert len(list(tmp_path.glob("credit-dev-*"))) == 1, "the sockets of its code servers"
     dev.process.send_signal(signal.SIGKILL)
     dev.process.wait()
     assert gone([*dev.others, dev.watcher])
     assert outlived(tmp_path) == []
-    assert list(tmp_path.glob(".dev.*")) == []
+    assert list(tmp_path.glob(".dev.*")) == list(tmp_path.glob("credit-dev-*")) == []
 
 
 def test_of_one_that_is_asked_to_stop_nothing_is_left_either(dev: Dev, tmp_path: Path) -> None:
     dev.process.send_signal(signal.SIGINT)
     dev.process.wait()
     assert gone([*dev.others, dev.watcher])
-    assert list(tmp_path.glob(".dev.*")) == []
+    assert list(tmp_path.glob(".dev.*")) == list(tmp_path.glob("credit-dev-*")) == []
 
 
 def test_what_outlives_it_all_the_same_is_named_by_the_next(dev: Dev, tmp_path: Path) -> None:
