@@ -20,7 +20,7 @@ from credit_assets.assets.reasons_given import Decider, with_reasons
 from credit_assets.failures import PermanentError, is_transient, said
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
-from credit_assets.ledger.registry import Registry, Version
+from credit_assets.ledger.registry import Registry, Version, refuse_lost
 from credit_assets.ml.data.left_columns import in_words, way_out
 from credit_assets.ml.rules.periods import period_on
 from credit_assets.settings import Settings
@@ -51,6 +51,7 @@ class ModelsInForce:
         self._context, self._settings, self._registry = context, settings, registry
         self._inputs = ModelInputs(store, settings.portfolio_contract)
         versions, trials = registry.versions(), Aliases(registry).history(SHADOW)
+        refuse_lost(registry, days, versions)
         self._champions = {day: registry.champion_at(day, versions) for day in days}
         periods = {day: period_on(day, trials) for day in days}
         self._trials = {day: period.version if period else None for day, period in periods.items()}

@@ -240,9 +240,11 @@ class Registry:
         return found
 
     def champion_at(self, day: date, versions: Iterable[Version] | None = None) -> Version | None:
-        """The version in force on `day`. `versions` saves reading them again for many days."""
+        """The version in force on `day`. `versions` saves reading them again for many days, of which `refuse_lost`."""
         known = {v.version: v for v in (self.versions() if versions is None else versions)}
         period = period_on(day, champion_history(known.values()))
+        if period is None and versions is None:
+            refuse_lost(self, [day], known.values())
         return known[period.version] if period else None
 
     def download(self, version: Version, *, as_is: bool = False) -> Path:
@@ -397,6 +399,22 @@ def _files(registry: Registry, version: Version, manifest: Manifest | None) -> P
 def _is_ours(item: ModelVersion) -> bool:
     """Whether this pipeline registered it, and not somebody by hand."""
     return "fingerprint" in item.tags and "as_of" in item.tags
+
+
+def refuse_lost(registry: Registry, days: Iterable[date], versions: Iterable[Version]) -> None:
+    """Raise PermanentError where the log has a champion for one of these days and MLflow has that version no more: the
+    day would pass for one of before the first model.
+    """
+    newest = AliasLog(registry.claims, registry.scope(), CHAMPION).newest()
+    there = {version.version for version in versions}
+    for day in days if newest else ():
+        period = period_on(day, newest.history if newest else ())
+        if period is not None and period.version not in there:
+            raise PermanentError(
+                f"version {period.version} of {registry.model_name} was in force on {day}, and MLflow has it no more: "
+                f"it was deleted there. Bring it back from a backup of MLflow, or let another have these days: "
+                f"`credit-assets promote N --from {period.first} --reason WHY`"
+            )
 
 
 def _by_the_logs(shown: Version, newest: Mapping[str, Move]) -> Version:

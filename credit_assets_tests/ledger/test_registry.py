@@ -11,7 +11,7 @@ import pytest
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.registry import Owner, Registry
+from credit_assets.ledger.registry import Owner, Registry, refuse_lost
 from credit_assets.naming import Names
 from credit_assets.storage.claims import Claims
 from credit_assets.tracking import Tracking
@@ -98,6 +98,22 @@ def test_a_version_deleted_by_hand_can_be_registered_again(registry: Registry) -
     registry.tracking.server.client.delete_model_version(MODEL, "1")
     assert register(registry, "f1").version == "2"
     assert register(registry, "f1").version == "2"
+
+
+def test_days_of_a_version_that_mlflow_has_no_more_are_not_those_of_before_the_first_model(registry: Registry) -> None:
+    one, two = register(registry, "f1", Q1), register(registry, "f2", Q2)
+    move(registry, one.version, day_after(Q1))
+    move(registry, two.version, day_after(Q2))
+    registry.tracking.server.client.delete_model_version(MODEL, "1")
+    with pytest.raises(PermanentError, match=rf"version 1 .* was in force on {Q2}.*promote N --from {day_after(Q1)}"):
+        registry.champion_at(Q2)
+    versions = registry.versions()
+    with pytest.raises(PermanentError, match="it was deleted there"):
+        refuse_lost(registry, [Q1, Q2], versions)
+    # Days of others are scored as ever.
+    refuse_lost(registry, [Q1, day_after(Q2)], versions)
+    assert registry.champion_at(Q1) is None
+    assert registry.champion_at(day_after(Q2)) == registry.version("2")
 
 
 def test_claims_about_a_deleted_model_do_not_bind_its_successor(registry: Registry) -> None:
