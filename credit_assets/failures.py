@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import dis
 import errno
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,7 @@ _WITH_OUR_WORDS = {"Failure", "RetryRequested"}
 _NAMES_ALONE = ("AttributeError", "ImportError", "MemoryError", "ModuleNotFoundError", "NameError", "RecursionError")
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _PACKAGE = Path(__file__).parent
+_INSTALLED = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _SPACE = "free some space, or set CREDIT_HOME (and CREDIT_STORE_URI) to a folder on another disk"
 _RIGHTS = "give this user the right, or set CREDIT_HOME (or the setting of that place) to a folder where it has it"
 # Of a foreign error's message only what is known to hold no value of a table is shown; the rest stands in the trace.
@@ -278,9 +280,19 @@ def _known(error: BaseException) -> str | None:
 
 
 def _named(error: BaseException) -> str:
-    """The class of a foreign error and where in this package it came up, without its message."""
-    ours = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)
-    ]
+    """The class of a foreign error and where it came up, in this package and in what a lender wrote, without its
+    message.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
     place = f" in {Path(ours[-1].filename).relative_to(_PACKAGE.parent)}:{ours[-1].lineno}" if ours else ""
-    return f"{type(error).__name__}{place}"
+    theirs = [frame for frame in frames if _is_a_lenders(frame.filename)]
+    return f"{type(error).__name__}{place}" + (
+        f", raised at {theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
+    )
+
+
+def _is_a_lenders(file: str) -> bool:
+    """Whether code is none of this package, of another one that is installed, or of Python."""
+    path = Path(file)
+    return path.is_absolute() and not any(path.is_relative_to(one) for one in (_PACKAGE, *_INSTALLED))

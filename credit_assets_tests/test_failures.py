@@ -183,6 +183,18 @@ def test_a_call_that_fails_in_a_line_of_this_package_is_not_our_text() -> None:
     assert "ValueError in credit_assets/ml/data/shown_values.py:" in said(caught.value)
 
 
+def test_a_lenders_own_code_is_named_by_file_and_line_without_its_words(tmp_path: Path) -> None:
+    """As a learner or a feature of an extension: between this package and another library, whose line says nothing."""
+    (file := tmp_path / "lender.py").write_text("import json\n\ndef fit(row):\n    return json.loads(row)\n")
+    scope: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        scope["fit"](ROW)
+    line = said(caught.value)
+    assert f"JSONDecodeError, raised at {file}:4 (its text is not shown" in line
+    assert "CANARY" not in line
+
+
 def test_what_a_step_fails_with_is_in_no_event() -> None:
     for fails in (ValueError(ROW), sqlite3.OperationalError(ROW), ConnectionError(ROW)):
         result, _ = run([chained(fails, RuntimeError(ROW))] * 3)
