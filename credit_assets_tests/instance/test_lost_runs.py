@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Barrier
 
 import dagster as dg
+import psutil
 import pytest
 
 from credit_assets.failures import TransientError
@@ -89,6 +90,21 @@ def test_a_run_whose_process_was_killed_is_ended_and_gives_its_pool_back(
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.tags["dagster/will_retry"] == "false"
+
+
+@pytest.mark.slow
+def test_steps_in_processes_of_their_own_end_with_that_of_their_run(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Killed alone, it takes nothing with it: they have to notice."""
+    process = run_under_way("multiprocess", tmp_path)
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert len(others) >= 3, "the fork server, what it tracks, and the step"
+    process.kill()
+    process.wait()
+    _, left = psutil.wait_procs(others, timeout=300)
+    assert left == []
+    assert len(end_lost_runs(instance, PLAIN)) == 1
 
 
 @pytest.mark.parametrize(
