@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from credit_assets.aside import aside
+from credit_assets.databases import bound_connections
 from credit_assets.failures import PermanentError, TransientError, advised, is_ours, is_transient
 from credit_assets.health import first_line
+from credit_assets.instance.retries import quiet_retries
 from credit_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ nux:
   enabled: false
 """
 
+_AWAY = f"its PostgreSQL does not answer; see that it runs, and `storage` in the {CONFIG_FILE} there"
+
 # What earlier versions wrote, by its SHA-256. A file that is still that is written anew.
 _EARLIER = {
     "94d5ffc58429dd65d5b6c012acba93dace595d5adc9c2e3a5d3dbb0ec5c4c010",
@@ -146,11 +150,16 @@ def instance_of(settings: Settings) -> Iterator[dg.DagsterInstance]:
         with _opening(folder):
             instance = stack.enter_context(opened(folder))
         try:
-            refuse_foreign(settings, instance)
-            yield instance
+            with quiet_retries():
+                refuse_foreign(settings, instance)
+                yield instance
         except Exception as error:
             # Of the databases of a command only Dagster's are not told of by whoever reads them.
-            if is_ours(error) or not _of_sqlite(error) or (known := advised(error)) is None:
+            if is_ours(error):
+                raise
+            if _of_postgres(error) and is_transient(error):
+                raise TransientError(f"the Dagster instance in {folder} (DAGSTER_HOME): {_AWAY}") from error
+            if not _of_sqlite(error) or (known := advised(error)) is None:
                 raise
             raise PermanentError(f"the Dagster instance in {folder} (DAGSTER_HOME): {known}") from error
 
@@ -162,7 +171,8 @@ def opened(folder: Path) -> dg.DagsterInstance:
     import dagster as dg
     from filelock import FileLock
 
-    with FileLock(folder / ".opening.lock"):
+    bound_connections()
+    with FileLock(folder / ".opening.lock"), quiet_retries():
         return dg.DagsterInstance.get()
 
 
@@ -171,6 +181,15 @@ def _set_home(folder: str | None) -> None:
         os.environ.pop("DAGSTER_HOME", None)
     else:
         os.environ["DAGSTER_HOME"] = folder
+
+
+def _of_postgres(error: BaseException | None) -> bool:
+    """Whether it came of a connection to PostgreSQL, past whoever would have told of it."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("psycopg", "psycopg2", "dagster_postgres"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of_sqlite(error: BaseException) -> bool:
@@ -185,6 +204,8 @@ def _opening(folder: Path) -> Iterator[None]:
     except Exception as error:
         kind = TransientError if is_transient(error) else PermanentError
         why = advised(error) or f"{first_line(error)}; correct or delete {CONFIG_FILE} there"
+        if _of_postgres(error) and kind is TransientError:
+            why = _AWAY
         raise kind(f"the Dagster instance in {folder} (DAGSTER_HOME) cannot be opened: {why}") from error
 
 

@@ -71,6 +71,8 @@ def _in_a_line(text: str) -> str:
 def _advice(kind: Kind, uri: str) -> str:
     if kind is Kind.OUTDATED_TABLES:
         return f"; run `mlflow db upgrade {masked_url(uri)}` after a backup"
+    if kind is Kind.TRANSIENT:
+        return "; is what MLFLOW_TRACKING_URI names running?"
     if kind is Kind.REFUSED:
         return "; see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return ""
@@ -94,7 +96,7 @@ def failures(uri: str, doing: str, secrets_of: Sequence[str] = ()) -> Iterator[N
         secrets = Secrets([uri, *secrets_of])
         said = (kind is Kind.PERMANENT and advised(error)) or _in_a_line(str(getattr(error, "message", None) or error))
         text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(said)}"
-        failure = TransientError(text) if kind in _PASSES else PermanentError(f"{text}{_advice(kind, uri)}")
+        failure = (TransientError if kind in _PASSES else PermanentError)(f"{text}{_advice(kind, uri)}")
         # The original's text may carry the password, and Dagster records causes.
         cause = None if secrets else error
     if failure is not None:

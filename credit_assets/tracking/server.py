@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from credit_assets.databases import bound_connections
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.links import asset_page, markdown_link, mlflow_page, run_page
 from credit_assets.masking import masked_url
@@ -31,6 +32,7 @@ _T = TypeVar("_T")
 _CLASSIC = {"mlflow.experimentKind": "custom_model_development"}
 # Whoever comes for the first time is shown pages of traces else, whatever kind the experiment is of.
 _AS_MODELS = "?workflowType=machine_learning"
+_WEB = ("http://", "https://", "sqlite:")
 _COLLISION_ATTEMPTS = 5
 _COLLISION_WAITED_SECONDS = 10.0
 
@@ -160,6 +162,8 @@ class Server:
     def _open(self) -> _Open:
         log_in(self.uri, self._login)
         if self._connection.held is None:
+            if not self.uri.startswith(_WEB):
+                bound_connections()
             with migration_lock(self.uri):
                 opened = self.call("cannot be prepared", self._connect)
             if opened.experiment.lifecycle_stage != "active":

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from credit_assets.databases import CONNECT_SECONDS, bound_connections
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.masking import PERCENT_FORM, Secrets, has_unclear_login
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
@@ -32,7 +33,6 @@ _QUOTED = re.compile(r"(?<=')[^']+(?=')")
 # Rows held at a time as Python values, at most: about 50 MB of the packaged portfolio's table, and of any other.
 BATCH_ROWS = 50_000
 BATCH_VALUES = 1_250_000
-CONNECT_SECONDS = 10
 
 
 class SqlWarehouse(Warehouse):
@@ -74,15 +74,13 @@ class SqlWarehouse(Warehouse):
         import sqlalchemy as sa
         from sqlalchemy.pool import NullPool
 
+        bound_connections()
         if has_unclear_login(self._url):
             raise PermanentError(f"{self.describe()}: the URL has more than one @; {PERCENT_FORM}")
         try:
             url = sa.make_url(self._url)
-            options: dict[str, Any] = {}
-            if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:
-                options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
             # No pool: a connection lives as long as one call, so processes and forks never share one.
-            engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, **options)
+            engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True)
         except sa.exc.NoSuchModuleError:
             raise PermanentError(
                 f"{self.describe()}: SQLAlchemy knows no such dialect; correct CREDIT_WAREHOUSE_URL, or install the "
@@ -117,7 +115,10 @@ class SqlWarehouse(Warehouse):
 
         if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
             if error.connection_invalidated:
-                return TransientError(f"{self.describe()}: the connection was lost ({type(error.orig).__name__})")
+                return TransientError(
+                    f"{self.describe()}: the connection was lost ({type(error.orig).__name__}); is the server of "
+                    "CREDIT_WAREHOUSE_URL running?"
+                )
             return self._driver_failed(error.orig, connected)
         return PermanentError(f"{self.describe()}: {type(error).__name__}: {self._shown(error)}")
 
@@ -131,7 +132,10 @@ class SqlWarehouse(Warehouse):
                     f"{self.describe()} refused the connection: {self._shown(error)}; correct CREDIT_WAREHOUSE_URL"
                 )
             case ErrorKind.UNREACHABLE:
-                return TransientError(f"{self.describe()} is unreachable: {self._shown(error)}; is the server running?")
+                return TransientError(
+                    f"{self.describe()} is unreachable: {self._shown(error)}; is the server of CREDIT_WAREHOUSE_URL "
+                    "running?"
+                )
             case ErrorKind.VALUE:
                 return PermanentError(
                     f"{self.describe()} refused a value ({type(error).__name__}): compare its columns and constraints "

@@ -71,6 +71,24 @@ def postgres_database(_database: str) -> str:
 
 
 @contextmanager
+def suspended(server: str) -> Iterator[None]:
+    """The server does nothing meanwhile: what has a connection keeps it, and new ones are taken by the system alone."""
+    import psutil
+    from sqlalchemy import make_url
+
+    folder = Path(str(make_url(server).query["host"]))
+    postmaster = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+    processes = [postmaster, *postmaster.children(recursive=True)]
+    for one in processes:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in processes:
+            one.resume()
+
+
+@contextmanager
 def asking_for_a_password(server: str, address: str, role: str, password: str) -> Iterator[str]:
     """URL of a database for a role that is let in by its password alone and owns what is there."""
     import psycopg
