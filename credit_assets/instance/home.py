@@ -6,6 +6,7 @@ what earlier versions wrote. Does not belong here: the instance of a cluster, wh
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -172,7 +173,14 @@ def opened(folder: Path) -> dg.DagsterInstance:
     from filelock import FileLock
 
     bound_connections()
-    with FileLock(folder / ".opening.lock"), quiet_retries():
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(folder / ".opening.lock"))
+        except OSError as error:
+            # A folder mounted read-only, as on a cluster: nothing is made in it, and its storages are elsewhere.
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+        stack.enter_context(quiet_retries())
         return dg.DagsterInstance.get()
 
 

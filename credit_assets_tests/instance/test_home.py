@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -20,6 +21,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
+from filelock import FileLock
 
 from credit_assets.failures import PermanentError
 from credit_assets.instance import home
@@ -253,3 +255,19 @@ def test_two_homes_in_one_process_keep_their_records_apart(monkeypatch: pytest.M
     with instance_of(load_settings(home=tmp_path / "three")) as instance:
         assert Path(instance.root_directory) == tmp_path / "elsewhere"
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / "elsewhere")
+
+
+def test_a_folder_that_nobody_can_write_to_is_opened_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster, where dagster.yaml comes from a ConfigMap into a read-only root."""
+    settings = load_settings(home=tmp_path)
+    with instance_of(settings):
+        pass
+
+    def refused(lock: FileLock, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(lock.lock_file))
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    with instance_of(settings) as instance:
+        assert instance.get_runs_count() == 0
