@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -18,9 +19,11 @@ from dagster._core.execution.api import create_execution_plan
 
 from credit_assets.assets import presented
 from credit_assets.assets.recheck import LEDGER_WHOLE, TRAINED_ON_RESTATED
+from credit_assets.automation.jobs import daily_schedule
 from credit_assets.build import build_definitions
 from credit_assets.checks import ACCOUNTED_FOR, CHAMPION_SCORES, CURRENT_DAYS
 from credit_assets.cli.replay import backfilled
+from credit_assets.cli.state import ticking
 from credit_assets.links import address_of
 from credit_assets.ml.data import schemas
 from credit_assets.ml.data.portfolio import load_portfolio
@@ -189,6 +192,18 @@ def test_scores_of_yesterday_are_due_by_the_time_that_is_set(by: str, cron: str,
     policy = graph.get(dg.AssetKey("loan_scores")).freshness_policy_or_from_metadata
     assert (policy.deadline_cron, policy.timezone) == (cron, "Europe/Berlin")
     assert policy.lower_bound_delta == timedelta(minutes=since)
+    # And all that each day has; of what trainings make no date is late.
+    assert graph.get(dg.AssetKey("drift_report")).freshness_policy_or_from_metadata == policy
+    assert graph.get(dg.AssetKey("trained_model")).freshness_policy_or_from_metadata is None
+
+
+@pytest.mark.parametrize("state", ["on", "off"])
+def test_the_daily_schedule_is_on_where_the_settings_say_so(state: Any) -> None:
+    schedule = daily_schedule(load_settings(daily_schedule=state))
+    assert (schedule.default_status is dg.DefaultScheduleStatus.RUNNING) is (state == "on")
+    # Nobody has touched it, and the daemon has not seen it yet.
+    untouched: Any = SimpleNamespace(get_daemon_heartbeats=dict, all_instigator_state=list)
+    assert ticking(load_settings(daily_schedule=state), untouched)["schedule"]["on"] is (state == "on")
 
 
 def test_no_time_is_set_where_none_is_wanted() -> None:

@@ -15,7 +15,7 @@ import dagster as dg
 
 from credit_assets import pages, stopping
 from credit_assets.assets.outside import read_outside
-from credit_assets.assets.presented import code_reference, due_dates, presented, read_on
+from credit_assets.assets.presented import code_reference, due_dates, presented, read_on, wanted_by
 from credit_assets.checks import GateFailedError, check_results, stopping_results
 from credit_assets.cluster.op_tags import op_tags, pool
 from credit_assets.failures import advised, is_ours, is_transient, said, without_values
@@ -62,6 +62,8 @@ def daily_asset(
             op_tags=op_tags(settings, asset),
             pool=pool(settings, asset),
             check_specs=checks or None,
+            # Of what trainings make no date is late.
+            freshness_policy=None if due else wanted_by(settings),
             deps=[
                 *more.pop("deps", ()),
                 *(dg.AssetDep(asset_key(settings, name)) for name in row.after),

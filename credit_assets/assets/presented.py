@@ -105,8 +105,10 @@ def mlflow_ui(settings: Settings) -> str:
     return f"http://localhost:{settings.dev_mlflow_port}" if database_file(settings.tracking_uri) is not None else ""
 
 
-def scores_by(settings: Settings) -> dg.FreshnessPolicy | None:
-    """Scores of the day before are wanted by CREDIT_SCORES_BY, in CREDIT_TIMEZONE; None where that is none."""
+def wanted_by(settings: Settings) -> dg.FreshnessPolicy | None:
+    """The day before, of what its scores and reports are made of too, is wanted by CREDIT_SCORES_BY, in
+    CREDIT_TIMEZONE; None where that is none.
+    """
     if settings.scores_by == "none":
         return None
     hour, minute = map(int, settings.scores_by.split(":"))

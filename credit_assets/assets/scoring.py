@@ -21,7 +21,6 @@ from credit_assets.assets.conventions import (
     version_links,
 )
 from credit_assets.assets.models_in_force import ModelsInForce
-from credit_assets.assets.presented import scores_by
 from credit_assets.checks import scored_result, scored_spec
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import scores_fields
@@ -49,7 +48,6 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
             portfolio, scores_fields(portfolio), made_of(portfolio, "loan_scores", partial(asset_key, settings))
         ),
         check_specs=[scored_spec(partitions)],
-        freshness_policy=scores_by(settings),
     )
     def loan_scores(
         context: dg.AssetExecutionContext,

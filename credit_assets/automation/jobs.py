@@ -52,12 +52,14 @@ def jobs(settings: Settings) -> list[dg.UnresolvedAssetJobDefinition]:
 
 def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """06:00 in CREDIT_TIMEZONE, for the day that has just closed. The run key is the day: one run a day, for ever."""
+    on = settings.daily_schedule == "on"
 
     @dg.schedule(
         name=settings.naming.dagster(DAILY_SCHEDULE),
         job_name=settings.naming.dagster(DAILY),
         cron_schedule=f"0 {DAILY_TIME.hour} * * *",
         execution_timezone=settings.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description=f"Every day at 06:00 the job {settings.naming.dagster(DAILY)} for the day before.",
     )
     @told("Dagster's database", skips=False)

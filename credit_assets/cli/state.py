@@ -91,7 +91,7 @@ def status_record(settings: Settings, instance: Readable) -> dict[str, Any]:
         "trial": _report(store, "shadow_report") if shadow else None,
         "runs": runs,
         "alerts_to": len(settings.alert_targets),
-        **_ticking(settings, instance),
+        **ticking(settings, instance),
     }
     return record | {"alarms": list(_alarms(record))}
 
@@ -128,7 +128,7 @@ def _gates_of(store: Store, asset: str, day: str) -> dict[str, Any]:
     }
 
 
-def _ticking(settings: Settings, instance: Readable) -> dict[str, Any]:
+def ticking(settings: Settings, instance: Readable) -> dict[str, Any]:
     """The daemon, the daily schedule, and sensors that failed at their last tick."""
     beats = [one.timestamp for one in instance.get_daemon_heartbeats().values()]
     zone, now = ZoneInfo(settings.timezone), datetime.now(ZoneInfo(settings.timezone))
@@ -151,11 +151,18 @@ def _ticking(settings: Settings, instance: Readable) -> dict[str, Any]:
         },
         "schedule": {
             "name": settings.naming.dagster(DAILY_SCHEDULE),
-            "on": bool(daily and daily.is_running),
+            "on": _is_on(settings, daily),
             "next": datetime.combine(day, DAILY_TIME, zone).isoformat("T", "minutes"),
         },
         "sensors": {"on": len(running), "failing": sorted(failing)},
     }
+
+
+def _is_on(settings: Settings, daily: Any) -> bool:
+    """Whether the daily schedule ticks: by what somebody has said in the Dagster UI, else by the settings."""
+    if daily is None or daily.status.value == "DECLARED_IN_CODE":
+        return settings.daily_schedule == "on"
+    return bool(daily.is_running)
 
 
 def _is_own(settings: Settings, state: Any) -> bool:

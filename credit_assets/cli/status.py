@@ -200,7 +200,11 @@ def _ticking_lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if schedule["on"]:
         yield "next tick", f"{schedule['next'].replace('T', ' ')}, {schedule['name']}", ""
     else:
-        yield "next tick", f"none: {schedule['name']} is off; switch it on in the Dagster UI (Automation)", ""
+        yield (
+            "next tick",
+            f"none: {schedule['name']} is off; set CREDIT_DAILY_SCHEDULE=on, or switch it on in the Dagster UI",
+            "",
+        )
     if daemon["running"]:
         yield "daemon", f"running, {record['sensors']['on']} sensors and schedules on", "good"
     else:

@@ -413,6 +413,9 @@ class Execution(BaseModel):
     shared_pools: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Pools whose slots all portfolios that name them here share, comma separated: gpu, warehouse."
     )
+    daily_schedule: Literal["on", "off"] = Field(
+        "off", description="The daily schedule, unless somebody has switched it in the Dagster UI."
+    )
     max_concurrent: int = Field(3, ge=1, le=256, description="Steps of one run at a time.")
     retries: int = Field(2, ge=0, le=10, description="Retries of a step after a transient failure.")
     retry_delay_seconds: float = Field(
