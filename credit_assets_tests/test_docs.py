@@ -34,6 +34,7 @@ NOT_RUN = {
     "uv pip install": "installs the example, as test_example_extension.py does",
     "credit-assets demo": "four minutes of CPU; cli/test_demo.py runs it, and test_package.py by the wheel",
     "credit-assets dev": "serves until Ctrl-C; cli/test_dev.py runs it",
+    "credit-assets metrics": "serves until Ctrl-C; cli/exporter/test_places.py asks its server",
     "credit-assets simulate": "13 minutes of CPU on the public loans; cli/test_simulate.py runs it on small ones",
     "credit-assets sensitivity": "needs a book with declined applicants; cli/test_sensitivity.py has one",
     "mlflow models serve": "serves until Ctrl-C; tracking/test_serving.py asks the server that it starts",

@@ -111,7 +111,7 @@ def doctor(json: bool = False, console: Console | None = None, *, whole: bool = 
 
 def diagnose(settings: Settings, *, limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
     """All settings, then all checks. A check that takes longer than `limit_seconds` fails, and the next one begins."""
-    findings, secrets = describe_settings(settings), _secrets(settings)
+    findings, secrets = describe_settings(settings), secrets_of(settings)
     for check in _checks(settings, limit_seconds):
         found = within(limit_seconds * check.patience, check.look)
         advice = secrets.hide(" ".join(found.advice.split()))
@@ -218,7 +218,7 @@ def describe_settings(settings: Settings) -> list[Finding]:
         "mlflow_tracking_uri": lambda: masked_url(settings.tracking_uri),
         "dagster_home": lambda: settings.dagster_dir,
     }
-    sources, secrets, policy = setting_sources(settings.portfolio), _secrets(settings), policy_of(settings)
+    sources, secrets, policy = setting_sources(settings.portfolio), secrets_of(settings), policy_of(settings)
     findings = []
     for field in Settings.model_fields:
         value = effective[field]() if field in effective else getattr(settings, field)
@@ -472,7 +472,7 @@ def within(seconds: float, look: Callable[[], Health]) -> Health:
     return Health(f"no answer within {seconds:.0f} s", "fail", "check the address, the network and the firewall")
 
 
-def _secrets(settings: Settings) -> Secrets:
+def secrets_of(settings: Settings) -> Secrets:
     """All secrets of the settings: whatever library has a password in its message, no finding shows it."""
     given = {
         name: value

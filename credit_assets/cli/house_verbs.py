@@ -132,6 +132,23 @@ def dev(
 
 
 @house_app.command()
+def metrics(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: one that is free.")] = 9464,
+    host: Annotated[str, typer.Option(help="Address to listen on; all of this machine: 0.0.0.0.")] = "127.0.0.1",
+) -> None:
+    """Answer Prometheus, until Ctrl-C: runs, queue, partitions behind, checks, scores, drift, AUC, champion, trial.
+
+    Example: credit-assets metrics --port 9464, and then http://127.0.0.1:9464/metrics. It changes nothing and needs no
+    password of the warehouse. A place that cannot be read is `credit_assets_up 0`.
+    """
+    from credit_assets.cli.doctor import secrets_of
+    from credit_assets.cli.exporter.server import serve
+
+    settings = load_settings()
+    serve(settings, host, port, secrets_of(settings).hide, lambda url: typer.echo(f"figures at {url}"))
+
+
+@house_app.command()
 def env(json_: Json = False) -> None:
     """Print what other programs need in their environment: after it `dagster`, `dg` and `mlflow` find the same house.
 
