@@ -254,7 +254,8 @@ def test_nothing_is_reached_from_outside_but_the_proxy(own: Path) -> None:
     assert policies["credit-assets-default-deny"]["podSelector"] == {}
     assert set(policies["credit-assets-default-deny"]["policyTypes"]) == {"Ingress", "Egress"}
     outside = [name for name, spec in policies.items() if "namespaceSelector" in json.dumps(spec)]
-    assert outside == ["credit-assets-ingress"]
+    # Prometheus reaches the figures, and nothing else of them (test_observability.py).
+    assert outside == ["credit-assets-exporter", "credit-assets-ingress"]
     backends = {
         path["backend"]["service"]["name"]
         for rule in one(manifests, "Ingress", "credit-assets")["spec"]["rules"]
