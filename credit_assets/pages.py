@@ -31,7 +31,9 @@ ROWS = 100
 IN_FULL = "pictures_in_full"
 _DIGITS = 4
 _PICTURE = "!["
-_TECHNICAL = re.compile(r"(^|_)(hash|fingerprint|log|identity)$")
+_TECHNICAL = re.compile(r"(^|_)(hash|fingerprint|log|ledger|identity)$")
+_HASH = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
+_HALVES = re.compile(r"\b([0-9a-f]{32}) ([0-9a-f]{32})\b")
 _NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 _BETWEEN = re.compile(rf"({_NUMBER}) \.\. ({_NUMBER})")
 _COUNTED = re.compile(r"(\d[\d,]*) ((?!of\b)[a-z][\w -]*)")
@@ -42,6 +44,13 @@ def entries(record: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata of a record, in the order in which people look for it. What is None or no finite number is left out."""
     shown = {name: entry for name, value in record.items() if (entry := _entry(value)) is not None}
     return dict(sorted(shown.items(), key=lambda item: _place(*item)))
+
+
+def whole_hashes(shown: str) -> str:
+    """A text of `entries` as it was given: there each SHA-256 stands in two halves, since a table is as wide as its
+    longest word, and Dagster's page cuts off the sentences of one that is wider than itself.
+    """
+    return _HALVES.sub(r"\1\2", shown)
 
 
 def result(made: Any) -> Any:
@@ -142,6 +151,8 @@ def _entry(value: Any) -> Any:
         return number(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return _rounded(value)
+    if isinstance(value, str):
+        return _HASH.sub(r"\1 \2", value)
     # By type: records of Dagster's are tuples too.
     if type(value) in (list, tuple):
         rows = [row for row in value if isinstance(row, Mapping)]

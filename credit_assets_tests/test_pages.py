@@ -37,6 +37,14 @@ def test_states_and_numbers_come_first_and_hashes_and_paths_last() -> None:
     assert shown["auc"] == 0.68
 
 
+def test_a_hash_is_shown_in_halves_that_a_page_can_break_and_is_read_whole() -> None:
+    given = {"content_hash": "0f" * 32, "ledger": f'{{"log": [3, "{"1a" * 32}"]}}', "run_id": "0f" * 16}
+    shown = pages.entries(given)
+    assert shown["content_hash"] == f"{'0f' * 16} {'0f' * 16}"
+    assert max(len(word) for text in shown.values() for word in text.split()) <= 36
+    assert {name: pages.whole_hashes(text) for name, text in shown.items()} == given
+
+
 def test_what_is_no_number_is_left_out_and_scalars_of_numpy_are_numbers() -> None:
     shown = pages.entries({"a": float("nan"), "b": None, "c": np.float64(0.123456), "d": np.int64(7), "e": True})
     assert shown == {"c": 0.1235, "d": 7, "e": True}

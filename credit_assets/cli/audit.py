@@ -22,6 +22,7 @@ from credit_assets.ledger.audit.walk import Reported, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.integrity import HEADS, Integrity, break_in_words
 from credit_assets.ledger.reported import alias_key
+from credit_assets.pages import whole_hashes
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 
@@ -96,7 +97,7 @@ def made_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Se
 def told_by(settings: Settings, instance: dg.DagsterInstance) -> Told:
     """What Dagster has of the ledger."""
     decisions = instance.fetch_materializations(asset_key(settings, "deployed_model"), limit=_NOTES).records
-    noted = [str(event.metadata[HEADS].value) for _, event in _read(decisions) if HEADS in event.metadata]
+    noted = [whole_hashes(str(event.metadata[HEADS].value)) for _, event in _read(decisions) if HEADS in event.metadata]
     try:
         book = parse(mark_file(settings).read_text("utf-8"), str(mark_file(settings))).id
     except (OSError, PermanentError):
@@ -108,7 +109,8 @@ def told_by(settings: Settings, instance: dg.DagsterInstance) -> Told:
 
 
 def _reported(event: Any) -> Reported:
-    said = {name: str(value.value) for name, value in event.metadata.items() if name in ("log", "number", "to", "hash")}
+    names = ("log", "number", "to", "hash")
+    said = {name: whole_hashes(str(value.value)) for name, value in event.metadata.items() if name in names}
     number = said.get("number", "")
     return Reported(
         said.get("log", ""), int(number) if number.isdigit() else 0, said.get("to", ""), said.get("hash", "")
@@ -158,7 +160,8 @@ class _Events(NamedTuple):
             for number, event in _read(records):
                 recorded = event.metadata.get(GATES_HASH)
                 if event.partition and (recorded or not self.rejected):
-                    yield number, event.partition, Verdict(str(recorded.value), self.rejected) if recorded else None
+                    hashed = recorded and whole_hashes(str(recorded.value))
+                    yield number, event.partition, Verdict(hashed, self.rejected) if hashed else None
 
     def _pages(self) -> Iterator[Sequence[dg.EventLogRecord]]:
         cursor: str | None = None
