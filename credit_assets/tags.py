@@ -20,8 +20,9 @@ REQUESTED_BY_TAG = "credit/asked_by"
 _PREFIX = "credit-assets/"
 # Of a run that takes the place of a lost one: which, and how many were lost before it.
 LOST_RUN_TAG, LOST_BEFORE_TAG = f"{_PREFIX}lost-run", f"{_PREFIX}lost-before"
-# Of every run of a process that can be looked for: which process makes it.
-PROCESS_TAG = f"{_PREFIX}process"
+# Of every run of a process that can be looked for: which process makes it. Dagster's pages leave out tags that begin
+# like this one: nobody reads it, and it would stand first at each run.
+PROCESS_TAG = ".dagster/credit-assets-process"
 
 # Labels of a step's job and pod.
 PORTFOLIO_LABEL = f"{_PREFIX}portfolio"
