@@ -294,13 +294,13 @@ def described(trained: Mapping[str, Any], decision: Decision, registry: Registry
     has the rest.
     """
     test = trained["evaluation"]
-    measures = {name: f"{test[name]:.4f}" for name in ("auc", "gini", "ks", "brier", "ece")}
+    names = {"auc": "AUC", "gini": "Gini", "ks": "KS", "brier": "Brier", "ece": "ECE"}
+    # A sentence: MLflow shows the columns of a table without anything between them.
+    measures = ", ".join(f"{shown} {test[name]:.4f}" for name, shown in names.items())
     parts = [
         f"**{trained['variant']}, as of {trained['as_of']}**",
         decision.summary(),
-        f"| {' | '.join(name.upper() if len(name) < 4 else name.capitalize() for name in measures)} |\n"
-        f"|{'---:|' * len(measures)}\n| {' | '.join(measures.values())} |",
-        f"Out-of-time test: {test['rows']:,} loans, {test['bads']:,} bads.",
+        f"Out-of-time test: {measures}, on {test['rows']:,} loans with {test['bads']:,} bads.",
         registry.tracking.server.made_in(
             asset="/".join(registry.owner.naming.asset("registered_model")), partition=trained["as_of"]
         ),

@@ -137,7 +137,9 @@ def test_a_version_is_described_in_markdown_and_leads_back(home: Replay) -> None
     said = home.registry.version("1").description
     page = f"http://localhost:3000/assets/registered_model?view=partitions&partition={TRAINED}"
     assert said.startswith("**")
-    assert "| AUC | Gini | KS | Brier | ECE |" in said
+    figure = r"0\.\d{4}"
+    measures = rf"AUC {figure}, Gini {figure}, KS {figure}, Brier {figure}, ECE {figure}"
+    assert re.search(rf"^Out-of-time test: {measures}, on [\d,]+ loans with [\d,]+ bads\.$", said, re.M), said
     assert said.endswith(f"Dagster: [registered_model {TRAINED}]({page})")
 
 
