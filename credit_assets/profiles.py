@@ -10,13 +10,22 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 GPU = "nvidia.com/gpu"
 POOLS = GPU_POOL, WAREHOUSE_POOL = "gpu", "warehouse"
 
 
-Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$")]
+def _as_text(given: Any) -> Any:
+    # YAML has `cpu: 4` as a number, and so does Kubernetes.
+    return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+
+Cpu = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    StringConstraints(pattern=r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+\.[0-9]{1,3})$"),
+]
 Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 QualifiedName = Annotated[
@@ -114,7 +123,9 @@ class Profile(_Strict):
         default_factory=dict, description="Annotations of Job and pod, over those that keep autoscalers away."
     )
     deadline_seconds: int = Field(default=3600, ge=60, description="Longest time from the pod's creation to its end.")
-    ttl_seconds: int = Field(default=86_400, ge=0, description="How long a finished Job and its logs stay.")
+    ttl_seconds: int = Field(
+        default=900, ge=0, description="How long a finished Job stays, and counts against a quota of Jobs."
+    )
     grace_seconds: int = Field(
         default=30, ge=0, le=3600, description="How long a step may work on once its pod is to go."
     )

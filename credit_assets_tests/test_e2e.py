@@ -144,7 +144,7 @@ def test_a_service_is_stood_in_for_by_its_ports() -> None:
 def test_a_quota_leaves_what_is_used_and_so_much_more_and_is_given_back() -> None:
     allowed: list[dict[str, str]] = []
     cluster = SimpleNamespace(
-        quota=lambda: ("q", {"requests.memory": "48Gi", "count/jobs.batch": "9"}, {"requests.memory": "3Gi"}),
+        quota=lambda resource: ("q", {"requests.memory": "48Gi", "count/jobs.batch": "9"}, {"requests.memory": "3Gi"}),
         allow=lambda name, hard: allowed.append(hard),
     )
     stage: Any = SimpleNamespace(cluster=cluster, report=lambda text: None)

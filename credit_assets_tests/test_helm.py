@@ -151,6 +151,8 @@ def test_the_settings_of_the_chart_load(own: Path, size: str, monkeypatch: pytes
         assert found["train-gpu"].on_demand == {"credit-assets/capacity": "on-demand"}
         assert settings.step_profiles == {"catboost_candidate": "train-cpu"}
     made = {m["metadata"]["name"] for m in rendered(own, values(size)) if m["kind"] == "PriorityClass"}
+    # Of the whole cluster: a second release in another namespace makes others.
+    assert all("lending" in name for name in made)
     assert {profile.priority_class for profile in found.values()} - {None} <= made
 
 
@@ -243,8 +245,8 @@ def test_no_step_evicts_a_server_or_the_pod_of_its_own_run(own: Path) -> None:
     """Those have no class, since the official chart gives them none, and so priority 0."""
     classes = [m for m in rendered(own, values("production")) if m["kind"] == "PriorityClass"]
     assert {m["metadata"]["name"]: m["preemptionPolicy"] for m in classes} == {
-        "credit-assets-training": "Never",
-        "credit-assets-serving": "Never",
+        "credit-assets-lending-training": "Never",
+        "credit-assets-lending-serving": "Never",
     }
 
 

@@ -127,9 +127,10 @@ class Cluster:
                 return False
             raise
 
-    def quota(self) -> tuple[str, dict[str, str], dict[str, str]]:
-        """The namespace's ResourceQuota: its name, what it allows and what of that is used."""
-        (one,) = self.core.list_namespaced_resource_quota(self.namespace).items
+    def quota(self, resource: str) -> tuple[str, dict[str, str], dict[str, str]]:
+        """The namespace's ResourceQuota of a resource: its name, what it allows and what of that is used."""
+        items = self.core.list_namespaced_resource_quota(self.namespace).items
+        (one,) = [item for item in items if resource in item.spec.hard]
         return one.metadata.name, dict(one.spec.hard), dict(one.status.used or {})
 
     def allow(self, name: str, hard: Mapping[str, str]) -> None:

@@ -224,7 +224,7 @@ def helm_tests(stage: Stage) -> None:
 @contextmanager
 def _quota(stage: Stage, spare: Mapping[str, int]) -> Iterator[None]:
     """Less is left of the quota than a step needs: what is used now and `spare` beyond it."""
-    name, hard, used = stage.cluster.quota()
+    name, hard, used = stage.cluster.quota(next(iter(spare)))
     less = {key: str(_number(used[key]) + more) for key, more in spare.items()}
     stage.cluster.allow(name, less)
     stage.report(f"quota {name}: {less}")

@@ -192,7 +192,7 @@ def test_threads_are_those_of_the_pod_and_not_of_its_node() -> None:
 
     assert environment() == {"CREDIT_THREADS": "4", "OMP_NUM_THREADS": "4"}
     assert environment(threads=2)["CREDIT_THREADS"] == "2"
-    assert environment(profiles={"train-cpu": {"cpu": "1500m"}})["CREDIT_THREADS"] == "1"
+    assert environment(profiles={"train-cpu": {"cpu": 1.5}})["CREDIT_THREADS"] == "1"
     assert environment(profiles={"train-cpu": {"cpu": "0.5"}})["CREDIT_THREADS"] == "1"
 
 

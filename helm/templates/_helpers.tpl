@@ -120,7 +120,7 @@ the values say with its own over it. Not by `merge`, which takes an empty value 
 {{- else if and $at.portfolio (not (hasKey $data "CREDIT_PORTFOLIO")) -}}
 {{- $_ := set $data "CREDIT_PORTFOLIO" $at.portfolio -}}
 {{- end -}}
-{{- if $at.profiles -}}{{- $_ := set $data "CREDIT_PROFILES" (toJson $at.profiles) -}}{{- end -}}
+{{- if $at.profiles -}}{{- $_ := set $data "CREDIT_PROFILES" (include "credit-assets.profiles" .) -}}{{- end -}}
 {{- if $at.stepProfiles -}}{{- $_ := set $data "CREDIT_STEP_PROFILES" (toJson $at.stepProfiles) -}}{{- end -}}
 {{- if $at.costCentre -}}{{- $_ := set $data "CREDIT_COST_CENTRE" $at.costCentre -}}{{- end -}}
 {{- $steps := dict -}}
