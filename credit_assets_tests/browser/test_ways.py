@@ -55,7 +55,7 @@ def test_one_looks_around(pages: Pages, house: Served) -> None:
     pages.sees("registered_model")
     pages.picture("lineage")
     pages.page.set_viewport_size(SIZE)
-    for asset, shows in (("performance_report", "realised"), ("shadow_report", "seen")):
+    for asset, shows in (("performance_report", "realised"), ("shadow_report", "rank_correlation")):
         pages.open(f"/assets/{asset}")
         pages.sees(shows)
         pages.picture(asset)
