@@ -18,8 +18,8 @@ from credit_assets.notify.notifier import Notifier
 from credit_assets.settings import Settings
 from credit_assets.settings.approvers import Approvers
 from credit_assets.storage.claims import Claims
+from credit_assets.storage.counted import CountedStore
 from credit_assets.storage.io_managers import ParquetIOManager, RecordIOManager
-from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
 from credit_assets.tracking.server import Pages
 from credit_assets.warehouse import open_warehouse
@@ -27,7 +27,7 @@ from credit_assets.warehouse import open_warehouse
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Every resource by the name under which assets and sensors ask for it."""
-    store = Store(settings.store)
+    store = CountedStore(settings.store)
     claims = Claims(settings.store)
     pages = Pages(mlflow_ui(settings), settings.dagster_url)
     tracking = Tracking(settings.tracking_uri, settings.experiment_name, claims, pages=pages)

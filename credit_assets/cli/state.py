@@ -37,8 +37,6 @@ from credit_assets.storage.store import Store
 from credit_assets.tags import DAGSTER_PARTITION_TAG, RANGE_END_TAG
 from credit_assets.warehouse import open_warehouse
 
-COUNTS_FILE = "cache/rows.json"
-"""Below the home: what `status` has counted before. Whoever deletes it loses nothing but time."""
 _GATED = ("raw_loan_data", "loan_outcomes", "training_set")
 # Daemons are heard of every half a minute; Dagster itself waits for half an hour before it says that one is gone.
 _SILENT_SECONDS = 300.0
@@ -48,7 +46,7 @@ def status_record(settings: Settings, instance: Readable) -> dict[str, Any]:
     """Partitions by asset, what of them is scored, when a model can be made, champion, monitoring, what ticks, latest
     runs, and what of all this somebody has to look at.
     """
-    store = CountedStore(settings.store, settings.home_dir / COUNTS_FILE)
+    store = CountedStore(settings.store)
     assets: dict[str, dict[str, Any]] = {}
     for row in settings.graph.assets:
         days = sorted(instance.get_materialized_partitions(asset_key(settings, row.name)))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ml.data.gate_results import GateResult
-from credit_assets.storage.counted import CountedStore
+from credit_assets.storage.counted import COUNTED, FEW, CountedStore
 from credit_assets.storage.footers import GATES_KEY
 from credit_assets.storage.store import RowCount, Store
 
-DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
+DATES = [date(2024, 1, 1) + timedelta(n) for n in range(FEW + 1)]
+DAYS = [day.isoformat() for day in DATES]
+"""So many that counts are kept; only the first three are there."""
 
 
 def write(store: Store, day: str, pds: list[float | None], gates: tuple[GateResult, ...] = ()) -> None:
@@ -25,6 +29,11 @@ def write(store: Store, day: str, pds: list[float | None], gates: tuple[GateResu
     aside = store.staging_file(path)
     pq.write_table(pa.table({"pd": pa.array(pds, pa.float64())}).replace_schema_metadata({GATES_KEY: kept}), aside)
     store.publish(aside, path)
+
+
+def counted(uri: str, days: list[str] = DAYS) -> dict[str, RowCount]:
+    """By a store that was opened just now, as the next day's run opens it."""
+    return CountedStore(uri).row_counts("loan_scores", days)
 
 
 @pytest.fixture
@@ -37,70 +46,84 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_file_is_opened_once_and_again_when_it_was_replaced(tmp_path: Path, opened: list[str]) -> None:
-    uri, file = str(tmp_path / "store"), tmp_path / "cache" / "rows.json"
+    uri = str(tmp_path / "store")
     stopped = GateResult("values", False, "error", 7, "0 rows", "broken", setting="columns")
-    for day, pds, gates in zip(DAYS, ([0.1], [0.1, None], []), ((), (), (stopped,)), strict=True):
+    for day, pds, gates in zip(DAYS, ([0.1], [0.1, None], []), ((), (), (stopped,)), strict=False):
         write(Store(uri), day, list(pds), gates)
-    counted = {DAYS[0]: RowCount(1, 0), DAYS[1]: RowCount(2, 1), DAYS[2]: RowCount(0, 0, rejected=True)}
-    assert CountedStore(uri, file).row_counts("loan_scores", [*DAYS, "2024-01-04"]) == counted
-    assert sorted(opened) == DAYS
+    expected = {DAYS[0]: RowCount(1, 0), DAYS[1]: RowCount(2, 1), DAYS[2]: RowCount(0, 0, rejected=True)}
+    assert counted(uri) == expected
+    assert sorted(opened) == DAYS[:3]
     opened.clear()
-    assert (
-        CountedStore(uri, file).row_counts("loan_scores", DAYS) == counted == Store(uri).row_counts("loan_scores", DAYS)
-    )
-    assert sorted(opened) == DAYS  # By the plain store alone.
+    assert counted(uri) == expected == Store(uri).row_counts("loan_scores", DAYS)
+    assert sorted(opened) == DAYS  # By the plain store alone, which looks for each.
     opened.clear()
     # As long as before, and at the time of before: it is another file all the same.
     path = Path(uri, "loan_scores", f"{DAYS[1]}.parquet")
     before = path.stat()
     write(Store(uri), DAYS[1], [None, 0.1])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert CountedStore(uri, file).row_counts("loan_scores", DAYS) == counted
+    assert counted(uri) == expected
     assert opened == [DAYS[1]]
     path.unlink()
-    assert set(CountedStore(uri, file).row_counts("loan_scores", DAYS)) == {DAYS[0], DAYS[2]}
+    assert set(counted(uri)) == {DAYS[0], DAYS[2]}
+
+
+def test_what_is_asked_of_few_days_is_read_from_their_files(tmp_path: Path, opened: list[str]) -> None:
+    uri = str(tmp_path / "store")
+    for day in DAYS[:3]:
+        write(Store(uri), day, [0.1])
+    counted(uri)
+    opened.clear()
+    assert counted(uri, DAYS[:3]) == dict.fromkeys(DAYS[:3], RowCount(1, 0))
+    assert opened == DAYS[:3]
+
+
+def test_a_day_more_of_an_account_of_all_days_opens_one_file(tmp_path: Path, opened: list[str]) -> None:
+    uri = str(tmp_path / "store")
+    for day in DAYS[:-1]:
+        write(Store(uri), day, [0.1])
+    # Of as few days as this nothing is kept yet.
+    StoredDays(CountedStore(uri)).ingested("loan_scores")
+    write(Store(uri), DAYS[-1], [0.1, 0.2])
+    StoredDays(CountedStore(uri)).ingested("loan_scores")
+    opened.clear()
+    later = DATES[-1] + timedelta(1)
+    write(Store(uri), later.isoformat(), [0.1, 0.2, 0.3])
+    found = StoredDays(CountedStore(uri)).ingested("loan_scores")
+    assert opened == [later.isoformat()]
+    assert found == {**dict.fromkeys(DATES[:-1], (1, 0)), DATES[-1]: (2, 0), later: (3, 0)}
 
 
 def test_a_damaged_day_is_none_and_is_looked_at_each_time(tmp_path: Path, opened: list[str]) -> None:
-    uri, file = str(tmp_path / "store"), tmp_path / "rows.json"
+    uri = str(tmp_path / "store")
     write(Store(uri), DAYS[0], [0.1])
     Path(uri, "loan_scores", f"{DAYS[1]}.parquet").write_bytes(b"half")
     for _ in range(2):
-        assert CountedStore(uri, file).row_counts("loan_scores", DAYS) == {DAYS[0]: RowCount(1, 0)}
+        assert counted(uri) == {DAYS[0]: RowCount(1, 0)}
     assert opened.count(DAYS[0]) == 1
     assert opened.count(DAYS[1]) == 2
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        '{"store": "elsewhere", "rows": {}}',
-        '{"rows": 3}',
-        '{"store": "STORE", "rows": {"loan_scores": [1]}}',
-    ],
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": 3}', '{"rows": {"2024-01-01": [1]}}'])
 def test_kept_counts_that_do_not_fit_are_as_good_as_none(text: str, tmp_path: Path) -> None:
-    uri, file = str(tmp_path / "store"), tmp_path / "rows.json"
-    write(Store(uri), DAYS[0], [0.1])
-    file.write_text(text.replace("STORE", uri))
-    assert CountedStore(uri, file).row_counts("loan_scores", DAYS) == {DAYS[0]: RowCount(1, 0)}
-    assert json.loads(file.read_text())["store"] == uri
-
-
-def test_a_home_that_cannot_be_written_to_is_counted_all_the_same(tmp_path: Path) -> None:
     uri = str(tmp_path / "store")
     write(Store(uri), DAYS[0], [0.1])
-    (tmp_path / "file").write_text("no folder")
-    assert CountedStore(uri, tmp_path / "file" / "rows.json").row_counts("loan_scores", DAYS) == {
-        DAYS[0]: RowCount(1, 0)
-    }
+    file = Path(uri, COUNTED, "loan_scores.json")
+    file.parent.mkdir()
+    file.write_text(text)
+    assert counted(uri) == {DAYS[0]: RowCount(1, 0)}
+    assert DAYS[0] in json.loads(file.read_text())["rows"]
 
 
-def test_an_object_store_tells_its_files_apart_or_they_are_counted_each_time(tmp_path: Path, opened: list[str]) -> None:
-    store = CountedStore("memory://counted", tmp_path / "rows.json")
+def test_a_store_that_cannot_be_written_to_is_counted_all_the_same(tmp_path: Path) -> None:
+    uri = str(tmp_path / "store")
+    write(Store(uri), DAYS[0], [0.1])
+    Path(uri, COUNTED).write_text("no folder")
+    assert counted(uri) == {DAYS[0]: RowCount(1, 0)}
+
+
+def test_an_object_store_tells_its_files_apart_or_they_are_counted_each_time(opened: list[str]) -> None:
+    store = CountedStore("memory://counted")
     write(store, DAYS[0], [0.1])
     # Its files have no mark: no count is kept of them.
     for _ in range(2):
