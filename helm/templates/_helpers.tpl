@@ -60,8 +60,11 @@ the values say with its own over it. Not by `merge`, which takes an empty value 
 */}}
 {{- define "credit-assets.locations" -}}
 {{- $found := list -}}
+{{- $names := dict -}}
 {{- range $own := .Values.portfolios | default (list dict) -}}
 {{- $name := $own.name | default "" -}}
+{{- if hasKey $names $name -}}{{- fail (printf "portfolios: %s stands there twice" $name) -}}{{- end -}}
+{{- $_ := set $names $name true -}}
 {{- $settings := dict -}}
 {{- range $given := list $.Values.settings $own.settings -}}
 {{- range $key, $value := $given -}}{{- $_ := set $settings $key $value -}}{{- end -}}
