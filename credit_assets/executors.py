@@ -1,7 +1,7 @@
 """Where steps run: one map from the setting CREDIT_EXECUTOR to Dagster's executor.
 
 Belongs here: the map, and whether this machine can do what it says. Does not belong here: what happens to the pod of a
-step (`cluster.step_jobs`).
+step (`cluster.step_executor`).
 
 Where the steps of a run belong to a process of this machine, the run is told which: where that is killed, the next one
 that looks ends the run (`instance.lost_runs`).
@@ -68,7 +68,7 @@ def _multiprocess(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def _k8s(settings: Settings) -> dg.ExecutorDefinition:
-    from credit_assets.cluster.step_jobs import step_job_executor
+    from credit_assets.cluster.step_executor import step_job_executor
 
     return step_job_executor(settings)
 

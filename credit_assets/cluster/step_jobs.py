@@ -1,86 +1,82 @@
-"""Steps as Kubernetes Jobs: dagster-k8s's executor with an eye on the pods.
+"""Steps as Kubernetes Jobs: dagster-k8s's step handler with an eye on the pods.
 
 dagster-k8s makes each step a Job and looks at one number of it, whether it failed. So it misses a pod that no node
-takes, says nothing of why a pod died, waits for ever for a step whose pod Kubernetes replaced, and tries an OOM-killed
-step again with the memory that was too little. Here the pods are looked at as well:
+takes or that nobody may make, says nothing of why a pod died, waits for ever for a step whose pod Kubernetes replaced,
+tries an OOM-killed step again with the memory that was too little, and ends the run when one request to the API fails.
+Here the pods are looked at as well:
 
-* a pod that waits says why in the run's log, and is given up after CREDIT_PENDING_MINUTES;
+* a Job that is not taken for now is sent again, and a pod that waits, or that is refused, says why in the run's log;
+  both are given up after CREDIT_PENDING_MINUTES;
 * a lost pod is reported by kind (`Loss`), the step is retried by its own retry policy, and the next attempt asks for
-  what the loss calls for: more memory after an OOM kill, on-demand nodes after a pre-emption (`Profile`);
+  what the loss calls for: more memory after an OOM kill, on-demand nodes after a pre-emption (`Attempt.config`);
+* a pod that is to go is waited for, and the next one is not started before it has ended;
 * attempt and reason stand on the pod as labels and on the run as a tag.
 
-Belongs here: what is done with a step's pod. Does not belong here: what a step asks for in the first place
-(`credit_assets.cluster.op_tags`), and how a loss shows (`credit_assets.cluster.losses`).
+Belongs here: what is done with a step's Job and pod. Does not belong here: what an attempt asks for
+(`credit_assets.cluster.attempts`), how a loss shows (`credit_assets.cluster.losses`), and what the executor makes of it
+(`credit_assets.cluster.step_executor`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import kubernetes
 from dagster_k8s import K8sRunLauncher
 
-from credit_assets.cluster.losses import Kind, Loss, finished, loss_of, requested, why_it_waits
-from credit_assets.cluster.op_tags import profile_name, profiles, with_last_of_each
+from credit_assets.cluster.attempts import Attempt, profile_of
+from credit_assets.cluster.job_remover import JobRemover
+from credit_assets.cluster.job_sender import JobSender
+from credit_assets.cluster.losses import (
+    Kind,
+    Loss,
+    Sight,
+    at_work,
+    disruption_of,
+    loss_of,
+    requested,
+    step_container,
+    unstartable,
+    waits_for_pod_since,
+    why_it_waits,
+)
+from credit_assets.cluster.op_tags import profiles, with_last_of_each
+from credit_assets.cluster.pods_of_run import Look, PodsOfRun
+from credit_assets.cluster.refusals import TIMEOUT, ask_once, refusal_of
 from credit_assets.cluster.step_rights import account_of_steps, secrets_of_step
-from credit_assets.failures import PermanentError
 from credit_assets.instance.dagster_internals import (
     CheckStepHealthResult,
-    EngineEventData,
     K8sContainerContext,
     K8sStepHandler,
-    RetryMode,
-    StepDelegatingExecutor,
     StepHandlerContext,
     UserDefinedDagsterK8sConfig,
-    get_user_defined_k8s_config,
 )
-from credit_assets.profiles import Profile, label_value
 from credit_assets.settings import Settings
-from credit_assets.tags import (
-    ATTEMPT_LABEL,
-    PARTITION_LABEL,
-    PROFILE_LABEL,
-    RETRY_REASON_LABEL,
-    partition_of,
-    retry_tag,
-)
 
 # How often pods are looked at. A loss counts when it is seen twice: between the two looks the executor has read what
 # the step wrote last, so that one that ended by itself is never taken for lost.
 HEALTH_SECONDS = 10
-# Metadata of the event that reports a loss, from which the next attempt reads what became of this one.
-_LOSS, _ATTEMPT = "loss", "attempt"
+# Looks at a pod that says nothing of why it has not started, until the kubelet is asked.
+_SILENT_LOOKS = 6
+_HEALTHY = CheckStepHealthResult.healthy()
 
 
-def step_job_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """dagster-k8s's executor with `StepJobs` as its step handler."""
+@dataclass
+class _Seen:
+    """What earlier looks at a Job found."""
 
-    def create(context: dg.InitExecutorContext) -> StepDelegatingExecutor:
-        launcher = context.instance.run_launcher
-        if not isinstance(launcher, K8sRunLauncher):
-            raise PermanentError(
-                "CREDIT_EXECUTOR=k8s needs an instance whose run launcher is K8sRunLauncher, which says image, "
-                f"namespace and service account of the pods; this one has {type(launcher).__name__} (dagster.yaml)"
-            )
-        return StepDelegatingExecutor(
-            StepJobs(settings, launcher),
-            retries=RetryMode.ENABLED,
-            check_step_health_interval_seconds=HEALTH_SECONDS,
-            max_concurrent=settings.max_concurrent,
-            should_verify_step=True,
-        )
-
-    return dg.ExecutorDefinition(
-        name="k8s",
-        requirements=dg.multiple_process_executor_requirements(),
-        executor_creation_fn=create,
-        description="Each step in a pod of its own, with the resources of its profile.",
-    )
+    suspected: Kind | None = None
+    disruption: str = ""
+    unstartable_since: datetime | None = None
+    without_pod: int = 0
+    silent: int = 0
+    trouble: str = ""
 
 
 class StepJobs(K8sStepHandler):
@@ -92,20 +88,34 @@ class StepJobs(K8sStepHandler):
             container_context=account_of_steps(settings),
             load_incluster_config=launcher.load_incluster_config,
             kubeconfig_file=launcher.kubeconfig_file,
-            enable_owner_references=True,
         )
         self.settings, self.profiles = settings, profiles(settings)
-        # By Job: the loss seen at the last look, and the reason reported for its waiting.
-        self._suspected: dict[str, Kind] = {}
-        self._reported: dict[str, str] = {}
+        # What the executor shares: steps that must not be tried again, successes of attempts that were given up, and
+        # steps that have ended.
+        self.permanent: set[str] = set()
+        self.late: dict[str, dg.DagsterEvent] = {}
+        self.ended: set[str] = set()
+        self._batch, core = self._api_client.batch_api, self._api_client.core_api
+        ask_once(self._batch)
+        ask_once(core)
+        self._patience = timedelta(minutes=settings.pending_minutes)
+        self._sender = JobSender(self._batch, self._complete, self._patience, timedelta(seconds=HEALTH_SECONDS))
+        self._pods = PodsOfRun(self._batch, core)
+        self._remover = JobRemover(self._batch)
+        self._seen: dict[str, _Seen] = {}
+        # What was said last, by what it was said of.
+        self._said: dict[str, str] = {}
+        self._step_of: dict[str, str] = {}
+        self._owners: list[Any] | None = None
+        self._place: tuple[str, str] = "", ""
 
-    # What an attempt asks for
+    # How an attempt starts
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
         base = super()._get_container_context(step_handler_context)
         base = base.merge(secrets_of_step(self.settings, step_handler_context))
         config = UserDefinedDagsterK8sConfig.from_dict(  # type: ignore[no-untyped-call]
-            self._config_of_attempt(step_handler_context)
+            self._config(step_handler_context)
         )
         merged = base.merge(K8sContainerContext(run_k8s_config=config))
         once = with_last_of_each(merged.run_k8s_config.to_dict())  # type: ignore[no-untyped-call]
@@ -113,142 +123,216 @@ class StepJobs(K8sStepHandler):
             run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(once)  # type: ignore[no-untyped-call]
         )
 
-    def _config_of_attempt(self, context: StepHandlerContext) -> dict[str, Any]:
-        """What this attempt asks for beyond the op tags: labels always, and what earlier losses call for."""
-        attempt = self._attempt(context)
-        losses = self._losses(context) if attempt > 1 else {}
-        partition = label_value(partition_of(context.dagster_run.tags, between="_"))
-        labels = {ATTEMPT_LABEL: str(attempt), PARTITION_LABEL: partition}
-        if attempt > 1:
-            labels[RETRY_REASON_LABEL] = losses.get(attempt - 1, "failed")
-        pod: dict[str, Any] = {}
-        container: dict[str, Any] = {}
-        profile = self._profile(context)
-        kills = list(losses.values()).count(Kind.OUT_OF_MEMORY)
-        if profile and kills:
-            memory = {"memory": profile.memory_of_attempt(kills)}
-            container["resources"] = {"requests": memory, "limits": memory}
-        if profile and profile.on_demand and {Kind.TAKEN_AWAY, Kind.NODE_LOST} & set(losses.values()):
-            pod["node_selector"] = profile.on_demand
-        labels = {name: str(value) for name, value in labels.items() if value}
-        return {
-            "container_config": container,
-            "pod_spec_config": pod,
-            "pod_template_spec_metadata": {"labels": labels},
-            "job_metadata": {"labels": labels},
-        }
-
-    def _profile(self, context: StepHandlerContext) -> Profile | None:
-        step_key = self._get_step_key(context)
-        config = get_user_defined_k8s_config(context.step_tags[step_key])
-        label = config.pod_template_spec_metadata.get("labels", {}).get(PROFILE_LABEL)
-        return self.profiles.get(label or profile_name(self.settings, self.settings.naming.asset_of_step(step_key)))
-
-    def _attempt(self, context: StepHandlerContext) -> int:
-        known = context.execute_step_args.known_state
-        return 1 + (known.get_retry_state().get_attempt_count(self._get_step_key(context)) if known else 0)
-
-    def _losses(self, context: StepHandlerContext) -> dict[int, Kind]:
-        """What became of the earlier attempts that were lost, by their number.
-
-        From the event log: a run pod that took over from another knows it as well.
-        """
-        step_key = self._get_step_key(context)
-        entries = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-        losses = {}
-        for entry in entries:
-            if entry.step_key == step_key and entry.dagster_event is not None:
-                metadata = entry.dagster_event.engine_event_data.metadata
-                if _LOSS in metadata:
-                    losses[int(str(metadata[_ATTEMPT].value))] = Kind(str(metadata[_LOSS].value))
-        return losses
+    def _config(self, context: StepHandlerContext) -> dict[str, Any]:
+        return Attempt(context).config(profile_of(context, self.settings, self.profiles))
 
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
-        attempt = self._attempt(step_handler_context)
-        if attempt > 1:
-            self._note_retry(step_handler_context, attempt)
-            self._end_attempt_before(step_handler_context, attempt)
+        attempt = Attempt(step_handler_context)
+        if attempt.step_key in self.late:
+            message = f"Step {attempt.step_key} needs no further pod: an earlier one, given up, has ended it after all."
+            yield dg.DagsterEvent.step_worker_starting(
+                step_handler_context.get_step_context(attempt.step_key), message, metadata={}
+            )
+            return
+        if attempt.number > 1:
+            attempt.note_retry(self._config(step_handler_context))
+        # dagster-k8s makes the Job and hands it to its client, which would sleep, and end the run where it fails.
+        self._api_client.create_namespaced_job_with_retries = partial(self._send, attempt)
         yield from super().launch_step(step_handler_context)
 
-    def _note_retry(self, context: StepHandlerContext, attempt: int) -> None:
-        """On the run: why there is another attempt, and with what."""
-        config = self._config_of_attempt(context)
-        reason = config["job_metadata"]["labels"][RETRY_REASON_LABEL]
-        more = config["container_config"].get("resources", {}).get("requests", {})
-        words = [f"attempt {attempt}", reason, *(f"{name} {value}" for name, value in more.items())]
-        tags = {retry_tag(self._get_step_key(context)): ", ".join(words)}
-        context.instance.add_run_tags(context.dagster_run.run_id, tags)
+    def _send(self, attempt: Attempt, body: Any, namespace: str) -> None:
+        self._place = attempt.context.dagster_run.run_id, namespace
+        name = body.metadata.name
+        self._step_of[name] = attempt.step_key
+        before = _job_before(name, attempt.number)
+        self._sender.send(body, namespace, datetime.now(UTC), partial(self._held_by, before))
+        self._pods.outdated()
+        self._say_unsent(attempt, name)
 
-    def _end_attempt_before(self, context: StepHandlerContext, attempt: int) -> None:
-        """See that the pod of the last attempt does not work on while this one does."""
-        first = re.sub(r"-\d+$", "", self._get_k8s_step_job_name(context))
-        name = first if attempt == 2 else f"{first}-{attempt - 2}"
-        namespace = self._namespace(context)
-        if not all(finished(pod) for pod in self._pods(name, namespace)):
-            self._delete(name, namespace)
+    def _held_by(self, before: str, now: datetime) -> str:
+        """Why an attempt has to wait for the pod of the one before, which is told to go; empty where it is gone."""
+        if not before:
+            return ""
+        self._pods.outdated()
+        left = [pod for pod in self._pods.look(before, *self._place).pods_of(before) if at_work(pod, now)]
+        if not left:
+            return ""
+        if any(pod.metadata.deletion_timestamp is None for pod in left):
+            self._remover.delete(before, self._place[1])
+        return f"pod {left[-1].metadata.name} of the attempt before has to end first"
+
+    def _complete(self, job: Any, namespace: str) -> None:
+        """The Jobs of steps belong to the run's Job: they go with it, and stay when only its pod is moved elsewhere."""
+        if self._owners is None:
+            run_id, _ = self._place
+            selector = f"dagster/run-id={run_id},app.kubernetes.io/component=run_worker"
+            found = self._batch.list_namespaced_job(namespace, label_selector=selector, _request_timeout=TIMEOUT).items
+            # Of a run that was resumed there are several, of which the newest works.
+            newest = sorted(found, key=lambda one: one.metadata.creation_timestamp)[-1:]
+            self._owners = [
+                kubernetes.client.V1OwnerReference(
+                    api_version="batch/v1", kind="Job", name=one.metadata.name, uid=one.metadata.uid
+                )
+                for one in newest
+            ]
+        if self._owners:
+            job.metadata.owner_references = self._owners
 
     # What becomes of it
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        name, namespace = self._get_k8s_step_job_name(step_handler_context), self._namespace(step_handler_context)
+        attempt, now = Attempt(step_handler_context), datetime.now(UTC)
+        name = self._get_k8s_step_job_name(step_handler_context)
+        self._find_place(step_handler_context)
+        if self._sender.waits(name) is not None:
+            return self._health_of_unsent(attempt, name, now)
+        if attempt.step_key in self.late:
+            return _HEALTHY
         try:
-            job = self._api_client.batch_api.read_namespaced_job_status(name, namespace)
-        except kubernetes.client.ApiException as error:
-            if error.status != 404:
+            look = self._pods.look(name, *self._place)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
                 raise
-            job = None
-        pods = self._pods(name, namespace)
-        loss = loss_of(job, pods, datetime.now(UTC), timedelta(minutes=self.settings.pending_minutes))
+            self._say("look", attempt, f"Steps of this run cannot be looked at: {refusal.words}. They work on.")
+            return _HEALTHY
+        self._clean_up(look, now)
+        seen = self._seen.setdefault(name, _Seen())
+        sight = self._sight(attempt, name, look, seen, now)
+        loss = loss_of(sight, self._patience)
         if loss is None:
-            self._suspected.pop(name, None)
-            self._report_waiting(step_handler_context, name, pods)
-            return CheckStepHealthResult.healthy()
-        if self._suspected.get(name) != loss.kind:
-            self._suspected[name] = loss.kind
-            return CheckStepHealthResult.healthy()
-        if loss.kind in (Kind.PENDING, Kind.NODE_LOST):
-            # So that its pod does not start, or come back, when nobody waits for it any more.
-            self._delete(name, namespace)
-        self._report_loss(step_handler_context, loss)
+            seen.suspected = None
+            self._say_waiting(attempt, name, sight)
+            return _HEALTHY
+        if seen.suspected != loss.kind:
+            seen.suspected = loss.kind
+            return _HEALTHY
+        if not sight.pods or any(at_work(pod, now) or pod.status.phase == "Running" for pod in sight.pods):
+            # So that its pod does not start, work on, or come back, when nobody waits for it any more.
+            self._remover.delete(name, self._place[1])
+        return self._lost(attempt, name, loss)
+
+    def _health_of_unsent(self, attempt: Attempt, name: str, now: datetime) -> CheckStepHealthResult:
+        self._sender.again(name, now)
+        if self._sender.waits(name) is None:
+            self._pods.outdated()
+            return _HEALTHY
+        loss = self._sender.loss_of(name, now)
+        if loss is None:
+            self._say_unsent(attempt, name)
+            return _HEALTHY
+        self._sender.forget(name)
+        return self._lost(attempt, name, loss)
+
+    def _lost(self, attempt: Attempt, name: str, loss: Loss) -> CheckStepHealthResult:
+        self._seen.pop(name, None)
+        if loss.permanent:
+            self.permanent.add(attempt.step_key)
+        attempt.report_loss(loss)
         return CheckStepHealthResult.unhealthy(reason=f"Job {name}: {loss.words} [{loss.kind}]")
 
-    def _report_loss(self, context: StepHandlerContext, loss: Loss) -> None:
-        attempt = self._attempt(context)
-        metadata = {_LOSS: dg.MetadataValue.text(loss.kind.value), _ATTEMPT: dg.MetadataValue.int(attempt)}
-        self._report(context, f"Attempt {attempt} is lost: {loss.words}.", metadata)
+    def _sight(self, attempt: Attempt, name: str, look: Look, seen: _Seen, now: datetime) -> Sight:
+        """What this look shows of a Job, with what has to be remembered of those before."""
+        job, pods = look.jobs.get(name), look.pods_of(name)
+        for pod in pods:
+            words = disruption_of(pod)
+            if words and words != seen.disruption:
+                seen.disruption = words
+                attempt.report_disruption(pod.metadata.name, words)
+        if not any(unstartable(pod) for pod in pods):
+            seen.unstartable_since = None
+        elif seen.unstartable_since is None:
+            seen.unstartable_since = now
+        seen.without_pod = 0 if pods else seen.without_pod + 1
+        refusal = ""
+        if seen.without_pod > 1 and waits_for_pod_since(job) is not None:
+            refusal = self._asked(self._pods.refusal, name, self._place[1])
+        if not pods and not seen.disruption and seen.suspected is Kind.DELETED:
+            seen.disruption = attempt.disruption()
+        return Sight(job, pods, now, seen.disruption, seen.unstartable_since, refusal)
 
-    def _report_waiting(self, context: StepHandlerContext, name: str, pods: Sequence[Any]) -> None:
-        reason = why_it_waits(pods[-1]) if pods else ""
-        # The scheduler counts nodes in its message, which changes with every node that comes or goes.
-        without_counts = re.sub(r"\d+", "", reason)
-        if not reason or self._reported.get(name) == without_counts:
+    def _asked(self, ask: Any, *about: Any) -> str:
+        """What events say, or why they cannot be read: they explain, and decide nothing."""
+        try:
+            return str(ask(*about))
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            return f"its events cannot be read ({refusal.words})"
+
+    # What is said of it in the run's log, once
+
+    def _say(self, about: str, attempt: Attempt, message: str, **metadata: str) -> None:
+        # Nodes, quotas and suffixes of names are counted in these messages, and change from one to the next.
+        unchanging = re.sub(r"\d+|pods? \S+", "", message)
+        if self._said.get(about) != unchanging:
+            self._said[about] = unchanging
+            attempt.report(message, {name: dg.MetadataValue.text(value) for name, value in metadata.items()})
+
+    def _say_unsent(self, attempt: Attempt, name: str) -> None:
+        words = self._sender.waits(name)
+        if words is not None and words:
+            self._say(name, attempt, f"Step {attempt.step_key} waits: {words.rstrip('.')}. {self._bound}")
+
+    def _say_waiting(self, attempt: Attempt, name: str, sight: Sight) -> None:
+        job, seen = sight.job, self._seen[name]
+        if not sight.pods:
+            if sight.refusal:
+                words = f"Step {attempt.step_key} has no pod: {sight.refusal.rstrip('.')}. {self._bound}"
+                self._say(name, attempt, words)
+            elif job is not None and job.spec.suspend:
+                self._say(
+                    name, attempt, f"Step {attempt.step_key} waits: its Job is held back (suspended), by a queue."
+                )
             return
-        self._reported[name] = without_counts
-        pod = pods[-1]
-        self._report(
-            context,
-            f"The pod of step {self._get_step_key(context)} waits: {reason.rstrip('.')}. It is given up after "
-            f"{self.settings.pending_minutes} minutes (CREDIT_PENDING_MINUTES).",
-            {"pod": dg.MetadataValue.text(pod.metadata.name), "asks for": dg.MetadataValue.text(requested(pod))},
-        )
+        pod = sight.pods[-1]
+        reason = why_it_waits(pod) or self._trouble(pod, seen)
+        if reason:
+            message = f"The pod of step {attempt.step_key} waits: {reason.rstrip('.')}. {self._bound}"
+            asks = requested(pod, step_container(job))
+            self._say(name, attempt, message, **{"pod": pod.metadata.name, "asks for": asks})
 
-    def _report(self, context: StepHandlerContext, message: str, metadata: dict[str, dg.MetadataValue[Any]]) -> None:
-        step_context = context.get_step_context(self._get_step_key(context))
-        dg.DagsterEvent.engine_event(step_context, message, EngineEventData(metadata=metadata))
+    def _trouble(self, pod: Any, seen: _Seen) -> str:
+        if pod.status.phase != "Pending":
+            return ""
+        seen.silent += 1
+        if seen.silent == _SILENT_LOOKS:
+            seen.trouble = self._asked(self._pods.troubles, pod)
+        return seen.trouble
+
+    @property
+    def _bound(self) -> str:
+        return f"It is given up after {self.settings.pending_minutes} minutes (CREDIT_PENDING_MINUTES)."
 
     # The API
 
-    def _namespace(self, context: StepHandlerContext) -> str:
-        return str(super()._get_container_context(context).namespace)
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+        name = self._get_k8s_step_job_name(step_handler_context)
+        attempt = Attempt(step_handler_context)
+        attempt.report(f"Deleting Kubernetes job {name} for step")
+        self._sender.forget(name)
+        self._find_place(step_handler_context)
+        if not self._remover.delete(name, self._place[1]):
+            attempt.report(f"Kubernetes job {name} could not be deleted now. It goes with the run's Job.")
+        yield from ()
 
-    def _pods(self, name: str, namespace: str) -> list[Any]:
-        """The pods of a Job, oldest first."""
-        pods = self._api_client.core_api.list_namespaced_pod(namespace, label_selector=f"job-name={name}").items
-        return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
+    def _find_place(self, context: StepHandlerContext) -> None:
+        """Run and namespace, which are the same for all steps; a run pod that took over has sent no Job yet."""
+        if not self._place[0]:
+            self._place = context.dagster_run.run_id, str(super()._get_container_context(context).namespace)
 
-    def _delete(self, name: str, namespace: str) -> None:
-        try:
-            self._api_client.batch_api.delete_namespaced_job(name, namespace, propagation_policy="Background")
-        except kubernetes.client.ApiException as error:
-            if error.status != 404:
-                raise
+    def _clean_up(self, look: Look, now: datetime) -> None:
+        """At each look: what could not be deleted before, and pods of steps that have ended without them."""
+        self._remover.again()
+        for name, step in self._step_of.items():
+            if step in self.ended:
+                self._remover.end_of(name, self._place[1], look, now)
+
+
+def _job_before(name: str, attempt: int) -> str:
+    """The Job of the attempt before this one's; empty for the first."""
+    if attempt == 1:
+        return ""
+    first = name.removesuffix(f"-{attempt - 1}")
+    return first if attempt == 2 else f"{first}-{attempt - 2}"

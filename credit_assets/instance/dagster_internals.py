@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dagster._core.events import ASSET_CHECK_EVENTS as ASSET_CHECK_EVENTS
     from dagster._core.events import ASSET_EVENTS as ASSET_EVENTS
     from dagster._core.events import EngineEventData as EngineEventData
+    from dagster._core.execution.plan.objects import StepFailureData as StepFailureData
     from dagster._core.execution.retries import RetryMode as RetryMode
     from dagster._core.executor.step_delegating import CheckStepHealthResult as CheckStepHealthResult
     from dagster._core.executor.step_delegating import StepDelegatingExecutor as StepDelegatingExecutor
@@ -69,6 +70,7 @@ _NAMES = {
     "dagster._serdes": ("ConfigurableClassData", "deserialize_value"),
     # Looking at the pods of steps: dagster-k8s's executor has no hook for what becomes of a pod, nor for what another
     # attempt asks for (dagster issue 24595).
+    "dagster._core.execution.plan.objects": ("StepFailureData",),
     "dagster._core.execution.retries": ("RetryMode",),
     "dagster._core.executor.step_delegating": ("CheckStepHealthResult", "StepDelegatingExecutor", "StepHandlerContext"),
     "dagster_k8s.container_context": ("K8sContainerContext",),

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import pytest
 import yaml
 
 from credit_assets.cli.replay import Replay
-from credit_assets.cluster import step_jobs
 from credit_assets.cluster.op_tags import op_tags
 from credit_assets.failures import PermanentError
 from credit_assets.instance.home import instance_of
@@ -31,10 +29,10 @@ from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import END, SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.kube_api import Cluster, Pod, run
 from credit_assets_tests.support.kubernetes_objects import VERSIONS, schema_errors
+from credit_assets_tests.support.step_runs import DAY, Run, run_of_two_steps
 from credit_assets_tests.support.synthetic import canonical_book
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "step_jobs"
-DAY = "2024-03-31"
 
 
 # The daily job
@@ -78,7 +76,7 @@ def test_every_step_is_a_job_that_three_kubernetes_versions_accept(sent: Cluster
     }
     assert {request.split("?")[0] for request in sent.requests} <= {
         "POST /apis/batch/v1/namespaces/credit/jobs",
-        "GET /apis/batch/v1/namespaces/credit/jobs/NAME/status",
+        "GET /apis/batch/v1/namespaces/credit/jobs",
         "GET /api/v1/namespaces/credit/pods",
     }, "the calls that the service account of a run has to be allowed"
 
@@ -122,65 +120,10 @@ def test_a_manifest_with_a_mistake_is_refused_by_the_schemas() -> None:
 # Losses
 
 
-@dataclass
-class Run:
-    """A run of the two steps on an endpoint, and what the event log says of it."""
-
-    cluster: Cluster
-    instance: dg.DagsterInstance
-    folder: Path
-
-    def execute(self) -> bool:
-        job, tags = dg.reconstructable(two_steps.make_job), {"dagster/partition": DAY}
-        with dg.execute_job(job, self.instance, tags=tags, raise_on_error=False) as result:
-            self.run_id = result.run_id
-            return result.success
-
-    @property
-    def done(self) -> list[str]:
-        file = self.folder / "done"
-        return file.read_text().split() if file.exists() else []
-
-    def events(self, kind: dg.DagsterEventType) -> list[Any]:
-        return [one for one in self.instance.all_logs(self.run_id, of_type=kind) if one.step_key == "model"]
-
-    def reasons(self) -> list[str]:
-        """What the retries say of what became of the attempts before them, causes included."""
-        reasons = []
-        for entry in self.events(dg.DagsterEventType.STEP_UP_FOR_RETRY):
-            error, messages = entry.dagster_event.step_retry_data.error, []
-            while error is not None:
-                messages.append(error.message)
-                error = error.cause
-            reasons.append("\n".join(messages))
-        return reasons
-
-    def labels(self) -> list[dict[str, str]]:
-        return [
-            {
-                name.removeprefix("credit-assets/"): value
-                for name, value in job["spec"]["template"]["metadata"]["labels"].items()
-                if name.startswith("credit-assets/")
-            }
-            for job in self.cluster.of_step("model")
-        ]
-
-    def asked(self, number: int) -> tuple[dict[str, str], dict[str, str]]:
-        """Limits and node selector of an attempt's pod."""
-        spec = self.cluster.of_step("model")[number]["spec"]["template"]["spec"]
-        return spec["containers"][0]["resources"]["limits"], spec["nodeSelector"]
-
-
 @pytest.fixture
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    monkeypatch.setattr(step_jobs, "HEALTH_SECONDS", 0)
-    monkeypatch.setenv("TWO_STEPS", str(tmp_path))
-    with Cluster(tmp_path, {"TWO_STEPS": str(tmp_path)}) as cluster:
-        home = tmp_path / "dagster"
-        home.mkdir()
-        overrides = {"run_launcher": cluster.instance_config(home)}
-        with dg.instance_for_test(temp_dir=str(home), overrides=overrides) as instance:
-            yield Run(cluster, instance, tmp_path)
+    with run_of_two_steps(tmp_path, monkeypatch) as run_of_two:
+        yield run_of_two
 
 
 def held(end: Any) -> Any:

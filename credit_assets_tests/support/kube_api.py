@@ -14,6 +14,7 @@ import signal
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -82,9 +83,14 @@ class Pod:
     phase: str = "Pending"
     reason: str | None = None
     conditions: list[dict[str, Any]] = field(default_factory=list)
+    message: str | None = None
     ended: dict[str, Any] | None = None
+    # Of its container, while it does not start: reason and message.
+    waiting: dict[str, str] | None = None
     deleted: datetime | None = None
     gone: bool = False
+    # Whether it works on for its grace period when its Job is deleted.
+    outlives: bool = False
     process: Any = None
     log: str = ""
     # What the pod's env_from and mounted files would give.
@@ -98,6 +104,10 @@ class Pod:
     def template(self) -> dict[str, Any]:
         found: dict[str, Any] = self.job["spec"]["template"]
         return found
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {**self.template["metadata"]["labels"], "job-name": self.job["metadata"]["name"]}
 
     @property
     def container(self) -> dict[str, Any]:
@@ -142,7 +152,8 @@ class Pod:
         metadata: dict[str, Any] = {
             "name": self.name,
             "uid": self.name,
-            "labels": {**self.template["metadata"]["labels"], "job-name": self.job["metadata"]["name"]},
+            "namespace": "credit",
+            "labels": self.labels,
             "creationTimestamp": _stamp(self.created),
         }
         if self.deleted:
@@ -150,6 +161,10 @@ class Pod:
         status: dict[str, Any] = {"phase": self.phase, "conditions": self.conditions}
         if self.reason:
             status["reason"] = self.reason
+        if self.message:
+            status["message"] = self.message
+        if self.waiting and not self.ended:
+            state = {"waiting": self.waiting}
         if state:
             status["containerStatuses"] = [
                 {"name": "dagster", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
@@ -187,6 +202,13 @@ class Cluster:
         # What is answered beside Jobs and their pods: by "METHOD path" the body, or what makes it of the body sent.
         self.answers: dict[str, Any] = {}
         self.denied: dict[str, Any] = {}
+        # What the API answers to a Job that is to be made, in the place of making it: status, words and headers, or
+        # nothing to make it. "lost" makes it and gives no answer.
+        self.refuses: Callable[[dict[str, Any]], tuple[int, str, dict[str, str]] | str | None] = lambda job: None
+        # Steps whose pods nobody may make, and what the Job's controller says of that.
+        self.no_pods: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
+        self.away = False
         self._lock = threading.Lock()
         cluster = self
 
@@ -257,11 +279,20 @@ class Cluster:
 
     # What the API is asked
 
-    def create(self, job: dict[str, Any]) -> dict[str, Any]:
+    def create(self, job: dict[str, Any]) -> dict[str, Any] | None:
+        """The Job as it was made; None where there is one of its name."""
+        name = job["metadata"]["name"]
         with self._lock:
+            if name in self.alive:
+                return None
             self.jobs.append(job)
-            self.alive[job["metadata"]["name"]] = job
-        self.place(job, 0)
+            made = {**job["metadata"], "uid": name, "creationTimestamp": _stamp(datetime.now(UTC))}
+            self.alive[name] = {**job, "metadata": made}
+        why = self.no_pods.get(job["metadata"]["labels"].get("dagster/op", ""))
+        if why is None:
+            self.place(job, 0)
+        else:
+            self.events.append(event("Job", name, "FailedCreate", why))
         return {**job, "status": {}}
 
     def place(self, job: dict[str, Any], number: int) -> None:
@@ -287,11 +318,16 @@ class Cluster:
         job = self.alive.get(name)
         if job is None:
             return None
-        pods = self.pods_of(name)
-        status: dict[str, Any] = {"active": sum(pod.phase in ("Pending", "Running") for pod in pods)}
+        made = [pod for pod in self.pods if pod.job["metadata"]["name"] == name]
+        pods = [pod for pod in made if not pod.gone]
+        leaving = [pod for pod in pods if pod.deleted and pod.phase in ("Pending", "Running")]
+        at_work = [pod for pod in pods if pod.phase in ("Pending", "Running") and not pod.deleted]
+        # Since Kubernetes 1.26 a pod that is to go counts as failed at once, unless the Job says to wait for its end.
+        waits = job["spec"].get("podReplacementPolicy") == "Failed"
+        status: dict[str, Any] = {"active": len(at_work), "terminating": len(leaving)}
         if any(pod.phase == "Succeeded" for pod in pods):
             status |= {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
-        elif any(pod.phase == "Failed" for pod in pods) or not pods:
+        elif any(pod.phase == "Failed" for pod in pods) or (leaving and not waits) or (made and not pods):
             why = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
             status |= {"failed": 1, "conditions": [why]}
         return {**job, "status": status}
@@ -299,10 +335,29 @@ class Cluster:
     def delete(self, name: str) -> dict[str, Any] | None:
         job = self.alive.pop(name, None)
         for pod in self.pods_of(name):
-            pod.gone = True
+            pod.gone = not pod.outlives
+            if pod.outlives and not pod.deleted:
+                pod.deleted = datetime.now(UTC) + timedelta(seconds=30)
             if pod.process is not None and pod.process.is_alive():
                 pod.kill(signal.SIGTERM)
         return job
+
+    def found(self, kind: str, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        """A list of Jobs, pods or events by label or field selectors, each with a version that changes with it."""
+        asked = dict(part.split("=") for part in query.get("labelSelector", [""])[0].split(",") if part)
+        if kind == "events":
+            fields = dict(part.split("=") for part in query.get("fieldSelector", [""])[0].split(","))
+            fields = {name.removeprefix("involvedObject."): value for name, value in fields.items()}
+            return [one for one in self.events if fields.items() <= {**one, **one["involvedObject"]}.items()]
+        items = (
+            [self.status(name) or {} for name in list(self.alive)]
+            if kind == "jobs"
+            else [pod.as_json for pod in list(self.pods) if not pod.gone]
+        )
+        found = [one for one in items if one and asked.items() <= one["metadata"]["labels"].items()]
+        for one in found:
+            one["metadata"] = {**one["metadata"], "resourceVersion": str(zlib.crc32(json.dumps(one).encode()))}
+        return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -311,9 +366,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None: ...
 
-    def _answer(self, code: int, body: Any) -> None:
+    def _answer(self, code: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
         self.send_response(code)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -329,6 +386,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         asked = urlsplit(self.path)
+        if self.api.away:
+            self.close_connection = True
+            return
         self.api.requests.append(f"{self.command} {re.sub('/dagster-step-[^/]*', '/NAME', asked.path)}")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"kind": "Status", "status": "Failure", "reason": "Unauthorized", "code": 401})
@@ -341,21 +401,48 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if self.command == "GET" else 201, other(body) if callable(other) else other)
             return
         jobs = re.fullmatch(r"/apis/batch/v1/namespaces/credit/jobs(?:/([^/]+))?(/status)?", asked.path)
+        lists = re.fullmatch(r"/(?:api|apis/batch)/v1/namespaces/credit/(jobs|pods|events)", asked.path)
         if jobs and self.command == "POST" and body is not None:
-            self._answer(201, self.api.create(body))
+            self._create(body)
+        elif lists and self.command == "GET":
+            items = self.api.found(lists.group(1), parse_qs(asked.query))
+            kind = {"jobs": "JobList", "pods": "PodList", "events": "EventList"}[lists.group(1)]
+            self._answer(200, {"kind": kind, "metadata": {}, "items": items})
         elif jobs and self.command == "GET" and jobs.group(1):
             self._found(self.api.status(jobs.group(1)))
         elif jobs and self.command == "DELETE" and jobs.group(1):
             self._found(self.api.delete(jobs.group(1)))
-        elif asked.path == "/api/v1/namespaces/credit/pods" and self.command == "GET":
-            selector = parse_qs(asked.query).get("labelSelector", [""])[0]
-            pods = self.api.pods_of(selector.removeprefix("job-name="))
-            items = [pod.as_json for pod in pods]
-            self._answer(200, {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items})
         else:
             self._answer(404, {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404})
 
+    def _create(self, body: dict[str, Any]) -> None:
+        refusal = self.api.refuses(body)
+        if isinstance(refusal, tuple):
+            code, words, headers = refusal
+            self._answer(code, {"kind": "Status", "status": "Failure", "message": words, "code": code}, headers)
+            return
+        made = self.api.create(body)
+        if refusal == "lost":
+            self.close_connection = True
+        elif made is None:
+            self._answer(409, {"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409})
+        else:
+            self._answer(201, made)
+
     do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+
+
+def event(kind: str, name: str, reason: str, message: str) -> dict[str, Any]:
+    """An event about an object, as its controller writes it."""
+    now = _stamp(datetime.now(UTC))
+    return {
+        "metadata": {"name": f"{name}.17a", "namespace": "credit", "creationTimestamp": now},
+        "involvedObject": {"kind": kind, "name": name, "namespace": "credit"},
+        "reason": reason,
+        "message": message,
+        "type": "Warning",
+        "lastTimestamp": now,
+    }
 
 
 def _stamp(moment: datetime) -> str:

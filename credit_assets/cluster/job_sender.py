@@ -1,0 +1,96 @@
+"""Jobs of steps on their way to the Kubernetes API: sent once, and again while it does not take them for now.
+
+A quota that is used up, an API server that is restarted or that asks for patience: such a step waits, and the run and
+its other steps go on. Nothing here sleeps; whoever looks after the step calls `again`.
+
+Belongs here: the sending and its patience. Does not belong here: what a Job says (`credit_assets.cluster.step_jobs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from credit_assets.cluster.losses import Kind, Loss
+from credit_assets.cluster.refusals import TIMEOUT, Refusal, is_there, refusal_of
+
+# Longest pause between two tries of one Job.
+_MOST = timedelta(minutes=1)
+
+
+@dataclass
+class _Unsent:
+    job: Any
+    namespace: str
+    since: datetime
+    # Why it may not be sent yet, in words, or empty: the pod of the attempt before is still at work.
+    held_by: Callable[[datetime], str]
+    refusal: Refusal | None = None
+    words: str = ""
+    tries: int = 0
+    next_try: datetime | None = None
+
+
+class JobSender:
+    """Sends Jobs, and keeps those that are not taken for now."""
+
+    def __init__(
+        self, batch_api: Any, complete: Callable[[Any, str], None], patience: timedelta, pause: timedelta
+    ) -> None:
+        """`complete` puts into a Job of a namespace what the API has to be asked for first."""
+        self._api, self._complete, self._patience, self._pause = batch_api, complete, patience, pause
+        self._unsent: dict[str, _Unsent] = {}
+        # While the API does not answer, or asks to be left alone, one Job finds out for all.
+        self._quiet_until: datetime | None = None
+
+    def send(self, job: Any, namespace: str, now: datetime, held_by: Callable[[datetime], str]) -> None:
+        self._unsent[job.metadata.name] = _Unsent(job, namespace, now, held_by)
+        self.again(job.metadata.name, now)
+
+    def again(self, name: str, now: datetime) -> None:
+        """Try to send a Job that waits, if it is time to."""
+        one = self._unsent[name]
+        if one.refusal is not None and one.refusal.permanent:
+            return
+        if (one.next_try and now < one.next_try) or (self._quiet_until and now < self._quiet_until):
+            return
+        try:
+            if held := one.held_by(now):
+                one.words = held
+                return
+            self._complete(one.job, one.namespace)
+            self._api.create_namespaced_job(body=one.job, namespace=one.namespace, _request_timeout=TIMEOUT)
+        except Exception as error:
+            if not is_there(error):
+                self._note(one, error, now)
+                return
+        del self._unsent[name]
+
+    def _note(self, one: _Unsent, error: Exception, now: datetime) -> None:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise error
+        pause = max(min(self._pause * 2**one.tries, _MOST), timedelta(seconds=refusal.wait))
+        one.refusal, one.words, one.tries, one.next_try = refusal, refusal.words, one.tries + 1, now + pause
+        if refusal.for_all:
+            self._quiet_until = now + max(self._pause, timedelta(seconds=refusal.wait))
+
+    def waits(self, name: str) -> str | None:
+        """Why a Job is not on the cluster yet; None where it is, or was never to be."""
+        one = self._unsent.get(name)
+        return None if one is None else one.words or "the Kubernetes API is not asked again yet"
+
+    def loss_of(self, name: str, now: datetime) -> Loss | None:
+        """Whether a Job that waits is given up."""
+        one = self._unsent[name]
+        if one.refusal is not None and one.refusal.permanent:
+            return Loss(Kind.REFUSED, f"its Job was refused: {one.words}", permanent=True)
+        if now - one.since > self._patience:
+            minutes = int(self._patience.total_seconds() / 60)
+            return Loss(Kind.REFUSED, f"its Job could not be made for {minutes} minutes: {self.waits(name)}")
+        return None
+
+    def forget(self, name: str) -> None:
+        self._unsent.pop(name, None)
