@@ -156,6 +156,7 @@ def test_every_setting_can_be_set_from_the_environment(
         "step_service_account": ("credit-assets-step", "credit-assets-step"),
         "step_grants": ('{"mlflow": "login"}', {"mlflow": "login"}),
         "max_concurrent": ("7", 7),
+        "daily_schedule": ("on", "on"),
         "retries": ("0", 0),
         "retry_delay_seconds": ("1.5", 1.5),
         "dagster_url": ("https://dagster.example.org", "https://dagster.example.org"),

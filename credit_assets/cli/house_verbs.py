@@ -72,14 +72,29 @@ def models(json_: Json = False) -> None:
 @house_app.command()
 def doctor(
     all_: Annotated[bool, typer.Option("--all", help="Also the settings that are at their defaults.")] = False,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Instead: what the cluster of the kubeconfig would refuse; makes nothing."),
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="With --cluster: where to install; default: the context's.")] = "",
+    image: Annotated[str, typer.Option(help="With --cluster: the image that policies are asked about.")] = "",
+    secret: Annotated[
+        list[str] | None, typer.Option(help="With --cluster: NEED=NAME of a Secret of another name; repeatable.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Say what is wrong and what to do about it; try each connection, and print each setting with its source.
 
-    Example: credit-assets doctor --all
+    Example: credit-assets doctor --all, or before an install: credit-assets doctor --cluster --namespace lending
     """
     from credit_assets.cli.doctor import doctor as examine
 
+    if cluster:
+        from credit_assets.cli.cluster_doctor import examine as examine_cluster
+        from credit_assets.cli.cluster_doctor import target_of
+
+        target = target_of(namespace, image, secret or [])
+        raise typer.Exit(examine_cluster(load_settings(), target, console(), json=json_))
     raise typer.Exit(examine(json=json_, console=console(), whole=all_))
 
 

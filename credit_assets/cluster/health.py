@@ -98,14 +98,19 @@ def check_rights() -> Health:
 
 def check_nodes(settings: Settings) -> Health:
     """Whether each profile that is used fits a node: labels, taints, and what the node has in all."""
+    with _Launcher() as (api, _):
+        return nodes_of(settings, api)
+
+
+def nodes_of(settings: Settings, api: Any) -> Health:
+    """The same of the cluster that a client talks to."""
     from kubernetes import client
 
-    with _Launcher() as (api, _):
-        try:
-            nodes = client.CoreV1Api(api).list_node().items
-        except client.ApiException as error:
-            return _not_allowed(error, "nodes", "nodes --show-labels")
-    used = _used(settings)
+    try:
+        nodes = client.CoreV1Api(api).list_node().items
+    except client.ApiException as error:
+        return not_allowed(error, "nodes", "nodes --show-labels")
+    used = used_profiles(settings)
     unfit = {}
     for name, profile in used.items():
         why = [misfit(profile, node) for node in nodes]
@@ -158,14 +163,14 @@ def check_priority_classes(settings: Settings) -> Health:
     """A pod that names one which does not exist is refused by the API."""
     from kubernetes import client
 
-    wanted = {profile.priority_class for profile in _used(settings).values() if profile.priority_class}
+    wanted = {profile.priority_class for profile in used_profiles(settings).values() if profile.priority_class}
     if not wanted:
         return Health("none are named")
     with _Launcher() as (api, _):
         try:
             there = {one.metadata.name for one in client.SchedulingV1Api(api).list_priority_class().items}
         except client.ApiException as error:
-            return _not_allowed(error, "priority classes", "priorityclasses")
+            return not_allowed(error, "priority classes", "priorityclasses")
     if missing := sorted(wanted - there):
         return Health(
             f"not there: {', '.join(missing)}",
@@ -189,13 +194,13 @@ def check_pools(settings: Settings) -> Health:
     return Health(shown)
 
 
-def _used(settings: Settings) -> dict[str, Profile]:
+def used_profiles(settings: Settings) -> dict[str, Profile]:
     """The profiles that a step has, by name."""
     names = {profile_name(settings, row.name) for row in settings.graph.assets}
     return {name: profile for name, profile in profiles(settings).items() if name in names}
 
 
-def _not_allowed(error: Any, what: str, command: str) -> Health:
+def not_allowed(error: Any, what: str, command: str) -> Health:
     if error.status != 403:
         raise error
     return Health(f"this service account may not list {what}", "warn", f"{_MAY_NOT_LOOK} {command}")

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from dagster._serdes import deserialize_value as deserialize_value
     from dagster_k8s.container_context import K8sContainerContext as K8sContainerContext
     from dagster_k8s.executor import K8sStepHandler as K8sStepHandler
+    from dagster_k8s.job import DagsterK8sJobConfig as DagsterK8sJobConfig
     from dagster_k8s.job import UserDefinedDagsterK8sConfig as UserDefinedDagsterK8sConfig
+    from dagster_k8s.job import construct_dagster_k8s_job as construct_dagster_k8s_job
     from dagster_k8s.job import get_user_defined_k8s_config as get_user_defined_k8s_config
 
 # Module: its names that are given on. The imports above are the same for the type checker; a test compares them.
@@ -75,7 +77,13 @@ _NAMES = {
     "dagster._core.executor.step_delegating": ("CheckStepHealthResult", "StepDelegatingExecutor", "StepHandlerContext"),
     "dagster_k8s.container_context": ("K8sContainerContext",),
     "dagster_k8s.executor": ("K8sStepHandler",),
-    "dagster_k8s.job": ("UserDefinedDagsterK8sConfig", "get_user_defined_k8s_config"),
+    # And the Job that a step would have, to be asked of a cluster before the install (`preflight`).
+    "dagster_k8s.job": (
+        "DagsterK8sJobConfig",
+        "UserDefinedDagsterK8sConfig",
+        "construct_dagster_k8s_job",
+        "get_user_defined_k8s_config",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -197,6 +197,7 @@ class Cluster:
         self.jobs: list[dict[str, Any]] = []
         self.pods: list[Pod] = []
         self.requests: list[str] = []
+        self.queries: list[tuple[str, str]] = []
         self.rules: dict[str, list[Callable[[Pod], None]]] = {}
         self.alive: dict[str, dict[str, Any]] = {}
         # What is answered beside Jobs and their pods: by "METHOD path" the body, or what makes it of the body sent.
@@ -390,6 +391,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.api.requests.append(f"{self.command} {re.sub('/dagster-step-[^/]*', '/NAME', asked.path)}")
+        self.api.queries.append((f"{self.command} {asked.path}", asked.query))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"kind": "Status", "status": "Failure", "reason": "Unauthorized", "code": 401})
             return
