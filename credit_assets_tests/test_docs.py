@@ -45,6 +45,7 @@ NOT_RUN = {
 }
 # Pages whose commands have a walk of their own elsewhere.
 WALKED = {
+    "docs/backup.md": "test_services.py",
     "docs/first-portfolio.md": "cli/test_init.py",
     "docs/promotion.md": "cli/test_signing.py",
     "examples/credit_assets_example_extension/README.md": "test_example_extension.py",

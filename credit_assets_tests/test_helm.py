@@ -307,6 +307,8 @@ def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: st
         "credit-assets-proxy-mlflow",
         "credit-assets-code",
         "credit-assets-dagster-daemon",
+        "credit-assets-dask",
+        "credit-assets-dask-worker",
         "credit-dagster-webserver",
     }
     # Rights of this chart alone, and no secret that it makes up.

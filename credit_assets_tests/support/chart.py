@@ -10,10 +10,17 @@ import helm_python as helm
 import pytest
 import yaml
 
-from e2e.chart import CHART, alone, official_chart
+from e2e.chart import CHART, alone, official_chart, pod_template
 
+BACKUP = CHART / "files" / "backup.py"
 SIZES = {"production": None, "kind": "values-kind.yaml", "gpu": "values-gpu.yaml"}
-INGRESS = {"ingress": {"enabled": True}, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+# Everything that is off unless it is asked for.
+INGRESS = {
+    "ingress": {"enabled": True},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dask": {"enabled": True},
+    "backup": {"enabled": True, "destination": "s3://example-backups/credit-assets"},
+}
 # Kinds of other projects, whose schemas are not Kubernetes' own.
 FOREIGN = {"ServiceMonitor"}
 
@@ -48,8 +55,8 @@ def one(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
 
 def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for manifest in manifests:
-        if manifest["kind"] in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
-            yield f"{manifest['kind']} {manifest['metadata']['name']}", manifest["spec"]["template"]["spec"]
+        if template := pod_template(manifest):
+            yield f"{manifest['kind']} {manifest['metadata']['name']}", template["spec"]
 
 
 needs_official = pytest.mark.skipif(

@@ -137,6 +137,9 @@ the values say with its own over it. Not by `merge`, which takes an empty value 
 {{- if $root.Values.mlflow.enabled -}}
 {{- $_ := set $data "MLFLOW_TRACKING_URI" (printf "http://credit-assets-mlflow:%d" (int $root.Values.mlflow.port)) -}}
 {{- end -}}
+{{- if $root.Values.dask.enabled -}}
+{{- $_ := set $data "CREDIT_DASK_SCHEDULER" (printf "tcp://credit-assets-dask:%d" (int $root.Values.dask.port)) -}}
+{{- end -}}
 {{- $_ := set $data "MLFLOW_DISABLE_TELEMETRY" "true" -}}
 {{- $_ := set $data "DO_NOT_TRACK" "1" -}}
 {{- /* The root file system is read-only. */ -}}
