@@ -87,6 +87,7 @@ class Rendered:
 
     before: list[dict[str, Any]]
     release: list[dict[str, Any]]
+    upgraded: list[dict[str, Any]]
     tests: list[dict[str, Any]]
 
 
@@ -106,6 +107,7 @@ def render(values: Mapping[str, Any], namespace: str) -> Rendered:
     return Rendered(
         _hooked(objects, ("pre-install", "post-install")),
         sorted((m for m in objects if HOOK not in annotated(m)), key=_order),
+        _hooked(objects, ("post-upgrade",)),
         _hooked(objects, ("test",)),
     )
 

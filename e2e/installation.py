@@ -58,6 +58,8 @@ class Installation:
         for manifest in new.release:
             if manifest["kind"] == "Deployment":
                 self._wait_until_rolled_out(manifest["metadata"]["name"])
+        if old is not None:
+            self._run_hooks(new.upgraded)
 
     def helm_test(self) -> list[str]:
         """As `helm test`: the Jobs that did it, each a success. Raises FailedError with the log of one that failed."""
