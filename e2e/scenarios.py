@@ -7,7 +7,7 @@ succeeded, each asset was materialized once, and there is one model version of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -140,7 +140,7 @@ def quota_refuses_a_pod(stage: Stage) -> None:
     """The namespace's quota has no memory left for a step's pod: the run's log says so, and it starts once there is."""
     run = stage.launch("retrain_model")
     run.begun()
-    with _quota(stage, {"requests.memory": 256 << 20}):
+    with _quota(stage, "requests.memory", 256 << 20):
         stage.report(f"event: {run.says('training_set', 'exceeded quota')}")
         if run.watch.of("training_set"):
             raise FailedError("there is a pod of training_set, which the quota should have refused")
@@ -152,7 +152,7 @@ def quota_refuses_a_job(stage: Stage) -> None:
     """The quota has no Job left for a step, which is refused with 403: the step waits, and the run goes on with it."""
     run = stage.launch("retrain_model")
     run.begun()
-    with _quota(stage, {"count/jobs.batch": 0}):
+    with _quota(stage, "count/jobs.batch", 0):
         stage.report(f"event: {run.says('training_set', 'exceeded quota')}")
     run.must_be_whole(RETRAINED)
     _report_attempts(stage, run, "training_set")
@@ -222,17 +222,21 @@ def helm_tests(stage: Stage) -> None:
 
 
 @contextmanager
-def _quota(stage: Stage, spare: Mapping[str, int]) -> Iterator[None]:
+def _quota(stage: Stage, resource: str, spare: int) -> Iterator[None]:
     """Less is left of the quota than a step needs: what is used now and `spare` beyond it."""
-    name, hard, used = stage.cluster.quota(next(iter(spare)))
-    less = {key: str(_number(used[key]) + more) for key, more in spare.items()}
-    stage.cluster.allow(name, less)
-    stage.report(f"quota {name}: {less}")
+    found = stage.cluster.quotas_of(resource)
+    if not found:
+        raise FailedError(f"no ResourceQuota of {resource}")
+    for name, _, used in found:
+        less = str(_number(used) + spare)
+        stage.cluster.allow(name, {resource: less})
+        stage.report(f"quota {name} of {resource}: {less}, {used} are used")
     try:
         yield
     finally:
-        stage.cluster.allow(name, {key: hard[key] for key in spare})
-        stage.report(f"quota {name}: { ({key: hard[key] for key in spare}) }")
+        for name, hard, _ in found:
+            stage.cluster.allow(name, {resource: hard})
+            stage.report(f"quota {name} of {resource}: {hard}")
 
 
 def _number(quantity: str) -> int:

@@ -21,6 +21,7 @@ NAMESPACE = "credit-assets-e2e"
 START = date(2024, 1, 1)
 FIRST_DAY = date(2025, 1, 30)
 LOOKBACK_DAYS, WINDOW_DAYS, LOANS_A_DAY = 30, 365, 200
+LOCATION = "credit-assets"
 CODE_SERVER, WEBSERVER, MLFLOW = "credit-assets-code", f"{RELEASE}-dagster-webserver", "credit-assets-mlflow"
 # What the pods get from the environment of whoever starts this: the store's own credentials.
 _PASSED_ON = ("AWS_", "GOOGLE_", "AZURE_")
