@@ -8,20 +8,21 @@ does. That is what lets a recheck ingest days again before the training that fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from credit_assets.checks import GATE_FAILED
-from credit_assets.failures import PermanentError
+from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.lost_runs import in_this_process
 from credit_assets.ml.data.gate_results import why_rejected
 from credit_assets.naming import PLAIN, Names
 from credit_assets.storage.store import RejectedPartitionError, Store
 from credit_assets.tags import range_tags
 
+_OURS = "credit_assets."
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -51,12 +52,13 @@ class Runs:
 
 
 def must(result: dg.ExecuteInProcessResult, what: str, *, gates_may_stop: bool = False) -> None:
-    """Raise PermanentError where the run failed, with every reason and the run's id; of a run that `gates_may_stop`
-    only where something else did.
+    """Raise PermanentError where the run failed, with every reason and the run's id, TransientError where services were
+    away for all of its steps that failed; of a run that `gates_may_stop` only where something else did.
     """
     found = [] if result.success else failures(result)
     if found and not (gates_may_stop and all(gate for gate, _ in found)):
-        raise PermanentError(f"{what}: {'; '.join(reason for _, reason in found)} (Dagster run {result.run_id})")
+        kind = TransientError if _may_pass(result) else PermanentError
+        raise kind(f"{what}: {'; '.join(reason for _, reason in found)} (Dagster run {result.run_id})")
 
 
 def rejected_of(store: Store, asset: str, days: Sequence[str]) -> dict[str, str]:
@@ -85,16 +87,36 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
         ]
         return True, "; ".join(gates)
     described = data.user_failure_data and data.user_failure_data.description
-    # After its retries a step says only that they are used up; what failed is the cause.
-    cause = error.cause or error if error is not None else None
-    text = described or (cause.message if cause is not None else "unknown failure")
+    text = described or _said(error)
     return _is_rejected(error), f"{event.step_key}: {' '.join(text.split())[:400]}"
+
+
+def _said(error: Any) -> str:
+    """What this package says of a failure. After its retries a step says only that they are used up; what a library
+    says stands below ours.
+    """
+    chain = list(_chain(error))
+    ours = next((one for one in chain if one.message.startswith(_OURS)), None)
+    if ours is not None:
+        return str(ours.message.partition(": ")[2])
+    return str(chain[min(1, len(chain) - 1)].message) if chain else "unknown failure"
+
+
+def _may_pass(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether each failed step failed of what a later attempt may not meet."""
+    events = [event for event in result.all_events if event.is_step_failure]
+    return bool(events) and all(
+        any(one.cls_name == TransientError.__name__ for one in _chain(event.step_failure_data.error))
+        for event in events
+    )
+
+
+def _chain(error: Any) -> Iterator[Any]:
+    while error is not None:
+        yield error
+        error = error.cause
 
 
 def _is_rejected(error: Any) -> bool:
     """Whether a step failed since a gate had rejected what it reads."""
-    while error is not None:
-        if error.cls_name == RejectedPartitionError.__name__:
-            return True
-        error = error.cause
-    return False
+    return any(one.cls_name == RejectedPartitionError.__name__ for one in _chain(error))
