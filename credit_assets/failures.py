@@ -162,6 +162,11 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
+def is_lasting(error: BaseException) -> bool:
+    """Whether a file or disk is at fault, under whatever class or code: no later attempt succeeds by itself."""
+    return any(part in str(one).lower() for one in _behind(error) for part in _LASTING_TEXTS)
+
+
 def is_ours(error: BaseException) -> bool:
     """Whether the message was written by this package: it says what to do, and holds no value of a table."""
     return isinstance(error, ToldError)

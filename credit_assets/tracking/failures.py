@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
-from credit_assets.failures import PermanentError, TransientError, advised, is_transient
+from credit_assets.failures import PermanentError, TransientError, advised, is_lasting, is_transient
 from credit_assets.masking import Secrets, masked_url
 from credit_assets.tracking import mlflow_internals
 
@@ -46,6 +46,9 @@ def kind_of(error: Exception) -> Kind | None:
     if mlflow_internals.collides(error):
         return Kind.COLLISION
     code = getattr(error, "error_code", None)
+    if is_lasting(error):
+        # MLflow calls whatever its database says a moment's fault, a full disk too.
+        return Kind.PERMANENT
     if code in _BUSY or is_transient(error):
         return Kind.TRANSIENT
     if code is not None and (mlflow_internals.was_not_sent(error) or _status(error) >= 500):

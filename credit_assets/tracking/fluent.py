@@ -7,6 +7,7 @@ Belongs here: importing MLflow, and lending its globals to one user at a time. D
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 import threading
@@ -47,6 +48,9 @@ def import_mlflow() -> None:
         # Neither HOME nor an account that would have one (OpenShift): MLflow could not be imported.
         os.environ["HOME"] = tempfile.gettempdir()
     import mlflow  # noqa: F401 - the import is what this is for
+
+    # Whatever its database says it logs with the statement and its values, and then raises: `failures` words that.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

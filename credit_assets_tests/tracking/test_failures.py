@@ -37,6 +37,21 @@ def test_no_sql_is_shown(words: str, kind: type[Exception], said: str) -> None:
     assert "sqlalche.me" not in line
 
 
+def test_what_mlflow_calls_a_moments_fault_is_not_one_where_a_disk_is_full() -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    def said(words: str) -> str:
+        with pytest.raises((PermanentError, TransientError)) as told, failures(URI, "cannot create a run"):
+            raise MlflowException(f"(sqlite3.OperationalError) {words}\n[SQL: {STATEMENT}]", TEMPORARILY_UNAVAILABLE)
+        return f"{type(told.value).__name__}: {told.value}"
+
+    assert said("database or disk is full").startswith("PermanentError")
+    assert "free some space" in said("database or disk is full")
+    assert said("unable to connect").startswith("TransientError")
+    assert said("unable to connect").endswith("is what MLFLOW_TRACKING_URI names running?")
+
+
 def test_what_is_long_is_cut() -> None:
     with pytest.raises(TransientError) as told, failures(URI, "cannot log"):
         raise raised("x" * 100_000)
