@@ -189,6 +189,10 @@ class Claims:
     def _failure(self, what: str, error: Exception | None) -> TransientError | PermanentError:
         text = f"{what} in {self.store_uri}: {error or 'the store did not settle on a value'}"
         if error is None or is_transient(error) or getattr(error, "errno", None) in (errno.EBUSY, errno.EIO):
+            if error is not None and not is_local(open_root(self.store_uri, self._options)):
+                # As of its other files: a library's words on the way to a service help nobody.
+                text = f"{what} in {self.store_uri} (CREDIT_STORE_URI), which does not answer ({type(error).__name__})"
+                return TransientError(f"{text}; see that it can be reached, then try again")
             return TransientError(text)
         return PermanentError(f"{text}; see that this process may read and write there")
 

@@ -303,10 +303,19 @@ class RejectedPartitionError(RefusedPartitionError):
     """A gate has rejected the partition."""
 
 
+S3_WAITS: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
+"""Seconds for which an S3 service may say nothing, and how often it is asked: botocore waits a minute, five times, and
+s3fs has it do so five times. fsspec's own variable (FSSPEC_S3, as JSON) is heard where it says otherwise.
+"""
+
+
 def open_root(uri: str, options: Mapping[str, Any]) -> UPath:
     """The folder of a store; a local one absolute. Raises PermanentError where no installed filesystem has the URI."""
+    from fsspec.config import conf  # type: ignore[import-untyped]
     from upath import UPath
 
+    # As defaults of the file system, not as options of this root: whoever opens the same store by its URI shares it.
+    conf.setdefault("s3", {}).setdefault("config_kwargs", S3_WAITS)
     try:
         root: UPath = UPath(store_uri(uri), **options)
         return root

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote_plus
 from urllib.request import Request, urlopen
 
 import pytest
+
+from credit_assets_tests.support.ports import free_port
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +59,53 @@ def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     urlopen(Request(f"{s3_address}/moto-api/reset", method="POST")).close()
     boto3.client("s3").create_bucket(Bucket="lender")
     return "s3://lender/credit"
+
+
+class Stopping:
+    """A server of the test's own that can be stopped and started again, with all that it holds; or be there and say
+    nothing meanwhile, as one that is suspended.
+    """
+
+    def __init__(self) -> None:
+        self.port, self.awake = free_port(), threading.Event()
+        self.awake.set()
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self.server.start()
+
+    def stop(self) -> None:
+        self.server.stop()
+        assert self.server._server is not None
+        # Else the system goes on taking connections.
+        self.server._server.server_close()
+
+    @contextmanager
+    def after(self, questions: int, then: Callable[[], None]) -> Iterator[None]:
+        """After so many questions `then` is called once; what is asked while `awake` is not set waits for it."""
+        from moto.s3.responses import S3Response
+
+        begun, left, once = S3Response.setup_class, [questions], threading.Lock()
+
+        def counted(response: Any, *more: Any, **named: Any) -> None:
+            with once:
+                left[0] -= 1
+                if left[0] == 0:
+                    threading.Thread(target=then, daemon=True).start()
+            self.awake.wait()
+            begun(response, *more, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(S3Response, "setup_class", counted)
+            yield
+            self.awake.set()
 
 
 @contextmanager
