@@ -20,6 +20,7 @@ RIGHTS = (
     ("get", "batch", "jobs", ""),
     ("get", "batch", "jobs", "status"),
     ("list", "batch", "jobs", ""),
+    ("patch", "batch", "jobs", ""),
     ("delete", "batch", "jobs", ""),
     ("get", "", "pods", ""),
     ("list", "", "pods", ""),

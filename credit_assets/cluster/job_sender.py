@@ -36,10 +36,8 @@ class _Unsent:
 class JobSender:
     """Sends Jobs, and keeps those that are not taken for now."""
 
-    def __init__(
-        self, batch_api: Any, complete: Callable[[Any, str], None], patience: timedelta, pause: timedelta
-    ) -> None:
-        """`complete` puts into a Job of a namespace what the API has to be asked for first."""
+    def __init__(self, batch_api: Any, complete: Callable[[Any], None], patience: timedelta, pause: timedelta) -> None:
+        """`complete` puts into a Job what the API has to be asked for first."""
         self._api, self._complete, self._patience, self._pause = batch_api, complete, patience, pause
         self._unsent: dict[str, _Unsent] = {}
         # While the API does not answer, or asks to be left alone, one Job finds out for all.
@@ -60,7 +58,7 @@ class JobSender:
             if held := one.held_by(now):
                 one.words = held
                 return
-            self._complete(one.job, one.namespace)
+            self._complete(one.job)
             self._api.create_namespaced_job(body=one.job, namespace=one.namespace, _request_timeout=TIMEOUT)
         except Exception as error:
             if not is_there(error):

@@ -91,6 +91,11 @@ class Sight:
     refusal: str = ""
 
 
+def job_finished(job: Any) -> bool:
+    """Whether a Job (V1Job) will have no other pod."""
+    return any(one.type in ("Complete", "Failed") and one.status == "True" for one in job.status.conditions or [])
+
+
 def finished(pod: Any) -> bool:
     """Whether a pod (V1Pod) has ended, one way or the other."""
     return pod.status.phase in _FINISHED

@@ -27,10 +27,10 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-import kubernetes
 from dagster_k8s import K8sRunLauncher
 
 from credit_assets.cluster.attempts import Attempt, profile_of
+from credit_assets.cluster.handover import Handover
 from credit_assets.cluster.job_remover import JobRemover
 from credit_assets.cluster.job_sender import JobSender
 from credit_assets.cluster.losses import (
@@ -48,7 +48,7 @@ from credit_assets.cluster.losses import (
 )
 from credit_assets.cluster.op_tags import profiles, with_last_of_each
 from credit_assets.cluster.pods_of_run import Look, PodsOfRun
-from credit_assets.cluster.refusals import TIMEOUT, ask_once, refusal_of
+from credit_assets.cluster.refusals import ask_once, refusal_of
 from credit_assets.cluster.step_rights import account_of_steps, secrets_of_step
 from credit_assets.instance.dagster_internals import (
     CheckStepHealthResult,
@@ -95,18 +95,19 @@ class StepJobs(K8sStepHandler):
         self.permanent: set[str] = set()
         self.late: dict[str, dg.DagsterEvent] = {}
         self.ended: set[str] = set()
-        self._batch, core = self._api_client.batch_api, self._api_client.core_api
-        ask_once(self._batch)
+        batch, core = self._api_client.batch_api, self._api_client.core_api
+        ask_once(batch)
         ask_once(core)
         self._patience = timedelta(minutes=settings.pending_minutes)
-        self._sender = JobSender(self._batch, self._complete, self._patience, timedelta(seconds=HEALTH_SECONDS))
-        self._pods = PodsOfRun(self._batch, core)
-        self._remover = JobRemover(self._batch)
+        self._remover = JobRemover(batch)
+        self._handover = Handover(batch, core, self._remover)
+        pause = timedelta(seconds=HEALTH_SECONDS)
+        self._sender = JobSender(batch, lambda job: self._handover.own(job, *self._place), self._patience, pause)
+        self._pods = PodsOfRun(batch, core)
         self._seen: dict[str, _Seen] = {}
         # What was said last, by what it was said of.
         self._said: dict[str, str] = {}
         self._step_of: dict[str, str] = {}
-        self._owners: list[Any] | None = None
         self._place: tuple[str, str] = "", ""
 
     # How an attempt starts
@@ -145,14 +146,14 @@ class StepJobs(K8sStepHandler):
         name = body.metadata.name
         self._step_of[name] = attempt.step_key
         before = _job_before(name, attempt.number)
-        self._sender.send(body, namespace, datetime.now(UTC), partial(self._held_by, before))
+        self._sender.send(body, namespace, datetime.now(UTC), partial(self._held_by, attempt, before))
         self._pods.outdated()
         self._say_unsent(attempt, name)
 
-    def _held_by(self, before: str, now: datetime) -> str:
+    def _held_by(self, attempt: Attempt, before: str, now: datetime) -> str:
         """Why an attempt has to wait for the pod of the one before, which is told to go; empty where it is gone."""
         if not before:
-            return ""
+            return self._handover.run_before(attempt.context.instance, attempt.context.dagster_run, self._place[1], now)
         self._pods.outdated()
         left = [pod for pod in self._pods.look(before, *self._place).pods_of(before) if at_work(pod, now)]
         if not left:
@@ -160,23 +161,6 @@ class StepJobs(K8sStepHandler):
         if any(pod.metadata.deletion_timestamp is None for pod in left):
             self._remover.delete(before, self._place[1])
         return f"pod {left[-1].metadata.name} of the attempt before has to end first"
-
-    def _complete(self, job: Any, namespace: str) -> None:
-        """The Jobs of steps belong to the run's Job: they go with it, and stay when only its pod is moved elsewhere."""
-        if self._owners is None:
-            run_id, _ = self._place
-            selector = f"dagster/run-id={run_id},app.kubernetes.io/component=run_worker"
-            found = self._batch.list_namespaced_job(namespace, label_selector=selector, _request_timeout=TIMEOUT).items
-            # Of a run that was resumed there are several, of which the newest works.
-            newest = sorted(found, key=lambda one: one.metadata.creation_timestamp)[-1:]
-            self._owners = [
-                kubernetes.client.V1OwnerReference(
-                    api_version="batch/v1", kind="Job", name=one.metadata.name, uid=one.metadata.uid
-                )
-                for one in newest
-            ]
-        if self._owners:
-            job.metadata.owner_references = self._owners
 
     # What becomes of it
 
@@ -190,6 +174,7 @@ class StepJobs(K8sStepHandler):
             return _HEALTHY
         try:
             look = self._pods.look(name, *self._place)
+            self._handover.adopt(look, *self._place)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal is None:
@@ -197,6 +182,9 @@ class StepJobs(K8sStepHandler):
             self._say("look", attempt, f"Steps of this run cannot be looked at: {refusal.words}. They work on.")
             return _HEALTHY
         self._clean_up(look, now)
+        if name not in self._step_of and name not in self._seen and not (name in look.jobs or look.pods_of(name)):
+            # The pod of the run that this one took over from was to make it: it is made now, as the same attempt.
+            return CheckStepHealthResult.unhealthy(reason=f"Job {name} was never made")
         seen = self._seen.setdefault(name, _Seen())
         sight = self._sight(attempt, name, look, seen, now)
         loss = loss_of(sight, self._patience)

@@ -10,14 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
-import kubernetes
 import pytest
 
 from credit_assets.cluster import attempts, losses, step_jobs
-from credit_assets.cluster.pods_of_run import PodsOfRun
 from credit_assets.cluster.step_executor import StepExecutor
 from credit_assets.instance.dagster_internals import RetryMode
-from credit_assets_tests.support.kube_api import Cluster, Pod
+from credit_assets_tests.support.kube_api import Pod
 from credit_assets_tests.support.step_runs import Run, run_of_two_steps, step_event
 
 QUOTA = (
@@ -385,21 +383,30 @@ def with_jobs(found: Any, jobs: list[dict[str, Any]]) -> Any:
     return with_run_jobs
 
 
-def test_one_list_serves_all_steps_of_a_round(tmp_path: Path) -> None:
-    with Cluster(tmp_path) as cluster:
-        client = kubernetes.config.new_client_from_config(str(cluster.kubeconfig))
-        batch, core = kubernetes.client.BatchV1Api(client), kubernetes.client.CoreV1Api(client)
-        labels = {"dagster/run-id": "r", "app.kubernetes.io/component": "step_worker", "dagster/op": "s"}
+SOURCE_IS_DONE = [("source", one) for one in ("STEP_WORKER_STARTING", "STEP_START", "STEP_OUTPUT", "STEP_SUCCESS")]
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["at work", "not made yet"])
+def test_a_run_pod_that_takes_over_goes_on_with_the_steps_at_work(two: Run, made: bool) -> None:
+    """Its predecessor was moved away: the training goes on, and a Job that was to be made is made, as one attempt."""
+    name = two.was_at_work(*SOURCE_IS_DONE, ("model", "STEP_WORKER_STARTING"))
+
+    def goes_on(pod: Pod) -> None:
+        two.works(pod)
+        if made:
+            two.until_looked(3)
+        two.succeeds(pod)
+
+    two.plays(goes_on)
+    if made:
+        labels = {
+            "dagster/run-id": two.run_id,
+            "dagster/op": "model",
+            "app.kubernetes.io/component": "step_worker",
+            "credit-assets/attempt": "1",
+        }
         template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "dagster"}]}}
-        cluster.rules["s"] = [lambda pod: None]
-        for name in ("a", "b", "c"):
-            cluster.create({"metadata": {"name": name, "labels": labels}, "spec": {"template": template}})
-        pods = PodsOfRun(batch, core)
-        first = [pods.look(name, "r", "credit").pods_of(name)[0] for name in ("a", "b", "c")]
-        assert [pod.metadata.name for pod in first] == ["a-00000", "b-00000", "c-00000"]
-        assert len(cluster.requests) == 2
-        cluster.pods[1].phase = "Running"
-        second = [pods.look(name, "r", "credit").pods_of(name)[0] for name in ("a", "b", "c")]
-        assert len(cluster.requests) == 4
-        assert [pod.status.phase for pod in second] == ["Pending", "Running", "Pending"]
-        assert [one is other for one, other in zip(first, second, strict=True)] == [True, False, True]
+        two.cluster.create({"metadata": {"name": name, "labels": labels}, "spec": {"template": template}})
+    assert two.resume()
+    assert two.ends() == ["STEP_SUCCESS"]
+    assert [job["metadata"]["name"] for job in two.cluster.of_step("model")] == [name]

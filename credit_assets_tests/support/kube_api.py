@@ -412,6 +412,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"kind": kind, "metadata": {}, "items": items})
         elif jobs and self.command == "GET" and jobs.group(1):
             self._found(self.api.status(jobs.group(1)))
+        elif jobs and self.command == "PATCH" and jobs.group(1) in self.api.alive:
+            job = self.api.alive[jobs.group(1)]
+            job["metadata"] = {**job["metadata"], **(body or {})["metadata"]}
+            self._answer(200, job)
         elif jobs and self.command == "DELETE" and jobs.group(1):
             self._found(self.api.delete(jobs.group(1)))
         else:
@@ -431,7 +435,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(201, made)
 
-    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
 
 
 def event(kind: str, name: str, reason: str, message: str) -> dict[str, Any]:

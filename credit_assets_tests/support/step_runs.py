@@ -13,10 +13,12 @@ import dagster as dg
 import pytest
 from dagster._core.definitions import NodeHandle
 from dagster._core.events import EngineEventData
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.execution.plan.objects import StepFailureData, StepRetryData, StepSuccessData
 from dagster._core.execution.plan.outputs import StepOutputData, StepOutputHandle
 from dagster._utils.error import SerializableErrorInfo
+from dagster_k8s.job import get_k8s_job_name
 
 from credit_assets.cluster import step_jobs
 from credit_assets_tests.support import two_steps
@@ -39,6 +41,23 @@ class Run:
         with dg.execute_job(job, self.instance, tags=tags, raise_on_error=False) as result:
             self.run_id = result.run_id
             return result.success
+
+    def was_at_work(self, *said: tuple[str, str]) -> str:
+        """The name of the model's Job in a run whose own pod has gone, with what its log says of its steps."""
+        job = two_steps.make_job()
+        status, tags = dg.DagsterRunStatus.STARTED, {"dagster/partition": DAY}
+        self.run_id = self.instance.create_run_for_job(job, status=status, tags=tags).run_id
+        for step, kind in said:
+            self.instance.report_dagster_event(step_event(step, kind), self.run_id)
+        return f"dagster-step-{get_k8s_job_name(self.run_id, 'model')}"
+
+    def resume(self) -> bool:
+        """In the place of the pod that has gone, as the daemon does."""
+        run = self.instance.get_run_by_id(self.run_id)
+        assert run is not None
+        job = dg.reconstructable(two_steps.make_job)
+        kinds = [one.event_type for one in execute_run_iterator(job, run, self.instance, resume_from_failure=True)]
+        return kinds[-1] is dg.DagsterEventType.RUN_SUCCESS
 
     @property
     def done(self) -> list[str]:
