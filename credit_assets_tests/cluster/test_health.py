@@ -101,7 +101,10 @@ def test_what_may_not_be_done_is_named_with_what_mends_it(place: Place) -> None:
     place.deny("jobs", "events")
     rights = place.look("cluster rights")
     assert rights.status == "fail"
-    assert "may not create jobs, get jobs, get jobs/status, list jobs, delete jobs, list events" in rights.value
+    assert (
+        "may not create jobs, get jobs, get jobs/status, list jobs, patch jobs, delete jobs, list events"
+        in rights.value
+    )
     assert "helm/templates/serviceaccounts.yaml" in rights.advice
 
 
