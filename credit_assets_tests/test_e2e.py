@@ -6,6 +6,7 @@ What it shows on a cluster is shown there alone.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -275,6 +276,14 @@ def test_a_scenario_that_fails_or_is_refused_is_named_and_the_next_is_shown(monk
     assert any(text.startswith("--- c: shown") for text in reported)
 
 
-def test_every_scenario_is_in_the_guide() -> None:
+def test_every_scenario_is_in_the_guide_and_every_situation_has_a_test_that_is_there() -> None:
     guide = (ROOT / "docs" / "kubernetes.md").read_text()
     assert [name for name in SCENARIOS if f"| `{name}` |" not in guide] == []
+    section = guide.split("## What happens when")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    proofs = {row: re.findall(r"`([^`]+)`", row.rsplit(" | ", 1)[1]) for row in rows}
+    assert [row for row, proof in proofs.items() if not proof] == []
+    named = {one for proof in proofs.values() for one in proof}
+    assert [one for one in named - set(SCENARIOS) if not (ROOT / "credit_assets_tests" / one).is_file()] == []
+    assert [name for name in SCENARIOS if name not in named] == ["daily"]
