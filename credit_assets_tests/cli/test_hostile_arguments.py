@@ -79,8 +79,8 @@ def test_every_verb_is_found() -> None:
 
 def test_every_whole_number_has_an_upper_bound() -> None:
     open_ended = [f"{' '.join(o.verb)} {o.name}" for o in OPTIONS if "int'" in o.kind and o.at_most is None]
-    # The one has the bound of the same field in the launchpad, the other is the number of an entry.
-    assert set(open_ended) == {"retrain --lookback", "sign request"}
+    # The first has the bound of the same field in the launchpad, the others are the number of an entry.
+    assert set(open_ended) == {"retrain --lookback", "sign request", "withdraw request"}
 
 
 def ended(folder: Path, arguments: list[str]) -> tuple[int, str]:
