@@ -18,8 +18,10 @@ from credit_assets.profiles import PROFILES, Profile
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.chart import (
     CHART,
+    DOORS,
     FOREIGN,
     INGRESS,
+    SECOND_PORTFOLIO,
     SIZES,
     needs_official,
     one,
@@ -89,7 +91,15 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("more", [{}, INGRESS], ids=["plain", "ingress"])
 def test_every_manifest_is_valid_and_keeps_the_rules(own: Path, size: str, more: dict[str, Any]) -> None:
-    manifests = rendered(own, values(size, **more))
+    judge(rendered(own, values(size, **more)))
+
+
+def test_with_all_that_may_be_switched_on_the_rules_are_kept(own: Path) -> None:
+    second = {"name": "give_me_some_credit", "file": SECOND_PORTFOLIO, "quota": {"requests.cpu": "64"}}
+    judge(rendered(own, values("production", **{**INGRESS, **DOORS}, portfolios=[{"name": "consumer_loans"}, second])))
+
+
+def judge(manifests: list[dict[str, Any]]) -> None:
     errors = {f"{m['kind']} {m['metadata']['name']}": schema_errors(m) for m in manifests if m["kind"] not in FOREIGN}
     assert {where: said for where, said in errors.items() if said} == {}
     assert broken_rules(manifests) == []

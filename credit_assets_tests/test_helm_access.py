@@ -18,7 +18,8 @@ from credit_assets.build import build_definitions
 from credit_assets.cluster.step_rights import account_of_steps, needs
 from credit_assets.instance.dagster_internals import K8sContainerContext
 from credit_assets.settings import load_settings
-from credit_assets_tests.support.chart import CHART, one, pod_specs, rendered, values
+from credit_assets_tests.support.chart import CHART, DOORS, INGRESS, needs_official, one, pod_specs, rendered, values
+from e2e.chart import umbrella
 
 pytest_plugins = ["credit_assets_tests.support.chart"]
 
@@ -32,18 +33,13 @@ NEEDS = {
     "alerts": "alerts",
     "assignment": "assignment key",
 }
-ALL = {
-    "ingress": {"enabled": True, "hosts": {"dagsterReadOnly": "look.example.org"}},
-    "trigger": {"enabled": True},
-    "dagster": {"dagsterWebserver": {"enableReadOnly": True}},
-}
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SECRETS = {name: need for need, name in DEFAULTS["secrets"].items()}
 
 
 @pytest.fixture(scope="module")
 def manifests(own: Path) -> list[dict[str, Any]]:
-    return rendered(own, values("production", **ALL))
+    return rendered(own, values("production", **{**INGRESS, **DOORS}))
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +160,24 @@ def test_jobs_are_made_by_daemon_and_run_alone(manifests: list[dict[str, Any]], 
         assert bound or spec.get("automountServiceAccountToken") is False, where
 
 
+def test_what_a_server_reads_is_named_by_what_it_holds_or_starts_it_anew(own: Path) -> None:
+    """A ConfigMap that changes under a fixed name changes nothing in a pod that has read it."""
+    found = rendered(own, values("kind", **{**DOORS, "dagster": {"dagsterWebserver": {"enableReadOnly": True}}}))
+    seen = set()
+    for manifest in (m for m in found if m["kind"] in ("Deployment", "StatefulSet")):
+        template = manifest["spec"]["template"]
+        spec = template["spec"]
+        names = {one["configMap"]["name"] for one in spec.get("volumes", []) if "configMap" in one}
+        for container in spec["containers"]:
+            names |= {one["configMapRef"]["name"] for one in container.get("envFrom", []) if "configMapRef" in one}
+        checksums = {key for key in template["metadata"].get("annotations", {}) if key.startswith("checksum/")}
+        for name in names:
+            by_content = re.fullmatch(r"credit-assets-(settings|portfolio).*-[0-9a-f]{10}", name)
+            assert by_content or checksums, f"{manifest['metadata']['name']} reads {name}"
+            seen.add(name)
+    assert {"credit-assets-dagster-instance", "credit-assets-databases"} <= seen
+
+
 def test_without_a_secret_nobody_asks_for_it(own: Path) -> None:
     """As with workload identity, and where nobody is told."""
     given = values("production", secrets={"objectStore": "", "alerts": "", "assignment": ""})
@@ -217,6 +231,32 @@ def test_a_token_opens_the_door_for_triggers_and_no_other(manifests: list[dict[s
     (container,) = one(manifests, "Deployment", "credit-assets-trigger")["spec"]["template"]["spec"]["containers"]
     assert container["args"][:3] == ["python", "-m", "credit_assets.cli.trigger_door"]
     assert {"TRIGGER_TOKENS"} <= {given["name"] for given in container["env"]}
+
+
+@needs_official
+def test_what_is_behind_each_door_is_there(tmp_path: Path) -> None:
+    """With the official chart: its webservers, and what its own pods are given."""
+    found = rendered(umbrella(tmp_path), values("production", **DOORS))
+    services = {m["metadata"]["name"]: m["spec"]["ports"][0]["port"] for m in found if m["kind"] == "Service"}
+    for name in ("dagster", "dagster-read-only", "mlflow"):
+        (upstream,) = arguments(found, name, "upstream")
+        host, _, port = upstream.removeprefix("http://").partition(":")
+        assert services[host] == int(port)
+    looks = one(found, "Deployment", "credit-dagster-webserver-read-only")["spec"]["template"]["spec"]["containers"][0]
+    assert "--read-only" in " ".join(looks["command"])
+    specs = {where.split()[1]: spec for where, spec in pod_specs(found)}
+    official = {
+        "credit-dagster-webserver": {"postgresql", "objectStore"},
+        "credit-dagster-webserver-read-only": {"postgresql", "objectStore"},
+        "credit-assets-dagster-daemon": {"postgresql"},
+    }
+    assert {name: held(specs[name]) for name in official} == official
+    for name in official:
+        assert specs[name]["serviceAccountName"] == "credit-assets-dagster"
+        mounted = [one["configMap"]["name"] for one in specs[name]["volumes"] if "configMap" in one]
+        assert mounted == ["credit-assets-dagster-instance", "credit-assets-workspace"]
+    launcher = one(found, "ConfigMap", "credit-assets-dagster-instance")["data"]["dagster.yaml"]
+    assert not {"env_secrets", "env_config_maps", "job_image"} & set(yaml.safe_load(launcher)["run_launcher"]["config"])
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,14 @@ import yaml
 
 from credit_assets.profiles import POOLS
 from credit_assets.settings import load_settings
-from credit_assets_tests.support.chart import CHART, one, rendered, values
+from credit_assets_tests.support.chart import SECOND_PORTFOLIO, one, rendered, values
 
 pytest_plugins = ["credit_assets_tests.support.chart"]
 
-FILE = (CHART.parent / "credit_assets_tests" / "data" / "give_me_some_credit.yaml").read_text()
-NAME = yaml.safe_load(FILE)["name"]
+NAME = yaml.safe_load(SECOND_PORTFOLIO)["name"]
 SECOND: dict[str, Any] = {
     "name": NAME,
-    "file": FILE,
+    "file": SECOND_PORTFOLIO,
     # What Helm's `merge` would take for nothing.
     "settings": {"CREDIT_SEED": 0, "CREDIT_START_DATE": "2025-01-01", "CREDIT_RETRIES": 10},
     "secrets": {"warehouse": "second-warehouse", "alerts": ""},

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from credit_assets.cli.doctor import diagnose, within
+from credit_assets.cluster import health
 from credit_assets.cluster.health import RIGHTS, checks, misfit
 from credit_assets.health import Check, Health
 from credit_assets.profiles import PROFILES, Profile, Toleration
@@ -178,3 +179,13 @@ def test_an_instance_without_the_launcher_fails(place: Place) -> None:
 )
 def test_why_a_profile_does_not_fit_a_node(profile: Profile, node: dict[str, Any], why: str) -> None:
     assert misfit(profile, objects("V1Node", node)) == why
+
+
+def test_a_pod_without_a_token_asks_nothing_and_fails_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the code server, in which people run `credit-assets doctor`."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(health, "TOKEN", tmp_path / "token")
+    looks = {check.name: check.look for check in checks(load_settings(executor="k8s"))}
+    for name in ("cluster rights", "nodes", "priority classes"):
+        found = looks[name]()
+        assert (found.status, "no token" in found.value) == ("ok", True)

@@ -21,6 +21,13 @@ INGRESS = {
     "dask": {"enabled": True},
     "backup": {"enabled": True, "destination": "s3://example-backups/credit-assets"},
 }
+SECOND_PORTFOLIO = (CHART.parent / "credit_assets_tests" / "data" / "give_me_some_credit.yaml").read_text()
+DOORS: dict[str, Any] = {
+    "ingress": {"enabled": True, "hosts": {"dagsterReadOnly": "look.example.org"}},
+    "trigger": {"enabled": True},
+    "dagster": {"dagsterWebserver": {"enableReadOnly": True}},
+}
+"""Everything by which somebody comes in."""
 # Kinds of other projects, whose schemas are not Kubernetes' own.
 FOREIGN = {"ServiceMonitor"}
 
