@@ -317,6 +317,7 @@ def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: st
         "credit-assets-proxy-mlflow",
         "credit-assets-code",
         "credit-assets-dagster-daemon",
+        "credit-assets-exporter",
         "credit-assets-dask",
         "credit-assets-dask-worker",
         "credit-dagster-webserver",

@@ -133,7 +133,7 @@ def test_nobody_holds_the_passwords_of_others(
     for pod, (_, secrets) in found.items():
         for need in secrets:
             holders[need].add(pod)
-    assert holders["mlflow"] == {"mlflow", "migrations"}
+    assert holders["mlflow"] == {"mlflow", "migrations", "backup"}
     assert holders["alerts"] == {"code", "doctor"}
     assert holders["warehouse"] == {
         "code", "doctor", "restated_days", "raw_loan_data", "loan_outcomes", "training_set",
@@ -162,7 +162,7 @@ def test_jobs_are_made_by_daemon_and_run_alone(manifests: list[dict[str, Any]], 
 
 def test_what_a_server_reads_is_named_by_what_it_holds_or_starts_it_anew(own: Path) -> None:
     """A ConfigMap that changes under a fixed name changes nothing in a pod that has read it."""
-    found = rendered(own, values("kind", **{**DOORS, "dagster": {"dagsterWebserver": {"enableReadOnly": True}}}))
+    found = rendered(own, values("kind", **{**INGRESS, **DOORS}))
     seen = set()
     for manifest in (m for m in found if m["kind"] in ("Deployment", "StatefulSet")):
         template = manifest["spec"]["template"]
