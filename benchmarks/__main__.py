@@ -188,6 +188,14 @@ def _first_days(quick: bool) -> Sequence[Row]:
     return ()
 
 
+def _soak(quick: bool) -> Sequence[Row]:
+    from benchmarks import soak
+
+    found = soak.main(soak.QUICK if quick else soak.FULL)
+    section("soak", soak.markdown(found), quick)
+    return soak.rows(found)
+
+
 BENCHMARKS: dict[str, Measure] = {
     **{name: _module(name) for name in ("daily", "overhead", "load")},
     "ticks": _ticks,
@@ -200,8 +208,9 @@ BENCHMARKS: dict[str, Measure] = {
     "first_days": _first_days,
     "decisions": _decisions,
     "population": _population,
+    "soak": _soak,
 }
-SECTIONS = (report.MERGED, "detection", "first_days", "decisions", "population", "ticks")
+SECTIONS = (report.MERGED, "detection", "first_days", "decisions", "population", "ticks", "soak")
 """Parts of the report that are written here."""
 
 if __name__ == "__main__":
