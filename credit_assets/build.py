@@ -6,6 +6,7 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -18,12 +19,13 @@ from credit_assets.assets.runs import Runs
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.dry_run import dry_run_job
 from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
-from credit_assets.automation.housekeeping import housekeeping_sensor
+from credit_assets.automation.housekeeping import RETAIN_AT_ONCE, housekeeping_sensor
 from credit_assets.automation.jobs import daily_schedule, jobs
 from credit_assets.automation.refresh import refresh_schedule
 from credit_assets.automation.report_triggers import report_sensors
 from credit_assets.executors import executor
 from credit_assets.instance.rubbish import sweep
+from credit_assets.ledger.retention import Gone, Retention
 from credit_assets.ml.extensions import try_used
 from credit_assets.notify.follow import event_sensors
 from credit_assets.notify.watch import watch_sensor
@@ -64,13 +66,24 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
                 *report_sensors(settings),
                 external_sensor(settings),
                 deployment_sensor(settings.naming),
-                housekeeping_sensor(asset_jobs, settings.naming, partial(sweep, settings)),
+                housekeeping_sensor(
+                    asset_jobs,
+                    settings.naming,
+                    partial(sweep, settings),
+                    partial(_retained, settings, {**resources, **overrides}),
+                ),
                 *event_sensors(settings, mlflow_ui(settings) or settings.tracking_uri),
                 watch_sensor(settings),
             ],
             executor=executor(settings),
         )
         return runs.definitions
+
+
+def _retained(settings: Settings, resources: Mapping[str, Any], instance: dg.DagsterInstance) -> Iterator[Gone]:
+    """What the settings no longer keep, as much of it as a tick may take out."""
+    found = Retention(settings, instance, resources["registry"], resources["store"])
+    return found.apply(seconds=RETAIN_AT_ONCE)
 
 
 def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:

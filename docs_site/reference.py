@@ -93,6 +93,7 @@ _GROUPS = {
     "StepPods": "Step pods on a cluster",
     "Catalogue": "Catalogue",
     "Alerts": "Alerts and addresses",
+    "Retention": "What is kept, and for how long",
     "Access": "Who is let in",
 }
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -48,6 +48,9 @@ _TURN = timedelta(minutes=10)
 """How long one that was to start a lost run is waited for: a daemon that was killed just then did not."""
 _RUNS_A_TICK = 50
 _SWEPT, _SWEEP_SECONDS = "swept", 3600
+_RETAINED, _RETAIN_SECONDS = "retained", 86_400
+RETAIN_AT_ONCE = 20.0
+"""Seconds of a tick for what the settings no longer keep: a tick may take a minute. The next one goes on."""
 _ENDS = {
     DagsterRunStatus.SUCCESS.value: dg.DagsterEventType.RUN_SUCCESS,
     DagsterRunStatus.FAILURE.value: dg.DagsterEventType.RUN_FAILURE,
@@ -60,9 +63,11 @@ def housekeeping_sensor(
     jobs: Sequence[dg.UnresolvedAssetJobDefinition],
     naming: Names = PLAIN,
     sweep: Callable[[], Sequence[object]] = tuple,
+    retain: Callable[[dg.DagsterInstance], Iterable[object]] = lambda _: (),
 ) -> dg.SensorDefinition:
     """Ends MLflow runs of runs that have ended, and starts lost runs of these jobs again, for the same partition and
-    with the same configuration, at most twice each. Once an hour `sweep` takes away what killed processes have left.
+    with the same configuration, at most twice each. Once an hour `sweep` takes away what killed processes have left,
+    once a day `retain` what the settings no longer keep.
     """
     names = {job.name for job in jobs}
 
@@ -91,12 +96,13 @@ def housekeeping_sensor(
             if swept := len(sweep()):
                 context.log.info(f"removed {swept} files and folders of processes that are gone")
         try:
+            read |= _retain(context, retain, read)
             read, closed = _close(context.instance, tracking, naming, read)
         except Exception as error:
             if not requests:
                 raise
             # Runs are started all the same; those to be closed are met again, and then the tick says what is wrong.
-            context.log.warning(f"no run was closed in MLflow: {error}")
+            context.log.warning(f"nothing was taken out, or no run was closed in MLflow: {error}")
             return dg.SensorResult(run_requests=requests, cursor=context.cursor)
         said = f"looked at {closed} runs that ended; no run was lost"
         return dg.SensorResult(
@@ -104,6 +110,20 @@ def housekeeping_sensor(
         )
 
     return housekeeping
+
+
+def _retain(
+    context: dg.SensorEvaluationContext,
+    retain: Callable[[dg.DagsterInstance], Iterable[object]],
+    read: Mapping[str, int],
+) -> dict[str, int]:
+    """Once a day; when, or nothing where the time was up, so that the next tick goes on."""
+    if abs(time.time() - read.get(_RETAINED, 0)) <= _RETAIN_SECONDS:
+        return {}
+    begun = time.monotonic()
+    if gone := sum(1 for _ in retain(context.instance)):
+        context.log.info(f"took out {gone} things that the settings no longer keep")
+    return {_RETAINED: int(time.time())} if time.monotonic() - begun < RETAIN_AT_ONCE else {}
 
 
 def _close(

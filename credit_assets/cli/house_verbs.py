@@ -110,17 +110,24 @@ def clean(
             help="Hours after which a file is left over whose process cannot be looked at: another machine's.",
         ),
     ] = 24,
+    retention: Annotated[
+        bool,
+        typer.Option(
+            "--retention", help="Also take out what CREDIT_KEEP_EVENTS_DAYS and its like say is kept no longer."
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Remove what commands and runs have left that were killed: files that never became whole, and runs without an end.
 
-    Example: credit-assets clean --dry-run. Nothing is removed that a living process still writes, and no day, record,
-    run or model. Every command that makes runs, and the sensor housekeeping, do the same as they go.
+    Example: credit-assets clean --retention --dry-run. Nothing is removed that a living process still writes, and no
+    day, record, run or model; with --retention events, output and candidates that are old, by the settings. Every
+    command that makes runs does the former as it goes, and the sensor housekeeping both.
     """
     from credit_assets.cli.left_over import clean as clear
     from credit_assets.cli.left_over import print_cleaned
 
-    cleaned = clear(load_settings(), dry_run=dry_run, older_hours=older)
+    cleaned = clear(load_settings(), dry_run=dry_run, older_hours=older, retention=retention)
     output(cleaned.to_record(), partial(print_cleaned, cleaned), json_)
 
 

@@ -7,8 +7,8 @@ Belongs here: looking for it and saying what was found. Does not belong here: ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from credit_assets.instance.home import instance_of
 from credit_assets.instance.lost_runs import end_lost_runs, line_of, lost_runs, process_of
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.instance.rubbish import HOUR, OLD_SECONDS, find, sweep
+from credit_assets.ledger.retention import Gone, Retention
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
 from credit_assets.tracking import Tracking
@@ -65,6 +66,10 @@ class Cleaned:
     runs: Sequence[str]
     removed: Sequence[LeftOver]
     kept: Sequence[LeftOver] = ()
+    old: Sequence[Gone] = ()
+    """What the settings no longer keep, where that was asked for."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """By kind how long it is kept, where that was asked for."""
 
     def to_record(self) -> dict[str, Any]:
         """As JSON types."""
@@ -74,6 +79,7 @@ class Cleaned:
             "runs": list(self.runs),
             **files,
             "bytes": sum(one.bytes for one in self.removed),
+            **({"old": [one._asdict() for one in self.old], "kept_for": dict(self.limits)} if self.limits else {}),
         }
 
 
@@ -81,16 +87,26 @@ def _record(one: LeftOver) -> dict[str, Any]:
     return {"path": str(one.path), "bytes": one.bytes, "why": one.why}
 
 
-def clean(settings: Settings, *, dry_run: bool = False, older_hours: float = OLD_SECONDS / HOUR) -> Cleaned:
-    """End runs whose process is gone, and remove what such processes left; with `dry_run` only say which."""
-    found = find(settings, older_hours * HOUR)
+def clean(
+    settings: Settings, *, dry_run: bool = False, older_hours: float = OLD_SECONDS / HOUR, retention: bool = False
+) -> Cleaned:
+    """End runs whose process is gone, and remove what such processes left; with `retention` also take out what the
+    settings no longer keep. With `dry_run` only say what it would be.
+    """
+    found, resources = find(settings, older_hours * HOUR), build_resources(settings)
     with instance_of(settings) as instance:
         if dry_run:
             runs = [line_of(run, mark) for run, mark in lost_runs(instance, settings.naming)]
-            return Cleaned(dry_run, runs, found)
-        runs = end_lost_runs(instance, settings.naming, build_resources(settings)["tracking"].runs.close)
+        else:
+            runs = end_lost_runs(instance, settings.naming, resources["tracking"].runs.close)
+        keep = Retention(settings, instance, resources["registry"], resources["store"])
+        old = [*keep.apply(dry_run=dry_run)] if retention else []
+        limits = keep.limits() if retention else {}
+    if dry_run:
+        return Cleaned(dry_run, runs, found, (), old, limits)
     done = {one: take_away(one) for one in found}
-    return Cleaned(dry_run, runs, *([one for one in found if done[one] is way] for way in (True, False)))
+    gone, kept = ([one for one in found if done[one] is way] for way in (True, False))
+    return Cleaned(dry_run, runs, gone, kept, old, limits)
 
 
 def print_cleaned(cleaned: Cleaned, out: Console) -> None:
@@ -101,6 +117,13 @@ def print_cleaned(cleaned: Cleaned, out: Console) -> None:
         out.print(f"{would}removed: {one.path} ({one.bytes:,} bytes; {one.why})", markup=False, soft_wrap=True)
     if (more := len(cleaned.removed) - _SHOWN) > 0:
         out.print(f"and {more:,} more (--json names all)")
+    for old in cleaned.old[:_SHOWN]:
+        out.print(f"{would}taken out: {old.name} ({old.text})", markup=False, soft_wrap=True)
+    if (more := len(cleaned.old) - _SHOWN) > 0:
+        out.print(f"and {more:,} more (--json names all)")
+    for kind, limit in cleaned.limits.items():
+        count = sum(one.kind == kind for one in cleaned.old)
+        out.print(f"{kind}: {count:,} {would}taken out ({limit})", markup=False)
     held = sum(one.bytes for one in cleaned.removed)
     out.print(f"{len(cleaned.removed):,} files and folders, {held:,} bytes; {len(cleaned.runs)} runs", markup=False)
     if cleaned.kept:

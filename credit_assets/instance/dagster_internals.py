@@ -155,6 +155,28 @@ def retry_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
     return any(one.dagster_event and one.dagster_event.message == "Failed to retry run" for one in events)
 
 
+def take_out_events(
+    instance: dg.DagsterInstance, run_id: str, kinds: Collection[str], *, only_count: bool = False
+) -> int:
+    """Take a run's events of these types, and its lines of log, out of the event log; how many they were.
+
+    Lacking: Dagster deletes a run with all of its events or nothing, materializations and check results included.
+    """
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from sqlalchemy import func, or_, select
+
+    storage: Any = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return 0
+    kind = Events.c.dagster_event_type
+    theirs = (Events.c.run_id == run_id) & or_(kind.in_(sorted(kinds)), kind.is_(None))
+    with storage.run_connection(run_id) as connection:
+        if only_count:
+            return int(connection.execute(select(func.count()).select_from(Events).where(theirs)).scalar_one())
+        return int(connection.execute(Events.delete().where(theirs)).rowcount)
+
+
 def load_for_steps(home: str | None) -> None:
     """Import what a step in a process of its own needs to start: Dagster's part, and the classes of its instance.
 

@@ -51,6 +51,7 @@ from credit_assets.settings.portfolio_files import (
     portfolio_file,
     portfolio_names,
 )
+from credit_assets.settings.retention import Retention
 from credit_assets.settings.step_pods import StepPods
 from credit_assets.stages import Graph
 
@@ -85,6 +86,7 @@ _RESERVED = {"CREDIT_TEST_DATA"}
 # Pydantic lists the fields of the last base first.
 class Settings(
     Access,
+    Retention,
     Alerts,
     Catalogue,
     StepPods,

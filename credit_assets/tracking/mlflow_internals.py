@@ -108,3 +108,31 @@ def misses_alias(error: Exception) -> bool:
 def _mentions(error: Exception, *sentences: str) -> bool:
     text = str(error).lower()
     return any(sentence in text for sentence in sentences)
+
+
+def erased(client: Any, run: Any) -> bool:
+    """Take a deleted run out of the database for good, its files and those of its logged models first; whether that
+    could be done from here.
+
+    No public API does: `mlflow gc` is a command for the machine of the server, which takes out what anybody has
+    deleted. It does the same by the same names. Where the server is another process, it is left to whoever keeps it.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact import artifact_repository_registry
+
+    files_at: Callable[[str], Any] = artifact_repository_registry.get_artifact_repository
+    store = client._tracking_client.store
+    if not (hasattr(store, "_hard_delete_run") and hasattr(store, "_hard_delete_logged_model")):
+        return False
+    experiment, made_by = [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models(experiment, filter_string=made_by):
+        files_at(model.artifact_location).delete_artifacts()
+        store._hard_delete_logged_model(model.model_id)
+    files_at(run.info.artifact_uri).delete_artifacts()
+    try:
+        store._hard_delete_run(run.info.run_id)
+    except MlflowException as error:
+        # Another has done it meanwhile.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    return True
