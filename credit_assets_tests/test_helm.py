@@ -11,6 +11,7 @@ import helm_python as helm
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
+from kubernetes.utils import parse_quantity
 
 import credit_assets
 from credit_assets.cluster.op_tags import profiles
@@ -60,6 +61,7 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
             found.append(f"{where}: no seccomp profile")
         if not spec.get("serviceAccountName") and spec.get("automountServiceAccountToken") is not False:
             found.append(f"{where}: carries a token that it does not need")
+        found += [f"{where}: {said}" for said in disk_rules(spec)]
         for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
             place = f"{where}, {container['name']}"
             security = container.get("securityContext") or {}
@@ -73,7 +75,9 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
             if ":" not in image.rsplit("/", 1)[-1] or image.endswith(":latest"):
                 found.append(f"{place}: image {image} without a fixed tag")
             for side in ("requests", "limits"):
-                missing = {"cpu", "memory"} - set((container.get("resources") or {}).get(side) or {})
+                missing = {"cpu", "memory", "ephemeral-storage"} - set(
+                    (container.get("resources") or {}).get(side) or {}
+                )
                 if missing:
                     found.append(f"{place}: no {side} of {', '.join(sorted(missing))}")
             for variable in container.get("env", []):
@@ -86,6 +90,17 @@ def broken_rules(manifests: list[dict[str, Any]]) -> list[str]:
                 found += [f"{place}: no {probe}" for probe in probes if not container.get(probe)]
     found += [f"Secret {m['metadata']['name']}: in the chart" for m in manifests if m["kind"] == "Secret"]
     return found
+
+
+def disk_rules(spec: dict[str, Any]) -> list[str]:
+    """A volume in a pod's own disk has a size, and all fit what its containers may use: they count against it."""
+    folders = {v["name"]: v["emptyDir"] for v in spec.get("volumes", []) if "emptyDir" in v}
+    folders = {name: one for name, one in folders.items() if (one or {}).get("medium") != "Memory"}
+    unsized = [f"volume {name} without a size" for name, one in folders.items() if not (one or {}).get("sizeLimit")]
+    sizes = sum(parse_quantity(one["sizeLimit"]) for one in folders.values() if (one or {}).get("sizeLimit"))
+    limits = [(c.get("resources") or {}).get("limits") or {} for c in spec["containers"]]
+    allowed = sum(parse_quantity(one.get("ephemeral-storage", "0")) for one in limits)
+    return [*unsized, *([f"volumes of {sizes} in {allowed} of disk"] if sizes > allowed else [])]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -117,18 +132,21 @@ def test_the_rules_can_be_broken(own: Path) -> None:
     container["image"] = "registry.example.org/credit-assets:latest"
     container["securityContext"] = {}
     container["resources"] = {"requests": {"cpu": "1"}}
+    spec["volumes"].append({"name": "cache", "emptyDir": {}})
     container["env"].append({"name": "DB_PASSWORD", "value": "hunter2"})
     del container["livenessProbe"]
     secret = {"kind": "Secret", "metadata": {"name": "s"}}
     assert [rule.split(": ", 1)[1] for rule in broken_rules([bad, secret])] == [
         "may run as root",
         "no seccomp profile",
+        "volume cache without a size",
+        "volumes of 2147483648 in 0 of disk",
         "writable root file system",
         "may gain privileges",
         "keeps capabilities",
         "image registry.example.org/credit-assets:latest without a fixed tag",
-        "no requests of memory",
-        "no limits of cpu, memory",
+        "no requests of ephemeral-storage, memory",
+        "no limits of cpu, ephemeral-storage, memory",
         "DB_PASSWORD in plain text",
         "no livenessProbe",
         "in the chart",
@@ -251,6 +269,77 @@ def test_runs_have_the_rights_that_the_launcher_needs_and_no_more(own: Path) -> 
     assert not [m for m in without if m["kind"].startswith("Cluster")]
 
 
+PLACED: dict[str, Any] = {
+    **INGRESS,
+    "image": {"repository": "registry.example.org/credit-assets@sha256", "tag": "0123456789abcdef" * 4},
+    "imagePullSecrets": [{"name": "registry"}],
+    "scheduling": {"nodeSelector": {"pool": "servers"}, "tolerations": [{"key": "servers", "operator": "Exists"}]},
+    "ca": {"enabled": True},
+    **{part: {"enabled": True} for part in ("dask", "trigger")},
+    "backup": {"enabled": True, "destination": "s3://elsewhere/backups"},
+}
+BUNDLE = {"name": "ca", "mountPath": "/etc/credit-assets/ca", "readOnly": True}
+
+
+def test_every_pod_stands_where_it_may_and_trusts_whom_it_should(own: Path) -> None:
+    """Hooks and tests as well; what a lender says once holds for all of them."""
+    manifests = rendered(own, merge(values("kind"), PLACED))
+    settings = {m["metadata"]["name"]: m["data"] for m in manifests if m["kind"] == "ConfigMap"}
+    assert broken_rules(manifests) == []
+    assert {said for m in manifests if m["kind"] not in FOREIGN for said in schema_errors(m)} == set()
+    places = dict(pod_specs(manifests))
+    assert {where.split()[0] for where in places} == {"Deployment", "StatefulSet", "Job", "CronJob"}
+    assert len(places) >= 13
+    for where, spec in places.items():
+        assert spec["imagePullSecrets"] == [{"name": "registry"}], where
+        assert spec["nodeSelector"] == {"pool": "servers"}, where
+        assert spec["tolerations"] == [{"key": "servers", "operator": "Exists"}], where
+        # PostgreSQL and the object store of the trial, and what dumps a database, ask nobody by TLS of these.
+        asking = [c for c in spec["containers"] if "credit-assets" in c["image"] or "oauth2" in c["image"]]
+        for container in asking:
+            image, own_image = container["image"], f"registry.example.org/credit-assets@sha256:{PLACED['image']['tag']}"
+            assert "credit-assets" not in image or image == own_image
+            variables = {one["name"]: one.get("value") for one in container.get("env", [])}
+            for source in container.get("envFrom", []):
+                variables.update(settings.get(source.get("configMapRef", {}).get("name"), {}))
+            assert variables["SSL_CERT_FILE"] == variables["REQUESTS_CA_BUNDLE"] == "/etc/credit-assets/ca/ca.crt", (
+                where
+            )
+            assert BUNDLE in container["volumeMounts"], where
+            assert {"name": "ca", "configMap": {"name": "credit-assets-ca"}} in spec["volumes"], where
+    # Steps and the pods of runs have their settings and, by the launcher, its volume.
+    (run,) = [data for name, data in settings.items() if "CREDIT_EXECUTOR" in data]
+    assert run["AWS_CA_BUNDLE"] == "/etc/credit-assets/ca/ca.crt"
+    launcher = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
+    assert BUNDLE in launcher["volumeMounts"]
+    assert {"name": "ca", "configMap": {"name": "credit-assets-ca", "optional": True}} in launcher["volumes"]
+    with pytest.raises(helm.HelmValuesError, match="tag"):
+        rendered(own, {"image": {"repository": "registry.example.org/credit-assets@sha256", "tag": "0.1.0"}})
+
+
+def test_replicas_are_apart_and_none_that_is_broken_holds_up_a_drain(own: Path) -> None:
+    manifests = rendered(own, values("production", **INGRESS))
+    several = {m["metadata"]["name"]: m["spec"] for m in manifests if (m.get("spec") or {}).get("replicas", 1) > 1}
+    served = {f"credit-assets-{name}" for name in ("mlflow", "proxy-dagster", "proxy-mlflow")}
+    assert set(several) == {*served, "credit-assets-dask-worker"}
+    for spec in several.values():
+        spread = spec["template"]["spec"]["topologySpreadConstraints"]
+        assert {one["topologyKey"] for one in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+        assert all(one["whenUnsatisfiable"] == "ScheduleAnyway" for one in spread)
+        assert all(one["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"] for one in spread)
+    budgets = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "PodDisruptionBudget"}
+    # A training that loses a worker of Dask begins again, as it would by a loss of its own pod.
+    assert set(budgets) == {*served, "credit-assets-webserver"}
+    for name in served:
+        assert budgets[name]["selector"]["matchLabels"] == several[name]["selector"]["matchLabels"]
+    # Only where the API server knows it: an older one refuses the budget.
+    for version, policy in {"": "AlwaysAllow", "v1.27.3-gke.100": "AlwaysAllow", "1.26.9": None}.items():
+        made = rendered(own, values("production", kubeVersion=version))
+        policies = {m["spec"].get("unhealthyPodEvictionPolicy") for m in made if m["kind"] == "PodDisruptionBudget"}
+        assert policies == {policy}
+    assert not [m for m in rendered(own, values("kind")) if m["kind"] == "PodDisruptionBudget"]
+
+
 def test_no_step_evicts_a_server_or_the_pod_of_its_own_run(own: Path) -> None:
     """Those have no class, since the official chart gives them none, and so priority 0."""
     classes = [m for m in rendered(own, values("production")) if m["kind"] == "PriorityClass"]
@@ -302,6 +391,10 @@ def test_image_and_database_stand_alike_in_both_places() -> None:
         assert dagster["global"]["postgresqlSecretName"] == merged["secrets"]["postgresql"]
         assert dagster["dagsterWebserver"]["envSecrets"] == [{"name": merged["secrets"]["objectStore"]}]
         assert dagster["imagePullSecrets"] == merged["imagePullSecrets"]
+        for server in (dagster["dagsterWebserver"], dagster["dagsterDaemon"]):
+            assert {key: server[key] for key in ("nodeSelector", "tolerations")} == merged["scheduling"]
+            assert server["envConfigMaps"] == [{"name": "credit-assets-ca-env"}]
+            assert BUNDLE in server["volumeMounts"]
 
 
 @needs_official
@@ -316,8 +409,8 @@ def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: st
         "credit-assets-proxy-dagster",
         "credit-assets-proxy-mlflow",
         "credit-assets-code",
-        "credit-assets-dagster-daemon",
         "credit-assets-exporter",
+        "credit-assets-dagster-daemon",
         "credit-assets-dask",
         "credit-assets-dask-worker",
         "credit-dagster-webserver",
@@ -332,9 +425,8 @@ def test_the_whole_umbrella_renders_and_keeps_the_rules(tmp_path: Path, size: st
     proxy = one(manifests, "Deployment", "credit-assets-proxy-dagster")["spec"]["template"]["spec"]["containers"][0]
     (port,) = services["credit-dagster-webserver"]["spec"]["ports"]
     assert f"--upstream=http://credit-dagster-webserver:{port['port']}" in proxy["args"]
-    mounted = {
-        v["configMap"]["name"] for _, spec in pod_specs(manifests) for v in spec.get("volumes", []) if "configMap" in v
-    }
+    volumes = [v for _, spec in pod_specs(manifests) for v in spec.get("volumes", [])]
+    mounted = {v["configMap"]["name"] for v in volumes if "configMap" in v and not v["configMap"].get("optional")}
     assert mounted <= {m["metadata"]["name"] for m in manifests if m["kind"] == "ConfigMap"}
 
 

@@ -142,6 +142,7 @@ the values say with its own over it. Not by `merge`, which takes an empty value 
 {{- end -}}
 {{- $_ := set $data "MLFLOW_DISABLE_TELEMETRY" "true" -}}
 {{- $_ := set $data "DO_NOT_TRACK" "1" -}}
+{{- range $key, $value := include "credit-assets.caVariables" $root | fromJson -}}{{- $_ := set $data $key $value -}}{{- end -}}
 {{- /* The root file system is read-only. */ -}}
 {{- $_ := set $data "HOME" "/tmp" -}}
 {{- if $root.Values.trial.enabled -}}
