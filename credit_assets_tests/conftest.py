@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ pytest.register_assert_rewrite("credit_assets_tests.support")
 # As `credit_assets.assets.training` says; the tests load numpy before it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+_FOLDERS = itertools.count()
 _FOREIGN = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 
 
@@ -105,14 +107,20 @@ _LONG = {"warehouse", "ledger", "automation", "tracking", "learners", "evidence"
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees what another one set, and none writes outside its folder."""
+def _own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what another one set, and none writes outside its folder.
+
+    That of a test that asks for none is named and not made: pytest looks through all that there are for each new one,
+    milliseconds where thousands are.
+    """
     for name in _FOREIGN:
         # Set first: what the code under test puts there in the environment itself is then gone again after the test,
         # and no home of a module that is opened next takes it for its own.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
+    asked = "tmp_path" in request.fixturenames
+    folder = request.getfixturevalue("tmp_path") if asked else Path(os.environ["CREDIT_HOME"]) / str(next(_FOLDERS))
+    monkeypatch.setenv("CREDIT_HOME", str(folder / "home"))
 
 
 @pytest.fixture(scope="session", autouse=True)
