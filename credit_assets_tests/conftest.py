@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ pytest.register_assert_rewrite("credit_assets_tests.support")
 # As `credit_assets.assets.training` says; the tests load numpy before it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_FOLDERS = itertools.count()
+_HOMES = itertools.count()
 _FOREIGN = ("MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 
 
@@ -49,6 +49,16 @@ def _umask() -> Iterator[None]:
 def pytest_unconfigure() -> None:
     gc.unfreeze()
     shutil.rmtree(os.environ["CREDIT_HOME"], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All modules and all tests are made here, and stay: the collector looks for nothing among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
@@ -110,8 +120,8 @@ _LONG = {"warehouse", "ledger", "automation", "tracking", "learners", "evidence"
 def _own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees what another one set, and none writes outside its folder.
 
-    That of a test that asks for none is named and not made: pytest looks through all that there are for each new one,
-    milliseconds where thousands are.
+    The home of a test that asks for no folder is named and not made: before pytest makes one it looks through all that
+    there are, milliseconds where thousands are.
     """
     for name in _FOREIGN:
         # Set first: what the code under test puts there in the environment itself is then gone again after the test,
@@ -119,8 +129,8 @@ def _own_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     asked = "tmp_path" in request.fixturenames
-    folder = request.getfixturevalue("tmp_path") if asked else Path(os.environ["CREDIT_HOME"]) / str(next(_FOLDERS))
-    monkeypatch.setenv("CREDIT_HOME", str(folder / "home"))
+    home = request.getfixturevalue("tmp_path") / "home" if asked else Path(os.environ["CREDIT_HOME"], str(next(_HOMES)))
+    monkeypatch.setenv("CREDIT_HOME", str(home))
 
 
 @pytest.fixture(scope="session", autouse=True)
