@@ -88,6 +88,11 @@ def test_a_run_under_way_ends_with_what_it_began_with(
 ) -> None:
     monkeypatch.setattr(step_jobs, "HEALTH_SECONDS", 0)
     monkeypatch.setenv("TWO_STEPS", str(tmp_path))
+    # The pod of the run has these from its ConfigMap, too.
+    data = before.config_maps[before.settings]["data"]
+    grants = {"step_grants": yaml.safe_load(data["CREDIT_STEP_GRANTS"])}
+    grants["step_service_account"] = data["CREDIT_STEP_SERVICE_ACCOUNT"]
+    monkeypatch.setattr(two_steps, "SETTINGS", two_steps.SETTINGS.model_copy(update=grants))
     installed = before.config_maps
     seen: dict[str, dict[str, str]] = {}
 
@@ -125,6 +130,10 @@ def test_a_run_under_way_ends_with_what_it_began_with(
             assert [one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one] == [
                 before.settings
             ]
+            # The second asks for no warehouse, and so is not given its password; neither may make Jobs.
+            secrets = [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
+            assert secrets == ["credit-assets-store", *(["credit-assets-warehouse"] if step == "source" else [])]
+            assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("credit-assets-step", False)
             assert seen[step] == before.config_maps[before.settings]["data"]
             assert "CREDIT_SEED" not in seen[step]
     # Meanwhile whoever asks for a run gets what is installed now.

@@ -26,7 +26,7 @@ def folder() -> Path:
     return Path(os.environ["TWO_STEPS"])
 
 
-@dg.asset(partitions_def=DAYS, op_tags=op_tags(SETTINGS, "raw_loan_data"))
+@dg.asset(partitions_def=DAYS, op_tags=op_tags(SETTINGS, "raw_loan_data"), required_resource_keys={"warehouse"})
 @retry_transient_only
 def source(context: dg.AssetExecutionContext) -> None: ...
 
@@ -47,5 +47,6 @@ def model(context: dg.AssetExecutionContext) -> None:
 
 def make_job() -> dg.JobDefinition:
     job = dg.define_asset_job("two_steps", selection="*")
-    defs = dg.Definitions(assets=[source, model], jobs=[job], executor=executor(SETTINGS))
+    resources = {"warehouse": dg.ResourceDefinition.none_resource()}
+    defs = dg.Definitions([source, model], jobs=[job], executor=executor(SETTINGS), resources=resources)
     return defs.resolve_job_def("two_steps")
