@@ -39,20 +39,40 @@ mutation Launch($params: ExecutionParams!) {
 """
 
 
-def launched(webserver: str, location: str, job: str, day: str) -> dict[str, Any]:
-    from urllib.request import Request, urlopen
+_RELOAD = """
+mutation Reload($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
+}
+"""
+# A webserver that was there before the code server keeps the location as failed until somebody reloads it.
+_LOADING_SECONDS = 300
 
+
+def launched(webserver: str, location: str, job: str, day: str) -> dict[str, Any]:
+    import time
+
+    deadline = time.monotonic() + _LOADING_SECONDS
     selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
     tags = [{"key": "dagster/partition", "value": day}]
     params = {"selector": selector, "runConfigData": {}, "executionMetadata": {"tags": tags}}
-    body = json.dumps({"query": _LAUNCH, "variables": {"params": params}}).encode()
+    while True:
+        answer = _asked(webserver, _LAUNCH, params=params)
+        result = (answer.get("data") or {}).get("launchRun") or {}
+        if "run" in result:
+            return {"run_id": result["run"]["runId"]}
+        if result.get("__typename") != "PipelineNotFoundError" or time.monotonic() > deadline:
+            raise RuntimeError(f"the webserver did not launch {job}: {json.dumps(answer)[:1000]}")
+        _asked(webserver, _RELOAD, location=location)
+        time.sleep(5)
+
+
+def _asked(webserver: str, query: str, **variables: Any) -> dict[str, Any]:
+    from urllib.request import Request, urlopen
+
+    body = json.dumps({"query": query, "variables": variables}).encode()
     # The webserver's first answer waits until it has loaded the code location.
     with urlopen(Request(webserver, body, {"Content-Type": "application/json"}), timeout=300) as response:
-        answer = json.load(response)
-    result = (answer.get("data") or {}).get("launchRun") or {}
-    if "run" not in result:
-        raise RuntimeError(f"the webserver did not launch {job}: {json.dumps(answer)[:1000]}")
-    return {"run_id": result["run"]["runId"]}
+        return dict(json.load(response))
 
 
 def run_record(run_id: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from e2e.trial_values import FIRST_DAY, LOCATION, WEBSERVER, Given
 RUN_SECONDS = 2400
 STEP_SECONDS = 1200
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
-TRAINED = ("xgboost_candidate", "lightgbm_candidate", "catboost_candidate")
+TRAINED = ("xgboost_candidate", "lightgbm_candidate", "catboost_candidate", "scorecard_candidate")
 
 
 class Run:

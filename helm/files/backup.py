@@ -167,9 +167,9 @@ def drill(backup: str, postgres: str, store: str = "store") -> int:
                 home = folder / "dagster"
                 home.mkdir()
                 url = _database(postgres, made["dagster"]).replace("postgresql://", "postgresql+psycopg2://", 1)
-                instance = {"storage": {"postgres": {"postgres_url": {"env": "CREDIT_DRILL_DAGSTER"}}}}
+                instance = {"storage": {"postgres": {"postgres_url": {"env": "DRILL_DAGSTER_URL"}}}}
                 (home / "dagster.yaml").write_text(json.dumps({**instance, "telemetry": {"enabled": False}}))
-                env = {**os.environ, "DAGSTER_HOME": str(home), "CREDIT_DRILL_DAGSTER": url}
+                env = {**os.environ, "DAGSTER_HOME": str(home), "DRILL_DAGSTER_URL": url}
                 env |= {"MLFLOW_TRACKING_URI": address, "CREDIT_STORE_URI": places[store]}
                 return subprocess.run([sys.executable, "-m", "credit_assets.cli.main", "audit"], env=env).returncode
         finally:
