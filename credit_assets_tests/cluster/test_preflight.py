@@ -227,10 +227,12 @@ def test_classes_and_policies(place: Place) -> None:
     assert place.look("runtime classes", **given).value == "not there: nvidia"
     place.cluster.answers[runtimes] = listed("RuntimeClass", {"metadata": {"name": "nvidia"}, "handler": "nvidia"})
     assert place.look("runtime classes", **given).status == "ok"
-    closed = {"metadata": {"name": "closed"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}}
+    closed: dict[str, Any] = {"metadata": {"name": "closed"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}}
     path = "GET /apis/networking.k8s.io/v1/namespaces/lending/networkpolicies"
     place.cluster.answers[path] = listed("NetworkPolicy", closed)
     assert "closed let nothing out" in place.look("network policies").value
+    closed["metadata"]["labels"] = {"app.kubernetes.io/part-of": "credit-assets"}
+    assert place.look("network policies").status == "ok"
 
 
 def test_a_cluster_that_is_not_there_is_a_line_for_each_question(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ Belongs here: a few listings and small records, whatever the size of the book. D
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -18,16 +18,16 @@ from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import CHAMPION
 from credit_assets.ml.evidence.drift_reference import SCORE
-from credit_assets.ml.rules.due import why_not_due
 from credit_assets.ml.rules.periods import Period, holder_now
 from credit_assets.ml.rules.trials import TrialDecision
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
-from credit_assets.storage.store import Store
+from credit_assets.storage.store import RowCount, Store
 from credit_assets.storage.tables import is_local
 
 LOOKED_AT = 30
 """So many days are looked at one by one."""
+_REMEMBERED = timedelta(minutes=10)
 _SHIFTED_SHOWN = 50
 DRIFT_VERDICTS = ("stable", "watch", "shifted", "unknown")
 
@@ -37,12 +37,14 @@ class StoreFigures:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._store = settings, Store(settings.store)
+        # By asset when its days were read, and what they hold.
+        self._known: dict[str, tuple[datetime, dict[str, RowCount]]] = {}
 
     def __call__(self, now: datetime) -> Iterator[Sample]:
         look_anew(self._store)
         refuse_foreign(self._settings, None)
         closed = now.astimezone(ZoneInfo(self._settings.timezone)).date() - timedelta(1)
-        yield from self._rejected()
+        yield from self._rejected(now)
         yield from self._scores(now, closed)
         if report := self._newest("drift_report"):
             yield from drift_samples(report, closed)
@@ -53,16 +55,28 @@ class StoreFigures:
         days = self._store.days(asset)
         return self._store.read_record(self._store.path(asset, f"{days[-1]}.json")) if days else None
 
-    def _rejected(self) -> Iterator[Sample]:
-        for asset in (*self._settings.graph.gated, "training_set"):
-            found = self._store.footers(asset, self._store.days(asset)[-LOOKED_AT:], damaged_too=False)
-            rejected = sum(one.rejected and not why_not_due(one.gates) for one in found.values())
-            yield Sample("partitions_rejected", rejected, {"asset": asset})
+    def _rejected(self, now: datetime) -> Iterator[Sample]:
+        for asset in self._settings.graph.gated:
+            found = self._counts(asset, self._store.days(asset), now)
+            yield Sample("partitions_rejected", sum(one.rejected for one in found.values()), {"asset": asset})
+
+    def _counts(self, asset: str, days: Sequence[str], now: datetime) -> dict[str, RowCount]:
+        """Rows of the newest days. Those that were read are read again after a while, and the newest each time: on an
+        object store each is a request.
+        """
+        days = days[-LOOKED_AT:]
+        read_at, known = self._known.get(asset, (now, {}))
+        if now - read_at > _REMEMBERED:
+            read_at, known = now, {}
+        new = [day for day in days if day not in known or day == days[-1]]
+        known = {day: known[day] for day in days if day in known} | self._store.row_counts(asset, new)
+        self._known[asset] = read_at, known
+        return known
 
     def _scores(self, now: datetime, closed: date) -> Iterator[Sample]:
         days = self._store.days("loan_scores")
         yield Sample("scores_late", is_late(self._settings, now, closed.isoformat() in days))
-        counted = self._store.row_counts("loan_scores", days[-LOOKED_AT:])
+        counted = self._counts("loan_scores", days, now)
         if scored := [day for day, found in counted.items() if found.rows > found.without_pd]:
             newest = date.fromisoformat(max(scored))
             yield Sample("scored_day_timestamp_seconds", datetime.combine(newest, time(), UTC).timestamp())

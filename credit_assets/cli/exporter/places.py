@@ -97,6 +97,11 @@ class Figures:
         self._kept, self._limit = kept, limit
         self._lock, self._read_at = threading.Lock(), -kept
 
+    def begin(self) -> None:
+        """Start to read at once: the first reading loads what all others have loaded."""
+        for place in self._places:
+            place.begin()
+
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -122,8 +127,7 @@ class Figures:
         return ()
 
     def _read(self) -> None:
-        for place in self._places:
-            place.begin()
+        self.begin()
         until = time.monotonic() + self._limit
         for place in self._places:
             place.wait(until - time.monotonic())

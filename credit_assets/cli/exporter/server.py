@@ -110,7 +110,9 @@ def server(registry: CollectorRegistry, host: str, port: int) -> Server:
 
 def serve(settings: Settings, host: str, port: int, hide: Callable[[str], str], ready: Callable[[str], None]) -> None:
     """Answer until the process is told to stop."""
-    with server(registry_of(figures(settings, hide)), host, port) as bound:
+    found = figures(settings, hide)
+    with server(registry_of(found), host, port) as bound:
+        found.begin()
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{bound.server_port}{METRICS}")
         bound.serve_forever()

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ from credit_assets.cli.exporter.of_store import ModelFigures, StoreFigures, drif
 from credit_assets.cli.exporter.server import figures, registry_of
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.settings import Settings, load_settings
+from credit_assets.storage.store import Store
 from credit_assets.tags import DAGSTER_PARTITION_TAG, PORTFOLIO_TAG, WILL_RETRY_TAG
 from credit_assets_tests.support.houses import LAST, SMALL, TRIAL_END, TrialHouse, copied_home, open_trial
 from credit_assets_tests.support.sensors import repository_origin
@@ -119,17 +120,27 @@ def test_what_the_store_says_of_scores_and_models(house: TrialHouse) -> None:
     assert 0.5 < models["champion_auc",] < 1
 
 
-def test_days_that_gates_reject_are_counted(house: TrialHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_that_gates_reject_are_counted_and_read_once(house: TrialHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     read = StoreFigures(house.settings)
-    footers = type(read._store).footers
+    footers, asked = Store.footers, []
     bad = (GateResult("volume", False, "error", 0, "1", "too few", setting="gates: min_volume"),)
 
     def spoilt(self: Any, asset: str, days: Any, **how: Any) -> Any:
+        asked.extend(days)
         found = footers(self, asset, days, **how)
         return {day: replace(one, gates=bad) if asset == "loan_outcomes" else one for day, one in found.items()}
 
-    monkeypatch.setattr(type(read._store), "footers", spoilt)
+    monkeypatch.setattr(Store, "footers", spoilt)
     assert by_label(read(NOW))["partitions_rejected", "loan_outcomes"] == 30
+    first = list(asked)
+    asked.clear()
+    assert by_label(read(NOW + timedelta(minutes=5)))["partitions_rejected", "loan_outcomes"] == 30
+    # The newest day of each table, which may have been made again.
+    assert len(asked) == 3
+    assert set(asked) <= {LAST.isoformat(), TRIAL_END.isoformat()}
+    asked.clear()
+    by_label(read(NOW + timedelta(minutes=11)))
+    assert asked == first
 
 
 def test_what_reports_say() -> None:
