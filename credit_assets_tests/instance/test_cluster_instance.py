@@ -14,6 +14,8 @@ from dagster._core.instance import InstanceRef
 from dagster._core.instance.config import dagster_instance_config
 
 import credit_assets
+from credit_assets.cluster.op_tags import op_tags
+from credit_assets.settings import load_settings
 
 FILE = Path(credit_assets.__file__ or "").parent / "cluster.dagster.yaml"
 CHART = Path(__file__).resolve().parents[2] / "helm"
@@ -69,6 +71,21 @@ def test_no_secret_stands_in_it() -> None:
     written = yaml.safe_load(FILE.read_text())
     assert written["storage"]["postgres"]["postgres_db"]["password"] == {"env": "DAGSTER_PG_PASSWORD"}
     assert "env_vars" not in written["run_launcher"]["config"]
+
+
+def test_a_run_is_left_alone_as_its_steps_are() -> None:
+    """By autoscalers, which would take its node to save one, and by meshes, whose proxy would work on after it."""
+    step = op_tags(load_settings(), "loan_scores")["dagster-k8s/config"]["pod_template_spec_metadata"]
+    mesh = {name: value for name, value in step["labels"].items() if name.startswith("sidecar.istio.io/")}
+    launcher = yaml.safe_load(FILE.read_text())["run_launcher"]["config"]
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
+    for labels, metadata in (
+        (launcher["labels"], launcher["run_k8s_config"]["pod_template_spec_metadata"]),
+        (chart["labels"], chart["runK8sConfig"]["podTemplateSpecMetadata"]),
+    ):
+        assert mesh.items() <= labels.items()
+        assert metadata["annotations"] == step["annotations"]
+    assert {"cluster-autoscaler.kubernetes.io/safe-to-evict", "karpenter.sh/do-not-disrupt"} <= set(step["annotations"])
 
 
 def test_the_chart_says_the_same() -> None:
