@@ -17,14 +17,9 @@ from typing import Any
 
 import dagster as dg
 
-UNFINISHED = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.MANAGED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+# A status that comes with a newer Dagster is taken for one of a run that still needs its settings.
+UNFINISHED = tuple(status for status in dg.DagsterRunStatus if status not in _ENDED)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ def test_a_run_that_waits_or_works_keeps_its_settings() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         asked_for_with(instance, "waits", dg.DagsterRunStatus.NOT_STARTED)
         asked_for_with(instance, "ended", dg.DagsterRunStatus.SUCCESS)
+        assert needed_by_runs(instance) == {"waits", "credit-assets-store"}
+        for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.FAILURE):
+            asked_for_with(instance, status.value, status)
+        assert {"STARTED", "CANCELING"} <= needed_by_runs(instance)
+        assert "FAILURE" not in needed_by_runs(instance)
         assert "waits" in needed_by_runs(instance)
         assert "ended" not in needed_by_runs(instance)
         where = argparse.Namespace(namespace="lending", selector="mine", keep=1, now=["now"])
