@@ -127,11 +127,14 @@ class Cluster:
                 return False
             raise
 
-    def quota(self, resource: str) -> tuple[str, dict[str, str], dict[str, str]]:
-        """The namespace's ResourceQuota of a resource: its name, what it allows and what of that is used."""
-        items = self.core.list_namespaced_resource_quota(self.namespace).items
-        (one,) = [item for item in items if resource in item.spec.hard]
-        return one.metadata.name, dict(one.spec.hard), dict(one.status.used or {})
+    def quotas_of(self, resource: str) -> list[tuple[str, str, str]]:
+        """The namespace's ResourceQuotas of a resource: of each its name, what it allows and what of that is used."""
+        quotas = self.core.list_namespaced_resource_quota(self.namespace).items
+        return [
+            (one.metadata.name, one.spec.hard[resource], (one.status.used or {}).get(resource, "0"))
+            for one in quotas
+            if resource in (one.spec.hard or {})
+        ]
 
     def allow(self, name: str, hard: Mapping[str, str]) -> None:
         """Change what a ResourceQuota allows."""
