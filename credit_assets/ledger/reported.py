@@ -132,8 +132,10 @@ def _events(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> Itera
 
 
 def _said(record: dg.EventLogRecord) -> dict[str, Any]:
+    """What an event says, in the values that it was reported with."""
     event = record.asset_materialization
-    return {name: value.value for name, value in (event.metadata if event else {}).items() if name != "mlflow_version"}
+    said = {name: entry.value for name, entry in (event.metadata if event else {}).items() if name != "mlflow_version"}
+    return {name: pages.whole_hashes(value) if isinstance(value, str) else value for name, value in said.items()}
 
 
 def _key(naming: Names, alias: str) -> str:

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from credit_assets import pages
 from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind, scope_of
 from credit_assets.ledger.reported import alias_key, record_of
 from credit_assets.settings import load_settings
@@ -69,7 +70,7 @@ def report_move(
     made = log.newest()
     assert made is not None
     record = record_of(log, made, before)
-    instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=record))
+    instance.report_runless_asset_event(dg.AssetMaterialization(alias_key(alias), metadata=pages.entries(record)))
     return record
 
 
