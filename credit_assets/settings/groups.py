@@ -408,7 +408,10 @@ class Execution(BaseModel):
         description="Label of every pod of a step, for cost attribution.",
     )
     pending_minutes: int = Field(
-        60, ge=1, le=1440, description="How long the pod of a step may wait for a node before the step is given up."
+        60,
+        ge=1,
+        le=1440,
+        description="How long a step may wait for its Job to be taken, or for a pod and a node, until it is given up.",
     )
     shared_pools: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Pools whose slots all portfolios that name them here share, comma separated: gpu, warehouse."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,3 +127,30 @@ def test_a_run_in_the_place_of_a_lost_one_ends_its_steps_first(cluster: Asked, t
     asked = len(cluster.requests)
     assert handover.run_before(ended, run, "credit", datetime.now(UTC)) == ""
     assert len(cluster.requests) == asked
+
+
+def test_a_job_that_cannot_be_deleted_for_now_is_deleted_later(cluster: Asked) -> None:
+    cluster.step_jobs("r", "a", "b")
+    remover = JobRemover(cluster.batch)
+    cluster.denied["DELETE /apis/batch/v1/namespaces/credit/jobs/a"] = {"code": 503, "message": "shutting down"}
+    assert not remover.delete("a", "credit")
+    remover.again()
+    assert set(cluster.alive) == {"a", "b"}
+    cluster.denied.clear()
+    remover.again()
+    assert set(cluster.alive) == {"b"}
+    assert remover.delete("a", "credit"), "it is gone"
+    asked = len(cluster.requests)
+    remover.again()
+    assert len(cluster.requests) == asked, "nothing is left to do"
+
+
+def test_a_pod_that_works_on_when_its_step_has_ended_is_ended(cluster: Asked) -> None:
+    cluster.step_jobs("r", "a", "b")
+    cluster.pods[1].end(0)
+    remover, now = JobRemover(cluster.batch), datetime.now(UTC)
+    for later in (0, 2, 3):
+        for name in ("a", "b"):
+            remover.end_of(name, "credit", cluster.look(), now + timedelta(minutes=later))
+        assert ("a" in cluster.alive) == (later < 3)
+    assert "b" in cluster.alive, "one that has ended goes by its own time"

@@ -15,7 +15,8 @@ import pytest
 from credit_assets.cluster import attempts, losses, step_jobs
 from credit_assets.cluster.step_executor import StepExecutor
 from credit_assets.instance.dagster_internals import RetryMode
-from credit_assets_tests.support.kube_api import Pod
+from credit_assets_tests.support import two_steps
+from credit_assets_tests.support.kube_api import Pod, event
 from credit_assets_tests.support.step_runs import Run, run_of_two_steps, step_event
 
 QUOTA = (
@@ -350,7 +351,25 @@ def test_an_image_that_no_registry_has_fails_the_step_for_good(two: Run, monkeyp
     assert not [name for name in two.cluster.alive if two.cluster.pods_of(name)[0].phase == "Pending"], "it is deleted"
 
 
-# Whose they are, and what they cost
+def test_a_pod_that_is_on_its_way_for_long_says_what_the_kubelet_says(two: Run) -> None:
+    """A volume that is not there leaves no trace in the pod itself."""
+    words = 'MountVolume.SetUp failed for volume "ca" : secret "ca" not found'
+
+    def stuck(pod: Pod) -> None:
+        pod.node, pod.waiting = "node-0", {"reason": "ContainerCreating"}
+        two.cluster.events.append(event("Pod", pod.name, "FailedMount", words))
+        two.until_said("FailedMount")
+        pod.waiting = None
+        two.works(pod)
+        two.succeeds(pod)
+
+    two.plays(stuck)
+    assert two.execute()
+    (said,) = [one for one in two.said() if "waits" in one]
+    assert said.startswith(f"The pod of step model waits: FailedMount: {words}. It is given up after 1 minutes")
+
+
+# Whose they are
 
 
 def test_jobs_of_steps_belong_to_the_runs_job(two: Run) -> None:
@@ -410,3 +429,17 @@ def test_a_run_pod_that_takes_over_goes_on_with_the_steps_at_work(two: Run, made
     assert two.resume()
     assert two.ends() == ["STEP_SUCCESS"]
     assert [job["metadata"]["name"] for job in two.cluster.of_step("model")] == [name]
+
+
+def test_a_run_whose_own_job_is_refused_fails_with_what_the_api_says(two: Run) -> None:
+    """It does not stay as one that starts: Dagster starts it again, at most as often as run retries say."""
+    job = dg.reconstructable(two_steps.make_job)
+    run = two.instance.create_run_for_job(job.get_definition(), job_code_origin=job.get_python_origin())
+    two.cluster.refuses = lambda sent: (403, JOB_QUOTA, {})
+    with pytest.raises(Exception, match="Unexpected error encountered in Kubernetes API Client"):
+        two.instance.launch_run(run.run_id, None)  # type: ignore[arg-type]
+    record = two.instance.get_run_by_id(run.run_id)
+    assert record is not None
+    assert record.status is dg.DagsterRunStatus.FAILURE
+    logs = two.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    assert any("exceeded quota" in str(one.dagster_event) for one in logs)
