@@ -108,6 +108,7 @@ class StepJobs(K8sStepHandler):
         # What was said last, by what it was said of.
         self._said: dict[str, str] = {}
         self._step_of: dict[str, str] = {}
+        self._cleaned: Look | None = None
         self._place: tuple[str, str] = "", ""
 
     # How an attempt starts
@@ -311,7 +312,10 @@ class StepJobs(K8sStepHandler):
             self._place = context.dagster_run.run_id, str(super()._get_container_context(context).namespace)
 
     def _clean_up(self, look: Look, now: datetime) -> None:
-        """At each look: what could not be deleted before, and pods of steps that have ended without them."""
+        """Once a look: what could not be deleted before, and pods of steps that have ended without them."""
+        if look is self._cleaned:
+            return
+        self._cleaned = look
         self._remover.again()
         for name, step in self._step_of.items():
             if step in self.ended:
