@@ -48,7 +48,7 @@ SECRET_NAMES: Mapping[str, str] = {
 KINDS: Mapping[str, tuple[str, ...]] = {
     "": ("configmaps", "services", "serviceaccounts", "persistentvolumeclaims", "resourcequotas"),
     "apps": ("deployments", "statefulsets"),
-    "batch": ("jobs",),
+    "batch": ("jobs", "cronjobs"),
     "networking.k8s.io": ("networkpolicies", "ingresses"),
     "policy": ("poddisruptionbudgets",),
     "rbac.authorization.k8s.io": ("roles", "rolebindings"),
