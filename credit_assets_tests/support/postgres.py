@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -78,14 +78,20 @@ def suspended(server: str) -> Iterator[None]:
 
     folder = Path(str(make_url(server).query["host"]))
     postmaster = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
-    processes = [postmaster, *postmaster.children(recursive=True)]
-    for one in processes:
-        one.suspend()
+    processes = [postmaster]
     try:
+        # It first: whatever it has begun by then is all that there is.
+        postmaster.suspend()
+        processes += postmaster.children(recursive=True)
+        for one in processes[1:]:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
         yield
     finally:
         for one in processes:
-            one.resume()
+            # One that has ended meanwhile leaves none of the others suspended.
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 @contextmanager
