@@ -27,6 +27,7 @@ _REFUSED = (
     "does not exist",
     "unknown database",
     "unable to open database file",
+    "file is not a database",
     "certificate",
     "invalid connection option",
     "invalid port",
