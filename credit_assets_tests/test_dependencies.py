@@ -22,6 +22,9 @@ WITH_OTHERS = {
     "distributed": "dask",
     "markupsafe": "jinja2",
     "starlette": "dagster-webserver",
+    "uvicorn": "dagster-webserver",
+    "urllib3": "dagster-k8s",
+    "fsspec": "universal-pathlib",
 }
 
 

@@ -19,7 +19,7 @@ def test_each_has_its_class_and_says_what_it_is_for() -> None:
     for name, resource in shown.items():
         assert resource.description, name
         assert "lambda" not in get_resource_type_name(resource), name
-    assert get_resource_type_name(shown["store"]) == "credit_assets.storage.store.Store"
+    assert get_resource_type_name(shown["store"]) == "credit_assets.storage.counted.CountedStore"
     assert get_resource_type_name(shown["parquet"]) == "credit_assets.storage.io_managers.ParquetIOManager"
     assert shown["tracking"].description.endswith("experiment credit_scoring.")
 
