@@ -254,7 +254,7 @@ def test_what_is_behind_each_door_is_there(tmp_path: Path) -> None:
     for name in official:
         assert specs[name]["serviceAccountName"] == "credit-assets-dagster"
         mounted = [one["configMap"]["name"] for one in specs[name]["volumes"] if "configMap" in one]
-        assert mounted == ["credit-assets-dagster-instance", "credit-assets-workspace"]
+        assert mounted == ["credit-assets-dagster-instance", "credit-assets-workspace", "credit-assets-ca"]
     launcher = one(found, "ConfigMap", "credit-assets-dagster-instance")["data"]["dagster.yaml"]
     assert not {"env_secrets", "env_config_maps", "job_image"} & set(yaml.safe_load(launcher)["run_launcher"]["config"])
 
