@@ -10,11 +10,13 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
+from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.config import dagster_instance_config
 from kubernetes.utils import parse_quantity
 
 import credit_assets
 from credit_assets.cluster.op_tags import profiles
+from credit_assets.cluster.run_launcher import PatientK8sRunLauncher
 from credit_assets.profiles import PROFILES, Profile
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.chart import (
@@ -307,11 +309,16 @@ def test_every_pod_stands_where_it_may_and_trusts_whom_it_should(own: Path) -> N
             )
             assert BUNDLE in container["volumeMounts"], where
             assert {"name": "ca", "configMap": {"name": "credit-assets-ca"}} in spec["volumes"], where
+    code = places["Deployment credit-assets-code"]["containers"][0]
+    context = json.loads(next(v["value"] for v in code["env"] if v["name"] == "DAGSTER_CONTAINER_CONTEXT"))
+    assert context["k8s"]["image_pull_secrets"] == [{"name": "registry"}]
     # Steps and the pods of runs have their settings and, by the launcher, its volume.
     (run,) = [data for name, data in settings.items() if "CREDIT_EXECUTOR" in data]
     assert run["AWS_CA_BUNDLE"] == "/etc/credit-assets/ca/ca.crt"
-    launcher = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
-    assert BUNDLE in launcher["volumeMounts"]
+    launcher = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"][
+        "customRunLauncher"
+    ]["config"]
+    assert BUNDLE in launcher["volume_mounts"]
     assert {"name": "ca", "configMap": {"name": "credit-assets-ca", "optional": True}} in launcher["volumes"]
     with pytest.raises(helm.HelmValuesError, match="tag"):
         rendered(own, {"image": {"repository": "registry.example.org/credit-assets@sha256", "tag": "0.1.0"}})
@@ -451,4 +458,9 @@ def test_the_instance_of_the_umbrella_is_the_one_of_the_package(tmp_path: Path) 
     same = ("dagster_home", "resources", "security_context", "volumes", "volume_mounts")
     assert {key: launcher[key] for key in same} == {key: written[key] for key in same}
     assert launcher["service_account_name"] == "credit-assets-dagster"
+    assert {name: theirs["run_launcher"][name] for name in ("module", "class")} == {
+        name: ours["run_launcher"][name] for name in ("module", "class")
+    }
+    taken = process_config(resolve_to_config_type(PatientK8sRunLauncher.config_type()), launcher)
+    assert taken.success, taken.errors
     assert launcher["instance_config_map"] == "credit-assets-dagster-instance"

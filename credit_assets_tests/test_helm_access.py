@@ -95,9 +95,9 @@ def who_has_what(manifests: list[dict[str, Any]], run_context: K8sContainerConte
     for name, part in {"webserver": "dagsterWebserver", "daemon": "dagsterDaemon"}.items():
         given = {SECRETS[one["name"]] for one in official[part].get("envSecrets", [])}
         found[name] = (official["global"]["serviceAccountName"], {"postgresql", *given})
-    launcher = official["runLauncher"]["config"]["k8sRunLauncher"]
-    assert not launcher.get("envSecrets")
-    assert not launcher.get("envConfigMaps")
+    launcher = official["runLauncher"]["config"]["customRunLauncher"]["config"]
+    assert not launcher.get("env_secrets")
+    assert not launcher.get("env_config_maps")
     pod = run_context.run_k8s_config
     of_run = {SECRETS[one["secret_ref"]["name"]] for one in pod.container_config["env_from"] if "secret_ref" in one}
     found["run"] = (pod.pod_spec_config["service_account_name"], {"postgresql", *of_run})

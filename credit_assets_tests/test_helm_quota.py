@@ -146,9 +146,9 @@ def test_what_runs_may_ask_for_at_once_fits_the_quota(own: Path, size: str) -> N
     assert "at once" not in notes(own, values(size))
     # A Job that is refused for too many of them waits for the others to go, and not longer than it is waited for.
     longest = max(profile.ttl_seconds for profile in merged_profiles(given["profiles"]).values())
-    launcher = given["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
+    launcher = given["dagster"]["runLauncher"]["config"]["customRunLauncher"]["config"]
     pending = load_settings().pending_minutes * 60
-    assert max(longest, launcher["runK8sConfig"]["jobSpecConfig"]["ttlSecondsAfterFinished"]) < pending
+    assert max(longest, launcher["run_k8s_config"]["job_spec_config"]["ttlSecondsAfterFinished"]) < pending
 
 
 @pytest.mark.parametrize(

@@ -176,13 +176,15 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
             },
             "runLauncher": {
                 "config": {
-                    "k8sRunLauncher": {
-                        "imagePullPolicy": given.pull_policy,
-                        "resources": {
-                            "requests": {"cpu": "100m", "memory": "768Mi", "ephemeral-storage": "64Mi"},
-                            "limits": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "2Gi"},
-                        },
-                        "runK8sConfig": {"podSpecConfig": aliases},
+                    "customRunLauncher": {
+                        "config": {
+                            "image_pull_policy": given.pull_policy,
+                            "resources": {
+                                "requests": {"cpu": "100m", "memory": "768Mi", "ephemeral-storage": "64Mi"},
+                                "limits": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "2Gi"},
+                            },
+                            "run_k8s_config": {"pod_spec_config": aliases},
+                        }
                     }
                 }
             },

@@ -58,12 +58,10 @@ def check_instance(settings: Settings) -> Health:
 
     reference = InstanceRef.from_dir(str(settings.dagster_dir))
     launcher = reference.run_launcher_data
-    if launcher is None or launcher.class_name != "K8sRunLauncher":
-        return Health(
-            f"runs are launched by {launcher.class_name if launcher else 'DefaultRunLauncher'}",
-            "fail",
-            "set run_launcher in dagster.yaml to K8sRunLauncher, as credit_assets/cluster.dagster.yaml does",
-        )
+    launched = launcher.class_name if launcher else "DefaultRunLauncher"
+    as_ours = "set run_launcher in dagster.yaml to PatientK8sRunLauncher, as credit_assets/cluster.dagster.yaml does"
+    if launched not in ("K8sRunLauncher", "PatientK8sRunLauncher"):
+        return Health(f"runs are launched by {launched}", "fail", as_ours)
     events = reference.event_storage_data
     storage = events.class_name if events else "no storage"
     if "Postgres" not in storage:
@@ -80,7 +78,9 @@ def check_instance(settings: Settings) -> Health:
             "set compute_logs in dagster.yaml to S3ComputeLogManager, or to NoOpComputeLogManager where the cluster "
             "collects the logs of pods",
         )
-    return Health(f"runs by K8sRunLauncher, storage {storage}, output by {logs}")
+    if launched == "K8sRunLauncher":
+        return Health("runs by K8sRunLauncher: an API server that is away for a minute ends them", "warn", as_ours)
+    return Health(f"runs by {launched}, storage {storage}, output by {logs}")
 
 
 def check_rights() -> Health:

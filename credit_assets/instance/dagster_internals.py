@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dagster._core.executor.step_delegating import StepDelegatingExecutor as StepDelegatingExecutor
     from dagster._core.executor.step_delegating import StepHandlerContext as StepHandlerContext
     from dagster._core.instance import InstanceRef as InstanceRef
+    from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
+    from dagster._core.launcher import WorkerStatus as WorkerStatus
     from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
     from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
     from dagster._core.scheduler.instigation import InstigatorTick as InstigatorTick
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from dagster_k8s.job import DagsterK8sJobConfig as DagsterK8sJobConfig
     from dagster_k8s.job import UserDefinedDagsterK8sConfig as UserDefinedDagsterK8sConfig
     from dagster_k8s.job import construct_dagster_k8s_job as construct_dagster_k8s_job
+    from dagster_k8s.job import get_job_name_from_run_id as get_job_name_from_run_id
     from dagster_k8s.job import get_user_defined_k8s_config as get_user_defined_k8s_config
 
 # Module: its names that are given on. The imports above are the same for the type checker; a test compares them.
@@ -77,11 +80,14 @@ _NAMES = {
     "dagster._core.executor.step_delegating": ("CheckStepHealthResult", "StepDelegatingExecutor", "StepHandlerContext"),
     "dagster_k8s.container_context": ("K8sContainerContext",),
     "dagster_k8s.executor": ("K8sStepHandler",),
+    # Looking at the pods of runs: the daemon's monitoring takes a launcher's word for what became of a run.
+    "dagster._core.launcher": ("CheckRunHealthResult", "WorkerStatus"),
     # And the Job that a step would have, to be asked of a cluster before the install (`preflight`).
     "dagster_k8s.job": (
         "DagsterK8sJobConfig",
         "UserDefinedDagsterK8sConfig",
         "construct_dagster_k8s_job",
+        "get_job_name_from_run_id",
         "get_user_defined_k8s_config",
     ),
 }

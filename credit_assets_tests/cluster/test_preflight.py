@@ -259,10 +259,10 @@ def test_each_job_that_is_asked_for_is_one_that_the_api_knows() -> None:
 def test_what_is_asked_is_what_the_chart_has(own: Path) -> None:
     given = yaml.safe_load((CHART / "values.yaml").read_text())
     assert given["secrets"] == dict(SECRET_NAMES)
-    launcher = given["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
+    launcher = given["dagster"]["runLauncher"]["config"]["customRunLauncher"]["config"]
     for kind, given, ours in (
-        ("V1SecurityContext", launcher["securityContext"], CONTAINER_SECURITY),
-        ("V1PodSecurityContext", launcher["runK8sConfig"]["podSpecConfig"]["securityContext"], POD_SECURITY),
+        ("V1SecurityContext", launcher["security_context"], CONTAINER_SECURITY),
+        ("V1PodSecurityContext", launcher["run_k8s_config"]["pod_spec_config"]["securityContext"], POD_SECURITY),
     ):
         theirs = {key: value for key, value in objects(kind, given).to_dict().items() if value is not None}
         for nested in theirs.values():

@@ -78,10 +78,12 @@ def test_a_run_is_left_alone_as_its_steps_are() -> None:
     step = op_tags(load_settings(), "loan_scores")["dagster-k8s/config"]["pod_template_spec_metadata"]
     mesh = {name: value for name, value in step["labels"].items() if name.startswith("sidecar.istio.io/")}
     launcher = yaml.safe_load(FILE.read_text())["run_launcher"]["config"]
-    chart = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"]["k8sRunLauncher"]
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]["runLauncher"]["config"][
+        "customRunLauncher"
+    ]["config"]
     for labels, metadata in (
         (launcher["labels"], launcher["run_k8s_config"]["pod_template_spec_metadata"]),
-        (chart["labels"], chart["runK8sConfig"]["podTemplateSpecMetadata"]),
+        (chart["labels"], chart["run_k8s_config"]["pod_template_spec_metadata"]),
     ):
         assert mesh.items() <= labels.items()
         assert metadata["annotations"] == step["annotations"]
@@ -91,14 +93,20 @@ def test_a_run_is_left_alone_as_its_steps_are() -> None:
 def test_the_chart_says_the_same() -> None:
     written = yaml.safe_load(FILE.read_text())
     chart = yaml.safe_load((CHART / "values.yaml").read_text())["dagster"]
-    launcher, theirs = written["run_launcher"]["config"], chart["runLauncher"]["config"]["k8sRunLauncher"]
+    launcher, theirs = written["run_launcher"]["config"], chart["runLauncher"]["config"]["customRunLauncher"]["config"]
     assert launcher["resources"] == theirs["resources"]
-    assert launcher["security_context"] == theirs["securityContext"]
+    assert launcher["security_context"] == theirs["security_context"]
     assert (
         launcher["run_k8s_config"]["pod_spec_config"]["security_context"]
-        == (theirs["runK8sConfig"]["podSpecConfig"]["securityContext"])
+        == (theirs["run_k8s_config"]["pod_spec_config"]["securityContext"])
     )
-    assert launcher["service_account_name"] == chart["global"]["serviceAccountName"]
+    of_all = chart["global"]
+    assert launcher["service_account_name"] == theirs["service_account_name"] == of_all["serviceAccountName"]
+    assert theirs["instance_config_map"] == of_all["dagsterInstanceConfigMap"]
+    assert theirs["postgres_password_secret"] == of_all["postgresqlSecretName"]
+    assert theirs["dagster_home"] == of_all["dagsterHome"]
+    own = {name: written["run_launcher"][name] for name in ("module", "class")}
+    assert own.items() <= chart["runLauncher"]["config"]["customRunLauncher"].items()
     daemon = chart["dagsterDaemon"]
     assert written["run_monitoring"]["start_timeout_seconds"] == daemon["runMonitoring"]["startTimeoutSeconds"]
     assert written["run_retries"]["max_retries"] == daemon["runRetries"]["maxRetries"]

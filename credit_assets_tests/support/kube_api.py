@@ -258,8 +258,8 @@ class Cluster:
     def instance_config(self, home: Path) -> dict[str, Any]:
         """The run launcher's part of a dagster.yaml for this cluster."""
         return {
-            "module": "dagster_k8s",
-            "class": "K8sRunLauncher",
+            "module": "credit_assets.cluster.run_launcher",
+            "class": "PatientK8sRunLauncher",
             "config": {
                 "load_incluster_config": False,
                 "kubeconfig_file": str(self.kubeconfig),

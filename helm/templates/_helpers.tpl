@@ -179,6 +179,7 @@ changes nothing for a run that waits or works. Steps get their account and more 
 {{- define "credit-assets.runContext" -}}
 {{- $at := index . 1 -}}
 {{- $context := dict "env_config_maps" (list (include "credit-assets.settingsName" .)) "service_account_name" "credit-assets-run" -}}
+{{- with (index . 0).Values.imagePullSecrets -}}{{- $_ := set $context "image_pull_secrets" . -}}{{- end -}}
 {{- if $at.secrets.objectStore -}}{{- $_ := set $context "env_secrets" (list $at.secrets.objectStore) -}}{{- end -}}
 {{- if $at.file -}}
 {{- $_ := set $context "volumes" (include "credit-assets.portfolioVolume" . | fromYamlArray) -}}
