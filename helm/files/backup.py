@@ -163,6 +163,7 @@ def drill(backup: str, postgres: str, store: str = "store") -> int:
                 dump = folder / DUMPS / f"{name}.dump"
                 command = ["pg_restore", "--no-owner", "--no-privileges", "--exit-on-error"]
                 subprocess.run([*command, "-d", _database(postgres, database), str(dump)], check=True)
+                _found_by_all(_database(postgres, database), database)
             with _mlflow(_database(postgres, made["mlflow"]), places["artifacts"], folder) as address:
                 home = folder / "dagster"
                 home.mkdir()
@@ -177,7 +178,15 @@ def drill(backup: str, postgres: str, store: str = "store") -> int:
                 _sql(postgres, f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
 
-def _sql(url: str, statement: str) -> None:
+def _found_by_all(url: str, database: str) -> None:
+    """Have the tables found by whoever opens the database: a role that owns a schema has its search path by itself, and
+    no dump has that.
+    """
+    for (schema,) in _sql(url, "SELECT schemaname FROM pg_tables WHERE tablename = 'alembic_version'"):
+        _sql(url, f'ALTER DATABASE "{database}" SET search_path = "{schema}"')
+
+
+def _sql(url: str, statement: str) -> list[tuple[str, ...]]:
     import psycopg2
 
     connection = psycopg2.connect(url)
@@ -185,6 +194,7 @@ def _sql(url: str, statement: str) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
     finally:
         connection.close()
 
