@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,6 +93,19 @@ def suspended(server: str) -> Iterator[None]:
             # One that has ended meanwhile leaves none of the others suspended.
             with suppress(psutil.NoSuchProcess):
                 one.resume()
+        while not _lets_in(server):
+            time.sleep(0.05)
+
+
+def _lets_in(server: str) -> bool:
+    """A server that wakes lets those go first who have waited, and may close the door on the next."""
+    import psycopg
+
+    try:
+        psycopg.connect(server).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 @contextmanager
