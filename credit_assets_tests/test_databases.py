@@ -63,6 +63,7 @@ def test_a_warehouse_that_is_suspended_between_two_calls(
     assert warehouse.date_range(portfolio) is None
 
 
+@pytest.mark.slow
 def test_a_warehouse_that_is_suspended_in_the_midst_of_a_query(
     postgres_url: str, postgres_database: str, portfolio: Portfolio
 ) -> None:
@@ -103,6 +104,7 @@ def wait_for(database: str, query: str, reading: Future[Any]) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_mlflow_whose_database_is_suspended(postgres_url: str, postgres_database: str, tmp_path: Path) -> None:
     server = Tracking(postgres_database, "suspended", Claims(str(tmp_path))).server
     server.prepare()
