@@ -127,7 +127,9 @@ def slope(values: NDArray[np.float64], draws: int) -> tuple[float, float, float]
         for some in begins
     ]
     low, high = np.quantile(again, (0.025, 0.975))
-    return float(gradient * 100), float(low * 100), float(high * 100)
+    # What does not move at all comes out as some 1e-15.
+    growth, least, most = (round(float(one) * 100, 9) for one in (gradient, low, high))
+    return growth, least, most
 
 
 def soak(plan: Plan) -> Soaked:
