@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import unquote_plus
 from urllib.request import Request, urlopen
 
@@ -56,9 +58,21 @@ def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     # fsspec keeps file systems, and what they have listed, by arguments that the address is none of.
     s3fs.S3FileSystem.clear_instance_cache()
-    urlopen(Request(f"{s3_address}/moto-api/reset", method="POST")).close()
+    _empty(s3_address)
     boto3.client("s3").create_bucket(Bucket="lender")
     return "s3://lender/credit"
+
+
+def _empty(address: str) -> None:
+    """What the servers of this process hold goes. They fail at it while a request of the test before is answered."""
+    for tries_left in reversed(range(100)):
+        try:
+            urlopen(Request(f"{address}/moto-api/reset", method="POST")).close()
+            return
+        except HTTPError as error:
+            if error.code != 500 or not tries_left:
+                raise
+            time.sleep(0.1)
 
 
 class Stopping:
