@@ -10,7 +10,7 @@ it. Python writes each signal into a pipe first (`signal.set_wakeup_fd`), whatev
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import threading
 import time
@@ -91,18 +91,21 @@ class _Heard:
     def _watch(self) -> None:
         """End the process at the second signal, or some time after the first."""
         deadline = None
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            select.select([self._poked, self._read_end], [], [], left)
-            with suppress(BlockingIOError):
-                os.read(self._poked, 512)
-            if self._closed:
-                return
-            if (number := self.look()) is None:
-                continue
-            deadline = deadline or time.monotonic() + GRACE_SECONDS
-            if len(self._numbers) > 1 or time.monotonic() >= deadline:
-                _end_now(number)
+        # `select` takes no descriptor above 1,023, and a process with many connections is given such a pipe.
+        with selectors.PollSelector() as ends:
+            ends.register(self._poked, selectors.EVENT_READ)
+            ends.register(self._read_end, selectors.EVENT_READ)
+            while True:
+                ends.select(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                with suppress(BlockingIOError):
+                    os.read(self._poked, 512)
+                if self._closed:
+                    return
+                if (number := self.look()) is None:
+                    continue
+                deadline = deadline or time.monotonic() + GRACE_SECONDS
+                if len(self._numbers) > 1 or time.monotonic() >= deadline:
+                    _end_now(number)
 
 
 @contextmanager

@@ -196,6 +196,20 @@ BODIES = {
                 except BaseException:
                     pass
     """,
+    "never ends, with a thousand files": """
+        import os, resource
+        from credit_assets.cli import signals
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+        signals.GRACE_SECONDS = 0.2
+        def app(_):
+            print("ready", flush=True)
+            while True:
+                try:
+                    time.sleep(600)
+                except BaseException:
+                    pass
+    """,
     "a handler of another": """
         import signal
         from credit_assets import stopping
