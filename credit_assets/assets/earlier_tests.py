@@ -14,9 +14,12 @@ from credit_assets.assets.policies import drift_trigger_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.registry import Version
 from credit_assets.settings import Settings
+from credit_assets.storage.remembered import Remembered
 from credit_assets.storage.store import Store
 
 _KEPT = ("difference", "standard_error", "rows", "bads", "independent_bads", "independent_goods")
+_TESTS = f"days and beside: {' '.join(_KEPT)}"
+_TRAINED = "trained_model"
 
 
 def newer_by(as_of: date, version: Version) -> int:
@@ -29,7 +32,7 @@ def as_found_first(store: Store, selected: Mapping[str, Any]) -> Mapping[str, An
     is run again, whatever days and reports came later. None where there is no such record, or one of before they were.
     """
     day, champion = selected["as_of"], selected["champion"]["version"]
-    record = StoredDays(store).record("trained_model", date.fromisoformat(day))
+    record = StoredDays(store).record(_TRAINED, date.fromisoformat(day))
     if record is None:
         return None
     same = (record.get("champion") or {}).get("version") == champion
@@ -41,37 +44,40 @@ def earlier_tests(store: Store, selected: Mapping[str, Any], version: Version, w
     """Tests of the models before the `selected` one beside the same version, newest first, of which none shares a row
     with its test or with another: of each the difference, by how many days the model was `newer_by`, and its days.
 
-    A test ends a performance window before its as-of date at the latest, so that most records need not be read.
+    A test ends a performance window before its as-of date at the latest, so that most records need not be read. The
+    longer a champion stays, the more are left: each is read once, and what it says of tests is remembered.
     """
     as_of, before = date.fromisoformat(selected["as_of"]), date.fromisoformat(selected["test_from"])
+    days = [day for day in store.days(_TRAINED) if version.as_of < date.fromisoformat(day) < as_of]
+    remembered, read = Remembered(store, _TRAINED, _TESTS), dict[str, Any]()
+    known = remembered.of(days)
     tests: list[dict[str, Any]] = []
-    for day in reversed(store.days("trained_model")):
+    for day in reversed(days):
         trained = date.fromisoformat(day)
-        if trained <= version.as_of:
-            break
-        if trained >= as_of or trained - timedelta(window_days) >= before:
+        if trained - timedelta(window_days) >= before:
             continue
-        record = store.read_record(store.path("trained_model", f"{day}.json"))
-        compared, days = _beside(record, version.version), (record.get("age") or {}).get("test")
-        if compared is None or not days or date.fromisoformat(days[1]) >= before:
+        if day not in known:
+            known[day] = read[day] = _tests_of(store.read_record(store.path(_TRAINED, f"{day}.json")))
+        difference, tested = known[day]["beside"].get(version.version), known[day]["days"]
+        if difference is None or not tested or date.fromisoformat(tested[1]) >= before:
             continue
-        found = {name: compared["difference"][name] for name in _KEPT if name in compared["difference"]}
-        tests.append({"as_of": day, "newer_by": newer_by(trained, version), "days": days, **found})
-        before = date.fromisoformat(days[0])
+        tests.append({"as_of": day, "newer_by": newer_by(trained, version), "days": tested, **difference})
+        before = date.fromisoformat(tested[0])
+    remembered.add(read)
     return {"newer_by": newer_by(as_of, version), "tests": tests}
 
 
-def _beside(record: Mapping[str, Any], number: str) -> Mapping[str, Any] | None:
-    """The comparison of a record with a version, as champion or as the first of its chain; None where there is none.
+def _tests_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The days of a record's test, and by version the difference from it, as champion or as the first of its chain.
 
     A new calibration of the champion ranks as it does, and says nothing of newer models.
     """
-    if "evaluation" not in record or "recalibrates" in record:
-        return None
-    for other in (record.get("champion"), (record.get("comparison") or {}).get("first")):
-        if other and other.get("version") == number and other.get("comparable") and other.get("difference"):
-            return other  # type: ignore[no-any-return]
-    return None
+    beside: dict[str, Any] = {}
+    if "evaluation" in record and "recalibrates" not in record:
+        for other in (record.get("champion"), (record.get("comparison") or {}).get("first")):
+            if other and other.get("comparable") and (found := other.get("difference")):
+                beside.setdefault(str(other.get("version")), {name: found[name] for name in _KEPT if name in found})
+    return {"days": (record.get("age") or {}).get("test"), "beside": beside}
 
 
 def moved_since(store: Store, settings: Settings, as_of: date, champion: Version) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,6 +77,82 @@ def test_what_is_no_test_beside_the_champion_is_passed_by(store: Store) -> None:
     ):
         put(store, (day, record))
         assert found(store) == [("2024-10-01", 244, 0.3)]
+
+
+def by_every_record(store: Store, selected: dict[str, str], version: Any, window: int) -> list[dict[str, Any]]:
+    """The same tests, by reading all records that may have one, each time."""
+    before, tests = date.fromisoformat(selected["test_from"]), []
+    for day in map(date.fromisoformat, reversed(store.days("trained_model"))):
+        if not version.as_of < day < date.fromisoformat(selected["as_of"]) or day - timedelta(window) >= before:
+            continue
+        record = store.read_record(store.path("trained_model", f"{day}.json"))
+        if "recalibrates" in record or not (record.get("age") or {}).get("test"):
+            continue
+        both = (record.get("champion"), (record.get("comparison") or {}).get("first"))
+        beside = [one for one in both if one and one["version"] == version.version and one.get("difference")]
+        if beside and date.fromisoformat(record["age"]["test"][1]) < before:
+            kept = {name: beside[0]["difference"][name] for name in ("difference", "standard_error", "rows", "bads")}
+            newer = (day - version.trained_as_of).days
+            tests.append({"as_of": f"{day}", "newer_by": newer, "days": record["age"]["test"], **kept})
+            before = date.fromisoformat(record["age"]["test"][0])
+    return tests
+
+
+def drawn(random: Random, day: date) -> dict[str, Any]:
+    """A record of a day, as trainings leave them."""
+    if random.random() < 0.15:
+        return random.choice([{"status": NOT_DUE}, trained(day, 0.1, recalibrates={}), trained(day, 0.1, age=None)])
+    record = trained(day, round(random.gauss(0, 0.01), 6), champion=random.choice("223"))
+    length = random.randrange(1, 12)
+    last = day - timedelta(WINDOW + random.randrange(3))
+    record["age"] = {"test": [(last - timedelta(length)).isoformat(), last.isoformat()]}
+    if random.random() < 0.1:
+        record["champion"] = {"version": "2", "comparable": False, "why": "gone"}
+    if random.random() < 0.3:
+        record["comparison"] = {"first": trained(day, 0.02, champion=random.choice("12"))["champion"]}
+    return record
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tests_are_those_of_all_records_whatever_came_in_which_order(store: Store, seed: int) -> None:
+    random, champions = Random(seed), [CHAMPION, SimpleNamespace(**{**vars(CHAMPION), "version": "1"})]
+    days = [date(2024, 1, 20) + timedelta(n) for n in range(90)]
+    for today in days:
+        # Mostly the day itself; some are left out, come late, are trained again, or go.
+        for day in {today} if random.random() < 0.7 else {*random.sample(days[: days.index(today) + 1], 1)}:
+            put(store, (day, drawn(random, day)))
+        if random.random() < 0.1:
+            store.remove(store.path("trained_model", f"{random.choice(days)}.json"))
+        # Asked of a day that comes next, or of one that is made again.
+        as_of = today + timedelta(1) if random.random() < 0.8 else random.choice(days)
+        begins = as_of - timedelta(WINDOW + random.randrange(12))
+        selected = {"as_of": as_of.isoformat(), "test_from": begins.isoformat()}
+        version, window = random.choice(champions), random.choice([WINDOW, WINDOW, WINDOW, WINDOW - 5])
+        expected = by_every_record(store, selected, version, window)
+        assert earlier_tests(store, selected, version, window)["tests"] == expected
+
+
+def test_a_day_reads_as_many_records_however_long_the_champion_has_been_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(
+        Store,
+        "read_record",
+        lambda self, path, of=Store.read_record: (read.append(path.parent), of(self, path))[1],
+    )
+    opened = []
+    for today in (CHAMPION.as_of + timedelta(n) for n in range(1, 100)):
+        begins = today - timedelta(2 + 3)
+        read.clear()
+        earlier_tests(store, {"as_of": f"{today}", "test_from": f"{begins}"}, CHAMPION, 2)
+        opened.append((read.count(store.path("trained_model")), len(read)))
+        record = trained(today, 0.01)
+        record["age"] = {"test": [f"{begins}", f"{today - timedelta(2)}"]}
+        put(store, (today, record))
+    # The record of the day that has become old enough for its test to share no row with that of today.
+    # Beside it, what is remembered of this year: when it is looked up and when that record is added.
+    assert opened[-90:] == [(1, 3)] * 90
 
 
 def test_a_version_is_found_as_the_first_of_a_chain_and_as_champion(store: Store) -> None:

@@ -74,7 +74,7 @@ def seen(house: House) -> dict[str, Any]:
         "status": {k: v for k, v in status_record(settings, house.instance).items() if k not in ("sensors", "daemons")},
         "models": models_record(settings),
         "made again": {name: again[name] for name in again if "seconds" not in name},
-        "files": {name: of for name, of in house.hashes().items() if not name.startswith("counted/")},
+        "files": house.hashes(),
         "days": {
             asset: sorted(house.instance.get_materialized_partitions(dg.AssetKey(asset)))
             for asset in ("raw_loan_data", "trained_model", "deployed_model")

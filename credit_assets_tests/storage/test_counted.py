@@ -13,8 +13,9 @@ import pytest
 
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ml.data.gate_results import GateResult
-from credit_assets.storage.counted import COUNTED, FEW, CountedStore
+from credit_assets.storage.counted import FEW, CountedStore
 from credit_assets.storage.footers import GATES_KEY
+from credit_assets.storage.remembered import COUNTED, Remembered
 from credit_assets.storage.store import RowCount, Store
 
 DATES = [date(2024, 1, 1) + timedelta(n) for n in range(FEW + 1)]
@@ -104,15 +105,25 @@ def test_a_damaged_day_is_none_and_is_looked_at_each_time(tmp_path: Path, opened
     assert opened.count(DAYS[1]) == 2
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": 3}', '{"rows": {"2024-01-01": [1]}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"found": {}}',
+        '{"what": "rows without_pd rejected", "found": 3}',
+        '{"what": "rows without_pd rejected", "found": {"2024-01-01": [1]}}',
+    ],
+)
 def test_kept_counts_that_do_not_fit_are_as_good_as_none(text: str, tmp_path: Path) -> None:
     uri = str(tmp_path / "store")
     write(Store(uri), DAYS[0], [0.1])
-    file = Path(uri, COUNTED, "loan_scores.json")
-    file.parent.mkdir()
+    file = Path(uri, COUNTED, "loan_scores", "2024.json")
+    file.parent.mkdir(parents=True)
     file.write_text(text)
     assert counted(uri) == {DAYS[0]: RowCount(1, 0)}
-    assert DAYS[0] in json.loads(file.read_text())["rows"]
+    assert DAYS[0] in json.loads(file.read_text())["found"]
 
 
 def test_a_store_that_cannot_be_written_to_is_counted_all_the_same(tmp_path: Path) -> None:
@@ -130,3 +141,24 @@ def test_an_object_store_tells_its_files_apart_or_they_are_counted_each_time(ope
         assert store.row_counts("loan_scores", DAYS) == {DAYS[0]: RowCount(1, 0)}
     assert len(opened) == 2
     assert store.row_counts("nothing", DAYS) == {}
+
+
+def test_what_is_written_a_day_is_one_year_and_another_look_believes_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    days = ["2023-12-30", "2023-12-31", "2024-01-01", "2024-01-02"]
+    for day in days:
+        write(store, day, [0.1])
+    Remembered(store, "loan_scores", "a").add(dict.fromkeys(days[:3], 1))
+    year_before = tmp_path / COUNTED / "loan_scores" / "2023.json"
+    written = year_before.stat()
+    remembered = Remembered(store, "loan_scores", "a")
+    assert remembered.of(days) == dict.fromkeys(days[:3], 1)
+    # Once the year is over its record stays as it is.
+    remembered.add({days[3]: [2, "two"]})
+    assert year_before.stat() == written
+    assert Remembered(store, "loan_scores", "a").of(days[2:]) == {days[2]: 1, days[3]: [2, "two"]}
+    assert Remembered(store, "loan_scores", "b").of(days) == {}
+    # What came after this was made is unknown to it.
+    write(store, days[0], [0.1, 0.2])
+    assert remembered.of(days[:1]) == {days[0]: 1}
+    assert Remembered(store, "loan_scores", "a").of(days[:2]) == {days[1]: 1}

@@ -34,7 +34,7 @@ from credit_assets.ml.data.values import as_table
 from credit_assets.partitions import daily_partitions
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
-from credit_assets.storage.counted import COUNTED
+from credit_assets.storage.remembered import COUNTED
 from credit_assets.warehouse import open_warehouse
 from credit_assets.warehouse.source import Source
 from credit_assets_tests.support.registry import move
@@ -94,7 +94,7 @@ class House:
         return {
             str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(root.rglob("*"))
-            if path.is_file() and path.parent != root / COUNTED
+            if path.is_file() and COUNTED not in path.relative_to(root).parts
         }
 
     def versions(self) -> list[str]:
