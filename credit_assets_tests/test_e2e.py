@@ -23,7 +23,7 @@ from credit_assets.settings import load_settings
 from credit_assets_tests.support.chart import rendered
 from e2e.__main__ import NOT_READY, _show
 from e2e.chart import adapted, alone, defaults
-from e2e.cluster import FailedError, NotReadyError, refusal
+from e2e.cluster import FailedError, NotReadyError, applied_before, changes, refusal, remembered
 from e2e.names import Forwarder
 from e2e.runs import TRAINED, Run, Stage
 from e2e.scenarios import DAILY, RETRAINED, SCENARIOS, _quota
@@ -118,6 +118,33 @@ def test_an_object_is_changed_for_what_a_cluster_lacks_and_for_nothing_else(give
     hostnames = ["credit-assets-code", "credit-assets-mlflow", "credit-dagster-webserver"]
     assert pod["hostAliases"] == [{"ip": "10.0.0.2", "hostnames": hostnames}]
     assert "hostAliases" not in deployment["spec"]["template"]["spec"]
+
+
+def test_what_an_upgrade_does_not_say_any_more_is_taken_out_and_what_others_said_stays() -> None:
+    old = {
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "labels": {"a": "1"}, "annotations": {"checksum": "x"}},
+        "data": {"KEPT": "1", "CHANGED": "1", "GONE": "1"},
+        "items": [{"a": 1}, {"b": 2}],
+    }
+    new = {
+        "kind": "ConfigMap",
+        "metadata": {"name": "c"},
+        "data": {"KEPT": "1", "CHANGED": "2", "NEW": "1"},
+        "items": [],
+    }
+    there = remembered(old)
+    # Somebody else's, which is neither in the one nor in the other.
+    there["metadata"]["labels"] = {**there["metadata"]["labels"], "of": "the cluster"}
+    patch = changes(applied_before(there), remembered(new))
+    assert patch["data"] == {"KEPT": "1", "CHANGED": "2", "NEW": "1", "GONE": None}
+    assert patch["items"] == []
+    assert patch["metadata"]["labels"] is None
+    assert patch["metadata"]["annotations"]["checksum"] is None
+    assert applied_before(patch) == new
+    secret = {"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "of-the-test"}}
+    assert remembered(secret) == secret
+    assert applied_before(secret) == {}
 
 
 def test_a_service_is_stood_in_for_by_its_ports() -> None:

@@ -20,6 +20,8 @@ from kubernetes.stream import stream
 
 GPU = "nvidia.com/gpu"
 GPU_LABEL = "gpu-type"
+# Where `kubectl apply` keeps what it applied.
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 T = TypeVar("T")
 
 
@@ -51,6 +53,31 @@ def wait_for(what: str, seconds: float, look: Callable[[], T | None], every: flo
         time.sleep(every)
 
 
+def remembered(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with a note of what it says, by which the next one is told what is not said any more; Secrets have
+    none, which would hold their content a second time.
+    """
+    if manifest["kind"] == "Secret":
+        return dict(manifest)
+    about = manifest["metadata"]
+    note = {_APPLIED: json.dumps(manifest, sort_keys=True)}
+    return {**manifest, "metadata": {**about, "annotations": {**(about.get("annotations") or {}), **note}}}
+
+
+def applied_before(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What was applied last time, by the object's note; nothing where it has none."""
+    return dict(json.loads((found["metadata"].get("annotations") or {}).get(_APPLIED, "{}")))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch that says all of `now`, and takes out what only `before` said."""
+    patch: dict[str, Any] = {key: None for key in before if key not in now}
+    for key, value in now.items():
+        both = isinstance(value, Mapping) and isinstance(before.get(key), Mapping)
+        patch[key] = changes(before[key], value) if both else value
+    return patch
+
+
 class Cluster:
     """The cluster that KUBECONFIG names. Raises NotReadyError where there is none."""
 
@@ -74,19 +101,22 @@ class Cluster:
     # Objects
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Create an object, or replace the one of its name."""
+        """Create an object, or change the one of its name as `kubectl apply` does."""
         resource, where = self._resource(manifest)
+        body = remembered(manifest)
         try:
-            resource.create(body=manifest, **where)
+            resource.create(body=body, **where)
         except ApiException as error:
             if error.status != 409:
                 raise
-            resource.patch(
-                name=manifest["metadata"]["name"],
-                body=manifest,
-                content_type="application/merge-patch+json",
-                **where,
-            )
+            patch = changes(applied_before(self.read(manifest)), body)
+            name = manifest["metadata"]["name"]
+            resource.patch(name=name, body=patch, content_type="application/merge-patch+json", **where)
+
+    def read(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """The object of this kind and name, as it is on the cluster."""
+        resource, where = self._resource(manifest)
+        return dict(resource.get(name=manifest["metadata"]["name"], **where).to_dict())
 
     def delete(self, manifest: Mapping[str, Any]) -> None:
         """Delete an object with what belongs to it, and wait until it is gone."""
