@@ -22,12 +22,13 @@ from credit_assets.cluster.op_tags import profiles as known_profiles
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.chart import rendered
 from e2e.__main__ import NOT_READY, _show
+from e2e.backups import drill
 from e2e.chart import adapted, alone, defaults
 from e2e.cluster import FailedError, NotReadyError, applied_before, changes, refusal, remembered
 from e2e.names import Forwarder
 from e2e.runs import TRAINED, Run, Stage
 from e2e.scenarios import DAILY, RETRAINED, SCENARIOS, _quota
-from e2e.trial_values import NEEDED, Given, secrets, values
+from e2e.trial_values import DASK, NEEDED, Given, backup_values, dask_values, secrets, settings, values
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
@@ -113,9 +114,16 @@ def test_an_object_is_changed_for_what_a_cluster_lacks_and_for_nothing_else(give
     assert adapted(deployment, (1, 31), {}) == deployment
     assert adapted(budget, (1, 21), given.names) == budget
     assert adapted(budget, (1, 20), {})["apiVersion"] == "policy/v1beta1"
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "c"},
+        "spec": {"jobTemplate": {"spec": {}}},
+    }
+    assert adapted(job, (1, 20), {}) == {**job, "apiVersion": "batch/v1beta1"}
     pod = adapted(deployment, (1, 20), given.names)["spec"]["template"]["spec"]
     assert [one["name"] for one in pod["initContainers"]] == ["other"]
-    hostnames = ["credit-assets-code", "credit-assets-mlflow", "credit-dagster-webserver"]
+    hostnames = ["credit-assets-code", "credit-assets-dask", "credit-assets-mlflow", "credit-dagster-webserver"]
     assert pod["hostAliases"] == [{"ip": "10.0.0.2", "hostnames": hostnames}]
     assert "hostAliases" not in deployment["spec"]["template"]["spec"]
 
@@ -147,12 +155,50 @@ def test_what_an_upgrade_does_not_say_any_more_is_taken_out_and_what_others_said
     assert applied_before(secret) == {}
 
 
+def test_the_chart_takes_dask_and_the_backup_of_the_trial(given: Given, tmp_path: Path) -> None:
+    over = {**dask_values(), **backup_values(given), "dagster": {"enabled": False}}
+    found = values(given, over)
+    manifests = {
+        (m["kind"], m["metadata"]["name"]): m
+        for m in rendered(alone(tmp_path), {**found, "dagster": {"enabled": False}})
+    }
+    assert manifests["Deployment", "credit-assets-dask-worker"]["spec"]["replicas"] == over["dask"]["workers"]
+    assert ("Service", DASK) in manifests
+    pod = manifests["CronJob", "credit-assets-backup"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert "s3://bucket/backups-of-credit-assets-e2e" in pod["containers"][0]["args"]
+    assert {one["name"]: one["image"] for one in pod["initContainers"]}["dump"] == defaults()["backup"]["postgresImage"]
+
+
+def test_a_drill_is_told_the_settings_of_the_trial_and_none_of_its_own(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDIT_E2E_IMAGE", "of the run")
+    asked: list[Any] = []
+
+    def ended(command: list[str], **how: Any) -> Any:
+        asked.append((command, how["env"]))
+        return SimpleNamespace(returncode=len(asked) - 1, stdout="fits together", stderr="")
+
+    monkeypatch.setattr("e2e.backups.subprocess.run", ended)
+    assert drill(given, "s3://bucket/backups/one") == "fits together"
+    (command, env), wanted = asked[0], settings(given)
+    assert command[2:] == ["drill", "s3://bucket/backups/one", "--postgres", f"{given.postgres}/postgres"]
+    assert {name: env[name] for name in wanted} == wanted
+    assert (env["CREDIT_WAREHOUSE_URL"], env["AWS_ACCESS_KEY_ID"]) == (f"{given.postgres}/loans", "of-the-test")
+    assert "CREDIT_E2E_IMAGE" not in env
+    with pytest.raises(FailedError, match="ended with exit code 1: fits together"):
+        drill(given, "s3://bucket/backups/one")
+
+
 def test_a_service_is_stood_in_for_by_its_ports() -> None:
     """Both ways at once, to whatever pod is there at that moment, and none while there is none."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         there: list[tuple[str, int]] = []
-        forwarder = Forwarder("127.0.0.1", {0: lambda: there[0] if there else None})
-        address = ("127.0.0.1", forwarder.ports[0])
+        forwarder = Forwarder("127.0.0.1")
+        port = forwarder.listen(0, lambda: there[0] if there else None)
+        # A release that is upgraded names its services again.
+        assert forwarder.listen(port, lambda: None) == port
+        address = ("127.0.0.1", port)
         with socket.create_connection(address, timeout=10) as client:
             assert client.recv(10) == b""
         there.append(server.getsockname())

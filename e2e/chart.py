@@ -26,7 +26,10 @@ CHART = Path(__file__).resolve().parents[1] / "helm"
 RELEASE = "credit"
 HOOK, WEIGHT = "helm.sh/hook", "helm.sh/hook-weight"
 # Kinds and API versions that came later than a cluster's own; the older one takes the same fields.
-_OLDER = {("policy/v1", "PodDisruptionBudget"): ((1, 21), "policy/v1beta1")}
+_OLDER = {
+    ("policy/v1", "PodDisruptionBudget"): ((1, 21), "policy/v1beta1"),
+    ("batch/v1", "CronJob"): ((1, 21), "batch/v1beta1"),
+}
 # Official init containers that wait for a name to resolve.
 _WAITS_FOR_DNS = "init-user-deployment"
 

@@ -6,7 +6,9 @@ stands, so that it imports nothing of this folder; the image need not contain it
     python - launch URL LOCATION JOB DAY    asks the webserver for a run of this job for this day, as its launchpad does
     python - run RUN_ID        the run's status and what its event log tells of steps
     python - again RUN_ID      the run that goes on with a lost one
-    python - models DAY ...    registered versions and counted MLflow runs of candidates, by as-of date
+    python - models DAY ...    registered versions, counted MLflow runs of candidates and where they were trained, by
+                               as-of date
+    python - workers ADDRESS   how many workers the Dask scheduler at this address has
 """
 
 from __future__ import annotations
@@ -97,9 +99,18 @@ def run_record(run_id: str) -> dict[str, Any]:
                     "type": event.event_type_value,
                     "step": event.step_key,
                     "text": " | ".join(word.strip() for word in words if word.strip())[:2000],
+                    "engine": _engine(event),
                 }
             )
         return {"status": run.status.value, "tags": dict(run.tags), "events": events}
+
+
+def _engine(event: Any) -> str | None:
+    """Where a materialization says that its model was trained."""
+    if event.event_type_value != "ASSET_MATERIALIZATION":
+        return None
+    value = event.step_materialization_data.materialization.metadata.get("engine")
+    return None if value is None else str(value.value)
 
 
 def _error(data: Any) -> Any:
@@ -125,17 +136,26 @@ def models_record(days: list[str]) -> dict[str, Any]:
         if version.as_of.isoformat() in versions:
             versions[version.as_of.isoformat()].append(str(version.version))
     counted: dict[str, dict[str, int]] = {}
+    engines: dict[str, dict[str, str]] = {}
     for day in days:
         runs = server.client.search_runs(
             [server.experiment_id],
             f"tags.role = 'candidate' and tags.partition = '{day}' and attributes.status = 'FINISHED'",
         )
-        counted[day] = {}
+        counted[day], engines[day] = {}, {}
         for run in runs:
             if "superseded_by" not in run.data.tags:
                 asset = run.data.tags["asset"]
                 counted[day][asset] = counted[day].get(asset, 0) + 1
-    return {"versions": versions, "candidates": counted}
+                engines[day][asset] = run.data.tags.get("engine", "")
+    return {"versions": versions, "candidates": counted, "engines": engines}
+
+
+def dask_workers(scheduler: str) -> dict[str, Any]:
+    from distributed import Client
+
+    with Client(scheduler, timeout=60) as client:
+        return {"workers": len(client.scheduler_info(n_workers=-1)["workers"])}
 
 
 if __name__ == "__main__":
@@ -145,6 +165,6 @@ if __name__ == "__main__":
     elif question == "launch":
         answer = launched(*rest)
     else:
-        answer = {"run": run_record, "again": again_record}[question](rest[0])
+        answer = {"run": run_record, "again": again_record, "workers": dask_workers}[question](rest[0])
     # Marked, since libraries may print as well.
     sys.stdout.write(f"\nANSWER {json.dumps(answer)}\n")

@@ -7,8 +7,9 @@ what it would send is rendered by `chart` from the values of `trial_values`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ class Installation:
         assert self._applied is not None
         self._run_hooks(self._applied.tests)
         return [m["metadata"]["name"] for m in self._applied.tests if m["kind"] in ("Job", "Pod")]
+
+    def run_now(self, cron_job: str) -> str:
+        """As `kubectl create job --from=cronjob/...`: what its Job printed, once it has succeeded. Raises FailedError
+        with the log of one that failed.
+        """
+        assert self._applied is not None
+        wanted = next(m for m in self._applied.release if m["kind"] == "CronJob" and m["metadata"]["name"] == cron_job)
+        template = self.cluster.read(adapted(wanted, self.cluster.minor, {}))["spec"]["jobTemplate"]
+        name = f"{cron_job}-by-hand"
+        about = {"name": name, "labels": (template.get("metadata") or {}).get("labels") or {}}
+        about["annotations"] = {"cronjob.kubernetes.io/instantiate": "manual"}
+        self._run_hooks([{"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": template["spec"]}])
+        return self._log_of(f"job-name={name}")
 
     def uninstall(self) -> None:
         for manifest in self._applied.release if self._applied else []:
@@ -135,27 +149,27 @@ class Installation:
     def _log_of(self, selector: str) -> str:
         texts = []
         for pod in self.cluster.pods(selector):
-            try:
-                log = self.cluster.core.read_namespaced_pod_log(
-                    pod.metadata.name, self.cluster.namespace, tail_lines=15
-                )
-            except ApiException:
-                log = f"{pod.metadata.name} has no log: {pod.status.phase}"
-            texts.append(log)
+            for container in [*(pod.spec.init_containers or []), *pod.spec.containers]:
+                try:
+                    log = self.cluster.core.read_namespaced_pod_log(
+                        pod.metadata.name, self.cluster.namespace, container=container.name, tail_lines=15
+                    )
+                except ApiException:
+                    log = f"{pod.metadata.name} has no log of {container.name}: {pod.status.phase}"
+                texts.append(log)
         return "\n".join(texts)
 
     # Without Services
 
     def _stand_in_for_services(self, rendered: Rendered) -> None:
-        if not self.given.names_address or self._forwarder:
+        if not self.given.names_address:
             return
-        targets: dict[int, Callable[[], tuple[str, int] | None]] = {}
+        self._forwarder = self._forwarder or Forwarder(self.given.names_address)
         for name, (selector, ports) in services(rendered.release).items():
             if name in self.given.names:
                 labels = ",".join(f"{key}={value}" for key, value in selector.items())
                 for port, leads_to in ports:
-                    targets[port] = lambda port=port, labels=labels, to=leads_to: self._target(port, labels, to)  # type: ignore[misc]
-        self._forwarder = Forwarder(self.given.names_address, targets)
+                    self._forwarder.listen(port, partial(self._target, port, labels, leads_to))
 
     def _target(self, port: int, selector: str, leads_to: Any) -> tuple[str, int] | None:
         try:

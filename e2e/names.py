@@ -10,22 +10,29 @@ import contextlib
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 _BLOCK = 1 << 16
 
 
 class Forwarder:
-    """Listens on `address` for each port and carries each connection to whatever `target(port)` names then."""
+    """Listens on `address` for each port and carries each connection to whatever its target names then."""
 
-    def __init__(self, address: str, ports: Mapping[int, Callable[[], tuple[str, int] | None]]) -> None:
-        self._listening = [(socket.create_server((address, port)), target) for port, target in ports.items()]
-        self.ports = [server.getsockname()[1] for server, _ in self._listening]
-        for server, target in self._listening:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._listening: dict[int, socket.socket] = {}
+
+    def listen(self, port: int, target: Callable[[], tuple[str, int] | None]) -> int:
+        """Listen on one more port, or any free one for 0, and return it; one that is there already stays as it is."""
+        if port not in self._listening:
+            server = socket.create_server((self._address, port))
+            port = server.getsockname()[1]
+            self._listening[port] = server
             threading.Thread(target=self._serve, args=(server, target), daemon=True).start()
+        return port
 
     def close(self) -> None:
-        for server, _ in self._listening:
+        for server in self._listening.values():
             # Closing alone does not wake a thread that waits in accept.
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)

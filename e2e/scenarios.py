@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from e2e.backups import SCRIPT, drill
+from e2e.chart import defaults
 from e2e.cluster import GPU, FailedError, wait_for
 from e2e.runs import TRAINED, Run, Stage
+from e2e.trial_values import DASK, backup_values, dask_values
 
 ON_GPU = {"xgboost_candidate", "catboost_candidate"}
+ON_DASK = {"xgboost_candidate", "lightgbm_candidate"}
 DAILY = {
     "restated_days", "raw_loan_data", "loan_outcomes", "processed_features", "training_set", *TRAINED, "trained_model",
     "registered_model", "deployed_model", "model_dossier", "loan_scores", "drift_report", "performance_report",
@@ -221,6 +225,51 @@ def helm_tests(stage: Stage) -> None:
         stage.report(f"Job {name} succeeded")
 
 
+def trained_on_dask(stage: Stage) -> None:
+    """With the chart's Dask, XGBoost and LightGBM are trained on its workers, and their records say so."""
+    over = dask_values()
+    workers, there = over["dask"]["workers"], f"tcp://{DASK}:{defaults()['dask']['port']}"
+    stage.installation.upgrade(over)
+    try:
+        wait_for(f"{workers} Dask workers", 600, lambda: _workers(stage, there) == workers, every=5)
+        run = stage.launch("retrain_model")
+        record = run.must_be_whole(RETRAINED)
+    finally:
+        stage.installation.upgrade()
+    told = {event["step"]: event["engine"] for event in record["events"] if event["engine"]}
+    tagged = stage.installation.ask("models", stage.day.isoformat())["engines"][stage.day.isoformat()]
+    stage.report(f"trained on, by materialization: {told}; by MLflow run: {tagged}")
+    cluster = f"dask ({workers} workers)"
+    expected = {step: cluster if step in ON_DASK else "one node" for step in TRAINED}
+    if told != expected or tagged != expected:
+        raise FailedError(f"trained on {told} (materializations) and {tagged} (MLflow runs), wanted {expected}")
+
+
+def _workers(stage: Stage, scheduler: str) -> int:
+    try:
+        return int(stage.installation.ask("workers", scheduler)["workers"])
+    except FailedError:
+        # Nobody answers at its name yet.
+        return 0
+
+
+def backup_by_hand(stage: Stage) -> None:
+    """The backup's CronJob, run at once as a Job: what it made is checked, brought back, and fits together there."""
+    stage.installation.upgrade(backup_values(stage.given))
+    try:
+        printed = stage.installation.run_now("credit-assets-backup")
+    finally:
+        stage.installation.upgrade()
+    kept = [line for line in printed.splitlines() if line.startswith(stage.given.store)]
+    if not kept:
+        raise FailedError(f"the Job says of no backup where it is: {printed}")
+    stage.report(f"kept: {kept[-1]}")
+    checked = stage.installation.run("python", "-c", SCRIPT.read_text("utf-8"), "check", kept[-1])
+    stage.report(f"checked: {checked.strip()}")
+    for line in drill(stage.given, kept[-1]).strip().splitlines():
+        stage.report(f"brought back: {line}")
+
+
 @contextmanager
 def _quota(stage: Stage, resource: str, spare: int) -> Iterator[None]:
     """Less is left of the quota than a step needs: what is used now and `spare` beyond it."""
@@ -283,4 +332,6 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
     "node-lost": node_lost,
     "settings-changed": settings_changed,
     "helm-test": helm_tests,
+    "dask": trained_on_dask,
+    "backup": backup_by_hand,
 }

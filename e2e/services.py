@@ -80,7 +80,7 @@ class Services:
         }
 
     def _start_postgres(self) -> None:
-        programs = _postgres_programs()
+        programs = postgres_programs()
         home = self.folder / "postgres"
         data = home / "data"
         home.mkdir(exist_ok=True)
@@ -176,7 +176,7 @@ class Services:
         return file.read_text()
 
 
-def _postgres_programs() -> Path:
+def postgres_programs() -> Path:
     """The folder of PostgreSQL's programs."""
     if program := shutil.which("postgres"):
         folder = Path(program).resolve().parent

@@ -23,6 +23,7 @@ FIRST_DAY = date(2025, 1, 30)
 LOOKBACK_DAYS, WINDOW_DAYS, LOANS_A_DAY = 30, 365, 200
 LOCATION = "credit-assets"
 CODE_SERVER, WEBSERVER, MLFLOW = "credit-assets-code", f"{RELEASE}-dagster-webserver", "credit-assets-mlflow"
+DASK = "credit-assets-dask"
 # What the pods get from the environment of whoever starts this: the store's own credentials.
 _PASSED_ON = ("AWS_", "GOOGLE_", "AZURE_")
 NEEDED = {
@@ -48,6 +49,8 @@ class Given:
     restart_api: str
     lose_node: str
     return_node: str
+    # An image with PostgreSQL's programs, where the cluster cannot get the chart's.
+    postgres_image: str
     passed_on: Mapping[str, str]
 
     @classmethod
@@ -78,13 +81,15 @@ class Given:
             env.get("CREDIT_E2E_RESTART_API") or "",
             env.get("CREDIT_E2E_LOSE_NODE") or "",
             env.get("CREDIT_E2E_RETURN_NODE") or "",
+            env.get("CREDIT_E2E_POSTGRES_IMAGE") or defaults()["backup"]["postgresImage"],
             {name: value for name, value in env.items() if name.startswith(_PASSED_ON)},
         )
 
     @property
     def names(self) -> dict[str, str]:
         """Names of the chart's services that pods find by `hostAliases`; empty where the cluster resolves them."""
-        return dict.fromkeys((CODE_SERVER, WEBSERVER, MLFLOW), self.names_address) if self.names_address else {}
+        services = (CODE_SERVER, WEBSERVER, MLFLOW, DASK)
+        return dict.fromkeys(services, self.names_address) if self.names_address else {}
 
 
 def profiles(given: Given) -> dict[str, Any]:
@@ -122,6 +127,27 @@ def settings(given: Given) -> dict[str, str]:
         "CREDIT_RETRY_DELAY_SECONDS": "2",
         "CREDIT_PENDING_MINUTES": "20",
     }
+
+
+def dask_values() -> dict[str, Any]:
+    """A Dask cluster of two workers, small enough for a laptop's nodes."""
+    small = {
+        "requests": {"cpu": "100m", "memory": "512Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "2Gi"},
+    }
+    cluster = {"workers": 2, "threads": 1, "scratch": "1Gi", "scheduler": {"resources": small}, "resources": small}
+    return {"dask": {"enabled": True, **cluster}}
+
+
+def backup_values(given: Given) -> dict[str, Any]:
+    """A backup beside the store, of a schedule that does not come by itself while this is tried."""
+    small = {
+        "requests": {"cpu": "100m", "memory": "512Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
+    }
+    place = {"destination": f"{given.store}/backups-of-{given.namespace}", "schedule": "0 4 29 2 *"}
+    image = {"postgresImage": given.postgres_image, "scratch": "1Gi", "resources": small}
+    return {"backup": {"enabled": True, **place, **image}}
 
 
 def secrets(given: Given) -> dict[str, dict[str, str]]:
