@@ -11,10 +11,9 @@ what went before and what comes after the training is not held up.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -29,6 +28,7 @@ from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
+from credit_assets.warehouse.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.cohorts import Cohort, CohortWindow
     from credit_assets.ml.data.gate_results import GateResult
 
+_LOOKED_BACK = timedelta(3653)
+_MONTH = 30
 FIRST_DAY = "the first day ingested"
 
 
@@ -96,8 +98,9 @@ def training_set_of(
     windows = {APPLICATIONS: (first, window.last), OUTCOMES: (first, as_of), DECISIONS: (first, as_of)}
     accounts = table_accounts(settings, warehouse, store, windows)
     accounted = account_of_training(accounts, {name: windows[name] for name in accounts}, portfolio.gates)
-    ids = chain([read.features[portfolio.id_column]], warehouse.application_ids(portfolio))
-    orphans = orphan_gate(find_orphans(outcomes[portfolio.outcomes.id], ids), portfolio)
+    orphans = orphan_gate(
+        find_orphans(outcomes[portfolio.outcomes.id], _applied(settings, warehouse, read, as_of)), portfolio
+    )
     limits = policy_of(settings).world
     arrive = outcomes_arrive(feeds(cohort, first, as_of), as_of.isoformat(), limits, portfolio)
     short = {} if accounted.blocks or orphans.blocks or arrive.blocks else shortages(table, portfolio)
@@ -165,6 +168,29 @@ def stored_cohort(settings: Settings, store: Store, as_of: date) -> StoredCohort
     features, outcomes = read("processed_features", window.last, wanted), read(OUTCOMES, as_of)
     known = Known(outcomes, read(DECISIONS, as_of) if portfolio.decisions else None)
     return StoredCohort(Cohort(features, known, window, portfolio), window, first, features, outcomes, inputs)
+
+
+def _applied(settings: Settings, warehouse: Warehouse, read: StoredCohort, as_of: date) -> Iterator[pa.ChunkedArray]:
+    """The ids of applications, in batches: those of the cohorts, of the days since, of days before, further back each
+    time; at last those of the whole table, whatever its days.
+
+    Whoever looks for some stops where all are found: of outcomes that come within months, a book of ten years is not
+    read.
+    """
+    portfolio = settings.portfolio_contract
+    applications = Source.applications(portfolio)
+
+    def made(first: date, last: date) -> Iterator[pa.ChunkedArray]:
+        for batch in warehouse.columns_of(applications, (applications.id, applications.day), first, last):
+            yield batch[applications.id]
+
+    yield read.features[applications.id]
+    yield from made(read.window.last, as_of)
+    before, back = read.first, timedelta(max(settings.window_days, _MONTH))
+    while before > as_of - _LOOKED_BACK:
+        before, last, back = before - back, before - timedelta(1), 2 * back
+        yield from made(before, last)
+    yield from warehouse.application_ids(portfolio)
 
 
 def _of_young_book(calendar: Calendar, tables: StoredDays, as_of: date, short: Mapping[str, tuple[int, int]]) -> str:

@@ -30,7 +30,13 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
     portfolio = settings.portfolio_contract
     first, last = as_of - _LOOKED_BACK, as_of - timedelta(settings.window_days)
     old = OldLoans(portfolio, settings.window_days, as_of)
-    for batch in warehouse.columns_of(Source.applications(portfolio), old.columns, first, last):
+    applications = Source.applications(portfolio)
+    if old.term is not None:
+        # A year's book of loans of three years has no old one, and of an older book the newest three years need not be
+        # read: the warehouse says of each term since when there are loans of it.
+        by_term = warehouse.first_days_of(applications, old.term, first, last)
+        last = last if by_term is None else old.last_of(by_term, first, last)
+    for batch in warehouse.columns_of(applications, old.columns, first, last):
         old.add(batch)
     loans = old.table()
     if loans.num_rows and portfolio.decisions is not None:

@@ -72,6 +72,24 @@ class TableReader(ABC):
         for batch in self._read(some, start, end, noted=True):
             yield pa.Table.from_batches([batch]).select(list(names))
 
+    def first_days_of(self, source: Source, name: str, start: date, end: date) -> dict[Any, date] | None:
+        """By value of a column, as it is stored, the first day from `start` to `end` on which a row has it: one grouped
+        query. None where the warehouse cannot tell the days of rows.
+        """
+        import sqlalchemy as sa
+
+        with self._session() as session:
+            table = self._open(session, source, (name, source.day))
+            if not table.tells_day(source.day):
+                return None
+            column, first = table.columns[name], sa.func.min(table.day(source.day))
+            found = session.rows(
+                sa.select(column, first).where(*table.between(source.day, start, end)).group_by(column)
+            )
+        days = self._as_days(source, [day for _, day in found])
+        by_value = {value: day for (value, _), day in zip(found, days, strict=True) if day is not None}
+        return by_value if len(by_value) == len(found) else None
+
     def _daily_counts(self, source: Source, start: date, end: date) -> dict[date, int]:
         import sqlalchemy as sa
 

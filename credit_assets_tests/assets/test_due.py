@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
+from credit_assets.assets import due
 from credit_assets.assets.due import outlook, without_training
+from credit_assets.ml.data.orphans import find_orphans
 from credit_assets.ml.rules.due import DUE, NOT_DUE, why_not_due
 from credit_assets.settings import load_settings
 from credit_assets.stages import DAILY, RETRAIN
@@ -54,6 +58,45 @@ def execute(house: House, job: str, day: date, **more: Any) -> dg.ExecuteInProce
 
 def record(house: House, asset: str, day: date) -> Any:
     return house.replay.store.read_record(house.replay.store.path(asset, f"{day}.json"))
+
+
+class Book:
+    """A warehouse with one application a day, whose id is the day, and who is asked for which days."""
+
+    def __init__(self, first: date, last: date) -> None:
+        self.days = [first + timedelta(n) for n in range((last - first).days + 1)]
+        self.read = 0
+
+    def ids(self, days: list[date]) -> pa.ChunkedArray:
+        self.read += len(days)
+        return pa.chunked_array([pa.array([day.isoformat() for day in days], pa.string())])
+
+    def columns_of(self, source: Any, names: Any, first: date, last: date) -> Iterator[pa.Table]:
+        yield pa.table({source.id: self.ids([day for day in self.days if first <= day <= last])})
+
+    def application_ids(self, _: Any) -> Iterator[pa.ChunkedArray]:
+        yield self.ids(self.days)
+
+
+@pytest.mark.parametrize("years", [1, 10])
+def test_orphans_are_looked_for_in_newer_days_first_whatever_the_age_of_the_book(years: int) -> None:
+    as_of, settings = date(2024, 12, 31), load_settings(performance_window_days=30)
+    first, last = as_of - timedelta(60), as_of - timedelta(30)
+    table = pa.table({"application_id": [f"{first + timedelta(n)}" for n in range(31)]})
+    cohort: Any = SimpleNamespace(features=table, window=SimpleNamespace(last=last), first=first)
+
+    def found(*outcomes: str) -> tuple[int, int]:
+        warehouse: Any = Book(as_of - timedelta(365 * years), as_of)
+        ids = pa.chunked_array([pa.array(outcomes, pa.string())])
+        return find_orphans(ids, due._applied(settings, warehouse, cohort, as_of)).orphans, warehouse.read
+
+    # Of the cohorts, of days since, of a month before, of half a year before.
+    assert found(f"{first}", f"{last}") == (0, 0)
+    assert found(f"{first}", f"{as_of}") == (0, 31)
+    assert found(f"{as_of}", f"{first - timedelta(30)}") == (0, 31 + 30)
+    assert found(f"{first - timedelta(180)}") == (0, 31 + 30 + 60 + 120)
+    # One that is nowhere has all of them read.
+    assert found(f"{as_of}", "nobody")[0] == 1
 
 
 @pytest.mark.slow

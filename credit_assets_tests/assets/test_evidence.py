@@ -11,6 +11,8 @@ from credit_assets.assets.evidence import matured_without_outcome
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.settings import load_settings
 from credit_assets.warehouse import open_warehouse
+from credit_assets.warehouse.base import TableReader
+from credit_assets.warehouse.source import Source
 from credit_assets_tests.support.decided import by_column, by_table, restated
 from credit_assets_tests.support.warehouses import KINDS, execute, warehouse_url
 
@@ -75,3 +77,41 @@ def test_loans_without_an_outcome_are_counted_of_those_who_were_lent_to(
     assert found(load_portfolio(), AS_OF - timedelta(3)) == (0, 0, 0, 0)
     for portfolio in (by_column(), by_table(), STATUSES):
         assert found(portfolio) == (30, 1, 25, 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_days_on_which_no_loan_can_be_old_are_not_read(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = warehouse_url(kind, tmp_path, request)
+    fill(url)
+    # Three years, and none said, among the loans of twelve months; a loan of a later day in words that are no number.
+    execute(
+        open_warehouse(url),
+        "UPDATE loan_applications SET term_months = 36 WHERE application_id BETWEEN 'L010' AND 'L019'",
+        "UPDATE loan_applications SET term_months = NULL WHERE application_id BETWEEN 'L020' AND 'L024'",
+        f"UPDATE loan_applications SET application_date = '{AS_OF - timedelta(500)}' WHERE application_id > 'L090'",
+    )
+    settings = load_settings(home=tmp_path, warehouse_url=url)
+    read: list[tuple[date, date]] = []
+    columns_of = TableReader.columns_of
+
+    def reading(self: TableReader, source: Source, names: list[str], start: date, end: date) -> object:
+        if source.table == "loan_applications":
+            read.append((start, end))
+        return columns_of(self, source, names, start, end)
+
+    monkeypatch.setattr(TableReader, "columns_of", reading)
+    dates = [START - timedelta(1), START, AS_OF - timedelta(4), AS_OF - timedelta(3), AS_OF, AS_OF + timedelta(700)]
+    found = [matured_without_outcome(settings, open_warehouse(url), as_of) for as_of in dates]
+    bounded, read[:] = read[:], []
+    monkeypatch.setattr(TableReader, "first_days_of", lambda *_: None)
+    assert found == [matured_without_outcome(settings, open_warehouse(url), as_of) for as_of in dates]
+    assert [one.loans for one in found] == [0, 0, 0, 0, 76, 135]
+    # Text says of no row its day: there all is read, as before.
+    if kind == "sqlite":
+        assert bounded == read
+    else:
+        assert [last < first for first, last in bounded] == [True, True, True, True, False, False]
+        # Twelve months and the window before the day, whatever was made since.
+        assert bounded[4][1] == AS_OF - timedelta(366 + settings.window_days) < read[4][1]

@@ -12,10 +12,10 @@ younger than that nothing says how long the others take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, TypeAlias
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from credit_assets.ml.data.ids import normal_ids
 from credit_assets.ml.data.portfolio import NUMERIC_TYPES, Portfolio
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from credit_assets.ml.data.values import Values
 
     OutcomeBatch: TypeAlias = tuple[pa.ChunkedArray, NDArray[np.int64], NDArray[np.bool_]]
 
@@ -90,6 +92,23 @@ class OldLoans:
         names = [self._portfolio.id_column, self._portfolio.date_column]
         return (*names, self._term[0]) if self._term else tuple(names)
 
+    @property
+    def term(self) -> str | None:
+        """The column that has the term of a loan."""
+        return self._term[0] if self._term else None
+
+    def last_of(self, by_term: Mapping[Any, date], first: date, last: date) -> date:
+        """The last day of `first` .. `last` on which an old loan may have been made, by the first day of loans of each
+        term; the day before `first` where none is old.
+        """
+        import numpy as np
+
+        terms, days = list(by_term), np.array([(day - _EPOCH).days for day in by_term.values()], dtype=np.int64)
+        needs = self._needs_of(terms)
+        old = needs[days + needs <= self._day]
+        until = self._day - int(old.min()) if len(old) else (first - _EPOCH).days - 1
+        return min(last, _EPOCH + timedelta(until))
+
     def add(self, rows: pa.Table) -> None:
         import numpy as np
         import pyarrow as pa
@@ -107,14 +126,17 @@ class OldLoans:
             self._rows -= self._batches.pop(0).num_rows
 
     def _needs(self, rows: pa.Table) -> NDArray[np.float64] | int:
-        """How many days each loan needs to be old; a loan without a term never is."""
+        """How many days each loan needs to be old."""
+        return self._window_days if self._term is None else self._needs_of(rows[self._term[0]])
+
+    def _needs_of(self, terms: Values) -> NDArray[np.float64]:
+        """How many days loans of such terms need to be old; a loan without a term never is."""
         import numpy as np
 
         from credit_assets.ml.data.values import numbers
 
-        if self._term is None:
-            return self._window_days
-        terms = numbers(rows[self._term[0]]) * self._term[1]
+        assert self._term is not None
+        terms = numbers(terms) * self._term[1]
         return np.where(np.isfinite(terms), np.ceil(np.nan_to_num(terms)) + self._window_days, np.inf)
 
     def table(self) -> pa.Table:

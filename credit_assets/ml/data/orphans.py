@@ -35,14 +35,15 @@ def find_orphans(outcomes: pa.ChunkedArray, applications: Iterable[pa.ChunkedArr
 
     left = normal_ids(outcomes)
     seen: pa.ChunkedArray | None = None
-    for batch in applications:
-        if not len(left):
-            break
+    for batch in applications if len(left) else ():
         if not len(batch):
             continue
         ids = normal_ids(batch)
         seen = ids if seen is None else seen
         left = left.filter(pc.invert(pc.is_in(left, value_set=ids.combine_chunks())))
+        # Before the next one is asked for, which may be the table of ten years.
+        if not len(left):
+            break
     if not len(left):
         return Orphans(len(outcomes), 0)
     return Orphans(len(outcomes), len(left), form_of(left), "none" if seen is None else form_of(seen))

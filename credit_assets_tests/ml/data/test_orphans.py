@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -58,6 +60,18 @@ def test_few_orphans_are_told_and_pass() -> None:
     assert "12 of 1,000" in gate.description
     assert orphan_gate(Orphans(0, 0), PORTFOLIO).passed
     assert orphan_gate(Orphans(1000, 0), PORTFOLIO).details == ()
+
+
+def test_no_batch_is_asked_for_once_all_are_found() -> None:
+    asked = []
+
+    def batches() -> Iterator[pa.ChunkedArray]:
+        for batch in (ids("1"), ids("2"), ids("3")):
+            asked.append(batch)
+            yield batch
+
+    assert find_orphans(ids("2", "1"), batches()) == Orphans(2, 0)
+    assert len(asked) == 2
 
 
 def test_how_often_the_gate_fires() -> None:
