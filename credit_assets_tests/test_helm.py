@@ -461,6 +461,7 @@ def test_the_instance_of_the_umbrella_is_the_one_of_the_package(tmp_path: Path) 
     assert {name: theirs["run_launcher"][name] for name in ("module", "class")} == {
         name: ours["run_launcher"][name] for name in ("module", "class")
     }
+    assert {name: theirs["run_coordinator"][name] for name in ("module", "class")} == ours["run_coordinator"]
     taken = process_config(resolve_to_config_type(PatientK8sRunLauncher.config_type()), launcher)
     assert taken.success, taken.errors
     assert launcher["instance_config_map"] == "credit-assets-dagster-instance"

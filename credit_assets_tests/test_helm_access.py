@@ -15,6 +15,7 @@ import yaml
 from kubernetes.client import V1PodSpec
 
 from credit_assets.build import build_definitions
+from credit_assets.cluster.run_launcher import PENDING_MINUTES
 from credit_assets.cluster.step_rights import account_of_steps, needs
 from credit_assets.instance.dagster_internals import K8sContainerContext
 from credit_assets.settings import load_settings
@@ -119,6 +120,15 @@ def documented() -> dict[str, tuple[str, set[str]]]:
         for pod in re.findall(r"`([^`]+)`", pods):
             found[pod] = (account.strip("`"), needed | other)
     return found
+
+
+def test_a_run_takes_the_patience_of_its_location_to_its_launcher(own: Path, run_context: K8sContainerContext) -> None:
+    """The daemon, which launches the runs of all portfolios, has settings of none."""
+    assert run_context.run_k8s_config.job_metadata == {}, "the default"
+    given = rendered(own, values("production", settings={"CREDIT_PENDING_MINUTES": 20}))
+    context = yaml.safe_load(variable(given, "DAGSTER_CONTAINER_CONTEXT"))
+    metadata = K8sContainerContext.create_from_config(context).run_k8s_config.job_metadata
+    assert metadata == {"annotations": {PENDING_MINUTES: "20"}}
 
 
 def test_who_has_what_is_what_the_page_says(manifests: list[dict[str, Any]], run_context: K8sContainerContext) -> None:

@@ -80,6 +80,13 @@ def check_instance(settings: Settings) -> Health:
         )
     if launched == "K8sRunLauncher":
         return Health("runs by K8sRunLauncher: an API server that is away for a minute ends them", "warn", as_ours)
+    queue = reference.run_coordinator_data
+    if queue is None or queue.class_name != "PatientRunCoordinator":
+        return Health(
+            f"runs in {queue.class_name if queue else 'no queue'}: one whose Job a quota refuses for a moment fails",
+            "warn",
+            "set run_coordinator in dagster.yaml to PatientRunCoordinator, as credit_assets/cluster.dagster.yaml does",
+        )
     return Health(f"runs by {launched}, storage {storage}, output by {logs}")
 
 

@@ -1,9 +1,10 @@
-"""Jobs of steps on their way to the Kubernetes API: sent once, and again while it does not take them for now.
+"""Jobs on their way to the Kubernetes API: sent once, and again while it does not take them for now.
 
-A quota that is used up, an API server that is restarted or that asks for patience: such a step waits, and the run and
-its other steps go on. Nothing here sleeps; whoever looks after the step calls `again`.
+A quota that is used up, an API server that is restarted or that asks for patience: such a step or run waits, and the
+others go on. Nothing here sleeps; whoever looks after the step or run calls `again`.
 
-Belongs here: the sending and its patience. Does not belong here: what a Job says (`credit_assets.cluster.step_jobs`).
+Belongs here: the sending and its patience. Does not belong here: what a Job says (`credit_assets.cluster.step_jobs`),
+and where a run waits (`credit_assets.cluster.run_queue`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from credit_assets.cluster.losses import Kind, Loss
 from credit_assets.cluster.refusals import TIMEOUT, Refusal, is_there, refusal_of
 
-# Longest pause between two tries of one Job.
+# Pauses between two tries of one Job: the shortest, and the longest. Between them it waits as long as it has waited.
+PAUSE = timedelta(seconds=10)
 _MOST = timedelta(minutes=1)
 
 
@@ -29,22 +31,24 @@ class _Unsent:
     held_by: Callable[[datetime], str]
     refusal: Refusal | None = None
     words: str = ""
-    tries: int = 0
     next_try: datetime | None = None
 
 
 class JobSender:
     """Sends Jobs, and keeps those that are not taken for now."""
 
-    def __init__(self, batch_api: Any, complete: Callable[[Any], None], patience: timedelta, pause: timedelta) -> None:
+    def __init__(self, batch_api: Any, complete: Callable[[Any], None], pause: timedelta) -> None:
         """`complete` puts into a Job what the API has to be asked for first."""
-        self._api, self._complete, self._patience, self._pause = batch_api, complete, patience, pause
+        self._api, self._complete, self._pause = batch_api, complete, pause
         self._unsent: dict[str, _Unsent] = {}
         # While the API does not answer, or asks to be left alone, one Job finds out for all.
         self._quiet_until: datetime | None = None
 
-    def send(self, job: Any, namespace: str, now: datetime, held_by: Callable[[datetime], str]) -> None:
-        self._unsent[job.metadata.name] = _Unsent(job, namespace, now, held_by)
+    def send(
+        self, job: Any, namespace: str, now: datetime, held_by: Callable[[datetime], str], since: datetime | None = None
+    ) -> None:
+        """Send a Job that waits since now, or since an earlier time that somebody else remembers."""
+        self._unsent[job.metadata.name] = _Unsent(job, namespace, since or now, held_by)
         self.again(job.metadata.name, now)
 
     def again(self, name: str, now: datetime) -> None:
@@ -70,8 +74,8 @@ class JobSender:
         refusal = refusal_of(error)
         if refusal is None:
             raise error
-        pause = max(min(self._pause * 2**one.tries, _MOST), timedelta(seconds=refusal.wait))
-        one.refusal, one.words, one.tries, one.next_try = refusal, refusal.words, one.tries + 1, now + pause
+        pause = max(self._pause, min(now - one.since, _MOST), timedelta(seconds=refusal.wait))
+        one.refusal, one.words, one.next_try = refusal, refusal.words, now + pause
         if refusal.for_all:
             self._quiet_until = now + max(self._pause, timedelta(seconds=refusal.wait))
 
@@ -80,13 +84,17 @@ class JobSender:
         one = self._unsent.get(name)
         return None if one is None else one.words or "the Kubernetes API is not asked again yet"
 
-    def loss_of(self, name: str, now: datetime) -> Loss | None:
+    def next_try(self, name: str, now: datetime) -> datetime:
+        """When a Job that waits may be sent again."""
+        return max(self._unsent[name].next_try or now, self._quiet_until or now)
+
+    def loss_of(self, name: str, now: datetime, patience: timedelta) -> Loss | None:
         """Whether a Job that waits is given up."""
         one = self._unsent[name]
         if one.refusal is not None and one.refusal.permanent:
             return Loss(Kind.REFUSED, f"its Job was refused: {one.words}", permanent=True)
-        if now - one.since > self._patience:
-            minutes = int(self._patience.total_seconds() / 60)
+        if now - one.since > patience:
+            minutes = int(patience.total_seconds() / 60)
             return Loss(Kind.REFUSED, f"its Job could not be made for {minutes} minutes: {self.waits(name)}")
         return None
 

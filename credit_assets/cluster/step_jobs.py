@@ -102,7 +102,7 @@ class StepJobs(K8sStepHandler):
         self._remover = JobRemover(batch)
         self._handover = Handover(batch, core, self._remover)
         pause = timedelta(seconds=HEALTH_SECONDS)
-        self._sender = JobSender(batch, lambda job: self._handover.own(job, *self._place), self._patience, pause)
+        self._sender = JobSender(batch, lambda job: self._handover.own(job, *self._place), pause)
         self._pods = PodsOfRun(batch, core)
         self._seen: dict[str, _Seen] = {}
         # What was said last, by what it was said of.
@@ -206,7 +206,7 @@ class StepJobs(K8sStepHandler):
         if self._sender.waits(name) is None:
             self._pods.outdated()
             return _HEALTHY
-        loss = self._sender.loss_of(name, now)
+        loss = self._sender.loss_of(name, now, self._patience)
         if loss is None:
             self._say_unsent(attempt, name)
             return _HEALTHY

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dagster._core.executor.step_delegating import StepHandlerContext as StepHandlerContext
     from dagster._core.instance import InstanceRef as InstanceRef
     from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
+    from dagster._core.launcher import LaunchRunContext as LaunchRunContext
+    from dagster._core.launcher import ResumeRunContext as ResumeRunContext
     from dagster._core.launcher import WorkerStatus as WorkerStatus
     from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
     from dagster._core.scheduler.instigation import InstigatorStatus as InstigatorStatus
@@ -80,8 +82,9 @@ _NAMES = {
     "dagster._core.executor.step_delegating": ("CheckStepHealthResult", "StepDelegatingExecutor", "StepHandlerContext"),
     "dagster_k8s.container_context": ("K8sContainerContext",),
     "dagster_k8s.executor": ("K8sStepHandler",),
-    # Looking at the pods of runs: the daemon's monitoring takes a launcher's word for what became of a run.
-    "dagster._core.launcher": ("CheckRunHealthResult", "WorkerStatus"),
+    # Looking at the pods of runs: the daemon's monitoring takes a launcher's word for what became of a run. And what a
+    # launcher is told of the run that it is to start.
+    "dagster._core.launcher": ("CheckRunHealthResult", "LaunchRunContext", "ResumeRunContext", "WorkerStatus"),
     # And the Job that a step would have, to be asked of a cluster before the install (`preflight`).
     "dagster_k8s.job": (
         "DagsterK8sJobConfig",

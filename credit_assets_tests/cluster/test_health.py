@@ -98,6 +98,39 @@ def test_what_is_right_and_what_is_local(place: Place) -> None:
     assert found["executor"].status == "fail"
 
 
+@pytest.mark.parametrize(
+    ("part", "theirs", "found"),
+    [
+        ("", {}, "runs by PatientK8sRunLauncher, storage PostgresEventLogStorage, output by NoOpComputeLogManager"),
+        (
+            "run_launcher",
+            {"module": "dagster_k8s", "class": "K8sRunLauncher"},
+            "runs by K8sRunLauncher: an API server that is away for a minute ends them",
+        ),
+        (
+            "run_coordinator",
+            {"module": "dagster", "class": "QueuedRunCoordinator"},
+            "runs in QueuedRunCoordinator: one whose Job a quota refuses for a moment fails",
+        ),
+    ],
+)
+def test_an_instance_that_lets_runs_fail_for_want_of_a_moment_is_named(
+    place: Place, part: str, theirs: dict[str, str], found: str
+) -> None:
+    home = place.settings.dagster_dir
+    database = {"hostname": "db.example.org", "db_name": "dagster", "username": "dagster", "password": "of-the-test"}
+    written = place.cluster.instance_overrides(home) | {
+        "storage": {"postgres": {"postgres_db": database}},
+        "compute_logs": {"module": "dagster", "class": "NoOpComputeLogManager"},
+    }
+    if part:
+        written[part] |= theirs
+    (home / "dagster.yaml").write_text(yaml.safe_dump(written))
+    look = place.look("cluster instance")
+    assert (look.value, look.status) == (found, "warn" if part else "ok")
+    assert "credit_assets/cluster.dagster.yaml" in look.advice or not part
+
+
 def test_what_may_not_be_done_is_named_with_what_mends_it(place: Place) -> None:
     place.deny("jobs", "events")
     rights = place.look("cluster rights")

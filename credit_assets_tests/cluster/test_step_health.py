@@ -15,7 +15,6 @@ import pytest
 from credit_assets.cluster import attempts, losses, step_jobs
 from credit_assets.cluster.step_executor import StepExecutor
 from credit_assets.instance.dagster_internals import RetryMode
-from credit_assets_tests.support import two_steps
 from credit_assets_tests.support.kube_api import Pod, event
 from credit_assets_tests.support.step_runs import Run, run_of_two_steps, step_event
 
@@ -44,7 +43,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def say_and_lose_patience(self: step_jobs.StepJobs, *args: Any, **metadata: Any) -> None:
         say(self, *args, **metadata)
-        self._patience = self._sender._patience = timedelta(0)
+        self._patience = timedelta(0)
 
     monkeypatch.setattr(step_jobs.StepJobs, "_say", say_and_lose_patience)
 
@@ -429,17 +428,3 @@ def test_a_run_pod_that_takes_over_goes_on_with_the_steps_at_work(two: Run, made
     assert two.resume()
     assert two.ends() == ["STEP_SUCCESS"]
     assert [job["metadata"]["name"] for job in two.cluster.of_step("model")] == [name]
-
-
-def test_a_run_whose_own_job_is_refused_fails_with_what_the_api_says(two: Run) -> None:
-    """It does not stay as one that starts: Dagster starts it again, at most as often as run retries say."""
-    job = dg.reconstructable(two_steps.make_job)
-    run = two.instance.create_run_for_job(job.get_definition(), job_code_origin=job.get_python_origin())
-    two.cluster.refuses = lambda sent: (403, JOB_QUOTA, {})
-    with pytest.raises(Exception, match="Unexpected error encountered in Kubernetes API Client"):
-        two.instance.launch_run(run.run_id, None)  # type: ignore[arg-type]
-    record = two.instance.get_run_by_id(run.run_id)
-    assert record is not None
-    assert record.status is dg.DagsterRunStatus.FAILURE
-    logs = two.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    assert any("exceeded quota" in str(one.dagster_event) for one in logs)

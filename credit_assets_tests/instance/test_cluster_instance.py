@@ -57,6 +57,7 @@ def test_dagster_takes_every_key(home: Path) -> None:
     launcher = accepted(reference.run_launcher_data)
     assert launcher["job_namespace"] == "lending"
     assert launcher["env_secrets"] == ["credit-assets-connections"]
+    assert not accepted(reference.run_coordinator_data).get("tag_concurrency_limits")
     assert accepted(reference.compute_logs_data)["bucket"] == "lending-logs"
 
 
@@ -108,6 +109,7 @@ def test_the_chart_says_the_same() -> None:
     own = {name: written["run_launcher"][name] for name in ("module", "class")}
     assert own.items() <= chart["runLauncher"]["config"]["customRunLauncher"].items()
     daemon = chart["dagsterDaemon"]
+    assert written["run_coordinator"].items() <= daemon["runCoordinator"]["config"]["customRunCoordinator"].items()
     assert written["run_monitoring"]["start_timeout_seconds"] == daemon["runMonitoring"]["startTimeoutSeconds"]
     assert written["run_retries"]["max_retries"] == daemon["runRetries"]["maxRetries"]
     assert written["concurrency"]["pools"]["default_limit"] == chart["concurrency"]["pools"]["defaultLimit"]

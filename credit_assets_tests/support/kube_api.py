@@ -275,6 +275,11 @@ class Cluster:
             },
         }
 
+    def instance_overrides(self, home: Path) -> dict[str, Any]:
+        """The parts of a dagster.yaml by which runs become pods of this cluster."""
+        queue = {"module": "credit_assets.cluster.run_queue", "class": "PatientRunCoordinator"}
+        return {"run_launcher": self.instance_config(home), "run_coordinator": queue}
+
     def of_step(self, step: str) -> list[dict[str, Any]]:
         return [job for job in self.jobs if job["metadata"]["labels"]["dagster/op"] == step]
 

@@ -178,6 +178,6 @@ def run_of_two_steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     with Cluster(folder, {"TWO_STEPS": str(folder)}) as cluster:
         home = folder / "dagster"
         home.mkdir()
-        overrides = {"run_launcher": cluster.instance_config(home)}
+        overrides = cluster.instance_overrides(home)
         with dg.instance_for_test(temp_dir=str(home), overrides=overrides) as instance:
             yield Run(cluster, instance, folder)

@@ -180,6 +180,11 @@ changes nothing for a run that waits or works. Steps get their account and more 
 {{- $at := index . 1 -}}
 {{- $context := dict "env_config_maps" (list (include "credit-assets.settingsName" .)) "service_account_name" "credit-assets-run" -}}
 {{- with (index . 0).Values.imagePullSecrets -}}{{- $_ := set $context "image_pull_secrets" . -}}{{- end -}}
+{{- /* For the launcher, which has settings of no location. */ -}}
+{{- with $at.settings.CREDIT_PENDING_MINUTES -}}
+{{- $annotations := dict "credit-assets/pending-minutes" (toString .) -}}
+{{- $_ := set $context "run_k8s_config" (dict "job_metadata" (dict "annotations" $annotations)) -}}
+{{- end -}}
 {{- if $at.secrets.objectStore -}}{{- $_ := set $context "env_secrets" (list $at.secrets.objectStore) -}}{{- end -}}
 {{- if $at.file -}}
 {{- $_ := set $context "volumes" (include "credit-assets.portfolioVolume" . | fromYamlArray) -}}
