@@ -123,10 +123,21 @@ def _connections(server: _Server) -> Iterator[socket.socket]:
         with suppress(OSError):
             if not stat.S_ISSOCK(os.fstat(number).st_mode):
                 continue
-            with socket.socket(fileno=os.dup(number)) as lent:
+            with _lent(number) as lent:
                 peer = lent.getpeername()
                 if (peer[:2] if isinstance(peer, tuple) else peer) in wanted:
                     yield lent
+
+
+def _lent(number: int) -> socket.socket:
+    """A copy of a connection. Raises OSError where the number is of something else meanwhile, or of nothing."""
+    # As `ml.learners.dask_internals` has it, whose code is part of every model's identity and stays as it is.
+    copy = os.dup(number)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _open_files() -> list[int]:

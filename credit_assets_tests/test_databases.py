@@ -4,10 +4,12 @@ names the place, a failure that is retried, and the same call goes well once the
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -46,6 +48,17 @@ def answered(server: str) -> None:
     """Wait until the server of this process's connections is known to answer."""
     while not any(databases._servers.values()):
         threading.Event().wait(0.05)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files are found by /dev/fd")
+def test_a_look_at_what_is_no_connection_keeps_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number is another file's as soon as what it was of is closed, between being asked for and being copied, too."""
+    server = databases._Server("127.0.0.1", 5432)
+    with (tmp_path / "file").open("w"):
+        monkeypatch.setattr(databases, "stat", SimpleNamespace(S_ISSOCK=lambda _: True))
+        before = len(os.listdir("/dev/fd"))
+        assert list(databases._connections(server)) == []
+        assert len(os.listdir("/dev/fd")) == before
 
 
 def test_a_warehouse_that_is_suspended_between_two_calls(
