@@ -125,6 +125,7 @@ def test_an_object_is_changed_for_what_a_cluster_lacks_and_for_nothing_else(give
     assert [one["name"] for one in pod["initContainers"]] == ["other"]
     hostnames = ["credit-assets-code", "credit-assets-dask", "credit-assets-mlflow", "credit-dagster-webserver"]
     assert pod["hostAliases"] == [{"ip": "10.0.0.2", "hostnames": hostnames}]
+    assert (pod["dnsPolicy"], pod["dnsConfig"]) == ("None", {"nameservers": ["10.0.0.2"]})
     assert "hostAliases" not in deployment["spec"]["template"]["spec"]
 
 

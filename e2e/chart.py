@@ -149,15 +149,25 @@ def adapted(manifest: Mapping[str, Any], version: tuple[int, int], names: Mappin
     template = pod_template(changed)
     if template and names:
         pod = template["spec"]
-        pod["hostAliases"] = host_aliases(names)
+        pod |= without_dns(names)
         waiting = pod.get("initContainers") or []
         pod["initContainers"] = [one for one in waiting if not one["name"].startswith(_WAITS_FOR_DNS)]
     return changed
 
 
-def host_aliases(names: Mapping[str, str]) -> list[dict[str, Any]]:
+def without_dns(names: Mapping[str, str]) -> dict[str, Any]:
+    """What a pod has where nobody resolves names: the addresses of these, and a server that refuses questions at once.
+
+    gRPC asks for more than addresses, and takes 10 s a connection where nothing answers.
+    """
     addresses = sorted(set(names.values()))
-    return [{"ip": one, "hostnames": sorted(n for n, address in names.items() if address == one)} for one in addresses]
+    return {
+        "hostAliases": [
+            {"ip": one, "hostnames": sorted(n for n, address in names.items() if address == one)} for one in addresses
+        ],
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": addresses[:3]},
+    }
 
 
 def services(objects: Iterable[Mapping[str, Any]]) -> dict[str, tuple[dict[str, str], list[tuple[int, Any]]]]:

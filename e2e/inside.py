@@ -4,6 +4,7 @@ Belongs here: questions whose answer is one line of JSON on standard output. Sen
 stands, so that it imports nothing of this folder; the image need not contain it.
 
     python - launch URL LOCATION JOB DAY    asks the webserver for a run of this job for this day, as its launchpad does
+    python - known URL LOCATION             since when the webserver has the code location as it shows it
     python - run RUN_ID        the run's status and what its event log tells of steps
     python - again RUN_ID      the run that goes on with a lost one
     python - models DAY ...    registered versions, counted MLflow runs of candidates and where they were trained, by
@@ -41,31 +42,33 @@ mutation Launch($params: ExecutionParams!) {
 """
 
 
-_RELOAD = """
-mutation Reload($location: String!) {
-  reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
+_KNOWN = """
+query Known {
+  workspaceOrError {
+    ... on Workspace { locationEntries { name updatedTimestamp locationOrLoadError { __typename } } }
+  }
 }
 """
-# A webserver that was there before the code server keeps the location as failed until somebody reloads it.
-_LOADING_SECONDS = 300
 
 
 def launched(webserver: str, location: str, job: str, day: str) -> dict[str, Any]:
-    import time
-
-    deadline = time.monotonic() + _LOADING_SECONDS
     selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
     tags = [{"key": "dagster/partition", "value": day}]
     params = {"selector": selector, "runConfigData": {}, "executionMetadata": {"tags": tags}}
-    while True:
-        answer = _asked(webserver, _LAUNCH, params=params)
-        result = (answer.get("data") or {}).get("launchRun") or {}
-        if "run" in result:
-            return {"run_id": result["run"]["runId"]}
-        if result.get("__typename") != "PipelineNotFoundError" or time.monotonic() > deadline:
-            raise RuntimeError(f"the webserver did not launch {job}: {json.dumps(answer)[:1000]}")
-        _asked(webserver, _RELOAD, location=location)
-        time.sleep(5)
+    answer = _asked(webserver, _LAUNCH, params=params)
+    result = (answer.get("data") or {}).get("launchRun") or {}
+    if "run" not in result:
+        raise RuntimeError(f"the webserver did not launch {job}: {json.dumps(answer)[:1000]}")
+    return {"run_id": result["run"]["runId"]}
+
+
+def known_since(webserver: str, location: str) -> dict[str, Any]:
+    """When the webserver read the code location as it shows it now; 0 where it could not."""
+    answer = _asked(webserver, _KNOWN)
+    for entry in ((answer.get("data") or {}).get("workspaceOrError") or {}).get("locationEntries") or []:
+        if entry["name"] == location and entry["locationOrLoadError"]["__typename"] == "RepositoryLocation":
+            return {"since": entry["updatedTimestamp"]}
+    return {"since": 0}
 
 
 def _asked(webserver: str, query: str, **variables: Any) -> dict[str, Any]:
@@ -162,8 +165,8 @@ if __name__ == "__main__":
     question, *rest = sys.argv[1:]
     if question == "models":
         answer = models_record(rest)
-    elif question == "launch":
-        answer = launched(*rest)
+    elif question in ("launch", "known"):
+        answer = {"launch": launched, "known": known_since}[question](*rest)
     else:
         answer = {"run": run_record, "again": again_record, "workers": dask_workers}[question](rest[0])
     # Marked, since libraries may print as well.

@@ -18,7 +18,7 @@ from kubernetes.client import ApiException
 from e2e.chart import RELEASE, Rendered, adapted, annotated, render, services
 from e2e.cluster import Cluster, FailedError, NotReadyError, wait_for
 from e2e.names import Forwarder
-from e2e.trial_values import LOANS_A_DAY, START, WINDOW_DAYS, Given, secrets, values
+from e2e.trial_values import LOANS_A_DAY, LOCATION, START, WEBSERVER_URL, WINDOW_DAYS, Given, secrets, values
 
 _INSIDE = Path(__file__).with_name("inside.py")
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
@@ -59,6 +59,7 @@ class Installation:
         for manifest in new.release:
             if manifest["kind"] == "Deployment":
                 self._wait_until_rolled_out(manifest["metadata"]["name"])
+        wait_for("the webserver to have the code location anew", STAND_SECONDS, self._known, every=2)
         if old is not None:
             self._run_hooks(new.upgraded)
 
@@ -135,6 +136,16 @@ class Installation:
             return False
 
         wait_for(f"Deployment {name} to stand", STAND_SECONDS, stands, every=2)
+
+    def _known(self) -> bool:
+        """Whether the webserver has read the code location since its server was ready: runs that it launches then have
+        the settings of that one.
+        """
+        server = self.code_server()
+        if server is None:
+            return False
+        ready = next(one for one in server.status.conditions if one.type == "Ready").last_transition_time
+        return bool(self.ask("known", WEBSERVER_URL, LOCATION)["since"] >= ready.timestamp())
 
     def _look_at_images(self, selector: str) -> None:
         for pod in self.cluster.pods(selector):

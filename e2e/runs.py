@@ -15,7 +15,7 @@ from typing import Any
 
 from e2e.cluster import Cluster, FailedError, NotReadyError, Watch, wait_for
 from e2e.installation import Installation
-from e2e.trial_values import FIRST_DAY, LOCATION, WEBSERVER, Given
+from e2e.trial_values import FIRST_DAY, LOCATION, WEBSERVER_URL, Given
 
 RUN_SECONDS = 2400
 STEP_SECONDS = 1200
@@ -178,8 +178,7 @@ class Stage:
 
     def launch(self, job: str) -> Run:
         """A run of the stage's day, asked of the webserver, which the daemon takes from the queue."""
-        url = f"http://{WEBSERVER}:3000/graphql"
-        answer = self.installation.ask("launch", url, LOCATION, job, self.day.isoformat())
+        answer = self.installation.ask("launch", WEBSERVER_URL, LOCATION, job, self.day.isoformat())
         self.report(f"run {answer['run_id'][:8]} of {job} for {self.day} is in the queue")
         return Run(self.installation, self.day, self.report, answer["run_id"])
 

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
-from e2e.chart import RELEASE, defaults, host_aliases, merge, official_chart
+from e2e.chart import RELEASE, defaults, merge, official_chart, without_dns
 from e2e.cluster import NotReadyError
 
 NAMESPACE = "credit-assets-e2e"
@@ -24,6 +24,7 @@ LOOKBACK_DAYS, WINDOW_DAYS, LOANS_A_DAY = 30, 365, 200
 LOCATION = "credit-assets"
 CODE_SERVER, WEBSERVER, MLFLOW = "credit-assets-code", f"{RELEASE}-dagster-webserver", "credit-assets-mlflow"
 DASK = "credit-assets-dask"
+WEBSERVER_URL = f"http://{WEBSERVER}:3000/graphql"
 # What the pods get from the environment of whoever starts this: the store's own credentials.
 _PASSED_ON = ("AWS_", "GOOGLE_", "AZURE_")
 NEEDED = {
@@ -176,7 +177,7 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
     server = {"requests": {"cpu": "100m", "memory": "768Mi", "ephemeral-storage": "64Mi"}}
     limits = {"limits": {"cpu": "2", "memory": "3Gi", "ephemeral-storage": "2Gi"}}
     resources = {"resources": {**server, **limits}}
-    aliases = {"hostAliases": host_aliases(given.names)} if given.names else {}
+    alone = without_dns(given.names) if given.names else {}
     trial: dict[str, Any] = {
         "image": image,
         "settings": settings(given),
@@ -209,7 +210,7 @@ def values(given: Given, over: Mapping[str, Any] | None = None) -> dict[str, Any
                                 "requests": {"cpu": "100m", "memory": "768Mi", "ephemeral-storage": "64Mi"},
                                 "limits": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "2Gi"},
                             },
-                            "run_k8s_config": {"pod_spec_config": aliases},
+                            "run_k8s_config": {"pod_spec_config": alone},
                         }
                     }
                 }
