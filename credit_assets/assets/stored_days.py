@@ -92,8 +92,10 @@ class StoredDays:
 
         Days before it are outside the book and nobody waits for them; a gap after it is one.
         """
-        days = {day for asset in ("raw_loan_data", "processed_features") for day in self._store.days(asset)}
-        return min((day for one in days if (day := date.fromisoformat(one)) >= start), default=start)
+        days = (day for asset in ("raw_loan_data", "processed_features") for day in self._store.days(asset))
+        # ISO days are ordered as texts are.
+        first = min((day for day in days if day >= start.isoformat()), default=None)
+        return start if first is None else date.fromisoformat(first)
 
     def first_with_rows(self, asset: str, first: date, last: date) -> date | None:
         """The first day of first .. last of which the asset has rows; None where none has."""

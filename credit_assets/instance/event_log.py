@@ -51,6 +51,7 @@ BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 1000
 BUSY_TIMEOUT_SECONDS = 60
 
+_OF_NO_RUN = dg.DagsterEventType.ASSET_WIPED
 _checks = AssetCheckExecutionsTable.c
 _CHECK_RESULT = (
     AssetCheckExecutionsTable.update()
@@ -261,6 +262,24 @@ class EmbeddedEventLogStorage(Parent):
         if rows := [{**row, "partition": partition} for partition in partitions]:
             with self.writing() as connection:
                 connection.execute(AssetCheckExecutionsTable.insert(), rows)
+
+    # Reading
+
+    def get_records_for_run(
+        self,
+        run_id: str,
+        cursor: str | None = None,
+        of_type: dg.DagsterEventType | set[dg.DagsterEventType] | None = None,
+        limit: int | None = None,
+        ascending: bool = True,
+    ) -> Any:
+        # Of one type of events SQLite reads all that were ever written, by the index of types, and of two types those
+        # of the run: its planner cannot know that a run has few events of the many that a type has. So another type is
+        # asked for besides, which belongs to no run.
+        types = {of_type} if isinstance(of_type, dg.DagsterEventType) else of_type
+        if types and len(types) == 1:
+            types = {*types, _OF_NO_RUN}
+        return super().get_records_for_run(run_id, cursor, types, limit, ascending)
 
     # What reads, decides and writes
 

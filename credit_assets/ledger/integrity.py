@@ -145,11 +145,11 @@ def _older(mlflow: Mapping[str, set[Head]], dagster: Mapping[str, set[Head]]) ->
 
 def _against(chain: Chain, heads: set[Head], whose: str) -> Iterator[Break]:
     """What a log does not fit of the heads that were noted of it, as one break."""
-    newest = chain.head_number()
-    off = [head for head in sorted(heads) if head.number > newest or not _is_there(chain, head)]
+    off = [head for head in sorted(heads) if not chain.has(head)]
     if not off:
         return
-    last = off[-1]
+    # A listing of all entries, which are the more the older the house: only where something is off.
+    newest, last = chain.head_number(), off[-1]
     if last.number > newest:
         text = (
             f"entries {newest + 1} to {last.number} were there when {whose} noted the log, and are gone: its end was "
@@ -158,10 +158,6 @@ def _against(chain: Chain, heads: set[Head], whose: str) -> Iterator[Break]:
     else:
         text = f"entry {last.number} is not the one that {whose} noted: it was edited, or exchanged"
     yield Break(chain.folder, last.number, text, noted=tuple(f"{chain.folder} {one.number} {one.hash}" for one in off))
-
-
-def _is_there(chain: Chain, head: Head) -> bool:
-    return head.number < 1 or chain.hash_at(head.number) == head.hash
 
 
 def heads_as_text(heads: Mapping[str, Head]) -> str:

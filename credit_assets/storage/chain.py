@@ -122,7 +122,7 @@ class Chain:
     def append(self, record: Mapping[str, Any]) -> int:
         """Enter a record as the newest; its number."""
         for _ in range(_ATTEMPTS):
-            number = self.head_number() + 1
+            number = (self.head_number() or self._begin()) + 1
             text = self.sealed(record, number)
             if self.claims.bind(f"{self.folder}/{self._name(number)}", text) == text:
                 return number
@@ -131,6 +131,14 @@ class Chain:
     def head_number(self) -> int:
         names = self.names()
         return int(names[-1]) if names else 0
+
+    def has(self, head: Head) -> bool:
+        """Whether the chain had this head when it ended there; of an empty one it is so."""
+        return head.number < 1 or (bool(self._text(head.number)) and self.hash_at(head.number) == head.hash)
+
+    def _begin(self) -> int:
+        """Begin an empty log; how many entries it has then."""
+        return 0
 
     def _text(self, number: int) -> str:
         return self.claims.get(f"{self.folder}/{self._name(number)}") or ""
@@ -156,14 +164,10 @@ class Journal(Chain):
 
     def enter(self, path: str, content: str) -> None:
         """Note that the file at `path` is to have the `content` (a hash); "" where it is taken away."""
-        if not self.head_number():
-            self._begin()
         self.append({"what": path, "content": content, "at": _now()})
 
     def accept(self, breaks: Sequence[Break], contents: Mapping[str, str], **why: Any) -> None:
         """Note that a person goes on in spite of these breaks, and with files that have these contents now."""
-        if not self.head_number():
-            self._begin()
         names = [name for one in breaks for name in one.noted or (one.name,)]
         self.append({"what": ACCEPTED, "breaks": names, "contents": dict(contents), "at": _now(), **why})
 
@@ -184,10 +188,11 @@ class Journal(Chain):
         """The entries by which persons accepted breaks, oldest first."""
         return [record for _, record in self.entries() if record.get("what") == ACCEPTED]
 
-    def _begin(self) -> None:
+    def _begin(self) -> int:
         record = {"what": BEGUN, "contents": self._inventory(), "at": _now()}
         # Another may have begun it meanwhile.
         self.claims.bind(f"{self.folder}/{self._name(1)}", self.sealed(record, 1))
+        return 1
 
 
 def _wrong(number: int, text: str, follows: str | None, chained: bool) -> Iterator[str]:

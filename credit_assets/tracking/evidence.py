@@ -55,14 +55,6 @@ def log_candidate(
             **{f"extension_{one['kind']}_{one['name']}": described(one) for one in record.get("extensions", ())},
         }
     )
-    run.log_metrics(
-        {
-            f"{split}_{name}": value
-            for split, values in record["metrics"].items()
-            for name, value in values.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-    )
     test = record["metrics"]["test"]
     # By what MLflow's list is read: for whom, when and how good, in the first column.
     run.rename(f"{record['as_of']} {record['variant']} AUC {test['auc']:.3f}")
@@ -82,6 +74,15 @@ def log_candidate(
             signature=application_signature(portfolio),
             pip_requirements=pinned(*required(record["variant"], record.get("extensions", ()))),
         )
+    run.log_metrics(
+        {
+            f"{split}_{name}": value
+            for split, values in record["metrics"].items()
+            for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        },
+        model_uri,
+    )
     run.log_metrics_history(trained.history)
     run.log_dict({"features": list(portfolio.feature_names), "monotone": dict(portfolio.monotone)}, "features.json")
     for name, figure in candidate_figures(trained).items():

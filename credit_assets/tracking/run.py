@@ -88,10 +88,15 @@ class CandidateRun:
         for batch in _batches([Param(key, str(value)) for key, value in params.items()], _PARAMS_PER_CALL):
             self._log(params=batch)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Final metrics, at step 0; logged before `log_model` they are shown on the model too."""
+    def log_metrics(self, metrics: Mapping[str, float], model_uri: str | None = None) -> None:
+        """Final metrics, at step 0; shown on the logged model too where it is named.
+
+        Logged before `log_model` they would be shown there as well: MLflow asks for the history of each, which its
+        database finds among those of all runs by the metric's name.
+        """
         now = int(time.time() * 1000)
-        self._metrics([(key, float(value), now, 0) for key, value in metrics.items()])
+        model = None if model_uri is None else model_uri.removeprefix("models:/")
+        self._metrics([(key, float(value), now, 0) for key, value in metrics.items()], model)
 
     def log_metrics_history(self, history: Mapping[str, Sequence[float]]) -> None:
         """Curves over rounds, counted from 1. Long ones are thinned evenly; first and last round always stay."""
@@ -165,10 +170,10 @@ class CandidateRun:
         for batch in _batches([RunTag(key, str(value)) for key, value in tags.items()], _PARAMS_PER_CALL):
             self._log(tags=batch)
 
-    def _metrics(self, points: Sequence[tuple[str, float, int, int]]) -> None:
+    def _metrics(self, points: Sequence[tuple[str, float, int, int]], model: str | None = None) -> None:
         from mlflow.entities import Metric
 
-        for batch in _batches([Metric(*point) for point in points], _METRICS_PER_CALL):
+        for batch in _batches([Metric(*point, model_id=model) for point in points], _METRICS_PER_CALL):
             self._log(metrics=batch)
 
     def _log(self, **what: Any) -> None:

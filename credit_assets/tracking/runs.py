@@ -159,9 +159,10 @@ class Runs:
         return str(made.info.run_id)
 
     def _finished(self, key: CandidateKey) -> list[Run]:
+        # The partition first: SQLite looks for the first tag among all runs, for the others among those it found.
         return self._search(
-            f"tags.role = 'candidate' and tags.asset = '{_quoted(key.asset)}' "
-            f"and tags.partition = '{_quoted(key.partition)}' and attributes.status = 'FINISHED'"
+            f"tags.partition = '{_quoted(key.partition)}' and tags.asset = '{_quoted(key.asset)}' "
+            "and tags.role = 'candidate' and attributes.status = 'FINISHED'"
         )
 
     def _settle(self, runs: Sequence[Run], chosen: Run) -> None:

@@ -424,6 +424,46 @@ def until(condition: Any) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    "of_type",
+    [
+        None,
+        DagsterEventType.ASSET_MATERIALIZATION,
+        {DagsterEventType.ASSET_MATERIALIZATION},
+        {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.STEP_FAILURE},
+    ],
+)
+def test_events_of_a_run_are_found_by_the_run_whatever_their_type(
+    storage: EmbeddedEventLogStorage, of_type: Any
+) -> None:
+    for run in ("a", "b"):
+        storage.store_event_batch([materialization(run, "loans", f"{run}{n}") for n in range(3)])
+    asked: list[tuple[str, Any]] = []
+
+    def ask(_: Any, __: Any, statement: str, parameters: Any, *more: Any) -> None:
+        asked.append((statement, parameters))
+
+    sqlalchemy_event.listen(storage.engine, "before_cursor_execute", ask)
+    found = storage.get_records_for_run("b", of_type=of_type, limit=2)
+    rest = storage.get_records_for_run("b", found.cursor, of_type)
+    backwards = storage.get_records_for_run("b", of_type=of_type, ascending=False)
+    sqlalchemy_event.remove(storage.engine, "before_cursor_execute", ask)
+    days = [
+        [record.event_log_entry.get_dagster_event().partition for record in one.records]
+        for one in (found, rest, backwards)
+    ]
+    assert days == [["b0", "b1"], ["b2"], ["b2", "b1", "b0"]]
+    # All of a type that were ever written would be the more the older the house.
+    with storage.engine.connect() as connection:
+        plans = [
+            "; ".join(row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values))
+            for one, values in asked
+            if "FROM event_logs" in one
+        ]
+    assert len(plans) == 3
+    assert all("idx_events_by_run_id" in plan for plan in plans), plans
+
+
 def test_watchers_learn_what_another_process_stores(storage: EmbeddedEventLogStorage) -> None:
     # Forked while this process has one thread.
     store = in_another_process(
