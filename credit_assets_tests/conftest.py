@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -143,6 +144,16 @@ def _opened_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         openings.copy_new_homes(patch, tmp_path_factory)
         openings.copy_new_mlflow(patch, tmp_path_factory)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_databases_of_mlflow() -> Iterator[None]:
+    """What MLflow keeps of the homes of earlier tests does not add up over all of them."""
+    yield
+    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+        from credit_assets_tests.support import openings
+
+        openings.forget_mlflow(beyond=16)
 
 
 @pytest.fixture(scope="session")

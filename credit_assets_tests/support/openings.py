@@ -98,6 +98,28 @@ def copy_new_mlflow(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     patch.setattr(server, "migration_lock", migration_lock)
 
 
+def forget_mlflow(beyond: int) -> None:
+    """Where MLflow has asked more than `beyond` databases, forget them all: it keeps two engines for each address that
+    a process has ever asked, each with a connection and with all statements it has compiled, a thousand descriptors
+    after some hundred homes. Whoever still has one of these stores is given a new connection.
+    """
+    from mlflow.store.model_registry import sqlalchemy_store as models
+    from mlflow.store.tracking import sqlalchemy_store as runs
+    from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    if len(runs.SqlAlchemyStore._engine_map) <= beyond:
+        return
+    for stores in (TrackingStoreRegistry, ModelRegistryStoreRegistry):
+        stores._get_store_with_resolved_uri.cache_clear()
+    for store in (runs.SqlAlchemyStore, models.SqlAlchemyStore):
+        with store._engine_map_lock:
+            engines = list(store._engine_map.values())
+            store._engine_map.clear()
+        for engine in engines:
+            engine.dispose()
+
+
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with MLflow's tables and no experiment in them, which was opened as any is."""
     from credit_assets.tracking import Tracking, server
