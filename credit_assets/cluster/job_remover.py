@@ -5,6 +5,7 @@ Belongs here: the deleting. Does not belong here: why a Job is to go (`credit_as
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,10 @@ class JobRemover:
             return False
         return True
 
+    @property
+    def is_done(self) -> bool:
+        return not self._left
+
     def again(self) -> None:
         for name, namespace in list(self._left.items()):
             if not self.delete(name, namespace) and self._left:
@@ -53,3 +58,37 @@ class JobRemover:
             self._lingers.pop(name, None)
         elif now - self._lingers.setdefault(name, now) > _LINGERS:
             self.delete(name, namespace)
+
+
+class LaterRemover:
+    """Deletes Jobs when nobody will look again: by a thread of this process, until the Kubernetes API takes it."""
+
+    def __init__(self, batch_api: Any, pause: timedelta) -> None:
+        self._remover, self._pause = JobRemover(batch_api), pause.total_seconds()
+        self._lock = threading.Lock()
+        self._works = False
+
+    def delete(self, name: str, namespace: str) -> str:
+        """What there is to say of it; empty where the Job is gone, or on its way."""
+        with self._lock:
+            if self._remover.delete(name, namespace):
+                return ""
+            if self._remover.is_done:
+                return f"Job {name} works on: it may not be deleted from here. kubectl -n {namespace} delete job {name}"
+            if not self._works:
+                self._works = True
+                threading.Thread(target=self._work, name="jobs-to-delete", daemon=True).start()
+        return (
+            f"Job {name} is deleted as soon as the Kubernetes API takes it, if this process still works then; else: "
+            f"kubectl -n {namespace} delete job {name}"
+        )
+
+    def _work(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(self._pause)
+            with self._lock:
+                self._remover.again()
+                if self._remover.is_done:
+                    self._works = False
+                    return

@@ -21,6 +21,7 @@ import dagster as dg
 from dagster_k8s import K8sRunLauncher
 
 from credit_assets.cluster import job_sender
+from credit_assets.cluster.job_remover import LaterRemover
 from credit_assets.cluster.job_sender import JobSender
 from credit_assets.cluster.losses import Loss
 from credit_assets.cluster.refusals import TIMEOUT, ask_once, is_missing, refusal_of
@@ -61,6 +62,8 @@ class PatientK8sRunLauncher(K8sRunLauncher):
         super().__init__(inst_data=inst_data, **config)
         batch = self._api_client.batch_api
         ask_once(batch)
+        ask_once(self._api_client.core_api)
+        self._remover = LaterRemover(batch, job_sender.PAUSE)
         self._sender = JobSender(batch, lambda _: None, job_sender.PAUSE)
         # Jobs of runs that go on in another pod and wait for it, with how long they may.
         self._resumed: dict[str, timedelta] = {}
@@ -145,6 +148,18 @@ class PatientK8sRunLauncher(K8sRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING, words)
         answered: CheckRunHealthResult = super().check_run_worker_health(run)
         return answered
+
+    def terminate(self, run_id: str) -> Any:
+        """As K8sRunLauncher's; where the API fails, the Job is deleted later, since a run is ended once."""
+        ended = super().terminate(run_id)  # type: ignore[no-untyped-call]
+        run = self._instance.get_run_by_id(run_id)
+        # Not False, which says that there is no Job.
+        if ended is None and run is not None:
+            namespace = str(self.get_container_context_for_run(run).namespace)
+            words = self._remover.delete(_name_of(run, self._get_resume_attempt_number(run)), namespace)
+            if words:
+                self._instance.report_engine_event(words, run)
+        return ended
 
     def _health_of_unsent(self, name: str) -> CheckRunHealthResult:
         now = datetime.now(UTC)

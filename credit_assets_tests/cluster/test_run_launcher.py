@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import yaml
 from dagster._core.instance import InstanceRef
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from credit_assets.cluster import run_launcher
+from credit_assets.cluster import job_sender, run_launcher
 from credit_assets_tests.support import two_steps
 from credit_assets_tests.support.step_runs import Run, run_of_two_steps
 
@@ -91,6 +93,33 @@ def test_an_api_that_is_back_between_two_questions_is_believed(
     monkeypatch.setattr(launcher._api_client, "get_job_status", once_away)
     assert launcher.check_run_worker_health(run).status.name == "RUNNING"
     assert next(answers, None) is None
+
+
+def test_a_run_that_is_ended_while_the_api_is_away_has_its_job_deleted_once_it_is_back(
+    two: Run, run: dg.DagsterRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would work on beside the run in its place, and nobody would ask for its end again."""
+    monkeypatch.setattr(job_sender, "PAUSE", timedelta(0))
+    launcher: Any = two.instance.run_launcher
+    two.cluster.away = True
+    assert not launcher.terminate(run.run_id)
+    said = [one.dagster_event.message for one in two.instance.all_logs(run.run_id) if one.dagster_event]
+    assert said[-1].startswith(f"Job dagster-run-{run.run_id} is deleted as soon as the Kubernetes API takes it")
+    two.cluster.away = False
+    while two.cluster.alive:
+        threading.Event().wait(0.01)
+
+
+def test_a_job_that_may_not_be_deleted_is_named_with_who_can(two: Run, run: dg.DagsterRun) -> None:
+    launcher: Any = two.instance.run_launcher
+    words = {"code": 403, "message": "cannot delete resource jobs"}
+    two.cluster.denied[f"DELETE {JOBS}/dagster-run-{run.run_id}"] = words
+    assert not launcher.terminate(run.run_id)
+    said = [one.dagster_event.message for one in two.instance.all_logs(run.run_id) if one.dagster_event]
+    assert said[-1] == (
+        f"Job dagster-run-{run.run_id} works on: it may not be deleted from here. kubectl -n credit delete job "
+        f"dagster-run-{run.run_id}"
+    )
 
 
 @pytest.mark.parametrize(("given", "found"), [({}, "lending"), ({"job_namespace": "elsewhere"}, "elsewhere")])
