@@ -17,6 +17,8 @@ from typing import Any
 
 import dagster as dg
 
+from credit_assets.cluster.refusals import TIMEOUT, is_missing, refusal_of
+
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # A status that comes with a newer Dagster is taken for one of a run that still needs its settings.
 UNFINISHED = tuple(status for status in dg.DagsterRunStatus if status not in _ENDED)
@@ -63,12 +65,30 @@ def named_in(value: Any) -> set[str]:
 def clean(instance: dg.DagsterInstance, api: Any, where: argparse.Namespace) -> list[str]:
     """Delete what is dispensable in the namespace, and give the names of it."""
     # Before the runs: what a run that is asked for in between names is of this release, or among the newest.
-    found = api.list_namespaced_config_map(where.namespace, label_selector=where.selector).items
+    asked = {"label_selector": where.selector, "_request_timeout": TIMEOUT}
+    found = api.list_namespaced_config_map(where.namespace, **asked).items
     there = [Kept(one.metadata.name, one.metadata.creation_timestamp) for one in found]
     gone = dispensable(there, needed_by_runs(instance) | set(where.now), where.keep)
     for name in gone:
-        api.delete_namespaced_config_map(name, where.namespace)
+        try:
+            api.delete_namespaced_config_map(name, where.namespace, _request_timeout=TIMEOUT)
+        except Exception as error:
+            if not is_missing(error):
+                raise
     return gone
+
+
+def sweep(instance: dg.DagsterInstance, api: Any, where: argparse.Namespace) -> None:
+    """`clean`, and what is said of it. An API that is away for now fails no upgrade: the next one does what is left."""
+    try:
+        gone = clean(instance, api, where)
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None or refusal.permanent:
+            raise
+        sys.stdout.write(f"left for the next upgrade: {refusal.words}\n")
+        return
+    sys.stdout.write(f"deleted {', '.join(gone)}\n" if gone else "nothing to delete\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     config.load_incluster_config()
     with dg.DagsterInstance.get() as instance:
-        gone = clean(instance, client.CoreV1Api(), where)
-    sys.stdout.write(f"deleted {', '.join(gone)}\n" if gone else "nothing to delete\n")
+        sweep(instance, client.CoreV1Api(), where)
 
 
 if __name__ == "__main__":
