@@ -382,19 +382,22 @@ def _dry_run(cluster: _Cluster, settings: Settings) -> Health:
             try:
                 create(cluster.namespace, body, dry_run="All")
             except client.ApiException as error:
-                (unknown if _is_nobodys(error) else refused).append(f"{kind} of {name}: {_why(error)}")
+                (unknown if _says_nothing(error) else refused).append(f"{kind} of {name}: {_why(error)}")
     if refused:
         advice = "the cluster's own words: change the profile (CREDIT_PROFILES), or have the rule changed"
         return Health(f"refused: {'; '.join(dict.fromkeys(refused))}", "fail", advice)
     if unknown:
-        return Health(f"not tried: {'; '.join(dict.fromkeys(unknown))}", "warn", "ask somebody who may create them")
+        return Health(
+            f"not tried: {'; '.join(dict.fromkeys(unknown))}", "warn", "ask again, or somebody who may create them"
+        )
     return Health(f"a Job and a pod of {', '.join(jobs)} would be taken; that image {cluster.target.image} can be "
                   "pulled nobody knows before a pod is there")  # fmt: skip
 
 
-def _is_nobodys(error: Any) -> bool:
-    """Whether it is whoever asks who may not, and not the step that is refused."""
-    return error.status == 403 and "cannot create resource" in _why(error)
+def _says_nothing(error: Any) -> bool:
+    """Whether it is not the step that is refused: whoever asks may not, or the API or a webhook cannot say for now."""
+    not_now = error.status == 429 or error.status >= 500
+    return not_now or (error.status == 403 and "cannot create resource" in _why(error))
 
 
 def _why(error: Any) -> str:

@@ -139,6 +139,21 @@ def test_what_a_cluster_refuses_is_said_in_its_own_words(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (429, "too many requests"),
+        (500, 'Internal error occurred: failed calling webhook "kyverno": context deadline exceeded'),
+        (503, "apiserver is shutting down"),
+    ],
+)
+def test_what_is_not_answered_for_now_is_no_refusal(place: Place, code: int, words: str) -> None:
+    place.cluster.denied[PODS] = denial(code, words)
+    look = place.look("dry run")
+    assert (look.status, look.value.startswith("not tried: pod of"), words in look.value) == ("warn", True, True)
+    assert "ask again" in look.advice
+
+
+@pytest.mark.parametrize(
     ("hard", "used", "status", "said"),
     [
         ({"requests.memory": "8Gi"}, {}, "fail", "train-cpu asks for 16Gi requests.memory, q allows 8Gi"),
