@@ -105,6 +105,27 @@ def test_steps_belong_to_the_newest_job_of_their_run_and_follow_it(cluster: Aske
     assert len(cluster.requests) == asked + 2, "once"
 
 
+def test_steps_that_cannot_follow_for_now_follow_later_and_those_that_may_not_work_on(cluster: Asked) -> None:
+    cluster.step_jobs("r", "a")
+    cluster.run_job("dagster-run-r-1", "2026-03-01T13:00:00Z")
+    resumed = Handover(cluster.batch, cluster.core, JobRemover(cluster.batch))
+    patch = "PATCH /apis/batch/v1/namespaces/credit/jobs/a"
+    cluster.denied[patch] = {"code": 503, "message": "shutting down"}
+    with pytest.raises(kubernetes.client.ApiException) as refused:
+        resumed.adopt(cluster.look(), "r", "credit")
+    refusal = refusal_of(refused.value)
+    assert refusal is not None
+    assert not refusal.permanent, "the look at the steps is tried again"
+    cluster.denied.clear()
+    resumed.adopt(cluster.look(), "r", "credit")
+    assert [one["name"] for one in cluster.alive["a"]["metadata"]["ownerReferences"]] == ["dagster-run-r-1"]
+
+    cluster.step_jobs("r", "b")
+    cluster.denied[patch.replace("jobs/a", "jobs/b")] = {"code": 403, "message": "cannot patch resource jobs"}
+    Handover(cluster.batch, cluster.core, JobRemover(cluster.batch)).adopt(cluster.look(), "r", "credit")
+    assert "ownerReferences" not in cluster.alive["b"]["metadata"]
+
+
 @pytest.mark.parametrize("tag", [PARENT_RUN_TAG, LOST_RUN_TAG])
 def test_a_run_in_the_place_of_a_lost_one_ends_its_steps_first(cluster: Asked, tag: str) -> None:
     cluster.step_jobs("lost", "a", "b", "c")

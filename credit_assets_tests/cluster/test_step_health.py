@@ -92,6 +92,25 @@ def test_a_pod_that_is_refused_for_a_while_starts_when_there_is_room(two: Run, m
     assert (two.ends(), len(two.cluster.of_step("model"))) == (["STEP_SUCCESS"], 1)
 
 
+@pytest.mark.parametrize("code", [403, 503])
+def test_events_that_cannot_be_read_explain_nothing_and_end_nothing(
+    two: Run, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    two.cluster.no_pods["model"] = f"Error creating: {QUOTA}"
+    two.cluster.denied["GET /api/v1/namespaces/credit/events"] = {"code": code, "message": "no events for you"}
+    say = step_jobs.StepJobs._say
+
+    def say_and_make_room(self: step_jobs.StepJobs, *args: Any, **metadata: Any) -> None:
+        say(self, *args, **metadata)
+        if two.cluster.no_pods.pop("model", None):
+            two.cluster.place(two.cluster.of_step("model")[0], 0)
+
+    monkeypatch.setattr(step_jobs.StepJobs, "_say", say_and_make_room)
+    assert two.execute()
+    (said,) = [one for one in two.said() if "has no pod" in one]
+    assert f"its events cannot be read (the Kubernetes API answers {code}: no events for you)" in said
+
+
 # A Job that is refused
 
 
