@@ -28,7 +28,6 @@ from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.store import Store
 from credit_assets.warehouse import Warehouse
-from credit_assets.warehouse.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,18 +177,12 @@ def _applied(settings: Settings, warehouse: Warehouse, read: StoredCohort, as_of
     read.
     """
     portfolio = settings.portfolio_contract
-    applications = Source.applications(portfolio)
-
-    def made(first: date, last: date) -> Iterator[pa.ChunkedArray]:
-        for batch in warehouse.columns_of(applications, (applications.id, applications.day), first, last):
-            yield batch[applications.id]
-
-    yield read.features[applications.id]
-    yield from made(read.window.last, as_of)
+    yield read.features[portfolio.id_column]
+    yield from warehouse.application_ids(portfolio, (read.window.last, as_of))
     before, back = read.first, timedelta(max(settings.window_days, _MONTH))
     while before > as_of - _LOOKED_BACK:
         before, last, back = before - back, before - timedelta(1), 2 * back
-        yield from made(before, last)
+        yield from warehouse.application_ids(portfolio, (before, last))
     yield from warehouse.application_ids(portfolio)
 
 

@@ -36,7 +36,7 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
         # read: the warehouse says of each term since when there are loans of it.
         by_term = warehouse.first_days_of(applications, old.term, first, last)
         last = last if by_term is None else old.last_of(by_term, first, last)
-    for batch in warehouse.columns_of(applications, old.columns, first, last):
+    for batch in warehouse.columns_of(applications, old.columns, first, last) if first <= last else ():
         old.add(batch)
     loans = old.table()
     if loans.num_rows and portfolio.decisions is not None:

@@ -295,8 +295,12 @@ class Warehouse(TableReader):
             opened(portfolio, one, self._open(session, source, source.schema.names)) for one, source in sources
         ]
 
-    def application_ids(self, portfolio: Portfolio) -> Iterator[pa.ChunkedArray]:
-        """The ids of all applications, whatever their day, in batches and no order; what is no id is null."""
+    def application_ids(
+        self, portfolio: Portfolio, within: tuple[date, date] | None = None
+    ) -> Iterator[pa.ChunkedArray]:
+        """The ids of all applications, whatever their day, in batches and no order; what is no id is null. `within`:
+        those of the days from the first to the last, and perhaps of some besides.
+        """
         import pyarrow as pa
         import sqlalchemy as sa
 
@@ -307,7 +311,8 @@ class Warehouse(TableReader):
         ids = replace(source, schema=pa.schema([field]))
         with self._session() as session:
             table = self._open(session, source, (source.id, source.day))
-            for (batch,) in session.stream(sa.select(table.columns[source.id]), (), ids).batches:
+            those = () if within is None else table.between(source.day, *within)
+            for (batch,) in session.stream(sa.select(table.columns[source.id]).where(*those), (), ids).batches:
                 yield read(batch, field.type).values
 
     def daily_counts(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:

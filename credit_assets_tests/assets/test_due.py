@@ -71,11 +71,9 @@ class Book:
         self.read += len(days)
         return pa.chunked_array([pa.array([day.isoformat() for day in days], pa.string())])
 
-    def columns_of(self, source: Any, names: Any, first: date, last: date) -> Iterator[pa.Table]:
-        yield pa.table({source.id: self.ids([day for day in self.days if first <= day <= last])})
-
-    def application_ids(self, _: Any) -> Iterator[pa.ChunkedArray]:
-        yield self.ids(self.days)
+    def application_ids(self, _: Any, within: tuple[date, date] | None = None) -> Iterator[pa.ChunkedArray]:
+        first, last = within or (date.min, date.max)
+        yield self.ids([day for day in self.days if first <= day <= last])
 
 
 @pytest.mark.parametrize("years", [1, 10])

@@ -115,9 +115,10 @@ class OldLoans:
 
         key, day = self._portfolio.id_column, self._portfolio.date_column
         rows = rows.filter(rows[day].is_valid()).filter(rows[key].is_valid())
-        days = rows[day].cast(pa.int32()).cast(pa.int64()).to_numpy()
-        old = days + self._needs(rows) <= self._day
-        kept = pa.table({"id": normal_ids(rows[key]), "day": days}).filter(pa.array(np.asarray(old)))
+        days = pa.table({"day": rows[day].cast(pa.int32()).cast(pa.int64())})
+        old = pa.array(np.asarray(days["day"].to_numpy() + self._needs(rows) <= self._day))
+        # Most are young: ids are made normal of the old ones alone.
+        kept = days.filter(old).add_column(0, "id", normal_ids(rows[key].filter(old)))
         if not self._term and self._rows >= _MOST:
             return
         self._batches.append(kept)

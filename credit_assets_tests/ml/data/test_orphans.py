@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -90,7 +91,12 @@ def test_how_often_the_gate_fires() -> None:
 def test_ids_of_all_applications_are_read_whatever_their_day(filled: Warehouse) -> None:
     execute(filled, "UPDATE loan_applications SET application_date = '1999-01-01' WHERE application_id < 'A0005'")
     read = [name for batch in filled.application_ids(PORTFOLIO) for name in batch.to_pylist()]
-    assert sorted(read) == sorted(applications(PORTFOLIO, 30)["application_id"].to_pylist())
+    table = applications(PORTFOLIO, 30)
+    assert sorted(read) == sorted(table["application_id"].to_pylist())
+    # Of some days, and perhaps of those beside them where days are texts.
+    first, last = date(1999, 1, 1), date(1999, 1, 1)
+    within = [name for batch in filled.application_ids(PORTFOLIO, (first, last)) for name in batch.to_pylist()]
+    assert sorted(within) == ["A0000", "A0001", "A0002", "A0003", "A0004"]
 
 
 def test_padded_ids_of_postgresql_meet(postgres_database: str) -> None:
