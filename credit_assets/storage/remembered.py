@@ -13,6 +13,7 @@ record, so that what is written a day does not grow with the years.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from credit_assets.failures import PermanentError, TransientError
+from credit_assets.storage.seals import sealed
 from credit_assets.storage.store import Store
 from credit_assets.storage.tables import is_local
 
@@ -37,6 +39,7 @@ class Remembered:
     def __init__(self, store: Store, asset: str, what: str) -> None:
         self._store, self._asset, self._what = store, asset, what
         self._now = self._stamps()
+        self._years: dict[str, dict[str, list[Any]]] = {}
 
     def there(self, days: Sequence[str]) -> list[str]:
         """Those of these ISO days that have a partition."""
@@ -50,14 +53,23 @@ class Remembered:
     def add(self, found: Mapping[str, Any]) -> None:
         """What was found by now, as JSON types: it is remembered of those whose file has a mark."""
         for year in _years(found):
-            new = {day: [self._now[day], one] for day, one in found.items() if day[:4] == year and self._now.get(day)}
+            known = self._known(year)
+            known |= {
+                day: [self._now[day], one] for day, one in found.items() if day[:4] == year and self._now.get(day)
+            }
+            # In one line: with the indents of other records Python takes ten times as long for it.
+            text = json.dumps(sealed({"what": self._what, "found": known}), separators=(",", ":"))
             # Who may not write there looks anew each time.
             with suppress(PermanentError, TransientError, OSError):
-                record = {"what": self._what, "found": self._known(year) | new}
-                self._store.write_record(self._file(year), record)
+                self._store.write_bytes(self._file(year), text.encode())
 
     def _known(self, year: str) -> dict[str, list[Any]]:
         """Of the partitions of a year that are as they were: the mark and what was found."""
+        if year not in self._years:
+            self._years[year] = self._read(year)
+        return self._years[year]
+
+    def _read(self, year: str) -> dict[str, list[Any]]:
         # A record that is not there, is damaged or of another look is as good as none.
         with suppress(PermanentError, TransientError, OSError, ValueError, KeyError, TypeError, AttributeError):
             record = self._store.read_record(self._file(year))
