@@ -6,7 +6,7 @@ Belongs here: which parts make the house. Takes overrides, so that a test builds
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -61,23 +61,38 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
             ],
             resources=shown_resources(settings, {**resources, "runs": runs, **overrides}),
             jobs=[*asset_jobs, dry_run_job(settings)],
-            schedules=[daily_schedule(settings), refresh_schedule(settings)],
-            sensors=[
-                *report_sensors(settings),
-                external_sensor(settings),
-                deployment_sensor(settings.naming),
-                housekeeping_sensor(
-                    asset_jobs,
-                    settings.naming,
-                    partial(sweep, settings),
-                    partial(_retained, settings, {**resources, **overrides}),
-                ),
-                *event_sensors(settings, mlflow_ui(settings) or settings.tracking_uri),
-                watch_sensor(settings),
-            ],
+            schedules=schedules(settings),
+            sensors=sensors(settings, asset_jobs, partial(_retained, settings, {**resources, **overrides})),
             executor=executor(settings),
         )
         return runs.definitions
+
+
+def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """What asks for runs by the clock."""
+    return [daily_schedule(settings), refresh_schedule(settings)]
+
+
+def sensors(
+    settings: Settings,
+    asset_jobs: Sequence[dg.UnresolvedAssetJobDefinition],
+    retain: Callable[[dg.DagsterInstance], Iterable[object]],
+) -> list[dg.SensorDefinition]:
+    """What looks at everything else. `retain`: see `housekeeping_sensor`."""
+    return [
+        *report_sensors(settings),
+        external_sensor(settings),
+        deployment_sensor(settings.naming),
+        housekeeping_sensor(asset_jobs, settings.naming, partial(sweep, settings), retain),
+        *event_sensors(settings, mlflow_ui(settings) or settings.tracking_uri),
+        watch_sensor(settings),
+    ]
+
+
+def declared(settings: Settings) -> dict[str, dg.SensorDefinition | dg.ScheduleDefinition]:
+    """By name all that ticks, for who has to know what is declared of it."""
+    found: dict[str, dg.SensorDefinition | dg.ScheduleDefinition] = {one.name: one for one in schedules(settings)}
+    return found | {one.name: one for one in sensors(settings, jobs(settings), lambda _: ())}
 
 
 def _retained(settings: Settings, resources: Mapping[str, Any], instance: dg.DagsterInstance) -> Iterator[Gone]:

@@ -16,6 +16,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.execution.api import create_execution_plan
+from dagster._core.remote_origin import RemoteInstigatorOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, TickStatus
 
 from credit_assets.assets import presented
 from credit_assets.assets.recheck import LEDGER_WHOLE, TRAINED_ON_RESTATED
@@ -32,6 +34,7 @@ from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
 from credit_assets.settings import Settings, SettingsError, load_settings
 from credit_assets.stages import DAILY, EVERYTHING, JOBS
+from credit_assets_tests.support.sensors import repository_origin
 
 GRAPH = {
     "restated_days": set(),
@@ -204,6 +207,28 @@ def test_the_daily_schedule_is_on_where_the_settings_say_so(state: Any) -> None:
     # Nobody has touched it, and the daemon has not seen it yet.
     untouched: Any = SimpleNamespace(get_daemon_heartbeats=dict, all_instigator_state=list)
     assert ticking(load_settings(daily_schedule=state), untouched)["schedule"]["on"] is (state == "on")
+
+
+def test_a_sensor_is_on_by_hand_or_else_by_its_declaration(tmp_path: Path) -> None:
+    def counted(*states: tuple[str, InstigatorStatus]) -> dict[str, Any]:
+        there = [
+            InstigatorState(RemoteInstigatorOrigin(repository_origin(), name), InstigatorType.SENSOR, status)
+            for name, status in states
+        ]
+        failed: Any = SimpleNamespace(status=TickStatus.FAILURE)
+        instance: Any = SimpleNamespace(
+            get_daemon_heartbeats=dict, all_instigator_state=lambda: there, get_ticks=lambda *_, **__: [failed]
+        )
+        return dict(ticking(load_settings(home=tmp_path), instance)["sensors"])
+
+    by_code, hand_on, hand_off = map(InstigatorStatus, ("DECLARED_IN_CODE", "RUNNING", "STOPPED"))
+    # Nobody is to be told, so that whoever tells is declared as stopped; requests are looked at in every house.
+    assert counted(("deployment_requests", by_code)) == {"on": 1, "failing": ["deployment_requests"]}
+    assert counted(("failure_alerts", by_code)) == {"on": 0, "failing": []}
+    assert counted(("failure_alerts", hand_on)) == {"on": 1, "failing": ["failure_alerts"]}
+    assert counted(("deployment_requests", hand_off)) == {"on": 0, "failing": []}
+    # What an earlier release had, or another portfolio has in the same instance.
+    assert counted(("removed_sensor", hand_on), ("other__housekeeping", by_code)) == {"on": 0, "failing": []}
 
 
 def test_no_time_is_set_where_none_is_wanted() -> None:

@@ -26,6 +26,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from credit_assets.instance.dagster_internals import retry_failed
 from credit_assets.instance.lost_runs import end_lost_runs
 from credit_assets.instance.own_runs import is_own
+from credit_assets.instance.statuses import ENDED
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.follow import run_events
 from credit_assets.notify.ticks import told
@@ -51,11 +52,7 @@ _SWEPT, _SWEEP_SECONDS = "swept", 3600
 _RETAINED, _RETAIN_SECONDS = "retained", 86_400
 RETAIN_AT_ONCE = 20.0
 """Seconds of a tick for what the settings no longer keep: a tick may take a minute. The next one goes on."""
-_ENDS = {
-    DagsterRunStatus.SUCCESS.value: dg.DagsterEventType.RUN_SUCCESS,
-    DagsterRunStatus.FAILURE.value: dg.DagsterEventType.RUN_FAILURE,
-    DagsterRunStatus.CANCELED.value: dg.DagsterEventType.RUN_CANCELED,
-}
+ENDS = {status.value: dg.DagsterEventType[f"RUN_{status.value}"] for status in ENDED}
 """By the status of a run that has ended, the event of its end."""
 
 
@@ -133,7 +130,7 @@ def _close(
     without an MLflow run costs one look. Without a cursor it begins with the newest runs of each end.
     """
     now, closed = dict(read), 0
-    for status, kind in _ENDS.items():
+    for status, kind in ENDS.items():
         records = run_events(kind)(instance, read.get(status), _RUNS_A_TICK)
         # Where there was no such end yet, all from here on are new.
         now.setdefault(status, 0)

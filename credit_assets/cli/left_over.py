@@ -22,6 +22,7 @@ from credit_assets.instance.home import instance_of
 from credit_assets.instance.lost_runs import end_lost_runs, line_of, lost_runs, process_of
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.instance.rubbish import HOUR, OLD_SECONDS, find, sweep
+from credit_assets.instance.statuses import AT_WORK
 from credit_assets.ledger.retention import Gone, Retention
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -30,7 +31,6 @@ from credit_assets.tracking import Tracking
 if TYPE_CHECKING:
     from rich.console import Console
 
-_UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _MOST = 100
 _SHOWN = 20
 
@@ -138,7 +138,7 @@ def runs_health(settings: Settings) -> Health:
     try:
         with instance_of(settings) as instance:
             ended = end_lost_runs(instance, settings.naming, tracking.runs.close)
-            under_way = own_runs(instance, settings.naming, _MOST, dg.RunsFilter(statuses=_UNDER_WAY))
+            under_way = own_runs(instance, settings.naming, _MOST, dg.RunsFilter(statuses=list(AT_WORK)))
     except (PermanentError, TransientError) as error:
         return Health("not looked at", "warn", f"runs whose process is gone could not be ended: {first_line(error)}")
     elsewhere = sorted({str(mark) for run in under_way if (mark := process_of(run)) and mark.gone is None})

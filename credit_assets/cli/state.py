@@ -16,11 +16,13 @@ from credit_assets.assets.due import outlook
 from credit_assets.assets.recheck import versions_in_words
 from credit_assets.assets.stored_days import ScoredDays
 from credit_assets.automation.jobs import DAILY_SCHEDULE, DAILY_TIME
+from credit_assets.build import declared
 from credit_assets.cli.models import version_record
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.instance.embedded_reads import Readable
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.instance.ownership import changed_since
+from credit_assets.instance.statuses import ended_ticks, is_on
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import CHAMPION
@@ -131,41 +133,28 @@ def ticking(settings: Settings, instance: Readable) -> dict[str, Any]:
     beats = [one.timestamp for one in instance.get_daemon_heartbeats().values()]
     zone, now = ZoneInfo(settings.timezone), datetime.now(ZoneInfo(settings.timezone))
     silent = now.timestamp() - max(beats) if beats else None
-    states = {state.instigator_name: state for state in instance.all_instigator_state() if _is_own(settings, state)}
-    daily = states.get(settings.naming.dagster(DAILY_SCHEDULE))
+    states = {state.instigator_name: state for state in instance.all_instigator_state()}
+    defined = declared(settings)
+    daily = settings.naming.dagster(DAILY_SCHEDULE)
     day = now.date() if now.time() < DAILY_TIME else now.date() + timedelta(1)
+    # States outlive the code that made them, and those of other portfolios stand beside them.
+    on = [state for name, state in states.items() if name in defined and is_on(state, defined[name])]
     failing = []
-    if running := [state for state in states.values() if state.is_running]:
-        from credit_assets.instance.dagster_internals import TickStatus
-
-        ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
-        for state in running:
-            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=ended)
-            failing += [state.instigator_name for tick in ticks if tick.status == TickStatus.FAILURE]
+    for state in on:
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=ended_ticks())
+        failing += [state.instigator_name for tick in ticks if tick.status.value == "FAILURE"]
     return {
         "daemon": {
             "running": silent is not None and silent < _SILENT_SECONDS,
             "last_heard": datetime.fromtimestamp(max(beats), zone).isoformat("T", "seconds") if beats else None,
         },
         "schedule": {
-            "name": settings.naming.dagster(DAILY_SCHEDULE),
-            "on": _is_on(settings, daily),
+            "name": daily,
+            "on": is_on(states.get(daily), defined[daily]),
             "next": datetime.combine(day, DAILY_TIME, zone).isoformat("T", "minutes"),
         },
-        "sensors": {"on": len(running), "failing": sorted(failing)},
+        "sensors": {"on": len(on), "failing": sorted(failing)},
     }
-
-
-def _is_on(settings: Settings, daily: Any) -> bool:
-    """Whether the daily schedule ticks: by what somebody has said in the Dagster UI, else by the settings."""
-    if daily is None or daily.status.value == "DECLARED_IN_CODE":
-        return settings.daily_schedule == "on"
-    return bool(daily.is_running)
-
-
-def _is_own(settings: Settings, state: Any) -> bool:
-    naming = settings.naming
-    return not naming.prefix or naming.plain(state.instigator_name) != state.instigator_name
 
 
 def _alarms(record: Mapping[str, Any]) -> Iterator[str]:

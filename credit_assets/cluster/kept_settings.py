@@ -18,10 +18,7 @@ from typing import Any
 import dagster as dg
 
 from credit_assets.cluster.refusals import TIMEOUT, is_missing, refusal_of
-
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-# A status that comes with a newer Dagster is taken for one of a run that still needs its settings.
-UNFINISHED = tuple(status for status in dg.DagsterRunStatus if status not in _ENDED)
+from credit_assets.instance.statuses import UNFINISHED
 
 
 @dataclass(frozen=True)

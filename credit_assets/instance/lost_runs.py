@@ -20,12 +20,12 @@ import dagster as dg
 from dagster import DagsterRunStatus as Status
 
 from credit_assets.instance.own_runs import is_own
+from credit_assets.instance.statuses import WITH_PROCESS
 from credit_assets.naming import Names
 from credit_assets.processes import ProcessMark, own_mark, parse
 from credit_assets.tags import MAX_RETRIES_TAG, PROCESS_TAG
 
 LOCK_FILE = ".lost-runs.lock"
-_WITH_PROCESS = [Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 _RUN = "run"
 
 
@@ -52,7 +52,7 @@ def process_of(run: dg.DagsterRun) -> ProcessMark | None:
 
 def lost_runs(instance: dg.DagsterInstance, naming: Names) -> Iterator[tuple[dg.DagsterRun, ProcessMark]]:
     """This portfolio's runs that have not ended and whose process has, each with its process."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(WITH_PROCESS))):
         if (mark := process_of(run)) is not None and mark.gone and is_own(naming, run):
             yield run, mark
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from credit_assets.instance.statuses import ended_ticks, is_on
 from credit_assets.notify.alerts import step_problem
 from credit_assets.notify.delivery import Notice, Tick, deliver, own_repository, places, sending_sensor, utc
 from credit_assets.notify.messages import Message, one_line
@@ -107,9 +108,7 @@ def watch_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def _watched(context: dg.SensorEvaluationContext, dagster_url: str, watch: str, now: float) -> Iterator[_Watched]:
     """All others than this one, that are switched on. A few ticks of each are read, however many there are."""
-    from credit_assets.instance.dagster_internals import TickStatus
-
-    finished = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    finished = ended_ticks()
 
     def newest(state: InstigatorState, since: float, limit: int) -> Sequence[InstigatorTick]:
         return context.instance.get_ticks(
@@ -125,7 +124,7 @@ def _watched(context: dg.SensorEvaluationContext, dagster_url: str, watch: str, 
         place, definition = state.repository_selector, defined.get(state.instigator_name)
         mine = (place.location_name, place.repository_name) == own_repository(context)
         data: Any = state.instigator_data
-        if definition is None or data is None or not mine or not _is_on(state, definition):
+        if definition is None or data is None or not mine or not is_on(state, definition):
             continue
         page = _page(dagster_url, state)
         if isinstance(definition, dg.SensorDefinition):
@@ -138,15 +137,6 @@ def _watched(context: dg.SensorEvaluationContext, dagster_url: str, watch: str, 
         else:
             ticks = newest(state, data.start_timestamp or 0.0, 1)
             yield _Watched(definition.name, "schedule", ticks, 1, 0.0, None, page)
-
-
-def _is_on(state: InstigatorState, definition: dg.SensorDefinition | dg.ScheduleDefinition) -> bool:
-    from credit_assets.instance.dagster_internals import InstigatorStatus
-
-    declared = {dg.DefaultSensorStatus.RUNNING, dg.DefaultScheduleStatus.RUNNING}
-    if state.status is InstigatorStatus.DECLARED_IN_CODE:
-        return definition.default_status in declared
-    return state.status is InstigatorStatus.RUNNING
 
 
 def _trouble(watched: _Watched, known: Trouble | None, awake: float, now: float) -> Trouble | None:

@@ -22,6 +22,7 @@ from credit_assets.cli.exporter.of_store import LOOKED_AT
 from credit_assets.cli.state import ticking
 from credit_assets.instance.home import ensure_instance, opened
 from credit_assets.instance.own_runs import is_own
+from credit_assets.instance.statuses import UNDER_WAY
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, JOBS, RETRAIN
@@ -33,13 +34,6 @@ _MOST_RUNS, _MOST_STEPPED = 500, 50
 OTHER = "other"
 RETRIED = "failure_retried"
 """The status of a failed run that Dagster starts again."""
-UNDER_WAY = (
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 
 
 class InstanceFigures:
