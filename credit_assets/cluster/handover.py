@@ -19,7 +19,7 @@ import kubernetes
 from credit_assets.cluster.job_remover import JobRemover
 from credit_assets.cluster.losses import at_work, job_finished
 from credit_assets.cluster.pods_of_run import Look, PodsOfRun
-from credit_assets.cluster.refusals import TIMEOUT, refusal_of
+from credit_assets.cluster.refusals import refusal_of
 from credit_assets.tags import LOST_RUN_TAG, PARENT_RUN_TAG
 
 
@@ -42,7 +42,7 @@ class Handover:
     def _run_jobs(self, run_id: str, namespace: str) -> list[Any]:
         if self._owners is None:
             selector = f"dagster/run-id={run_id},app.kubernetes.io/component=run_worker"
-            found = self._batch.list_namespaced_job(namespace, label_selector=selector, _request_timeout=TIMEOUT).items
+            found = self._batch.list_namespaced_job(namespace, label_selector=selector).items
             # Of a run that was resumed there are several, of which the newest works.
             newest = sorted(found, key=lambda one: one.metadata.creation_timestamp)[-1:]
             self._owners = [
@@ -63,7 +63,7 @@ class Handover:
             owned = {one.uid for one in job.metadata.owner_references or []}
             if owners and owners[0].uid not in owned and not job_finished(job):
                 try:
-                    self._batch.patch_namespaced_job(name, namespace, change, _request_timeout=TIMEOUT)
+                    self._batch.patch_namespaced_job(name, namespace, change)
                 except kubernetes.client.ApiException as error:
                     # Without the right to, the step works on for as long as the first Job of the run is kept.
                     refusal = refusal_of(error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from credit_assets.cluster.losses import at_work
 from credit_assets.cluster.pods_of_run import Look
-from credit_assets.cluster.refusals import TIMEOUT, is_missing, refusal_of
+from credit_assets.cluster.refusals import is_missing, refusal_of
 
 # How long a pod may work on whose step has ended, by its own word or by that of an attempt that was thought lost.
 _LINGERS = timedelta(minutes=2)
@@ -29,7 +29,7 @@ class JobRemover:
         """Whether a Job is gone, or on its way; one that cannot be deleted for now is tried again by `again`."""
         self._left.pop(name, None)
         try:
-            self._api.delete_namespaced_job(name, namespace, propagation_policy="Background", _request_timeout=TIMEOUT)
+            self._api.delete_namespaced_job(name, namespace, propagation_policy="Background")
         except Exception as error:
             refusal = refusal_of(error)
             if refusal is None:

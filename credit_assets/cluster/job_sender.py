@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credit_assets.cluster.losses import Kind, Loss
-from credit_assets.cluster.refusals import TIMEOUT, Refusal, is_there, refusal_of
+from credit_assets.cluster.refusals import Refusal, is_there, refusal_of
 
 # Pauses between two tries of one Job: the shortest, and the longest. Between them it waits as long as it has waited.
 PAUSE = timedelta(seconds=10)
@@ -63,7 +63,7 @@ class JobSender:
                 one.words = held
                 return
             self._complete(one.job)
-            self._api.create_namespaced_job(body=one.job, namespace=one.namespace, _request_timeout=TIMEOUT)
+            self._api.create_namespaced_job(body=one.job, namespace=one.namespace)
         except Exception as error:
             if not is_there(error):
                 self._note(one, error, now)

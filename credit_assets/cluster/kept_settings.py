@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.cluster.refusals import TIMEOUT, is_missing, refusal_of
+from credit_assets.cluster.refusals import ask_bounded, is_missing, refusal_of
 from credit_assets.instance.statuses import UNFINISHED
 
 
@@ -62,13 +62,12 @@ def named_in(value: Any) -> set[str]:
 def clean(instance: dg.DagsterInstance, api: Any, where: argparse.Namespace) -> list[str]:
     """Delete what is dispensable in the namespace, and give the names of it."""
     # Before the runs: what a run that is asked for in between names is of this release, or among the newest.
-    asked = {"label_selector": where.selector, "_request_timeout": TIMEOUT}
-    found = api.list_namespaced_config_map(where.namespace, **asked).items
+    found = api.list_namespaced_config_map(where.namespace, label_selector=where.selector).items
     there = [Kept(one.metadata.name, one.metadata.creation_timestamp) for one in found]
     gone = dispensable(there, needed_by_runs(instance) | set(where.now), where.keep)
     for name in gone:
         try:
-            api.delete_namespaced_config_map(name, where.namespace, _request_timeout=TIMEOUT)
+            api.delete_namespaced_config_map(name, where.namespace)
         except Exception as error:
             if not is_missing(error):
                 raise
@@ -98,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from kubernetes import client, config
 
     config.load_incluster_config()
+    api = client.CoreV1Api()
+    ask_bounded(api)
     with dg.DagsterInstance.get() as instance:
-        sweep(instance, client.CoreV1Api(), where)
+        sweep(instance, api, where)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from credit_assets.cluster.refusals import TIMEOUT
-
 _STEPS = "app.kubernetes.io/component=step_worker"
 # Both are put on the pod by the Job's controller.
 _JOB_LABEL = "job-name"
@@ -62,7 +60,7 @@ class PodsOfRun:
 
     def _list(self, run_id: str, namespace: str) -> Look:
         selector = f"dagster/run-id={run_id},{_STEPS}"
-        asked = {"label_selector": selector, "_preload_content": False, "_request_timeout": TIMEOUT}
+        asked = {"label_selector": selector, "_preload_content": False}
         known: dict[str, tuple[str, Any]] = {}
         # Jobs first: a pod that is made meanwhile is seen, and a Job without its pod is not.
         jobs = list(self._changed(self._batch.list_namespaced_job(namespace, **asked), "V1Job", known))
@@ -97,7 +95,6 @@ class PodsOfRun:
             found = self._core.list_namespaced_event(
                 namespace,
                 field_selector="involvedObject.kind=Job,reason=FailedCreate",
-                _request_timeout=TIMEOUT,
             ).items
             found.sort(key=lambda event: event.last_timestamp or event.metadata.creation_timestamp)
             self._events = {event.involved_object.name: event.message or "" for event in found}
@@ -108,7 +105,6 @@ class PodsOfRun:
         found = self._core.list_namespaced_event(
             pod.metadata.namespace,
             field_selector=f"involvedObject.kind=Pod,involvedObject.name={pod.metadata.name},type=Warning",
-            _request_timeout=TIMEOUT,
         ).items
         found.sort(key=lambda event: event.last_timestamp or event.metadata.creation_timestamp)
         return f"{found[-1].reason}: {found[-1].message or ''}" if found else ""

@@ -73,13 +73,21 @@ def is_there(error: Exception) -> bool:
     )
 
 
-def ask_once(api: Any) -> None:
-    """Let the client of an API come back with each answer, instead of sleeping for as long as a server asks it to.
+def ask_bounded(api: Any) -> None:
+    """Let the client of an API come back with each answer, instead of sleeping for as long as a server asks it to, and
+    without one after TIMEOUT: to dagster-k8s as well, which names none and would wait for ever for a silent server.
 
     A connection that was closed while it was idle is opened anew, as ever.
     """
     retries = urllib3.Retry(1, status=0, respect_retry_after_header=False)
-    api.api_client.rest_client.pool_manager.connection_pool_kw["retries"] = retries
+    client = api.api_client
+    client.rest_client.pool_manager.connection_pool_kw["retries"] = retries
+    request = client.request
+
+    def bounded(*asked: Any, **how: Any) -> Any:
+        return request(*asked, **{**how, "_request_timeout": how.get("_request_timeout") or TIMEOUT})
+
+    client.request = bounded
 
 
 def _body(error: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from credit_assets.cluster import job_sender
 from credit_assets.cluster.job_remover import LaterRemover
 from credit_assets.cluster.job_sender import JobSender
 from credit_assets.cluster.losses import Loss
-from credit_assets.cluster.refusals import TIMEOUT, ask_once, is_missing, refusal_of
+from credit_assets.cluster.refusals import ask_bounded, is_missing, refusal_of
 from credit_assets.cluster.run_queue import PatientRunCoordinator
 from credit_assets.instance.dagster_internals import (
     CheckRunHealthResult,
@@ -61,8 +61,8 @@ class PatientK8sRunLauncher(K8sRunLauncher):
     def __init__(self, inst_data: ConfigurableClassData | None = None, **config: Any) -> None:
         super().__init__(inst_data=inst_data, **config)
         batch = self._api_client.batch_api
-        ask_once(batch)
-        ask_once(self._api_client.core_api)
+        ask_bounded(batch)
+        ask_bounded(self._api_client.core_api)
         self._remover = LaterRemover(batch, job_sender.PAUSE)
         self._sender = JobSender(batch, lambda _: None, job_sender.PAUSE)
         # Jobs of runs that go on in another pod and wait for it, with how long they may.
@@ -136,7 +136,7 @@ class PatientK8sRunLauncher(K8sRunLauncher):
         # Of what the API said only words are left: asked again, to know whether it said anything.
         namespace = self.get_container_context_for_run(run).namespace
         try:
-            self._api_client.batch_api.read_namespaced_job_status(name, namespace, _request_timeout=TIMEOUT)
+            self._api_client.batch_api.read_namespaced_job_status(name, namespace)
         except Exception as error:
             refusal = None if is_missing(error) else refusal_of(error)
             if refusal is None:

@@ -48,7 +48,7 @@ from credit_assets.cluster.losses import (
 )
 from credit_assets.cluster.op_tags import profiles, with_last_of_each
 from credit_assets.cluster.pods_of_run import Look, PodsOfRun
-from credit_assets.cluster.refusals import ask_once, refusal_of
+from credit_assets.cluster.refusals import ask_bounded, refusal_of
 from credit_assets.cluster.step_rights import account_of_steps, secrets_of_step
 from credit_assets.instance.dagster_internals import (
     CheckStepHealthResult,
@@ -96,8 +96,8 @@ class StepJobs(K8sStepHandler):
         self.late: dict[str, dg.DagsterEvent] = {}
         self.ended: set[str] = set()
         batch, core = self._api_client.batch_api, self._api_client.core_api
-        ask_once(batch)
-        ask_once(core)
+        ask_bounded(batch)
+        ask_bounded(core)
         self._patience = timedelta(minutes=settings.pending_minutes)
         self._remover = JobRemover(batch)
         self._handover = Handover(batch, core, self._remover)

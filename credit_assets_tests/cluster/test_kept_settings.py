@@ -55,7 +55,7 @@ def test_a_run_that_waits_or_works_keeps_its_settings() -> None:
     deleted = []
 
     class Api:
-        def list_namespaced_config_map(self, namespace: str, label_selector: str, **_: Any) -> Any:
+        def list_namespaced_config_map(self, namespace: str, label_selector: str) -> Any:
             assert (namespace, label_selector) == ("lending", "mine")
             found = [("now", 5), ("waits", 1), ("ended", 2), ("old", 3), ("newest", 4)]
             return SimpleNamespace(
@@ -67,7 +67,7 @@ def test_a_run_that_waits_or_works_keeps_its_settings() -> None:
                 ]
             )
 
-        def delete_namespaced_config_map(self, name: str, namespace: str, **_: Any) -> None:
+        def delete_namespaced_config_map(self, name: str, namespace: str) -> None:
             deleted.append((namespace, name))
 
     with dg.DagsterInstance.ephemeral() as instance:

@@ -14,7 +14,7 @@ import pytest
 from credit_assets.cluster.handover import Handover
 from credit_assets.cluster.job_remover import JobRemover
 from credit_assets.cluster.pods_of_run import Look, PodsOfRun
-from credit_assets.cluster.refusals import ask_once, refusal_of
+from credit_assets.cluster.refusals import ask_bounded, refusal_of
 from credit_assets.tags import LOST_RUN_TAG, PARENT_RUN_TAG
 from credit_assets_tests.support.kube_api import Cluster
 
@@ -26,7 +26,7 @@ class Asked(Cluster):
         super().__init__(folder)
         client = kubernetes.config.new_client_from_config(str(self.kubeconfig))
         self.batch, self.core = kubernetes.client.BatchV1Api(client), kubernetes.client.CoreV1Api(client)
-        ask_once(self.batch)
+        ask_bounded(self.batch)
         self.rules["s"] = [lambda pod: None]
 
     def step_jobs(self, run: str, *names: str) -> None:

@@ -15,7 +15,7 @@ import yaml
 from dagster._core.instance import InstanceRef
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from credit_assets.cluster import job_sender, run_launcher
+from credit_assets.cluster import job_sender, refusals, run_launcher
 from credit_assets_tests.support import two_steps
 from credit_assets_tests.support.step_runs import Run, run_of_two_steps
 
@@ -75,6 +75,20 @@ def test_an_api_that_refuses_to_say_ends_no_run(two: Run, run: dg.DagsterRun, co
     del two.cluster.denied[asked]
     two.cluster.delete(f"dagster-run-{run.run_id}")
     assert looked_at(two, run) is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.timeout(60)
+def test_an_api_that_takes_a_question_and_says_nothing_stops_no_daemon(
+    two: Run, run: dg.DagsterRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "TIMEOUT", (0.2, 0.2))
+    launcher: Any = two.instance.run_launcher
+    two.cluster.speaks.clear()
+    assert looked_at(two, run) is dg.DagsterRunStatus.STARTED
+    assert not launcher.terminate(run.run_id)
+    two.cluster.speaks.set()
+    while two.cluster.alive:
+        threading.Event().wait(0.01)
 
 
 def test_an_api_that_is_back_between_two_questions_is_believed(

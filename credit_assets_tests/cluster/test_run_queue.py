@@ -13,7 +13,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.remote_origin import RemoteJobOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from credit_assets.cluster import job_sender, run_launcher, run_queue
+from credit_assets.cluster import job_sender, refusals, run_launcher, run_queue
 from credit_assets.cluster.run_launcher import JobNotMadeError
 from credit_assets_tests.support import two_steps
 from credit_assets_tests.support.sensors import repository_origin
@@ -126,6 +126,7 @@ def queue(two: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     found = Queue(two)
     yield found
     two.cluster.away = False
+    two.cluster.speaks.set()
     for run in found.instance.get_runs():
         if not run.is_finished:
             found.instance.report_run_canceled(run)
@@ -175,13 +176,18 @@ def test_a_run_whose_job_is_not_taken_for_now_waits_and_starts(queue: Queue, ans
     assert queue.asked() == 3, "what has started is not launched again"
 
 
-def test_a_run_waits_while_the_api_is_away(queue: Queue) -> None:
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_run_waits_while_the_api_is_away(queue: Queue, monkeypatch: pytest.MonkeyPatch, silent: bool) -> None:
+    monkeypatch.setattr(refusals, "TIMEOUT", (0.2, 0.2))
     run_id = queue.add()
-    queue.cluster.away = True
+    queue.cluster.away = not silent
+    if silent:
+        queue.cluster.speaks.clear()
     queue.round()
     assert queue.status(run_id) is Status.QUEUED
     assert "the Kubernetes API does not answer" in queue.waits(run_id)[0]
     queue.cluster.away = False
+    queue.cluster.speaks.set()
     queue.round()
     assert (queue.status(run_id), queue.made()) == (Status.STARTING, [run_id])
 

@@ -211,6 +211,27 @@ def test_an_api_that_is_away_when_a_job_is_to_be_made_is_waited_for(two: Run) ->
     assert (made.asked, two.ends()) == (1, ["STEP_SUCCESS"])
 
 
+def test_a_step_that_is_ended_while_the_api_refuses_goes_later(two: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, ended = step_jobs.StepJobs.check_step_health, []
+
+    def end_it_once(self: step_jobs.StepJobs, context: Any) -> Any:
+        name = self._get_k8s_step_job_name(context)
+        if "model" in context.execute_step_args.step_keys_to_execute and not ended:
+            ended.append(name)
+            path = f"DELETE /apis/batch/v1/namespaces/credit/jobs/{name}"
+            two.cluster.denied[path] = {"code": 503, "message": "apiserver is shutting down"}
+            assert list(self.terminate_step(context)) == []
+            assert name in two.cluster.alive
+            del two.cluster.denied[path]
+        return check(self, context)
+
+    monkeypatch.setattr(step_jobs.StepJobs, "check_step_health", end_it_once)
+    two.plays(two.works)
+    assert two.execute()
+    assert f"Kubernetes job {ended[0]} could not be deleted now. It goes with the run's Job." in two.said()
+    assert two.reasons()[0].endswith("the Job was deleted [deleted]")
+
+
 # A pod that is to go
 
 EVICTION = [

@@ -210,6 +210,9 @@ class Cluster:
         self.no_pods: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
         self.away = False
+        # Takes requests and answers none, until it is set again.
+        self.speaks = threading.Event()
+        self.speaks.set()
         self._lock = threading.Lock()
         cluster = self
 
@@ -249,6 +252,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.speaks.set()
         self.server.shutdown()
         self.server.server_close()
         for pod in self.pods:
@@ -392,7 +396,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         asked = urlsplit(self.path)
-        if self.api.away:
+        heard = self.api.speaks.is_set()
+        self.api.speaks.wait()
+        if self.api.away or not heard:
             self.close_connection = True
             return
         self.api.requests.append(f"{self.command} {re.sub('/dagster-step-[^/]*', '/NAME', asked.path)}")
