@@ -92,7 +92,11 @@ class StoredDays:
 
         Days before it are outside the book and nobody waits for them; a gap after it is one.
         """
-        days = (day for asset in ("raw_loan_data", "processed_features") for day in self._store.days(asset))
+        assets = ("raw_loan_data", "processed_features")
+        # Nearly always, and one look is less than two listings of a book of years.
+        if any(self._store.path(asset, f"{start}.parquet").exists() for asset in assets):
+            return start
+        days = (day for asset in assets for day in self._store.days(asset))
         # ISO days are ordered as texts are.
         first = min((day for day in days if day >= start.isoformat()), default=None)
         return start if first is None else date.fromisoformat(first)
