@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from credit_assets.ledger.integrity import against_notes, heads_as_text
 from credit_assets.storage.chain import HASH, Chain, Head, content_hash, newest_breaks
 from credit_assets.storage.claims import Claims, journal_of, write_ledger_record
 from credit_assets.storage.store import Store
@@ -195,3 +196,26 @@ def test_random_tampering_is_found_wherever_it_is(tmp_path: Path) -> None:
         file(chain, number).write_text(text[:at] + other + text[at + 1 :])
         found += bool(chain.breaks())
     assert found == 60
+
+
+def test_an_entry_of_the_journal_is_one_listing_and_a_head_that_fits_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing is longer the older the house."""
+    listed: list[str] = []
+    names = Claims.names
+    monkeypatch.setattr(Claims, "names", lambda self, folder: (listed.append(folder), names(self, folder))[1])
+    journal = Claims(str(tmp_path / "store")).journal
+    for number in range(4):
+        journal.enter(f"outcomes/{number}", content_hash(b"done"))
+    # What it is begun with is the first entry.
+    assert journal.head().number == 5
+    assert listed == ["journal"] * 5
+    heads = {Head(number, journal.hash_at(number)) for number in (0, 3, 5)}
+    listed.clear()
+    assert against_notes([journal], [heads_as_text({"journal": head}) for head in heads], "MLflow") == []
+    assert listed == []
+    (gone,) = against_notes([journal], [heads_as_text({"journal": Head(6, "a" * 64)})], "MLflow")
+    assert "entries 6 to 6 were there" in gone.text
+    (other,) = against_notes([journal], [heads_as_text({"journal": Head(3, "a" * 64)})], "MLflow")
+    assert "entry 3 is not the one" in other.text
