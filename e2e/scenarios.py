@@ -162,6 +162,18 @@ def quota_refuses_a_job(stage: Stage) -> None:
     _report_attempts(stage, run, "training_set")
 
 
+def quota_refuses_a_run(stage: Stage) -> None:
+    """The quota has no Job left for a run itself: it waits in the queue and says why, and starts once there is room."""
+    with _quota(stage, "count/jobs.batch", 0):
+        run = stage.launch("ingest_loans")
+        stage.report(f"event: {run.says('waits for its Job', 'exceeded quota')}")
+        if (status := run.record()["status"]) != "QUEUED":
+            raise FailedError(f"the run whose Job was refused is {status}")
+        if run.run_pods():
+            raise FailedError("there is a pod of the run, whose Job the quota should have refused")
+    run.must_be_whole(INGESTED)
+
+
 def api_server_restarted(stage: Stage) -> None:
     """The API server is away under the trainings: neither they nor the run take harm."""
     run = stage.launch("retrain_model")
@@ -334,4 +346,5 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
     "helm-test": helm_tests,
     "dask": trained_on_dask,
     "backup": backup_by_hand,
+    "run-refused": quota_refuses_a_run,
 }
