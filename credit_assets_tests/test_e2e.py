@@ -25,6 +25,7 @@ from e2e.__main__ import NOT_READY, _show
 from e2e.backups import drill
 from e2e.chart import adapted, alone, defaults
 from e2e.cluster import FailedError, NotReadyError, applied_before, changes, refusal, remembered
+from e2e.installation import Installation
 from e2e.names import Forwarder
 from e2e.runs import TRAINED, Run, Stage
 from e2e.scenarios import DAILY, RETRAINED, SCENARIOS, _quota
@@ -154,6 +155,21 @@ def test_what_an_upgrade_does_not_say_any_more_is_taken_out_and_what_others_said
     secret = {"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "of-the-test"}}
     assert remembered(secret) == secret
     assert applied_before(secret) == {}
+
+
+def test_what_an_upgrade_has_no_more_is_deleted_by_the_name_that_the_cluster_knows(given: Given) -> None:
+    deleted: list[Any] = []
+    cluster: Any = SimpleNamespace(minor=(1, 20), delete=deleted.append)
+    kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "j"},
+        "spec": {"jobTemplate": {"spec": {}}},
+    }
+    staying = {**job, "metadata": {"name": "s", "annotations": {"helm.sh/resource-policy": "keep"}}}
+    Installation(cluster, given)._take_away([kept, job, staying], [kept])
+    assert [(m["apiVersion"], m["metadata"]["name"]) for m in deleted] == [("batch/v1beta1", "j")]
 
 
 def test_the_chart_takes_dask_and_the_backup_of_the_trial(given: Given, tmp_path: Path) -> None:

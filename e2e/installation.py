@@ -75,7 +75,7 @@ class Installation:
         """
         assert self._applied is not None
         wanted = next(m for m in self._applied.release if m["kind"] == "CronJob" and m["metadata"]["name"] == cron_job)
-        template = self.cluster.read(adapted(wanted, self.cluster.minor, {}))["spec"]["jobTemplate"]
+        template = self.cluster.read(self._adapted(wanted))["spec"]["jobTemplate"]
         name = f"{cron_job}-by-hand"
         about = {"name": name, "labels": (template.get("metadata") or {}).get("labels") or {}}
         about["annotations"] = {"cronjob.kubernetes.io/instantiate": "manual"}
@@ -91,7 +91,10 @@ class Installation:
             self._forwarder.close()
 
     def _apply(self, manifest: Mapping[str, Any]) -> None:
-        self.cluster.apply(adapted(manifest, self.cluster.minor, self.given.names))
+        self.cluster.apply(self._adapted(manifest))
+
+    def _adapted(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        return adapted(manifest, self.cluster.minor, self.given.names)
 
     def _run_hooks(self, manifests: list[dict[str, Any]]) -> None:
         for manifest in manifests:
@@ -116,7 +119,7 @@ class Installation:
         for manifest in old:
             of_helm = annotated(manifest).get("helm.sh/resource-policy") != "keep"
             if of_helm and (manifest["kind"], manifest["metadata"]["name"]) not in kept:
-                self.cluster.delete(manifest)
+                self.cluster.delete(self._adapted(manifest))
 
     def _wait_until_rolled_out(self, name: str) -> None:
         import kubernetes
