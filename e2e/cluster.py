@@ -187,6 +187,18 @@ class Cluster:
     def delete_pod(self, name: str, grace_seconds: int | None = None) -> None:
         self.core.delete_namespaced_pod(name, self.namespace, grace_period_seconds=grace_seconds)
 
+    def log(self, pod: str, container: str | None = None, lines: int | None = None) -> str | None:
+        """What a container has printed, or the last lines of it; None where it has no log."""
+        only = {name: value for name, value in (("container", container), ("tail_lines", lines)) if value is not None}
+        try:
+            # Taken as it comes: the client makes of the bytes a text that shows bytes.
+            answer = self.core.read_namespaced_pod_log(pod, self.namespace, _preload_content=False, **only)
+        except ApiException as error:
+            if error.status in (400, 404):
+                return None
+            raise
+        return bytes(answer.data).decode("utf-8", "replace")
+
     def events(self, name: str) -> list[str]:
         """Reasons and messages of what happened to a pod or a Job, oldest first."""
         events = self.core.list_namespaced_event(self.namespace, field_selector=f"involvedObject.name={name}").items

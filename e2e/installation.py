@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubernetes.client import ApiException
-
 from e2e.chart import RELEASE, Rendered, adapted, annotated, render, services
 from e2e.cluster import Cluster, FailedError, NotReadyError, wait_for
 from e2e.names import Forwarder
@@ -164,13 +162,9 @@ class Installation:
         texts = []
         for pod in self.cluster.pods(selector):
             for container in [*(pod.spec.init_containers or []), *pod.spec.containers]:
-                try:
-                    log = self.cluster.core.read_namespaced_pod_log(
-                        pod.metadata.name, self.cluster.namespace, container=container.name, tail_lines=15
-                    )
-                except ApiException:
-                    log = f"{pod.metadata.name} has no log of {container.name}: {pod.status.phase}"
-                texts.append(log)
+                log = self.cluster.log(pod.metadata.name, container.name, lines=15)
+                none = f"{pod.metadata.name} has no log of {container.name}: {pod.status.phase}"
+                texts.append(none if log is None else log)
         return "\n".join(texts)
 
     # Without Services

@@ -64,23 +64,13 @@ class Run:
 
         def begun() -> Any | None:
             pod = self.watch.running(step)
-            if pod is not None and "STEP_START" in self.log(pod.metadata.name):
+            if pod is not None and "STEP_START" in (self.cluster.log(pod.metadata.name) or ""):
                 return pod
             if self.run_pod_ended():
                 raise FailedError(f"the run ended before {step} was seen at work: {self._why()}")
             return None
 
         return wait_for(f"step {step} to work", seconds, begun, every=0.5)
-
-    def log(self, pod: str) -> str:
-        import kubernetes
-
-        try:
-            return str(self.cluster.core.read_namespaced_pod_log(pod, self.cluster.namespace))
-        except kubernetes.client.ApiException as error:
-            if error.status in (400, 404):
-                return ""
-            raise
 
     def event_with(self, *words: str) -> str | None:
         """The text of the first event that has all of these words; None while there is none."""
