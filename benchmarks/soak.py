@@ -134,7 +134,7 @@ def slope(values: NDArray[np.float64], draws: int) -> tuple[float, float, float]
 
 def soak(plan: Plan) -> Soaked:
     """Live the days. Raises RuntimeError where one fails."""
-    with tempfile.TemporaryDirectory(prefix="bench-soak-") as name, _service() as address:
+    with tempfile.TemporaryDirectory(prefix="bench-soak-") as name, message_service() as address:
         folder = Path(name)
         home = Home(
             folder,
@@ -190,7 +190,7 @@ def _tail(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _service() -> Iterator[str]:
+def message_service() -> Iterator[str]:
     """A service that takes messages, as an Apprise URL."""
 
     class Taken(BaseHTTPRequestHandler):
