@@ -23,8 +23,9 @@ from credit_assets.assets.conventions import asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, read_cursor, write_cursor
 from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.registry import RECALIBRATES, Registry
+from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import CALIBRATION, recalibrations, retrainings
+from credit_assets.ledger.trained import TrainedDays
 from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.rules.decisions import Decision
 from credit_assets.ml.rules.extension_triggers import TRIGGERS
@@ -102,7 +103,7 @@ def _own_rules(settings: Settings) -> list[_Rule]:
 
 
 def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
-    on = settings.retraining == "triggered"
+    on, trained = settings.retraining == "triggered", TrainedDays()
 
     @dg.sensor(
         name=settings.naming.dagster(f"{rule.name}_trigger"),
@@ -120,7 +121,7 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
         claims: dg.ResourceParam[Claims],
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            return _follow(context, rule, Services(settings, store, registry, claims))
+            return _follow(context, rule, Services(settings, store, registry, claims), trained)
         except NotNow as why:
             return dg.SkipReason(str(why))
 
@@ -165,7 +166,9 @@ class _States:
         self._of[trigger] = state
 
 
-def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services) -> dg.SensorResult | dg.SkipReason:
+def _follow(
+    context: dg.SensorEvaluationContext, rule: _Rule, services: Services, trained: TrainedDays
+) -> dg.SensorResult | dg.SkipReason:
     """Decide about each new report in the order in which they came, up to the first that starts a run."""
     position, remembered = read_cursor(context.cursor, partial(_States.parse, rule))
     states = remembered or _States(rule)
@@ -180,8 +183,6 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
         return dg.SensorResult(skip_reason=f"no new {rule.asset}", cursor=kept)
     with reaching("the store"):
         claimed, calibrated = retrainings(services.claims), recalibrations(services.claims)
-    with reaching("MLflow"):
-        trained = {one.as_of for one in services.registry.versions() if RECALIBRATES not in one.tags}
     reports: dict[date, Any] = {}
     outcome = ""
     for event in events:
@@ -195,7 +196,9 @@ def _follow(context: dg.SensorEvaluationContext, rule: _Rule, services: Services
         window = [day - timedelta(days=n) for n in reversed(range(rule.policy.window))]
         reports.update((one, record_of(services.store, rule.asset, one)) for one in window if one not in reports)
         # A retraining of this very day is no reason against it but the same retraining; see `start`.
-        others = claimed | trained if day not in claimed else (claimed | trained) - {day}
+        with reaching("MLflow"):
+            newest = trained.newest(services.registry, but=day if day in claimed else None)
+        others = (claimed - {day}) | ({newest} if newest else set())
         # A new calibration keeps nobody waiting but who asks for another.
         lasts = {name: others | calibrated - {day} if name == CALIBRATION else others for name in rule.decide}
         asked, outcome = _asked(rule, day, [reports[one] for one in window], states, lasts)

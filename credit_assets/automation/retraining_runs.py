@@ -99,7 +99,7 @@ def start(services: Services, event: Event) -> dg.RunRequest | NoRun:
             return NoRun(f"{why} ({event.trigger}: {event.reason})")
     with reaching("MLflow"):
         # A run that cannot reach it fails, and its event would be spent.
-        services.registry.alias(CHAMPION)
+        services.registry.shows(CHAMPION)
     with reaching("the store"):
         reason = one_line(event.reason, _LONGEST_REASON)
         holder, why = claim_retraining(services.claims, day, event.trigger, event.identity, reason)

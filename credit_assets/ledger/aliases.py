@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime
 
 from credit_assets.failures import TransientError
 from credit_assets.ledger.alias_log import AliasLog, Change, Move
+from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ml.rules.periods import Period, champion_history, ended, holder_now, moved, period_on
 
@@ -32,6 +33,7 @@ class Aliases:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
+    @at_one_look
     def move(self, name: str, version: str, change: Change, *, forward_only: bool = False) -> Version:
         """Give the alias to the version from the change's first day on; return the version that holds it afterwards.
 
@@ -52,6 +54,7 @@ class Aliases:
 
         return self.registry.version(self._enter(name, target.version, change, after))
 
+    @at_one_look
     def end(self, name: str, version: str, change: Change) -> None:
         """Take the alias from `version`, whose last day is the one before the change.
 
@@ -82,6 +85,7 @@ class Aliases:
         """An alias's log: another one where the registered model was deleted and made anew."""
         return AliasLog(self.registry.claims, self.registry.scope(), name)
 
+    @at_one_look
     def complete(self) -> list[tuple[str, Move]]:
         """Let MLflow show each newest entry whose mover was killed before it did; return what was completed.
 

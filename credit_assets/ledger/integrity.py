@@ -18,6 +18,7 @@ from typing import Any
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.alias_log import AliasLog, newest_scope
+from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import CHAMPION, Registry, own_tags
 from credit_assets.ledger.requests import LOG as REQUESTS
 from credit_assets.masking import masked_url
@@ -49,12 +50,14 @@ class Integrity:
     def heads(self) -> dict[str, Head]:
         return {name: chain.head() for name, chain in self.chains().items()}
 
+    @at_one_look
     def to_note(self) -> str:
         """The heads by the names of the logs: those of a model that was deleted are of other logs than its
         successor's.
         """
         return heads_as_text({chain.folder: chain.head() for chain in self.chains().values()})
 
+    @at_one_look
     def breaks(self, *, whole: bool = False, noted_elsewhere: Sequence[str] = ()) -> list[Break]:
         """What is broken and not accepted by a person; of every entry, or of the newest alone. `noted_elsewhere`: what
         Dagster noted of the heads.
@@ -73,6 +76,7 @@ class Integrity:
         accepted = {name for record in self.claims.journal.accepted() for name in record.get("breaks", ())}
         return [one for one in found if not accepted.issuperset(one.noted or (one.name,))]
 
+    @at_one_look
     def note(self) -> None:
         """Note the heads in MLflow, where there is a registered model and nothing is broken."""
         heads = self.to_note()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import Book, book_of, parse
 from credit_assets.ledger.alias_log import AliasLog, Move, logs_of, newest_moves, scope_of
+from credit_assets.ledger.one_look import at_one_look, remember, remembered
 from credit_assets.links import model_page
 from credit_assets.masking import masked_url
 from credit_assets.ml.data.manifest import MANIFEST, Manifest
@@ -143,7 +144,6 @@ class Registry:
         description: str = "",
     ) -> Version:
         """The version of this fingerprint: the one that is there, else a new one. Never two, also of two at once."""
-        server, client = self._server, self._client
         everything = {
             **(tags or {}),
             **self.owner.tags,
@@ -155,22 +155,8 @@ class Registry:
         def create() -> str:
             # There without a claim: the store has been replaced since, or whoever made it has not claimed it yet.
             there = self._of_fingerprint(fingerprint)
-            if there:
-                return min(there, key=int)
-            with server.fluent():
-                # MLflow looks the model up at its global tracking URI, whatever client is used.
-                made = server.call(
-                    f"cannot register {model_uri}",
-                    client.create_model_version,
-                    self.model_name,
-                    source=model_uri,
-                    run_id=run_id,
-                    tags=everything,
-                    description=description,
-                    # A server refuses a model's URI without it.
-                    model_id=model_uri.removeprefix("models:/"),
-                )
-            return str(made.version)
+            new = {"run_id": run_id, "tags": everything, "description": description}
+            return min(there, key=int) if there else _create_version(self, model_uri, **new)
 
         winner = self.claims.single(
             f"mlflow-versions/{self.scope(create=True)}/{fingerprint}",
@@ -184,6 +170,7 @@ class Registry:
                 self._delete(number)
         return self.version(winner)
 
+    @at_one_look
     def versions(self) -> list[Version]:
         """All versions that this pipeline registered, oldest first. Empty where the model does not exist yet."""
         shown = self.shown()
@@ -196,6 +183,24 @@ class Registry:
         aliases = _aliases(self.registered_model()) if ours else {}
         return sorted((self._own(item, aliases) for item in ours), key=lambda v: int(v.version))
 
+    def registered_after(self, number: int) -> list[Version]:
+        """The versions that came after that one, without their aliases: MLflow reads those and no others."""
+        return [self._own(item, {}) for item in self._everything(number) if _is_ours(item)]
+
+    def shows(self, alias: str) -> Version | None:
+        """The version that holds the alias in MLflow, whatever its log says, without its periods: one look, which costs
+        the same however many versions there are.
+        """
+        find = self._client.get_model_version_by_alias
+        item = self._if_there("cannot get the version of an alias", find, self.model_name, alias)
+        return self._own(item, {}) if item is not None and _is_ours(item) else None
+
+    def has(self, version: Version) -> bool:
+        """Whether MLflow has the version still, and no other by its number."""
+        find = self._client.get_model_version
+        found = self._if_there("cannot get a version", find, self.model_name, version.version)
+        return found is not None and _version(found, {}).created == version.created
+
     def logs(self) -> list[AliasLog]:
         """The logs of the aliases that were ever moved."""
         return logs_of(self.claims, self.scope())
@@ -204,8 +209,9 @@ class Registry:
         """The versions of the model that this pipeline did not register."""
         return sorted((str(item.version) for item in self._everything() if not _is_ours(item)), key=int)
 
-    def _everything(self) -> list[ModelVersion]:
+    def _everything(self, after: int = 0) -> list[ModelVersion]:
         search, where = self._client.search_model_versions, f"name='{self.model_name}'"
+        where += f" and version_number > {after}" if after else ""
         found: list[ModelVersion] = []
         token: str | None = ""
         while token is not None:
@@ -223,6 +229,7 @@ class Registry:
             raise PermanentError(f"{self.model_name} has no version {version}; registered: {known}")
         return self._single(item)
 
+    @at_one_look
     def alias(self, name: str) -> Version | None:
         """The version that holds the alias; None where none does."""
         newest = AliasLog(self.claims, self.scope(), name).newest()
@@ -261,12 +268,16 @@ class Registry:
 
     def scope(self, create: bool = False) -> str:
         """Name and birth of the registered model: claims about one that was deleted do not bind its successor."""
+        if scope := remembered((self._server.uri, self.model_name)):
+            return scope
         model = self.registered_model()
         if model is None and create:
-            self._server.call("cannot create the registered model", self._create_model)
+            self._server.call("cannot create the registered model", _create_model, self)
             model = self.registered_model()
-        born = model.creation_timestamp if model else 0
-        return scope_of(self.model_name, born)
+        return self._scope(model)
+
+    def _scope(self, model: RegisteredModel | None) -> str:
+        return scope_of(self.model_name, model.creation_timestamp if model else 0)
 
     # What `aliases` writes, from its log
 
@@ -294,19 +305,6 @@ class Registry:
     def _client(self) -> MlflowClient:
         return self._server.client
 
-    def _create_model(self) -> None:
-        from mlflow.exceptions import MlflowException
-
-        about = "Probability of default, one version for each accepted model."
-        book = self._book()
-        try:
-            self._client.create_registered_model(
-                self.model_name, tags={BOOK_TAG: book.to_json()} if book else None, description=about
-            )
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
     def registered_model(self) -> RegisteredModel | None:
         find = self._client.get_registered_model
         model = self._if_there("cannot get the registered model", find, self.model_name)
@@ -322,6 +320,8 @@ class Registry:
                 "server of its own, or each portfolio a name of its own (`name` in its file)"
             )
         self._is_of_this_book = model is not None
+        if model:
+            remember((self._server.uri, self.model_name), self._scope(model))
         return model
 
     def _single(self, item: ModelVersion) -> Version:
@@ -376,6 +376,31 @@ def _aliases(model: RegisteredModel | None) -> dict[str, tuple[str, ...]]:
     for alias, version in sorted((model.aliases if model else {}).items()):
         held[str(version)] = (*held.get(str(version), ()), alias)
     return held
+
+
+def _create_model(registry: Registry) -> None:
+    from mlflow.exceptions import MlflowException
+
+    about = "Probability of default, one version for each accepted model."
+    tags = {BOOK_TAG: book.to_json()} if (book := book_of(registry.claims)) else None
+    try:
+        registry.tracking.server.client.create_registered_model(registry.model_name, tags=tags, description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _create_version(registry: Registry, model_uri: str, **new: Any) -> str:
+    server = registry.tracking.server
+    create = server.client.create_model_version
+    # A server refuses a model's URI without the model's id.
+    model_id = model_uri.removeprefix("models:/")
+    # MLflow looks the model up at its global tracking URI, whatever client is used.
+    with server.fluent():
+        made = server.call(
+            f"cannot register {model_uri}", create, registry.model_name, source=model_uri, model_id=model_id, **new
+        )
+    return str(made.version)
 
 
 def own_tags(registry: Registry) -> dict[str, str] | None:
