@@ -11,13 +11,14 @@ import dagster as dg
 from credit_assets.assets.outside import model_key
 from credit_assets.assets.presented import presented
 from credit_assets.ledger.deployment import ALIASES, Deployment
-from credit_assets.ledger.reported import alias_key, report_moves
+from credit_assets.ledger.reported import alias_key, report_moves, reported_up_to
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.ticks import told
 from credit_assets.settings import Settings
 from credit_assets.stages import GOVERNANCE
 
 DEPLOYMENT_SENSOR = "deployment_requests"
+_NOTHING = "no request and no move"
 
 
 def alias_specs(settings: Settings) -> list[dg.AssetSpec]:
@@ -50,6 +51,10 @@ def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
     def deployment_requests(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> dg.SkipReason:
+        looked, done = deployment.looked, reported_up_to(context.instance, deployment.registry)
+        if looked.nothing_new(done):
+            return dg.SkipReason(_NOTHING)
+        ends = looked.ends()
         completed = deployment.recover()
         outcomes = deployment.apply_pending()
         moves = report_moves(context.instance, deployment.registry)
@@ -59,6 +64,8 @@ def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
         damaged = deployment.requests.damaged()
         for said in damaged:
             context.log.warning(said)
-        return dg.SkipReason("; ".join([*lines, *damaged]) or "no request and no move")
+        if not lines and not damaged and not deployment.requests.pending():
+            looked.note(ends, done)
+        return dg.SkipReason("; ".join([*lines, *damaged]) or _NOTHING)
 
     return deployment_requests

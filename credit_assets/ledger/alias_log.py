@@ -168,10 +168,14 @@ def newest_scope(claims: Claims, model_name: str) -> str | None:
     """The scope of the newest registered model of this name that has a log, without a look into MLflow; None without
     one. A model that was deleted and made anew has another log, named by its birth.
     """
+    return max(scopes_of(claims, model_name), key=lambda scope: int(scope.rpartition("-")[2]), default=None)
+
+
+def scopes_of(claims: Claims, model_name: str) -> list[str]:
+    """Of every registered model that ever had this name and a log."""
     name = scope_of(model_name, 0).removesuffix("-0")
     births = [born for found, _, born in (one.rpartition("-") for one in claims.names(LOGS)) if found == name]
-    births = [born for born in births if born.isdecimal()]
-    return f"{name}-{max(births, key=int)}" if births else None
+    return [f"{name}-{born}" for born in births if born.isdecimal()]
 
 
 def logs_of(claims: Claims, scope: str) -> list[AliasLog]:
@@ -185,9 +189,10 @@ def newest_moves(logs: Iterable[AliasLog]) -> dict[str, Move]:
 
 
 def cut_short(claims: Claims, model_name: str) -> bool:
-    """Whether anything is left of a move of any alias, without a look into MLflow."""
-    scope = newest_scope(claims, model_name)
-    return scope is not None and any(log.undone() for log in logs_of(claims, scope))
+    """Whether anything is left of a move of any alias, without a look into MLflow. A model that was deleted may be back
+    from a backup, so the logs of all are looked at.
+    """
+    return any(log.undone() for scope in scopes_of(claims, model_name) for log in logs_of(claims, scope))
 
 
 def _periods(written: Sequence[Sequence[Any]]) -> tuple[Period, ...]:

@@ -22,10 +22,12 @@ from datetime import date
 
 from credit_assets.failures import PermanentError, is_ours, is_transient
 from credit_assets.health import first_line
-from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind
+from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind, cut_short
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.approvals import Approvals
 from credit_assets.ledger.integrity import Integrity
+from credit_assets.ledger.looked import LookedThrough
+from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
@@ -68,9 +70,11 @@ class Deployment:
         self.aliases = Aliases(registry)
         self.requests = requests
         self.promotion = promotion
+        self.looked = LookedThrough(requests.claims, registry.model_name, ALIASES)
 
     # A training
 
+    @at_one_look
     def after_training(self, version: Version, takes_over: date, decision: Decision, *, made: bool) -> None:
         """Move the aliases for a version that passed its gates: challenger at once, champion or a trial by policy; none
         where anything stands against its taking over.
@@ -87,12 +91,16 @@ class Deployment:
 
     # What was cut short
 
+    @at_one_look
     def recover(self) -> list[str]:
         """Do the rest of every move that was cut short, and say what it was; nothing where nothing was.
 
         MLflow is brought up to the newest entries, the trial is settled, and requests whose move is entered get their
-        outcome. Calling it while another process is in the midst of a move does what that one is about to do.
+        outcome. Calling it while another process is in the midst of a move does what that one is about to do. Where
+        nothing is left that is seen in the store: MLflow, which reads all versions for each answer, is not asked.
         """
+        if not cut_short(self.requests.claims, self.registry.model_name) and not self.requests.pending():
+            return []
         said = [
             f"move {move.number} of {alias} to version {move.version or 'none'}"
             for alias, move in self.aliases.complete()
@@ -119,6 +127,7 @@ class Deployment:
 
     # Requests
 
+    @at_one_look
     def apply_pending(self) -> list[tuple[Request, str]]:
         """Do what is requested, oldest first, and record what came of each request.
 
@@ -147,6 +156,7 @@ class Deployment:
             found.append((request, outcome))
         return found
 
+    @at_one_look
     def examine(self, kind: str, version: str, *, by: str, accepted: Collection[str] = ()) -> Version:
         """The version that a request is about. Raises PermanentError where the request cannot be met.
 
@@ -236,6 +246,7 @@ class Deployment:
         against = _against(self.takeover(target)) if request.accepted else ""
         return f" (in spite of: {against})" if against else ""
 
+    @at_one_look
     def decide(self, version: Version) -> Decision:
         """Whether the pipeline itself may bring a version into force at the end of its trial."""
         was = version.was_champion
@@ -252,6 +263,7 @@ class Deployment:
         compared = judged_against(self._compared_with(version), today.version if today else None)
         return Decision.of([newer(version.as_of, standing(self.registry.versions())), first, compared])
 
+    @at_one_look
     def judged_against(self, version: Version, day: date) -> Reason:
         """Whether a version was held against the champion of a day."""
         champion = self.registry.champion_at(day)
@@ -266,6 +278,7 @@ class Deployment:
 
     # Trials
 
+    @at_one_look
     def settle_trial(self, start: date, *, reason: str) -> None:
         """End the trial of a model that is no newer than the champion; begin the next where policy and models allow.
 

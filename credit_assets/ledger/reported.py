@@ -21,6 +21,7 @@ from credit_assets import pages
 from credit_assets.ledger.alias_log import AliasLog, Move, newest_scope
 from credit_assets.ledger.deployment import ALIASES, Deployment
 from credit_assets.ledger.integrity import Integrity
+from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import Registry
 from credit_assets.naming import ALIASES as ALIAS_ASSETS
 from credit_assets.naming import PLAIN, Names
@@ -45,6 +46,7 @@ def recover(instance: dg.DagsterInstance, deployment: Deployment) -> list[str]:
     ]
 
 
+@at_one_look
 def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple[str, Move]]:
     """Report each move that was not reported to this instance, oldest first; where none is left MLflow is not asked."""
     scope, reported = newest_scope(registry.claims, registry.model_name), []
@@ -72,6 +74,11 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
     if reported:
         Integrity(registry).note()
     return reported
+
+
+def reported_up_to(instance: dg.DagsterInstance, registry: Registry) -> list[tuple[str, int]]:
+    """How far moves are reported to this instance: for each alias the log and the number, as it is noted there."""
+    return [_place(instance, registry.owner.naming, alias)[:2] for alias in ALIASES]
 
 
 def reported_move(

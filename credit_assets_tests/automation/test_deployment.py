@@ -168,3 +168,93 @@ def test_one_damaged_request_and_one_that_cannot_be_done_keep_nobody_elses_from_
     # The other is done as soon as it can be.
     assert "request 2 (approve version 2 by ann): done" in tick(deployment, instance)
     assert holders(deployment)["champion"] == second
+
+
+def test_mlflow_is_asked_for_the_model_a_few_times_a_move_and_not_at_all_where_nothing_is_to_be_done(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(deployment, "a", Q1, YES)
+    second = trained(deployment, "b", Q2)
+    tick(deployment, instance)
+    asked, client = list[str](), deployment.registry.tracking.server.client
+    for name in dir(client):
+        if name.startswith(("get_", "search_", "set_", "delete_")):
+
+            def call(*args: Any, _call: Any = getattr(client, name), _name: str = name, **more: Any) -> Any:
+                asked.append(_name)
+                return _call(*args, **more)
+
+            monkeypatch.setattr(client, name, call)
+    assert tick(deployment, instance) == "no request and no move"
+    assert asked == []
+    deployment.requests.add("approve", second, by="ann", reason="read", effective_from=JUNE)
+    assert "request 1 (approve version 2 by ann): done" in tick(deployment, instance)
+    # MLflow's client asks once itself before each of its writes.
+    own = asked.count("get_registered_model") - sum(name.startswith(("set_", "delete_")) for name in asked)
+    assert 0 < own <= 12
+
+
+def test_a_tick_that_finds_nothing_reads_the_same_however_many_requests_and_moves_there_were(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, read = deployment.requests.claims, list[str]()
+    for name in ("get", "names"):
+
+        def counted(place: str, _call: Any = getattr(claims, name), _name: str = name) -> Any:
+            read.append(f"{_name} {place.partition('/')[0]}")
+            return _call(place)
+
+        monkeypatch.setattr(claims, name, counted)
+
+    def idle() -> list[str]:
+        while tick(deployment, instance) != "no request and no move":
+            pass
+        tick(deployment, instance)
+        read.clear()
+        assert tick(deployment, instance) == "no request and no move"
+        return sorted(read)
+
+    first, second = trained(deployment, "a", Q1, YES), trained(deployment, "b", Q2)
+    deployment.requests.add("approve", second, by="ann", reason="read", effective_from=JUNE)
+    young = idle()
+    for number in range(4):
+        kind: Any = "promote" if number % 2 else "rollback"
+        version = second if number % 2 else first
+        deployment.requests.add(kind, version, by="ann", reason=f"{number}", effective_from=Q3)
+    assert idle() == young
+    # The folder of the logs alone is listed.
+    assert [one for one in young if one.startswith("names")] == ["names mlflow-aliases"]
+
+
+def test_after_ticks_that_found_nothing_whatever_comes_is_met(
+    deployment: Deployment, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    first = trained(deployment, "a", Q1, YES)
+    second = trained(deployment, "b", Q2)
+    for _ in range(3):
+        tick(deployment, instance)
+    # By another process.
+    elsewhere = opened(deployment.registry.tracking)
+    elsewhere.requests.add("approve", second, by="ann", reason="read", effective_from=JUNE)
+    assert "request 1 (approve version 2 by ann): done" in tick(deployment, instance)
+    for _ in range(3):
+        tick(deployment, instance)
+    third = trained(elsewhere, "c", Q3)
+    assert f"challenger moved to {third}" in tick(deployment, instance)
+    for _ in range(3):
+        tick(deployment, instance)
+    # The store is brought back from a time before the request, and another gets its number.
+    log = Path(deployment.requests.claims.store_uri) / "claims" / "requests"
+    for name in ("log/000001", "done/000001"):
+        (log / name).unlink()
+    elsewhere.requests.add("rollback", first, by="bob", reason="complaints", effective_from=Q3)
+    assert "request 1 (rollback version 1" in tick(deployment, instance)
+    for _ in range(3):
+        tick(deployment, instance)
+    # What waits or is damaged is said at each tick.
+    (log / "log" / "000002").write_text("{}\n")
+    assert all("entry 000002" in tick(deployment, instance) for _ in range(3))
+    (log / "log" / "000002").unlink()
+    (tmp_path / "another").mkdir()
+    with dg.instance_for_test(temp_dir=str(tmp_path / "another")) as other:
+        assert "champion moved to" in tick(deployment, other)
