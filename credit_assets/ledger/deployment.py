@@ -109,15 +109,10 @@ class Deployment:
         started = [request for request in self.requests.pending() if move_of(self.aliases, request) is not None]
         done = [request for request, outcome in self._do(started) if outcome == DONE]
         said += [f"request {request.number} ({request.kind} version {request.version})" for request in done]
-        if unsettled := self._unsettled():
+        if unsettled := _unsettled(self.registry):
             self.settle_trial(max(move.change.effective_from for _, move in unsettled), reason=_NEWER)
             said += [f"the trial after move {move.number} of {log.alias}" for log, move in unsettled]
         return said
-
-    def _unsettled(self) -> list[tuple[AliasLog, Move]]:
-        """Newest entries after which the trial beside the champion may have to be another and was not looked at."""
-        left = [(log, log.undone()) for log in self.registry.logs()]
-        return [(log, found[0]) for log, found in left if found and "settled" in found[1]]
 
     def _follow(self, request: Request) -> None:
         """What follows the move that a request asked for."""
@@ -260,21 +255,14 @@ class Deployment:
             else f"version {version.version} was not in force before",
         )
         today = self.registry.alias(CHAMPION)
-        compared = judged_against(self._compared_with(version), today.version if today else None)
+        compared = judged_against(_compared_with(self.registry, version), today.version if today else None)
         return Decision.of([newer(version.as_of, standing(self.registry.versions())), first, compared])
 
     @at_one_look
     def judged_against(self, version: Version, day: date) -> Reason:
         """Whether a version was held against the champion of a day."""
         champion = self.registry.champion_at(day)
-        return judged_against(self._compared_with(version), champion.version if champion else None)
-
-    def _compared_with(self, version: Version) -> str:
-        """The champion that it was held against; of its as-of date, in what was registered before it was noted."""
-        if COMPARED_WITH in version.tags:
-            return version.tags[COMPARED_WITH]
-        champion = self.registry.champion_at(version.as_of)
-        return champion.version if champion else NONE
+        return judged_against(_compared_with(self.registry, version), champion.version if champion else None)
 
     # Trials
 
@@ -284,7 +272,7 @@ class Deployment:
 
         `start` is the day from which this holds.
         """
-        unsettled = self._unsettled()
+        unsettled = _unsettled(self.registry)
         versions = self.registry.versions()
         newest = standing(versions).newest
         trial = holder_now(self.aliases.history(SHADOW))
@@ -292,7 +280,7 @@ class Deployment:
         over = holder is None or (newest is not None and holder.as_of <= newest) or holder.was_champion
         if trial is not None and over:
             self._end(trial.version, start, reason, ACTOR)
-            unsettled += [(log, move) for log, move in self._unsettled() if log.alias == SHADOW]
+            unsettled += [(log, move) for log, move in _unsettled(self.registry) if log.alias == SHADOW]
         if over:
             self._begin_next(start, versions)
         for log, move in unsettled:
@@ -310,9 +298,23 @@ class Deployment:
         if challenger is None or challenger.version in tried or challenger.as_of <= newest:
             return
         champion = period_on(start, champion_history(versions))
-        if judged_against(self._compared_with(challenger), champion.version if champion else None).passed:
+        if judged_against(_compared_with(self.registry, challenger), champion.version if champion else None).passed:
             started = Change(start, MoveKind.TRIAL_STARTED, ACTOR, "trial started: passed its gates")
             self.aliases.move(SHADOW, challenger.version, started, forward_only=True)
+
+
+def _compared_with(registry: Registry, version: Version) -> str:
+    """The champion that it was held against; of its as-of date, in what was registered before it was noted."""
+    if COMPARED_WITH in version.tags:
+        return version.tags[COMPARED_WITH]
+    champion = registry.champion_at(version.as_of)
+    return champion.version if champion else NONE
+
+
+def _unsettled(registry: Registry) -> list[tuple[AliasLog, Move]]:
+    """Newest entries after which the trial beside the champion may have to be another and was not looked at."""
+    left = [(log, log.undone()) for log in registry.logs()]
+    return [(log, found[0]) for log, found in left if found and "settled" in found[1]]
 
 
 def _against(reasons: Sequence[Reason], accepted: Collection[str] = ()) -> str:
