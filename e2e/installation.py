@@ -7,7 +7,7 @@ what it would send is rendered by `chart` from the values of `trial_values`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ class Installation:
         self._applied: Rendered | None = None
         self._forwarder: Forwarder | None = None
         self._targets: dict[int, tuple[str, int]] = {}
+        self._looks: dict[int, Callable[[], Any]] = {}
 
     def install(self) -> None:
         """As `helm install --wait`: Secrets, hooks, objects, and all servers up."""
@@ -58,6 +59,9 @@ class Installation:
             if manifest["kind"] == "Deployment":
                 self._wait_until_rolled_out(manifest["metadata"]["name"])
         wait_for("the webserver to have the code location anew", STAND_SECONDS, self._known, every=2)
+        # Known before the API server is away for the first time.
+        for look in self._looks.values():
+            look()
         if old is not None:
             self._run_hooks(new.upgraded)
 
@@ -177,7 +181,9 @@ class Installation:
             if name in self.given.names:
                 labels = ",".join(f"{key}={value}" for key, value in selector.items())
                 for port, leads_to in ports:
-                    self._forwarder.listen(port, partial(self._target, port, labels, leads_to))
+                    target = partial(self._target, port, labels, leads_to)
+                    self._forwarder.listen(port, target)
+                    self._looks[port] = target
 
     def _target(self, port: int, selector: str, leads_to: Any) -> tuple[str, int] | None:
         try:

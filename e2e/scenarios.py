@@ -181,11 +181,11 @@ def api_server_restarted(stage: Stage) -> None:
     stage.shell("CREDIT_E2E_RESTART_API", stage.given.restart_api)
     wait_for("the API server to answer", 300, lambda: _answers(stage), every=2)
     record = run.must_be_whole(RETRAINED)
-    for event in record["events"]:
-        if event["type"] == "STEP_UP_FOR_RETRY":
-            stage.report(f"{event['step']}: {event['text']}")
     for step in TRAINED:
         _report_attempts(stage, run, step)
+    again = {e["step"]: e["text"] for e in record["events"] if e["type"] == "STEP_UP_FOR_RETRY"}
+    if again:
+        raise FailedError(f"steps were tried again: {again}")
 
 
 def node_lost(stage: Stage) -> None:
