@@ -155,6 +155,17 @@ def interrupted(body: str, number: signal.Signals, *arguments: str) -> subproces
     return subprocess.CompletedProcess([], process.returncode, out, err)
 
 
+NEVER_ENDS = """
+        from credit_assets.cli import signals
+        signals.GRACE_SECONDS = 0.2
+        def app(_):
+            print("ready", flush=True)
+            while True:
+                try:
+                    time.sleep(600)
+                except BaseException:
+                    pass
+    """
 BODIES = {
     "waits": """
         def app(_):
@@ -185,31 +196,13 @@ BODIES = {
             except BaseException:
                 sys.exit(0)
     """,
-    "never ends": """
-        from credit_assets.cli import signals
-        signals.GRACE_SECONDS = 0.2
-        def app(_):
-            print("ready", flush=True)
-            while True:
-                try:
-                    time.sleep(600)
-                except BaseException:
-                    pass
-    """,
+    "never ends": NEVER_ENDS,
     "never ends, with a thousand files": """
         import os, resource
-        from credit_assets.cli import signals
         resource.setrlimit(resource.RLIMIT_NOFILE, (2_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
-        signals.GRACE_SECONDS = 0.2
-        def app(_):
-            print("ready", flush=True)
-            while True:
-                try:
-                    time.sleep(600)
-                except BaseException:
-                    pass
-    """,
+    """
+    + NEVER_ENDS,
     "a handler of another": """
         import signal
         from credit_assets import stopping
