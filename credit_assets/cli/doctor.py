@@ -460,6 +460,8 @@ def within(seconds: float, look: Callable[[], Health]) -> Health:
     def run() -> None:
         try:
             seen.append(look())
+        except (PermanentError, TransientError) as error:
+            seen.append(Health("cannot be looked at", "fail", str(error)))
         except Exception as error:
             advice = "unexpected: please report it with the command's output"
             seen.append(Health(f"{type(error).__name__}: {first_line(error)}", "fail", advice))

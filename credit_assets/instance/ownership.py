@@ -62,7 +62,7 @@ def book_of(claims: Claims) -> Book | None:
 
     Raises PermanentError where the mark is damaged.
     """
-    held = claims.get(CLAIM)
+    held = claims.text(CLAIM)
     return None if held is None else parse(held, f"the claim {CLAIM} in {masked_url(claims.store_uri)}")
 
 
@@ -207,7 +207,9 @@ def parse(text: str, where: str) -> Book:
         record = json_of(text)
         return Book(**{one.name: str(record[one.name]) for one in fields(Book)})
     except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"{where} is damaged and does not say whose book it is ({error}); delete it") from error
+        # A new one would be another book's to all who know this one.
+        text = f"{where} is damaged and does not say whose book it is ({error}); bring it back from a backup"
+        raise PermanentError(text) from error
 
 
 def _recorded_elsewhere(settings: Settings, instance: dg.DagsterInstance) -> str:

@@ -98,7 +98,7 @@ class AliasLog:
 
     def read(self, name: str) -> Move:
         """One entry. Raises PermanentError where it is damaged."""
-        text = self.claims.get(f"{self.folder}/{name}")
+        text = self.claims.text(f"{self.folder}/{name}")
         try:
             record = json.loads(text or "")
             start, held = date.fromisoformat(record["effective_from"]), record.get("held")
@@ -137,7 +137,7 @@ class AliasLog:
 
     def is_done(self, step: Step, number: int) -> bool:
         """Whether the step has followed from the entry of this number."""
-        return self.claims.get(self._mark(step, number)) is not None
+        return self.claims.text(self._mark(step, number)) is not None
 
     def done(self, step: Step, number: int) -> None:
         """Mark that it has. To be called when it is through."""

@@ -75,7 +75,7 @@ class Approvals:
 
     def text_of(self, request: Request) -> str:
         """What is signed: the entry of the log, a line."""
-        return f"{self.claims.get(f'{LOG}/{request.number:06d}')}\n"
+        return f"{self.claims.text(f'{LOG}/{request.number:06d}')}\n"
 
     def said_of(self, request: Request) -> str:
         """Who has signed, for the record of the move; "" where nobody had to."""

@@ -64,4 +64,4 @@ class LookedThrough:
         return not self._text(folder, end.number + 1) and self._text(folder, end.number) == end.text
 
     def _text(self, folder: str, number: int) -> str:
-        return (self.claims.get(f"{folder}/{number:06d}") if number else None) or ""
+        return (self.claims.text(f"{folder}/{number:06d}") if number else None) or ""

@@ -144,7 +144,7 @@ class Requests:
         return self.claims.claim(f"{_OUTCOMES}/{request.number:06d}", " ".join(outcome.split()))
 
     def outcome(self, request: Request) -> str | None:
-        return self.claims.get(f"{_OUTCOMES}/{request.number:06d}")
+        return self.claims.text(f"{_OUTCOMES}/{request.number:06d}")
 
     def names(self) -> list[str]:
         """The names of the entries, in order."""
@@ -153,17 +153,17 @@ class Requests:
     def outcomes(self) -> dict[int, str]:
         """What came of requests, by number."""
         names = [name for name in self.claims.names(_OUTCOMES) if name.isdecimal()]
-        return {int(name): str(self.claims.get(f"{_OUTCOMES}/{name}")) for name in names}
+        return {int(name): str(self.claims.text(f"{_OUTCOMES}/{name}")) for name in names}
 
     def read(self, name: str) -> Request:
         """One entry. Raises PermanentError where it is damaged."""
-        text = self.claims.get(f"{LOG}/{name}")
+        text = self.claims.text(f"{LOG}/{name}")
         try:
             return _parsed(json.loads(text or ""), int(name))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PermanentError(
-                f"entry {name} of {LOG} in the store is damaged ({first_line(error)}): restore it from a backup, or "
-                "delete it and ask again"
+                f"entry {name} of {LOG} in the store is damaged ({first_line(error)}): bring it back from a backup; "
+                "those behind it are done meanwhile"
             ) from error
 
 

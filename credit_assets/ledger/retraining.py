@@ -45,7 +45,9 @@ def claim_retraining(claims: Claims, as_of: date, trigger: str, event: str, reas
         holder = json_of(held)
         return holder["event"], holder["reason"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"the claim {place} in the store is damaged ({error}); delete it") from error
+        raise PermanentError(
+            f"the claim {place} in the store is damaged ({error}); bring it back from a backup"
+        ) from error
 
 
 def retrainings(claims: Claims) -> set[date]:

@@ -38,7 +38,7 @@ class Claimed(Protocol):
     """What a chain needs of `Claims`."""
 
     def bind(self, name: str, value: str) -> str: ...
-    def get(self, name: str) -> str | None: ...
+    def text(self, name: str) -> str | None: ...
     def names(self, folder: str) -> list[str]: ...
 
 
@@ -141,7 +141,7 @@ class Chain:
         return 0
 
     def _text(self, number: int) -> str:
-        return self.claims.get(f"{self.folder}/{self._name(number)}") or ""
+        return self.claims.text(f"{self.folder}/{self._name(number)}") or ""
 
     def _of_before(self, number: int) -> str:
         link = ""

@@ -17,6 +17,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _EXCLUSIVE = {"s3", "s3a", "gs", "gcs", "memory"}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
 _ATTEMPTS = 6
+_WRITTEN_SECONDS = 60
 CLAIMS = "claims"
 RECORDS = ("registered_model", "deployed_model", "shadow_report", "kept/versions")
 """Folders of the store with the records of decisions: they are journaled (`write_ledger_record`)."""
@@ -110,20 +112,41 @@ class Claims:
         raise self._failure(f"cannot claim {name}", why) from why
 
     def get(self, name: str) -> str | None:
-        """What `name` is bound to; None while it is free."""
+        """What `name` is bound to; None while it is free. Raises PermanentError where no claim stands there."""
+        data = self._read(name)
+        if data is None:
+            return None
+        with suppress(UnicodeDecodeError):
+            if data.endswith(b"\n"):
+                return str(data, "utf-8").removesuffix("\n")
+        raise PermanentError(
+            f"{self._path(name)} is no claim, which is one line of text: it was edited, or its writer was stopped "
+            "halfway; bring it back from a backup, or see what `credit-assets audit` says before you delete it"
+        )
+
+    def text(self, name: str) -> str | None:
+        """What stands at `name`, be it a claim or not; None while it is free. For logs: their entries say themselves
+        whether they are whole, and one that is not is in nobody else's way.
+        """
+        data = self._read(name)
+        return None if data is None else data.decode("utf-8", "backslashreplace").removesuffix("\n")
+
+    def _read(self, name: str) -> bytes | None:
         path = self._path(name)
+        data = b""
         for attempt in range(_ATTEMPTS):
             try:
                 data = path.read_bytes() if isinstance(path, Path) else path.fs.cat_file(path.path)
             except FileNotFoundError:
                 return None
+            except IsADirectoryError:
+                return b""
             except Exception as error:
                 raise self._failure(f"cannot read the claim {name}", error) from error
-            if data.endswith(b"\n"):
-                return str(data, "utf-8").removesuffix("\n")
-            # Only where the file system has no hard links: created, not yet written.
+            if data.endswith(b"\n") or not _may_be_written(path):
+                break
             time.sleep(0.05 * 2**attempt)
-        raise PermanentError(f"{path} is not a claim: its writer was stopped halfway; delete it")
+        return data
 
     def names(self, folder: str) -> list[str]:
         """Names that are bound directly under `folder`, sorted, without the folder."""
@@ -195,6 +218,17 @@ class Claims:
                 return TransientError(f"{text}; see that it can be reached, then try again")
             return TransientError(text)
         return PermanentError(f"{text}; see that this process may read and write there")
+
+
+def _may_be_written(path: Path | UPath) -> bool:
+    """Whether somebody is at work on a file: only where the file system has no hard links is one seen before it is
+    whole.
+    """
+    if not isinstance(path, Path):
+        return False
+    with suppress(OSError):
+        return abs(time.time() - path.stat().st_mtime) < _WRITTEN_SECONDS
+    return False
 
 
 def journal_of(store: Store) -> Journal:

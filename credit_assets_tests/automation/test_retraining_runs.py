@@ -117,7 +117,7 @@ def test_damaged_claims_and_cursors_fail_the_tick(world: World) -> None:
     world.ingest(D)
     world.claims.claim("retraining/2024-03-20", "not ours")
     world.external("other: an audit", D)
-    with pytest.raises(PermanentError, match=r"claim retraining/2024-03-20 in the store is damaged.*delete it"):
+    with pytest.raises(PermanentError, match=r"claim retraining/2024-03-20 in the store is damaged.*from a backup"):
         world.tick("external_trigger")
     for cursor in ("[]", "12", '{"storage_id": 1}', '{"storage_id": 1, "state": {"day": "x"}}'):
         world.cursors["drift_trigger"] = cursor

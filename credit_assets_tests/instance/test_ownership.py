@@ -258,6 +258,11 @@ def test_a_damaged_mark_says_so(tmp_path: Path, text: str) -> None:
     (settings.dagster_dir / MARK_FILE).write_text(text, "utf-8")
     with pytest.raises(PermanentError, match="does not say whose book it is"), instance_of(settings):
         pass
+    Path(settings.store, "claims", "book").write_text(text, "utf-8")
+    found = {finding.name: finding for finding in diagnose(settings)}["book"]
+    assert found.status == "fail"
+    assert "is damaged and does not say whose book it is" in found.advice
+    assert "report it" not in found.advice
 
 
 def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(

@@ -94,6 +94,6 @@ def test_a_damaged_entry_is_named_and_keeps_nobody_elses_from_being_read(tmp_pat
     assert (sound.number, requests.pending(), requests.all()) == (2, [sound], [sound])
     (said,) = requests.damaged()
     assert said.startswith("entry 000001 of requests/log in the store is damaged")
-    assert "restore it from a backup" in said
+    assert "bring it back from a backup" in said
     with pytest.raises(PermanentError, match="entry 000001 of requests/log"):
         requests.read("000001")

@@ -77,8 +77,25 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     assert claims.claim("run/1", "b") == "a"
     (tmp_path / "claims" / "run" / "2").write_bytes(b"")
     monkeypatch.setattr("credit_assets.storage.claims.time.sleep", lambda _: None)
-    with pytest.raises(PermanentError, match="stopped halfway; delete it"):
+    with pytest.raises(PermanentError, match="is no claim, which is one line of text"):
         claims.get("run/2")
+
+
+@pytest.mark.parametrize("held", [b"", b"half", b"\xff\xfe\n"])
+def test_what_is_no_claim_is_refused_and_a_log_reads_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bytes
+) -> None:
+    path = tmp_path / "claims" / "run" / "1"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(held)
+    os.utime(path, (0, 0))
+    # Nobody is writing a file of long ago, and nobody waits for it.
+    monkeypatch.setattr("credit_assets.storage.claims.time.sleep", lambda _: pytest.fail("waited"))
+    claims = Claims(str(tmp_path))
+    with pytest.raises(PermanentError, match="bring it back from a backup"):
+        claims.get("run/1")
+    assert claims.text("run/1") == held.decode("utf-8", "backslashreplace").removesuffix("\n")
+    assert claims.text("run/2") is None
 
 
 def test_a_loser_discards_what_it_made_and_gets_the_winners(tmp_path: Path) -> None:

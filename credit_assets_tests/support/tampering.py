@@ -6,6 +6,7 @@ Belongs here: the tamperings. Does not belong here: what an audit says of them (
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -156,6 +157,17 @@ def forge_claim(home: Home) -> None:
 
 def newest_decision(home: Home) -> Path:
     return max((home.store / "deployed_model").glob("*.json"))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: os.truncate(path, 0),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\n"),
+    "no record": lambda path: path.write_bytes(b"[1, 2]\n"),
+    "of other types": lambda path: path.write_bytes(b'{"hash": {"a": 1}, "number": "x", "what": [1]}\n'),
+    "a folder": lambda path: [path.unlink(), path.mkdir()],
+}
+"""What may become of a small file of the ledger."""
 
 
 TAMPERINGS: dict[str, tuple[Callable[[Home], None], str, str]] = {

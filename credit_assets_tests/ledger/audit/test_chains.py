@@ -4,6 +4,7 @@ trainings and promotions until a person accepts it. A house that nobody touched 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +22,7 @@ from credit_assets.ledger.reported import report_moves
 from credit_assets.resources import build_resources
 from credit_assets.storage.chain import Break
 from credit_assets_tests.support.houses import TRAINED, House, copied_home, open_house
-from credit_assets_tests.support.tampering import TAMPERINGS, Home
+from credit_assets_tests.support.tampering import DAMAGES, TAMPERINGS, Home
 
 FIRST, LATER = TRAINED + timedelta(1), TRAINED + timedelta(7)
 NO_PROGRESS: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
@@ -63,6 +64,49 @@ def test_what_was_done_behind_the_pipelines_back_is_found_and_named(
     with open_house(tmp_path / "home") as house:
         found = gaps(house)
         assert [one for one in found if one["check"] == check and said in one["text"]], found
+
+
+PLACES: dict[str, tuple[Callable[[Home], Path], set[str]]] = {
+    # A file of the ledger, and the checks one of which names its damage.
+    "request": (lambda home: home.newest(home.requests), {"chains_whole"}),
+    "move": (lambda home: home.newest(home.log()), {"chains_whole"}),
+    "journal": (lambda home: home.newest(home.claims / "journal"), {"chains_whole"}),
+    "journal's first": (lambda home: home.claims / "journal" / "000001", {"chains_whole"}),
+    "outcome of a request": (lambda home: home.newest(home.claims / "requests" / "done"), {"journal_kept"}),
+    "claim of a version": (lambda home: newest_file(home.claims / "mlflow-versions"), {"journal_kept"}),
+    # What has followed from a move, and which run is whose: nothing is decided by their content.
+    "mark of a move": (lambda home: newest_file(home.claims / "mlflow-aliases-done"), set()),
+    "claim of a run": (lambda home: newest_file(home.claims / "mlflow-runs"), set()),
+}
+
+
+def newest_file(folder: Path) -> Path:
+    return max(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_damaged_file_of_the_ledger_is_named_and_in_nobody_elses_way(tmp_path: Path, home: Path, place: str) -> None:
+    path_of, checks = PLACES[place]
+    # Every damage to a request; to the other places two each, in turn.
+    turn = [*DAMAGES, *DAMAGES][list(PLACES).index(place) % len(DAMAGES) :]
+    for name in turn[: len(DAMAGES) if place == "request" else 2]:
+        copy = Home(copied_home(home, tmp_path / name))
+        DAMAGES[name](path := path_of(copy))
+        # A file that was written just now may be half a claim for a moment, which whoever reads it waits for.
+        os.utime(path, (0, 0))
+        with open_house(copy.place) as house:
+            found = gaps(house)
+            assert bool(checks) == any(one["check"] in checks for one in found), (name, found)
+            resources = build_resources(house.settings)
+            # An open request behind it is done all the same, unless what it would decide by is broken.
+            resources["deployment"].apply_pending()
+            integrity = Integrity(resources["registry"])
+            if "chains_whole" in checks:
+                with pytest.raises(PermanentError, match="the ledger is broken"):
+                    integrity.refuse_broken("nothing")
+            else:
+                integrity.refuse_broken("nothing")
 
 
 @pytest.mark.slow
