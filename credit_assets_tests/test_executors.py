@@ -36,7 +36,7 @@ DAY = date(2024, 3, 31)
 @pytest.mark.timeout(1800)
 @pytest.mark.slow
 def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
-    tmp_path: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {**SMALL, "variants": "lightgbm,xgboost", "executor": "multiprocess", "retries": 2}
     values["retry_delay_seconds"] = 1
@@ -44,7 +44,7 @@ def test_two_runs_of_one_day_at_once_on_a_server_leave_one_model(
     for name, value in environment(values).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_server.uri)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
     settings = load_settings()
     write_book(settings, *fast_forward(canonical_book(6_000, START, END, seed=7)))

@@ -116,6 +116,7 @@ class LockedRelay(Relay):
 def services(place: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URI of MLflow, behind a login or in a database that asks for a password."""
     if place == "server":
+        request.getfixturevalue("empty_server")
         # As people paste it: in percent form, without thinking.
         yield f"http://risk:{quote(CANARY, safe='')}@{request.getfixturevalue('behind_a_login')}"
         return

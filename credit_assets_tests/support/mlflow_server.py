@@ -11,11 +11,13 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,7 +62,8 @@ def tracking(tmp_path: Path) -> Tracking:
 def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`mlflow server` in a process of its own, serving artifacts, as a lender's platform runs it.
 
-    One a worker, so a test brings an experiment of its own, and a name of its own for a registered model.
+    One a worker, so a test brings an experiment of its own, and a name of its own for a registered model, or takes
+    `empty_server`.
     """
     folder = tmp_path_factory.mktemp("mlflow-server")
     database, artifacts = folder / "server.db", folder / "artifacts"
@@ -68,6 +71,14 @@ def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFact
     command = ["server", "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(artifacts)]
     with running("mlflow", *command, "--workers", "1", folder=folder) as uri:
         yield Server(uri, database, artifacts)
+
+
+@pytest.fixture
+def empty_server(mlflow_server: Server, migrated_database: Path) -> Server:
+    """The same for a test whose pipeline names experiment and model itself: as nobody has used it."""
+    with closing(sqlite3.connect(migrated_database)) as blank, closing(sqlite3.connect(mlflow_server.database)) as used:
+        blank.backup(used)
+    return mlflow_server
 
 
 @pytest.fixture
