@@ -293,7 +293,7 @@ def write(asset, pieces):
 first = write("a", (piece() for _ in range(int(sys.argv[2]))))
 second = write("b", Partitions(store, "a", [day.isoformat()]).pieces())
 assert (first.rows, first.content_hash) == (second.rows, second.content_hash)
-print(peak() - before)
+print(peak() - before, pa.default_memory_pool().max_memory() / 2**20)
 """
 
 
@@ -302,5 +302,9 @@ print(peak() - before)
 def test_memory_does_not_grow_with_the_partition(tmp_path: Path) -> None:
     """A gigabyte through a writer, a reader and a writer: what is held at once is a fraction of it."""
     command = [sys.executable, "-c", _COPY, str(tmp_path / "store"), "24"]
-    grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert grown < 700  # MB; the partition has 970 in memory, and is written and read
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    grown, held = map(float, shown.split())
+    # MB; the partition has 970 in memory, and is written and read. What the process has beside what is held are pages
+    # that the allocator keeps, the more the busier the machine is.
+    assert held < 550
+    assert grown < 900
