@@ -78,8 +78,8 @@ def test_a_pod_that_is_refused_is_said_and_given_up(two: Run, words: str) -> Non
     assert len(two.cluster.alive) == 1, "no Job is left whose pod may come when nobody waits for it"
 
 
-def test_a_pod_that_is_refused_for_a_while_starts_when_there_is_room(two: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    two.cluster.no_pods["model"] = f"Error creating: {QUOTA}"
+def there_is_room_once_it_is_said(two: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pod that is refused comes after the run's log has said why it does not."""
     say = step_jobs.StepJobs._say
 
     def say_and_make_room(self: step_jobs.StepJobs, *args: Any, **metadata: Any) -> None:
@@ -88,6 +88,11 @@ def test_a_pod_that_is_refused_for_a_while_starts_when_there_is_room(two: Run, m
             two.cluster.place(two.cluster.of_step("model")[0], 0)
 
     monkeypatch.setattr(step_jobs.StepJobs, "_say", say_and_make_room)
+
+
+def test_a_pod_that_is_refused_for_a_while_starts_when_there_is_room(two: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    two.cluster.no_pods["model"] = f"Error creating: {QUOTA}"
+    there_is_room_once_it_is_said(two, monkeypatch)
     assert two.execute()
     assert (two.ends(), len(two.cluster.of_step("model"))) == (["STEP_SUCCESS"], 1)
 
@@ -98,14 +103,7 @@ def test_events_that_cannot_be_read_explain_nothing_and_end_nothing(
 ) -> None:
     two.cluster.no_pods["model"] = f"Error creating: {QUOTA}"
     two.cluster.denied["GET /api/v1/namespaces/credit/events"] = {"code": code, "message": "no events for you"}
-    say = step_jobs.StepJobs._say
-
-    def say_and_make_room(self: step_jobs.StepJobs, *args: Any, **metadata: Any) -> None:
-        say(self, *args, **metadata)
-        if two.cluster.no_pods.pop("model", None):
-            two.cluster.place(two.cluster.of_step("model")[0], 0)
-
-    monkeypatch.setattr(step_jobs.StepJobs, "_say", say_and_make_room)
+    there_is_room_once_it_is_said(two, monkeypatch)
     assert two.execute()
     (said,) = [one for one in two.said() if "has no pod" in one]
     assert f"its events cannot be read (the Kubernetes API answers {code}: no events for you)" in said
