@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from credit_assets.assets.accounts import APPLICATIONS, DECISIONS, OUTCOMES, table_accounts
-from credit_assets.assets.evidence import matured_without_outcome
+from credit_assets.assets.evidence import LOOKED_BACK, matured_without_outcome
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.assets.world import feeds, world_record
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.cohorts import Cohort, CohortWindow
     from credit_assets.ml.data.gate_results import GateResult
 
-_LOOKED_BACK = timedelta(3653)
 _MONTH = 30
 FIRST_DAY = "the first day ingested"
 
@@ -180,7 +179,7 @@ def _applied(settings: Settings, warehouse: Warehouse, read: StoredCohort, as_of
     yield read.features[portfolio.id_column]
     yield from warehouse.application_ids(portfolio, (read.window.last, as_of))
     before, back = read.first, timedelta(max(settings.window_days, _MONTH))
-    while before > as_of - _LOOKED_BACK:
+    while before > as_of - LOOKED_BACK:
         before, last, back = before - back, before - timedelta(1), 2 * back
         yield from warehouse.application_ids(portfolio, (before, last))
     yield from warehouse.application_ids(portfolio)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.matured import Matured
 
 # Loans made longer ago than this say nothing of the lender of today.
-_LOOKED_BACK = timedelta(3653)
+LOOKED_BACK = timedelta(3653)
 
 
 def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: date) -> Matured:
@@ -28,7 +28,7 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
     from credit_assets.ml.data.matured import OldLoans, outcome_batches
 
     portfolio = settings.portfolio_contract
-    first, last = as_of - _LOOKED_BACK, as_of - timedelta(settings.window_days)
+    first, last = as_of - LOOKED_BACK, as_of - timedelta(settings.window_days)
     old = OldLoans(portfolio, settings.window_days, as_of)
     applications = Source.applications(portfolio)
     if old.term is not None:
