@@ -5,7 +5,8 @@ with training, registration, trial, scores and reports, and a tick of every sens
 machine. Beside CPU, memory, open files and ticks it measures how many bytes and files a day leaves, and where.
 
 A young and an old house are looked at by Dagster's real daemon besides, with the code server that it starts: what a
-minute costs, its memory, its open files, and how long its ticks took.
+minute costs, its memory, its open files, and how long its ticks took. Its sensors go on from where those of the days
+stood, as they would have had the daemon lived them.
 
 Days differ: one registers a version, another rejects its candidate. So the first days after all windows are full are
 held against the last ones by their medians, and a slope has the interval of a bootstrap over weeks.
@@ -29,12 +30,16 @@ from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import dagster as dg
 import numpy as np
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, TickStatus
 from numpy.typing import NDArray
 
 from benchmarks.data import Home, days_from, write_book
-from benchmarks.processes import child_environment
+from benchmarks.processes import child_environment, run
 from benchmarks.report import Row, figure, number
 
 TARGET = "9 soak"
@@ -42,6 +47,7 @@ START = date(2024, 1, 1)
 LIMIT = 1.1
 """What a late day may cost of an early one, in CPU and memory."""
 _WEEK, _DRAWS = 7, 2000
+_CODE = ("-m", "credit_assets.definitions")
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,14 @@ QUICK = Plan(10, 200, 2, 4, 0)
 
 @dataclass(frozen=True)
 class Daemon:
-    """What a daemon and its code server cost over a house: CPU seconds a minute, bytes, open files, median tick."""
+    """What a daemon and its code server cost over a house: CPU seconds a minute, bytes, open files, and by sensor the
+    median seconds of a tick.
+    """
 
     cpu: float
     memory: int
     files: int
-    tick: float
+    ticks: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ def soak(plan: Plan) -> Soaked:
                     time.sleep(1)
                 if worker.poll() is not None:
                     break
-                daemons[pause] = watched(home, plan.watched)
+                daemons[pause] = watched(home, plan.watched, json.loads(sink.read_bytes().splitlines()[-1])["cursors"])
                 worker.stdin.write("\n")
                 worker.stdin.flush()
             if worker.wait():
@@ -213,10 +221,34 @@ def message_service() -> Iterator[str]:
 # The daemon
 
 
-def watched(home: Home, seconds: float) -> Daemon:
-    """What Dagster's daemon and its code server cost over this house, once they have loaded."""
-    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-m", "credit_assets.definitions"]
-    begun = time.time()
+def watched(home: Home, seconds: float, cursors: Mapping[str, str | None]) -> Daemon:
+    """What Dagster's daemon and its code server cost over this house, once they have loaded and each sensor has
+    ticked twice from its cursor on.
+    """
+    dagster = Path(sys.executable).with_name("dagster")
+    environment = child_environment(**home.environment)
+    # Those too that the settings leave off. A cursor stands with a sensor's state, which this makes.
+    everything = [str(dagster), "sensor", "start", "--start-all", *_CODE]
+    run(everything, env=environment, cwd=Path(__file__).parents[1], output=home.path.parent / "start")
+    with patch.dict(os.environ, home.environment), dg.DagsterInstance.get() as instance:
+        for state in _sensors(instance):
+            data = state.sensor_instigator_data
+            if data is not None and (cursor := cursors.get(state.instigator_name)):
+                instance.update_instigator_state(state.with_data(data._replace(cursor=cursor)))
+        with _daemon(home) as daemon:
+            _await_ticks(instance, daemon, 2)
+            first, since, settled = _family(daemon.pid), time.monotonic(), time.time()
+            time.sleep(seconds)
+            last, spent = _family(daemon.pid), time.monotonic() - since
+        ticks = {name: statistics.median(some) for name, some in _ticks(instance, settled).items() if some}
+    cpu = sum(cpu - first.get(pid, (0.0, 0, 0))[0] for pid, (cpu, _, _) in last.items())
+    memory, files = sum(one[1] for one in last.values()), sum(one[2] for one in last.values())
+    return Daemon(cpu / spent * 60, memory, files, ticks)
+
+
+@contextlib.contextmanager
+def _daemon(home: Home) -> Iterator[subprocess.Popen[bytes]]:
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", *_CODE]
     with (home.path.parent / "daemon").open("wb") as output:
         daemon = subprocess.Popen(
             command,
@@ -226,42 +258,43 @@ def watched(home: Home, seconds: float) -> Daemon:
             cwd=Path(__file__).parents[1],
             start_new_session=True,
         )
-        try:
-            deadline = time.monotonic() + 300
-            while not _ticks(home, begun):
-                if daemon.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the daemon does not tick: {_tail(home.path.parent / 'daemon')}")
-                time.sleep(1)
-            # Sensors have met what they had not read.
-            time.sleep(min(30, seconds))
-            first, since = _family(daemon.pid), time.monotonic()
-            settled = time.time()
-            time.sleep(seconds)
-            last, spent = _family(daemon.pid), time.monotonic() - since
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(daemon.pid, signal.SIGTERM)
-            daemon.wait()
-    cpu = sum(cpu - first.get(pid, (0.0, 0, 0))[0] for pid, (cpu, _, _) in last.items())
-    memory, files = sum(one[1] for one in last.values()), sum(one[2] for one in last.values())
-    return Daemon(cpu / spent * 60, memory, files, statistics.median(_ticks(home, settled)))
+    try:
+        yield daemon
+        if daemon.poll() is not None:
+            raise RuntimeError(f"the daemon ended: {_tail(home.path.parent / 'daemon')}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(daemon.pid, signal.SIGTERM)
+        daemon.wait()
 
 
-def _ticks(home: Home, since: float) -> list[float]:
-    """Seconds of each sensor's tick that began since then and has ended."""
-    import sqlite3
+def _await_ticks(instance: dg.DagsterInstance, daemon: subprocess.Popen[bytes], times: int) -> None:
+    """Until each sensor has ticked so often from now on. Raises RuntimeError where one does not."""
+    since, deadline = time.time(), time.monotonic() + 300
+    while min(map(len, _ticks(instance, since).values())) < times:
+        if daemon.poll() is not None:
+            return
+        if time.monotonic() > deadline:
+            some = [name for name, ticks in _ticks(instance, since).items() if len(ticks) < times]
+            raise RuntimeError(f"sensors that do not tick: {', '.join(some)}")
+        time.sleep(1)
 
-    file = home.path / "dagster" / "schedules" / "schedules.db"
-    if not file.exists():
-        return []
-    with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=15)) as connection:
-        rows = connection.execute("SELECT tick_body FROM job_ticks WHERE status IN ('SKIPPED', 'SUCCESS')").fetchall()
-    bodies = [json.loads(body) for (body,) in rows]
-    return [
-        float(one["end_timestamp"]) - float(one["timestamp"])
-        for one in bodies
-        if one.get("end_timestamp") and float(one["timestamp"]) >= since
-    ]
+
+def _ticks(instance: dg.DagsterInstance, since: float) -> dict[str, list[float]]:
+    """By sensor, the seconds of each tick that began since then and has ended well."""
+    ended = [TickStatus.SKIPPED, TickStatus.SUCCESS]
+    return {
+        state.instigator_name: [
+            tick.end_timestamp - tick.timestamp
+            for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since, statuses=ended)
+            if tick.end_timestamp
+        ]
+        for state in _sensors(instance)
+    }
+
+
+def _sensors(instance: dg.DagsterInstance) -> Sequence[InstigatorState]:
+    return instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
 
 
 def _family(leader: int) -> dict[int, tuple[float, int, int]]:
@@ -296,6 +329,7 @@ def rows(soaked: Soaked) -> list[Row]:
     plan = soaked.plan
     before = f"days {plan.warm + 1} to {plan.warm + plan.block}"
     found = []
+    limit: float | None
     for name, limit in (
         ("CPU of the run, s", LIMIT),
         ("CPU of the ticks, s", LIMIT),
@@ -308,14 +342,14 @@ def rows(soaked: Soaked) -> list[Row]:
     ages = sorted(soaked.daemons)
     if len(ages) == 2:
         young, old = (soaked.daemons[age] for age in ages)
-        for what, values, unit in (
-            ("CPU of a minute", (young.cpu, old.cpu), "s"),
-            ("memory", (young.memory / 2**20, old.memory / 2**20), "MiB"),
-            ("open files", (young.files, old.files), ""),
-            ("median tick", (young.tick, old.tick), "s"),
+        for what, values, unit, limit in (
+            ("CPU of a minute", (young.cpu, old.cpu), "s", LIMIT),
+            ("memory", (young.memory / 2**20, old.memory / 2**20), "MiB", LIMIT),
+            ("open files", (young.files, old.files), "", None),
+            ("a tick of each sensor", (sum(young.ticks.values()), sum(old.ticks.values())), "s", LIMIT),
         ):
             peer = f"after {ages[0]} days"
-            found.append(Row(TARGET, f"daemon, {what}, after {ages[1]} days", values[1], values[0], unit, peer, None))
+            found.append(Row(TARGET, f"daemon, {what}, after {ages[1]} days", values[1], values[0], unit, peer, limit))
     left = left_a_day(soaked)
     for name, place, unit in (("bytes", 0, "KB"), ("files", 1, "files")):
         total = sum(one[place] for one in left.values()) / (1000 if unit == "KB" else 1)
@@ -333,6 +367,12 @@ def markdown(soaked: Soaked) -> str:
         early, late = soaked.blocks(name)
         more, low, high = soaked.slope(name)
         lines.append(f"| {name} | {number(early)} | {number(late)} | {more:+.3g} ({low:+.3g} to {high:+.3g}) |")
+    if soaked.daemons:
+        lines += ["", "| tick by the daemon, ms | " + " | ".join(f"after {age} days" for age in soaked.daemons) + " |"]
+        lines.append("|---|" + "---:|" * len(soaked.daemons))
+        for name in sorted({name for daemon in soaked.daemons.values() for name in daemon.ticks}):
+            took = [f"{daemon.ticks.get(name, 0.0) * 1000:.0f}" for daemon in soaked.daemons.values()]
+            lines.append(f"| `{name}` | " + " | ".join(took) + " |")
     lines += ["", "| what a day leaves | bytes | files | bytes at the end |", "|---|---:|---:|---:|"]
     for part, (held, files, end) in left_a_day(soaked).items():
         lines.append(f"| {part} | {held:,.0f} | {files:.1f} | {end:,} |")

@@ -3,7 +3,8 @@
 Every day is what a deployment does on it: its loans come into the warehouse out of BOOK, the schedule is told the time
 and asks for the daily run, which is made here, and then every sensor ticks twice, once to do and once to find nothing.
 A line of JSON a day goes to FILE: CPU of the run and of each tick, memory, open files and threads of this process,
-and, every few days, how much there is of what. After so many days as a PAUSE says it waits for a line on stdin.
+and, every few days, how much there is of what. After so many days as a PAUSE says it waits for a line on stdin; the
+last line has how far each sensor has read then.
 
 Belongs here: living and measuring. Does not belong here: the book, and what the figures say (`soak`).
 """
@@ -57,9 +58,12 @@ def main(first: date, days: int, book: Path, sink: Path, pauses: Sequence[int] =
             record = living.day(day)
             if number % SIZES_EVERY == 0 or number == days - 1:
                 record["sizes"] = sizes(settings.home_dir)
+            pause = number + 1 in pauses
+            if pause:
+                record["cursors"] = living.ticks.cursors
             file.write(json.dumps(record) + "\n")
             file.flush()
-            if number + 1 in pauses:
+            if pause:
                 sys.stdin.readline()
 
 

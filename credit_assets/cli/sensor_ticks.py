@@ -29,7 +29,8 @@ class SensorTicks:
         self.triggers = tuple(sensor.name for sensor in report_sensors(settings))
         """The names of the sensors that follow reports."""
         # Switched on before the first day: all days are ingested at once, and then lived through one after another.
-        self._cursors: dict[str, str | None] = dict.fromkeys(self.triggers, write_cursor(0, TriggerState().to_record()))
+        self.cursors: dict[str, str | None] = dict.fromkeys(self.triggers, write_cursor(0, TriggerState().to_record()))
+        """By sensor, how far it has read."""
 
     def sensor(self, name: str) -> list[dg.RunRequest]:
         """What the sensor asks for on what it has not read yet, of which a tick takes so much and no more.
@@ -39,7 +40,7 @@ class SensorTicks:
         sensor = self.repository.get_sensor_def(name)
         with dg.build_sensor_context(
             instance=self.instance,
-            cursor=self._cursors.get(name),
+            cursor=self.cursors.get(name),
             repository_def=self.repository,
             resources=self._resources(sensor),
             sensor_name=name,
@@ -48,15 +49,15 @@ class SensorTicks:
         if unreachable := Unreachable.of(found.skip_message):
             raise PermanentError(f"{name}: cannot reach {unreachable.service}: {unreachable.why}")
         if found.cursor is not None:
-            self._cursors[name] = found.cursor
+            self.cursors[name] = found.cursor
         return list(found.run_requests or [])
 
     def until_it_asks(self, name: str) -> list[dg.RunRequest]:
         """Tick the sensor until it asks for something, or has read everything."""
         while True:
-            before = self._cursors.get(name)
+            before = self.cursors.get(name)
             requests = self.sensor(name)
-            if requests or self._cursors.get(name) == before:
+            if requests or self.cursors.get(name) == before:
                 return requests
 
     def schedule(self, name: str, now: datetime) -> list[dg.RunRequest]:
