@@ -137,7 +137,7 @@ class Left:
     def of(cls, home: Home) -> Left:
         import pyarrow.parquet as pq
 
-        from credit_assets.ml.data.fingerprints import frame_hash
+        from credit_assets.ml.data.fingerprints import frame_hash, rounded
         from credit_assets.storage.seals import record_of
 
         store = home.path / "store"
@@ -156,7 +156,8 @@ class Left:
         records = {name: record(name) for name in RECORDS} | {f"{n}_candidate": one for n, one in candidates.items()}
         # The script keeps no list of what is a step's own.
         shown = {n: {k: v for k, v in one.items() if k not in _OWN} for n, one in records.items()}
-        return cls({name: table(name) for name in TABLES}, shown, models)
+        # To six digits: the last bits of a sum over many rows depend on where in memory they lie.
+        return cls({name: table(name) for name in TABLES}, rounded(shown), models)
 
     def differences(self, other: Left) -> list[str]:
         """Names of what is not the same, with the keys of records."""

@@ -1,7 +1,5 @@
 """The code location that Dagster loads."""
 
-from credit_assets.build import build_definitions
-from credit_assets.settings import load_settings, restrict_files
+from credit_assets.loading import load
 
-restrict_files()
-defs = build_definitions(load_settings())
+defs = load()

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from credit_assets.build import build_definitions
-from credit_assets.settings import load_settings, restrict_files
+from credit_assets.loading import load
 
 _MADE: dict[str, dg.Definitions] = {}
 
@@ -23,6 +22,5 @@ def __getattr__(name: str) -> dg.Definitions:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in _MADE:
-        restrict_files()
-        _MADE[name] = build_definitions(load_settings(portfolio=name))
+        _MADE[name] = load(name)
     return _MADE[name]

@@ -27,6 +27,7 @@ from credit_assets.checks import ACCOUNTED_FOR, CHAMPION_SCORES, CURRENT_DAYS
 from credit_assets.cli.replay import backfilled
 from credit_assets.cli.state import ticking
 from credit_assets.links import address_of
+from credit_assets.loading import load
 from credit_assets.ml.data import schemas
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.ml.rules.fairness_rules import FAIRNESS
@@ -321,6 +322,23 @@ def test_definitions_load_with_every_executor(executor: str) -> None:
 def test_an_unknown_override_is_refused(definitions: dg.Definitions) -> None:
     with pytest.raises(ValueError, match="no resource wharehouse; known: warehouse"):
         build_definitions(load_settings(), wharehouse=object())
+
+
+def test_the_portfolio_is_the_named_one_or_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDIT_PORTFOLIO", "nowhere")
+    with pytest.raises(SettingsError, match="nowhere"):
+        load()
+    with pytest.raises(SettingsError, match="elsewhere"):
+        load("elsewhere")
+
+
+def test_what_is_loaded_is_looked_through_for_garbage_neither_meanwhile_nor_later() -> None:
+    code = (
+        "import gc, dagster; met = []; gc.callbacks.append(lambda phase, info: met.append(info['generation']));"
+        "import credit_assets.definitions; print(len(met), gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True", "True"]
 
 
 def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:

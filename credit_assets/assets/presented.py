@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,4 +115,10 @@ def wanted_by(settings: Settings) -> dg.FreshnessPolicy | None:
     hour, minute = map(int, settings.scores_by.split(":"))
     # From midnight on the day before is closed and can be scored.
     since = timedelta(hours=hour, minutes=minute) or timedelta(days=1)
-    return dg.FreshnessPolicy.cron(f"{minute} {hour} * * *", since, timezone=settings.timezone)
+    return _by_cron(f"{minute} {hour} * * *", since, settings.timezone)
+
+
+@cache
+def _by_cron(cron: str, since: timedelta, timezone: str) -> dg.FreshnessPolicy:
+    """One for all assets: Dagster walks through a thousand ticks to judge a cron string."""
+    return dg.FreshnessPolicy.cron(cron, since, timezone=timezone)
