@@ -7,18 +7,14 @@ with all their checks passed. Tables become small records, so that no library of
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
-from credit_assets.build import build_definitions
-from credit_assets.executors import LIBRARIES, PRELOAD
-from credit_assets.settings import load_settings
-from credit_assets.storage.io_managers import IN_PIECES, RecordIOManager
-from credit_assets.storage.partition_files import Partitions
-from credit_assets.storage.store import Store
+if TYPE_CHECKING:
+    from credit_assets.storage.store import Store
 
 
 def stub(asset: dg.AssetsDefinition) -> Callable[..., Any]:
@@ -37,26 +33,42 @@ def stub(asset: dg.AssetsDefinition) -> Callable[..., Any]:
     return nothing
 
 
-class _Records(RecordIOManager):
-    """Records where the pipeline has tables; what is taken piece by piece is handed over unopened, as there."""
+def _records(store: Store) -> dg.IOManager:
+    """Keeps records where the pipeline has tables; what is taken piece by piece is handed over unopened, as there."""
+    from credit_assets.storage.io_managers import IN_PIECES, RecordIOManager
+    from credit_assets.storage.partition_files import Partitions
 
-    def load_input(self, context: dg.InputContext) -> Any:
-        if (context.definition_metadata or {}).items() >= IN_PIECES.items():
-            return Partitions(self.store, context.asset_key.path[-1], sorted(context.asset_partition_keys))
-        return super().load_input(context)
+    class Records(RecordIOManager):
+        def load_input(self, context: dg.InputContext) -> Any:
+            if (context.definition_metadata or {}).items() >= IN_PIECES.items():
+                return Partitions(self.store, context.asset_key.path[-1], sorted(context.asset_partition_keys))
+            return super().load_input(context)
+
+    return Records(store)
 
 
 def definitions() -> dg.Definitions:
     """The definitions of the settings in force, stubbed."""
+    from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
+
+    from credit_assets.build import build_definitions
+    from credit_assets.executors import LIBRARIES, PRELOAD
+    from credit_assets.settings import load_settings
+    from credit_assets.storage.store import Store
+
     # Steps in processes of their own begin where a step of the pipeline does: with their code location loaded. Without
     # work there is none of its libraries.
     PRELOAD[:] = [*(name for name in PRELOAD if name != LIBRARIES), "benchmarks.stubbed_preload"]
     settings = load_settings()
-    found = build_definitions(settings, parquet=_Records(Store(settings.store)))
+    found = build_definitions(settings, parquet=_records(Store(settings.store)))
     for asset in found.assets or ():
         if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
             asset.op._compute_fn = DecoratedOpFunction(stub(asset))
     return found
 
 
+# As `credit_assets.loading` loads what is not stubbed.
+gc.disable()
 defs = definitions()
+gc.freeze()
+gc.enable()
