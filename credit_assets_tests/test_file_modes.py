@@ -74,7 +74,6 @@ def test_whoever_loads_a_code_location_makes_files_so(
     (tmp_path / "settings.env").write_text(f"CREDIT_FILE_ACCESS={access}\n")
     os.umask(0o022)
     monkeypatch.setattr(credit_assets.build, "build_definitions", lambda settings: settings)
-    monkeypatch.setattr(locations, "build_definitions", lambda settings: settings)
     monkeypatch.setattr(locations, "_MADE", {})
     if module == "definitions":
         runpy.run_module("credit_assets.definitions")
