@@ -22,6 +22,8 @@ _TRANSIENT_CLASSES = {
     "ConnectTimeout",
     "ConnectTimeoutError",
     "EndpointConnectionError",
+    # Of s3fs: what was being read has been replaced meanwhile, by another run of the day.
+    "FileExpired",
     "IncompleteRead",
     "InterfaceError",
     "MaxRetryError",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dagster import serialize_value
+from s3fs.utils import FileExpired
 
 from credit_assets.assets.conventions import retry_policy, retry_transient_only
 from credit_assets.failures import PermanentError, TransientError, is_transient, said, without_values
@@ -31,6 +32,7 @@ from credit_assets.settings import load_settings
         (ValueError("x"), False),
         (RuntimeError("(sqlite3.OperationalError) database is locked"), True),
         (KeyError("annual_income"), False),
+        (FileExpired(filename="loans/training_set/2024-01-10.parquet", e_tag="x"), True),
     ],
 )
 def test_which_failures_a_retry_can_help(error: Exception, transient: bool) -> None:
