@@ -29,6 +29,7 @@ EVENT_BYTES = 48_000
 ROWS = 100
 """Rows of a table at most; how many more there are is said in a last one."""
 IN_FULL = "pictures_in_full"
+REASON = "reason"
 _DIGITS = 4
 _PICTURE = "!["
 _TECHNICAL = re.compile(r"(^|_)(hash|fingerprint|log|ledger|identity)$")
@@ -99,8 +100,21 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Table
 
 
 def reasons(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """The reasons of a decision; each says in its text what was measured and what it is held against."""
-    return table(rows, ("rule", "passed", "text"))
+    """The reasons of a decision; each says in its text what was measured and what it is held against.
+
+    Shown as one column: beside others the names of settings in a text would not fit into their place on Dagster's page.
+    Each record has its parts too, for who reads them (`notify.messages`).
+    """
+    parts = table(rows, ("rule", "passed", "text"))
+    return dg.TableMetadataValue(
+        records=[dg.TableRecord({**one.data, REASON: _reason(one.data)}) for one in parts.records],
+        schema=dg.TableSchema(columns=[dg.TableColumn(REASON)]),
+    )
+
+
+def _reason(parts: Mapping[str, Any]) -> str:
+    verdict = {"True": "passed", "False": "against"}.get(parts["passed"], "")
+    return ": ".join(part for part in (verdict, parts["rule"], parts["text"]) if part)
 
 
 def pictures(figures: Mapping[str, Figure], store: Store, asset: str, day: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ PICTURES = {
     "registered_model": _OF_MODEL,
     "deployed_model": {"champions_over_time"},
     "drift_report": {"psi_over_days", "psi_by_feature"},
-    "performance_report": {"auc_over_time", "observed_over_expected_over_time"},
+    "performance_report": {"auc_over_time", "calibration_over_time"},
     "shadow_report": {"mean_pd_against_champion"},
 }
 LINKS = {

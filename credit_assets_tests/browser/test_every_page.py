@@ -37,6 +37,19 @@ ASSETS = {
     "model_dossier": "findings",
 }
 """Assets, and what the page of each must show."""
+WIDER = """() => {
+document.querySelectorAll('table *').forEach(one => {
+    if (!one.children.length && one.textContent.startsWith('/')) one.style.overflowWrap = 'anywhere'
+})
+return [...document.querySelectorAll('table')].filter(table => {
+    for (let place = table.parentElement; place; place = place.parentElement)
+        if (getComputedStyle(place).overflowX !== 'visible' && table.scrollWidth > place.clientWidth + 1) return true
+    return false
+}).map(table => table.innerText.slice(0, 100))
+}"""
+"""The tables that are wider than their place, so that their values are cut off; but for paths, which are as long as the
+store's folder is, and which Dagster breaks at hyphens alone.
+"""
 PLOTS = ("training_set", "trained_model", "loan_scores", "drift_report", "performance_report")
 CHECKS = ("raw_loan_data", "training_set", "trained_model", "deployed_model", "loan_scores")
 DAGSTER = {
@@ -70,6 +83,7 @@ def test_the_page_of_an_asset(pages: Pages, asset: str) -> None:
     pages.open(f"/assets/{asset}")
     pages.sees(re.compile(ASSETS[asset]))
     pages.picture(f"asset-{asset.replace('/', '-')}")
+    assert pages.page.evaluate(WIDER) == []
 
 
 @pytest.mark.parametrize("asset", PLOTS)

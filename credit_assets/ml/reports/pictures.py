@@ -181,7 +181,7 @@ def of_performance(
     if ratios:
         days = [point.day.toordinal() for point in ratios]
         one = Series("as expected", "rule", (float(min(days)), float(max(days))), (1.0, 1.0))
-        drawn["observed_over_expected_over_time"] = Figure(
+        drawn["calibration_over_time"] = Figure(
             "Bads over the bads expected (above 1: risk understated)",
             "last application date", "times", (_points("realised", ratios), one), (source,), dates=True,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from credit_assets.ml.reports.dossier.charts import Axis, dates, range_of, tick_
 
 LETTERS = 999
 """Of a line of markdown at most, as Dagster's page counts them."""
-_WIDTH, _HEIGHT, _SIDE, _ROW = 340, 130, 150, 17
+_WIDTH, _HEIGHT, _SIDE, _ROW = 320, 130, 150, 17
 _TOP, _BOTTOM, _LEFT = 16, 15, 34
 _INKS = ("steelblue", "chocolate", "seagreen")
 _HEAT = ("skyblue", "orange", "crimson")

@@ -43,7 +43,7 @@ def test_a_line_has_its_ends_and_the_ends_of_its_axes_whatever_its_length(points
     line = next(one for one in root.iter() if one.get("stroke") == "steelblue")
     steps = [float(n) for n in line.attrib["d"].split("l")[1].replace("-", ",-").strip(",").split(",") if n]
     # Steps add up to the whole width: rounding is not carried on.
-    assert sum(steps[::2]) == pytest.approx(300, abs=1)
+    assert sum(steps[::2]) == pytest.approx(float(root.attrib["width"]) - 40, abs=1)
 
 
 @pytest.mark.parametrize("names", [1, 8, 300])
