@@ -143,6 +143,7 @@ def sign(
     """
     from credit_assets.cli.moves import sign_request, text_to_sign
     from credit_assets.instance.home import instance_of
+    from credit_assets.ml.data.documents import text_of
 
     settings = load_settings()
     if signature is None:
@@ -150,9 +151,9 @@ def sign(
         output({"request": request, "text": text}, lambda out: print(text, end="", file=out.file), json_)
         return
     try:
-        signed = signature.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PermanentError(f"--signature {signature} cannot be read: {error}") from error
+        signed = text_of(signature, f"--signature {signature}")
+    except ValueError as error:
+        raise PermanentError(str(error)) from error
     with instance_of(settings) as instance:
         record = sign_request(settings, instance, request, signed)
     output(

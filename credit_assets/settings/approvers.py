@@ -19,6 +19,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from credit_assets.ml.data.documents import text_of
 from credit_assets.places import local_path
 
 NAMESPACE = "credit-assets-request"
@@ -39,11 +40,8 @@ class Approvers:
 
     @classmethod
     def read(cls, file: Path) -> Approvers:
-        """Raises ValueError naming the line that is no name and key."""
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} cannot be read: {error}") from error
+        """Raises ValueError naming the line that is no name and key, or the file where it is none to read."""
+        text = text_of(file, str(file))
         keys: dict[str, bytes] = {}
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()

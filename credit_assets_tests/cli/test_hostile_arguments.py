@@ -119,6 +119,7 @@ def sound(code: int, said: str) -> bool:
         ["load", "csv", "none.csv", "--delimiter", "\udcff"],
         ["load", "csv", "/dev/zero"],
         ["policy", "check", "/dev/zero"],
+        ["sign", "1", "--signature", "/dev/zero"],
         ["--portfolio", "a" * 100_000, "status"],
         ["--portfolio", "/dev/zero", "status"],
         ["retrain", "--param", "xgboost.max_depth=" + "[" * 4_000, "--reason", "x"],

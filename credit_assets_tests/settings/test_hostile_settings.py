@@ -38,11 +38,22 @@ def a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDIT_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("value", ["9" * 5_000, "a" * 200_000, "[" * 100_000, "\udcff"], ids=lambda value: value[:3])
+@pytest.mark.parametrize(
+    "value", ["9" * 5_000, "a" * 200_000, "[" * 100_000, "\udcff", "/dev/zero"], ids=lambda value: value[:5]
+)
 def test_every_variable_refuses_what_is_far_beyond_it_in_words(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in FIELDS:
         with monkeypatch.context() as only:
             only.setenv(name, value)
+            with refused_in_words(SettingsError):
+                load_settings()
+
+
+def test_no_variable_waits_for_the_writer_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in FIELDS:
+        with monkeypatch.context() as only:
+            only.setenv(name, str(tmp_path / "pipe"))
             with refused_in_words(SettingsError):
                 load_settings()
 
