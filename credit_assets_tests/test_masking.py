@@ -8,11 +8,12 @@ import traceback
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from credit_assets.masking import Secrets, masked, masked_service, masked_url, without_login
+from credit_assets_tests.support.fuzz import fuzz
 
 CANARY = "c4naRy"
 # What a password may hold, and what ends one in some reading of a URL.
@@ -60,7 +61,7 @@ def sentences(draw: st.DrawFn) -> str:
     return " ".join(draw(around) if draw(st.booleans()) else draw(wrap).format(draw(urls())) for _ in range(5))
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(sentences())
 @example(f"postgresql://u:pa/{CANARY}@h/db")
 @example(f"postgresql://me@corp:{CANARY}@h/db")
@@ -73,7 +74,7 @@ def test_no_url_in_a_text_shows_its_secret(text: str) -> None:
     assert masked(shown) == shown
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(st.text(max_size=9), st.text(max_size=9), st.sampled_from(SCHEMES))
 def test_a_url_by_itself_may_have_blanks_and_quotes_in_its_password(before: str, after: str, scheme: str) -> None:
     # `user:123/` is a host with its port for whoever opens it.
@@ -83,7 +84,7 @@ def test_a_url_by_itself_may_have_blanks_and_quotes_in_its_password(before: str,
     assert masked_url(url).startswith(f"{scheme}://risk:***@")
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(canaries(), st.sampled_from(["password", "Password", "PGPASSWORD", "client_secret", "api_key", "x.token"]))
 def test_no_assignment_shows_its_secret(secret: str, name: str) -> None:
     quoted = secret.replace("\\", "\\\\").replace("'", "\\'")
@@ -97,7 +98,7 @@ def test_no_assignment_shows_its_secret(secret: str, name: str) -> None:
         assert shown.endswith(": 1}")
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(canaries(), st.sampled_from(["postgresql", "https"]))
 def test_a_known_secret_is_found_however_it_is_written(secret: str, scheme: str) -> None:
     secrets = Secrets([SecretStr(f"{scheme}://u:{quote(secret, safe='')}@h/db")])
@@ -106,7 +107,7 @@ def test_a_known_secret_is_found_however_it_is_written(secret: str, scheme: str)
     assert secrets
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(st.lists(canaries(), min_size=1, max_size=4))
 def test_all_secrets_of_the_settings_are_hidden_also_in_a_traceback(values: list[str]) -> None:
     first, *others = (quote(value, safe="") for value in values)
@@ -189,7 +190,7 @@ def test_a_text_without_secrets_stays(text: str) -> None:
     assert Secrets().hide(text) == text
 
 
-@settings(deadline=None)
+@fuzz(100)
 @given(st.text(st.characters(exclude_characters="=:")))
 def test_any_text_without_an_address_and_an_assignment_stays(text: str) -> None:
     assert masked(text) == text

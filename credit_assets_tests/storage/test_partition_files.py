@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.failures import PermanentError
@@ -31,6 +31,7 @@ from credit_assets.storage.partition_files import (
     stage,
 )
 from credit_assets.storage.store import RefusedPartitionError, RejectedPartitionError, Store
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.lender import own_features
 from credit_assets_tests.support.store_files import read_table, write_table
 
@@ -81,7 +82,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzz(25)
 @given(rows=st.lists(st.integers(0, 40), min_size=1, max_size=4), cuts=st.lists(st.integers(1, 150), max_size=5))
 def test_files_do_not_depend_on_how_the_rows_came(
     rows: list[int], cuts: list[int], tmp_path_factory: pytest.TempPathFactory

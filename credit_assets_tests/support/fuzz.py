@@ -1,10 +1,9 @@
 """Inputs that nobody wrote: how many are tried, and sound bytes with damage in them.
 
-Belongs here: what all fuzz targets share. Does not belong here: the targets, which stand with the tests of what they
-try.
+Belongs here: what all tests of Hypothesis share. Does not belong here: these tests, which stand with what they try.
 
 `make test` tries the same few each time, so that it is green or red for a reason; `make fuzz EXAMPLES=20000` tries
-others each time, and prints how to repeat what it finds.
+others each time, and prints how to repeat what it finds. A test of Hypothesis without it is refused (`conftest.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ LONGEST_MESSAGE = 2_500
 
 
 def fuzz(examples: int) -> Callable[[_Test], _Test]:
-    """Marks a target of Hypothesis: `examples` inputs in `make test`."""
+    """Marks a test of Hypothesis: `examples` inputs in `make test`."""
     bounded = settings(
         max_examples=_EXAMPLES or examples,
         derandomize=not _EXAMPLES,

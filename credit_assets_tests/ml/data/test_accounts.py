@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.accounts import Account, DayCounts, account, plausible_days
+from credit_assets_tests.support.fuzz import fuzz
 
 START, TODAY = date(2024, 1, 1), date(2024, 2, 1)
 
@@ -69,6 +70,7 @@ def test_an_empty_table() -> None:
 numbers = st.integers(-40, 80)
 
 
+@fuzz(100)
 @given(
     st.dictionaries(numbers, st.integers(0, 9)),
     st.dictionaries(numbers, st.tuples(st.integers(0, 9), st.integers(0, 3))),

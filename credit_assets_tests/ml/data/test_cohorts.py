@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data import cohorts
@@ -17,6 +17,7 @@ from credit_assets.ml.data.cohorts import CohortWindow, JoinFindings
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.data.schemas import training_schema
 from credit_assets.ml.data.values import as_table
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.synthetic import (
     GIVE_ME_SOME_CREDIT,
     canonical_book,
@@ -184,7 +185,7 @@ outcome_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(applied=book_rows, known=outcome_rows)
 def test_target_is_the_definition_read_row_by_row(applied, known):
     first = WINDOW.first
@@ -267,7 +268,7 @@ FUTURES: list[Callable] = [
 ]
 
 
-@settings(deadline=None, max_examples=120)
+@fuzz(120)
 @given(
     applied=book_rows,
     known=outcome_rows,
@@ -352,7 +353,7 @@ def test_different_features_under_one_id_and_day_are_refused():
 # The split
 
 
-@settings(deadline=None, max_examples=80)
+@fuzz(80)
 @given(
     counts=st.lists(st.integers(0, 12), min_size=LOOKBACK, max_size=LOOKBACK).filter(
         lambda counts: sum(count > 0 for count in counts) >= 3

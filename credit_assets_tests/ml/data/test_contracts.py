@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.contracts import Checked, Contract, applications_rules, outcomes_rules
@@ -26,6 +26,7 @@ from credit_assets.ml.rules.day_gates import (
     outcome_gates,
 )
 from credit_assets_tests.support.contract_days import DAY, NEXT, check, gates_of, rows, small
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 APPLICATION_GATES = [
@@ -351,7 +352,7 @@ def test_no_day_at_all_is_refused(portfolio: Portfolio, day: pd.DataFrame):
 # Many days at once
 
 
-@settings(deadline=None, max_examples=15)
+@fuzz(15)
 @given(st.data())
 def test_a_day_is_judged_the_same_alone_and_among_others(portfolio: Portfolio, data: st.DataObject):
     days = [DAY + timedelta(days=number) for number in range(4)]
@@ -445,7 +446,7 @@ def in_chunks(contract: Contract, rows: pa.Table | pd.DataFrame, borders: list[i
 
 
 @pytest.mark.parametrize("typed", [True, False], ids=["table", "frame"])
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(st.data())
 def test_chunks_give_what_the_whole_gives(typed: bool, data: st.DataObject):
     rows = data.draw(few_rows(typed))
@@ -462,7 +463,7 @@ def test_chunks_give_what_the_whole_gives(typed: bool, data: st.DataObject):
                 assert mine.filter(pc.equal(mine["day"], day)).equals(theirs.filter(pc.equal(theirs["day"], day)))
 
 
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(st.data())
 def test_a_table_is_judged_like_a_frame_of_the_same_values(data: st.DataObject):
     table = data.draw(few_rows(typed=True))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data import cohorts
@@ -15,6 +15,7 @@ from credit_assets.ml.data.cohorts import CohortWindow, Known, Loans
 from credit_assets.ml.data.decisions import Decisions
 from credit_assets.ml.data.population import CLASSES
 from credit_assets.ml.data.portfolio import Portfolio
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.tiny import LOOKBACK, TINY, WINDOW, W, days, features, outcomes
 
 POPULATION = {"table": "decided", "id": "loan", "date": "on", "status": "status", "booked_on": "paid_on"}
@@ -71,7 +72,7 @@ decision_rows = st.lists(
 ).filter(lambda rows: len({(*row[:3], class_of(row[3])) for row in rows}) == len(rows))
 
 
-@settings(deadline=None, max_examples=150)
+@fuzz(150)
 @given(rows=decision_rows, day=st.integers(-5, 65), shuffled=st.randoms(use_true_random=False))
 def test_the_last_decision_known_by_a_day_holds(rows: list[Row], day: int, shuffled):
     frame = decided(rows).sample(frac=1.0, random_state=shuffled.randint(0, 1000))
@@ -83,7 +84,7 @@ def test_the_last_decision_known_by_a_day_holds(rows: list[Row], day: int, shuff
     assert set(standing.unmapped) <= {"frozen"}
 
 
-@settings(deadline=None, max_examples=120)
+@fuzz(120)
 @given(
     rows=decision_rows,
     applied=st.lists(st.integers(-20, LOOKBACK + 5), min_size=8, max_size=8),
@@ -107,7 +108,7 @@ def test_a_target_is_of_booked_loans_whose_window_has_closed(rows, applied, bads
     assert [None if np.isnan(value) else value for value in loans.targets] == expected
 
 
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(rows=decision_rows, booking=st.booleans(), later=decision_rows)
 def test_a_training_set_has_booked_loans_and_nothing_known_later(rows, booking, later):
     portfolio = FROM_BOOKING if booking else DECIDED

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.features import feature_table
@@ -19,6 +19,7 @@ from credit_assets.ml.data.formulas import FUNCTIONS, parameters
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.data.schemas import applications_schema, features_schema
 from credit_assets.ml.data.values import as_table
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.synthetic import GIVE_ME_SOME_CREDIT, canonical_book, give_me_some_credit_book
 
 # One applicant: 60,000 a year, 15,000 debt, 4,500 of 10,000 used, asks for 12,000 at 12 percent over 36 months.
@@ -64,8 +65,6 @@ WORKED = {
     "total": 7.0,
 }
 
-# The machine may be busy: a slow example is no failure.
-patient = settings(deadline=None)
 amounts = st.floats(min_value=0, max_value=1e9, allow_nan=False)
 
 
@@ -108,13 +107,13 @@ def test_no_income_and_no_limit_stay_finite():
     assert call("payment_to_income", annual_income=0.0) == pytest.approx(PAYMENT)
 
 
-@patient
+@fuzz(100)
 @given(debt=amounts, income=amounts)
 def test_debt_to_income_is_the_formula_of_the_contract(debt: float, income: float):
     assert call("debt_to_income", total_debt=debt, annual_income=income) == pytest.approx(debt / max(income, 1.0))
 
 
-@patient
+@fuzz(100)
 @given(used=amounts, limit=amounts, more=amounts)
 def test_utilization_rises_with_use(used: float, limit: float, more: float):
     low = call("credit_utilization", credit_used=used, credit_limit=limit)
@@ -127,7 +126,7 @@ def test_payment_without_interest_is_the_amount_over_the_term():
     assert call("monthly_payment", interest_rate=1e-13) == pytest.approx(12_000 / 36, rel=1e-10)
 
 
-@patient
+@fuzz(100)
 @given(amount=st.floats(100, 1e7), rate=st.floats(0, 100), term=st.integers(1, 480), steeper=st.floats(0, 50))
 def test_payments_pay_the_loan_back_and_rise_with_the_rate(amount: float, rate: float, term: int, steeper: float):
     payment = call("monthly_payment", loan_amount=amount, interest_rate=rate, term_months=term)

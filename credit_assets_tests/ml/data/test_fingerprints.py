@@ -30,6 +30,7 @@ from credit_assets.ml.data.fingerprints import (
     fingerprint,
     frame_hash,
 )
+from credit_assets_tests.support.fuzz import fuzz
 
 
 def table() -> pa.Table:
@@ -48,6 +49,7 @@ def table() -> pa.Table:
 # Tables
 
 
+@fuzz(100)
 @given(cuts=st.lists(st.integers(0, 8), max_size=4))
 def test_the_hash_of_pieces_is_that_of_the_whole(cuts: list[int]) -> None:
     whole = pa.concat_tables([table(), table()])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from credit_assets.ml.data.histories import HistoryFeature
 from credit_assets.ml.data.history_features import LIMB, finish, history_features
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.histories import DAY, days_only, made_up, portfolio_of, reference
 
 PORTFOLIO = portfolio_of()
@@ -26,6 +27,7 @@ MEAN = SUM.model_copy(update={"aggregate": "mean"})
 CHANGE = SUM.model_copy(update={"aggregate": "change", "window_days": 30})
 
 
+@fuzz(100)
 @given(seed=st.integers(0, 10_000), shuffled=st.integers(0, 10))
 def test_it_is_the_plain_reference_in_any_order(seed: int, shuffled: int) -> None:
     applications, rows = made_up(seed, days_only)
@@ -72,6 +74,7 @@ def test_a_moment_is_no_day() -> None:
         history_features(PORTFOLIO, datetime(2024, 3, 31, 12), {"months": []})
 
 
+@fuzz(100)
 @given(st.lists(st.tuples(st.integers(-(2**40), 2**40), st.integers(-LIMB, LIMB), st.integers(1, 2**30)), min_size=1))
 def test_division_is_correctly_rounded_however_large_the_parts(given_parts: list[tuple[int, int, int]]) -> None:
     high, low, rows = (np.array(part, dtype=np.int64) for part in zip(*given_parts, strict=True))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.ids import form_of, normal_ids
+from credit_assets_tests.support.fuzz import fuzz
 
 
 def normal(*ids: object) -> list[object]:
@@ -38,6 +39,7 @@ def test_what_may_tell_two_ids_apart_is_left(one: str, other: str) -> None:
     assert normal(one, other) == [one, other]
 
 
+@fuzz(100)
 @given(st.lists(st.text() | st.none()))
 def test_the_one_spelling_is_one(ids: list[str | None]) -> None:
     given_ids = pa.chunked_array([pa.array(ids, pa.string())])

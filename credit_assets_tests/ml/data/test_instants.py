@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from credit_assets.ml.data.instants import read_days
 from credit_assets.ml.data.values import read
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.warehouses import ZONES
 
 INSTANTS = st.datetimes(datetime(1980, 1, 1), datetime(2037, 1, 1)).map(lambda t: t.replace(tzinfo=UTC))
 
 
+@fuzz(100)
 @given(st.lists(INSTANTS, min_size=1), st.sampled_from(ZONES), st.sampled_from(ZONES))
 def test_an_instant_is_of_the_day_on_the_wall_however_it_is_given(
     instants: list[datetime], zone: str, written_in: str
@@ -38,6 +40,7 @@ def test_an_instant_is_of_the_day_on_the_wall_however_it_is_given(
         assert reading.misfits is None
 
 
+@fuzz(100)
 @given(st.lists(INSTANTS, min_size=1), st.sampled_from(ZONES), st.sampled_from(ZONES))
 def test_a_time_without_a_zone_is_read_off_the_clock_of_its_zone(
     instants: list[datetime], zone: str, naive: str
@@ -54,6 +57,7 @@ def test_a_time_without_a_zone_is_read_off_the_clock_of_its_zone(
         assert read_days(form, naive).values.to_pylist() == own
 
 
+@fuzz(100)
 @given(st.lists(st.dates(), min_size=1), st.sampled_from(ZONES))
 def test_a_date_is_that_day_in_any_zone(days: list[date], zone: str) -> None:
     for form in (pa.array(days), [day.isoformat() for day in days], days):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from credit_assets.ml.data.outcomes import OUTCOME_CLASSES, Outcomes, definition
 from credit_assets.ml.data.portfolio import OutcomeTable, Portfolio
 from credit_assets.ml.data.recorded import new_rows, telling_rows
 from credit_assets.ml.data.schemas import outcomes_schema
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.tiny import LOOKBACK, TINY, WINDOW, W, features
 
 LISTS = {"bad": ["lost", "90"], "good": ["paid", "live"], "indeterminate": ["30"], "excluded": ["fraud"],
@@ -85,7 +86,7 @@ def outcome_rows(says: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Row]]:
     )
 
 
-@settings(deadline=None, max_examples=200)
+@fuzz(200)
 @given(
     rows=outcome_rows(st.sampled_from(STATUSES)),
     applied=st.lists(st.integers(0, LOOKBACK), min_size=6, max_size=6),
@@ -105,7 +106,7 @@ def test_what_was_known_by_a_day_decides(rows: list[Row], applied: list[int], da
     ]
 
 
-@settings(deadline=None, max_examples=80)
+@fuzz(80)
 @given(rows=outcome_rows(st.sampled_from([0, 1, None])), day=st.integers(0, LOOKBACK + 3 * W))
 def test_of_flags_that_became_known_one_after_another_the_last_holds(rows: list[Row], day: int):
     inputs = features(*((f"a{n}", FIRST) for n in range(6)))
@@ -156,7 +157,7 @@ def test_indeterminate_and_excluded_loans_are_left_out_and_counted():
     assert made.num_rows == LOOKBACK - 2
 
 
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(rows=outcome_rows(st.sampled_from(STATUSES)), later=outcome_rows(st.sampled_from(STATUSES)))
 def test_nothing_that_became_known_later_changes_a_target(rows: list[Row], later: list[Row]):
     day = LOOKBACK + W
@@ -170,7 +171,7 @@ def test_nothing_that_became_known_later_changes_a_target(rows: list[Row], later
 # Recorded by us
 
 
-@settings(deadline=None, max_examples=60)
+@fuzz(60)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 25), st.integers(0, 12), st.sampled_from(STATUSES)),
                   max_size=30),
@@ -246,7 +247,7 @@ def test_when_rows_became_known():
 # Moments
 
 
-@settings(deadline=None, max_examples=80)
+@fuzz(80)
 @given(
     moments=st.lists(st.datetimes(datetime(2024, 1, 1), datetime(2024, 12, 31)), min_size=2, max_size=12),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "Asia/Tokyo", "America/New_York"]),

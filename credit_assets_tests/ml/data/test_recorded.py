@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.decisions import Decisions
 from credit_assets.ml.data.recorded import news
 from credit_assets.ml.data.schemas import decisions_schema, statuses_schema
 from credit_assets_tests.support.decided import by_column, lives, standing
+from credit_assets_tests.support.fuzz import fuzz
 
 FIRST, WITHIN = date(2024, 1, 1), 40
 PORTFOLIO = by_column(decided_within_days=WITHIN)
@@ -45,7 +46,7 @@ def record(
 books = st.lists(st.integers(0, 3), min_size=10, max_size=25)
 
 
-@settings(deadline=None, max_examples=20)
+@fuzz(20)
 @given(per_day=books, seed=st.integers(0, 99))
 def test_read_every_day_the_record_knows_on_each_day_what_the_column_said_on_it(per_day: list[int], seed: int):
     applications = applied(per_day)
@@ -68,7 +69,7 @@ def test_read_every_day_the_record_knows_on_each_day_what_the_column_said_on_it(
     assert found.num_rows == len(changes)
 
 
-@settings(deadline=None, max_examples=20)
+@fuzz(20)
 @given(per_day=books, seed=st.integers(0, 99), cuts=st.lists(st.integers(1, 50), max_size=4))
 def test_read_years_later_in_any_ranges_the_record_is_the_same(per_day: list[int], seed: int, cuts: list[int]):
     applications = applied(per_day)

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.ml.data.values import as_column, as_table, numbers, read, texts
+from credit_assets_tests.support.fuzz import fuzz
 
 AHEAD = timezone(timedelta(hours=5))
 LONG = 2**53 + 1
@@ -117,7 +118,7 @@ ONE = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@fuzz(300)
 @given(st.lists(ONE, max_size=6), st.sampled_from([pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32()]))
 def test_no_reading_depends_on_the_rows_around_a_value(values: list[Any], kind: pa.DataType):
     together = read(values, kind)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_assets.loans.lender_book import generate_lender_book
@@ -23,6 +23,7 @@ from credit_assets.ml.evidence.reject_inference import (
     fuzzy_odds,
     sensitivity,
 )
+from credit_assets_tests.support.fuzz import fuzz
 from credit_assets_tests.support.truth import expected_auc
 
 
@@ -102,7 +103,7 @@ def test_where_all_were_lent_to_nothing_is_assumed() -> None:
         assert one.measures.bads == found.booked.bads
 
 
-@settings(max_examples=60, deadline=None)
+@fuzz(60)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), st.floats(0, 1)), min_size=2, max_size=40))
 def test_partial_outcomes_count_in_part(rows: list[tuple[float, float]]) -> None:
     """AUC, ratio and approvals against sums over single rows and pairs."""

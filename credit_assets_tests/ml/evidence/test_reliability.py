@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from credit_assets.ml.evidence.intervals import observed_over_expected, proportion
 from credit_assets.ml.evidence.reliability import MOST_PARTS, OTHER, brier_parts, jeffreys, measure_reliability
+from credit_assets_tests.support.fuzz import fuzz
 
 
 def book(rows: int = 2_000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -19,6 +20,7 @@ def book(rows: int = 2_000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return (rng.random(rows) < p).astype(int), p
 
 
+@fuzz(100)
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=60))
 def test_the_parts_of_the_brier_score_add_up_exactly(rows: list[tuple[int, float, int]]) -> None:
     y, p, bins = map(np.array, zip(*rows, strict=True))
