@@ -38,6 +38,12 @@ def pytest_configure() -> None:
     os.environ["CREDIT_HOME"] = tempfile.mkdtemp(prefix="credit_assets_tests_")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers more than there are cores: a third of the tests' time is waiting for servers, processes and ticks."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
+
+
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
     """A test that begins one of our processes within this one leaves the files of later tests as they were."""
@@ -75,6 +81,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     others begin the files whose slow tests take minutes, the longest first: a worker is given its next file before it
     has ended this one, so that a long one at the end, and what waits behind it, runs alone.
     """
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not item.get_closest_marker("fuzz"):
+            raise pytest.UsageError(
+                f"{item.nodeid} is green or red by chance: mark it with support.fuzz.fuzz(examples)"
+            )
     at_work = {item.path: None for item in items if not _HOUSES.isdisjoint(getattr(item, "fixturenames", ()))}
     first = next(iter(at_work), None)
     minutes = {Path(__file__).parent / name: place - len(_MINUTES) for place, name in enumerate(_MINUTES)}
