@@ -254,14 +254,14 @@ def write(settings: Settings, book: Book) -> None:
     from credit_assets.ml.data.schemas import outcomes_schema
     from credit_assets.ml.data.values import as_table
     from credit_assets.warehouse import open_warehouse
-    from credit_assets.warehouse.source import Source
+    from credit_assets.warehouse.source import SourceTable
 
     portfolio = settings.portfolio_contract
     settings.home_dir.mkdir(parents=True, exist_ok=True)
     Path(settings.warehouse.removeprefix("duckdb:///")).unlink(missing_ok=True)
     warehouse = open_warehouse(settings.warehouse)
     warehouse.create_tables(portfolio)
-    schema = Source.stored_applications(portfolio).schema
+    schema = SourceTable.stored_applications(portfolio).schema
     warehouse.write(
         portfolio,
         as_table(book.applications[schema.names], schema),

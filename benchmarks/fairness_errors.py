@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from credit_assets.ml.data.fairness import Attribute, Fairness
-from credit_assets.ml.evidence.fairness import MISSING, Groups, Sample, groups_of_values, measure_attribute
+from credit_assets.ml.evidence.fairness import MISSING, FairnessSample, Groups, groups_of_values, measure_attribute
 from credit_assets.ml.evidence.protected_association import measure_association
 from credit_assets.ml.rules.fairness_rules import judge_fairness
 
@@ -71,7 +71,7 @@ def spoken(planted: Planted, size: int, rng: np.random.Generator) -> dict[str, s
     else:
         cut = float(np.quantile(pd[place == 1], SHARE))
     groups, found = Groups(("group", "reference", MISSING), place), dict[str, set[str]]()
-    sides = (groups, Sample(shown, points)), (groups, Sample(pd, points, bad))
+    sides = (groups, FairnessSample(shown, points)), (groups, FairnessSample(pd, points, bad))
     measured = measure_attribute(ATTRIBUTE, Fairness(), *sides, cut)
     for rule in RULES:
         limits = Fairness(disparity="block", rule=rule).model_dump(mode="json")

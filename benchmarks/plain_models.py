@@ -138,10 +138,10 @@ def _deployed(
 ) -> dict[str, Any]:
     """Whether the version takes over, and the record of it."""
     from credit_assets.assets.policies import policy_of
-    from credit_assets.ledger.alias_log import Change, MoveKind
+    from credit_assets.ledger.alias_log import MoveDetails, MoveKind
     from credit_assets.ledger.aliases import Aliases
     from credit_assets.ml.rules.chains import NONE, judged_against
-    from credit_assets.ml.rules.decisions import Standing, decide_promotion
+    from credit_assets.ml.rules.decisions import ChampionDates, decide_promotion
     from credit_assets.ml.rules.fairness_rules import judge_takeover
     from credit_assets.ml.rules.first_days import decide_first_days
     from credit_assets.ml.rules.leak_rules import judge_leaks
@@ -149,7 +149,7 @@ def _deployed(
     policy = policy_of(settings)
     versions, takes_over = registry.versions(), day + timedelta(1)
     periods = [(v.as_of, start, last) for v in versions for start, last in v.champion_periods]
-    standing = Standing(
+    standing = ChampionDates(
         max((as_of for as_of, _, _ in periods), default=None),
         max((as_of for as_of, _, last in periods if last is None), default=None),
     )
@@ -170,9 +170,9 @@ def _deployed(
     )
     if version is not None:
         by = "plain script"
-        changes = {"challenger": Change(takes_over, MoveKind.PASSED, by, "passed its gates")}
+        changes = {"challenger": MoveDetails(takes_over, MoveKind.PASSED, by, "passed its gates")}
         if promotion.accepted:
-            changes["champion"] = Change(takes_over, MoveKind.PROMOTE, by, f"promote: {promotion.summary()}")
+            changes["champion"] = MoveDetails(takes_over, MoveKind.PROMOTE, by, f"promote: {promotion.summary()}")
         for alias, change in changes.items():
             Aliases(registry).move(alias, version, change, forward_only=True)
     before, after = registry.champion_at(day), registry.champion_at(takes_over)

@@ -32,7 +32,7 @@ from credit_assets.automation.jobs import DAILY_SCHEDULE
 from credit_assets.automation.refresh import REFRESH_SCHEDULE
 from credit_assets.build import build_definitions
 from credit_assets.instance.home import instance_of
-from credit_assets.ledger.alias_log import Change, Move, MoveKind
+from credit_assets.ledger.alias_log import Move, MoveDetails, MoveKind
 from credit_assets.ledger.deployment import ALIASES, Deployment
 from credit_assets.ledger.reported import report_moves
 from credit_assets.ledger.requests import DONE
@@ -174,7 +174,7 @@ def _fill_models(deployment: Deployment, days: Sequence[date]) -> None:
         logs = logs or {alias: deployment.aliases.log(alias) for alias in ALIASES}
         for alias, log in logs.items():
             history = histories[alias] = moved(histories.get(alias, []), version.version, day)
-            change = Change(day, MoveKind.PROMOTE, "ann", "better", request.number)
+            change = MoveDetails(day, MoveKind.PROMOTE, "ann", "better", request.number)
             held = tuple(str(one) for one in range(1, number + 1))
             log.enter(Move(number, version.version, change, datetime.now(UTC).isoformat(), tuple(history), held))
             log.done("shown", number)

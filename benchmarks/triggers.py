@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.policies import PerformancePolicy
-from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.baseline import JudgedRows, measure_baseline
 from credit_assets.ml.learners.calibration import fit_platt
 from credit_assets.ml.rules.performance_rules import level_is_off, ranks_worse
 
@@ -80,8 +80,8 @@ class Champion:
             tested, outcome = self.loans(TEST)
             if min(y.sum(), outcome.sum()) >= 2:
                 self.calibration = fit_platt(margin, y)
-                fitted = Judged(y, self.calibration.pd(margin))
-                baseline = measure_baseline(fitted, Judged(outcome, self.calibration.pd(tested)))
+                fitted = JudgedRows(y, self.calibration.pd(margin))
+                baseline = measure_baseline(fitted, JudgedRows(outcome, self.calibration.pd(tested)))
                 # What a first model has to show.
                 if baseline.auc - 1.645 * baseline.auc_error > 0.5:
                     break

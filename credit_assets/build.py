@@ -15,7 +15,7 @@ import dagster as dg
 
 from credit_assets.assets.outside import outside_specs
 from credit_assets.assets.presented import mlflow_ui
-from credit_assets.assets.runs import Runs
+from credit_assets.assets.runs import BuiltJobs
 from credit_assets.automation.deployment import alias_specs, deployment_sensor
 from credit_assets.automation.dry_run import dry_run_job
 from credit_assets.automation.external_trigger import external_sensor, external_trigger_spec
@@ -51,7 +51,7 @@ def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
         # with, and every process that loads the code location would repeat the warning.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        runs = Runs(settings.naming)
+        runs = BuiltJobs(settings.naming)
         runs.definitions = dg.Definitions(
             assets=[
                 *assets(settings, partitions),

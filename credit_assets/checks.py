@@ -85,9 +85,9 @@ class GateFailedError(dg.Failure):
 
     def __init__(self, asset: str, partition: str, failed: Sequence[dg.AssetCheckResult]) -> None:
         count = f"{len(failed)} gates" if len(failed) > 1 else "a gate"
-        said = "; ".join(f"{one.check_name}: {one.description or 'did not pass'}" for one in failed)
+        reasons = "; ".join(f"{one.check_name}: {one.description or 'did not pass'}" for one in failed)
         super().__init__(
-            f"{asset} {partition} is stopped by {count}: {said}",
+            f"{asset} {partition} is stopped by {count}: {reasons}",
             metadata={str(one.check_name): measured(one.metadata) for one in failed},
             allow_retries=False,
         )
@@ -159,7 +159,7 @@ def rule_results(day: str, judged: Sequence[JudgedModel]) -> list[dg.AssetCheckR
     return results
 
 
-def rules_not_asked(day: str, why: str) -> list[dg.AssetCheckResult]:
+def rules_without_a_model(day: str, why: str) -> list[dg.AssetCheckResult]:
     """What the rules say of a day of which no model can be made: nothing stands against what is not there."""
     return [_of_rule(rule, day, f"No model: {why}", [], passed=True) for rule in MODEL_RULES]
 

@@ -124,18 +124,18 @@ def shortened(text: str) -> str:
     return text[: LONGEST_MESSAGE - _END - len(between)] + between + text[-_END:]
 
 
-class ToldError(Exception):
+class OwnError(Exception):
     """Its message was written here, for people: it says what is wrong and what to do, and is kept to a size."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(shortened(one) if isinstance(one, str) else one for one in arguments))
 
 
-class TransientError(ToldError, RuntimeError):
+class TransientError(OwnError, RuntimeError):
     """A retry may help: a server is unreachable, a lock is held, a service answers 5xx."""
 
 
-class PermanentError(ToldError, RuntimeError):
+class PermanentError(OwnError, RuntimeError):
     """A retry cannot help: bad data, a bad setting, a missing table. The message says what to do."""
 
 
@@ -171,7 +171,7 @@ def is_lasting(error: BaseException) -> bool:
 
 def is_ours(error: BaseException) -> bool:
     """Whether the message was written by this package: it says what to do, and holds no value of a table."""
-    return isinstance(error, ToldError)
+    return isinstance(error, OwnError)
 
 
 def kind_in_words(error: BaseException) -> str:
@@ -217,7 +217,7 @@ def without_values(error: BaseException) -> BaseException:
     return _without_values(error, set())
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an exception says, on one line, where this package says it; of any other the kind and the place."""
     return " ".join(str(error).split()) if _is_our_text(error) else _kind_and_place(error)
 

@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from credit_assets.failures import PermanentError, TransientError, advised, explained, is_ours, is_transient, said
+from credit_assets.failures import PermanentError, TransientError, advised, error_text, explained, is_ours, is_transient
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.recorded import METRICS
 from credit_assets.ledger.registry import Owner, Registry, Version
@@ -77,7 +77,7 @@ class Model(ShownAsTable):
             try:
                 return CreditScorer.load(folder)
             except ValueError as error:
-                raise PermanentError(f"version {self.version.version}: {said(error)}") from error
+                raise PermanentError(f"version {self.version.version}: {error_text(error)}") from error
 
     def score(self, data: pd.DataFrame | pa.Table, *, threads: int = 1) -> pd.DataFrame:
         """The rows with what the model says of them.

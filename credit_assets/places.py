@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 
 # Like `~`, at the beginning only: further on a dollar is a character of a folder's name.
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})(?=/|$)")
@@ -31,7 +31,7 @@ HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|\w(?:[\w.-]*\w)?)\.?(?::(?P<port
 read differently."""
 
 
-class PlaceError(ToldError, ValueError):
+class PlaceError(OwnError, ValueError):
     """The text names no place; the message says why and what to write."""
 
 

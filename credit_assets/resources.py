@@ -58,8 +58,8 @@ def shown_resources(settings: Settings, resources: Mapping[str, Any]) -> dict[st
     """The same as Dagster's pages show them: each by its class, with what it is for and the settings that decide it,
     secrets masked. Dagster by itself calls an object that is handed to it `<lambda>`.
     """
-    said = _descriptions(settings)
-    return {name: _definition(value, said.get(name)) for name, value in resources.items()}
+    descriptions = _descriptions(settings)
+    return {name: _definition(value, descriptions.get(name)) for name, value in resources.items()}
 
 
 def objects_of(definitions: dg.Definitions) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _definition(value: Any, description: str | None) -> Any:
 
 def _descriptions(settings: Settings) -> dict[str, str]:
     store, tracking = masked(settings.store), masked_url(settings.tracking_uri)
-    told = ", ".join(Notifier(settings.alert_targets).describe()) or "nobody"
+    recipients = ", ".join(Notifier(settings.alert_targets).describe()) or "nobody"
     return {
         "warehouse": f"The lender's tables, read only: {masked_url(settings.warehouse)} (CREDIT_WAREHOUSE_URL).",
         "store": f"Partitions and records: {store} (CREDIT_STORE_URI).",
@@ -104,6 +104,6 @@ def _descriptions(settings: Settings) -> dict[str, str]:
         "registry": f"Versions and aliases of the registered model {settings.naming.registered_model} in MLflow.",
         "requests": "Moves of aliases that people and trials ask for (promote, approve, reject, rollback).",
         "deployment": f"How a registered model comes into force: {settings.promotion} (CREDIT_PROMOTION).",
-        "notifier": f"Who hears of what happens: {told} (CREDIT_ALERT_URLS).",
+        "notifier": f"Who hears of what happens: {recipients} (CREDIT_ALERT_URLS).",
         "runs": "Starts runs of other jobs from within a step: days that have changed in the warehouse.",
     }

@@ -14,14 +14,14 @@ from collections.abc import Callable
 _look: Callable[[], int | None] | None = None
 
 
-def asked() -> int | None:
+def requested() -> int | None:
     """The number of the signal that asked for it, None while nobody has."""
     return _look() if _look is not None else None
 
 
 def check() -> None:
     """Raise KeyboardInterrupt where this process was asked to stop."""
-    if asked() is not None:
+    if requested() is not None:
         raise KeyboardInterrupt
 
 

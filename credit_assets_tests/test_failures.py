@@ -16,7 +16,7 @@ from dagster import serialize_value
 from s3fs.utils import FileExpired
 
 from credit_assets.assets.conventions import retry_policy, retry_transient_only
-from credit_assets.failures import PermanentError, TransientError, is_transient, said, without_values
+from credit_assets.failures import PermanentError, TransientError, error_text, is_transient, without_values
 from credit_assets.ml.data.shown_values import shown_at
 from credit_assets.ml.learners.encoding import encode
 from credit_assets.settings import load_settings
@@ -146,8 +146,8 @@ def test_no_row_stands_in_what_is_kept_of_an_error(error: Exception) -> None:
     printed = "".join(traceback.format_exception(shown))
     assert ROW in "".join(traced)
     assert ROW not in printed
-    assert ROW not in said(error)
-    assert ROW not in said(shown)
+    assert ROW not in error_text(error)
+    assert ROW not in error_text(shown)
     assert [type(one).__name__ for one in behind(shown)] == names
     assert is_transient(shown) is transient
     # Where it was raised stands there still.
@@ -173,16 +173,16 @@ def test_what_this_package_says_stays_word_for_word(tmp_path: Path) -> None:
         with pytest.raises(Exception) as caught:  # noqa: PT011
             fails()  # type: ignore[no-untyped-call]
         assert text in str(without_values(caught.value))
-        assert text in said(caught.value)
+        assert text in error_text(caught.value)
 
 
 def test_a_call_that_fails_in_a_line_of_this_package_is_not_our_text() -> None:
     """`float` of a text: the innermost frame is ours, the words are Python's."""
     with pytest.raises(ValueError, match="CANARY") as caught:
         shown_at(np.array(["CANARY"]), 0)
-    assert "CANARY" not in said(caught.value)
+    assert "CANARY" not in error_text(caught.value)
     assert "CANARY" not in str(without_values(caught.value))
-    assert "ValueError in credit_assets/ml/data/shown_values.py:" in said(caught.value)
+    assert "ValueError in credit_assets/ml/data/shown_values.py:" in error_text(caught.value)
 
 
 def test_a_lenders_own_code_is_named_by_file_and_line_without_its_words(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_lenders_own_code_is_named_by_file_and_line_without_its_words(tmp_path
     exec(compile(file.read_text(), str(file), "exec"), scope)
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         scope["fit"](ROW)
-    line = said(caught.value)
+    line = error_text(caught.value)
     assert f"JSONDecodeError, raised at {file}:4 (its text is not shown" in line
     assert "CANARY" not in line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ PACKAGE = Path(credit_assets.__file__).parent
 TESTS = Path(__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_MODULE, LONGEST_CLASS = 500, 250
+WORDLESS = {"told", "said", "asked"}
+"""Parts of names by which nobody finds a thing: of a message, a request, a setting."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,38 @@ def test_every_module_says_what_belongs_in_it() -> None:
     texts = {module: module.read_text("utf-8") for module in MODULES}
     silent = [module for module, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
     assert silent == []
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    """What a module gives a name: functions, classes, arguments, variables, attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def test_names_say_what_a_thing_is_and_not_that_somebody_spoke_of_it() -> None:
+    found = {
+        f"{module.relative_to(PACKAGE)}: {name}"
+        for module in MODULES
+        for name in (module.stem, *names(ast.parse(module.read_text("utf-8"))))
+        if not WORDLESS.isdisjoint(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
+    }
+    assert sorted(found) == []
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.parse(module.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(module.relative_to(PACKAGE)))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
 
 
 def imported_by(path: Path) -> Iterator[str]:

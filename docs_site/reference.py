@@ -82,18 +82,18 @@ def settings() -> str:
 _SETTING_HEAD = ("variable", "default", "takes", "meaning")
 _GROUPS = {
     "Places": "Places",
-    "Book": "Book",
-    "Training": "Training",
+    "BookSettings": "Book",
+    "TrainingSettings": "Training",
     "Points": "Points",
     "PolicyKeys": "Policy",
-    "Deployment": "Deployment",
+    "DeploymentSettings": "Deployment",
     "Monitoring": "Monitoring",
     "Retraining": "Retraining",
     "Execution": "Execution",
     "StepPods": "Step pods on a cluster",
-    "Catalogue": "Catalogue",
+    "CatalogueSettings": "Catalogue",
     "Alerts": "Alerts and addresses",
-    "Retention": "What is kept, and for how long",
+    "RetentionSettings": "What is kept, and for how long",
     "Access": "Who is let in",
 }
 

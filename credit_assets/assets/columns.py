@@ -133,8 +133,8 @@ def _limit(value: float | None) -> str:
 def _of_history(feature: HistoryFeature) -> str:
     of = f" of {feature.column}" if feature.column else ""
     days = f" in the last {feature.window_days} days" if feature.window_days else ""
-    said = f" {feature.description}" if feature.description else ""
-    return f"{feature.aggregate}{of} in the rows of `{feature.history}`{days} before the application.{said}"
+    description = f" {feature.description}" if feature.description else ""
+    return f"{feature.aggregate}{of} in the rows of `{feature.history}`{days} before the application.{description}"
 
 
 def _of_outcomes(portfolio: Portfolio, name: str) -> str | None:

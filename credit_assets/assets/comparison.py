@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.assets.earlier_tests import as_found_first, earlier_tests, moved_since
 from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.assets.policies import policy_of
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.ml.data.left_columns import way_out
 from credit_assets.ml.rules.chains import first_of_chain
@@ -160,7 +160,7 @@ def compare_with_first(
         return compare_with(first, since, training_set, settings, scorer, registry)
     # Years old: its files may be gone, or columns that it reads.
     except (PermanentError, ValueError) as error:
-        return {"version": number, "as_of": first.as_of.isoformat(), "comparable": False, "why": said(error)}
+        return {"version": number, "as_of": first.as_of.isoformat(), "comparable": False, "why": error_text(error)}
 
 
 def savings_of(store: Store, as_of: date, beside_champion: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from credit_assets.assets.outside import read_outside
 from credit_assets.assets.presented import code_reference, due_dates, presented, read_on, wanted_by
 from credit_assets.checks import GateFailedError, check_results, stopping_results
 from credit_assets.cluster.op_tags import op_tags, pool
-from credit_assets.failures import advised, is_ours, is_transient, said, without_values
+from credit_assets.failures import advised, error_text, is_ours, is_transient, without_values
 from credit_assets.instance.dagster_internals import leave_out_partitions
 from credit_assets.partitions import partition_mapping
 from credit_assets.settings import Settings
@@ -128,12 +128,12 @@ def retry_transient_only(function: _F) -> _F:
         except BaseException as error:
             line = None if is_ours(error) else advised(error)
             failure = without_values(error)
-        if stopping.asked() is not None:
+        if stopping.requested() is not None:
             # Dagster would try the step again, half a minute later.
             raise dg.Failure(description="stopped by a signal", allow_retries=False) from failure
         if isinstance(failure, dg.Failure) or not isinstance(failure, Exception) or is_transient(failure):
             raise failure
-        raise dg.Failure(description=line or said(failure), allow_retries=False) from failure
+        raise dg.Failure(description=line or error_text(failure), allow_retries=False) from failure
 
     # Dagster reads names and annotations from the signature; resolved here, in the asset's own module. Without the
     # return annotation: Dagster takes MaterializeResult to mean that no value goes to the I/O manager.

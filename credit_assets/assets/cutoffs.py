@@ -20,7 +20,7 @@ from credit_assets.assets.first_days import thinned
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from credit_assets.ml.evidence.money import Loans
+    from credit_assets.ml.evidence.money import FundedLoans
     from credit_assets.ml.learners.candidates import Candidate
     from credit_assets.ml.learners.scorer import CreditScorer
 
@@ -136,14 +136,14 @@ def cutoffs_record(
     }
 
 
-def _loans(settings: Settings, store: Store, test: pa.Table, pd: NDArray[np.float64]) -> Loans:
+def _loans(settings: Settings, store: Store, test: pa.Table, pd: NDArray[np.float64]) -> FundedLoans:
     """The loans of a test; NaN where an amount is missing."""
     import numpy as np
     import pyarrow as pa
 
     from credit_assets.ml.data.customers import groups_of
     from credit_assets.ml.data.values import numbers
-    from credit_assets.ml.evidence.money import Loans
+    from credit_assets.ml.evidence.money import FundedLoans
 
     portfolio, column = settings.portfolio_contract, policy_of(settings).cutoff.amount_column
     if column is None:
@@ -153,7 +153,7 @@ def _loans(settings: Settings, store: Store, test: pa.Table, pd: NDArray[np.floa
     else:
         found = columns_beside(store, portfolio, test, [column])[column]
         amount = numbers(pa.chunked_array([found.cast(pa.float64())]))
-    return Loans(test["default"].to_numpy() == 1, pd, amount, groups_of(test, portfolio))
+    return FundedLoans(test["default"].to_numpy() == 1, pd, amount, groups_of(test, portfolio))
 
 
 def _swap(
@@ -161,7 +161,7 @@ def _swap(
     store: Store,
     registry: Registry,
     champion: Version,
-    ours: tuple[CreditScorer, pa.Table, Loans],
+    ours: tuple[CreditScorer, pa.Table, FundedLoans],
 ) -> dict[str, Any]:
     """Who changes sides, among the loans of the test that neither model has used: where each has its own cut-off, and
     where both approve the same share of these loans.
@@ -183,7 +183,7 @@ def _swap(
         rows = ModelInputs(store, portfolio).beside(test.filter(pa.array(new)), theirs)
         pd = theirs.pd(rows, threads=settings.training_threads)
     except (PermanentError, ValueError) as error:
-        return {**record, "why": said(error)}
+        return {**record, "why": error_text(error)}
     loans = loans.kept(new)
     known = (loans.amount > 0) & ~np.isnan(loans.pd + pd)
     loans, pd = loans.kept(known), pd[known]

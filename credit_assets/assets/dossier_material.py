@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from credit_assets.ml.data.policies import Policy
     from credit_assets.ml.data.portfolio import Portfolio
     from credit_assets.ml.reports.dossier.material import (
-        Ingested,
+        IngestedAsset,
+        KeptTrainingSet,
         Made,
         Material,
-        Moved,
         Recorded,
         Settled,
-        TrainingSet,
         VersionFacts,
+        VersionMove,
     )
 
 _DISTRIBUTION = "credit-assets"
@@ -201,7 +201,7 @@ def _former(registry: Registry, version: Version, trained: Recorded | None) -> V
 # The rows
 
 
-def _training_set(settings: Settings, store: Store, version: Version, code: str) -> TrainingSet | None:
+def _training_set(settings: Settings, store: Store, version: Version, code: str) -> KeptTrainingSet | None:
     """The kept rows, else the partition of the as-of date where it is still the same rows."""
     kept, day = Kept(store).of(version), version.as_of.isoformat()
     places = [store.path(kept.training_set)] if kept and kept.training_set else []
@@ -216,12 +216,12 @@ def _training_set(settings: Settings, store: Store, version: Version, code: str)
     return None
 
 
-def _rows(settings: Settings, store: Store, path: Any, footer: Footer, of: tuple[str, str]) -> TrainingSet:
+def _rows(settings: Settings, store: Store, path: Any, footer: Footer, of: tuple[str, str]) -> KeptTrainingSet:
     import pyarrow.compute as pc
 
     from credit_assets.ml.data.cohorts import SPLIT, SPLITS, TARGET
     from credit_assets.ml.reports.dossier.blocks import Source
-    from credit_assets.ml.reports.dossier.material import Split, TrainingSet
+    from credit_assets.ml.reports.dossier.material import KeptTrainingSet, Split
 
     day = settings.portfolio_contract.date_column
     # Three columns: a split has counts and days, and no row of it is said.
@@ -241,14 +241,14 @@ def _rows(settings: Settings, store: Store, path: Any, footer: Footer, of: tuple
     ]
     assert sum(one.rows for one in splits) == table.num_rows == pc.count(table[SPLIT]).as_py()
     source = Source("training_set", of[0], footer.content, of[1])
-    return TrainingSet(source, tuple(splits), footer.gates, footer.columns, footer.inputs)
+    return KeptTrainingSet(source, tuple(splits), footer.gates, footer.columns, footer.inputs)
 
 
-def _ingested(store: Store, rows: TrainingSet | None) -> Iterator[Ingested]:
+def _ingested(store: Store, rows: KeptTrainingSet | None) -> Iterator[IngestedAsset]:
     """What the training set was made of: rows of each asset by now, and days that are another by now."""
     from credit_assets.ml.data.fingerprints import fingerprint
     from credit_assets.ml.reports.dossier.blocks import Source
-    from credit_assets.ml.reports.dossier.material import Ingested
+    from credit_assets.ml.reports.dossier.material import IngestedAsset
 
     inputs = dict(rows.inputs) if rows else {}
     if features := inputs.get("processed_features"):
@@ -260,17 +260,17 @@ def _ingested(store: Store, rows: TrainingSet | None) -> Iterator[Ingested]:
             continue
         there, aside = store.footers(asset, days), store.footers(f"quarantine/{asset}", days)
         now = {day: footer.as_input for day, footer in there.items()}
-        told = any(contents.values())
+        recorded = any(contents.values())
         changed = sum(not same_content(now.get(day, ""), content) for day, content in contents.items())
-        content = fingerprint(**(contents if told else now))
-        yield Ingested(
+        content = fingerprint(**(contents if recorded else now))
+        yield IngestedAsset(
             asset=asset,
             days=len(days),
             first=days[0],
             last=days[-1],
             rows=sum(footer.rows for footer in there.values()),
             quarantined=sum(footer.rows for footer in aside.values()),
-            changed=changed if told else None,
+            changed=changed if recorded else None,
             source=Source(asset, f"{days[0]} .. {days[-1]}", content, ""),
         )
 
@@ -278,10 +278,10 @@ def _ingested(store: Store, rows: TrainingSet | None) -> Iterator[Ingested]:
 # Moves, settings, functions
 
 
-def _moves(registry: Registry, version: str, until: date | None) -> Iterator[Moved]:
+def _moves(registry: Registry, version: str, until: date | None) -> Iterator[VersionMove]:
     """Moves to the version, and the ones that took an alias from it."""
     from credit_assets.ml.reports.dossier.blocks import Source
-    from credit_assets.ml.reports.dossier.material import Moved
+    from credit_assets.ml.reports.dossier.material import VersionMove
 
     aliases = Aliases(registry)
     found: list[tuple[str, Move]] = []
@@ -292,7 +292,7 @@ def _moves(registry: Registry, version: str, until: date | None) -> Iterator[Mov
                 found.append((alias, move))
             holder = move.version
     for alias, move in sorted(found, key=lambda one: (one[1].change.effective_from, one[1].at, one[0], one[1].number)):
-        yield Moved(
+        yield VersionMove(
             alias=alias,
             number=move.number,
             version=move.version,
@@ -349,12 +349,12 @@ def _functions(portfolio: Portfolio) -> dict[str, str]:
         of = ", ".join(f"{name} = {column}" for name, column in derived.inputs.items() if name != column)
         found[derived.name] = " ".join(doc.split()) + (f" Here {of}." if of else "")
     for history in portfolio.history_features:
-        said = history.model_dump(mode="json", exclude_defaults=True)
-        found[history.name] = _said(said)
+        described = history.model_dump(mode="json", exclude_defaults=True)
+        found[history.name] = _feature_in_words(described)
     return found
 
 
-def _said(feature: Mapping[str, Any]) -> str:
+def _feature_in_words(feature: Mapping[str, Any]) -> str:
     keys: Sequence[str] = [key for key in feature if key not in ("name", "description", "monotone", "missing")]
     described = f"{feature['description']} " if feature.get("description") else ""
     return described + "Aggregate of rows: " + ", ".join(f"{key} {feature[key]}" for key in keys) + "."

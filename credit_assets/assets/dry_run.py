@@ -26,20 +26,20 @@ from credit_assets.assets.searching import Trials
 from credit_assets.assets.selecting import Selecting
 from credit_assets.assets.training import identity_of, train_now
 from credit_assets.checks import gates_of
-from credit_assets.failures import PermanentError, is_transient, said
+from credit_assets.failures import PermanentError, error_text, is_transient
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.rules.due import NOT_DUE, why_not_due
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
 from credit_assets.tracking.evidence import save_model
-from credit_assets.tracking.models import Models
+from credit_assets.tracking.models import LoggedModels
 from credit_assets.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from credit_assets.ml.learners.search import Trial
+    from credit_assets.ml.learners.search import SearchTrial
 
 BLOCKED = "blocked"
 """The decision where a gate of the training set stops the training."""
@@ -69,18 +69,18 @@ class DryRun:
         settings = settings.model_copy(update={"dask_scheduler": ""})
         gates = tuple(gates_of("training_set", settings.portfolio_contract))
         made = training_set_of(settings, self.warehouse, self.store, as_of, gates)
-        said: dict[str, Any] = {
+        outcome: dict[str, Any] = {
             "as_of": as_of.isoformat(),
             "dry_run": True,
             **requested(self.request.to_record()),
             "training_rows": made.table.num_rows,
         }
         if why := why_not_due(made.gates):
-            return {**said, "decision": NOT_DUE, "reasons": [_reason("due", why)]}
+            return {**outcome, "decision": NOT_DUE, "reasons": [_reason("due", why)]}
         if stopped := [gate for gate in made.gates if gate.blocks]:
-            return {**said, "decision": BLOCKED, "reasons": [_reason(one.name, one.message()) for one in stopped]}
+            return {**outcome, "decision": BLOCKED, "reasons": [_reason(one.name, one.message()) for one in stopped]}
         with temporary_folder("dry") as folder:
-            return {**said, **self._judged(settings, as_of, made.table, made.gates, folder)}
+            return {**outcome, **self._judged(settings, as_of, made.table, made.gates, folder)}
 
     def _judged(
         self, settings: Settings, as_of: date, table: pa.Table, gates: Sequence[Any], folder: Path
@@ -127,8 +127,8 @@ class DryRun:
             if is_transient(error):
                 raise
             if settings.on_variant_failure == "fail":
-                raise PermanentError(f"variant {variant} failed: {said(error)}") from error
-            return {"status": "failed", "variant": variant, "as_of": day, "error": said(error)}
+                raise PermanentError(f"variant {variant} failed: {error_text(error)}") from error
+            return {"status": "failed", "variant": variant, "as_of": day, "error": error_text(error)}
         files = save_model(trained, settings.portfolio_contract, folder / variant)
         return {
             **record,
@@ -167,16 +167,16 @@ class _Nowhere:
 class _ForgottenTrials(Trials):
     """The trials of a search that nobody goes on with."""
 
-    def load(self) -> Sequence[Trial]:
+    def load(self) -> Sequence[SearchTrial]:
         return ()
 
-    def save(self, trials: Sequence[Trial]) -> None: ...
+    def save(self, trials: Sequence[SearchTrial]) -> None: ...
 
 
-class _ModelsHere(Models):
+class _ModelsHere(LoggedModels):
     """Models in folders of this machine, beside those of the server."""
 
-    def __init__(self, models: Models, folders: Mapping[str, Path]) -> None:
+    def __init__(self, models: LoggedModels, folders: Mapping[str, Path]) -> None:
         self._models, self._folders = models, folders
 
     def download(self, model_uri: str, differs: Callable[[Path], str] = lambda _: "") -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from credit_assets.settings import Settings
 
 
-class Noted(Protocol):
+class TrainingLog(Protocol):
     """What is told where a model is trained: the MLflow run of a candidate, or what stands for one."""
 
     @property
@@ -44,7 +44,7 @@ class Training:
     table: pa.Table
 
 
-def train(log: Any, run: Noted, settings: Settings, training: Training) -> tuple[Candidate, dict[str, Any]]:
+def train(log: Any, run: TrainingLog, settings: Settings, training: Training) -> tuple[Candidate, dict[str, Any]]:
     """The candidate, and for its record where it was trained.
 
     Raises TransientError and PermanentError as `devices` and `train_on_dask`, ValueError as `train_candidate`.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from credit_assets.ml.data.population import DecisionsTable, StatusColumn
 from credit_assets.settings import Settings
 from credit_assets.warehouse import Warehouse
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
     portfolio = settings.portfolio_contract
     first, last = as_of - LOOKED_BACK, as_of - timedelta(settings.window_days)
     old = OldLoans(portfolio, settings.window_days, as_of)
-    applications = Source.applications(portfolio)
+    applications = SourceTable.applications(portfolio)
     if old.term is not None:
         # A year's book of loans of three years has no old one, and of an older book the newest three years need not be
         # read: the warehouse says of each term since when there are loans of it.
@@ -41,7 +41,7 @@ def matured_without_outcome(settings: Settings, warehouse: Warehouse, as_of: dat
     loans = old.table()
     if loans.num_rows and portfolio.decisions is not None:
         loans = loans.filter(_booked(settings, warehouse, loans, first, as_of))
-    names, source = portfolio.outcomes, Source.outcomes(portfolio)
+    names, source = portfolio.outcomes, SourceTable.outcomes(portfolio)
     # By the day on which it became known, where the table says it.
     columns = (names.id, source.day, names.says)
     bad = ("1",) if names.status is None else names.bad
@@ -59,7 +59,7 @@ def _booked(settings: Settings, warehouse: Warehouse, loans: pa.Table, first: da
     from credit_assets.ml.data.schemas import decisions_schema
 
     portfolio = settings.portfolio_contract
-    stated, source = portfolio.decisions, Source.decisions(portfolio)
+    stated, source = portfolio.decisions, SourceTable.decisions(portfolio)
     of_loans = loans["id"].combine_chunks()
     if isinstance(stated, StatusColumn):
         booked = [

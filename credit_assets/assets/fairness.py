@@ -21,7 +21,7 @@ from credit_assets.assets.first_days import thinned
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ml.data.fairness import Attribute, Fairness, fairness_of
 from credit_assets.settings import Settings
 from credit_assets.storage.store import Store
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from credit_assets.ml.evidence.fairness import Groups, Sample
+    from credit_assets.ml.evidence.fairness import FairnessSample, Groups
     from credit_assets.ml.learners.scorer import CreditScorer
 
 _MOST_ROWS = 20_000
@@ -138,8 +138,8 @@ def _association(settings: Settings, fairness: Fairness, applied: _Rows, feature
 def _measured(
     attribute: Attribute,
     fairness: Fairness,
-    applied: tuple[_Rows, Sample, NDArray[np.bool_]],
-    loans: tuple[_Rows, Sample, NDArray[np.bool_]],
+    applied: tuple[_Rows, FairnessSample, NDArray[np.bool_]],
+    loans: tuple[_Rows, FairnessSample, NDArray[np.bool_]],
     cut: float,
 ) -> dict[str, Any]:
     from credit_assets.ml.evidence.fairness import measure_attribute
@@ -148,17 +148,17 @@ def _measured(
     return measure_attribute(attribute, fairness, sides[0], sides[1], cut)
 
 
-def _scored(scorer: CreditScorer, rows: pa.Table, threads: int) -> tuple[Sample, NDArray[np.bool_]]:
+def _scored(scorer: CreditScorer, rows: pa.Table, threads: int) -> tuple[FairnessSample, NDArray[np.bool_]]:
     """What a model says of rows, without those that it refuses; and which were kept."""
     import numpy as np
 
-    from credit_assets.ml.evidence.fairness import Sample
+    from credit_assets.ml.evidence.fairness import FairnessSample
 
     scores = scorer.score(rows, threads=threads)
     pd, points = scores["pd"].to_numpy(), scores["score"].to_numpy()
     kept = ~np.isnan(pd)
     bad = rows["default"].to_numpy() == 1 if "default" in rows.column_names else None
-    return Sample(pd[kept], points[kept], None if bad is None else bad[kept]), kept
+    return FairnessSample(pd[kept], points[kept], None if bad is None else bad[kept]), kept
 
 
 def _alternatives(
@@ -175,7 +175,7 @@ def _alternatives(
     import numpy as np
 
     from credit_assets.ml.evidence.fairness import air_of, rank_auc
-    from credit_assets.ml.evidence.money import Loans, profit_at
+    from credit_assets.ml.evidence.money import FundedLoans, profit_at
 
     applied, loans = rows
     policy, threads, found = policy_of(settings).cutoff, settings.training_threads, []
@@ -189,9 +189,9 @@ def _alternatives(
             assert of_loans.bad is not None
             auc = rank_auc(of_loans.bad, of_loans.pd)
         except (PermanentError, ValueError) as error:
-            found.append({"variant": one["variant"], "why": said(error)})
+            found.append({"variant": one["variant"], "why": error_text(error)})
             continue
-        funded = Loans(of_loans.bad, of_loans.pd, np.ones(len(of_loans.pd)))
+        funded = FundedLoans(of_loans.bad, of_loans.pd, np.ones(len(of_loans.pd)))
         for rate in sorted({*_RATES, own_rate}):
             cut = _at(of_applied.pd, rate)
             approved = of_applied.pd <= cut

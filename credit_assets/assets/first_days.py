@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import drift_policy, policy_of
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.kept import Kept
 from credit_assets.ledger.registry import Registry, Version
 from credit_assets.settings import Settings
@@ -58,7 +58,7 @@ def first_days_record(
         measured = _measured(settings, scorer, *(inputs.beside(rows, scorer) for rows in (thinned(test), *sides)))
     except (PermanentError, ValueError) as error:
         # A training does not wait for days that it does not need; the model waits for them.
-        return {"why": said(error)}
+        return {"why": error_text(error)}
     return {"days": {"then": _ends(list(then)), "now": _ends(list(now))}, **measured}
 
 

@@ -16,7 +16,7 @@ from credit_assets.assets.cutoffs import with_cut_off
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recorded_version import RecordedVersion
 from credit_assets.assets.references import of_everyone
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.registry import RECALIBRATES
 from credit_assets.ml.data.extensions import why_other
 from credit_assets.tracking.evidence import save_model
@@ -49,7 +49,7 @@ def model_again(of: RecordedVersion) -> MadeAgain:
         trained = of_everyone(of.then, of.store, trained, of.training_set)
         trained, record = with_cut_off(of.then, of.store, trained, of.training_set)
     except (ValueError, PermanentError) as error:
-        return MadeAgain(None, f"cannot be made here: {said(error)}")
+        return MadeAgain(None, f"cannot be made here: {error_text(error)}")
     metrics = {name: evaluation.to_record() for name, evaluation in trained.metrics.items()}
     if choice := trained.calibration_choice:
         record = {**record, "calibration_choice": choice}

@@ -76,7 +76,7 @@ class ModelInputs:
                 else:
                     found[name].append(values)
         if nowhere:
-            raise MissingInputsError(self._said(scorer, nowhere))
+            raise MissingInputsError(self._missing_in_words(scorer, nowhere))
         whole = pa.concat_tables(parts)
         for name, columns in found.items():
             whole = whole.append_column(name, pa.chunked_array([c for one in columns for c in one.chunks]))
@@ -104,7 +104,7 @@ class ModelInputs:
             return read(table[name].take(places), pa.string() if text else pa.float64()).values
         return None
 
-    def _said(self, scorer: CreditScorer, nowhere: dict[str, list[date]]) -> str:
+    def _missing_in_words(self, scorer: CreditScorer, nowhere: dict[str, list[date]]) -> str:
         now = self.left(scorer)
         days = sorted({day for of_name in nowhere.values() for day in of_name})
         shown = f"{days[0]}" if len(days) == 1 else f"{len(days)} days ({days[0]} .. {days[-1]})"

@@ -17,7 +17,7 @@ import dagster as dg
 from credit_assets.assets.conventions import Table
 from credit_assets.assets.model_inputs import MissingInputsError, ModelInputs
 from credit_assets.assets.reasons_given import Decider, with_reasons
-from credit_assets.failures import PermanentError, is_transient, said
+from credit_assets.failures import PermanentError, error_text, is_transient
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import SHADOW
 from credit_assets.ledger.registry import Registry, Version, refuse_lost
@@ -174,7 +174,7 @@ class ModelsInForce:
             if is_transient(error):
                 raise
             shown = days[0].isoformat() if len(days) == 1 else f"{days[0]} .. {days[-1]}"
-            self._context.log.warning(f"version {version}, on trial, did not score {shown}: {said(error)}")
+            self._context.log.warning(f"version {version}, on trial, did not score {shown}: {error_text(error)}")
             self._silent.update(days)
             return None
 

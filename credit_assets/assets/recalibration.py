@@ -21,14 +21,14 @@ from credit_assets.assets.cutoffs import cut_off_identity, with_cut_off
 from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.references import of_everyone
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.registry import RECALIBRATES, Registry, Version
 from credit_assets.ledger.retraining import training_mode, triggers_of
 from credit_assets.settings import Settings
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
-from credit_assets.tracking.dagster_mlflow import Step
+from credit_assets.tracking.dagster_mlflow import DagsterStep
 from credit_assets.tracking.evidence import log_candidate
 from credit_assets.tracking.run import FinishedRun
 from credit_assets.tracking.runs import CandidateKey
@@ -109,7 +109,7 @@ class Recalibrating:
             self.context.log.info(f"champion and data unchanged; MLflow run {finished.run_id} is reused")
             return dict(finished.load_record("candidate.json"))
         run = self.context.run
-        step = Step(run.run_id, self.context.job_name, self.context.log, self.context.instance)
+        step = DagsterStep(run.run_id, self.context.job_name, self.context.log, self.context.instance)
         tags = {
             "as_of": as_of,
             "code_version": identity["code"],
@@ -142,7 +142,8 @@ class Recalibrating:
         except ValueError as error:
             raise PermanentError(
                 f"champion version {champion.version} cannot be recalibrated as of {self.context.partition_key}: "
-                f"{said(error)}; ask for a retraining: credit-assets trigger other --as-of {self.context.partition_key}"
+                f"{error_text(error)}; ask for a retraining: "
+                f"credit-assets trigger other --as-of {self.context.partition_key}"
             ) from error
         trained = of_everyone(settings, store, trained, table)
         trained, cut_off = with_cut_off(settings, store, trained, table)

@@ -27,7 +27,7 @@ from credit_assets import pages
 from credit_assets.assets.accounts import ingested_tables
 from credit_assets.assets.conventions import asset_key, daily_asset
 from credit_assets.assets.ingestion import reading
-from credit_assets.assets.runs import Runs
+from credit_assets.assets.runs import BuiltJobs
 from credit_assets.checks import restated_since
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import first_line
@@ -103,7 +103,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         context: dg.AssetExecutionContext,
         warehouse: dg.ResourceParam[Warehouse],
         store: dg.ResourceParam[Store],
-        runs: dg.ResourceParam[Runs],
+        runs: dg.ResourceParam[BuiltJobs],
         registry: dg.ResourceParam[Registry],
     ) -> dg.MaterializeResult[Any]:
         last = date.fromisoformat(context.partition_key)
@@ -250,7 +250,7 @@ def _in_any_order(rows: pa.Table) -> _Content:
 
 
 def _make_again(
-    context: dg.AssetExecutionContext, runs: Runs, store: Store, days: Sequence[date], settings: Settings
+    context: dg.AssetExecutionContext, runs: BuiltJobs, store: Store, days: Sequence[date], settings: Settings
 ) -> tuple[date, date] | None:
     """Ingest these days, and score and report from the first of them on, as far as that was done; the latter's ends.
 
@@ -367,15 +367,15 @@ def ledger_check(registry: Registry, day: date) -> dg.AssetCheckResult:
     """The cheap look at the ledger's chains as a check, a warning: days go on being scored, and people are told."""
     try:
         broken = Integrity(registry).breaks() if registry.claims.names(LOGS) else []
-        said = "; ".join(break_in_words(one) for one in broken) or "Every log ends as it was written."
+        description = "; ".join(break_in_words(one) for one in broken) or "Every log ends as it was written."
     except (PermanentError, TransientError) as error:
         # The steps that need what does not answer say so themselves.
-        broken, said = [], f"Not looked at: {first_line(error)}"
+        broken, description = [], f"Not looked at: {first_line(error)}"
     check = PartitionCheckResult(
         check_name=LEDGER_WHOLE,
         passed=not broken,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{said[:_WORDS]}{' Nothing is trained or promoted on it: ' + WAY_OUT if broken else ''}",
+        description=f"{description[:_WORDS]}{' Nothing is trained or promoted on it: ' + WAY_OUT if broken else ''}",
         metadata=pages.judged(len(broken), 0),
     )
     check.partition = day.isoformat()

@@ -21,7 +21,7 @@ from credit_assets.assets.recorded_version import NEW, RecordedVersion
 from credit_assets.assets.requested import REQUESTED
 from credit_assets.assets.searched_again import search_again
 from credit_assets.assets.selecting import Selecting
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.registry import CHAMPION, RECALIBRATES, Registry, Version
 from credit_assets.ml.data.manifest import MANIFEST_FILE
@@ -163,7 +163,7 @@ class Reproduction:
             cohort = stored_cohort(of.then, of.store, of.version.as_of).cohort
             table = cohort.training_set(of.then.test_share, of.then.validation_share)
         except (PermanentError, ValueError) as error:
-            of.differs("data", where, f"cannot be made again today: {said(error)}", "bring back what is missing")
+            of.differs("data", where, f"cannot be made again today: {error_text(error)}", "bring back what is missing")
             self.compared[_SET] = "cannot be made"
             return
         if frame_hash(table) == of.made["identity"]["data"]:
@@ -266,17 +266,17 @@ class Reproduction:
         refused = int((np.isnan(before) != np.isnan(after)).sum())
         apart = float(np.nanmax(np.abs(before - after)))
         files = ", ".join(other)
-        said = f"{files} differ in bytes; the largest difference of a PD is {apart:.3g}"
+        difference = f"{files} differ in bytes; the largest difference of a PD is {apart:.3g}"
         if rounds_otherwise(self.of.found) and not refused and apart <= TOLERANCE:
-            self.compared["model"] = f"equal within {TOLERANCE:g}: {said}"
+            self.compared["model"] = f"equal within {TOLERANCE:g}: {difference}"
             return
-        self.compared["model"] = said
+        self.compared["model"] = difference
         if theirs.calibration != ours.calibration and exact:
             then, came = theirs.calibration.to_record(), ours.calibration.to_record()
             self.of.differs("calibration", "calibration", f"{then} was recorded, {came} came")
         if exact:
             causes = sorted({one.kind for one in self.of.found if one.kind in _CAUSES})
-            self.of.differs("model", files, f"{said}; what else differs: {', '.join(causes) or 'nothing'}")
+            self.of.differs("model", files, f"{difference}; what else differs: {', '.join(causes) or 'nothing'}")
 
     def _evidence(self, made: MadeAgain) -> None:
         """Make the evidence again, by the model that was made again, else by the one that was kept."""
@@ -293,7 +293,7 @@ class Reproduction:
             # As the asset is handed them: a recalibrated champion is none of the candidates.
             again = selecting.record([*of.others, *(() if of.recalibrated else (best,))], best, scorer)
         except (PermanentError, ValueError, KeyError) as error:
-            of.differs("cannot", "evidence", f"cannot be made again here: {said(error)}")
+            of.differs("cannot", "evidence", f"cannot be made again here: {error_text(error)}")
             return
         then, now = _evidence_of(of.evidence), _evidence_of(again)
         both = then.keys() & now.keys()

@@ -26,7 +26,7 @@ from credit_assets.settings.recorded import as_recorded
 REQUESTED = "requested"
 """The key of the records, and the tag of the version, that hold a request; absent where nothing was asked."""
 RESOURCE = "retraining"
-NOT_ASKED = "not asked for"
+NOT_REQUESTED = "not asked for"
 """The status of a candidate of which a request asks for no model."""
 _MOST_DAYS = 7300
 
@@ -55,7 +55,7 @@ class RetrainingRequest(dg.ConfigurableResource[Any]):
     by: str = Field(default="", description="Who asks; kept with the model.")
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def changes(self) -> dict[str, Any]:
         """What is asked for, as JSON types; empty where nothing is."""
         given = {
             "lookback_days": self.lookback_days,
@@ -67,15 +67,15 @@ class RetrainingRequest(dg.ConfigurableResource[Any]):
 
     def to_record(self) -> dict[str, Any]:
         """What is asked for, by whom and why, as `requested` of a record; empty where nothing is recorded."""
-        said = {"reason": " ".join(self.reason.split()), "by": self.by.strip()}
-        return {**self.asked, **{name: text for name, text in said.items() if text}}
+        why = {"reason": " ".join(self.reason.split()), "by": self.by.strip()}
+        return {**self.changes, **{name: text for name, text in why.items() if text}}
 
     def applied(self, settings: Settings) -> Settings:
         """The settings of this training: those in force where nothing is asked.
 
         Raises PermanentError naming the field that cannot be used.
         """
-        if not self.asked:
+        if not self.changes:
             return settings
         if not self.reason.strip():
             raise _refused("reason", "is empty: say why this training is another one; it is kept with the model")

@@ -26,7 +26,7 @@ _OURS = "credit_assets."
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-class Runs:
+class BuiltJobs:
     """The jobs of the code location, once it is built, by their plain names."""
 
     def __init__(self, naming: Names = PLAIN) -> None:
@@ -87,11 +87,11 @@ def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> tuple
         ]
         return True, "; ".join(gates)
     described = data.user_failure_data and data.user_failure_data.description
-    text = described or _said(error)
+    text = described or _error_in_words(error)
     return _is_rejected(error), f"{event.step_key}: {' '.join(text.split())[:400]}"
 
 
-def _said(error: Any) -> str:
+def _error_in_words(error: Any) -> str:
     """What this package says of a failure. After its retries a step says only that they are used up; what a library
     says stands below ours.
     """

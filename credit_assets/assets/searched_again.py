@@ -22,7 +22,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.ml.reports.reproduction import rounds_otherwise
 
 if TYPE_CHECKING:
-    from credit_assets.ml.learners.search import Trial
+    from credit_assets.ml.learners.search import SearchTrial
 
 TOLERANCE = 1e-5
 """Largest difference of a log loss where the machine, a library or the number of threads is another one."""
@@ -71,7 +71,7 @@ def search_again(of: RecordedVersion) -> str | None:
     return f"the same: {len(kept)} trials drawn and tried again, {found.why}"
 
 
-def _kept(of: RecordedVersion, made: Mapping[str, Any]) -> Sequence[Trial] | None:
+def _kept(of: RecordedVersion, made: Mapping[str, Any]) -> Sequence[SearchTrial] | None:
     """The trials as they were recorded; None, and why, where they are not there."""
     try:
         kept = Trials(of.store, of.version.fingerprint, None).load()
@@ -98,7 +98,7 @@ def _drawn_by(of: RecordedVersion) -> bool:
     return bool(then["optuna"] != now["optuna"])
 
 
-def _other(kept: Sequence[Trial], again: Iterator[Trial], tolerance: float) -> tuple[list[int], list[int]]:
+def _other(kept: Sequence[SearchTrial], again: Iterator[SearchTrial], tolerance: float) -> tuple[list[int], list[int]]:
     """The numbers of the trials that are drawn otherwise, and of those that come to other losses."""
     drawn, tried = [], []
     for number, (then, now) in enumerate(zip(kept, again, strict=True), 1):

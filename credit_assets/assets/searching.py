@@ -20,7 +20,7 @@ from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from credit_assets.assets.engines import Training
-    from credit_assets.ml.learners.search import Trial
+    from credit_assets.ml.learners.search import SearchTrial
 
 
 def searches(settings: Settings, variant: str) -> bool:
@@ -71,12 +71,12 @@ def with_found(settings: Settings, training: Training, kept: Trials) -> tuple[Tr
     return replace(training, config=replace(config, params=params)), {"search": record}
 
 
-def content_of(trials: Sequence[Trial]) -> str:
+def content_of(trials: Sequence[SearchTrial]) -> str:
     """The hash by which a candidate's record names its trials: of their record in the store."""
     return evidence_hash(_record_of(trials))
 
 
-def _record_of(trials: Sequence[Trial]) -> dict[str, Any]:
+def _record_of(trials: Sequence[SearchTrial]) -> dict[str, Any]:
     return {"trials": [one.to_record() for one in trials]}
 
 
@@ -86,16 +86,16 @@ class Trials:
     def __init__(self, store: Store, key: str, log: Any) -> None:
         self._store, self._path, self.log = store, store.path(SEARCHES, f"{key}.json"), log
 
-    def load(self) -> Sequence[Trial]:
+    def load(self) -> Sequence[SearchTrial]:
         """Those of an earlier start. Raises PermanentError where the record is damaged."""
-        from credit_assets.ml.learners.search import Trial
+        from credit_assets.ml.learners.search import SearchTrial
 
         if not self._path.exists():
             return ()
         records: Sequence[Mapping[str, Any]] = self._store.read_record(self._path)["trials"]
-        return [Trial.from_record(one) for one in records]
+        return [SearchTrial.from_record(one) for one in records]
 
-    def save(self, trials: Sequence[Trial]) -> None:
+    def save(self, trials: Sequence[SearchTrial]) -> None:
         """Keep them all, and end here where the step was asked to stop."""
         self._store.write_record(self._path, _record_of(trials))
         self.log.info(f"trial {len(trials)}: log loss {trials[-1].loss:.5f}")

@@ -13,9 +13,9 @@ from credit_assets.assets.conventions import Table, daily_asset, inputs
 from credit_assets.assets.due import not_due_result, why_no_training
 from credit_assets.assets.policies import policy_of
 from credit_assets.assets.recalibration import RECALIBRATED, Recalibrating, mode_of
-from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, requested
+from credit_assets.assets.requested import NOT_REQUESTED, RetrainingRequest, requested
 from credit_assets.assets.selecting import Selecting
-from credit_assets.checks import rule_results, rule_specs, rules_not_asked
+from credit_assets.checks import rule_results, rule_specs, rules_without_a_model
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import triggers_of
 from credit_assets.ml.rules.due import NOT_DUE
@@ -54,10 +54,10 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
 
         if why := why_no_training(store, training_set, context.partition_key):
             record = {"as_of": context.partition_key, "status": NOT_DUE}
-            return not_due_result(record, why, rules_not_asked(context.partition_key, why))
+            return not_due_result(record, why, rules_without_a_model(context.partition_key, why))
         as_of, data = date.fromisoformat(context.partition_key), frame_hash(training_set)
         applied = retraining.applied(settings)
-        candidates = [one for one in records.values() if one["status"] != NOT_ASKED]
+        candidates = [one for one in records.values() if one["status"] != NOT_REQUESTED]
         if any(one["status"] == RECALIBRATED for one in candidates):
             best: Mapping[str, Any] = Recalibrating(context, applied, training_set, data).record(
                 registry, tracking, store

@@ -21,9 +21,9 @@ from credit_assets.assets.first_days import look_again
 from credit_assets.assets.policies import policy_of, trial_policy
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.ledger.aliases import Aliases
-from credit_assets.ledger.asked import asked_by_run
 from credit_assets.ledger.deployment import ACTOR, SHADOW
 from credit_assets.ledger.registry import RECALIBRATES, Registry
+from credit_assets.ledger.requester import requester_of_run
 from credit_assets.ledger.requests import Requests
 from credit_assets.ml.rules.periods import champion_history
 from credit_assets.ml.rules.trials import LONGEST
@@ -55,7 +55,7 @@ def assets(settings: Settings, partitions: dg.PartitionsDefinition) -> list[dg.A
         records, refused = made_or_refused(days, lambda some: shadow_records(settings, some, store, registry))
         for version, day in decided(records).items():
             look_again(settings, store, registry, registry.version(version), date.fromisoformat(day))
-        request_decisions(records, requests, asked_by_run(context.run))
+        request_decisions(records, requests, requester_of_run(context.run))
         metadata = {
             day: summary(record) | version_links(registry, record["champion"], record["shadow"])
             for day, record in records.items()
@@ -98,9 +98,9 @@ def decided(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def request_decisions(
-    records: Mapping[str, Mapping[str, Any]], requests: Requests, asked: Mapping[str, str] | None = None
+    records: Mapping[str, Mapping[str, Any]], requests: Requests, entered_by: Mapping[str, str] | None = None
 ) -> None:
-    """Ask the deployment for what a trial came to: once a trial, however often it is reported; `asked` by which run."""
+    """Ask the deployment for what a trial came to, once a trial, however often it is reported; `entered_by` a run."""
     from credit_assets.ml.reports.shadow import trial_requests
 
     for one in trial_requests(records):
@@ -111,7 +111,7 @@ def request_decisions(
             reason=one.reason,
             effective_from=one.effective_from,
             identity=one.identity,
-            asked=asked or {},
+            entered_by=entered_by or {},
         )
 
 

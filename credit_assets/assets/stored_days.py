@@ -116,7 +116,7 @@ class StoredDays:
         return self._store.read_record(path) if path.exists() else None
 
 
-class Found(NamedTuple):
+class DayScores(NamedTuple):
     """Applications of a day that have a score, those that nobody scored, and those that the model refused for a value
     that is missing.
     """
@@ -134,7 +134,7 @@ class ScoredDays:
     def __init__(self, store: Store) -> None:
         self._tables = StoredDays(store)
 
-    def of(self, days: Sequence[date]) -> dict[date, Found]:
+    def of(self, days: Sequence[date]) -> dict[date, DayScores]:
         scores, applications = self._tables.scored(days), self._tables.counts("processed_features", days)
         found = {day: (*scores.get(day, (0, 0)), applications[day] or 0) for day in days}
-        return {day: Found(rows - none, max(0, there - rows), none) for day, (rows, none, there) in found.items()}
+        return {day: DayScores(rows - none, max(0, there - rows), none) for day, (rows, none, there) in found.items()}

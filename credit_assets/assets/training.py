@@ -19,10 +19,10 @@ from credit_assets.assets.made_with import made_with
 from credit_assets.assets.policies import training_config
 from credit_assets.assets.recalibration import not_trained, to_recalibrate
 from credit_assets.assets.references import of_everyone
-from credit_assets.assets.requested import NOT_ASKED, RetrainingRequest, requested
+from credit_assets.assets.requested import NOT_REQUESTED, RetrainingRequest, requested
 from credit_assets.assets.searching import Trials, search_identity, with_found
 from credit_assets.checks import current_days_result, current_days_spec, gate_specs, gates_of
-from credit_assets.failures import PermanentError, is_transient, said
+from credit_assets.failures import PermanentError, error_text, is_transient
 from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.registry import Registry
 from credit_assets.ml.data.schemas import training_fields
@@ -32,7 +32,7 @@ from credit_assets.storage.footers import with_makers
 from credit_assets.storage.partition_files import stage
 from credit_assets.storage.store import Store
 from credit_assets.tracking import Tracking
-from credit_assets.tracking.dagster_mlflow import Step
+from credit_assets.tracking.dagster_mlflow import DagsterStep
 from credit_assets.tracking.evidence import log_candidate
 from credit_assets.tracking.runs import CandidateKey
 from credit_assets.warehouse import Warehouse
@@ -126,21 +126,23 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
 
         as_of, applied = context.partition_key, retraining.applied(settings)
         if retraining.leaves_out(variant):
-            return not_asked(variant, as_of, retraining)
+            return not_requested_result(variant, as_of, retraining)
         if why := why_no_training(store, training_set, as_of):
             return not_due_result({"variant": variant, "as_of": as_of, "status": NOT_DUE}, why)
-        if not retraining.asked and (champion := to_recalibrate(registry, registry.claims, date.fromisoformat(as_of))):
+        if not retraining.changes and (
+            champion := to_recalibrate(registry, registry.claims, date.fromisoformat(as_of))
+        ):
             return not_trained(variant, as_of, champion)
         Integrity(registry).refuse_broken(f"{name} {as_of} is not trained")
         try:
             record = train_or_reuse(context, applied, variant, training_set, tracking, store)
         except Exception as error:
             last = not is_transient(error) or context.retry_number >= settings.retries
-            if not last or stopping.asked() is not None:
+            if not last or stopping.requested() is not None:
                 raise
             if settings.on_variant_failure == "fail":
-                raise PermanentError(f"variant {variant} failed: {said(error)}") from error
-            why = said(error)
+                raise PermanentError(f"variant {variant} failed: {error_text(error)}") from error
+            why = error_text(error)
             context.log.error(f"variant {variant} failed and CREDIT_ON_VARIANT_FAILURE lets the others go on: {why}")
             record = {"variant": variant, "as_of": as_of, "status": "failed", "error": why}
             return dg.MaterializeResult(value=record, metadata={"status": "failed", "error": why})
@@ -171,13 +173,13 @@ def candidate_asset(settings: Settings, partitions: dg.PartitionsDefinition, var
     return candidate
 
 
-def not_asked(variant: str, as_of: str, request: RetrainingRequest) -> dg.MaterializeResult[Any]:
+def not_requested_result(variant: str, as_of: str, request: RetrainingRequest) -> dg.MaterializeResult[Any]:
     """What a candidate returns where a person asked for a model of others only."""
     why = f"this training was asked for {', '.join(request.variants)} alone: {request.reason}"
     return dg.MaterializeResult(
-        value={"variant": variant, "as_of": as_of, "status": NOT_ASKED, "why": why},
-        data_version=dg.DataVersion(NOT_ASKED),
-        metadata={"status": NOT_ASKED, "why": why},
+        value={"variant": variant, "as_of": as_of, "status": NOT_REQUESTED, "why": why},
+        data_version=dg.DataVersion(NOT_REQUESTED),
+        metadata={"status": NOT_REQUESTED, "why": why},
     )
 
 
@@ -205,7 +207,7 @@ def train_or_reuse(
     if finished is not None:
         context.log.info(f"{name}: data, code, parameters and seed unchanged; MLflow run {finished.run_id} is reused")
         return dict(finished.load_record("candidate.json"))
-    step = Step(context.run.run_id, context.job_name, context.log, context.instance)
+    step = DagsterStep(context.run.run_id, context.job_name, context.log, context.instance)
     tags = {
         "as_of": as_of,
         "code_version": identity["code"],
@@ -234,7 +236,7 @@ def identity_of(settings: Settings, store: Store, variant: str, as_of: str, tabl
 
 
 def train_now(
-    settings: Settings, store: Store, run: engines.Noted, identity: dict[str, Any], table: Table, trials: Trials
+    settings: Settings, store: Store, run: engines.TrainingLog, identity: dict[str, Any], table: Table, trials: Trials
 ) -> tuple[Candidate, dict[str, Any]]:
     """The model of this identity, trained, with the record of its candidate but for where its files are and what it was
     made with. `run` is told where it is trained.

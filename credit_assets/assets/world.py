@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.assets.first_days import newest_days
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ml.rules.first_days import LEAST_ROWS
 from credit_assets.ml.rules.world_gates import NEWEST
 from credit_assets.settings import Settings
@@ -96,7 +96,7 @@ def _newest(settings: Settings, tables: StoredDays, applied: pa.Table, as_of: da
         return tables.sample(_FEATURES, days, MOST_ROWS), ""
     except (PermanentError, ValueError) as error:
         # A training does not wait for days that it does not need; the model waits for them (`first_days`).
-        return None, said(error)
+        return None, error_text(error)
 
 
 def target_record(training_set: pa.Table, applied: pa.Table, day: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from credit_assets.assets.presented import presented
 from credit_assets.ledger.deployment import ALIASES, Deployment
 from credit_assets.ledger.reported import alias_key, report_moves, reported_up_to
 from credit_assets.naming import PLAIN, Names
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.settings import Settings
 from credit_assets.stages import GOVERNANCE
 
@@ -47,7 +47,7 @@ def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
     )
     # Requests and moves stay in their logs; the next tick finds them.
-    @told("the store or MLflow")
+    @handles_tick_errors("the store or MLflow")
     def deployment_requests(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> dg.SkipReason:
@@ -62,8 +62,8 @@ def deployment_sensor(naming: Names = PLAIN) -> dg.SensorDefinition:
         lines += [f"request {r.number} ({r.kind} version {r.version} by {r.by}): {outcome}" for r, outcome in outcomes]
         lines += [f"{alias} moved to {move.version or 'nobody'}" for alias, move in moves]
         damaged = deployment.requests.damaged()
-        for said in damaged:
-            context.log.warning(said)
+        for message in damaged:
+            context.log.warning(message)
         if not lines and not damaged and not deployment.requests.pending():
             looked.note(ends, done)
         return dg.SkipReason("; ".join([*lines, *damaged]) or _NOTHING)

@@ -15,13 +15,13 @@ import dagster as dg
 from credit_assets.assets.conventions import asset_key
 from credit_assets.assets.presented import presented
 from credit_assets.automation.event_cursors import beginning, events_after, newest_day, read_cursor, write_cursor
-from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, NotReady, Services, reaching, start
+from credit_assets.automation.retraining_runs import NoRun, NotNow, NotReady, RetrainingEvent, Services, reaching, start
 from credit_assets.ledger.registry import CHAMPION, Registry
 from credit_assets.ledger.retraining import CALIBRATION
 from credit_assets.ml.data.left_columns import REPLACE
 from credit_assets.naming import Names
 from credit_assets.notify.messages import one_line
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.partitions import daily_partitions
 from credit_assets.settings import Settings
 from credit_assets.stages import GOVERNANCE, RETRAIN
@@ -65,7 +65,7 @@ def external_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
-    @told("the store or MLflow")
+    @handles_tick_errors("the store or MLflow")
     def external_trigger(
         context: dg.SensorEvaluationContext,
         store: dg.ResourceParam[Store],
@@ -159,7 +159,7 @@ def _answer(
     if not partitions.has_partition_key(day):
         return NoRun(f"is passed by: {day} is no partition; the first is {partitions.get_first_partition_key()}")
     by = f" ({event['by']})" if event["by"] else ""
-    identity, asked = f"{EXTERNAL}:{day}:{kind.lower()}", f"{kind.lower()}: {reason}{by}"
+    identity, cause = f"{EXTERNAL}:{day}:{kind.lower()}", f"{kind.lower()}: {reason}{by}"
     # By its own name: nobody asks for more than a new calibration of the champion then.
     trigger = kind.lower() if kind.lower() in _OWN else EXTERNAL
     if trigger == CALIBRATION:
@@ -167,7 +167,7 @@ def _answer(
             champion = services.registry.alias(CHAMPION)
         if champion is None:
             return NoRun("is passed by: no champion is in force, so that there is nothing to recalibrate")
-    return start(services, Event(trigger, identity, date.fromisoformat(day), asked))
+    return start(services, RetrainingEvent(trigger, identity, date.fromisoformat(day), cause))
 
 
 def _newest_day(instance: dg.DagsterInstance, naming: Names) -> str:

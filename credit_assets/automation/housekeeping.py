@@ -29,7 +29,7 @@ from credit_assets.instance.own_runs import is_own
 from credit_assets.instance.statuses import ENDED
 from credit_assets.naming import PLAIN, Names
 from credit_assets.notify.follow import run_events
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.storage.claims import Claims
 from credit_assets.storage.turns import take
 from credit_assets.tags import (
@@ -77,7 +77,7 @@ def housekeeping_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )
-    @told("MLflow or Dagster's database")
+    @handles_tick_errors("MLflow or Dagster's database")
     def housekeeping(
         context: dg.SensorEvaluationContext, tracking: dg.ResourceParam[Tracking], claims: dg.ResourceParam[Claims]
     ) -> dg.SensorResult | dg.SkipReason:
@@ -101,9 +101,9 @@ def housekeeping_sensor(
             # Runs are started all the same; those to be closed are met again, and then the tick says what is wrong.
             context.log.warning(f"nothing was taken out, or no run was closed in MLflow: {error}")
             return dg.SensorResult(run_requests=requests, cursor=context.cursor)
-        said = f"looked at {closed} runs that ended; no run was lost"
+        summary = f"looked at {closed} runs that ended; no run was lost"
         return dg.SensorResult(
-            run_requests=requests, skip_reason=None if requests else said, cursor=json.dumps(read, sort_keys=True)
+            run_requests=requests, skip_reason=None if requests else summary, cursor=json.dumps(read, sort_keys=True)
         )
 
     return housekeeping

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from credit_assets.assets.due import planned, without_training
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.settings import Settings
 from credit_assets.stages import DAILY, INGEST, JOBS, RECHECK, RETRAIN, SCORE
 from credit_assets.tags import MAX_RETRIES_TAG, PORTFOLIO_TAG, RETRY_ON_STEP_FAILURE_TAG
@@ -62,7 +62,7 @@ def daily_schedule(settings: Settings) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description=f"Every day at 06:00 the job {settings.naming.dagster(DAILY)} for the day before.",
     )
-    @told("Dagster's database", skips=False)
+    @handles_tick_errors("Dagster's database", skips=False)
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(ZoneInfo(settings.timezone))
         closed = now.date() - timedelta(days=1)

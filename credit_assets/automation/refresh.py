@@ -13,11 +13,11 @@ import dagster as dg
 
 from credit_assets.assets.due import planned
 from credit_assets.assets.policies import policy_of
-from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, record_of, start
+from credit_assets.automation.retraining_runs import NoRun, NotNow, RetrainingEvent, Services, record_of, start
 from credit_assets.instance.own_runs import own_runs
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import REFRESH
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
@@ -47,7 +47,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         f"registered where it is shown not to be worse by {margin:g} of AUC than the champion and the first of its "
         "chain of refreshes, or better as measured where drift says that applicants are others than the champion's.",
     )
-    @told("the store or MLflow")
+    @handles_tick_errors("the store or MLflow")
     def monthly_refresh(
         context: dg.ScheduleEvaluationContext,
         store: dg.ResourceParam[Store],
@@ -77,10 +77,10 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
 def _refresh(instance: dg.DagsterInstance, services: Services, as_of: date) -> dg.RunRequest | NoRun:
     """The run of a month's refresh, or why it needs none. Raises NotNow where it has to wait."""
-    event = Event(REFRESH, f"{REFRESH}:{as_of:%Y-%m}", as_of, f"monthly refresh of {as_of:%B %Y}")
+    event = RetrainingEvent(REFRESH, f"{REFRESH}:{as_of:%Y-%m}", as_of, f"monthly refresh of {as_of:%B %Y}")
     # The run key of a schedule counts within one tick only.
-    naming, asked = services.settings.naming, dg.RunsFilter(tags={EVENT_TAG: event.identity})
-    if runs := own_runs(instance, naming, 1, asked):
+    naming, runs_filter = services.settings.naming, dg.RunsFilter(tags={EVENT_TAG: event.identity})
+    if runs := own_runs(instance, naming, 1, runs_filter):
         return NoRun(f"the refresh of {as_of:%Y-%m} was started: run {runs[0].run_id}")
     decided = record_of(services.store, "registered_model", as_of) or {}
     if decided.get("decision") == "registered" or REFRESH in decided.get("triggers", ()):

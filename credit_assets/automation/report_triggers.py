@@ -21,7 +21,15 @@ import dagster as dg
 from credit_assets.assets import policies
 from credit_assets.assets.conventions import asset_key
 from credit_assets.automation.event_cursors import beginning, events_after, read_cursor, write_cursor
-from credit_assets.automation.retraining_runs import Event, NoRun, NotNow, Services, reaching, record_of, start
+from credit_assets.automation.retraining_runs import (
+    NoRun,
+    NotNow,
+    RetrainingEvent,
+    Services,
+    reaching,
+    record_of,
+    start,
+)
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.registry import Registry
 from credit_assets.ledger.retraining import CALIBRATION, recalibrations, retrainings
@@ -37,7 +45,7 @@ from credit_assets.ml.rules.triggers import (
     decide_performance,
     decide_volume,
 )
-from credit_assets.notify.ticks import told
+from credit_assets.notify.ticks import handles_tick_errors
 from credit_assets.settings import Settings
 from credit_assets.stages import RETRAIN
 from credit_assets.storage.claims import Claims
@@ -113,7 +121,7 @@ def _report_sensor(settings: Settings, rule: _Rule) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=30,
     )
-    @told("the store or MLflow")
+    @handles_tick_errors("the store or MLflow")
     def trigger(
         context: dg.SensorEvaluationContext,
         store: dg.ResourceParam[Store],
@@ -201,8 +209,8 @@ def _follow(
         others = (claimed - {day}) | ({newest} if newest else set())
         # A new calibration keeps nobody waiting but who asks for another.
         lasts = {name: others | calibrated - {day} if name == CALIBRATION else others for name in rule.decide}
-        asked, outcome = _asked(rule, day, [reports[one] for one in window], states, lasts)
-        started = [start(services, event) for event in asked]
+        found, outcome = _events_of(rule, day, [reports[one] for one in window], states, lasts)
+        started = [start(services, event) for event in found]
         if runs := [one for one in started if not isinstance(one, NoRun)]:
             return dg.SensorResult(run_requests=runs, cursor=write_cursor(position, states.to_record()))
         outcome = "; ".join(f"{day}: {one.why}" for one in started if isinstance(one, NoRun)) or outcome
@@ -211,21 +219,21 @@ def _follow(
     )
 
 
-def _asked(
+def _events_of(
     rule: _Rule, day: date, window: Sequence[Any], states: _States, others: Mapping[str, Set[date]]
-) -> tuple[list[Event], str]:
+) -> tuple[list[RetrainingEvent], str]:
     """Which triggers ask for a retraining on the reports up to this day, and what all of them say. What they remember
     is brought up to the day. `others`: for each of them the as-of dates that it counts its cooldown from.
     """
-    asked, said = [], []
+    found, texts = [], []
     for name in rule.decide:
         last = max(others[name], default=None)
         decision, states[name] = _decide(rule, name, day, window, states[name], last)
-        said.append(f"{day}: {decision.summary()}" if len(rule.decide) == 1 else f"{name} {day}: {decision.summary()}")
+        texts.append(f"{day}: {decision.summary()}" if len(rule.decide) == 1 else f"{name} {day}: {decision.summary()}")
         if decision.accepted:
             reason = next(reason.text for reason in decision.reasons if reason.rule == "condition")
-            asked.append(Event(name, f"{name}:{day}:v{window[-1]['champion']}", day, reason))
-    return asked, "; ".join(said)
+            found.append(RetrainingEvent(name, f"{name}:{day}:v{window[-1]['champion']}", day, reason))
+    return found, "; ".join(texts)
 
 
 def _decide(

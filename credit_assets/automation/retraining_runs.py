@@ -61,7 +61,7 @@ class Services:
 
 
 @dataclass(frozen=True)
-class Event:
+class RetrainingEvent:
     """What asks for a retraining: by which trigger, under which name for ever, as of which day and why."""
 
     trigger: str
@@ -81,7 +81,7 @@ class Event:
         )
 
 
-def start(services: Services, event: Event) -> dg.RunRequest | NoRun:
+def start(services: Services, event: RetrainingEvent) -> dg.RunRequest | NoRun:
     """The run of this event, or why there is none: the day is not due, or another event has started the retraining
     as of it.
 

@@ -17,7 +17,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import mark_file, parse
 from credit_assets.ledger.audit import CHECKS, described, gaps
 from credit_assets.ledger.audit.chains import off_the_journal
-from credit_assets.ledger.audit.reading import Reading, Told
+from credit_assets.ledger.audit.reading import AuditReading, LedgerInDagster
 from credit_assets.ledger.audit.walk import Reported, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.integrity import HEADS, Integrity, break_in_words
@@ -60,8 +60,10 @@ def read(settings: Settings, instance: dg.DagsterInstance, on_progress: Progress
     """Everything that an audit walks over."""
     resources = build_resources(settings)
     made, judged = made_by(settings, instance), judged_by(settings, instance)
-    told = told_by(settings, instance)
-    reading = Reading(resources["store"], resources["registry"], resources["requests"], made, judged, told, verify)
+    in_dagster = ledger_in_dagster(settings, instance)
+    reading = AuditReading(
+        resources["store"], resources["registry"], resources["requests"], made, judged, in_dagster, verify
+    )
     return reading.walk(on_progress)
 
 
@@ -94,7 +96,7 @@ def made_by(settings: Settings, instance: dg.DagsterInstance) -> Mapping[str, Se
     }
 
 
-def told_by(settings: Settings, instance: dg.DagsterInstance) -> Told:
+def ledger_in_dagster(settings: Settings, instance: dg.DagsterInstance) -> LedgerInDagster:
     """What Dagster has of the ledger."""
     decisions = instance.fetch_materializations(asset_key(settings, "deployed_model"), limit=_NOTES).records
     noted = [whole_hashes(str(event.metadata[HEADS].value)) for _, event in _read(decisions) if HEADS in event.metadata]
@@ -105,15 +107,17 @@ def told_by(settings: Settings, instance: dg.DagsterInstance) -> Told:
     moves = {
         alias: _Events(instance.fetch_materializations, alias_key(alias, settings.naming), False) for alias in ALIASES
     }
-    return Told({alias: [_reported(event) for event in of.events()] for alias, of in moves.items()}, noted, book)
+    return LedgerInDagster(
+        {alias: [_reported(event) for event in of.events()] for alias, of in moves.items()}, noted, book
+    )
 
 
 def _reported(event: Any) -> Reported:
     names = ("log", "number", "to", "hash")
-    said = {name: whole_hashes(str(value.value)) for name, value in event.metadata.items() if name in names}
-    number = said.get("number", "")
+    fields = {name: whole_hashes(str(value.value)) for name, value in event.metadata.items() if name in names}
+    number = fields.get("number", "")
     return Reported(
-        said.get("log", ""), int(number) if number.isdigit() else 0, said.get("to", ""), said.get("hash", "")
+        fields.get("log", ""), int(number) if number.isdigit() else 0, fields.get("to", ""), fields.get("hash", "")
     )
 
 
@@ -189,12 +193,12 @@ def print_audit(record: dict[str, Any], console: Console) -> None:
     for one in record["checks"]:
         console.print(f"  {'ok  ' if not one['gaps'] else 'GAPS'} {one['looks at']}", markup=False)
     for one in record["accepted"]:
-        said = (
+        line = (
             f"accepted by {one.get('by')} at {one.get('at')} ({one.get('reason')}): {'; '.join(one.get('named', ()))}"
         )
-        console.print(f"  {said}", markup=False)
+        console.print(f"  {line}", markup=False)
     for gap in record["gaps"]:
         console.print(f"GAP ({gap['check']}) {gap['where']}: {gap['text']}", style="bold", markup=False)
         console.print(f"    -> {gap['do']}", markup=False)
-    said = "no gap was found" if record["clean"] else f"{len(record['gaps'])} gaps were found"
-    console.print(f"{said}; nothing was written", style="bold", markup=False)
+    line = "no gap was found" if record["clean"] else f"{len(record['gaps'])} gaps were found"
+    console.print(f"{line}; nothing was written", style="bold", markup=False)

@@ -20,7 +20,7 @@ from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.policies import drift_policy, training_config
 from credit_assets.assets.stored_days import StoredDays
 from credit_assets.checks import gates_of
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ledger.registry import Registry
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     from credit_assets.ml.evidence.drift_reference import DriftReference
     from credit_assets.ml.learners.scorer import CreditScorer
-    from credit_assets.ml.reports.backtest import Book, PastModel
+    from credit_assets.ml.reports.backtest import BacktestBook, PastModel
 
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Walk:
+class BacktestDays:
     """The as-of dates of a backtest, `every` so many days from the first to the last, where they are None those that
     can be judged; and how many days of use count.
     """
@@ -50,7 +50,7 @@ class Walk:
     horizon_days: int = 90
 
 
-def backtest_record(settings: Settings, walk: Walk, on_progress: OnProgress) -> dict[str, Any]:
+def backtest_record(settings: Settings, walk: BacktestDays, on_progress: OnProgress) -> dict[str, Any]:
     """The models of past as-of dates and how each did in use, their totals, and the vintages of the book.
 
     A date with a record of `trained_model` has that model, registered or rejected; for one without, the variants of
@@ -95,7 +95,7 @@ class Backtest:
         self.policy = drift_policy(settings)
         self._calendar = calendar_of(settings, self._store)
 
-    def as_of_dates(self, walk: Walk) -> list[date]:
+    def as_of_dates(self, walk: BacktestDays) -> list[date]:
         """The dates of a walk. Raises PermanentError where there is none."""
         last = self._last_day()
         # The last date whose first day of use has a closed window, unless another is asked for.
@@ -112,14 +112,14 @@ class Backtest:
             )
         return days
 
-    def book(self) -> Book:
+    def book(self) -> BacktestBook:
         """All stored days, with what became known of them."""
-        from credit_assets.ml.reports.backtest import Book
+        from credit_assets.ml.reports.backtest import BacktestBook
         from credit_assets.ml.reports.daily import days_between, known_in
 
         first, last = self._calendar.first_day, self._last_day()
         known = known_in(self._tables, days_between(first, last), self._portfolio)
-        return Book(self._tables, first, last, known, self._settings.window_days, self._portfolio)
+        return BacktestBook(self._tables, first, last, known, self._settings.window_days, self._portfolio)
 
     def judge(self, day: date, judged: Callable[[PastModel], dict[str, Any]]) -> dict[str, Any]:
         """The record of an as-of date: what `judged` says of its model and where that is from, or why there is none."""
@@ -127,7 +127,13 @@ class Backtest:
             model, source = self._recorded(day) or self._trained(day)
             return {**judged(model), **source}
         except (PermanentError, ValueError) as error:
-            return {"as_of": day.isoformat(), "variant": None, "source": None, "version": None, "why": said(error)}
+            return {
+                "as_of": day.isoformat(),
+                "variant": None,
+                "source": None,
+                "version": None,
+                "why": error_text(error),
+            }
 
     def _recorded(self, day: date) -> tuple[PastModel, dict[str, Any]] | None:
         from credit_assets.ml.evidence.drift_reference import DriftReference
@@ -206,7 +212,7 @@ def draw_backtest(record: dict[str, Any]) -> bytes:
             label,
         )
     except ValueError as error:
-        raise PermanentError(said(error)) from error
+        raise PermanentError(error_text(error)) from error
     return png(figure)
 
 

@@ -28,7 +28,7 @@ from credit_assets.warehouse import open_warehouse
 
 
 @dataclass(frozen=True)
-class Book:
+class DemoBook:
     """A loan book to show, and the settings that suit it."""
 
     name: str
@@ -44,7 +44,7 @@ class Book:
         raise NotImplementedError
 
 
-class PublicBook(Book):
+class PublicBook(DemoBook):
     """The public loans of 2007 to 2011, trained each quarter; with eight loans a day at first, they need a longer
     lookback to hold enough bads.
     """
@@ -53,7 +53,7 @@ class PublicBook(Book):
         return replay.run(self.start, end, "quarter-end", train_from=date(2010, 1, 1), on_progress=on_progress)
 
 
-class MadeUpBook(Book):
+class MadeUpBook(DemoBook):
     """The generated loans, lived through: after the first model the sensors say when another is trained."""
 
     @property
@@ -76,7 +76,7 @@ LENDING_CLUB = PublicBook(
 )
 
 
-def generated_book(end: date) -> Book:
+def generated_book(end: date) -> DemoBook:
     """The generated book that ends on this day.
 
     Its models are trained where a sensor asks, and tried beside the champion; no calendar asks, and the volume of new
@@ -154,7 +154,7 @@ def _text(file: Path) -> str:
     return file.read_text("utf-8") if file.is_file() else ""
 
 
-def _write_settings(book: Book) -> None:
+def _write_settings(book: DemoBook) -> None:
     """Leave the book's settings in CREDIT_HOME, so that the UI and later commands read them too."""
     file = settings_file()
     text = f"# Settings of the demo with the {book.title} book. The environment goes before this file.\n"

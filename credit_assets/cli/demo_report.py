@@ -139,8 +139,8 @@ def _drift(tables: StoredDays, store: Store) -> Iterator[str]:
         f"Drift: seen on {len(shifted)} of {len(known)} days, first on {shifted[0]['day']}, by {shifted[-1]['day']} "
         f"in {', '.join(shifted[-1]['shifted'])}"
     )
-    asked = [day for day in store.days("registered_model") if "drift" in _triggers(store, day)]
-    yield f"{line}; so a model was trained as of {', '.join(asked)}." if asked else f"{line}."
+    drift_days = [day for day in store.days("registered_model") if "drift" in _triggers(store, day)]
+    yield f"{line}; so a model was trained as of {', '.join(drift_days)}." if drift_days else f"{line}."
 
 
 def _triggers(store: Store, day: str) -> list[str]:

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from credit_assets.aside import DEV_PREFIX, own
 from credit_assets.cli import servers_internals
-from credit_assets.cli.dev_family import Family, end_groups, family, outlived
+from credit_assets.cli.dev_family import ProcessGroups, end_groups, family, outlived
 from credit_assets.cli.dev_ready import Locations, Ready, listens
 from credit_assets.cli.guard import everywhere
 from credit_assets.failures import PermanentError
@@ -85,7 +85,7 @@ def serve(
     out.print(f"What they print: {logs}. Ctrl-C stops {'both' if len(programs) > 1 else 'it'}.", soft_wrap=True)
     if not _is_loopback(host):
         out.print(f"Neither asks for a login: whoever reaches {host} of this machine can do all that you can.")
-    tell = _Told(programs, host, logs, verbose)
+    tell = _Progress(programs, host, logs, verbose)
     return run(programs, {**_environment(settings, *urls), **_guard(settings, host)}, logs, tell)
 
 
@@ -166,7 +166,7 @@ def _guard(settings: Settings, host: str) -> dict[str, str]:
 
 
 @contextmanager
-def _private_folder(of_this: Family) -> Iterator[dict[str, str]]:
+def _private_folder(of_this: ProcessGroups) -> Iterator[dict[str, str]]:
     """A temporary folder of the user alone, for what they start: Dagster puts the sockets of its code servers there.
     Its name is short, since the path of a socket has 107 characters at most.
     """
@@ -219,7 +219,7 @@ def _why_not(host: str, port: int) -> str:
     return ""
 
 
-class _Told:
+class _Progress:
     """What is said while they run: that all can be opened, once; and what they print, where that is wanted."""
 
     def __init__(self, programs: Sequence[Program], host: str, logs: Path, verbose: bool) -> None:
@@ -241,14 +241,20 @@ class _Told:
             print(f"ready after {time.monotonic() - self._began:.0f} s", flush=True)  # noqa: T201
 
 
-def run(programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None = None) -> int:
+def run(
+    programs: Sequence[Program], environment: Mapping[str, str], logs: Path, progress: _Progress | None = None
+) -> int:
     """Start all and wait for the first to end. Raises PermanentError with its last words where it was not told to."""
     with family(logs) as of_this, _private_folder(of_this) as sockets:
-        return _run(programs, {**environment, **sockets}, logs, told, of_this)
+        return _run(programs, {**environment, **sockets}, logs, progress, of_this)
 
 
 def _run(
-    programs: Sequence[Program], environment: Mapping[str, str], logs: Path, told: _Told | None, of_this: Family
+    programs: Sequence[Program],
+    environment: Mapping[str, str],
+    logs: Path,
+    progress: _Progress | None,
+    of_this: ProcessGroups,
 ) -> int:
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -270,8 +276,8 @@ def _run(
                 if (code := process.poll()) is not None:
                     _tell(program, code, logs)
                     return _exit_code(code)
-            if told is not None:
-                told.look()
+            if progress is not None:
+                progress.look()
             time.sleep(0.2)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Dagster and MLflow are stopped") from None
@@ -285,9 +291,9 @@ def _log(logs: Path, program: Program) -> Path:
 
 def _tell(program: Program, code: int, logs: Path) -> None:
     file = _log(logs, program)
-    said = [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()][-_LAST_LINES:]
+    last_lines = [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()][-_LAST_LINES:]
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    text = "\n".join([*said, f"credit-assets: {program.name} {ended}, so all is stopped; see {file}"])
+    text = "\n".join([*last_lines, f"credit-assets: {program.name} {ended}, so all is stopped; see {file}"])
     print(masked(text), file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -27,7 +27,7 @@ _DONE = "done"
 _NOTES = ".dev.{}.json"
 
 
-class Family:
+class ProcessGroups:
     """The process groups that `dev` has started, each led by a program."""
 
     def __init__(self, notes: Path) -> None:
@@ -74,9 +74,9 @@ class Family:
 
 
 @contextmanager
-def family(notes: Path) -> Iterator[Family]:
+def family(notes: Path) -> Iterator[ProcessGroups]:
     """One for the body, which ends all groups that join."""
-    made = Family(notes)
+    made = ProcessGroups(notes)
     try:
         yield made
     finally:
@@ -159,10 +159,10 @@ def _watch() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    said = sys.stdin.read().splitlines()
-    if _DONE not in said:
-        end_groups([int(one) for one in said if one.isdecimal()])
-        for folder in said:
+    lines = sys.stdin.read().splitlines()
+    if _DONE not in lines:
+        end_groups([int(one) for one in lines if one.isdecimal()])
+        for folder in lines:
             if os.path.isabs(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -23,7 +23,7 @@ Ready = Callable[[str, int], bool]
 """Whether the server at this host and port can be used."""
 
 _ANSWER_SECONDS = 5.0
-_ASKED_EVERY, _FIRST_AGAIN, _LAST_AGAIN = 0.5, 15.0, 240.0
+_LOOKS_EVERY, _FIRST_AGAIN, _LAST_AGAIN = 0.5, 15.0, 240.0
 _LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries {
   name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }
@@ -47,14 +47,14 @@ class Locations:
     def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._clock = tell, clock
         self._next = 0.0
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
         self._waits: dict[str, tuple[float, float]] = {}
         """By location, when it is to be loaded again, and how long was waited for that."""
 
     def __call__(self, host: str, port: int) -> bool:
         if self._clock() < self._next:
             return False
-        self._next = self._clock() + _ASKED_EVERY
+        self._next = self._clock() + _LOOKS_EVERY
         answered = _ask(host, port, _LOCATIONS)
         entries = ((answered or {}).get("workspaceOrError") or {}).get("locationEntries") or []
         loaded = [self._is_loaded(host, port, entry) for entry in entries]
@@ -65,8 +65,8 @@ class Locations:
         if entry["loadStatus"] != "LOADED" or found.get("__typename") != "PythonError":
             return bool(entry["loadStatus"] == "LOADED" and found)
         name, why = str(entry["name"]), first_line(Exception(found["message"]))
-        if why not in self._told:
-            self._told.add(why)
+        if why not in self._shown:
+            self._shown.add(why)
             self._tell(f"code location {name} could not be loaded ({why}); it is tried again")
         now = self._clock()
         due, waited = self._waits.setdefault(name, (now + _FIRST_AGAIN, _FIRST_AGAIN))

@@ -395,20 +395,20 @@ def columns_health(settings: Settings) -> Health:
     except (PermanentError, TransientError, ExtensionError) as error:
         # What to do about it stands beside the extensions, or MLflow.
         return Health(f"not looked at: {first_line(error)}", "warn")
-    newest, said, advice = store.days("processed_features")[-1:], [], []
+    newest, problems, advice = store.days("processed_features")[-1:], [], []
     status: Status = "ok"
     for name, scorer in scorers.items():
         if not (left := inputs.left(scorer)):
             continue
-        said.append(f"{name} reads columns that have left the portfolio: {in_words(left)}")
+        problems.append(f"{name} reads columns that have left the portfolio: {in_words(left)}")
         advice.append(f"{name}: {way_out(left)}.")
         status = "warn" if status == "ok" else status
         try:
             if newest:
                 inputs.beside(store.read_partitions("processed_features", newest), scorer)
         except MissingInputsError as error:
-            said[-1], status = f"{name} cannot score: {error}", "fail"
-    return Health("; ".join(said) or "the models in force read features of the portfolio", status, " ".join(advice))
+            problems[-1], status = f"{name} cannot score: {error}", "fail"
+    return Health("; ".join(problems) or "the models in force read features of the portfolio", status, " ".join(advice))
 
 
 def ledger_health(settings: Settings) -> Health:

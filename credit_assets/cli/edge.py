@@ -49,7 +49,7 @@ def run(app: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int
             ended = _Ended(0)
         except BaseException as error:
             raised, ended = error, _ended(error)
-        number = stopping.asked()
+        number = stopping.requested()
         if number is not None:
             ended = _stopped(number, raised)
     if not ended.code:

@@ -56,7 +56,7 @@ def explain_record(settings: Settings, application: str, day: date) -> dict[str,
     if contract is None and decider.scorer.explains:
         contract, own = ReasonContract.of(portfolio), False
     features = _row(store, portfolio, "processed_features", day, wanted)
-    said = explanation(decider.scorer, contract, ModelInputs(store, portfolio).beside(features, decider.scorer))
+    explained = explanation(decider.scorer, contract, ModelInputs(store, portfolio).beside(features, decider.scorer))
     recorded = scored.get("reasons")
     return {
         "application_id": scored[portfolio.id_column],
@@ -67,8 +67,8 @@ def explain_record(settings: Settings, application: str, day: date) -> dict[str,
         "arm": scored["arm"],
         "contract": "version" if own else "portfolio",
         # What is stored may have been made again since the day was scored.
-        "as_recorded": said["pd"] == scored["pd"] and (recorded is None or recorded == said["reasons"]),
-        **said,
+        "as_recorded": explained["pd"] == scored["pd"] and (recorded is None or recorded == explained["reasons"]),
+        **explained,
     }
 
 

@@ -29,7 +29,7 @@ _FRAMES = b"SAMEORIGIN"
 
 
 @dataclass(frozen=True)
-class Names:
+class HostNames:
     """The names under which a server may be asked: of this machine's loopback, the address that it was told to listen
     on (any address where that is all of them), and those that its user gave, `name` or `name:port`.
     """
@@ -70,7 +70,7 @@ def everywhere(address: str) -> bool:
 class Guard:
     """ASGI middleware that refuses whoever is not let in, with one line, before the application hears of it."""
 
-    def __init__(self, app: ASGIApp, names: Names) -> None:
+    def __init__(self, app: ASGIApp, names: HostNames) -> None:
         self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,12 +85,12 @@ class Guard:
             await self._app(scope, receive, _unframed(send))
 
 
-def refusal(scope: Scope, names: Names) -> str:
+def refusal(scope: Scope, names: HostNames) -> str:
     """Why a request, or the opening of a websocket, is not let through; empty where it is."""
     hosts = _headers(scope, b"host")
     if len(hosts) != 1 or not names.answers_to(hosts[0]):
-        asked = f"the name {_shown(hosts[0])}" if len(hosts) == 1 else f"{len(hosts)} names (Host headers)"
-        return f"asked under {asked}, which is not of this machine; where you forward a port, CREDIT_DEV_HOSTS names it"
+        named = f"the name {_shown(hosts[0])}" if len(hosts) == 1 else f"{len(hosts)} names (Host headers)"
+        return f"asked under {named}, which is not of this machine; where you forward a port, CREDIT_DEV_HOSTS names it"
     if why := _foreign_page(scope, hosts[0], names):
         return f"{why}; pages of other sites may not drive this server; a page of yours is named in CREDIT_DEV_HOSTS"
     if _executes_by_get(scope):
@@ -98,7 +98,7 @@ def refusal(scope: Scope, names: Names) -> str:
     return ""
 
 
-def _foreign_page(scope: Scope, host: str, names: Names) -> str:
+def _foreign_page(scope: Scope, host: str, names: HostNames) -> str:
     """What says that the page of another site asks; empty where nothing does."""
     reads = scope["type"] == "http" and scope["method"] in _ASKS_ONLY
     asking = _headers(scope, b"origin")
@@ -116,7 +116,7 @@ def _foreign_page(scope: Scope, host: str, names: Names) -> str:
     return ""
 
 
-def _same(origin: str, host: str, names: Names) -> bool:
+def _same(origin: str, host: str, names: HostNames) -> bool:
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from credit_assets.loans.first_look import FirstLook
     from credit_assets.loans.first_portfolio import Written
     from credit_assets.loans.guesses import Guesses
-    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.layouts import ReadOptions
 
 _SAMPLE = 200_000
 
 
 def write_portfolio(
-    settings: Settings, source: str, out: Path, reading: Reading, *, outcomes: str = "", force: bool = False
+    settings: Settings, source: str, out: Path, reading: ReadOptions, *, outcomes: str = "", force: bool = False
 ) -> dict[str, Any]:
     """Write the file and load it. `outcomes`: a file or table of them. Returns the report.
 
@@ -96,7 +96,7 @@ class _Rows:
     is_file: bool
 
 
-def _rows(settings: Settings, source: str, reading: Reading) -> tuple[_Rows, Written]:
+def _rows(settings: Settings, source: str, reading: ReadOptions) -> tuple[_Rows, Written]:
     from credit_assets.loans.first_look import portfolio_name, read_file
     from credit_assets.loans.first_portfolio import Written
 

@@ -37,7 +37,7 @@ _REFRESH_TIME = time(8)
 
 
 @dataclass(frozen=True)
-class Event:
+class TimelineEvent:
     """Something that happened on a day: drift, trigger, training, alias or failure."""
 
     day: date
@@ -54,7 +54,7 @@ class Life:
     start: date
     end: date
     first_model: date | None = None
-    events: list[Event] = field(default_factory=list)
+    events: list[TimelineEvent] = field(default_factory=list)
     trainings: list[TrainingOutcome] = field(default_factory=list)
     periods: dict[str, list[tuple[str, date, date | None]]] = field(default_factory=dict)
     drift: list[tuple[date, str, list[str]]] = field(default_factory=list)
@@ -142,7 +142,7 @@ class Simulation:
     def _train(self, life: Life, request: dg.RunRequest) -> None:
         day = date.fromisoformat(str(request.partition_key))
         trigger, reason = request.tags[TRIGGER_TAG], request.tags[REASON_TAG]
-        life.events.append(Event(day, "trigger", f"{trigger}: {reason}", {"trigger": trigger}))
+        life.events.append(TimelineEvent(day, "trigger", f"{trigger}: {reason}", {"trigger": trigger}))
         outcome = self.replay.train(day, self.report, tags=request.tags)
         life.trainings.append(outcome)
         life.events.append(_training_event(day, trigger, outcome))
@@ -164,7 +164,7 @@ class Simulation:
             life.drift.append((day, verdict, shifted))
             if verdict != before:
                 text = f"{verdict}{': ' + ', '.join(shifted) if shifted else ''} (champion {record['champion']})"
-                life.events.append(Event(day, "drift", text, {"verdict": verdict, "shifted": shifted}))
+                life.events.append(TimelineEvent(day, "drift", text, {"verdict": verdict, "shifted": shifted}))
             before = verdict
         return before
 
@@ -174,7 +174,7 @@ class Simulation:
                 self.moves[alias] = move.number
                 start, by, reason = move.change.effective_from, move.change.by, move.change.reason
                 text = f"{alias} -> {move.version or 'nobody'} from {start} by {by}: {reason}"
-                life.events.append(Event(day, alias, text, {"version": move.version}))
+                life.events.append(TimelineEvent(day, alias, text, {"version": move.version}))
 
     def quarters(self, life: Life) -> list[dict[str, Any]]:
         """What the decisions of each whole quarter were worth, and of all together, with hindsight: by outcomes that
@@ -212,11 +212,11 @@ class Simulation:
         return rows
 
 
-def _training_event(day: date, trigger: str, outcome: TrainingOutcome) -> Event:
+def _training_event(day: date, trigger: str, outcome: TrainingOutcome) -> TimelineEvent:
     auc = f", AUC {outcome.metrics['auc']:.4f} on {outcome.metrics['bads']:.0f} bads" if outcome.metrics else ""
     name = f"{outcome.variant} version {outcome.version}" if outcome.version else outcome.variant or "no model"
     text = f"{trigger}: {outcome.status}, {name}{auc}: {outcome.reason}"
-    return Event(day, "training", text, {"status": outcome.status})
+    return TimelineEvent(day, "training", text, {"status": outcome.status})
 
 
 def quarters(first: date, last: date) -> Iterator[tuple[date, date]]:

@@ -56,8 +56,10 @@ class LivedReplay(Replay):
             # What the daily run does first, and nothing of a replay reads.
             self.recheck(end, report)
         # What an earlier replay trained no sensor asks for again.
-        told = {one.as_of for one in report.trainings}
-        recorded = [day for one in self.store.days("registered_model") if (day := date.fromisoformat(one)) not in told]
+        trained = {one.as_of for one in report.trainings}
+        recorded = [
+            day for one in self.store.days("registered_model") if (day := date.fromisoformat(one)) not in trained
+        ]
         report.trainings += [recorded_outcome(self.store, day) for day in recorded if start <= day <= end]
         report.trainings.sort(key=lambda one: one.as_of)
         report_moves(self.instance, self.registry)
@@ -92,11 +94,11 @@ class LivedReplay(Replay):
 def _requests(ticks: SensorTicks) -> Iterator[dg.RunRequest]:
     """What the sensors ask for on what they have not read, one after another, until none asks any more."""
     while True:
-        asked = False
+        found_any = False
         for name in ticks.triggers:
             for request in ticks.until_it_asks(name):
-                asked = True
+                found_any = True
                 more = {RUN_KEY_TAG: request.run_key or "", REQUESTED_BY_TAG: name}
                 yield request.with_replaced_attrs(tags={**request.tags, **more})
-        if not asked:
+        if not found_any:
             return

@@ -20,7 +20,7 @@ from credit_assets.places import PlaceError, local_path
 
 if TYPE_CHECKING:
     from credit_assets.cli.loans import LoadRules
-    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.layouts import ReadOptions
     from credit_assets.loans.lending_club import DebtScale
     from credit_assets.loans.portfolio_file import Columns
     from credit_assets.loans.tables import LoadedTable
@@ -55,11 +55,11 @@ class ReadingOptions:
         bool, typer.Option("--no-quotes", help="Double quotes are plain characters and enclose nothing.")
     ] = False
 
-    def reading(self) -> Reading:
+    def reading(self) -> ReadOptions:
         """As the readers take them. Raises PermanentError where an option has no such value."""
-        from credit_assets.loans.layouts import Reading
+        from credit_assets.loans.layouts import ReadOptions
 
-        return Reading(self.encoding, self.delimiter, self.decimal, self.dates, not self.no_quotes)  # type: ignore[arg-type]
+        return ReadOptions(self.encoding, self.delimiter, self.decimal, self.dates, not self.no_quotes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

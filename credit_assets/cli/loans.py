@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.layouts import ReadOptions
     from credit_assets.loans.lending_club import DebtScale
     from credit_assets.loans.portfolio_file import Columns
     from credit_assets.loans.tables import LoadedTable
@@ -55,7 +55,7 @@ def load_lending_club_file(
     settings: Settings,
     file: Path,
     *,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     debt: DebtScale = "auto",
     rules: LoadRules | None = None,
 ) -> dict[str, Any]:
@@ -100,26 +100,26 @@ def load_table_file(
     file: Path,
     columns: Columns,
     *,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     rules: LoadRules | None = None,
 ) -> dict[str, Any]:
     """Read a file of one of the portfolio's tables, or of applications with outcomes in a row, otherwise as
     `load_lending_club_file`.
     """
-    from credit_assets.loans.layouts import Reading
+    from credit_assets.loans.layouts import ReadOptions
     from credit_assets.loans.portfolio_file import read_portfolio_file
 
     _refuse_absent(file)
     portfolio = settings.portfolio_contract
     if tables[0].in_the_book:
-        portfolio = _with_columns_of(file, portfolio, reading or Reading())
+        portfolio = _with_columns_of(file, portfolio, reading or ReadOptions())
     warehouse = open_warehouse(settings.warehouse, settings.timezone)
     known = warehouse.loaded_files(portfolio)
     of_row = len(tables) > 1
     # A portfolio that says nothing of its clock has that of the days.
     clocked = portfolio.model_copy(update={"timezone": portfolio.timezone or settings.timezone})
     reads = {
-        table.what: read_portfolio_file(file, clocked, table.what, columns, reading or Reading(), in_the_row=of_row)
+        table.what: read_portfolio_file(file, clocked, table.what, columns, reading or ReadOptions(), in_the_row=of_row)
         for table in tables
     }
     aside = {table: _keep_aside(settings, read.file, read.rejected_rows) for table, read in reads.items()}
@@ -137,8 +137,8 @@ def load_table_file(
         counts = warehouse.append(portfolio, tables[0], first.rows, load)
         written = {"url": warehouse.describe(), "inserted": counts.inserted, "unchanged": counts.unchanged}
     records = {table: {**read.to_record(), "rejected_rows_file": aside[table]} for table, read in reads.items()}
-    told: Mapping[str, Any] = records if of_row else records[tables[0].what]
-    return {"file": str(file), "table": " and ".join(records), **told, "warehouse": written}
+    report: Mapping[str, Any] = records if of_row else records[tables[0].what]
+    return {"file": str(file), "table": " and ".join(records), **report, "warehouse": written}
 
 
 def _same_columns(kind: str, what: str) -> bool:
@@ -149,7 +149,7 @@ def _same_columns(kind: str, what: str) -> bool:
     return kind == what if what.startswith(apart) else not kind.startswith(apart)
 
 
-def _with_columns_of(file: Path, portfolio: Portfolio, reading: Reading) -> Portfolio:
+def _with_columns_of(file: Path, portfolio: Portfolio, reading: ReadOptions) -> Portfolio:
     """The portfolio with its patterns resolved by the file, where there is no table yet: the file makes it."""
     from credit_assets.loans.first_look import names_in, portfolio_name
 

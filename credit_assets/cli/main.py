@@ -355,9 +355,9 @@ def backtest(
 
     Example: credit-assets backtest --from 2009-12-31 --every 90 --picture backtest.png. Writes nothing else.
     """
-    from credit_assets.cli.backtest import Walk, backtest_record, draw_backtest, print_backtest
+    from credit_assets.cli.backtest import BacktestDays, backtest_record, draw_backtest, print_backtest
 
-    walk = Walk(start.date() if start else None, end.date() if end else None, every, days)
+    walk = BacktestDays(start.date() if start else None, end.date() if end else None, every, days)
     with progress_bar(quiet=json_) as progress:
         record = backtest_record(load_settings(), walk, progress)
     if picture is not None:

@@ -138,7 +138,7 @@ def _done(deployment: Deployment, request: Request, instance: dg.DagsterInstance
     while (outcome := deployment.requests.outcome(request)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     if outcome is None:
-        outcome = {found.number: said for found, said in deployment.apply_pending()}.get(request.number)
+        outcome = {found.number: message for found, message in deployment.apply_pending()}.get(request.number)
         report_moves(instance, deployment.registry)
     return deployment.requests.outcome(request) or outcome
 

@@ -217,8 +217,8 @@ class Replay:
         Raises PermanentError where the run fails for another reason than a gate.
         """
         made = without_training(self.settings, RETRAIN, calendar_of(self.settings, self.store).why_not(day))
-        asked = request.run_config() if request else {}
-        how = {"tags": dict(tags or {}), "asset_selection": made, "run_config": QUIET | asked}
+        config = request.run_config() if request else {}
+        how = {"tags": dict(tags or {}), "asset_selection": made, "run_config": QUIET | config}
         result = self._execute(RETRAIN, report, partition_key=day.isoformat(), **how)
         if result.success:
             return recorded_outcome(self.store, day)

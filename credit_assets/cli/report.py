@@ -30,7 +30,7 @@ from credit_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from credit_assets.cli.replay import OnProgress
-    from credit_assets.ml.reports.site import Moved, Recorded, SiteMaterial
+    from credit_assets.ml.reports.site import AliasMove, SiteMaterial, StoredRecord
 
 INDEX = "index.html"
 _DECIDED = ("registered", "rejected")
@@ -95,14 +95,14 @@ def _material(
     )
 
 
-def _recorded(asset: str, partition: str, record: dict[str, Any]) -> Recorded:
+def _recorded(asset: str, partition: str, record: dict[str, Any]) -> StoredRecord:
     from credit_assets.ml.reports.dossier.blocks import Source
-    from credit_assets.ml.reports.site import Recorded
+    from credit_assets.ml.reports.site import StoredRecord
 
-    return Recorded(record, Source(asset, partition, evidence_hash(record), ""))
+    return StoredRecord(record, Source(asset, partition, evidence_hash(record), ""))
 
 
-def _reports(store: Store, asset: str, days: int) -> Sequence[Recorded]:
+def _reports(store: Store, asset: str, days: int) -> Sequence[StoredRecord]:
     """Those of the newest days up to the newest report."""
     there = store.days(asset)
     if not there:
@@ -112,13 +112,13 @@ def _reports(store: Store, asset: str, days: int) -> Sequence[Recorded]:
     return [_recorded(asset, day, store.read_record(store.path(asset, f"{day}.json"))) for day in sorted(wanted)]
 
 
-def _moves(aliases: Aliases) -> Iterator[Moved]:
-    from credit_assets.ml.reports.site import Moved
+def _moves(aliases: Aliases) -> Iterator[AliasMove]:
+    from credit_assets.ml.reports.site import AliasMove
 
     found = [(alias, move) for alias in ALIASES for move in aliases.moves(alias)]
     for alias, move in sorted(found, key=lambda one: (one[1].at, one[0], one[1].number)):
         change = move.change
-        yield Moved(str(change.effective_from), alias, move.version, change.kind, change.by, change.reason)
+        yield AliasMove(str(change.effective_from), alias, move.version, change.kind, change.by, change.reason)
 
 
 def print_report(record: dict[str, Any], console: Console) -> None:

@@ -23,9 +23,9 @@ def reproduction_record(settings: Settings, version: str | None) -> dict[str, An
 def print_reproduction(record: dict[str, Any], console: Console) -> None:
     """What was compared, then what differs, then what else is to be known."""
     of = f", which recalibrates version {record['recalibrates']}" if record["recalibrates"] else ""
-    said = "made again, and equal" if record["equal"] else "NOT shown to be equal"
+    outcome = "made again, and equal" if record["equal"] else "NOT shown to be equal"
     about = f"version {record['version']} ({record['variant']}, as of {record['as_of']}{of})"
-    console.print(f"{about}: {said}", style="bold", markup=False)
+    console.print(f"{about}: {outcome}", style="bold", markup=False)
     for what, came in record["compared"].items():
         console.print(f"  {what}: {came}", markup=False)
     for one in record["differences"]:

@@ -30,7 +30,7 @@ from credit_assets.tags import REASON_TAG
 
 
 @dataclass(frozen=True)
-class Told:
+class ProgressLog:
     """Where a dry run says what it does."""
 
     say: Any
@@ -45,7 +45,7 @@ def dry_run(settings: Settings, request: RetrainingRequest, as_of: date | None, 
     """What the retraining would come to; registers nothing. Raises PermanentError as the training would."""
     made = build_resources(settings)
     day = _day(settings, as_of, made["store"].days("processed_features"))
-    training = DryRun(settings, request, made["warehouse"], made["store"], made["registry"], Told(progress))
+    training = DryRun(settings, request, made["warehouse"], made["store"], made["registry"], ProgressLog(progress))
     record = training.record(day)
     progress("done", 1, 1)
     return record

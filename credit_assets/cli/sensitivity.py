@@ -16,7 +16,7 @@ from rich.table import Table
 
 from credit_assets.assets.model_inputs import ModelInputs
 from credit_assets.assets.stored_days import StoredDays
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ml.data.population import BOOKED, DECLINED, STATED, WITHDRAWN
 from credit_assets.resources import build_resources
 from credit_assets.settings import Settings
@@ -73,7 +73,9 @@ def sensitivity_record(
             pds[kept], target[kept], decided[kept], factors=factors or FACTORS, bands=BANDS if bands is None else bands
         )
     except ValueError as error:
-        raise PermanentError(f"version {found.version}, applications of {first} .. {last}: {said(error)}") from error
+        raise PermanentError(
+            f"version {found.version}, applications of {first} .. {last}: {error_text(error)}"
+        ) from error
     return {
         "version": found.version,
         "as_of": found.as_of.isoformat(),

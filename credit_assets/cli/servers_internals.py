@@ -20,7 +20,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.cli.guard import Guard, Names
+from credit_assets.cli.guard import Guard, HostNames
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 def guarded(app: ASGIApp) -> Guard:
     """The application with the guard around it, as the variables say."""
     given = tuple(name for name in os.environ.get(NAMES, "").split(",") if name)
-    return Guard(app, Names(os.environ.get(LISTENS, "127.0.0.1"), given))
+    return Guard(app, HostNames(os.environ.get(LISTENS, "127.0.0.1"), given))
 
 
 def first_page(app: ASGIApp) -> ASGIApp:

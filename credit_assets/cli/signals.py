@@ -110,7 +110,7 @@ class _Heard:
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Signals stop the command inside; a command that was asked to stop says so by `stopping.asked`."""
+    """Signals stop the command inside; a command that was asked to stop says so by `stopping.requested`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -63,9 +63,11 @@ def _lines(record: Mapping[str, Any], whole: bool) -> Iterator[tuple[str, str, s
 def _alarm_lines(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for text in record["alarms"]:
         yield "alarm", text, "alarm"
-    told = record["alerts_to"]
+    alerts = record["alerts_to"]
     services = (
-        f"alerts go to {told} service{'s' * (told != 1)}" if told else "nobody is told: CREDIT_ALERT_URLS is empty"
+        f"alerts go to {alerts} service{'s' * (alerts != 1)}"
+        if alerts
+        else "nobody is told: CREDIT_ALERT_URLS is empty"
     )
     yield "alarms", f"{len(record['alarms']) or 'none'}; {services}", "" if record["alarms"] else "good"
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from credit_assets.assets.runs import rejected_of
-from credit_assets.assets.stored_days import Found
+from credit_assets.assets.stored_days import DayScores
 from credit_assets.failures import PermanentError
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.storage.store import Store
@@ -60,11 +60,11 @@ class ReplayReport:
     runs: int = 0
     trainings: list[TrainingOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    _of_day: dict[date, Found] = field(default_factory=dict, repr=False)
+    _of_day: dict[date, DayScores] = field(default_factory=dict, repr=False)
     rejected: dict[str, str] = field(default_factory=dict)
     """What gates said of the days that they rejected, by `asset day`."""
 
-    def note_scored(self, found: Mapping[date, Found]) -> None:
+    def note_scored(self, found: Mapping[date, DayScores]) -> None:
         """Count days that were just scored. One that is scored again, by a new champion, counts once."""
         self._of_day.update(found)
         every = self._of_day.values()

@@ -63,7 +63,7 @@ def caller(tokens: Mapping[str, str], authorization: str) -> str | None:
     return named
 
 
-def asked(body: bytes) -> dict[str, Any]:
+def trigger_of(body: bytes) -> dict[str, Any]:
     """What a request asks for: kind, reason, as_of. Raises PermanentError where it is no such request."""
     try:
         given = json.loads(body)
@@ -99,8 +99,8 @@ def door(tokens: Mapping[str, str], report: Report) -> Starlette:
             if len(body) > _LONGEST:
                 return JSONResponse({"error": f"a request has at most {_LONGEST} bytes"}, 413)
         try:
-            said = asked(body)
-            found = await run_in_threadpool(report, said.pop("kind"), by=by, **said)
+            trigger = trigger_of(body)
+            found = await run_in_threadpool(report, trigger.pop("kind"), by=by, **trigger)
         except PermanentError as error:
             return JSONResponse({"error": str(error)}, 400)
         except TransientError as error:

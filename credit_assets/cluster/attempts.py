@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from credit_assets.cluster.losses import Kind, Loss
+from credit_assets.cluster.losses import Loss, LossKind
 from credit_assets.cluster.op_tags import profile_name, scratch_config
 from credit_assets.instance.dagster_internals import (
     EngineEventData,
@@ -33,7 +33,7 @@ from credit_assets.tags import (
 # this one.
 _LOSS, _ATTEMPT, _DISRUPTION = "loss", "attempt", "disruption"
 # Where a pod that was taken away may be taken away again.
-_GONE_WITH_ITS_NODE = {Kind.TAKEN_AWAY, Kind.NODE_LOST}
+_GONE_WITH_ITS_NODE = {LossKind.TAKEN_AWAY, LossKind.NODE_LOST}
 # A Job whose pod is deleted counts it as failed when it has ended, not when it is told to (Kubernetes 1.28, before that
 # always when told to), and notes in its own condition that it was taken away: the pod's is gone with the pod. An API
 # server that does not know these leaves them out.
@@ -80,9 +80,9 @@ class Attempt:
                 if what in metadata:
                     yield int(str(metadata[_ATTEMPT].value)), str(metadata[what].value)
 
-    def losses(self) -> dict[int, Kind]:
+    def losses(self) -> dict[int, LossKind]:
         """What became of the earlier attempts that were lost, by their number."""
-        return {number: Kind(words) for number, words in self._notes(_LOSS)}
+        return {number: LossKind(words) for number, words in self._notes(_LOSS)}
 
     def disruption(self) -> str:
         """Why the pod of this attempt was to go, as an earlier look reported it."""
@@ -116,14 +116,14 @@ class Attempt:
         self.context.instance.add_run_tags(self.context.dagster_run.run_id, tags)
 
 
-def _called_for(profile: Profile, losses: list[Kind]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _called_for(profile: Profile, losses: list[LossKind]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What container and pod of another attempt need after these losses."""
     more: dict[str, str] = {}
-    if kills := losses.count(Kind.OUT_OF_MEMORY):
+    if kills := losses.count(LossKind.OUT_OF_MEMORY):
         more["memory"] = profile.memory_of_attempt(kills)
     container: dict[str, Any] = {}
     pod: dict[str, Any] = {}
-    if evictions := losses.count(Kind.OUT_OF_DISK):
+    if evictions := losses.count(LossKind.OUT_OF_DISK):
         disk = scratch_config(profile.scratch_of_attempt(evictions))
         container, pod = disk["container_config"], disk["pod_spec_config"]
         more |= container["resources"]["requests"]

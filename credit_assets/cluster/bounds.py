@@ -14,8 +14,10 @@ from credit_assets.profiles import Profile
 
 def needs_of(profile: Profile) -> dict[str, str]:
     """What the pod of a step asks for, by the names that a quota may have for it."""
-    asked = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
-    found = {f"{side}.{name}": amount for side in ("requests", "limits") for name, amount in asked.items()} | asked
+    requested = {"cpu": profile.cpu, "memory": profile.memory, "ephemeral-storage": profile.scratch}
+    found = {
+        f"{side}.{name}": amount for side in ("requests", "limits") for name, amount in requested.items()
+    } | requested
     if profile.gpu:
         found[f"requests.{profile.gpu_resource}"] = str(profile.gpu)
     return {**found, "pods": "1", "count/pods": "1", "count/jobs.batch": "1"}
@@ -64,11 +66,11 @@ def _beyond(quota: Any, name: str, profile: Profile) -> tuple[list[str], list[st
     for resource, need in needs_of(profile).items():
         if resource not in hard:
             continue
-        held, most, asked = taken.get(resource, "0"), parse_quantity(hard[resource]), parse_quantity(need)
+        held, most, requested = taken.get(resource, "0"), parse_quantity(hard[resource]), parse_quantity(need)
         wants = f"{name} asks for {need} {resource}, {quota.metadata.name}"
-        if asked > most:
+        if requested > most:
             never.append(f"{wants} allows {hard[resource]}")
-        elif asked > most - parse_quantity(held):
+        elif requested > most - parse_quantity(held):
             later.append(f"{wants} has {held} of {hard[resource]} taken")
     return never, later
 
@@ -76,13 +78,13 @@ def _beyond(quota: Any, name: str, profile: Profile) -> tuple[list[str], list[st
 def outside_limits(ranges: Sequence[Any], used: Mapping[str, Profile]) -> list[str]:
     """What of the profiles is more or less than LimitRanges (V1LimitRange) allow."""
     return [
-        said
+        problem
         for one in ranges
         for item in one.spec.limits or ()
         # A pod of one container: what bounds the one bounds the other.
         if item.type in ("Container", "Pod")
         for name, profile in used.items()
-        for said in _outside(one.metadata.name, item, name, profile)
+        for problem in _outside(one.metadata.name, item, name, profile)
     ]
 
 
@@ -91,8 +93,8 @@ def _outside(where: str, item: Any, name: str, profile: Profile) -> Iterator[str
 
     needs = needs_of(profile)
     for resource in ("cpu", "memory", "ephemeral-storage"):
-        asked = parse_quantity(needs[resource])
-        if (most := (item.max or {}).get(resource)) is not None and asked > parse_quantity(most):
+        requested = parse_quantity(needs[resource])
+        if (most := (item.max or {}).get(resource)) is not None and requested > parse_quantity(most):
             yield f"{name} asks for {needs[resource]} {resource}, {where} allows at most {most}"
-        if (least := (item.min or {}).get(resource)) is not None and asked < parse_quantity(least):
+        if (least := (item.min or {}).get(resource)) is not None and requested < parse_quantity(least):
             yield f"{name} asks for {needs[resource]} {resource}, {where} wants at least {least}"

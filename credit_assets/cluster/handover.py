@@ -18,7 +18,7 @@ import kubernetes
 
 from credit_assets.cluster.job_remover import JobRemover
 from credit_assets.cluster.losses import at_work, job_finished
-from credit_assets.cluster.pods_of_run import Look, PodsOfRun
+from credit_assets.cluster.pods_of_run import PodsOfRun, PodsSeen
 from credit_assets.cluster.refusals import refusal_of
 from credit_assets.tags import LOST_RUN_TAG, PARENT_RUN_TAG
 
@@ -53,7 +53,7 @@ class Handover:
             ]
         return self._owners
 
-    def adopt(self, look: Look, run_id: str, namespace: str) -> None:
+    def adopt(self, look: PodsSeen, run_id: str, namespace: str) -> None:
         """Make the Jobs that an earlier pod of this run has left at work those of this pod's Job, once."""
         if self._adopted:
             return

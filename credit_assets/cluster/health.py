@@ -38,14 +38,14 @@ def checks(settings: Settings) -> list[Check]:
     """What `diagnose` looks at on a cluster, beside what it looks at anywhere."""
     return [
         Check("cluster instance", "dagster_home", lambda: check_instance(settings), 3),
-        Check("cluster rights", "executor", lambda: _asked(check_rights), 3),
-        Check("nodes", "profiles", lambda: _asked(lambda: check_nodes(settings)), 3),
-        Check("priority classes", "profiles", lambda: _asked(lambda: check_priority_classes(settings)), 3),
+        Check("cluster rights", "executor", lambda: _guarded(check_rights), 3),
+        Check("nodes", "profiles", lambda: _guarded(lambda: check_nodes(settings)), 3),
+        Check("priority classes", "profiles", lambda: _guarded(lambda: check_priority_classes(settings)), 3),
         Check("pools", "dagster_home", lambda: check_pools(settings), 3),
     ]
 
 
-def _asked(look: Callable[[], Health]) -> Health:
+def _guarded(look: Callable[[], Health]) -> Health:
     """What a look at the API finds, where this process may ask it: code server and steps are given no token."""
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not TOKEN.exists():
         return Health("not asked: this pod has no token of the cluster, and needs none; `helm test` asks")
@@ -98,10 +98,10 @@ def check_rights() -> Health:
         reviews = client.AuthorizationV1Api(api)
         missing = []
         for verb, group, resource, subresource in RIGHTS:
-            asked = client.V1ResourceAttributes(
+            attributes = client.V1ResourceAttributes(
                 namespace=namespace, verb=verb, group=group, resource=resource, subresource=subresource or None
             )
-            spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=asked)
+            spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
             answer = reviews.create_self_subject_access_review(client.V1SelfSubjectAccessReview(spec=spec))
             if not answer.status.allowed:
                 missing.append(f"{verb} {resource}{'/' if subresource else ''}{subresource}")

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credit_assets.cluster.losses import at_work
-from credit_assets.cluster.pods_of_run import Look
+from credit_assets.cluster.pods_of_run import PodsSeen
 from credit_assets.cluster.refusals import is_missing, refusal_of
 
 # How long a pod may work on whose step has ended, by its own word or by that of an attempt that was thought lost.
@@ -51,7 +51,7 @@ class JobRemover:
                 # The API is away, most likely: the others would find out the same.
                 return
 
-    def end_of(self, name: str, namespace: str, look: Look, now: datetime) -> None:
+    def end_of(self, name: str, namespace: str, look: PodsSeen, now: datetime) -> None:
         """See that the pod of a step that has ended does not work on for long: a proxy beside it, or the next attempt
         of one that was thought lost and has ended after all."""
         if not any(at_work(pod, now) for pod in look.pods_of(name)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from credit_assets.cluster.losses import Kind, Loss
+from credit_assets.cluster.losses import Loss, LossKind
 from credit_assets.cluster.refusals import Refusal, is_there, refusal_of
 
 # Pauses between two tries of one Job: the shortest, and the longest. Between them it waits as long as it has waited.
@@ -92,10 +92,10 @@ class JobSender:
         """Whether a Job that waits is given up."""
         one = self._unsent[name]
         if one.refusal is not None and one.refusal.permanent:
-            return Loss(Kind.REFUSED, f"its Job was refused: {one.words}", permanent=True)
+            return Loss(LossKind.REFUSED, f"its Job was refused: {one.words}", permanent=True)
         if now - one.since > patience:
             minutes = int(patience.total_seconds() / 60)
-            return Loss(Kind.REFUSED, f"its Job could not be made for {minutes} minutes: {self.waits(name)}")
+            return Loss(LossKind.REFUSED, f"its Job could not be made for {minutes} minutes: {self.waits(name)}")
         return None
 
     def forget(self, name: str) -> None:

@@ -22,14 +22,14 @@ from credit_assets.instance.statuses import UNFINISHED
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptConfigMap:
     """A ConfigMap, and when it was made."""
 
     name: str
     made: datetime
 
 
-def dispensable(there: Iterable[Kept], needed: Collection[str], keep: int) -> list[str]:
+def dispensable(there: Iterable[KeptConfigMap], needed: Collection[str], keep: int) -> list[str]:
     """The names of those that nobody needs, but for the newest `keep` of them, oldest first.
 
     Those are kept for a roll back, and since a page that has loaded the code location before the upgrade may still ask
@@ -63,7 +63,7 @@ def clean(instance: dg.DagsterInstance, api: Any, where: argparse.Namespace) -> 
     """Delete what is dispensable in the namespace, and give the names of it."""
     # Before the runs: what a run that is asked for in between names is of this release, or among the newest.
     found = api.list_namespaced_config_map(where.namespace, label_selector=where.selector).items
-    there = [Kept(one.metadata.name, one.metadata.creation_timestamp) for one in found]
+    there = [KeptConfigMap(one.metadata.name, one.metadata.creation_timestamp) for one in found]
     gone = dispensable(there, needed_by_runs(instance) | set(where.now), where.keep)
     for name in gone:
         try:

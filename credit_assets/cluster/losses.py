@@ -49,7 +49,7 @@ _OWN_DISK = (
 )
 
 
-class Kind(StrEnum):
+class LossKind(StrEnum):
     """Why a step's pod is no more, as it stands in the label `credit-assets/retry-reason`."""
 
     OUT_OF_MEMORY = "out-of-memory"
@@ -70,7 +70,7 @@ class Loss:
     """A pod that is gone, or is as good as gone, with its step not ended: of which kind, and in words. A permanent one
     would come again at each attempt."""
 
-    kind: Kind
+    kind: LossKind
     words: str
     permanent: bool = False
 
@@ -155,20 +155,20 @@ def _loss_by_job(sight: Sight) -> Loss | None:
     if failed is not None and failed.reason == "DeadlineExceeded":
         limit = job.spec.active_deadline_seconds
         why = "" if sight.pods else sight.refusal
-        return Loss(Kind.DEADLINE, f"it was not done within its deadline of {limit} s. {why}".strip())
+        return Loss(LossKind.DEADLINE, f"it was not done within its deadline of {limit} s. {why}".strip())
     if failed is not None and failed.reason == "PodFailurePolicy" and "DisruptionTarget" in (failed.message or ""):
-        return Loss(Kind.TAKEN_AWAY, f"its pod was taken away ({sight.disruption or failed.message})")
+        return Loss(LossKind.TAKEN_AWAY, f"its pod was taken away ({sight.disruption or failed.message})")
     if failed is not None or job.status.failed:
         return _gone("its pod was deleted", sight.disruption)
     if "Complete" in conditions or job.status.succeeded:
-        return Loss(Kind.REPLACED, "its pod was replaced by one that found the step started, and left it")
+        return Loss(LossKind.REPLACED, "its pod was replaced by one that found the step started, and left it")
     return None
 
 
 def _gone(words: str, disruption: str) -> Loss:
     if disruption:
-        return Loss(Kind.TAKEN_AWAY, f"its pod was taken away ({disruption})")
-    return Loss(Kind.DELETED, words)
+        return Loss(LossKind.TAKEN_AWAY, f"its pod was taken away ({disruption})")
+    return Loss(LossKind.DELETED, words)
 
 
 def _loss_of_pod(pod: Any, container: str, now: datetime) -> Loss | None:
@@ -177,17 +177,17 @@ def _loss_of_pod(pod: Any, container: str, now: datetime) -> Loss | None:
     end = _end_of(container, status.container_statuses)
     if end is not None and end.reason == "OOMKilled" and end.exit_code != 0:
         limit = _limit(pod, container, "memory")
-        return Loss(Kind.OUT_OF_MEMORY, f"{where} needed more than its memory limit ({limit}) and was killed")
+        return Loss(LossKind.OUT_OF_MEMORY, f"{where} needed more than its memory limit ({limit}) and was killed")
     if status.phase in _FINISHED:
         return _loss_of_finished(pod, container, where)
     if _overdue(pod, now):
         leaves = pod.metadata.deletion_timestamp
-        return Loss(Kind.NODE_LOST, f"{where} should have gone by {leaves:%H:%M:%S} UTC: its node is silent")
+        return Loss(LossKind.NODE_LOST, f"{where} should have gone by {leaves:%H:%M:%S} UTC: its node is silent")
     # The step's container has ended and another one of the pod works on, a proxy perhaps: the pod never ends.
     if end is not None and end.exit_code != 0:
-        return Loss(Kind.CRASHED, f"{where} ended with exit code {end.exit_code}")
+        return Loss(LossKind.CRASHED, f"{where} ended with exit code {end.exit_code}")
     if end is not None:
-        return Loss(Kind.REPLACED, f"{where} found the step started, and left it")
+        return Loss(LossKind.REPLACED, f"{where} found the step started, and left it")
     return None
 
 
@@ -199,13 +199,13 @@ def _loss_of_finished(pod: Any, container: str, where: str) -> Loss | None:
     if status.reason in _TAKEN_AWAY or disruption:
         why = status.message or disruption.partition(": ")[2]
         reason = status.reason or disruption.partition(": ")[0]
-        return Loss(Kind.TAKEN_AWAY, f"{where} was taken away ({reason}). {why}".strip())
+        return Loss(LossKind.TAKEN_AWAY, f"{where} was taken away ({reason}). {why}".strip())
     if status.phase == "Failed":
         end, which = _end_of(container, status.container_statuses), ""
         if end is None:
             end, which = _first_failure(status.init_container_statuses)
         code = f"{which}exit code {end.exit_code}" if end else "exit code unknown"
-        return Loss(Kind.CRASHED, f"{where} ended with {code}. {status.message or ''}".strip())
+        return Loss(LossKind.CRASHED, f"{where} ended with {code}. {status.message or ''}".strip())
     return None
 
 
@@ -214,9 +214,9 @@ def _out_of_disk(pod: Any, container: str, where: str) -> Loss:
     in_memory = [one.name for one in pod.spec.volumes or [] if one.empty_dir and one.empty_dir.medium == "Memory"]
     if any(f'"{name}"' in message for name in in_memory):
         # More disk changes nothing about it, and the volume's size is its profile's.
-        return Loss(Kind.CRASHED, f"{where} filled a volume in memory; raise `shm` of its profile. {message}")
+        return Loss(LossKind.CRASHED, f"{where} filled a volume in memory; raise `shm` of its profile. {message}")
     limit = _limit(pod, container, "ephemeral-storage")
-    return Loss(Kind.OUT_OF_DISK, f"{where} needed more disk than it may have ({limit}) and was evicted. {message}")
+    return Loss(LossKind.OUT_OF_DISK, f"{where} needed more disk than it may have ({limit}) and was evicted. {message}")
 
 
 def _end_of(container: str, statuses: Sequence[Any] | None) -> Any:
@@ -247,7 +247,7 @@ def _loss_by_waiting(sight: Sight, alive: Sequence[Any], patience: timedelta) ->
         if since is None or sight.now - since <= patience:
             return None
         words = sight.refusal or "nothing says why"
-        return Loss(Kind.REFUSED, f"its Job had no pod for {minutes} minutes: {words}")
+        return Loss(LossKind.REFUSED, f"its Job had no pod for {minutes} minutes: {words}")
     pod = alive[-1]
     if pod.status.phase != "Pending":
         return None
@@ -255,10 +255,10 @@ def _loss_by_waiting(sight: Sight, alive: Sequence[Any], patience: timedelta) ->
         reason in _NEVER_STARTS
         or (sight.unstartable_since is not None and sight.now - sight.unstartable_since > UNSTARTABLE)
     ):
-        return Loss(Kind.CANNOT_START, f"its pod cannot start: {why_it_waits(pod)}", permanent=True)
+        return Loss(LossKind.CANNOT_START, f"its pod cannot start: {why_it_waits(pod)}", permanent=True)
     if sight.now - pod.metadata.creation_timestamp > patience:
         words = why_it_waits(pod) or "it did not start"
-        return Loss(Kind.PENDING, f"its pod waited for {minutes} minutes: {words}")
+        return Loss(LossKind.PENDING, f"its pod waited for {minutes} minutes: {words}")
     return None
 
 

@@ -125,11 +125,11 @@ def with_last_of_each(config: dict[str, Any]) -> dict[str, Any]:
 
 def _container(settings: Settings, profile: Profile) -> dict[str, Any]:
     container: dict[str, Any] = scratch_config(profile.scratch)["container_config"]
-    asked = {"cpu": profile.cpu, "memory": profile.memory, **container["resources"]["requests"]}
+    requests = {"cpu": profile.cpu, "memory": profile.memory, **container["resources"]["requests"]}
     if profile.gpu:
-        asked[profile.gpu_resource] = str(profile.gpu)
+        requests[profile.gpu_resource] = str(profile.gpu)
     container["command"] = _UNSTOPPED
-    container["resources"] = {"requests": asked, "limits": dict(asked)}
+    container["resources"] = {"requests": requests, "limits": dict(requests)}
     container["env"] = [{"name": name, "value": value} for name, value in _environment(settings, profile).items()]
     if profile.image:
         container["image"] = profile.image

@@ -20,7 +20,7 @@ _JOB_LABEL = "job-name"
 
 
 @dataclass
-class Look:
+class PodsSeen:
     """What one look at a run's Jobs and pods found: Jobs by name, pods by Job, oldest first."""
 
     jobs: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class PodsOfRun:
 
     def __init__(self, batch_api: Any, core_api: Any) -> None:
         self._batch, self._core = batch_api, core_api
-        self._look: Look | Exception | None = None
+        self._look: PodsSeen | Exception | None = None
         self._served: set[str] = set()
         self._events: dict[str, str] | None = None
         self._known: dict[str, tuple[str, Any]] = {}
@@ -44,7 +44,7 @@ class PodsOfRun:
         """What was seen does not hold any more: something was made or deleted."""
         self._look = None
 
-    def look(self, name: str, run_id: str, namespace: str) -> Look:
+    def look(self, name: str, run_id: str, namespace: str) -> PodsSeen:
         """What there is, seen since the Job was last asked for. Raises what the API client raises."""
         if self._look is None or name in self._served:
             self._served, self._events = set(), None
@@ -58,15 +58,15 @@ class PodsOfRun:
             raise self._look
         return self._look
 
-    def _list(self, run_id: str, namespace: str) -> Look:
+    def _list(self, run_id: str, namespace: str) -> PodsSeen:
         selector = f"dagster/run-id={run_id},{_STEPS}"
-        asked = {"label_selector": selector, "_preload_content": False}
+        options = {"label_selector": selector, "_preload_content": False}
         known: dict[str, tuple[str, Any]] = {}
         # Jobs first: a pod that is made meanwhile is seen, and a Job without its pod is not.
-        jobs = list(self._changed(self._batch.list_namespaced_job(namespace, **asked), "V1Job", known))
-        pods = list(self._changed(self._core.list_namespaced_pod(namespace, **asked), "V1Pod", known))
+        jobs = list(self._changed(self._batch.list_namespaced_job(namespace, **options), "V1Job", known))
+        pods = list(self._changed(self._core.list_namespaced_pod(namespace, **options), "V1Pod", known))
         self._known = known
-        look = Look({job.metadata.name: job for job in jobs})
+        look = PodsSeen({job.metadata.name: job for job in jobs})
         for pod in sorted(pods, key=lambda pod: pod.metadata.creation_timestamp):
             look.pods.setdefault(pod.metadata.labels.get(_JOB_LABEL, ""), []).append(pod)
         return look

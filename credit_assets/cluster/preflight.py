@@ -90,7 +90,7 @@ class Target:
 
 def checks(settings: Settings, target: Target) -> list[Check]:
     """What `doctor --cluster` looks at."""
-    asked: dict[str, Callable[[_Cluster], Health]] = {
+    looks: dict[str, Callable[[_Cluster], Health]] = {
         "cluster": _version,
         "namespace": _namespace,
         "permissions": _permissions,
@@ -103,7 +103,7 @@ def checks(settings: Settings, target: Target) -> list[Check]:
         "network policies": _network_policies,
         "dry run": lambda cluster: _dry_run(cluster, settings),
     }
-    return [Check(name, "profiles", _on(target, look), 3) for name, look in asked.items()]
+    return [Check(name, "profiles", _on(target, look), 3) for name, look in looks.items()]
 
 
 def _on(target: Target, look: Callable[[_Cluster], Health]) -> Callable[[], Health]:
@@ -403,7 +403,7 @@ def _says_nothing(error: Any) -> bool:
 def _why(error: Any) -> str:
     """What the API says of a refusal, on one line."""
     try:
-        said = str(json.loads(error.body)["message"])
+        message = str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
-        said = f"{error.status} {error.reason}"
-    return " ".join(said.split())[:400]
+        message = f"{error.status} {error.reason}"
+    return " ".join(message.split())[:400]

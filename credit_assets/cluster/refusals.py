@@ -45,18 +45,18 @@ def refusal_of(error: Exception) -> Refusal | None:
         mistaken = isinstance(error, kubernetes.client.OpenApiException)
         return Refusal(f"the Kubernetes client refuses it: {_head(str(error))}", permanent=True) if mistaken else None
     status = error.status or 0
-    said = _said(error)
-    words = f"the Kubernetes API answers {status}: {said}"
+    message = _message_of(error)
+    words = f"the Kubernetes API answers {status}: {message}"
     if status in _FOR_NOW or status >= 500:
-        return Refusal(words, permanent=False, for_all=_not_served(status, said), wait=_retry_after(error))
-    if status == 409 or (status == 403 and any(quota in said for quota in _QUOTA)):
+        return Refusal(words, permanent=False, for_all=_not_served(status, message), wait=_retry_after(error))
+    if status == 409 or (status == 403 and any(quota in message for quota in _QUOTA)):
         return Refusal(words, permanent=False)
     return Refusal(words, permanent=True)
 
 
-def _not_served(status: int, said: str) -> bool:
+def _not_served(status: int, message: str) -> bool:
     # A webhook that cannot be asked fails the requests that it is for, and no other.
-    return not (status == 500 and "webhook" in said)
+    return not (status == 500 and "webhook" in message)
 
 
 def is_missing(error: Exception) -> bool:
@@ -84,8 +84,8 @@ def ask_bounded(api: Any) -> None:
     client.rest_client.pool_manager.connection_pool_kw["retries"] = retries
     request = client.request
 
-    def bounded(*asked: Any, **how: Any) -> Any:
-        return request(*asked, **{**how, "_request_timeout": how.get("_request_timeout") or TIMEOUT})
+    def bounded(*arguments: Any, **how: Any) -> Any:
+        return request(*arguments, **{**how, "_request_timeout": how.get("_request_timeout") or TIMEOUT})
 
     client.request = bounded
 
@@ -98,7 +98,7 @@ def _body(error: Any) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _said(error: Any) -> str:
+def _message_of(error: Any) -> str:
     return _head(str(_body(error).get("message") or error.reason or error.body or "nothing"))
 
 
@@ -107,5 +107,5 @@ def _head(text: str) -> str:
 
 
 def _retry_after(error: Any) -> float:
-    asked = (error.headers or {}).get("Retry-After", "")
-    return float(asked) if asked.isdigit() else 0.0
+    seconds = (error.headers or {}).get("Retry-After", "")
+    return float(seconds) if seconds.isdigit() else 0.0

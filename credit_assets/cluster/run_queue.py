@@ -25,7 +25,7 @@ _EVERY = timedelta(minutes=1)
 @dataclass
 class _Held:
     until: datetime
-    said: datetime | None = None
+    logged_at: datetime | None = None
 
 
 class PatientRunCoordinator(dg.QueuedRunCoordinator):
@@ -49,8 +49,8 @@ class PatientRunCoordinator(dg.QueuedRunCoordinator):
         instance, now = self._instance, datetime.now(UTC)
         held = self._held.setdefault(run.run_id, _Held(until))
         held.until = until
-        if held.said is None or now - held.said >= _EVERY:
-            held.said = now
+        if held.logged_at is None or now - held.logged_at >= _EVERY:
+            held.logged_at = now
             instance.report_engine_event(message, run)
         instance.add_run_tags(run.run_id, {PUT_BACK: run.run_id})
         instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run.run_id)
@@ -74,8 +74,8 @@ class PatientRunCoordinator(dg.QueuedRunCoordinator):
         if not self._held:
             return config
         # One that was canceled holds nobody back: a run that is started in its place has its tags.
-        asked = dg.RunsFilter(run_ids=list(self._held), statuses=[dg.DagsterRunStatus.QUEUED])
-        queued = {run.run_id for run in self._instance.get_runs(asked)}
+        runs_filter = dg.RunsFilter(run_ids=list(self._held), statuses=[dg.DagsterRunStatus.QUEUED])
+        queued = {run.run_id for run in self._instance.get_runs(runs_filter)}
         self._held = {run_id: held for run_id, held in self._held.items() if run_id in queued}
         limits = [
             {"key": PUT_BACK, "value": run_id, "limit": 0} for run_id, held in self._held.items() if held.until > now

@@ -34,8 +34,8 @@ from credit_assets.cluster.handover import Handover
 from credit_assets.cluster.job_remover import JobRemover
 from credit_assets.cluster.job_sender import JobSender
 from credit_assets.cluster.losses import (
-    Kind,
     Loss,
+    LossKind,
     Sight,
     at_work,
     disruption_of,
@@ -47,7 +47,7 @@ from credit_assets.cluster.losses import (
     why_it_waits,
 )
 from credit_assets.cluster.op_tags import profiles, with_last_of_each
-from credit_assets.cluster.pods_of_run import Look, PodsOfRun
+from credit_assets.cluster.pods_of_run import PodsOfRun, PodsSeen
 from credit_assets.cluster.refusals import ask_bounded, refusal_of
 from credit_assets.cluster.step_rights import account_of_steps, secrets_of_step
 from credit_assets.instance.dagster_internals import (
@@ -71,7 +71,7 @@ _HEALTHY = CheckStepHealthResult.healthy()
 class _Seen:
     """What earlier looks at a Job found."""
 
-    suspected: Kind | None = None
+    suspected: LossKind | None = None
     disruption: str = ""
     unstartable_since: datetime | None = None
     without_pod: int = 0
@@ -106,9 +106,9 @@ class StepJobs(K8sStepHandler):
         self._pods = PodsOfRun(batch, core)
         self._seen: dict[str, _Seen] = {}
         # What was said last, by what it was said of.
-        self._said: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self._step_of: dict[str, str] = {}
-        self._cleaned: Look | None = None
+        self._cleaned: PodsSeen | None = None
         self._place: tuple[str, str] = "", ""
 
     # How an attempt starts
@@ -220,7 +220,7 @@ class StepJobs(K8sStepHandler):
         attempt.report_loss(loss)
         return CheckStepHealthResult.unhealthy(reason=f"Job {name}: {loss.words} [{loss.kind}]")
 
-    def _sight(self, attempt: Attempt, name: str, look: Look, seen: _Seen, now: datetime) -> Sight:
+    def _sight(self, attempt: Attempt, name: str, look: PodsSeen, seen: _Seen, now: datetime) -> Sight:
         """What this look shows of a Job, with what has to be remembered of those before."""
         job, pods = look.jobs.get(name), look.pods_of(name)
         for pod in pods:
@@ -235,12 +235,12 @@ class StepJobs(K8sStepHandler):
         seen.without_pod = 0 if pods else seen.without_pod + 1
         refusal = ""
         if seen.without_pod > 1 and waits_for_pod_since(job) is not None:
-            refusal = self._asked(self._pods.refusal, name, self._place[1])
-        if not pods and not seen.disruption and seen.suspected is Kind.DELETED:
+            refusal = self._answer(self._pods.refusal, name, self._place[1])
+        if not pods and not seen.disruption and seen.suspected is LossKind.DELETED:
             seen.disruption = attempt.disruption()
         return Sight(job, pods, now, seen.disruption, seen.unstartable_since, refusal)
 
-    def _asked(self, ask: Any, *about: Any) -> str:
+    def _answer(self, ask: Any, *about: Any) -> str:
         """What events say, or why they cannot be read: they explain, and decide nothing."""
         try:
             return str(ask(*about))
@@ -255,8 +255,8 @@ class StepJobs(K8sStepHandler):
     def _say(self, about: str, attempt: Attempt, message: str, **metadata: str) -> None:
         # Nodes, quotas and suffixes of names are counted in these messages, and change from one to the next.
         unchanging = re.sub(r"\d+|pods? \S+", "", message)
-        if self._said.get(about) != unchanging:
-            self._said[about] = unchanging
+        if self._logged.get(about) != unchanging:
+            self._logged[about] = unchanging
             attempt.report(message, {name: dg.MetadataValue.text(value) for name, value in metadata.items()})
 
     def _say_unsent(self, attempt: Attempt, name: str) -> None:
@@ -287,7 +287,7 @@ class StepJobs(K8sStepHandler):
             return ""
         seen.silent += 1
         if seen.silent == _SILENT_LOOKS:
-            seen.trouble = self._asked(self._pods.troubles, pod)
+            seen.trouble = self._answer(self._pods.troubles, pod)
         return seen.trouble
 
     @property
@@ -311,7 +311,7 @@ class StepJobs(K8sStepHandler):
         if not self._place[0]:
             self._place = context.dagster_run.run_id, str(super()._get_container_context(context).namespace)
 
-    def _clean_up(self, look: Look, now: datetime) -> None:
+    def _clean_up(self, look: PodsSeen, now: datetime) -> None:
         """Once a look: what could not be deleted before, and pods of steps that have ended without them."""
         if look is self._cleaned:
             return

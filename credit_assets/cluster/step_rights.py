@@ -58,7 +58,7 @@ def secrets_of_step(settings: Settings, context: StepHandlerContext) -> K8sConta
     (step_key,) = context.execute_step_args.step_keys_to_execute or ()
     step = context.get_step_context(step_key)
     op: Any = step.job.get_definition().get_node(step.step.node_handle).definition
-    asked = needs(op.required_resource_keys, settings.naming.asset_of_step(step_key))
+    needed = needs(op.required_resource_keys, settings.naming.asset_of_step(step_key))
     return K8sContainerContext(
-        env_secrets=[name for need, name in settings.step_grants.items() if need in asked],
+        env_secrets=[name for need, name in settings.step_grants.items() if need in needed],
     )

@@ -39,7 +39,7 @@ _EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)
-class Book:
+class BookIdentity:
     """Who wrote a store first: its identity, and by which settings."""
 
     id: str
@@ -57,7 +57,7 @@ class Book:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def book_of(claims: Claims) -> Book | None:
+def book_of(claims: Claims) -> BookIdentity | None:
     """The book in a store; None where nothing was ingested since books have a mark.
 
     Raises PermanentError where the mark is damaged.
@@ -66,7 +66,7 @@ def book_of(claims: Claims) -> Book | None:
     return None if held is None else parse(held, f"the claim {CLAIM} in {masked_url(claims.store_uri)}")
 
 
-def own_store(settings: Settings, claims: Claims) -> Book:
+def own_store(settings: Settings, claims: Claims) -> BookIdentity:
     """The book in the store, begun where there is none. Raises PermanentError where it is another portfolio's, or where
     the portfolio has a book under plain names already.
     """
@@ -79,7 +79,7 @@ def own_store(settings: Settings, claims: Claims) -> Book:
     return book
 
 
-def refuse_other_portfolio(settings: Settings, book: Book) -> None:
+def refuse_other_portfolio(settings: Settings, book: BookIdentity) -> None:
     """Raise PermanentError where the store was filled under another portfolio than the settings have."""
     name = settings.portfolio_contract.name
     if book.portfolio != name:
@@ -188,9 +188,9 @@ def changed_since(settings: Settings) -> list[str]:
     ]
 
 
-def _mine(settings: Settings) -> Book:
+def _mine(settings: Settings) -> BookIdentity:
     given = settings.warehouse_url.get_secret_value()
-    return Book(
+    return BookIdentity(
         id=uuid4().hex,
         portfolio=settings.portfolio_contract.name,
         store=masked_url(settings.store),
@@ -201,11 +201,11 @@ def _mine(settings: Settings) -> Book:
     )
 
 
-def parse(text: str, where: str) -> Book:
+def parse(text: str, where: str) -> BookIdentity:
     """Raises PermanentError where the text is no book's."""
     try:
         record = json_of(text)
-        return Book(**{one.name: str(record[one.name]) for one in fields(Book)})
+        return BookIdentity(**{one.name: str(record[one.name]) for one in fields(BookIdentity)})
     except (ValueError, KeyError, TypeError) as error:
         # A new one would be another book's to all who know this one.
         text = f"{where} is damaged and does not say whose book it is ({error}); bring it back from a backup"

@@ -44,7 +44,7 @@ class MoveKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class MoveDetails:
     """What whoever moves an alias gives with it."""
 
     effective_from: date
@@ -62,7 +62,7 @@ class Move(NamedTuple):
     number: int
     version: str
     """Empty where the alias was taken away."""
-    change: Change
+    change: MoveDetails
     at: str
     history: tuple[Period, ...]
     """Oldest first: the whole history after this move."""
@@ -105,7 +105,7 @@ class AliasLog:
             return Move(
                 number=int(name),
                 version=str(record["version"]),
-                change=Change(start, _kind(record), record["by"], record["reason"], int(record.get("request", 0))),
+                change=MoveDetails(start, _kind(record), record["by"], record["reason"], int(record.get("request", 0))),
                 at=record["at"],
                 history=_periods(record["history"]),
                 held=None if held is None else tuple(map(str, held)),

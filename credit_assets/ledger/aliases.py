@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 from credit_assets.failures import TransientError
-from credit_assets.ledger.alias_log import AliasLog, Change, Move
+from credit_assets.ledger.alias_log import AliasLog, Move, MoveDetails
 from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ml.rules.periods import Period, champion_history, ended, holder_now, moved, period_on
@@ -34,7 +34,7 @@ class Aliases:
         self.registry = registry
 
     @at_one_look
-    def move(self, name: str, version: str, change: Change, *, forward_only: bool = False) -> Version:
+    def move(self, name: str, version: str, change: MoveDetails, *, forward_only: bool = False) -> Version:
         """Give the alias to the version from the change's first day on; return the version that holds it afterwards.
 
         Days before keep their holder, days from then on lose any other. The alias itself moves now, also where that day
@@ -55,7 +55,7 @@ class Aliases:
         return self.registry.version(self._enter(name, target.version, change, after))
 
     @at_one_look
-    def end(self, name: str, version: str, change: Change) -> None:
+    def end(self, name: str, version: str, change: MoveDetails) -> None:
         """Take the alias from `version`, whose last day is the one before the change.
 
         Changes nothing where another version, or none, holds it: calling it again is safe.
@@ -103,7 +103,7 @@ class Aliases:
         self,
         name: str,
         version: str,
-        change: Change,
+        change: MoveDetails,
         after: Callable[[Sequence[Period], Period | None], list[Period] | None],
     ) -> str:
         """Enter a move into the log and show it in MLflow; return who holds the alias then, "" for nobody.

@@ -16,7 +16,7 @@ import base64
 from dataclasses import dataclass
 
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.asked import asked_in_words
+from credit_assets.ledger.requester import requester_in_words
 from credit_assets.ledger.requests import LOG, Request
 from credit_assets.ml.rules.decisions import Promotion
 from credit_assets.settings.approvers import NAMESPACE, Approvers, BadSignatureError
@@ -77,7 +77,7 @@ class Approvals:
         """What is signed: the entry of the log, a line."""
         return f"{self.claims.text(f'{LOG}/{request.number:06d}')}\n"
 
-    def said_of(self, request: Request) -> str:
+    def signer_in_words(self, request: Request) -> str:
         """Who has signed, for the record of the move; "" where nobody had to."""
         signer = self.signed_by(request) if self.approvers else None
         return f" (signed by {signer})" if signer else ""
@@ -86,7 +86,8 @@ class Approvals:
         names = ", ".join(sorted(self.approvers.keys)) if self.approvers else ""
         return (
             f"request {request.number} ({request.kind} version {request.version} by {request.by}"
-            f"{asked_in_words(request.asked)}) waits for the signature of one of {names}, who is not {request.by}: "
+            f"{requester_in_words(request.entered_by)}) waits for the signature of one of {names}, "
+            f"who is not {request.by}: "
             f"`credit-assets sign {request.number} > request.txt`, sign it (ssh-keygen -Y sign -n {NAMESPACE} -f KEY "
             f"request.txt, or minisign -S -m request.txt), `credit-assets sign {request.number} --signature FILE`; "
             f"or give it up: `credit-assets withdraw {request.number} --reason WHY`"
@@ -95,8 +96,8 @@ class Approvals:
     def _signer(self, request: Request, signature: str) -> str:
         assert self.approvers is not None
         name = self.approvers.signer(self.text_of(request).encode(), signature)
-        asked = {request.by.casefold(), *(request.asked.get(one, "").casefold() for one in ("user", "login"))}
-        if name.casefold() in asked:
+        requesters = {request.by.casefold(), *(request.entered_by.get(one, "").casefold() for one in ("user", "login"))}
+        if name.casefold() in requesters:
             raise PermanentError(
                 f"{name} has asked for request {request.number} and cannot approve it: another approver has to sign"
             )

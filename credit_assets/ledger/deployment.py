@@ -22,7 +22,7 @@ from datetime import date
 
 from credit_assets.failures import PermanentError, is_ours, is_transient
 from credit_assets.health import first_line
-from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind, cut_short
+from credit_assets.ledger.alias_log import AliasLog, Move, MoveDetails, MoveKind, cut_short
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.approvals import Approvals
 from credit_assets.ledger.integrity import Integrity
@@ -31,7 +31,7 @@ from credit_assets.ledger.one_look import at_one_look
 from credit_assets.ledger.registry import CHAMPION, Registry, Version
 from credit_assets.ledger.requests import DONE, Request, Requests
 from credit_assets.ml.rules.chains import COMPARED_WITH, NONE, judged_against
-from credit_assets.ml.rules.decisions import Decision, Promotion, Reason, Standing, newer
+from credit_assets.ml.rules.decisions import ChampionDates, Decision, Promotion, Reason, newer
 from credit_assets.ml.rules.fairness_rules import FAIRNESS
 from credit_assets.ml.rules.first_days import FIRST_DAYS
 from credit_assets.ml.rules.leak_rules import LEAKS
@@ -82,10 +82,10 @@ class Deployment:
         `made`: the version was promoted by an earlier run of the same day, and is not promoted again.
         """
         if not _against(self.takeover(version)):
-            passed = Change(takes_over, MoveKind.PASSED, ACTOR, "passed its gates")
+            passed = MoveDetails(takes_over, MoveKind.PASSED, ACTOR, "passed its gates")
             self.aliases.move(CHALLENGER, version.version, passed, forward_only=True)
         if decision.accepted and not made:
-            promoted = Change(takes_over, MoveKind.PROMOTE, ACTOR, f"promote: {decision.summary()}")
+            promoted = MoveDetails(takes_over, MoveKind.PROMOTE, ACTOR, f"promote: {decision.summary()}")
             self.aliases.move(CHAMPION, version.version, promoted, forward_only=True)
         self.settle_trial(takes_over, reason=_NEWER)
 
@@ -101,18 +101,18 @@ class Deployment:
         """
         if not cut_short(self.requests.claims, self.registry.model_name) and not self.requests.pending():
             return []
-        said = [
+        lines = [
             f"move {move.number} of {alias} to version {move.version or 'none'}"
             for alias, move in self.aliases.complete()
         ]
         # First what a request led to, which says for what reason a trial ended.
         started = [request for request in self.requests.pending() if move_of(self.aliases, request) is not None]
         done = [request for request, outcome in self._do(started) if outcome == DONE]
-        said += [f"request {request.number} ({request.kind} version {request.version})" for request in done]
+        lines += [f"request {request.number} ({request.kind} version {request.version})" for request in done]
         if unsettled := _unsettled(self.registry):
             self.settle_trial(max(move.change.effective_from for _, move in unsettled), reason=_NEWER)
-            said += [f"the trial after move {move.number} of {log.alias}" for log, move in unsettled]
-        return said
+            lines += [f"the trial after move {move.number} of {log.alias}" for log, move in unsettled]
+        return lines
 
     def _follow(self, request: Request) -> None:
         """What follows the move that a request asked for."""
@@ -218,11 +218,11 @@ class Deployment:
                 self._give_up(request)
             return f"refused: {error}"
         start, reason = request.effective_from, f"{request.kind}: {request.reason}{self._in_spite_of(request, target)}"
-        reason += self.approvals.said_of(request)
+        reason += self.approvals.signer_in_words(request)
         if request.kind == "reject":
             self._end(target.version, start, reason, request.by, request.number)
         else:
-            change = Change(start, MoveKind(request.kind), request.by, reason, request.number)
+            change = MoveDetails(start, MoveKind(request.kind), request.by, reason, request.number)
             self.aliases.move(CHAMPION, target.version, change)
         self._follow(request)
         return DONE
@@ -287,7 +287,9 @@ class Deployment:
             log.done("settled", move.number)
 
     def _end(self, version: str, start: date, reason: str, by: str, request: int = 0) -> None:
-        self.aliases.end(SHADOW, version, Change(start, MoveKind.TRIAL_ENDED, by, f"trial ended: {reason}", request))
+        self.aliases.end(
+            SHADOW, version, MoveDetails(start, MoveKind.TRIAL_ENDED, by, f"trial ended: {reason}", request)
+        )
 
     def _begin_next(self, start: date, versions: Sequence[Version]) -> None:
         newest = standing(versions).newest
@@ -299,7 +301,7 @@ class Deployment:
             return
         champion = period_on(start, champion_history(versions))
         if judged_against(_compared_with(self.registry, challenger), champion.version if champion else None).passed:
-            started = Change(start, MoveKind.TRIAL_STARTED, ACTOR, "trial started: passed its gates")
+            started = MoveDetails(start, MoveKind.TRIAL_STARTED, ACTOR, "trial started: passed its gates")
             self.aliases.move(SHADOW, challenger.version, started, forward_only=True)
 
 
@@ -370,7 +372,7 @@ def _moves(request: Request) -> str:
     return SHADOW if request.kind == "reject" else CHAMPION
 
 
-def standing(versions: Sequence[Version], until: date | None = None) -> Standing:
+def standing(versions: Sequence[Version], until: date | None = None) -> ChampionDates:
     """What a promotion is judged against: now, or as it was on the day `until`."""
     as_of = {v.version: v.as_of for v in versions}
     history = champion_history(versions)
@@ -378,4 +380,4 @@ def standing(versions: Sequence[Version], until: date | None = None) -> Standing
     taken_back = [v.as_of for v in versions if until is None and v.was_champion]
     ever = [as_of[p.version] for p in history if until is None or p.first <= until] + taken_back
     now = [as_of[p.version] for p in history if (p.last is None if until is None else p.covers(until))]
-    return Standing(max(ever, default=None), max(now, default=None))
+    return ChampionDates(max(ever, default=None), max(now, default=None))

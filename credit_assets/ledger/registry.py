@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from credit_assets.failures import PermanentError
-from credit_assets.instance.ownership import Book, book_of, parse
+from credit_assets.instance.ownership import BookIdentity, book_of, parse
 from credit_assets.ledger.alias_log import AliasLog, Move, logs_of, newest_moves, scope_of
 from credit_assets.ledger.one_look import at_one_look, remember, remembered
 from credit_assets.links import model_page
@@ -343,7 +343,7 @@ class Registry:
         what = f"version {version} of {self.model_name} in MLflow"
         self.owner.refuse_other(what, tags.get(PORTFOLIO, ""), tags.get(CONTRACT, ""))
 
-    def _book(self) -> Book | None:
+    def _book(self) -> BookIdentity | None:
         """Whose models these are, by the mark of the store."""
         return book_of(self.claims)
 

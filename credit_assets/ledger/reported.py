@@ -40,8 +40,8 @@ class _Place(NamedTuple):
 
 def recover(instance: dg.DagsterInstance, deployment: Deployment) -> list[str]:
     """Do the rest of every move that was cut short, in MLflow, the store and Dagster; what it was."""
-    said = deployment.recover()
-    return said + [
+    lines = deployment.recover()
+    return lines + [
         f"record of move {move.number} of {alias}" for alias, move in report_moves(instance, deployment.registry)
     ]
 
@@ -60,7 +60,7 @@ def report_moves(instance: dg.DagsterInstance, registry: Registry) -> list[tuple
             continue
         key, before = alias_key(alias, registry.owner.naming), {move.number: move for move in moves}
         events = list(_events(instance, key, place.event))
-        there, newest = [said for _, said in events], max((at for at, _ in events), default=place.event)
+        there, newest = [reported for _, reported in events], max((at for at, _ in events), default=place.event)
         for move in moves:
             if move.number <= since:
                 continue
@@ -91,16 +91,16 @@ def reported_move(
     scope = newest_scope(claims, naming.registered_model)
     if event is None or scope is None:
         return None
-    log, said = AliasLog(claims, scope, event.asset_key.path[-1]), _said(record)
+    log, reported = AliasLog(claims, scope, event.asset_key.path[-1]), _move_of(record)
     by_number = {int(name): name for name in log.names()}
-    number = said.get("number")
+    number = reported.get("number")
     if not isinstance(number, int) or number not in by_number:
         return None
     former = by_number.get(number - 1)
     move = record_of(log, log.read(by_number[number]), log.read(former) if former else None)
-    if move != said:
+    if move != reported:
         return None
-    first = next(at for at, other in _events(instance, event.asset_key, 0) if other == said)
+    first = next(at for at, other in _events(instance, event.asset_key, 0) if other == reported)
     return move if first == record.storage_id else None
 
 
@@ -133,16 +133,18 @@ def _events(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> Itera
         records = instance.fetch_materializations(wanted, limit=_EVENTS_A_LOOK, ascending=True).records
         for record in records:
             after = record.storage_id
-            yield after, _said(record)
+            yield after, _move_of(record)
         if len(records) < _EVENTS_A_LOOK:
             return
 
 
-def _said(record: dg.EventLogRecord) -> dict[str, Any]:
+def _move_of(record: dg.EventLogRecord) -> dict[str, Any]:
     """What an event says, in the values that it was reported with."""
     event = record.asset_materialization
-    said = {name: entry.value for name, entry in (event.metadata if event else {}).items() if name != "mlflow_version"}
-    return {name: pages.whole_hashes(value) if isinstance(value, str) else value for name, value in said.items()}
+    values = {
+        name: entry.value for name, entry in (event.metadata if event else {}).items() if name != "mlflow_version"
+    }
+    return {name: pages.whole_hashes(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _key(naming: Names, alias: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.health import first_line
-from credit_assets.ledger.asked import asked_here, asked_in_words
+from credit_assets.ledger.requester import requester_here, requester_in_words
 from credit_assets.storage.chain import BEFORE, HASH, Chain
 from credit_assets.storage.claims import Claims
 
@@ -47,14 +47,14 @@ class Request:
     at: str
     accepted: tuple[str, ...] = ()
     """What of the version a person accepts: the names of rules that stand against it."""
-    asked: Mapping[str, str] = field(default_factory=dict)
-    """Who entered it, as the system knew it (`asked`); empty in one of before."""
+    entered_by: Mapping[str, str] = field(default_factory=dict)
+    """Who entered it, as the system knew it (`requester`): `asked` of the log's entry; empty in one of before."""
 
 
 class _More(TypedDict, total=False):
     identity: str
     accepted: tuple[str, ...]
-    asked: Mapping[str, str]
+    entered_by: Mapping[str, str]
 
 
 class Requests:
@@ -91,9 +91,10 @@ class Requests:
                 identity,
                 at,
                 more.get("accepted", ()),
-                {**asked_here(), **more.get("asked", {})},
+                {**requester_here(), **more.get("entered_by", {})},
             )
             record = {**vars(request), "effective_from": effective_from.isoformat()}
+            record["asked"] = record.pop("entered_by")
             text = Chain(self.claims, LOG).sealed(record, number)
             if self.claims.claim(f"{LOG}/{number:06d}", text) == text:
                 return request
@@ -137,7 +138,7 @@ class Requests:
         PermanentError where nobody or no reason is named.
         """
         _refuse_nameless("withdraw", by, reason)
-        return self.finish(request, f"withdrawn by {by}{asked_in_words(asked_here())}: {reason}")
+        return self.finish(request, f"withdrawn by {by}{requester_in_words(requester_here())}: {reason}")
 
     def finish(self, request: Request, outcome: str) -> str:
         """Record what came of a request, one line; the outcome that is there where somebody was faster."""
@@ -174,14 +175,15 @@ def _refuse_nameless(verb: str, by: str, reason: str) -> None:
 
 def _parsed(record: dict[str, Any], number: int) -> Request:
     """Raises ValueError, KeyError or TypeError where the record is no request of this number."""
-    read = {"effective_from": date.fromisoformat(record["effective_from"])}
-    said = {name: value for name, value in record.items() if name not in (BEFORE, HASH)}
-    request = Request(**{**said, **read, "accepted": tuple(record.get("accepted", ()))})
+    read: dict[str, Any] = {"effective_from": date.fromisoformat(record["effective_from"])}
+    fields = {name: value for name, value in record.items() if name not in (BEFORE, HASH, "asked")}
+    read |= {"accepted": tuple(record.get("accepted", ())), "entered_by": record.get("asked", {})}
+    request = Request(**{**fields, **read})
     if request.kind not in get_args(Kind):
         raise ValueError(f"unknown kind; known: {', '.join(get_args(Kind))}")
     if request.number != number:
         raise ValueError("it has another entry's number")
     texts = (request.version, request.by, request.reason, request.identity, request.at, *request.accepted)
-    if not all(isinstance(one, str) for one in (*texts, *request.asked.values())):
+    if not all(isinstance(one, str) for one in (*texts, *request.entered_by.values())):
         raise ValueError("what has to be text is none")
     return request

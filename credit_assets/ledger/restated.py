@@ -22,7 +22,7 @@ from credit_assets.storage.store import Store
 
 NOTHING = "none"
 """In place of a content, of a day without rows."""
-_FOLDER, _TOLD = "restated", "restated_sets_told.json"
+_FOLDER, _REPORTED = "restated", "restated_sets_told.json"
 FEATURES, SCORES = "processed_features", "loan_scores"
 BEHIND_FEATURES = ("raw_loan_data", "history_features")
 """The ingested assets, day by day, that features are made of."""
@@ -141,11 +141,11 @@ class Restatements:
         """As-of dates (ISO) of training sets that are stale and were not given out here as they are now."""
         days = self.stale().partitions.get("training_set", ())
         contents = {day: footer.content for day, footer in self.store.footers("training_set", list(days)).items()}
-        told = self.store.path(_TOLD)
-        before = self.store.read_record(told) if told.exists() else {}
+        place = self.store.path(_REPORTED)
+        before = self.store.read_record(place) if place.exists() else {}
         new = [day for day, content in contents.items() if before.get(day) != content]
         if before != contents:
-            self.store.write_record(told, contents)
+            self.store.write_record(place, contents)
         return new
 
     def _sets(self, now: _Contents, first: str) -> dict[str, int]:
@@ -239,8 +239,10 @@ class _Contents:
     def _differ(self, name: str, day: str, sources: Iterable[str]) -> bool:
         """Whether a partition was made of something else than its sources hold now; not where it does not say."""
         inputs = self._footers[name][day].inputs
-        said = {source: inputs.get(source, {}).get(day) for source in sources}
-        return any(text is not None and not same_content(text, self._now(source, day)) for source, text in said.items())
+        recorded = {source: inputs.get(source, {}).get(day) for source in sources}
+        return any(
+            text is not None and not same_content(text, self._now(source, day)) for source, text in recorded.items()
+        )
 
     def _now(self, asset: str, day: str) -> str:
         """The content of a day: of the warehouse where that is known to differ, else of the store."""

@@ -70,9 +70,9 @@ def training_mode(triggers: Iterable[str], champion: Mapping[str, Any] | None = 
     the calendar need not be better, and neither need be what takes the place of one that reads columns which have left;
     where nobody asks for more than a calibration the champion gets a new one.
     """
-    asked, left = set(triggers), bool(champion and champion.get("left"))
-    if asked == {CALIBRATION}:
+    kinds, left = set(triggers), bool(champion and champion.get("left"))
+    if kinds == {CALIBRATION}:
         return "recalibration"
-    if left and REPLACE in asked:
+    if left and REPLACE in kinds:
         return "replacement"
-    return "non_inferiority" if left or REFRESH in asked else "improvement"
+    return "non_inferiority" if left or REFRESH in kinds else "improvement"

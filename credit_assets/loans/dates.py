@@ -49,7 +49,7 @@ _MOMENT = re.compile(
 )
 
 
-def order_of(columns: Iterable[pa.ChunkedArray], told: Order, where: object, *, monthly: bool = False) -> Order:
+def order_of(columns: Iterable[pa.ChunkedArray], given: Order, where: object, *, monthly: bool = False) -> Order:
     """The order of day and month in columns of text; empty where no value has two readings, or both are the same.
 
     `monthly`: the columns hold months, written as their first days. Raises PermanentError where the values contradict
@@ -61,8 +61,8 @@ def order_of(columns: Iterable[pa.ChunkedArray], told: Order, where: object, *, 
         for level in column.unique().drop_null().to_pylist()
         if (match := _TWO_ORDERS.fullmatch(level.strip().lower()))
     ]
-    if told or not pairs or all(first == second for first, second in pairs):
-        return told
+    if given or not pairs or all(first == second for first, second in pairs):
+        return given
     days_first, months_first = (sum(pair[place] > 12 for pair in pairs) for place in (0, 1))
     if min(days_first, months_first) > MAX_CONTRADICTING_SHARE * (days_first + months_first):
         raise PermanentError(

@@ -101,14 +101,14 @@ def forms_of(column: pa.ChunkedArray) -> Forms:
     )
 
 
-def decimal_marks(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: object) -> dict[str, Mark]:
+def decimal_marks(columns: Mapping[str, pa.ChunkedArray], given: Mark, where: object) -> dict[str, Mark]:
     """The decimal mark of each column of bare numbers.
 
     Raises PermanentError naming the column where its values contradict each other, or can be read in two ways.
     """
     forms = {name: forms_of(column) for name, column in columns.items()}
-    if told:
-        return dict.fromkeys(columns, told)
+    if given:
+        return dict.fromkeys(columns, given)
     for name, found in forms.items():
         if found.contradicting > MAX_CONTRADICTING_SHARE * (found.comma + found.point):
             raise PermanentError(

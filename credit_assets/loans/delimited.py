@@ -27,7 +27,7 @@ from credit_assets.loans.layouts import (
     REPEATED_HEADER,
     Layout,
     RawTable,
-    Reading,
+    ReadOptions,
     StrayLine,
 )
 from credit_assets.loans.text_files import TextFile, delimiter_name, not_decoded, recognise, rows_of, zero_bytes
@@ -40,7 +40,7 @@ _STRAY_CHARACTERS = 2_000
 _MOST_OTHER_LINES = 1_000_000
 
 
-def read_delimited(container: Container, layout: Layout, reading: Reading) -> RawTable:
+def read_delimited(container: Container, layout: Layout, reading: ReadOptions) -> RawTable:
     """The columns of `layout` as text. Only they are held, so that a file of any size need not fit into memory.
 
     Raises PermanentError where the text cannot be read strictly, naming the line.

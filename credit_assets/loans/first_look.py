@@ -23,7 +23,7 @@ from credit_assets.loans.arrow_files import read_names
 from credit_assets.loans.containers import open_container
 from credit_assets.loans.dates import Order, day_of, days, order_of
 from credit_assets.loans.decimal_marks import MAX_CONTRADICTING_SHARE, forms_of
-from credit_assets.loans.layouts import Layout, RawTable, Reading
+from credit_assets.loans.layouts import Layout, RawTable, ReadOptions
 from credit_assets.loans.published_values import Numbers, is_text, read_numbers, text
 from credit_assets.loans.table_files import read_columns
 from credit_assets.loans.text_files import recognise
@@ -47,7 +47,7 @@ _TRUE_WORDS, _FALSE_WORDS = {"true", "t", "yes", "y"}, {"false", "f", "no", "n"}
 
 
 @dataclass(frozen=True)
-class Look:
+class ColumnLook:
     """One column. `given` is its name in the table, `name` that in a portfolio."""
 
     given: str
@@ -81,11 +81,11 @@ class Look:
 class FirstLook:
     """The columns of a table, in its order, and what the table was taken for."""
 
-    columns: tuple[Look, ...]
+    columns: tuple[ColumnLook, ...]
     rows: int
     read_as: Mapping[str, str]
 
-    def of(self, name: str) -> Look:
+    def of(self, name: str) -> ColumnLook:
         return next(column for column in self.columns if column.name == name)
 
 
@@ -124,7 +124,7 @@ def _is_name(text: str) -> bool:
     return any(letter.isalpha() for letter in text) and day_of(text) is None and text.lower() not in ("nan", "null")
 
 
-def read_file(path: Path, reading: Reading) -> RawTable:
+def read_file(path: Path, reading: ReadOptions) -> RawTable:
     """All columns of a file, whatever they are called. Raises PermanentError where it cannot be read."""
     anything = _AnyLayout("table", (), (), "", frozenset(), "give --delimiter or --encoding")
     container = open_container(path)
@@ -135,7 +135,7 @@ def read_file(path: Path, reading: Reading) -> RawTable:
     return read_columns(path, Layout(**vars(layout)), reading)
 
 
-def names_in(path: Path, reading: Reading) -> tuple[str, ...]:
+def names_in(path: Path, reading: ReadOptions) -> tuple[str, ...]:
     """The names of a file's columns. Raises PermanentError where none of its first lines is a header."""
     anything = _AnyLayout("table", (), (), "", frozenset(), "")
     container = open_container(path)
@@ -144,16 +144,18 @@ def names_in(path: Path, reading: Reading) -> tuple[str, ...]:
     return read_names(container)
 
 
-def look_at(table: pa.Table, reading: Reading, where: object, read_as: Mapping[str, str] | None = None) -> FirstLook:
+def look_at(
+    table: pa.Table, reading: ReadOptions, where: object, read_as: Mapping[str, str] | None = None
+) -> FirstLook:
     """What the columns of a table look like. Raises PermanentError where how its values are written cannot be told."""
     step = -(-table.num_rows // MOST_ROWS)
     if step > 1:
         table = table.take(pa.array(np.arange(0, table.num_rows, step)))
     bare = {name: text(column) if is_text(column.type) else column for name, column in _columns(table)}
-    kinds = {name: _told_by_type(column.type) or _told_by_text(column) for name, column in bare.items()}
+    kinds = {name: _kind_of_type(column.type) or _kind_of_text(column) for name, column in bare.items()}
     order = order_of((c for n, c in bare.items() if kinds[n] == "date" and is_text(c.type)), reading.dates, where)
-    told = reading.decimal
-    numbers = read_numbers(_of_one_mark(bare, kinds, told), told, where)
+    given = reading.decimal
+    numbers = read_numbers(_of_one_mark(bare, kinds, given), given, where)
     looks = [_look(name, column, kinds[name], order, numbers.columns.get(name)) for name, column in bare.items()]
     notes = {**numbers.notes, **({"order of days": order} if order else {})}
     return FirstLook(_named(looks), table.num_rows, {**(read_as or {}), **notes})
@@ -191,7 +193,7 @@ def _columns(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
     return plain
 
 
-def _named(looks: list[Look]) -> tuple[Look, ...]:
+def _named(looks: list[ColumnLook]) -> tuple[ColumnLook, ...]:
     """With names that differ."""
     seen: set[str] = set()
     named = []
@@ -204,7 +206,7 @@ def _named(looks: list[Look]) -> tuple[Look, ...]:
     return tuple(named)
 
 
-def _told_by_type(kind: pa.DataType) -> str:
+def _kind_of_type(kind: pa.DataType) -> str:
     """What a column is by its type; nothing of text, whose values tell."""
     types = pa.types
     if types.is_boolean(kind):
@@ -216,7 +218,7 @@ def _told_by_type(kind: pa.DataType) -> str:
     return "" if types.is_string(kind) or types.is_null(kind) else "string"
 
 
-def _told_by_text(column: pa.ChunkedArray) -> str:
+def _kind_of_text(column: pa.ChunkedArray) -> str:
     different = column.drop_null().unique()
     if not len(different):
         return "empty"
@@ -243,13 +245,13 @@ def _share(values: pa.ChunkedArray, pattern: str) -> float:
     return float(pc.mean(pc.match_substring_regex(values, pattern).cast(pa.float64())).as_py())
 
 
-def _of_one_mark(bare: dict[str, pa.ChunkedArray], kinds: dict[str, str], told: str) -> dict[str, pa.ChunkedArray]:
+def _of_one_mark(bare: dict[str, pa.ChunkedArray], kinds: dict[str, str], given: str) -> dict[str, pa.ChunkedArray]:
     """The columns of numbers. Text with decimal commas as well as points is none of them: a version, an address."""
     found = {}
     for name, column in bare.items():
         if kinds[name] != "number":
             continue
-        if is_text(column.type) and not told:
+        if is_text(column.type) and not given:
             forms = forms_of(column)
             if forms.contradicting > MAX_CONTRADICTING_SHARE * (forms.comma + forms.point):
                 kinds[name] = "text"
@@ -258,26 +260,26 @@ def _of_one_mark(bare: dict[str, pa.ChunkedArray], kinds: dict[str, str], told: 
     return found
 
 
-def _look(name: str, column: pa.ChunkedArray, kind: str, order: Order, numbers: Numbers | None) -> Look:
+def _look(name: str, column: pa.ChunkedArray, kind: str, order: Order, numbers: Numbers | None) -> ColumnLook:
     rows = len(column)
     facts = (name, portfolio_name(name))
     if kind == "empty" or column.null_count == rows:
-        return Look(*facts, "empty", rows, rows, 0, {}, None)
+        return ColumnLook(*facts, "empty", rows, rows, 0, {}, None)
     if kind == "number" and numbers is not None:
         return _of_numbers(facts, column, numbers)
     if kind == "boolean":
         flags = read(column, pa.bool_())
         values = flags.values.cast(pa.float64()).to_numpy()
-        return Look(*facts, "boolean", rows, column.null_count, 2, {}, values, odd=flags.misfit_count)
+        return ColumnLook(*facts, "boolean", rows, column.null_count, 2, {}, values, odd=flags.misfit_count)
     if kind == "date":
         found, odd = days(column, order)
         values = found.cast(pa.int32()).cast(pa.float64()).to_numpy()
         distinct = int(pc.count_distinct(found).as_py())
-        return Look(*facts, "date", rows, column.null_count, distinct, {}, values, odd=int(odd.sum()))
+        return ColumnLook(*facts, "date", rows, column.null_count, distinct, {}, values, odd=int(odd.sum()))
     return _of_text(facts, column)
 
 
-def _of_numbers(facts: tuple[str, str], column: pa.ChunkedArray, numbers: Numbers) -> Look:
+def _of_numbers(facts: tuple[str, str], column: pa.ChunkedArray, numbers: Numbers) -> ColumnLook:
     values = np.where(np.isfinite(numbers.values), numbers.values, np.nan)
     there = values[~np.isnan(values)]
     missing = len(values) - len(there) - int(numbers.unreadable.sum())
@@ -285,19 +287,19 @@ def _of_numbers(facts: tuple[str, str], column: pa.ChunkedArray, numbers: Number
     typed = pa.types.is_integer(column.type)
     counted = whole and (typed or np.abs(there).max() <= _LARGEST_COUNT or len(np.unique(there)) == len(there))
     kind: Kind = "integer" if counted else "float"
-    return Look(
+    return ColumnLook(
         *facts, kind, len(values), missing, len(np.unique(there)), {}, values,
         percent=numbers.percent is not None, odd=int(numbers.unreadable.sum()),
     )  # fmt: skip
 
 
-def _of_text(facts: tuple[str, str], column: pa.ChunkedArray) -> Look:
+def _of_text(facts: tuple[str, str], column: pa.ChunkedArray) -> ColumnLook:
     texts = read(column, pa.string()).values
     rows, given = len(texts), len(texts) - texts.null_count
     encoded = texts.combine_chunks().dictionary_encode()
     distinct = len(encoded.dictionary)
     if distinct > _FEW_LEVELS and distinct * 20 > given:
-        return Look(*facts, "string", rows, texts.null_count, distinct, {}, None)
+        return ColumnLook(*facts, "string", rows, texts.null_count, distinct, {}, None)
     places = pc.fill_null(encoded.indices.cast(pa.float64()), float("nan")).to_numpy().copy()
     counts = np.bincount(places[~np.isnan(places)].astype(np.int64), minlength=distinct)
     ranked = np.argsort(-counts, kind="stable")
@@ -307,4 +309,4 @@ def _of_text(facts: tuple[str, str], column: pa.ChunkedArray) -> Look:
     there = ~np.isnan(places)
     places[there] = place_of[places[there].astype(np.int64)]
     levels = {names[at]: int(counts[at]) for at in ranked}
-    return Look(*facts, "category", rows, texts.null_count, distinct, levels, places)
+    return ColumnLook(*facts, "category", rows, texts.null_count, distinct, levels, places)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from credit_assets.loans.first_look import FirstLook, Look
+from credit_assets.loans.first_look import ColumnLook, FirstLook
 from credit_assets.loans.guesses import Guess, Guesses, Outcome
 
 # Levels are listed up to here; more of them are a matter of the lender's own lists.
@@ -103,8 +103,8 @@ def _outcomes(guesses: Guesses, written: Written) -> list[str]:
             f"outcomes: {_item({**names, 'date': 'outcome_date', 'defaulted': 'defaulted'})}",
             "",
         ]
-    said = f"# TODO what is bad: {outcome.column}, {outcome.bads:,} bad of {outcome.known:,} known."
-    lines = [said]
+    heading = f"# TODO what is bad: {outcome.column}, {outcome.bads:,} bad of {outcome.known:,} known."
+    lines = [heading]
     if outcome.date is None:
         lines.append(
             "# TODO no column has the day on which an outcome became known: add it to the table; it decides what"
@@ -177,7 +177,7 @@ def _type(guess: Guess) -> str:
     return "string" if kind == "empty" else kind
 
 
-def _rules(look: Look, comments: list[str]) -> dict[str, object]:
+def _rules(look: ColumnLook, comments: list[str]) -> dict[str, object]:
     rules: dict[str, object] = {}
     if look.percent:
         rules["unit"] = "percent"
@@ -197,7 +197,7 @@ def _rules(look: Look, comments: list[str]) -> dict[str, object]:
     return rules
 
 
-def _range(look: Look) -> tuple[float, float]:
+def _range(look: ColumnLook) -> tuple[float, float]:
     low, high = look.quantile(0.001), look.quantile(0.999)
     size = max(abs(low), abs(high), 0.1)
     top, bottom = _rounded_up(max(high, size / _WIDE) * _WIDE), 0.0 if low >= 0 else -_rounded_up(size * _WIDE)

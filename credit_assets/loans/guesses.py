@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from credit_assets.failures import PermanentError
 from credit_assets.loans import guess_words as words
 from credit_assets.loans.dates import month_of
-from credit_assets.loans.first_look import FirstLook, Look, Values
+from credit_assets.loans.first_look import ColumnLook, FirstLook, Values
 
 # A feature that ranks outcomes better than this by itself knew them: bureau scores of real books stay below .75.
 SUSPECT_AUC = 0.85
@@ -38,7 +38,7 @@ Role = Literal["id", "date", "customer", "feature", "protected", "ignored"]
 class Guess:
     """One column's role and direction, and why."""
 
-    look: Look
+    look: ColumnLook
     role: Role
     why: str = ""
     monotone: int = 0
@@ -67,7 +67,7 @@ class Guesses:
     outcome: Outcome | None
     population: tuple[str, Mapping[str, tuple[str, ...]]] | None
     """The column of statuses of applications, and its levels by class."""
-    statuses: tuple[Look, ...]
+    statuses: tuple[ColumnLook, ...]
     outcomes_id: str | None = None
     """The id in the table of outcomes, where they stand apart."""
 
@@ -92,9 +92,9 @@ def guess(table: FirstLook, where: object, apart: FirstLook | None = None) -> Gu
     key = _id_of(table.columns, where)
     day = _day_of(table.columns, key, where)
     statuses = tuple(look for look in table.columns if _is_status(look))
-    said = table if apart is None else apart
-    outcome = _outcome_of(said, day, statuses if apart is None else tuple(filter(_is_status, apart.columns)))
-    target = None if outcome is None else _target(said.of(outcome.column), outcome)
+    source = table if apart is None else apart
+    outcome = _outcome_of(source, day, statuses if apart is None else tuple(filter(_is_status, apart.columns)))
+    target = None if outcome is None else _target(source.of(outcome.column), outcome)
     population = _population_of(statuses)
     taken: dict[str, tuple[Role, str]] = {key.name: ("id", ""), day.name: ("date", "")}
     in_the_row = (outcome.column, outcome.date) if outcome and apart is None else ()
@@ -111,33 +111,33 @@ def guess(table: FirstLook, where: object, apart: FirstLook | None = None) -> Gu
 # Id and day
 
 
-def _id_of(columns: Sequence[Look], where: object) -> Look:
+def _id_of(columns: Sequence[ColumnLook], where: object) -> ColumnLook:
     called = [look for look in columns if _called_id(look)]
     wholes = [look for look in columns if look.kind in ("integer", "string", "category") and look.unique]
     # Where a column is called an id and repeats, another one that happens not to is none.
     named = [look for look in wholes if _called_id(look)] if called else wholes
     if not named:
-        told = "; ".join(
+        reasons = "; ".join(
             f"{look.given} has {look.missing:,} missing and {look.distinct:,} different values in {look.rows:,} rows"
             for look in called[:3]
         )
         raise PermanentError(
             f"{where}: no column can be the id of the applications, which is a whole number or text, there in each row "
-            f"and different in each{'; ' + told if told else ''}: add one, or remove the rows that repeat"
+            f"and different in each{'; ' + reasons if reasons else ''}: add one, or remove the rows that repeat"
         )
 
-    def score(look: Look) -> tuple[bool, bool, int]:
+    def score(look: ColumnLook) -> tuple[bool, bool, int]:
         of_application = bool(set(words_of(look.name)) & words.OF_APPLICATION)
         return of_application, look.kind != "category", -columns.index(look)
 
     return max(named, key=score)
 
 
-def _called_id(look: Look) -> bool:
+def _called_id(look: ColumnLook) -> bool:
     return bool(set(words_of(look.name)) & words.OF_ID) or look.name.lower().endswith(("id", "nr"))
 
 
-def _customer_of(columns: Sequence[Look], key: Look) -> Look | None:
+def _customer_of(columns: Sequence[ColumnLook], key: ColumnLook) -> ColumnLook | None:
     """The column of whose application it is: called so, whole numbers or text that repeat, and of many people."""
     called = [
         look
@@ -151,7 +151,7 @@ def _customer_of(columns: Sequence[Look], key: Look) -> Look | None:
     return max(called, key=lambda look: (look.distinct, -columns.index(look)), default=None)
 
 
-def _day_of(columns: Sequence[Look], key: Look, where: object) -> Look:
+def _day_of(columns: Sequence[ColumnLook], key: ColumnLook, where: object) -> ColumnLook:
     dates = [look for look in columns if look.kind == "date" and look is not key]
     whole = [look for look in dates if look.missing_share <= 0.01]
     if not whole:
@@ -162,7 +162,7 @@ def _day_of(columns: Sequence[Look], key: Look, where: object) -> Look:
             "--dates where its days are written in an order that is not recognised"
         )
 
-    def score(look: Look) -> tuple[int, float]:
+    def score(look: ColumnLook) -> tuple[int, float]:
         named = set(words_of(look.name))
         # What comes first of two days that are told apart by nothing else.
         return len(named & words.OF_DATE) - 2 * len(named & words.NOT_OF_DATE), -look.quantile(0.5)
@@ -170,7 +170,7 @@ def _day_of(columns: Sequence[Look], key: Look, where: object) -> Look:
     return max(whole, key=score)
 
 
-def _months(columns: Sequence[Look]) -> str:
+def _months(columns: Sequence[ColumnLook]) -> str:
     found = [look.given for look in columns if look.levels and all(month_of(one) is not None for one in look.levels)]
     return f" ({', '.join(found)}: months without a day)" if found else ""
 
@@ -193,16 +193,16 @@ def _sorted_into(classes: Mapping[str, str], levels: Iterable[str]) -> dict[str,
     return {name: tuple(found[name]) for name in classes if name in found}
 
 
-def _is_status(look: Look) -> bool:
+def _is_status(look: ColumnLook) -> bool:
     if look.kind != "category" or look.distinct > 40:
         return False
     sorted_ = _sorted_into({**words.OUTCOMES, **words.POPULATION}, look.levels)
     named = words.OF_STATUS & set(words_of(look.name))
-    told = sum(look.levels[level] for levels in sorted_.values() for level in levels)
-    return len(sorted_) > 1 and told > (0.8 if named else 0.95) * (look.rows - look.missing)
+    sorted_rows = sum(look.levels[level] for levels in sorted_.values() for level in levels)
+    return len(sorted_) > 1 and sorted_rows > (0.8 if named else 0.95) * (look.rows - look.missing)
 
 
-def _outcome_of(table: FirstLook, day: Look, statuses: Sequence[Look]) -> Outcome | None:
+def _outcome_of(table: FirstLook, day: ColumnLook, statuses: Sequence[ColumnLook]) -> Outcome | None:
     for look in table.columns:
         named = set(words_of(look.name))
         flag = look.kind == "boolean" or (look.kind == "integer" and set(np.unique(_known(look))) == {0.0, 1.0})
@@ -218,12 +218,12 @@ def _outcome_of(table: FirstLook, day: Look, statuses: Sequence[Look]) -> Outcom
     return None
 
 
-def _known(look: Look) -> Values:
+def _known(look: ColumnLook) -> Values:
     assert look.values is not None
     return look.values[~np.isnan(look.values)]
 
 
-def _outcome_day(table: FirstLook, day: Look, outcome: Look) -> str | None:
+def _outcome_day(table: FirstLook, day: ColumnLook, outcome: ColumnLook) -> str | None:
     """The day on which an outcome became known: a date after the application, there with an outcome and not without."""
     assert outcome.values is not None
     best: tuple[float, str] | None = None
@@ -240,7 +240,7 @@ def _outcome_day(table: FirstLook, day: Look, outcome: Look) -> str | None:
     return None if best is None else best[1]
 
 
-def _population_of(statuses: Sequence[Look]) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
+def _population_of(statuses: Sequence[ColumnLook]) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
     for look in statuses:
         classes = _sorted_into(words.POPULATION, look.levels)
         if "declined" not in classes and "withdrawn" not in classes:
@@ -253,7 +253,7 @@ def _population_of(statuses: Sequence[Look]) -> tuple[str, Mapping[str, tuple[st
     return None
 
 
-def _target(look: Look, outcome: Outcome) -> Values:
+def _target(look: ColumnLook, outcome: Outcome) -> Values:
     """1 for bad, 0 for good, NaN for what is neither or not known."""
     assert look.values is not None
     if outcome.flag:
@@ -266,7 +266,7 @@ def _target(look: Look, outcome: Outcome) -> Values:
     return target
 
 
-def _taken(look: Look, role: Role, why: str) -> Guess:
+def _taken(look: ColumnLook, role: Role, why: str) -> Guess:
     later = role == "ignored"
     return Guess(look, role, why, suspect=later, read_apart=later)
 
@@ -274,7 +274,7 @@ def _taken(look: Look, role: Role, why: str) -> Guess:
 # Features
 
 
-def _guess(look: Look, target: Values | None) -> Guess:
+def _guess(look: ColumnLook, target: Values | None) -> Guess:
     named, lower = set(words_of(look.name)), "_".join(words_of(look.name))
     if look.kind == "empty":
         return Guess(look, "ignored", "nothing stands in it")
@@ -311,7 +311,7 @@ class Ranks:
     evidence: str
 
 
-def ranks(look: Look, target: Values) -> Ranks | None:
+def ranks(look: ColumnLook, target: Values) -> Ranks | None:
     """Against the outcomes that are known; None where they are too few."""
     assert look.values is not None
     known = ~np.isnan(target)

@@ -28,7 +28,7 @@ NO_ROWS = frozenset({NOT_A_ROW, REPEATED_HEADER, WITHOUT_OUTCOME})
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """What the user says of a file; what is empty is recognised from the file."""
 
     encoding: str = ""

@@ -116,18 +116,18 @@ def bureau_of(people: Person, applied: pa.Table, draw: Draws, until: int) -> pa.
     days = applied["day"].to_numpy().astype("datetime64[D]").astype("int64")
     here = draw.of(np.arange(len(days)), np.full(len(days), 2))
     before = here.uniform("pulls") < 0.5
-    asked = np.concatenate([reviews, days, (days - 1 - np.floor(12 * here.uniform("gap")).astype("int64"))[before]])
+    requested = np.concatenate([reviews, days, (days - 1 - np.floor(12 * here.uniform("gap")).astype("int64"))[before]])
     customer = rows[np.concatenate([of, places, places[before]])]
-    draw = draw.of(customer, asked + (1 << 33))
+    draw = draw.of(customer, requested + (1 << 33))
     lag = np.floor(4 * draw.uniform("recorded")) + (draw.uniform("late") < 0.04) * np.floor(40 * draw.uniform("which"))
-    received = asked + lag.astype("int64")
-    bad = asked > people.bad_on[customer] - 60
+    received = requested + lag.astype("int64")
+    bad = requested > people.bad_on[customer] - 60
     risk = 45 * people.hidden[customer] + 12 * (people.risk[customer] + 2.7)
     score = np.round(680 - risk - 120 * bad + 18 * draw.normal("score")).clip(300, 850)
     table = pa.table(
         {
             "customer_id": pc.take(people.ids, pa.array(customer)),
-            "pulled_on": dates_of(asked),
+            "pulled_on": dates_of(requested),
             "received_at": instants_of(received, np.floor(3600 * (8 + 10 * draw.uniform("status")))),
             "score": pa.array(score.astype("int64")),
             "inquiries_12m": pa.array(np.floor(-1.8 * np.log(draw.uniform("inquiries"))).astype("int64")),

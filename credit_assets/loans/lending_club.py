@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.dates import order_of
-from credit_assets.loans.layouts import NOT_A_ROW, Layout, RawTable, Reading
+from credit_assets.loans.layouts import NOT_A_ROW, Layout, RawTable, ReadOptions
 from credit_assets.loans.loaded_file import LoadedFile
 from credit_assets.loans.made_ids import KnownLoans, loans_under_made_ids, made_ids, year_bounds
 from credit_assets.loans.published_values import Numbers, by_level, is_text, months, read_numbers, text
@@ -137,7 +137,7 @@ def read_lending_club(
     path: str | Path,
     *,
     debt: DebtScale = "auto",
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     known: KnownLoans | None = None,
     look: bool = False,
 ) -> LendingClubBook:
@@ -166,7 +166,7 @@ def read_lending_club(
     PermanentError
         Where the file cannot be read, lacks columns, or can be read in two ways.
     """
-    path, reading = Path(path), reading or Reading()
+    path, reading = Path(path), reading or ReadOptions()
     raw = read_columns(path, LAYOUT, reading)
     rejections = Rejections(raw.columns.num_rows)
     values, notes = _read_values(path, raw.columns, rejections, reading)
@@ -265,7 +265,7 @@ class _Scale:
     """Which rows of a column are in percent, and what to say of the column."""
 
     percent: Mask
-    said: str
+    form: str
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,9 @@ class _Values:
         )
 
 
-def _read_values(path: Path, raw: pa.Table, rejections: Rejections, reading: Reading) -> tuple[_Values, dict[str, str]]:
+def _read_values(
+    path: Path, raw: pa.Table, rejections: Rejections, reading: ReadOptions
+) -> tuple[_Values, dict[str, str]]:
     """The values, and what to say of how they were written."""
     columns = {name: raw[name] for name in _NUMBERS if name in raw.column_names}
     written = read_numbers(columns, reading.decimal, path)
@@ -354,7 +356,7 @@ def _scales(path: Path, values: _Values, usable: Mask) -> dict[str, _Scale]:
     """Percent or fraction, judged from whole columns."""
     rate = _Scale(*percent_rows("int_rate", values.read["int_rate"], usable, rate=True, otherwise="", where=path))
     used = percent_rows(
-        "revol_util", values.read["revol_util"], usable, rate=False, otherwise=rate.said.split(" ")[0], where=path
+        "revol_util", values.read["revol_util"], usable, rate=False, otherwise=rate.form.split(" ")[0], where=path
     )
     return {"int_rate": rate, "revol_util": _Scale(*used)}
 
@@ -455,8 +457,8 @@ def _layout_note(raw: RawTable, scales: Mapping[str, _Scale]) -> str:
     issued = raw.columns["issue_d"]
     seen = "timestamps" if pa.types.is_temporal(issued.type) else f"like {text(issued)[0].as_py()}"
     return (
-        f"{raw.read_as['file']}, interest rate as {scales['int_rate'].said}, utilisation as "
-        f"{scales['revol_util'].said}, months {seen}"
+        f"{raw.read_as['file']}, interest rate as {scales['int_rate'].form}, utilisation as "
+        f"{scales['revol_util'].form}, months {seen}"
     )
 
 

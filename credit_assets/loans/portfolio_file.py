@@ -23,7 +23,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.loans.copies import copy_numbers
 from credit_assets.loans.dates import days, moments, order_of
 from credit_assets.loans.first_look import names_in, portfolio_name
-from credit_assets.loans.layouts import NOT_A_ROW, WITHOUT_OUTCOME, Layout, RawTable, Reading
+from credit_assets.loans.layouts import NOT_A_ROW, WITHOUT_OUTCOME, Layout, RawTable, ReadOptions
 from credit_assets.loans.loaded_file import LoadedFile
 from credit_assets.loans.published_values import Numbers, is_text, read_numbers, text
 from credit_assets.loans.rejections import REPEATED, Mask, Rejections, account
@@ -78,7 +78,7 @@ class PortfolioFile:
 
 
 def read_portfolio_file(
-    path: Path, portfolio: Portfolio, table: str, columns: Columns, reading: Reading, *, in_the_row: bool = False
+    path: Path, portfolio: Portfolio, table: str, columns: Columns, reading: ReadOptions, *, in_the_row: bool = False
 ) -> PortfolioFile:
     """Read a file of one of the portfolio's tables, by what it is called. Outcomes `in_the_row` of the application
     stand in some rows alone: those without the day of one are no outcomes, unless they say that the loan defaulted.
@@ -132,7 +132,7 @@ def read_portfolio_file(
     return PortfolioFile(rows, rejected, reasons, file)
 
 
-def _names_in_file(path: Path, wanted: tuple[Column, ...], columns: Columns, reading: Reading) -> dict[str, str]:
+def _names_in_file(path: Path, wanted: tuple[Column, ...], columns: Columns, reading: ReadOptions) -> dict[str, str]:
     """Names in the file by the portfolio's: as told, the same, or one that a portfolio can only have in this form."""
     try:
         given = names_in(path, reading)
@@ -157,12 +157,12 @@ def _names_in_file(path: Path, wanted: tuple[Column, ...], columns: Columns, rea
 def _without_outcome(values: Mapping[str, pa.ChunkedArray], portfolio: Portfolio) -> Mask:
     """Rows of applications that say nothing of a loan: no status of an outcome, or no day and no default."""
     names = portfolio.outcomes
-    said = values[names.says]
+    status = values[names.says]
     if names.status is None:
-        bad, nothing = pc.equal(said, True), pa.scalar(False)
+        bad, nothing = pc.equal(status, True), pa.scalar(False)
     else:
-        bad = pc.is_in(said, pa.array([one for one, of in names.classes.items() if of == "bad"], pa.string()))
-        nothing = pc.invert(pc.is_in(said, pa.array(list(names.classes), pa.string())))
+        bad = pc.is_in(status, pa.array([one for one, of in names.classes.items() if of == "bad"], pa.string()))
+        nothing = pc.invert(pc.is_in(status, pa.array(list(names.classes), pa.string())))
     undated = pc.and_(pc.is_null(values[names.date]), pc.invert(pc.fill_null(bad, False)))
     return np.asarray(pc.or_(undated, nothing))
 
@@ -235,7 +235,7 @@ def _values(
     path: Path,
     given: pa.Table,
     of: LoadedTable,
-    says: tuple[Columns, Reading, str],
+    says: tuple[Columns, ReadOptions, str],
     rejections: Rejections,
 ) -> tuple[dict[str, pa.ChunkedArray], dict[str, str]]:
     """The columns as their types, null where missing or unreadable, and what to say of how they were written."""
@@ -249,8 +249,8 @@ def _values(
     for column in wanted:
         name, factor = column.name, columns.factors.get(column.name)
         if name in of.moments:
-            values[name], unreadable, said = moments(_text_or_typed(given[name]), order, zone)
-            timed.setdefault(said, []).append(name)
+            values[name], unreadable, form = moments(_text_or_typed(given[name]), order, zone)
+            timed.setdefault(form, []).append(name)
         elif _is_number(column):
             values[name], unreadable = _number(path, column, written.columns[name], factor)
             if column.type == "integer" and factor is None and written.columns[name].percent is None:

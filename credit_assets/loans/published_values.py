@@ -48,8 +48,8 @@ class NumberColumns:
         """What the numbers were taken for, to be shown."""
         commas = [name for name, mark in self.marks.items() if mark == ","]
         points = [name for name, mark in self.marks.items() if mark == "."]
-        said = {"decimal comma": commas, "decimal point": points}
-        notes = {what: ", ".join(names) for what, names in said.items() if names}
+        found = {"decimal comma": commas, "decimal point": points}
+        notes = {what: ", ".join(names) for what, names in found.items() if names}
         return notes | ({"currency sign": self.currency} if self.currency else {})
 
 
@@ -59,10 +59,10 @@ def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), pa.array(MISSING_WORDS)), pa.scalar(None, pa.string()), trimmed)
 
 
-def read_numbers(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: object) -> NumberColumns:
+def read_numbers(columns: Mapping[str, pa.ChunkedArray], given: Mark, where: object) -> NumberColumns:
     """Numbers as they are, or as text with signs of currency and percent, thousands, and the word months.
 
-    `told` is the decimal mark of all columns; empty: each is recognised. Raises PermanentError where a column's mark
+    `given` is the decimal mark of all columns; empty: each is recognised. Raises PermanentError where a column's mark
     cannot be told, or the file has more than one currency.
     """
     written = {name: text(column) for name, column in columns.items() if is_text(column.type)}
@@ -73,7 +73,7 @@ def read_numbers(columns: Mapping[str, pa.ChunkedArray], told: Mark, where: obje
         )
         for name, given in written.items()
     }
-    marks = decimal_marks(bare, told, where)
+    marks = decimal_marks(bare, given, where)
     read_columns = {name: _typed(column) for name, column in columns.items() if name not in written}
     for name, given in written.items():
         values = read(plain(bare[name], marks[name]), pa.float64()).values.to_numpy()

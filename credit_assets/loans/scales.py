@@ -130,5 +130,5 @@ def percent_rows(
             f"{where}: column {name} is written both in percent and as a fraction of one ({other:.1%} of its values "
             "lie on the other side of 1 than the rest): the file is put together of two; load each by itself"
         )
-    said = ("percent" if percent else "fraction") + (", percent signs in some rows" if signed.any() else "")
-    return signed | percent, said
+    form = ("percent" if percent else "fraction") + (", percent signs in some rows" if signed.any() else "")
+    return signed | percent, form

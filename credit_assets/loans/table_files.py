@@ -12,10 +12,10 @@ from credit_assets.failures import PermanentError
 from credit_assets.loans.arrow_files import read_arrow
 from credit_assets.loans.containers import open_container
 from credit_assets.loans.delimited import read_delimited
-from credit_assets.loans.layouts import Layout, RawTable, Reading
+from credit_assets.loans.layouts import Layout, RawTable, ReadOptions
 
 
-def read_columns(path: Path, layout: Layout, reading: Reading) -> RawTable:
+def read_columns(path: Path, layout: Layout, reading: ReadOptions) -> RawTable:
     """The columns of `layout` in a file; those of delimited text as text.
 
     Raises PermanentError where the file cannot be read to its end, lacks required columns or holds no rows.

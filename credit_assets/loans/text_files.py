@@ -19,7 +19,7 @@ import numpy as np
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.containers import Container
-from credit_assets.loans.layouts import Layout, Reading, shown_names
+from credit_assets.loans.layouts import Layout, ReadOptions, shown_names
 
 HEADER_LINES = 10
 _HEADER_LINE_CHARACTERS = 1 << 20
@@ -70,19 +70,19 @@ def rows_of(lines: Iterator[str], delimiter: str, *, quotes: bool) -> Iterator[l
     return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, strict=True)
 
 
-def recognise(container: Container, layout: Layout, reading: Reading) -> TextFile:
+def recognise(container: Container, layout: Layout, reading: ReadOptions) -> TextFile:
     """Encoding, delimiter and header, as told or as recognised.
 
     Raises PermanentError where no encoding fits the bytes, or no line is a header; it says what was tried.
     """
-    encoding, shown = _told_encoding(reading.encoding) if reading.encoding else _encoding_of(container)
+    encoding, shown = _given_encoding(reading.encoding) if reading.encoding else _encoding_of(container)
     lines = _first_lines(container, encoding, shown)
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
             raise zero_bytes(container, number, f"read as {shown}")
-    told = "\t" if reading.delimiter == "tab" else reading.delimiter
+    given = "\t" if reading.delimiter == "tab" else reading.delimiter
     best: tuple[int, int, TextFile] | None = None
-    for delimiter in (told,) if told else _DELIMITERS:
+    for delimiter in (given,) if given else _DELIMITERS:
         for number, line in enumerate(lines, start=1):
             names = _fields(line, delimiter, quotes=reading.quotes)
             if layout.is_header(names):
@@ -91,7 +91,7 @@ def recognise(container: Container, layout: Layout, reading: Reading) -> TextFil
                 if best is None or known > best[0]:
                     best = (known, -number, found)
     if best is None:
-        raise _no_header(container, layout, (encoding, shown), lines, told)
+        raise _no_header(container, layout, (encoding, shown), lines, given)
     return best[2]
 
 
@@ -103,12 +103,12 @@ def _fields(line: str, delimiter: str, *, quotes: bool) -> list[str]:
 
 
 def _no_header(
-    container: Container, layout: Layout, encoding: tuple[str, str], lines: list[str], told: str
+    container: Container, layout: Layout, encoding: tuple[str, str], lines: list[str], given: str
 ) -> PermanentError:
     """The refusal, by the way of reading that gives one line the most fields."""
     candidates = [
         (len(fields := _fields(line, delimiter, quotes=True)), -place, delimiter, fields)
-        for delimiter in ((told,) if told else _DELIMITERS)
+        for delimiter in ((given,) if given else _DELIMITERS)
         for place, line in enumerate(lines)
     ]
     if not candidates:
@@ -164,7 +164,7 @@ def zero_bytes(container: Container, line: int, described: str) -> PermanentErro
 # Encodings
 
 
-def _told_encoding(name: str) -> tuple[str, str]:
+def _given_encoding(name: str) -> tuple[str, str]:
     try:
         codec = codecs.lookup(name).name
         # Python has codecs of other things too: zlib, rot13.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.reasons import ReasonContract
-from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
+from credit_assets.ml.data.request_rules import CheckedRequest, RequestError, RequestRules
 from credit_assets.ml.data.rows import Rows, batch_rows
 from credit_assets.ml.learners.reason_codes import in_words, reason_codes
 from credit_assets.ml.learners.scorer import CreditScorer
@@ -105,7 +105,7 @@ class ScoringModel:
 
         data = _table(model_input)
         given = self._given(data)
-        request, scores, warnings = Request(self.rules, self.scorer.categories), [], []
+        request, scores, warnings = CheckedRequest(self.rules, self.scorer.categories), [], []
         # One batch of no rows where there are none.
         most = batch_rows(len(given))
         for begin in range(0, max(len(data), 1), most):
@@ -138,7 +138,7 @@ class ScoringModel:
             meaning = self.scorer.missing[name]
             if meaning.policy in COUNTS_AS and meaning.values:
                 text = f"{name}: {COUNTS_AS[meaning.policy]}"
-                warnings[missing] = [text if said is None else f"{said}; {text}" for said in warnings[missing]]
+                warnings[missing] = [text if earlier is None else f"{earlier}; {text}" for earlier in warnings[missing]]
         return warnings
 
     def _given(self, data: DataFrame | pa.Table) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from credit_assets.failures import PermanentError, TransientError
 from credit_assets.naming import Names
 from credit_assets.notify.messages import Message
 from credit_assets.notify.notifier import Notifier
-from credit_assets.notify.ticks import Unreachable, told
+from credit_assets.notify.ticks import Unreachable, handles_tick_errors
 from credit_assets.settings import Settings
 
 # A tick has a minute before Dagster gives it up, and the last message may take ten seconds.
@@ -43,7 +43,7 @@ class Notice(NamedTuple):
     message: Message | None
 
 
-class Place(NamedTuple):
+class DeliveryState(NamedTuple):
     """How far a service has been served; how often it has refused the next message, and when it is tried again."""
 
     position: int
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 class Delivery:
     """What came of one tick: where each service stands now, titles of what was sent, and what went wrong."""
 
-    places: dict[str, Place]
+    places: dict[str, DeliveryState]
     sent: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -92,7 +92,7 @@ def sending_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         minimum_interval_seconds=seconds,
     )
-    @told("the alert services or Dagster's database")
+    @handles_tick_errors("the alert services or Dagster's database")
     def sensor(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
         services = _services(notifier)
         if not services:
@@ -105,19 +105,19 @@ def sending_sensor(
     return sensor
 
 
-def places(known: Mapping[str, Sequence[Any]] | None, services: Iterable[str], newest: int) -> dict[str, Place]:
+def places(known: Mapping[str, Sequence[Any]] | None, services: Iterable[str], newest: int) -> dict[str, DeliveryState]:
     """Where each service stands. One that is new goes on where the last of those that are gone stood."""
-    before, names = {name: Place(*place) for name, place in (known or {}).items()}, set(services)
+    before, names = {name: DeliveryState(*place) for name, place in (known or {}).items()}, set(services)
     start = min((place.position for name, place in before.items() if name not in names), default=newest)
     # Not beyond the newest: an event log that was wiped counts from the beginning again.
     return {
         name: place._replace(position=min(place.position, newest))
         for name in services
-        for place in [before.get(name, Place(start))]
+        for place in [before.get(name, DeliveryState(start))]
     }
 
 
-def deliver(tick: Tick, at: Mapping[str, Place], after: Callable[[int], Sequence[Notice]]) -> Delivery:
+def deliver(tick: Tick, at: Mapping[str, DeliveryState], after: Callable[[int], Sequence[Notice]]) -> Delivery:
     """Send each service, in order, what it has not got, up to the first message that it does not take."""
     # Services stand at the same place nearly always; an event is put into words once.
     waiting = {
@@ -125,7 +125,7 @@ def deliver(tick: Tick, at: Mapping[str, Place], after: Callable[[int], Sequence
         for position in sorted({place.position for place in at.values()})
     }
 
-    def serve(name: str) -> tuple[Place, list[str], str]:
+    def serve(name: str) -> tuple[DeliveryState, list[str], str]:
         return _serve(name, tick.services[name], at[name], waiting[at[name].position], tick.deadline)
 
     with ThreadPoolExecutor(len(tick.services)) as pool:
@@ -138,8 +138,8 @@ def deliver(tick: Tick, at: Mapping[str, Place], after: Callable[[int], Sequence
 
 
 def _serve(
-    name: str, service: Notifier, place: Place, notices: Sequence[Notice], deadline: float
-) -> tuple[Place, list[str], str]:
+    name: str, service: Notifier, place: DeliveryState, notices: Sequence[Notice], deadline: float
+) -> tuple[DeliveryState, list[str], str]:
     """Where a service stands after these, titles of what it took, and why it took no more."""
     sent: list[str] = []
     now = time.time()
@@ -156,7 +156,7 @@ def _serve(
                 pause = min(_LONGEST_PAUSE_SECONDS, 30.0 * (2 ** min(place.refused, 10) - 1))
                 return place._replace(refused=place.refused + 1, not_before=now + pause), sent, str(error)
             sent.append(message.title)
-        place = Place(position)
+        place = DeliveryState(position)
     return place, sent, ""
 
 

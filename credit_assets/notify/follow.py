@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from credit_assets.failures import is_transient, said
+from credit_assets.failures import error_text, is_transient
 from credit_assets.instance.own_runs import is_own
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.reported import alias_key, reported_move
@@ -148,7 +148,7 @@ def _message(context: dg.SensorEvaluationContext, word: _Word, record: dg.EventL
         if is_transient(error):
             raise
         # One event that nobody foresaw must not keep all later ones from being sent.
-        context.log.error("event %s could not be put into words: %s", record.storage_id, said(error))
+        context.log.error("event %s could not be put into words: %s", record.storage_id, error_text(error))
         event = (record.event_log_entry.dagster_event_type or dg.DagsterEventType.ENGINE_EVENT).value
         line = f"This message could not be written ({type(error).__name__}); see event {record.storage_id} in Dagster."
         return Message.of(f"{event} of run {record.event_log_entry.run_id}", [line], "warning")

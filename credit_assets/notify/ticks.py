@@ -46,7 +46,7 @@ class Unreachable:
         return cls(code[1], text[: code.start()].removeprefix(f"cannot reach {code[1]}: ")) if code else None
 
 
-def told(services: str, *, skips: bool = True) -> Callable[[_F], _F]:
+def handles_tick_errors(services: str, *, skips: bool = True) -> Callable[[_F], _F]:
     """The edge of a sensor or schedule: a tick that failed says in one line what to do, and nothing else gets out.
 
     What a later tick may find mended is a skip, and its events stay; `skips` is False where Dagster would pass an event
@@ -69,7 +69,7 @@ def told(services: str, *, skips: bool = True) -> Callable[[_F], _F]:
         # Dagster reads the resources that it wants from the signature; resolved here, in the sensor's own module.
         tick.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
         tick.__annotations__ = inspect.get_annotations(function, eval_str=True)
-        tick.told = True  # type: ignore[attr-defined]
+        tick.handles_errors = True  # type: ignore[attr-defined]
         return tick  # type: ignore[return-value]
 
     return edge

@@ -32,16 +32,16 @@ from credit_assets.places import PlaceError, embedded_folder
 from credit_assets.settings.access import Access
 from credit_assets.settings.alerts import Alerts
 from credit_assets.settings.groups import (
-    Book,
-    Catalogue,
-    Deployment,
+    BookSettings,
+    CatalogueSettings,
+    DeploymentSettings,
     Execution,
     Monitoring,
     Places,
     Points,
     Retraining,
     SettingsError,
-    Training,
+    TrainingSettings,
 )
 from credit_assets.settings.policies import PolicyKeys, policy_of
 from credit_assets.settings.portfolio_files import (
@@ -51,7 +51,7 @@ from credit_assets.settings.portfolio_files import (
     portfolio_file,
     portfolio_names,
 )
-from credit_assets.settings.retention import Retention
+from credit_assets.settings.retention import RetentionSettings
 from credit_assets.settings.step_pods import StepPods
 from credit_assets.stages import Graph
 
@@ -86,18 +86,18 @@ _RESERVED = {"CREDIT_TEST_DATA"}
 # Pydantic lists the fields of the last base first.
 class Settings(
     Access,
-    Retention,
+    RetentionSettings,
     Alerts,
-    Catalogue,
+    CatalogueSettings,
     StepPods,
     Execution,
     Retraining,
     Monitoring,
-    Deployment,
+    DeploymentSettings,
     PolicyKeys,
     Points,
-    Training,
-    Book,
+    TrainingSettings,
+    BookSettings,
     Places,
     BaseSettings,
 ):

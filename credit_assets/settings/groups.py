@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 from credit_assets.masking import PERCENT_FORM, has_unclear_login, without_login
 from credit_assets.ml.data.documents import json_of
 from credit_assets.ml.data.extensions import advice, modules_in
@@ -29,7 +29,7 @@ from credit_assets.profiles import POOLS
 from credit_assets.settings.approvers import ApproversFile
 
 
-class SettingsError(ToldError, ValueError):
+class SettingsError(OwnError, ValueError):
     """A setting is unknown or has a bad value; the message names it and says what would be right."""
 
 
@@ -138,7 +138,7 @@ class Places(BaseModel):
         return embedded_folder(self.dagster_home or self.home_dir / "dagster")
 
 
-class Book(BaseModel):
+class BookSettings(BaseModel):
     """Whose loans, which days, and how the mature ones are cut into training, validation and test."""
 
     portfolio: Path | None = Field(
@@ -221,7 +221,7 @@ class Book(BaseModel):
         return self.performance_window_days or self.portfolio_contract.performance_window_days
 
 
-class Training(BaseModel):
+class TrainingSettings(BaseModel):
     """How the variants are trained, and on what."""
 
     variants: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -309,7 +309,7 @@ class Points(BaseModel):
     score_pdo: float = Field(20.0, gt=0, allow_inf_nan=False, description="Points that double the odds.")
 
 
-class Deployment(BaseModel):
+class DeploymentSettings(BaseModel):
     """How a registered model comes into force, and its trial beside the champion."""
 
     promotion: Literal["immediate", "shadow", "manual"] = Field(
@@ -456,7 +456,7 @@ class Execution(BaseModel):
         return value
 
 
-class Catalogue(BaseModel):
+class CatalogueSettings(BaseModel):
     """How assets are presented: whose they are, by which tags they are found, where their code is, when due."""
 
     owners: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 from credit_assets.naming import FOLDER, PACKAGED
 from credit_assets.places import local_path
 
@@ -51,7 +51,7 @@ def own_settings_file(file: Path | None, home: Path) -> Path:
     return (home / FOLDER / PACKAGED if file is None else file).with_suffix(OWN_SETTINGS)
 
 
-class NoPortfolioError(ToldError, ValueError):
+class NoPortfolioError(OwnError, ValueError):
     """Nothing has the name; the message says what there is and where."""
 
     def __init__(self, name: str, home: Path) -> None:

@@ -11,7 +11,7 @@ _LEAST = 30
 """Days. Sensors, retries and whoever reads of a failure look at newer ones."""
 
 
-class Retention(BaseModel):
+class RetentionSettings(BaseModel):
     """How long what grows with every day is kept; empty: for ever."""
 
     keep_events_days: int | None = Field(

@@ -184,13 +184,13 @@ class _DayFile:
         assert self._writer is not None
         assert self._staging is not None
         assert self._content is not None
-        said = {CONTENT_KEY: self._content.hexdigest(), SEALED_KEY: "1"}
+        metadata = {CONTENT_KEY: self._content.hexdigest(), SEALED_KEY: "1"}
         if gates:
-            said[GATES_KEY] = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
+            metadata[GATES_KEY] = json.dumps([gate.to_record() for gate in gates], sort_keys=True)
         if inputs:
-            said[INPUTS_KEY] = json.dumps(inputs, sort_keys=True)
+            metadata[INPUTS_KEY] = json.dumps(inputs, sort_keys=True)
         with answering(self._path):
-            self._writer.add_key_value_metadata(said)
+            self._writer.add_key_value_metadata(metadata)
             self._writer.close()
             seal_table(self._staging)
         file, self._staging = self._staging, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.models import Models
+from credit_assets.tracking.models import LoggedModels
 from credit_assets.tracking.runs import Runs
 from credit_assets.tracking.server import Pages, Server
 
@@ -30,4 +30,4 @@ class Tracking:
         self.claims = claims
         self.server = Server(uri, experiment, store_uri=claims.store_uri, pages=pages)
         self.runs = Runs(self.server, claims)
-        self.models = Models(self.server, cache_dir)
+        self.models = LoggedModels(self.server, cache_dir)

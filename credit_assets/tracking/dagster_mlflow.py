@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Step:
+class DagsterStep:
     """The Dagster step that a run is made in."""
 
     dagster_run_id: str
@@ -63,7 +63,7 @@ def refuse_active_run() -> None:
 
 
 @contextlib.contextmanager
-def opened_by_dagster_mlflow(server: Server, run_id: str, name: str, step: Step) -> Iterator[None]:
+def opened_by_dagster_mlflow(server: Server, run_id: str, name: str, step: DagsterStep) -> Iterator[None]:
     """This run active in MLflow for the body, and ended after it: FINISHED, FAILED or, interrupted, KILLED.
 
     Afterwards nothing of it is left in MLflow's globals.
@@ -90,7 +90,7 @@ def opened_by_dagster_mlflow(server: Server, run_id: str, name: str, step: Step)
 
 
 @contextlib.contextmanager
-def _resource(server: Server, run_id: str, name: str, step: Step) -> Iterator[None]:
+def _resource(server: Server, run_id: str, name: str, step: DagsterStep) -> Iterator[None]:
     import dagster as dg
 
     config = {

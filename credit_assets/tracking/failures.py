@@ -20,7 +20,7 @@ _BUSY = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED
 _REFUSED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
 
 
-class Kind(Enum):
+class CallOutcome(Enum):
     """What became of a call."""
 
     COLLISION = auto()
@@ -33,27 +33,27 @@ class Kind(Enum):
 
 
 _LINE = 500
-_PASSES = {Kind.COLLISION, Kind.TRANSIENT}
+_PASSES = {CallOutcome.COLLISION, CallOutcome.TRANSIENT}
 
 
-def kind_of(error: Exception) -> Kind | None:
+def kind_of(error: Exception) -> CallOutcome | None:
     """The kind of a failure; None for an error that is none of MLflow's, its database's or its store's."""
     roots = {base.__module__.split(".")[0] for base in type(error).__mro__}
     if not (roots & _FOREIGN or isinstance(error, OSError)):
         return None
     if mlflow_internals.has_outdated_tables(error):
-        return Kind.OUTDATED_TABLES
+        return CallOutcome.OUTDATED_TABLES
     if mlflow_internals.collides(error):
-        return Kind.COLLISION
+        return CallOutcome.COLLISION
     code = getattr(error, "error_code", None)
     if is_lasting(error):
         # MLflow calls whatever its database says a moment's fault, a full disk too.
-        return Kind.PERMANENT
+        return CallOutcome.PERMANENT
     if code in _BUSY or is_transient(error):
-        return Kind.TRANSIENT
+        return CallOutcome.TRANSIENT
     if code is not None and (mlflow_internals.was_not_sent(error) or _status(error) >= 500):
-        return Kind.TRANSIENT
-    return Kind.REFUSED if code in _REFUSED else Kind.PERMANENT
+        return CallOutcome.TRANSIENT
+    return CallOutcome.REFUSED if code in _REFUSED else CallOutcome.PERMANENT
 
 
 def _status(error: Exception) -> int:
@@ -71,12 +71,12 @@ def _in_a_line(text: str) -> str:
     return text if len(text) <= _LINE else f"{text[:_LINE]} ..."
 
 
-def _advice(kind: Kind, uri: str) -> str:
-    if kind is Kind.OUTDATED_TABLES:
+def _advice(kind: CallOutcome, uri: str) -> str:
+    if kind is CallOutcome.OUTDATED_TABLES:
         return f"; run `mlflow db upgrade {masked_url(uri)}` after a backup"
-    if kind is Kind.TRANSIENT:
+    if kind is CallOutcome.TRANSIENT:
         return "; is what MLFLOW_TRACKING_URI names running?"
-    if kind is Kind.REFUSED:
+    if kind is CallOutcome.REFUSED:
         return "; see MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return ""
 
@@ -97,8 +97,10 @@ def failures(uri: str, doing: str, secrets_of: Sequence[str] = ()) -> Iterator[N
         if kind is None:
             raise
         secrets = Secrets([uri, *secrets_of])
-        said = (kind is Kind.PERMANENT and advised(error)) or _in_a_line(str(getattr(error, "message", None) or error))
-        text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(said)}"
+        words = (kind is CallOutcome.PERMANENT and advised(error)) or _in_a_line(
+            str(getattr(error, "message", None) or error)
+        )
+        text = f"MLflow at {masked_url(uri)} {doing}: {secrets.hide(words)}"
         failure = (TransientError if kind in _PASSES else PermanentError)(f"{text}{_advice(kind, uri)}")
         # The original's text may carry the password, and Dagster records causes.
         cause = None if secrets else error

@@ -24,7 +24,7 @@ from credit_assets.processes import own_mark
 from credit_assets.tracking.server import Server
 
 
-class Models:
+class LoggedModels:
     """Models logged to one server, in `cache_dir` where they had to be fetched; by default the user's cache folder."""
 
     def __init__(self, server: Server, cache_dir: Path | None = None) -> None:

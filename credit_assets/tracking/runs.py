@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from credit_assets.storage.claims import Claims
-from credit_assets.tracking.dagster_mlflow import Step, opened_by_dagster_mlflow, refuse_active_run
+from credit_assets.tracking.dagster_mlflow import DagsterStep, opened_by_dagster_mlflow, refuse_active_run
 from credit_assets.tracking.fluent import GLOBALS
 from credit_assets.tracking.run import CandidateRun, FinishedRun
 from credit_assets.tracking.server import Server
@@ -84,7 +84,9 @@ class Runs:
         return FinishedRun(self.server, chosen.info.run_id)
 
     @contextlib.contextmanager
-    def candidate(self, key: CandidateKey, step: Step, tags: Mapping[str, str] | None = None) -> Iterator[CandidateRun]:
+    def candidate(
+        self, key: CandidateKey, step: DagsterStep, tags: Mapping[str, str] | None = None
+    ) -> Iterator[CandidateRun]:
         """A new child run of the Dagster run's parent, open for the body and ended after it.
 
         FINISHED when the body is done, FAILED when it raises, KILLED when it is interrupted. Finished, it supersedes

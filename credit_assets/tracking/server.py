@@ -18,7 +18,7 @@ from credit_assets.links import asset_page, markdown_link, mlflow_page, run_page
 from credit_assets.masking import masked_url
 from credit_assets.places import database_url
 from credit_assets.tracking.database import artifact_location, migration_lock
-from credit_assets.tracking.failures import Kind, failures, kind_of
+from credit_assets.tracking.failures import CallOutcome, failures, kind_of
 from credit_assets.tracking.fluent import fluent, import_mlflow
 from credit_assets.tracking.logins import log_in, login_of
 
@@ -109,7 +109,7 @@ class Server:
                     return function(*args, **kwargs)
                 except Exception as error:
                     waited = time.monotonic() - begun > _COLLISION_WAITED_SECONDS
-                    if kind_of(error) is not Kind.COLLISION or waited or attempt == _COLLISION_ATTEMPTS:
+                    if kind_of(error) is not CallOutcome.COLLISION or waited or attempt == _COLLISION_ATTEMPTS:
                         raise
                 time.sleep(0.1 * 2**attempt * (0.5 + random.random()))
                 attempt += 1

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 _VERSION_FILE = "registered_model_meta"
 
 
-class Asked(NamedTuple):
+class ScoringRequest(NamedTuple):
     """What a request asks for."""
 
     rows: Any
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
 
 def read_requests() -> None:
     """From here on MLflow has requests to our models read and answered here, in this process."""
-    mlflow_internals.hand_over_requests(LOADER_MODULE, read=asked_of_json, answer=answer)
+    mlflow_internals.hand_over_requests(LOADER_MODULE, read=request_of_json, answer=answer)
 
 
 def refuse_other_files(folder: Path) -> None:
@@ -134,7 +134,7 @@ def _error(status: int, code: str, message: str, **more: Any) -> Answer:
 # Bodies
 
 
-def asked_of_json(body: str | bytes | Mapping[str, Any]) -> Asked:
+def request_of_json(body: str | bytes | Mapping[str, Any]) -> ScoringRequest:
     """The rows of a request in one of MLflow's JSON forms, and its `params`. Raises RequestError."""
     content = body if isinstance(body, Mapping) else _loaded(_text(body))
     if not isinstance(content, Mapping):
@@ -142,12 +142,12 @@ def asked_of_json(body: str | bytes | Mapping[str, Any]) -> Asked:
     params = content.get("params")
     if params is not None and not isinstance(params, Mapping):
         raise RequestError('params must be an object, as in "params": {"explain": true}')
-    return Asked(_rows_of(content), params)
+    return ScoringRequest(_rows_of(content), params)
 
 
 def rows_of_json(body: str | bytes | Mapping[str, Any]) -> pd.DataFrame:
     """The rows of a request in one of MLflow's JSON forms, values as they came. Raises RequestError."""
-    rows: pd.DataFrame = asked_of_json(body).rows
+    rows: pd.DataFrame = request_of_json(body).rows
     return rows
 
 
@@ -196,10 +196,10 @@ def rows_of_parquet(body: bytes) -> pa.Table:
         raise RequestError("the request is not a Parquet file that can be read") from None
 
 
-_READERS: dict[str, Callable[[bytes], Asked]] = {
-    JSON: asked_of_json,
-    CSV: lambda body: Asked(rows_of_csv(body)),
-    PARQUET: lambda body: Asked(rows_of_parquet(body)),
+_READERS: dict[str, Callable[[bytes], ScoringRequest]] = {
+    JSON: request_of_json,
+    CSV: lambda body: ScoringRequest(rows_of_csv(body)),
+    PARQUET: lambda body: ScoringRequest(rows_of_parquet(body)),
 }
 
 

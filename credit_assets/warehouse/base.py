@@ -23,7 +23,7 @@ from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.loaded_files import holds_rows, read_files, write_file
 from credit_assets.warehouse.queries import OpenTable, new_table, some_rows, table_clause
 from credit_assets.warehouse.session import Session
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 from credit_assets.warehouse.writing import TableCounts, WriteReport, append, checked, replace_rows, upsert
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class TableReader(ABC):
     def _session(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Open a transaction; committed on exit, rolled back on an error."""
 
-    def columns_of(self, source: Source, names: Sequence[str], start: date, end: date) -> Iterator[pa.Table]:
+    def columns_of(self, source: SourceTable, names: Sequence[str], start: date, end: date) -> Iterator[pa.Table]:
         """Some columns of a table's rows of `start` to `end`, in batches; what is of another type is null."""
         import pyarrow as pa
 
@@ -72,7 +72,7 @@ class TableReader(ABC):
         for batch in self._read(some, start, end, noted=True):
             yield pa.Table.from_batches([batch]).select(list(names))
 
-    def first_days_of(self, source: Source, name: str, start: date, end: date) -> dict[Any, date] | None:
+    def first_days_of(self, source: SourceTable, name: str, start: date, end: date) -> dict[Any, date] | None:
         """By value of a column, as it is stored, the first day from `start` to `end` on which a row has it: one grouped
         query. None where the warehouse cannot tell the days of rows.
         """
@@ -90,7 +90,7 @@ class TableReader(ABC):
         by_value = {value: day for (value, _), day in zip(found, days, strict=True) if day is not None}
         return by_value if len(by_value) == len(found) else None
 
-    def _daily_counts(self, source: Source, start: date, end: date) -> dict[date, int]:
+    def _daily_counts(self, source: SourceTable, start: date, end: date) -> dict[date, int]:
         import sqlalchemy as sa
 
         with self._session() as session:
@@ -105,7 +105,7 @@ class TableReader(ABC):
                 counts[known] += int(count)
         return dict(sorted(counts.items()))
 
-    def _count(self, source: Source, earliest: date, latest: date) -> DayCounts:
+    def _count(self, source: SourceTable, earliest: date, latest: date) -> DayCounts:
         from credit_assets.warehouse.counting import day_counts, day_counts_query
 
         with self._session() as session:
@@ -115,7 +115,7 @@ class TableReader(ABC):
 
         return day_counts(groups, partial(self._as_days, source), earliest, latest)
 
-    def _read(self, source: Source, start: date, end: date, noted: bool) -> pa.RecordBatchReader:
+    def _read(self, source: SourceTable, start: date, end: date, noted: bool) -> pa.RecordBatchReader:
         import pyarrow as pa
         import sqlalchemy as sa
 
@@ -145,7 +145,7 @@ class TableReader(ABC):
             ordered = settled(ordered, schema, (source.day, source.id))
         return pa.RecordBatchReader.from_batches(schema, ordered)
 
-    def _or_explain(self, source: Source, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    def _or_explain(self, source: SourceTable, batches: Generator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
         """Days held as text are found by comparing text: other forms than ISO would look like empty days."""
         import sqlalchemy as sa
 
@@ -161,7 +161,7 @@ class TableReader(ABC):
                 count = session.rows(odd)[0][0]
             source.refuse_misfits({source.day: count}, f"in {self.describe()}")
 
-    def _open(self, session: Session, source: Source, names: Sequence[str]) -> OpenTable:
+    def _open(self, session: Session, source: SourceTable, names: Sequence[str]) -> OpenTable:
         """The table with these columns. Raises PermanentError where it or one of them is missing."""
         stored = session.stored_as(source.table)
         if stored is None:
@@ -185,7 +185,7 @@ class TableReader(ABC):
         naive = None if source.timezone == self._timezone else source.timezone
         return OpenTable(clause, columns, stored, self._timezone, naive, session.knows_zones)
 
-    def _as_days(self, source: Source, values: Sequence[Any]) -> list[date | None]:
+    def _as_days(self, source: SourceTable, values: Sequence[Any]) -> list[date | None]:
         """The values of a column of days, None for what is none: the account of the table has those by name."""
         if {type(value) for value in values} <= {date, type(None)}:
             # As most warehouses have them. Reading them would import pandas, half a second of `credit-assets status`.
@@ -221,13 +221,13 @@ class Warehouse(TableReader):
         reading, after the stream has been counted to its end; or, `noted`, is null and stands in one more column,
         UNREADABLE, from which a `Contract` takes it.
         """
-        return self._read(Source.applications(portfolio), start, end, noted)
+        return self._read(SourceTable.applications(portfolio), start, end, noted)
 
     def read_outcomes(
         self, portfolio: Portfolio, start: date, end: date, *, noted: bool = False
     ) -> pa.RecordBatchReader:
         """Outcomes that became known from `start` to `end`, otherwise as `read_applications`."""
-        return self._read(Source.outcomes(portfolio), start, end, noted)
+        return self._read(SourceTable.outcomes(portfolio), start, end, noted)
 
     def read_decisions(
         self, portfolio: Portfolio, start: date, end: date, *, noted: bool = False
@@ -235,7 +235,7 @@ class Warehouse(TableReader):
         """Decisions that became known from `start` to `end`, otherwise as `read_applications`; where a column of the
         applications has them, the statuses as they stand now of the applications of `start` to `end`.
         """
-        return self._read(Source.decisions(portfolio), start, end, noted)
+        return self._read(SourceTable.decisions(portfolio), start, end, noted)
 
     def read_history_features(
         self, portfolio: Portfolio, start: date, end: date, counts: HistoryCounts | None = None
@@ -267,9 +267,9 @@ class Warehouse(TableReader):
 
     def check_tables(self, portfolio: Portfolio) -> None:
         """Raise PermanentError where a table that is read each day, or one of its columns, is missing; reads no row."""
-        sources = [Source.applications(portfolio), Source.outcomes(portfolio)]
+        sources = [SourceTable.applications(portfolio), SourceTable.outcomes(portfolio)]
         if portfolio.decisions is not None:
-            sources.append(Source.decisions(portfolio))
+            sources.append(SourceTable.decisions(portfolio))
         with self._session() as session:
             for source in sources:
                 names = [source.id, source.day, *source.columns, *source.moments.values()]
@@ -288,7 +288,7 @@ class Warehouse(TableReader):
         """The applications with the keys of the histories, and these."""
         from credit_assets.warehouse.histories import opened, source_of
 
-        read = Source.applications(portfolio)
+        read = SourceTable.applications(portfolio)
         names = dict.fromkeys([read.id, read.day, *(one.key_of_applications for one in portfolio.histories)])
         sources = [(one, source_of(portfolio, one)) for one in portfolio.histories]
         return self._open(session, read, list(names)), [
@@ -306,7 +306,7 @@ class Warehouse(TableReader):
 
         from credit_assets.ml.data.values import read
 
-        source = Source.applications(portfolio)
+        source = SourceTable.applications(portfolio)
         field = source.schema.field(source.id)
         ids = replace(source, schema=pa.schema([field]))
         with self._session() as session:
@@ -317,27 +317,27 @@ class Warehouse(TableReader):
 
     def daily_counts(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
         """Applications of each day from `start` to `end` that has any, in order of days."""
-        return self._daily_counts(Source.applications(portfolio), start, end)
+        return self._daily_counts(SourceTable.applications(portfolio), start, end)
 
     def daily_outcomes(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
         """Outcomes that became known on each day from `start` to `end` that has any, in order of days."""
-        return self._daily_counts(Source.outcomes(portfolio), start, end)
+        return self._daily_counts(SourceTable.outcomes(portfolio), start, end)
 
     def daily_decisions(self, portfolio: Portfolio, start: date, end: date) -> dict[date, int]:
         """Decisions that became known on each day from `start` to `end` that has any, in order of days."""
-        return self._daily_counts(Source.decisions(portfolio), start, end)
+        return self._daily_counts(SourceTable.decisions(portfolio), start, end)
 
     def count_applications(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
         """All rows of the applications by day, in one query; days outside `earliest` to `latest` are implausible."""
-        return self._count(Source.applications(portfolio), earliest, latest)
+        return self._count(SourceTable.applications(portfolio), earliest, latest)
 
     def count_outcomes(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
         """All rows of the outcomes by the day on which they became known, otherwise as `count_applications`."""
-        return self._count(Source.outcomes(portfolio), earliest, latest)
+        return self._count(SourceTable.outcomes(portfolio), earliest, latest)
 
     def count_decisions(self, portfolio: Portfolio, earliest: date, latest: date) -> DayCounts:
         """All rows of the decisions by the day on which they became known, otherwise as `count_applications`."""
-        return self._count(Source.decisions(portfolio), earliest, latest)
+        return self._count(SourceTable.decisions(portfolio), earliest, latest)
 
     def first_rows(self, table: str, rows: int) -> pa.Table | None:
         """Some rows of a table or view, all its columns, whatever they hold; None where there is none."""
@@ -357,13 +357,13 @@ class Warehouse(TableReader):
         """First and last application date that a loan book may have; None where there is none."""
         # Of any zone: what is plausible ends years ahead.
         now = datetime.now(UTC).date()
-        days = self._count(Source.applications(portfolio), *plausible_days(now, now)).days
+        days = self._count(SourceTable.applications(portfolio), *plausible_days(now, now)).days
         return (min(days), max(days)) if days else None
 
     def create_tables(self, portfolio: Portfolio) -> None:
         """Create the two tables, keyed by id, where they do not exist. Existing tables are left as they are."""
         with self._session(write=True) as session:
-            for source in (Source.stored_applications(portfolio), Source.outcomes(portfolio)):
+            for source in (SourceTable.stored_applications(portfolio), SourceTable.outcomes(portfolio)):
                 session.create(new_table(session, source.written))
 
     def loaded_files(self, portfolio: Portfolio) -> list[LoadedFile]:
@@ -378,7 +378,7 @@ class Warehouse(TableReader):
         if not self._is_there():
             return False
         with self._session() as session:
-            return holds_rows(session, Source.applications(portfolio))
+            return holds_rows(session, SourceTable.applications(portfolio))
 
     def _is_there(self) -> bool:
         """Whether there is something to connect to; a file that a first write makes is not."""
@@ -392,7 +392,10 @@ class Warehouse(TableReader):
         Columns outside the portfolio are neither needed nor touched. Raises PermanentError where a column of the
         portfolio is missing, an id is missing or comes twice, or a value does not fit its type: nothing is written.
         """
-        plan = [(Source.stored_applications(portfolio), applications), (Source.outcomes(portfolio).written, outcomes)]
+        plan = [
+            (SourceTable.stored_applications(portfolio), applications),
+            (SourceTable.outcomes(portfolio).written, outcomes),
+        ]
         staged = [(source, None if rows is None else checked(source, rows)) for source, rows in plan]
         with self._session(write=True) as session:
             counts = []
@@ -409,7 +412,7 @@ class Warehouse(TableReader):
         """Insert the rows of decisions or of a history that are not there yet, in one transaction with the record of
         their file; the table is made where there is none. Raises PermanentError as `write` does.
         """
-        source = Source.loaded(portfolio, loaded, rows.schema)
+        source = SourceTable.loaded(portfolio, loaded, rows.schema)
         with self._session(write=True) as session:
             session.create(new_table(session, source))
             table = self._open(session, source, source.schema.names)
@@ -426,7 +429,7 @@ class Warehouse(TableReader):
             return {name: replace_rows(session, name, key, rows) for name, (key, rows) in tables.items()}
 
 
-def _shown(table: OpenTable, source: Source, field: pa.Field) -> sa.ColumnElement[Any]:
+def _shown(table: OpenTable, source: SourceTable, field: pa.Field) -> sa.ColumnElement[Any]:
     """What a query selects as this field: days as days, moments and all else as they are."""
     import pyarrow as pa
 
@@ -462,7 +465,12 @@ def _read_as(values: Any, kind: pa.DataType, zone: str, naive: str | None) -> Re
 
 
 def _fitted(
-    source: Source, zone: str, where: str, batches: Iterator[Sequence[Any]], schema: pa.Schema, kept_open: ExitStack
+    source: SourceTable,
+    zone: str,
+    where: str,
+    batches: Iterator[Sequence[Any]],
+    schema: pa.Schema,
+    kept_open: ExitStack,
 ) -> Generator[pa.RecordBatch]:
     import pyarrow as pa
 

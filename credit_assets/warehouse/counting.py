@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from credit_assets.ml.data.accounts import DayCounts
 from credit_assets.warehouse.queries import OpenTable
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DAY, _MISSING, _UNREADABLE, _IMPLAUSIBLE = "day", "missing", "unreadable", "implausible"
 
 
-def day_counts_query(table: OpenTable, source: Source, earliest: date, latest: date) -> sa.Select[Any]:
+def day_counts_query(table: OpenTable, source: SourceTable, earliest: date, latest: date) -> sa.Select[Any]:
     """Rows by kind and day. Only days of `earliest` to `latest` are given out: of infinite ones, and of years before 1
     or after 9999, most drivers cannot make a day.
     """

@@ -21,7 +21,7 @@ from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import Ascending, batch_rows
 from credit_assets.warehouse.session import Numbers, ResultStream, Session, Stored
-from credit_assets.warehouse.source import Source, split_name
+from credit_assets.warehouse.source import SourceTable, split_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -158,7 +158,7 @@ class _DuckDBSession(Session):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return self._run(query).fetchall()
 
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: SourceTable) -> ResultStream:
         # Not sorted here: DuckDB sorts rows whole, and of many columns they fit into no memory that it is given.
         ordered = bool(order) and self._stored_in_order(query.with_only_columns(*order), source)
         return ResultStream((batch.columns for batch in self._reader(query, source.schema.types)), ordered)
@@ -188,7 +188,7 @@ class _DuckDBSession(Session):
         for setting, value in reading_bounds(widest).items():
             self._connection.execute(f"SET {setting} = '{value}'")
 
-    def _stored_in_order(self, keys: sa.Select[Any], source: Source) -> bool:
+    def _stored_in_order(self, keys: sa.Select[Any], source: SourceTable) -> bool:
         """Whether the rows come in order by themselves, as DuckDB keeps the order in which a table was written.
 
         To read two columns beforehand costs a fraction of reading all; to sort all costs several times as much. Rows

@@ -16,12 +16,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.failures import PermanentError
-from credit_assets.ml.data.histories import LARGEST, NUMERIC, Condition, History, HistoryFeature, conditions
+from credit_assets.ml.data.histories import LARGEST, NUMERIC, ColumnCondition, History, HistoryFeature, conditions
 from credit_assets.ml.data.history_features import FLOAT_PARTS, LIMB, PARTS, columns_of, features_of, finish
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.warehouse.queries import OpenTable
 from credit_assets.warehouse.session import Session
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,7 @@ class OpenHistory:
         return rows.c[f"value_{list(self.columns).index(name)}"]
 
 
-def source_of(portfolio: Portfolio, history: History) -> Source:
+def source_of(portfolio: Portfolio, history: History) -> SourceTable:
     """The history as a table of the warehouse, with the columns that its features read."""
     from credit_assets.ml.data.schemas import arrow_schema
 
@@ -86,7 +86,7 @@ def source_of(portfolio: Portfolio, history: History) -> Source:
     fields += [(history.known, "date")] if history.known else []
     fields += columns_of(history, features_of(portfolio, history)).items()
     key, day = history.key, history.date
-    return Source(history.table, key, day, arrow_schema(fields), (key, day), portfolio.name, portfolio.timezone)
+    return SourceTable(history.table, key, day, arrow_schema(fields), (key, day), portfolio.name, portfolio.timezone)
 
 
 def opened(portfolio: Portfolio, history: History, table: OpenTable) -> OpenHistory:
@@ -270,7 +270,7 @@ def _met(one: OpenHistory, feature: HistoryFeature, rows: Any) -> Any:
     )
 
 
-def _holds(condition: Condition, column: Any) -> Any:
+def _holds(condition: ColumnCondition, column: Any) -> Any:
     import sqlalchemy as sa
 
     values = [_float(one) if isinstance(one, float) else one for one in condition.values]

@@ -18,7 +18,7 @@ from credit_assets.loans.loaded_file import Load, LoadedFile
 from credit_assets.ml.data.documents import json_of
 from credit_assets.warehouse.queries import table_clause
 from credit_assets.warehouse.session import Session
-from credit_assets.warehouse.source import Source, split_name
+from credit_assets.warehouse.source import SourceTable, split_name
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -38,7 +38,7 @@ def table_of(portfolio: Portfolio) -> str:
     return name if schema is None else f"{schema}.{name}"
 
 
-def holds_rows(session: Session, source: Source) -> bool:
+def holds_rows(session: Session, source: SourceTable) -> bool:
     """Whether there is a table with a row in it."""
     import sqlalchemy as sa
 

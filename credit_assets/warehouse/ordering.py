@@ -72,14 +72,14 @@ def in_order(batches: Generator[pa.RecordBatch], schema: pa.Schema, keys: tuple[
     order, ordered, size = Ascending(), True, 0
     held: list[pa.RecordBatch] = []
     with ExitStack() as until:
-        runs: Runs | None = None
+        runs: SortedRuns | None = None
         with closing(batches):
             for batch in batches:
                 ordered = ordered and order.add(*(batch.column(key) for key in keys))
                 held.append(batch)
                 size += batch.nbytes
                 if size > HELD_BYTES:
-                    runs = runs or until.enter_context(Runs(schema, keys))
+                    runs = runs or until.enter_context(SortedRuns(schema, keys))
                     runs.add(_sorted(held, schema, None if ordered else keys))
                     size = 0
         if runs is not None:
@@ -106,7 +106,7 @@ def _sorted(held: list[pa.RecordBatch], schema: pa.Schema, keys: tuple[str, str]
         yield from table.take(places[start : start + most]).combine_chunks().to_batches()
 
 
-class Runs:
+class SortedRuns:
     """Sorted runs in files of their own, and all their rows in order. Used as a context: the files go with it."""
 
     def __init__(self, schema: pa.Schema, keys: tuple[str, str]) -> None:
@@ -116,7 +116,7 @@ class Runs:
         )
         self._files: list[Path] = []
 
-    def __enter__(self) -> Runs:
+    def __enter__(self) -> SortedRuns:
         return self
 
     def __exit__(self, *_: object) -> None:

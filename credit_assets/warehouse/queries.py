@@ -15,7 +15,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from credit_assets.warehouse.session import Session, Stored
-from credit_assets.warehouse.source import Source, split_name
+from credit_assets.warehouse.source import SourceTable, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +123,7 @@ def table_clause(session: Session, table: str, names: Sequence[str]) -> sa.Table
     )
 
 
-def new_table(session: Session, source: Source) -> sa.Table:
+def new_table(session: Session, source: SourceTable) -> sa.Table:
     """The table of `source`, keyed by id and indexed by day; one with several rows an id indexed by both."""
     import sqlalchemy as sa
 

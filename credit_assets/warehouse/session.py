@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ class Session(ABC):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]: ...
 
     @abstractmethod
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: SourceTable) -> ResultStream:
         """The rows of a query on the table of `source`, whose columns it selects; `order`: what orders them."""
 
     @abstractmethod

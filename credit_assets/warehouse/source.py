@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceTable:
     """One of the tables as the portfolio describes it."""
 
     table: str
@@ -41,7 +41,7 @@ class Source:
     """Whether rows that are equal in all columns are several."""
 
     @classmethod
-    def applications(cls, portfolio: Portfolio) -> Source:
+    def applications(cls, portfolio: Portfolio) -> SourceTable:
         from credit_assets.ml.data.schemas import applications_schema
 
         if portfolio.columns_matching:
@@ -57,7 +57,7 @@ class Source:
         return cls(portfolio.applications_table, key, day, schema, required, portfolio.name, portfolio.timezone)
 
     @classmethod
-    def stored_applications(cls, portfolio: Portfolio) -> Source:
+    def stored_applications(cls, portfolio: Portfolio) -> SourceTable:
         """The applications as they are written: with the columns of their statuses, which are not read with them."""
         import pyarrow as pa
 
@@ -70,7 +70,7 @@ class Source:
         return replace(source, schema=pa.schema([*source.schema, *fields]))
 
     @classmethod
-    def outcomes(cls, portfolio: Portfolio) -> Source:
+    def outcomes(cls, portfolio: Portfolio) -> SourceTable:
         """By the day on which they became known; where nothing says it, by that to which they are booked."""
         from credit_assets.ml.data.schemas import outcomes_schema
 
@@ -91,7 +91,7 @@ class Source:
         )
 
     @classmethod
-    def decisions(cls, portfolio: Portfolio) -> Source:
+    def decisions(cls, portfolio: Portfolio) -> SourceTable:
         """Where decisions stand: in a table of their own, by the day on which they became known, or in columns of the
         applications, by the day of the application.
         """
@@ -116,7 +116,7 @@ class Source:
         return cls(portfolio.applications_table, key, day, schema, (key, day), portfolio.name, zone, repeats=True)
 
     @classmethod
-    def loaded(cls, portfolio: Portfolio, loaded: LoadedTable, schema: pa.Schema) -> Source:
+    def loaded(cls, portfolio: Portfolio, loaded: LoadedTable, schema: pa.Schema) -> SourceTable:
         """A table of decisions or of a history with the columns that are loaded into it. Of a history the day is of the
         type that the file has; all that says since when a row is known is a moment.
         """
@@ -136,7 +136,7 @@ class Source:
         return tuple(name for name in self.schema.names if name not in self.moments)
 
     @property
-    def written(self) -> Source:
+    def written(self) -> SourceTable:
         """The same with the columns of the table alone, as rows are written."""
         import pyarrow as pa
 

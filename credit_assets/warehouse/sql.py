@@ -21,7 +21,7 @@ from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, is_of_sql_driver, sql_error_kind
 from credit_assets.warehouse.queries import sql_type
 from credit_assets.warehouse.session import Numbers, ResultStream, Session, Stored
-from credit_assets.warehouse.source import Source, split_name
+from credit_assets.warehouse.source import SourceTable, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -206,7 +206,7 @@ class _SqlSession(Session):
     def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._connection.execute(query)]
 
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: SourceTable) -> ResultStream:
         copied = self._copied(query, source) if self._dialect.driver == "psycopg" else None
         if copied is not None:
             return ResultStream(copied, ordered=False)
@@ -268,7 +268,7 @@ class _SqlSession(Session):
             return super().days_between(later, earlier)
         return sa.cast(sa.func.julianday(later) - sa.func.julianday(earlier), sa.Integer)
 
-    def _copied(self, query: sa.Select[Any], source: Source) -> Iterator[Sequence[Any]] | None:
+    def _copied(self, query: sa.Select[Any], source: SourceTable) -> Iterator[Sequence[Any]] | None:
         """The rows by way of a connection that reads Arrow, in no order; None where it cannot."""
         import adbc_driver_manager
 

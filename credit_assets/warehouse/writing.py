@@ -14,7 +14,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.loans.copies import copy_numbers
 from credit_assets.warehouse.queries import OpenTable, sql_type, table_clause
 from credit_assets.warehouse.session import Session
-from credit_assets.warehouse.source import Source, split_name
+from credit_assets.warehouse.source import SourceTable, split_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ class WriteReport:
         return {f"{table}_{key}": count for table, row in asdict(self).items() for key, count in row.items()}
 
 
-def checked(source: Source, rows: pa.Table) -> pa.Table:
+def checked(source: SourceTable, rows: pa.Table) -> pa.Table:
     """The rows with exactly the columns and types of the source."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -89,7 +89,7 @@ def _moments(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def upsert(
-    session: Session, source: Source, table: OpenTable, rows: pa.Table, *, max_moved: float = 1.0
+    session: Session, source: SourceTable, table: OpenTable, rows: pa.Table, *, max_moved: float = 1.0
 ) -> TableCounts:
     """Insert and update. Raises PermanentError where the ids of more than a share `max_moved` of the rows are there on
     another day: they are ids of other rows, which would be overwritten.
@@ -138,7 +138,7 @@ def upsert(
 
 
 def _account_for(
-    session: Session, source: Source, target: sa.TableClause, given: tuple[int, sa.ColumnElement[bool]]
+    session: Session, source: SourceTable, target: sa.TableClause, given: tuple[int, sa.ColumnElement[bool]]
 ) -> None:
     """Raise PermanentError unless each row given, of an id each, is one row of the table."""
     import sqlalchemy as sa
@@ -159,7 +159,7 @@ def _account_for(
         )
 
 
-def append(session: Session, source: Source, table: OpenTable, rows: pa.Table) -> TableCounts:
+def append(session: Session, source: SourceTable, table: OpenTable, rows: pa.Table) -> TableCounts:
     """Insert the rows that are not there: of rows equal in all columns so many that there are as many as given.
 
     Raises PermanentError where the table does not keep a row as it is given: it would be there twice the next time.

@@ -13,7 +13,7 @@ import pytest
 from credit_assets.assets import comparison
 from credit_assets.assets.comparison import compare_with_first, days_left, savings_of
 from credit_assets.assets.comparison_power import power_of
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ml.evidence.evaluation import compare, evaluate
 from credit_assets.ml.rules.due import NOT_DUE
 from credit_assets.settings import load_settings
@@ -156,7 +156,7 @@ def test_the_first_of_the_chain_is_scored_where_it_is_another(monkeypatch: pytes
 @pytest.mark.parametrize("error", [PermanentError("its files are gone"), ValueError("of a library, with a row in it")])
 def test_one_that_scores_no_more_is_said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     found = beside_first("2", monkeypatch, error)
-    assert (found["version"], found["comparable"], found["why"]) == ("1", False, said(error))
+    assert (found["version"], found["comparable"], found["why"]) == ("1", False, error_text(error))
 
 
 # What comparisons could show

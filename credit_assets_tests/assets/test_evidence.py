@@ -12,7 +12,7 @@ from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.settings import load_settings
 from credit_assets.warehouse import open_warehouse
 from credit_assets.warehouse.base import TableReader
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 from credit_assets_tests.support.decided import by_column, by_table, restated
 from credit_assets_tests.support.warehouses import KINDS, execute, warehouse_url
 
@@ -96,7 +96,7 @@ def test_days_on_which_no_loan_can_be_old_are_not_read(
     read: list[tuple[date, date]] = []
     columns_of = TableReader.columns_of
 
-    def reading(self: TableReader, source: Source, names: list[str], start: date, end: date) -> object:
+    def reading(self: TableReader, source: SourceTable, names: list[str], start: date, end: date) -> object:
         if source.table == "loan_applications":
             read.append((start, end))
         return columns_of(self, source, names, start, end)

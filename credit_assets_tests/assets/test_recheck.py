@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from credit_assets.assets.runs import Runs
+from credit_assets.assets.runs import BuiltJobs
 from credit_assets.cli.models import models_record, print_models
 from credit_assets.cli.recheck import print_recheck, run_recheck
 from credit_assets.cli.replay import Replay
@@ -159,22 +159,22 @@ def test_a_replay_rechecks_before_it_trains(house: House) -> None:
 
 def test_what_a_killed_recheck_left_is_made_by_the_next(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     change(house, late(DAY, 5))
-    over_days = Runs.over_days
+    over_days = BuiltJobs.over_days
     made: list[str] = []
 
-    def killed(self: Runs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
+    def killed(self: BuiltJobs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
         over_days(self, instance, job, days)
         raise PermanentError("killed after the files were written")
 
-    def watched(self: Runs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
+    def watched(self: BuiltJobs, instance: dg.DagsterInstance, job: str, days: tuple[date, date]) -> None:
         made.append(f"{job} {days[0]} {days[1]}")
         over_days(self, instance, job, days)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Runs, "over_days", killed)
+        patch.setattr(BuiltJobs, "over_days", killed)
         with pytest.raises(PermanentError, match="killed after"):
             recheck(house)
-    monkeypatch.setattr(Runs, "over_days", watched)
+    monkeypatch.setattr(BuiltJobs, "over_days", watched)
     # Its content agrees by now, and what is made of it may not.
     assert recheck(house)["restated"] == []
     assert made == [f"{INGEST} {DAY} {DAY}"]

@@ -381,7 +381,7 @@ def test_the_trials_of_a_search_are_made_again_and_what_differs_is_named(edited:
     assert "credit_assets.ml.learners.search" in of_kind(record, "code")
     # A trial that was edited after the fact, and a choice that does not follow.
     edited_params = {**found.trials[1].params, "subsample": 0.7}
-    worse = search.Trial(edited_params, tuple(one + 0.1 for one in found.trials[1].losses))
+    worse = search.SearchTrial(edited_params, tuple(one + 0.1 for one in found.trials[1].losses))
     trials.save([found.trials[0], worse, found.trials[2]])
     made["params"] = {"max_depth": 8}
     record = with_search()

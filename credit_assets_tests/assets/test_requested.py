@@ -25,7 +25,7 @@ def settings() -> Settings:
 def test_nothing_asked_is_the_settings_themselves(settings: Settings) -> None:
     request = RetrainingRequest()
     assert request.applied(settings) is settings
-    assert (request.asked, request.to_record()) == ({}, {})
+    assert (request.changes, request.to_record()) == ({}, {})
     # A reason alone asks for no other model, and is recorded.
     said = RetrainingRequest(reason="  looked\n at ", by="ada")
     assert said.applied(settings) is settings

@@ -79,7 +79,7 @@ def test_the_hash_that_a_version_names_is_that_of_its_trials_in_the_store(tmp_pa
     """So that whoever audits the store needs no code of the search."""
     store, trials = (
         Store(str(tmp_path)),
-        [search.Trial({}, (0.1, 0.2)), search.Trial({"depth": 5, "rate": 0.3}, (0.1,))],
+        [search.SearchTrial({}, (0.1, 0.2)), search.SearchTrial({"depth": 5, "rate": 0.3}, (0.1,))],
     )
     searching.Trials(store, "f1", logging).save(trials)
     evidence = {"fingerprint": "f1", "made": {"search": {"content": searching.content_of(trials)}}}

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from credit_assets.cli.backtest import Backtest, Walk, backtest_record, draw_backtest, print_backtest
+from credit_assets.cli.backtest import Backtest, BacktestDays, backtest_record, draw_backtest, print_backtest
 from credit_assets.cli.main import app
 from credit_assets.failures import PermanentError
 from credit_assets.ml.learners.scorer import CreditScorer
@@ -34,7 +34,7 @@ def house(trained_home: Path) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def walked(house: House) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     before = house.hashes()
-    record = backtest_record(house.settings, Walk(TRAINED, AFTER, 10, 30), lambda *_: None)
+    record = backtest_record(house.settings, BacktestDays(TRAINED, AFTER, 10, 30), lambda *_: None)
     return record, before, house.hashes()
 
 
@@ -90,9 +90,9 @@ def test_what_people_read_and_see(walked: Any) -> None:
 
 
 def test_a_date_whose_windows_are_open_says_so_and_keeps_its_promise_in_sight(house: House) -> None:
-    record = backtest_record(house.settings, Walk(TRAINED, TRAINED, 1, 30), lambda *_: None)
+    record = backtest_record(house.settings, BacktestDays(TRAINED, TRAINED, 1, 30), lambda *_: None)
     assert record["models"][0]["realised"]
-    early = backtest_record(house.settings, Walk(date(2024, 1, 5), date(2024, 1, 5), 1, 30), lambda *_: None)
+    early = backtest_record(house.settings, BacktestDays(date(2024, 1, 5), date(2024, 1, 5), 1, 30), lambda *_: None)
     assert "not due" in early["models"][0]["why"]
     assert early["totals"]["judged"] == 0
     with pytest.raises(PermanentError, match="no model could be judged"):
@@ -104,11 +104,11 @@ def test_a_date_whose_windows_are_open_says_so_and_keeps_its_promise_in_sight(ho
 
 def test_dates_the_wrong_way_round_are_refused(house: House) -> None:
     with pytest.raises(PermanentError, match=r"no as-of date from 2024-04-10 \(--from\) to 2024-03-31 \(--to\)"):
-        Backtest(house.settings).as_of_dates(Walk(AFTER, TRAINED))
+        Backtest(house.settings).as_of_dates(BacktestDays(AFTER, TRAINED))
 
 
 def test_the_dates_by_default_are_those_that_can_be_judged(house: House) -> None:
-    days = Backtest(house.settings).as_of_dates(Walk(every=7))
+    days = Backtest(house.settings).as_of_dates(BacktestDays(every=7))
     assert days[0] == date(2024, 3, 30)
     # 2024-06-30 less 31 days.
     assert days[-1] <= date(2024, 5, 30)

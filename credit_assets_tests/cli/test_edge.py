@@ -210,7 +210,7 @@ BODIES = {
             for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(one, lambda *_: None)
             print("ready", flush=True)
-            while stopping.asked() is None:
+            while stopping.requested() is None:
                 time.sleep(0.05)
     """,
     "typer": """
@@ -347,7 +347,7 @@ def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert run(lambda _: None, []) == 0
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
-    assert stopping.asked() is None
+    assert stopping.requested() is None
 
 
 # Streams and locales

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from credit_assets.cli.guard import Guard, Names
+from credit_assets.cli.guard import Guard, HostNames
 from credit_assets.cli.servers_internals import _replace, _started, first_page, guarded
 from credit_assets.settings import SettingsError, load_settings
 
@@ -64,7 +64,7 @@ class Server:
 
 
 @contextmanager
-def serving(names: Names, within: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Server]:
+def serving(names: HostNames, within: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Server]:
     made = Server()
     server = uvicorn.Server(uvicorn.Config(Guard(within(made.app), names), port=0, log_level="error", lifespan="off"))
     listens = socket.socket()
@@ -83,7 +83,7 @@ def serving(names: Names, within: Callable[[ASGIApp], ASGIApp] = lambda app: app
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(Names(given=("ui-3000.codespace.example", "box:3000"))) as made:
+    with serving(HostNames(given=("ui-3000.codespace.example", "box:3000"))) as made:
         yield made
 
 
@@ -223,7 +223,7 @@ def test_no_other_site_has_its_pages_in_a_frame(server: Server) -> None:
     ],
 )
 def test_addresses_are_those_that_it_listens_on(listens: str, host: str, answers: bool) -> None:
-    assert Names(listens).answers_to(host) == answers
+    assert HostNames(listens).answers_to(host) == answers
 
 
 def test_names_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_names_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SettingsError, match=r"CREDIT_DEV_HOSTS: .* is no name of a host"):
             load_settings()
     monkeypatch.setenv("GUARD_NAMES", "dev.lender.example")
-    assert guarded(Starlette())._names == Names("127.0.0.1", ("dev.lender.example",))
+    assert guarded(Starlette())._names == HostNames("127.0.0.1", ("dev.lender.example",))
 
 
 def test_what_nothing_is_known_of_is_not_started() -> None:
@@ -252,7 +252,7 @@ def test_what_nothing_is_known_of_is_not_started() -> None:
 
 @pytest.mark.parametrize(("path", "leads"), [("/", "/asset-groups"), ("/runs", None)])
 def test_the_address_alone_opens_the_lineage(path: str, leads: str | None) -> None:
-    with serving(Names(), first_page) as server:
+    with serving(HostNames(), first_page) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -14,16 +14,16 @@ import pytest
 from dagster._core.code_pointer import CodePointer
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 
-from credit_assets.cluster.kept_settings import Kept, clean, dispensable, needed_by_runs, sweep
+from credit_assets.cluster.kept_settings import KeptConfigMap, clean, dispensable, needed_by_runs, sweep
 from credit_assets.instance.dagster_internals import K8sContainerContext
 from credit_assets_tests.support.kube_api import Cluster
 
 BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def kept(*names: str) -> list[Kept]:
+def kept(*names: str) -> list[KeptConfigMap]:
     """ConfigMaps, each made a day after the one before."""
-    return [Kept(name, BEGINNING + timedelta(days=day)) for day, name in enumerate(names)]
+    return [KeptConfigMap(name, BEGINNING + timedelta(days=day)) for day, name in enumerate(names)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes.client import V1Job, V1Pod
 
-from credit_assets.cluster.losses import UNSTARTABLE, Kind, Loss, Sight, loss_of, why_it_waits
+from credit_assets.cluster.losses import UNSTARTABLE, Loss, LossKind, Sight, loss_of, why_it_waits
 from credit_assets_tests.support.kubernetes_objects import objects
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -74,27 +74,35 @@ TAINTED = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByT
 @pytest.mark.parametrize(
     ("job", "pods", "kind"),
     [
-        (None, [], Kind.DELETED),
-        (a_job(**FAILED), [], Kind.DELETED),
-        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(137, "OOMKilled"))], Kind.OUT_OF_MEMORY),
-        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(1))], Kind.CRASHED),
-        (a_job(**FAILED), [a_pod("Failed", reason="Evicted", message="The node was low on memory")], Kind.TAKEN_AWAY),
-        (a_job(**FAILED), [a_pod("Failed", conditions=TAINTED, containerStatuses=ended(143))], Kind.TAKEN_AWAY),
-        (a_job(**LATE), [], Kind.DEADLINE),
-        (a_job(succeeded=1, conditions=[{"type": "Complete", "status": "True"}]), [a_pod("Succeeded")], Kind.REPLACED),
+        (None, [], LossKind.DELETED),
+        (a_job(**FAILED), [], LossKind.DELETED),
+        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(137, "OOMKilled"))], LossKind.OUT_OF_MEMORY),
+        (a_job(**FAILED), [a_pod("Failed", containerStatuses=ended(1))], LossKind.CRASHED),
+        (
+            a_job(**FAILED),
+            [a_pod("Failed", reason="Evicted", message="The node was low on memory")],
+            LossKind.TAKEN_AWAY,
+        ),
+        (a_job(**FAILED), [a_pod("Failed", conditions=TAINTED, containerStatuses=ended(143))], LossKind.TAKEN_AWAY),
+        (a_job(**LATE), [], LossKind.DEADLINE),
+        (
+            a_job(succeeded=1, conditions=[{"type": "Complete", "status": "True"}]),
+            [a_pod("Succeeded")],
+            LossKind.REPLACED,
+        ),
         (a_job(active=1), [a_pod("Running")], None),
         (a_job(active=1), [a_pod("Pending", NOW - timedelta(minutes=9), conditions=UNFIT)], None),
-        (a_job(active=1), [a_pod("Pending", NOW - timedelta(minutes=11), conditions=UNFIT)], Kind.PENDING),
+        (a_job(active=1), [a_pod("Pending", NOW - timedelta(minutes=11), conditions=UNFIT)], LossKind.PENDING),
         (a_job(active=1), [a_pod("Running", metadata={"deletionTimestamp": NOW.isoformat()})], None),
         (
             a_job(active=1),
             [a_pod("Running", metadata={"deletionTimestamp": (NOW - timedelta(seconds=16)).isoformat()})],
-            Kind.NODE_LOST,
+            LossKind.NODE_LOST,
         ),
         (a_job(), [], None),
     ],
 )
-def test_what_became_of_a_pod(job: Any, pods: list[Any], kind: Kind | None) -> None:
+def test_what_became_of_a_pod(job: Any, pods: list[Any], kind: LossKind | None) -> None:
     loss = seen(job, pods)
     assert (loss.kind if loss else None) == kind
 
@@ -106,14 +114,14 @@ def test_a_pod_that_is_to_go_is_waited_for_whatever_its_job_says() -> None:
         assert seen(job, [leaving]) is None
     silent = seen(a_job(**FAILED), [a_pod("Running", metadata=SILENT)])
     assert silent is not None
-    assert silent.kind == Kind.NODE_LOST, "the wait has an end"
+    assert silent.kind == LossKind.NODE_LOST, "the wait has an end"
 
 
 def test_a_pod_that_was_seen_to_be_taken_away_was_taken_away_once_it_is_gone() -> None:
     words = "EvictionByEvictionAPI: Eviction API: evicting"
     for job in (a_job(**FAILED), None):
         loss = seen(job, [], disruption=words)
-        assert loss == Loss(Kind.TAKEN_AWAY, f"its pod was taken away ({words})")
+        assert loss == Loss(LossKind.TAKEN_AWAY, f"its pod was taken away ({words})")
     policy = {
         "type": "Failed",
         "status": "True",
@@ -122,26 +130,29 @@ def test_a_pod_that_was_seen_to_be_taken_away_was_taken_away_once_it_is_gone() -
     }
     never_seen = seen(a_job(failed=1, conditions=[policy]), [])
     assert never_seen is not None
-    assert never_seen.kind == Kind.TAKEN_AWAY, "the Job noted it"
+    assert never_seen.kind == LossKind.TAKEN_AWAY, "the Job noted it"
 
 
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
-        ("Pod ephemeral local storage usage exceeds the total limit of containers 2Gi. ", Kind.OUT_OF_DISK),
-        ('Container dagster exceeded its local ephemeral storage limit "2Gi". ', Kind.OUT_OF_DISK),
-        ('Usage of EmptyDir volume "tmp" exceeds the limit "2Gi". ', Kind.OUT_OF_DISK),
-        ('Usage of EmptyDir volume "shm" exceeds the limit "1Gi". ', Kind.CRASHED),
-        ("The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 9Mi.", Kind.TAKEN_AWAY),
-        ("The node was low on resource: memory.", Kind.TAKEN_AWAY),
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 2Gi. ", LossKind.OUT_OF_DISK),
+        ('Container dagster exceeded its local ephemeral storage limit "2Gi". ', LossKind.OUT_OF_DISK),
+        ('Usage of EmptyDir volume "tmp" exceeds the limit "2Gi". ', LossKind.OUT_OF_DISK),
+        ('Usage of EmptyDir volume "shm" exceeds the limit "1Gi". ', LossKind.CRASHED),
+        (
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 9Mi.",
+            LossKind.TAKEN_AWAY,
+        ),
+        ("The node was low on resource: memory.", LossKind.TAKEN_AWAY),
     ],
 )
-def test_a_pod_that_filled_its_own_disk_was_not_taken_away(message: str, kind: Kind) -> None:
+def test_a_pod_that_filled_its_own_disk_was_not_taken_away(message: str, kind: LossKind) -> None:
     loss = seen(a_job(**FAILED), [evicted(message)])
     assert loss is not None
     assert loss.kind == kind
     assert message.strip() in loss.words
-    if kind == Kind.OUT_OF_DISK:
+    if kind == LossKind.OUT_OF_DISK:
         assert "more disk than it may have (2Gi)" in loss.words, "the step's limit, not the proxy's"
 
 
@@ -152,12 +163,12 @@ def test_what_happens_to_another_container_of_the_pod_is_not_the_steps_loss() ->
     both = a_pod("Failed", containerStatuses=[*proxy, *ended(139)])
     loss = seen(a_job(**FAILED), [both])
     assert loss is not None
-    assert (loss.kind, "exit code 139" in loss.words) == (Kind.CRASHED, True)
+    assert (loss.kind, "exit code 139" in loss.words) == (LossKind.CRASHED, True)
     killed = seen(
         a_job(**FAILED), [a_pod("Failed", containerStatuses=[*ended(0, "", "proxy"), *ended(137, "OOMKilled")])]
     )
     assert killed is not None
-    assert (killed.kind, "limit (1Gi)" in killed.words) == (Kind.OUT_OF_MEMORY, True)
+    assert (killed.kind, "limit (1Gi)" in killed.words) == (LossKind.OUT_OF_MEMORY, True)
 
 
 def test_a_step_that_died_beside_a_proxy_that_works_on_is_lost() -> None:
@@ -166,7 +177,7 @@ def test_a_step_that_died_beside_a_proxy_that_works_on_is_lost() -> None:
     left = seen(a_job(active=1), [a_pod("Running", containerStatuses=[proxy, *ended(0)])])
     assert died is not None
     assert left is not None
-    assert (died.kind, left.kind) == (Kind.CRASHED, Kind.REPLACED)
+    assert (died.kind, left.kind) == (LossKind.CRASHED, LossKind.REPLACED)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,7 @@ def test_a_container_that_cannot_start_is_given_up_within_minutes_and_for_good(r
     pod = a_pod("Pending", containerStatuses=waiting(reason, "no such thing"))
     assert seen(a_job(active=1), [pod], unstartable_since=NOW - UNSTARTABLE) is None
     loss = seen(a_job(active=1), [pod], unstartable_since=NOW - UNSTARTABLE - timedelta(seconds=1))
-    assert loss == Loss(Kind.CANNOT_START, f"its pod cannot start: {reason}: no such thing", permanent=True)
+    assert loss == Loss(LossKind.CANNOT_START, f"its pod cannot start: {reason}: no such thing", permanent=True)
     assert UNSTARTABLE < PATIENCE
 
 
@@ -184,7 +195,7 @@ def test_a_name_that_no_image_can_have_is_given_up_at_once() -> None:
     pod = a_pod("Pending", containerStatuses=waiting("InvalidImageName", 'couldn\'t parse image name "Credit"'))
     loss = seen(a_job(active=1), [pod], unstartable_since=NOW)
     assert loss is not None
-    assert (loss.kind, loss.permanent) == (Kind.CANNOT_START, True)
+    assert (loss.kind, loss.permanent) == (LossKind.CANNOT_START, True)
 
 
 def test_an_image_that_is_being_pulled_for_long_is_no_error() -> None:
@@ -196,7 +207,7 @@ def test_a_job_without_a_pod_is_given_up_as_refused_with_what_its_controller_say
     words = 'Error creating: pods "j-x" is forbidden: exceeded quota: credit, requested: requests.cpu=4'
     late = NOW - PATIENCE - timedelta(seconds=1)
     assert seen(a_job(NOW - PATIENCE), [], refusal=words) is None
-    assert seen(a_job(late), [], refusal=words) == Loss(Kind.REFUSED, f"its Job had no pod for 10 minutes: {words}")
+    assert seen(a_job(late), [], refusal=words) == Loss(LossKind.REFUSED, f"its Job had no pod for 10 minutes: {words}")
     silent = seen(a_job(late), [])
     assert silent is not None
     assert silent.words.endswith("nothing says why")

@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.cluster.handover import Handover
 from credit_assets.cluster.job_remover import JobRemover
-from credit_assets.cluster.pods_of_run import Look, PodsOfRun
+from credit_assets.cluster.pods_of_run import PodsOfRun, PodsSeen
 from credit_assets.cluster.refusals import ask_bounded, refusal_of
 from credit_assets.tags import LOST_RUN_TAG, PARENT_RUN_TAG
 from credit_assets_tests.support.kube_api import Cluster
@@ -40,7 +40,7 @@ class Asked(Cluster):
         metadata = {"name": name, "uid": name, "labels": labels, "creationTimestamp": created}
         self.alive[name] = {"metadata": metadata, "spec": {"template": {}}}
 
-    def look(self, run: str = "r") -> Look:
+    def look(self, run: str = "r") -> PodsSeen:
         return PodsOfRun(self.batch, self.core).look("a", run, "credit")
 
 

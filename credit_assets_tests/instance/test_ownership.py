@@ -19,7 +19,7 @@ from credit_assets.instance.home import instance_of
 from credit_assets.instance.ownership import (
     CLAIM,
     MARK_FILE,
-    Book,
+    BookIdentity,
     book_of,
     changed_since,
     own_store,
@@ -281,6 +281,6 @@ def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(
 
 
 def test_a_book_survives_its_json() -> None:
-    book = Book("1", "cards", "s3://bucket/x", "/home", "embedded", "UTC")
+    book = BookIdentity("1", "cards", "s3://bucket/x", "/home", "embedded", "UTC")
     assert parse(book.to_json(), "here") == book
     assert json.loads(book.to_json())["portfolio"] == "cards"

@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.ledger.approvals import Approvals
-from credit_assets.ledger.asked import asked_here, asked_in_words
+from credit_assets.ledger.requester import requester_here, requester_in_words
 from credit_assets.ledger.requests import Request, Requests
 from credit_assets.settings.approvers import Approvers
 from credit_assets.storage.claims import Claims
@@ -44,17 +44,17 @@ def test_a_request_says_who_entered_it_as_the_system_knew(requests: Requests, mo
     request = ask(requests, by="chief.risk.officer")
     import pwd
 
-    assert request.asked["user"] == pwd.getpwuid(os.getuid()).pw_name
-    assert request.asked["host"] == socket.gethostname()
-    assert "chief.risk.officer" not in request.asked.values()
+    assert request.entered_by["user"] == pwd.getpwuid(os.getuid()).pw_name
+    assert request.entered_by["host"] == socket.gethostname()
+    assert "chief.risk.officer" not in request.entered_by.values()
     assert requests.all() == [request]
-    assert asked_in_words(request.asked).endswith(f"@{socket.gethostname()}")
-    assert asked_in_words({"user": "dagster", "host": "pod", "dagster_user": "bob"}).endswith(
+    assert requester_in_words(request.entered_by).endswith(f"@{socket.gethostname()}")
+    assert requester_in_words({"user": "dagster", "host": "pod", "dagster_user": "bob"}).endswith(
         "for the Dagster user bob"
     )
-    assert asked_in_words({}) == ""
+    assert requester_in_words({}) == ""
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_123)
-    assert asked_here()["user"] == "uid 2000000123"
+    assert requester_here()["user"] == "uid 2000000123"
 
 
 def test_a_request_of_before_says_nothing(requests: Requests) -> None:
@@ -63,7 +63,7 @@ def test_a_request_of_before_says_nothing(requests: Requests) -> None:
     for name in ("asked", "hash", "before"):
         del text[name]
     requests.claims.bind("requests/log/000002", json.dumps(text | {"number": 2}))
-    assert [bool(one.asked) for one in requests.all()] == [True, False]
+    assert [bool(one.entered_by) for one in requests.all()] == [True, False]
 
 
 def test_nothing_waits_without_approvers(requests: Requests) -> None:

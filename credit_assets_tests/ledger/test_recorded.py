@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind
+from credit_assets.ledger.alias_log import AliasLog, Move, MoveDetails, MoveKind
 from credit_assets.ledger.recorded import histories, version_record
 from credit_assets.ml.rules.periods import Period
 from credit_assets.storage.claims import Claims
@@ -23,7 +23,7 @@ MEASURES = {"auc": 0.68868147, "gini": 0.37736294, "ks": 0.3, "brier": 0.04, "ec
 def enter(claims: Claims, log: str, number: int, history: list[list[Any]]) -> None:
     scope, _, alias = log.partition("/")
     periods = tuple(Period(v, date.fromisoformat(a), date.fromisoformat(b) if b else None) for v, a, b in history)
-    change = Change(date(2024, 6, 1), MoveKind.OTHER, "someone", "better")
+    change = MoveDetails(date(2024, 6, 1), MoveKind.OTHER, "someone", "better")
     assert AliasLog(claims, scope, alias).enter(Move(number, "2", change, "then", periods))
 
 

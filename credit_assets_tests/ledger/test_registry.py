@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.instance.ownership import Book
+from credit_assets.instance.ownership import BookIdentity
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.registry import Owner, Registry, refuse_lost
 from credit_assets.naming import Names
@@ -68,7 +68,7 @@ def test_a_version_is_found_again_where_the_store_is_new(registry: Registry, tmp
     assert register(emptied, "f1").version == "1"
 
 
-def of_book(registry: Registry, store: Path, book: Book) -> Registry:
+def of_book(registry: Registry, store: Path, book: BookIdentity) -> Registry:
     """The registry as seen by another store that holds this book."""
     claims = Claims(str(store))
     claims.claim("book", book.to_json())
@@ -76,18 +76,20 @@ def of_book(registry: Registry, store: Path, book: Book) -> Registry:
 
 
 def test_models_of_another_book_are_refused_by_its_name(registry: Registry, tmp_path: Path) -> None:
-    mine = Book("1", "consumer_loans", str(tmp_path / "a"), "/home/demo", "embedded", "UTC")
+    mine = BookIdentity("1", "consumer_loans", str(tmp_path / "a"), "/home/demo", "embedded", "UTC")
     ours = of_book(registry, tmp_path / "a", mine)
     register(ours, "f1")
     assert [v.version for v in ours.versions()] == ["1"]
-    theirs = of_book(registry, tmp_path / "b", Book("2", "cards", str(tmp_path / "b"), "/home/own", "embedded", "UTC"))
+    theirs = of_book(
+        registry, tmp_path / "b", BookIdentity("2", "cards", str(tmp_path / "b"), "/home/own", "embedded", "UTC")
+    )
     for look in (theirs.versions, lambda: register(theirs, "f2"), lambda: theirs.version("1")):
         with pytest.raises(PermanentError, match=r"belongs to another book, portfolio consumer_loans .*/home/demo"):
             look()
     assert [v.version for v in ours.versions()] == ["1"]
     # The same place, emptied and filled again, and a store without a mark: found again.
     emptied = of_book(
-        registry, tmp_path / "c", Book("3", "consumer_loans", str(tmp_path / "a"), "/h", "embedded", "UTC")
+        registry, tmp_path / "c", BookIdentity("3", "consumer_loans", str(tmp_path / "a"), "/h", "embedded", "UTC")
     )
     assert [v.version for v in emptied.versions()] == ["1"]
     assert [v.version for v in registry.versions()] == ["1"]

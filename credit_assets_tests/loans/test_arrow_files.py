@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.layouts import Layout, Reading
+from credit_assets.loans.layouts import Layout, ReadOptions
 from credit_assets.loans.lending_club import read_lending_club
 from credit_assets.loans.table_files import read_columns
 from credit_assets.ml.data.values import read as read_values
@@ -76,7 +76,7 @@ NUMBERS = {
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_any_kind_of_number(tmp_path: Path, kind: str) -> None:
     path = write_arrow(tmp_path / "a.arrow", pa.table({"key": NUMBERS[kind]}))
-    column = read_columns(path, ONE, Reading()).columns["key"]
+    column = read_columns(path, ONE, ReadOptions()).columns["key"]
     assert read_values(column, pa.float64()).values.to_pylist() == [24_000.0, None]
 
 
@@ -103,20 +103,20 @@ def test_any_kind_of_day(tmp_path: Path, given: pa.Array) -> None:
 def test_ids_of_other_kinds(tmp_path: Path) -> None:
     key = uuid.UUID(int=7)
     path = write_arrow(tmp_path / "a.arrow", pa.table({"key": pa.array([key.bytes], pa.uuid())}))
-    assert read_columns(path, ONE, Reading()).columns["key"].to_pylist() == [str(key)]
+    assert read_columns(path, ONE, ReadOptions()).columns["key"].to_pylist() == [str(key)]
 
 
 @pytest.mark.parametrize("column", [pa.array([[1]]), pa.array([{"a": 1}]), pa.array([b"\xff\xfe"])])
 def test_columns_without_one_value_a_row(tmp_path: Path, column: pa.Array) -> None:
     path = write_arrow(tmp_path / "a.arrow", pa.table({"key": column}))
     with pytest.raises(PermanentError, match=r"a\.arrow: column key holds"):
-        read_columns(path, ONE, Reading())
+        read_columns(path, ONE, ReadOptions())
 
 
 def test_only_wanted_columns_and_all_rows_are_read(tmp_path: Path) -> None:
     table = pa.table({"nested": [[1]] * 3, "key": ["a", "b", "c"]})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
-    raw = read_columns(tmp_path / "a.parquet", ONE, Reading())
+    raw = read_columns(tmp_path / "a.parquet", ONE, ReadOptions())
     assert raw.columns.to_pydict() == {"key": ["a", "b", "c"]}
     assert raw.read_as == {"file": "Parquet", "types": "string"}
     assert raw.lines is None
@@ -130,10 +130,10 @@ def test_unknown_layouts_and_empty_files(tmp_path: Path) -> None:
         read_lending_club(tmp_path / "c.parquet")
     pq.write_table(pa.table({"key": pa.array([], pa.string())}), tmp_path / "d.parquet")
     with pytest.raises(PermanentError, match="holds no rows: it has a header alone"):
-        read_columns(tmp_path / "d.parquet", ONE, Reading())
+        read_columns(tmp_path / "d.parquet", ONE, ReadOptions())
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["key", "key"])
     with pytest.raises(PermanentError, match="column key stands in the header more than once"):
-        read_columns(write_arrow(tmp_path / "e.arrow", twice), ONE, Reading())
+        read_columns(write_arrow(tmp_path / "e.arrow", twice), ONE, ReadOptions())
 
 
 @pytest.mark.parametrize("kind", ["Parquet", "Arrow file", "Arrow stream"])
@@ -150,4 +150,4 @@ def test_files_that_end_early(tmp_path: Path, kind: str, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(PermanentError, match=f"cannot be read to its end as {kind} .*damaged or cut short"):
-        read_columns(path, ONE, Reading())
+        read_columns(path, ONE, ReadOptions())

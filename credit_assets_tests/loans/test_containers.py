@@ -19,7 +19,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.containers import open_container
-from credit_assets.loans.layouts import Layout, RawTable, Reading
+from credit_assets.loans.layouts import Layout, RawTable, ReadOptions
 from credit_assets.loans.table_files import read_columns
 
 TWO = Layout("two", ("key", "amount"), (), "key", frozenset(), "give a file of two columns")
@@ -48,7 +48,7 @@ PACKED = {"gzip": gzip.compress(TEXT), "bzip2": bz2.compress(TEXT), "xz": lzma.c
 
 def read(path: Path, content: bytes) -> RawTable:
     path.write_bytes(content)
-    return read_columns(path, TWO, Reading())
+    return read_columns(path, TWO, ReadOptions())
 
 
 @pytest.mark.parametrize("how", PACKED)
@@ -147,4 +147,4 @@ def test_a_header_that_begins_like_another_format(tmp_path: Path) -> None:
     layout = Layout("two", ("ORCHARD", "PARENT"), (), "ORCHARD", frozenset(), "")
     for text in (b"ORCHARD,PARENT\n1,2\n", b"PARENT,ORCHARD\n1,2\n", b"BZh9,ORCHARD,PARENT\n0,1,2\n"):
         (tmp_path / "a.csv").write_bytes(text)
-        assert read_columns(tmp_path / "a.csv", layout, Reading()).columns["ORCHARD"].to_pylist() in (["1"], ["2"])
+        assert read_columns(tmp_path / "a.csv", layout, ReadOptions()).columns["ORCHARD"].to_pylist() in (["1"], ["2"])

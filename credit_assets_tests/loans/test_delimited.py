@@ -15,7 +15,7 @@ from credit_assets.loans.layouts import (
     REPEATED_HEADER,
     Layout,
     RawTable,
-    Reading,
+    ReadOptions,
 )
 from credit_assets.loans.lending_club import LAYOUT, NOT_A_LOAN, read_lending_club
 from credit_assets.loans.table_files import read_columns
@@ -26,7 +26,7 @@ THREE = Layout("three", ("key", "day", "amount"), (), "key", frozenset({"day"}),
 
 def read(path: Path, text: str | bytes, **how: object) -> RawTable:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_columns(path, THREE, Reading(**how))  # type: ignore[arg-type]
+    return read_columns(path, THREE, ReadOptions(**how))  # type: ignore[arg-type]
 
 
 def keys(table: RawTable) -> list[str]:
@@ -59,7 +59,7 @@ def test_stray_quotes_lose_no_rows(tmp_path: Path, first: str, second: str, apar
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(PermanentError, match=r"loans\.csv(, line 101:|: a quote that opens in line 101)"):
         read_lending_club(path)
-    plain = read_lending_club(path, reading=Reading(quotes=False))
+    plain = read_lending_club(path, reading=ReadOptions(quotes=False))
     assert plain.report.rows_read == len(lines) - 1 == plain.report.rows_kept
 
 

@@ -14,7 +14,7 @@ from credit_assets.failures import PermanentError
 from credit_assets.loans.first_look import beside, look_at, portfolio_name, read_file
 from credit_assets.loans.generator import generate_book
 from credit_assets.loans.guesses import Guesses, guess
-from credit_assets.loans.layouts import Reading
+from credit_assets.loans.layouts import ReadOptions
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets_tests.support.guessed_books import RENAMED, WAYS, count
 
@@ -36,10 +36,10 @@ def guessed(folder: Path, book: tuple[pa.Table, pa.Table], way: str) -> Guesses:
     looks = []
     for name, table in zip(("applications", "outcomes"), book, strict=True):
         WAYS[way](table, folder / f"{name}.csv")
-        looks.append(read_file(folder / f"{name}.csv", Reading()))
-    look = look_at(looks[0].columns, Reading(), "applications")
+        looks.append(read_file(folder / f"{name}.csv", ReadOptions()))
+    look = look_at(looks[0].columns, ReadOptions(), "applications")
     key = guess(look, "applications").named("id").look.given
-    apart = look_at(beside(looks[0].columns, key, looks[1].columns, "outcomes"), Reading(), "outcomes")
+    apart = look_at(beside(looks[0].columns, key, looks[1].columns, "outcomes"), ReadOptions(), "outcomes")
     return guess(look, "applications", apart)
 
 
@@ -81,7 +81,7 @@ def test_columns_without_a_direction_get_none() -> None:
             **noise,
         }
     )
-    guesses = guess(look_at(table, Reading(), "noise"), "noise")
+    guesses = guess(look_at(table, ReadOptions(), "noise"), "noise")
     assert {one.look.name: one.monotone for one in guesses.columns if one.monotone} == {}
 
 
@@ -107,7 +107,7 @@ def test_what_is_known_later_is_found_by_name_and_by_rank() -> None:
             "zip-code": [f"{n % 9_000:05d}" for n in range(rows)],
         }
     )
-    guesses = guess(look_at(table, Reading(), "t"), "t")
+    guesses = guess(look_at(table, ReadOptions(), "t"), "t")
     roles = {one.look.name: one.role for one in guesses.columns}
     assert [name for name, role in roles.items() if role == "ignored"] == [
         "is_bad", "lastPaymentAmount", "recoveries", "xq_17", "xq_18",
@@ -128,7 +128,7 @@ def test_statuses_are_sorted_into_classes() -> None:
     status = [levels[n % 6] for n in range(600)]
     days = [date(2024, 1, 1 + n % 28) for n in range(600)]
     table = pa.table({"nr": range(600), "datum_antrag": days, "x": [n % 7 for n in range(600)], "Status": status})
-    guesses = guess(look_at(table, Reading(), "t"), "t")
+    guesses = guess(look_at(table, ReadOptions(), "t"), "t")
     assert guesses.population == (
         "Status",
         {
@@ -154,7 +154,7 @@ def test_statuses_are_sorted_into_classes() -> None:
 )
 def test_tables_without_an_id_or_a_day_say_what_was_found(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(PermanentError, match=message):
-        guess(look_at(pa.table(columns), Reading(), "t"), "t")
+        guess(look_at(pa.table(columns), ReadOptions(), "t"), "t")
 
 
 @pytest.mark.parametrize(
@@ -180,5 +180,5 @@ def test_whose_application_it_is_is_told_by_name_and_by_how_many_there_are(
             "amount": [float(n % 97) for n in range(1_000)],
         }
     )
-    found = guess(look_at(table, Reading(), "loans"), "loans")
+    found = guess(look_at(table, ReadOptions(), "loans"), "loans")
     assert {one.look.name: one.role for one in found.columns}[name] == role

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans import containers, delimited
-from credit_assets.loans.layouts import Reading
+from credit_assets.loans.layouts import ReadOptions
 from credit_assets.loans.lending_club import read_lending_club
 from credit_assets.loans.portfolio_file import Columns, PortfolioFile, read_portfolio_file
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
@@ -43,7 +43,7 @@ def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Portfolio:
 def read(folder: Path, content: bytes, portfolio: Portfolio) -> PortfolioFile:
     file = folder / "loans.csv"
     file.write_bytes(content)
-    return read_portfolio_file(file, portfolio, "applications", Columns(), Reading())
+    return read_portfolio_file(file, portfolio, "applications", Columns(), ReadOptions())
 
 
 def counted(found: PortfolioFile) -> PortfolioFile:

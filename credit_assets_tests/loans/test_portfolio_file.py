@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_assets.failures import PermanentError
-from credit_assets.loans.layouts import NOT_A_ROW, Reading
+from credit_assets.loans.layouts import NOT_A_ROW, ReadOptions
 from credit_assets.loans.portfolio_file import Columns, PortfolioFile, read_portfolio_file
 from credit_assets.loans.rejections import LOST_ID, REPEATED, SAME_ID
 from credit_assets.ml.data.portfolio import Portfolio
@@ -52,7 +52,7 @@ def read(
     path: Path, given: list[dict[str, str]], table: str = "applications", columns: Columns | None = None, **how: Any
 ) -> PortfolioFile:
     path.write_text(text(given))
-    return read_portfolio_file(path, PORTFOLIO, table, columns or Columns(), Reading(**how))
+    return read_portfolio_file(path, PORTFOLIO, table, columns or Columns(), ReadOptions(**how))
 
 
 def test_every_type_is_read_from_text(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_typed_files_give_the_same(tmp_path: Path) -> None:
         }
     )
     pq.write_table(typed, tmp_path / "a.parquet")
-    from_arrow = read_portfolio_file(tmp_path / "a.parquet", PORTFOLIO, "applications", Columns(), Reading())
+    from_arrow = read_portfolio_file(tmp_path / "a.parquet", PORTFOLIO, "applications", Columns(), ReadOptions())
     assert from_arrow.rows.equals(read(tmp_path / "a.csv", given).rows)
 
 
@@ -198,6 +198,6 @@ def test_customers_keep_their_digits_and_nobody_is_none(
     portfolio = Portfolio.model_validate({**content, "columns": [*content["columns"], whose]})
     path = tmp_path / "a.csv"
     path.write_text(text([{**row, "client": value} for row, value in zip(rows(*[{}] * 4), given, strict=True)]))
-    found = read_portfolio_file(path, portfolio, "applications", Columns(), Reading())
+    found = read_portfolio_file(path, portfolio, "applications", Columns(), ReadOptions())
     by_id = dict(zip(found.rows["app_id"].to_pylist(), found.rows["client"].to_pylist(), strict=True))
     assert [by_id.get(f"A{n}") for n in range(4)] == kept

@@ -8,7 +8,7 @@ import pytest
 
 from credit_assets.failures import PermanentError
 from credit_assets.loans.containers import open_container
-from credit_assets.loans.layouts import Layout, Reading
+from credit_assets.loans.layouts import Layout, ReadOptions
 from credit_assets.loans.table_files import read_columns
 from credit_assets.loans.text_files import recognise
 
@@ -18,7 +18,7 @@ TEXT = "key,day,amount\nGröße,Île,1\nnaïve,España,2\n"
 
 def read(path: Path, content: bytes, **how: str) -> tuple[list[str], str]:
     path.write_bytes(content)
-    table = read_columns(path, THREE, Reading(**how))  # type: ignore[arg-type]
+    table = read_columns(path, THREE, ReadOptions(**how))  # type: ignore[arg-type]
     return table.columns["key"].to_pylist(), table.read_as["encoding"]
 
 
@@ -80,22 +80,24 @@ def test_a_wrong_encoding_is_refused_as_such(tmp_path: Path) -> None:
 def test_delimiters_are_recognised_and_named(tmp_path: Path, sign: str, name: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(TEXT.replace(",", sign))
-    assert read_columns(path, THREE, Reading()).read_as["delimiter"] == name
-    assert read_columns(path, THREE, Reading(delimiter="tab" if sign == "\t" else sign)).read_as["delimiter"] == name
+    assert read_columns(path, THREE, ReadOptions()).read_as["delimiter"] == name
+    assert (
+        read_columns(path, THREE, ReadOptions(delimiter="tab" if sign == "\t" else sign)).read_as["delimiter"] == name
+    )
 
 
 def test_a_delimiter_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(TEXT.replace(",", "^"))
-    assert read_columns(path, THREE, Reading(delimiter="^")).read_as["delimiter"] == "'^'"
+    assert read_columns(path, THREE, ReadOptions(delimiter="^")).read_as["delimiter"] == "'^'"
     with pytest.raises(PermanentError, match=r"no delimiter .* parts its first 3 lines into fields; give --delimiter"):
-        read_columns(path, THREE, Reading())
+        read_columns(path, THREE, ReadOptions())
     with pytest.raises(PermanentError, match="--delimiter takes one character"):
-        Reading(delimiter="||")
+        ReadOptions(delimiter="||")
 
 
 def test_the_header_may_stand_below_notes(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("sep=;\nReport, of the key; day\n\n" + TEXT.replace(",", ";"))
-    found = recognise(open_container(path), THREE, Reading())
+    found = recognise(open_container(path), THREE, ReadOptions())
     assert (found.delimiter, found.above, found.names) == (";", 4, ("key", "day", "amount"))

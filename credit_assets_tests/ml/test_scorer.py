@@ -15,7 +15,7 @@ import pytest
 
 from credit_assets.ml.data import rows as rows_module
 from credit_assets.ml.data.portfolio import Portfolio
-from credit_assets.ml.data.request_rules import Request, RequestError, RequestRules
+from credit_assets.ml.data.request_rules import CheckedRequest, RequestError, RequestRules
 from credit_assets.ml.learners import VARIANTS
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
@@ -221,7 +221,7 @@ def test_a_fault_of_the_program_shows_its_place_and_no_value(
     def fail(*_: Any) -> Any:
         raise KeyError("CANARY")
 
-    monkeypatch.setattr(Request, "read", fail)
+    monkeypatch.setattr(CheckedRequest, "read", fail)
     with pytest.raises(ScoringError, match=r"could not be scored: KeyError in test_scorer.py, line \d+") as caught:
         ruled.predict(rows)
     assert "CANARY" not in "".join(traceback.format_exception(caught.value))

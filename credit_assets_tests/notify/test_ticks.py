@@ -12,13 +12,13 @@ import pytest
 from credit_assets.build import build_definitions
 from credit_assets.failures import PermanentError, TransientError
 from credit_assets.notify.alerts import step_problem
-from credit_assets.notify.ticks import Unreachable, told
+from credit_assets.notify.ticks import Unreachable, handles_tick_errors
 from credit_assets.settings import load_settings
 
 
 def sensor_that_raises(error: Exception, *, skips: bool = True) -> dg.SensorDefinition:
     @dg.sensor(name="it", minimum_interval_seconds=30)
-    @told("MLflow", skips=skips)
+    @handles_tick_errors("MLflow", skips=skips)
     def it(context: dg.SensorEvaluationContext, store: dg.ResourceParam[str]) -> dg.SkipReason:
         assert store == "given"
         raise error
@@ -74,4 +74,4 @@ def test_no_sensor_and_no_schedule_is_without_it() -> None:
     functions = {one.name: one._raw_fn for one in definitions.sensors or ()}
     functions |= {one.name: one._execution_fn.decorated_fn for one in definitions.schedules or ()}
     assert len(functions) > 10
-    assert [name for name, function in functions.items() if not getattr(function, "told", False)] == []
+    assert [name for name, function in functions.items() if not getattr(function, "handles_errors", False)] == []

@@ -22,16 +22,16 @@ from credit_assets.ml.evidence.leaks import measure_concentration
 from credit_assets.ml.evidence.stability import measure_stability
 from credit_assets.ml.reports.dossier.blocks import Source
 from credit_assets.ml.reports.dossier.material import (
-    Ingested,
+    IngestedAsset,
+    KeptTrainingSet,
     Made,
     Material,
-    Moved,
     Recorded,
     Setting,
     Settled,
     Split,
-    TrainingSet,
     VersionFacts,
+    VersionMove,
 )
 
 CODE, AS_OF = "c0de" * 16, "2024-03-31"
@@ -180,7 +180,7 @@ def made(number: str = "2", trained: dict[str, Any] | None = None, **changes: An
         "version": version(number),
         "trained": Recorded(record, source("trained_model")),
         "candidate": Recorded(record["made"], source("lightgbm_candidate")),
-        "training_set": TrainingSet(source("training_set"), splits, gates, ("loan_id", "income"), {}),
+        "training_set": KeptTrainingSet(source("training_set"), splits, gates, ("loan_id", "income"), {}),
         "registered": Recorded(
             {"decision": "registered", "mode": "improvement", "triggers": [], "policy": record["policy"],
              "reasons": decided}, source("registered_model")),
@@ -202,11 +202,12 @@ def material(**changes: Any) -> Material:
         "settings": Settled((Setting("drift_watch", 0.1, "PSI from which a feature is watched."),), source("settings")),
         "policy": Settled((Setting("performance.floor", 0.55, "Floor.", "AUC"),), source("policy")),
         "ingested": (
-            Ingested("raw_loan_data", 60, "2024-01-01", "2024-03-01", received, 12, None, source("raw_loan_data")),
-            Ingested("processed_features", 60, "2024-01-01", "2024-03-01", received, 0, 0, source("features")),
+            IngestedAsset("raw_loan_data", 60, "2024-01-01", "2024-03-01", received, 12, None, source("raw_loan_data")),
+            IngestedAsset("processed_features", 60, "2024-01-01", "2024-03-01", received, 0, 0, source("features")),
         ),
         "moves": (
-            Moved("champion", 2, "2", "promote", "2024-04-01", "A. Person", "2024-04-01T09:00:00+00:00", "it is better",
+            VersionMove("champion", 2, "2", "promote", "2024-04-01", "A. Person", "2024-04-01T09:00:00+00:00",
+                  "it is better",
                   source("model_aliases/champion", "entry 2")),
         ),
         "former": made("1", {"policy": {"version": "q" * 64, "comparison": {"min_auc": 0.6}}}),

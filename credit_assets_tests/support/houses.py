@@ -36,7 +36,7 @@ from credit_assets.resources import build_resources
 from credit_assets.settings import Settings, load_settings
 from credit_assets.storage.remembered import COUNTED
 from credit_assets.warehouse import open_warehouse
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 from credit_assets_tests.support.registry import move
 from credit_assets_tests.support.synthetic import canonical_book
 
@@ -129,7 +129,7 @@ def write_book(settings: Settings, applications: Any, outcomes: Any) -> None:
     warehouse.create_tables(portfolio)
     warehouse.write(
         portfolio,
-        as_table(applications, Source.stored_applications(portfolio).schema),
+        as_table(applications, SourceTable.stored_applications(portfolio).schema),
         as_table(outcomes, outcomes_schema(portfolio)),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from credit_assets.ledger.alias_log import Change, MoveKind
+from credit_assets.ledger.alias_log import MoveDetails, MoveKind
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.deployment import Deployment
 from credit_assets.ledger.registry import Registry, Version
@@ -35,8 +35,8 @@ def end(registry: Registry, version: str, start: date, alias: str = "shadow") ->
     Aliases(registry).end(alias, version, change(start, reason="over"))
 
 
-def change(start: date, reason: str = "better", by: str = "someone", kind: MoveKind = MoveKind.OTHER) -> Change:
-    return Change(start, kind, by, reason)
+def change(start: date, reason: str = "better", by: str = "someone", kind: MoveKind = MoveKind.OTHER) -> MoveDetails:
+    return MoveDetails(start, kind, by, reason)
 
 
 def day_after(day: date) -> date:

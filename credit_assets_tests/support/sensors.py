@@ -11,7 +11,7 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepos
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from credit_assets import pages
-from credit_assets.ledger.alias_log import AliasLog, Change, Move, MoveKind, scope_of
+from credit_assets.ledger.alias_log import AliasLog, Move, MoveDetails, MoveKind, scope_of
 from credit_assets.ledger.reported import alias_key, record_of
 from credit_assets.settings import load_settings
 from credit_assets.storage.claims import Claims
@@ -59,7 +59,7 @@ def report_move(
     """A move of an alias in the log of the store, as the ledger enters and reports it; what is reported."""
     log = AliasLog(Claims(load_settings().store), scope_of("credit-scorer", 1), alias)
     kind = next((kind for kind in MoveKind if reason.startswith(kind.value)), MoveKind.OTHER)
-    change = Change(date(2024, 3, 6), kind, by, reason)
+    change = MoveDetails(date(2024, 3, 6), kind, by, reason)
     before = log.newest()
     held = "" if former == "none" else former
     if held and (before is None or before.version != held):

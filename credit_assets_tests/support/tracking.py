@@ -17,7 +17,7 @@ import pytest
 from credit_assets.ml.data.portfolio import load_portfolio
 from credit_assets.tracking import Tracking
 from credit_assets.tracking import run as run_module
-from credit_assets.tracking.dagster_mlflow import Step
+from credit_assets.tracking.dagster_mlflow import DagsterStep
 from credit_assets.tracking.evidence import application_signature, example_application, pinned
 from credit_assets.tracking.runs import CandidateKey
 from credit_assets_tests.support.mlflow_server import constant_scorer
@@ -28,7 +28,7 @@ def candidate(
 ) -> Any:
     what = {"partition": "2024-03-31", "variant": "xgboost", "fingerprint": "f1", **more}
     return tracking.runs.candidate(
-        CandidateKey(asset, **what), Step(run, "credit_scoring_daily", instance=instance()), tags
+        CandidateKey(asset, **what), DagsterStep(run, "credit_scoring_daily", instance=instance()), tags
     )
 
 

@@ -19,7 +19,7 @@ from credit_assets.ledger.registry import Registry, Version
 from credit_assets.links import address_of
 from credit_assets.ml.data.manifest import MANIFEST, Manifest
 from credit_assets.ml.data.portfolio import load_portfolio
-from credit_assets.ml.data.request_rules import Request, RequestRules
+from credit_assets.ml.data.request_rules import CheckedRequest, RequestRules
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.ml.learners.training import TrainingConfig
@@ -144,7 +144,7 @@ def test_everything_a_validator_looks_for_is_on_the_run(
     example = pd.DataFrame(saved["data"], columns=saved["columns"])
     assert example.merge(frame, on=list(example.columns)).empty
     # It is a request that the served model does not refuse.
-    asked = Request(kept, scorer.categories)
+    asked = CheckedRequest(kept, scorer.categories)
     assert asked.read(example, 1)[1] is None
     assert asked.refusal is None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from credit_assets.ml.data.request_rules import RequestError
 from credit_assets.tracking import serving
-from credit_assets.tracking.serving import asked_of_json, rows_of_csv, rows_of_parquet
+from credit_assets.tracking.serving import request_of_json, rows_of_csv, rows_of_parquet
 from credit_assets_tests.support.fuzz import damaged, fuzz, refused_in_words
 from credit_assets_tests.support.hostile_files import parquet, plain_table
 
@@ -28,7 +28,7 @@ JSON = [
 @given(body=st.one_of(damaged(JSON), st.binary(max_size=60)))
 def test_any_json_is_read_or_refused_in_words(body: bytes) -> None:
     with refused_in_words(RequestError):
-        asked_of_json(body)
+        request_of_json(body)
 
 
 @fuzz(60)
@@ -58,7 +58,7 @@ def test_any_parquet_is_read_or_refused_in_words(body: bytes) -> None:
 )
 def test_hostile_json_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError):
-        asked_of_json(body)
+        request_of_json(body)
 
 
 def test_runs_of_one_value_are_held_against_the_size_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,16 @@ from credit_assets.ml.learners.reason_codes import reason_codes
 from credit_assets.ml.learners.scorer import CreditScorer
 from credit_assets.tracking import mlflow_internals
 from credit_assets.tracking.evidence import application_signature
-from credit_assets.tracking.serving import CSV, JSON, PARQUET, Answer, answer, asked_of_json, rows_of_csv, rows_of_json
+from credit_assets.tracking.serving import (
+    CSV,
+    JSON,
+    PARQUET,
+    Answer,
+    answer,
+    request_of_json,
+    rows_of_csv,
+    rows_of_json,
+)
 from credit_assets_tests.support.mlflow_server import running
 from credit_assets_tests.support.modelling import PORTFOLIO, applications
 
@@ -385,7 +394,7 @@ def test_an_mlflow_that_keeps_requests_to_itself_serves_no_applicants(monkeypatc
     monkeypatch.setattr(scoring_server, "invocations", elsewhere)
     monkeypatch.delattr(scoring_server, "_parse_json_data")
     with pytest.raises(RuntimeError, match=r"mlflow 3\.\d+.* keeps requests from our hands.*_parse_json_data"):
-        mlflow_internals.hand_over_requests(LOADER, read=asked_of_json, answer=answer)
+        mlflow_internals.hand_over_requests(LOADER, read=request_of_json, answer=answer)
 
 
 def posted(uri: str, content_type: str | None, body: bytes) -> tuple[int, str]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.warehouse.session import ResultStream, Session, Stored
-from credit_assets.warehouse.source import Source
+from credit_assets.warehouse.source import SourceTable
 from credit_assets.warehouse.sql import SqlWarehouse, _SqlSession
 from credit_assets_tests.support.warehouses import DAY, OTHER, applications, outcomes
 
@@ -58,7 +58,7 @@ class _Compiling(_SqlSession):
             return [(_ROWS,)]
         return [(0,)] if str(query).startswith("SELECT count(*)") else []
 
-    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: Source) -> ResultStream:
+    def stream(self, query: sa.Select[Any], order: Sequence[Any], source: SourceTable) -> ResultStream:
         self._keep(query.order_by(*order))
         return ResultStream(iter(()))
 

@@ -17,7 +17,7 @@ import dagster as dg
 
 from credit_assets.assets.conventions import asset_key
 from credit_assets.build import assets as built_assets
-from credit_assets.cli.exporter.families import Sample
+from credit_assets.cli.exporter.families import MetricSample
 from credit_assets.cli.exporter.of_store import LOOKED_AT
 from credit_assets.cli.state import ticking
 from credit_assets.instance.home import ensure_instance, opened
@@ -45,7 +45,7 @@ class InstanceFigures:
         # By run that has ended, its steps: they change no more.
         self._ended: OrderedDict[str, list[tuple[str, str, float | None, float]]] = OrderedDict()
 
-    def __call__(self, now: datetime) -> Iterable[Sample]:
+    def __call__(self, now: datetime) -> Iterable[MetricSample]:
         try:
             instance = self._opened()
             records = self._records(instance, now)
@@ -81,12 +81,12 @@ class InstanceFigures:
         }
         return sorted(found.values(), key=lambda record: record.storage_id, reverse=True)
 
-    def _runs(self, records: Sequence[Any], now: datetime) -> Iterator[Sample]:
+    def _runs(self, records: Sequence[Any], now: datetime) -> Iterator[MetricSample]:
         counts = Counter(
             (self._job(one.dagster_run), status_of(one.dagster_run)) for one in records if is_recent(one, now)
         )
         for (job, status), count in sorted(counts.items()):
-            yield Sample("runs", count, {"job": job, "status": status})
+            yield MetricSample("runs", count, {"job": job, "status": status})
         unmended = Counter(dict.fromkeys((*JOBS, OTHER), 0))
         seen: set[tuple[str, str]] = set()
         for record in records:
@@ -96,18 +96,18 @@ class InstanceFigures:
                 seen.add(place)
                 unmended[place[0]] += run.status is dg.DagsterRunStatus.FAILURE
         for job, count in unmended.items():
-            yield Sample("runs_unmended", count, {"job": job})
+            yield MetricSample("runs_unmended", count, {"job": job})
         queued = [one for one in records if one.dagster_run.status is dg.DagsterRunStatus.QUEUED]
         waits = [(now - _aware(one.create_timestamp)).total_seconds() for one in queued]
-        yield Sample("queue_length", len(queued))
-        yield Sample("queue_oldest_seconds", max(0.0, *waits) if waits else 0.0)
+        yield MetricSample("queue_length", len(queued))
+        yield MetricSample("queue_oldest_seconds", max(0.0, *waits) if waits else 0.0)
 
     def _job(self, run: dg.DagsterRun) -> str:
         """The plain name of one of the package's jobs; all others have one name, whatever somebody called them."""
         plain = self._settings.naming.plain(run.job_name)
         return plain if plain in JOBS else OTHER
 
-    def _steps(self, instance: dg.DagsterInstance, records: Sequence[Any], now: datetime) -> Iterator[Sample]:
+    def _steps(self, instance: dg.DagsterInstance, records: Sequence[Any], now: datetime) -> Iterator[MetricSample]:
         known = {row.name for row in self._settings.graph.assets}
         counts: Counter[tuple[str, str]] = Counter()
         took: dict[str, tuple[float, float]] = {}
@@ -119,9 +119,9 @@ class InstanceFigures:
                 if status == "success" and seconds is not None:
                     took[asset] = max(took.get(asset, (0.0, 0.0)), (ended, seconds))
         for (asset, status), count in sorted(counts.items()):
-            yield Sample("steps", count, {"asset": asset, "status": status})
+            yield MetricSample("steps", count, {"asset": asset, "status": status})
         for asset, (_, seconds) in sorted(took.items()):
-            yield Sample("step_seconds", seconds, {"asset": asset})
+            yield MetricSample("step_seconds", seconds, {"asset": asset})
 
     def _steps_of(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[tuple[str, str, float | None, float]]:
         """Of each step of the run: its key, status, seconds, and when it ended."""
@@ -144,36 +144,36 @@ class InstanceFigures:
 
     # What ticks
 
-    def _ticking(self, instance: dg.DagsterInstance) -> Iterator[Sample]:
+    def _ticking(self, instance: dg.DagsterInstance) -> Iterator[MetricSample]:
         found = ticking(self._settings, instance)
-        yield Sample("daemon_up", found["daemon"]["running"])
-        yield Sample("daily_schedule_on", found["schedule"]["on"])
-        yield Sample("sensors_on", found["sensors"]["on"])
-        yield Sample("sensors_failing", len(found["sensors"]["failing"]))
+        yield MetricSample("daemon_up", found["daemon"]["running"])
+        yield MetricSample("daily_schedule_on", found["schedule"]["on"])
+        yield MetricSample("sensors_on", found["sensors"]["on"])
+        yield MetricSample("sensors_failing", len(found["sensors"]["failing"]))
 
     # Partitions and checks
 
-    def _partitions(self, instance: dg.DagsterInstance, now: datetime) -> Iterator[Sample]:
+    def _partitions(self, instance: dg.DagsterInstance, now: datetime) -> Iterator[MetricSample]:
         closed = now.astimezone(ZoneInfo(self._settings.timezone)).date() - _DAY
         wanted = set(each_day(self._settings))
         for row in self._settings.graph.assets:
             made = instance.get_materialized_partitions(asset_key(self._settings, row.name))
-            yield Sample("partitions", len(made), {"asset": row.name})
+            yield MetricSample("partitions", len(made), {"asset": row.name})
             if row.name in wanted:
                 behind, missing = lag(made, self._settings.start_date, closed)
-                yield Sample("partitions_behind", behind, {"asset": row.name})
-                yield Sample("partitions_missing", missing, {"asset": row.name})
+                yield MetricSample("partitions_behind", behind, {"asset": row.name})
+                yield MetricSample("partitions_missing", missing, {"asset": row.name})
 
-    def _checks(self, instance: dg.DagsterInstance) -> Iterator[Sample]:
+    def _checks(self, instance: dg.DagsterInstance) -> Iterator[MetricSample]:
         found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(self._check_keys))
         counts: Counter[tuple[str, str]] = Counter()
         for key, record in found.items():
             asset, verdict = self._check_keys[key], verdict_of(record)
             counts[asset, verdict] += 1
             if verdict in ("warn", "error"):
-                yield Sample("check_failed", 1, {"asset": asset, "check": key.name, "verdict": verdict})
+                yield MetricSample("check_failed", 1, {"asset": asset, "check": key.name, "verdict": verdict})
         for (asset, verdict), count in sorted(counts.items()):
-            yield Sample("checks", count, {"asset": asset, "verdict": verdict})
+            yield MetricSample("checks", count, {"asset": asset, "verdict": verdict})
 
     @cached_property
     def _check_keys(self) -> Mapping[dg.AssetCheckKey, str]:

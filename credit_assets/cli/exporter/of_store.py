@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
-from credit_assets.cli.exporter.families import Sample
+from credit_assets.cli.exporter.families import MetricSample
 from credit_assets.instance.ownership import refuse_foreign
 from credit_assets.ledger import recorded
 from credit_assets.ledger.deployment import SHADOW
@@ -40,7 +40,7 @@ class StoreFigures:
         # By asset when its days were read, and what they hold.
         self._known: dict[str, tuple[datetime, dict[str, RowCount]]] = {}
 
-    def __call__(self, now: datetime) -> Iterator[Sample]:
+    def __call__(self, now: datetime) -> Iterator[MetricSample]:
         look_anew(self._store)
         refuse_foreign(self._settings, None)
         closed = now.astimezone(ZoneInfo(self._settings.timezone)).date() - timedelta(1)
@@ -55,10 +55,10 @@ class StoreFigures:
         days = self._store.days(asset)
         return self._store.read_record(self._store.path(asset, f"{days[-1]}.json")) if days else None
 
-    def _rejected(self, now: datetime) -> Iterator[Sample]:
+    def _rejected(self, now: datetime) -> Iterator[MetricSample]:
         for asset in self._settings.graph.gated:
             found = self._counts(asset, self._store.days(asset), now)
-            yield Sample("partitions_rejected", sum(one.rejected for one in found.values()), {"asset": asset})
+            yield MetricSample("partitions_rejected", sum(one.rejected for one in found.values()), {"asset": asset})
 
     def _counts(self, asset: str, days: Sequence[str], now: datetime) -> dict[str, RowCount]:
         """Rows of the newest days. Those that were read are read again after a while, and the newest each time: on an
@@ -73,14 +73,14 @@ class StoreFigures:
         self._known[asset] = read_at, known
         return known
 
-    def _scores(self, now: datetime, closed: date) -> Iterator[Sample]:
+    def _scores(self, now: datetime, closed: date) -> Iterator[MetricSample]:
         days = self._store.days("loan_scores")
-        yield Sample("scores_late", is_late(self._settings, now, closed.isoformat() in days))
+        yield MetricSample("scores_late", is_late(self._settings, now, closed.isoformat() in days))
         counted = self._counts("loan_scores", days, now)
         if scored := [day for day, found in counted.items() if found.rows > found.without_pd]:
             newest = date.fromisoformat(max(scored))
-            yield Sample("scored_day_timestamp_seconds", datetime.combine(newest, time(), UTC).timestamp())
-            yield Sample("scored_day_age_days", (closed - newest).days)
+            yield MetricSample("scored_day_timestamp_seconds", datetime.combine(newest, time(), UTC).timestamp())
+            yield MetricSample("scored_day_age_days", (closed - newest).days)
 
 
 def look_anew(store: Store) -> None:
@@ -101,24 +101,24 @@ def is_late(settings: Settings, now: datetime, there: bool) -> bool:
     return now.astimezone(ZoneInfo(settings.timezone)).time() >= time.fromisoformat(settings.scores_by)
 
 
-def drift_samples(report: Mapping[str, Any], closed: date) -> Iterator[Sample]:
+def drift_samples(report: Mapping[str, Any], closed: date) -> Iterator[MetricSample]:
     for verdict in DRIFT_VERDICTS:
-        yield Sample("drift", verdict == report["verdict"], {"verdict": verdict})
-    yield Sample("drift_age_days", (closed - date.fromisoformat(report["day"])).days)
+        yield MetricSample("drift", verdict == report["verdict"], {"verdict": verdict})
+    yield MetricSample("drift_age_days", (closed - date.fromisoformat(report["day"])).days)
     findings = report["features"]
     for verdict in DRIFT_VERDICTS:
         count = sum(one["verdict"] == verdict for one in findings)
-        yield Sample("drift_features", count, {"verdict": verdict})
+        yield MetricSample("drift_features", count, {"verdict": verdict})
     shifted = [one["name"] for one in findings if one["verdict"] == "shifted"]
     for name in shifted[:_SHIFTED_SHOWN]:
-        yield Sample("drift_shifted", 1, {"feature": name})
+        yield MetricSample("drift_shifted", 1, {"feature": name})
     for of, wanted in (("features", False), ("score", True)):
         some = [one["psi"] for one in findings if (one["name"] == SCORE) is wanted and one["psi"] is not None]
         if some:
-            yield Sample("drift_psi_max", max(some), {"of": of})
+            yield MetricSample("drift_psi_max", max(some), {"of": of})
 
 
-def performance_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
+def performance_samples(report: Mapping[str, Any]) -> Iterator[MetricSample]:
     for measured in ("realised", "since_training", "estimated"):
         part = report.get(measured) or {}
         # Realised figures are an evaluation with its intervals, estimated ones stand by themselves.
@@ -126,9 +126,9 @@ def performance_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
         for name, keys in (("auc", ("auc",)), ("auc_low", _ends("low")), ("auc_high", _ends("high"))):
             value = next((found[key] for key in keys if found.get(key) is not None), None)
             if value is not None:
-                yield Sample(name, value, {"measured": measured})
+                yield MetricSample(name, value, {"measured": measured})
         if level := part.get("observed_over_expected"):
-            yield Sample("observed_over_expected", level["value"], {"measured": measured})
+            yield MetricSample("observed_over_expected", level["value"], {"measured": measured})
 
 
 def _ends(end: str) -> tuple[str, str]:
@@ -141,29 +141,29 @@ class ModelFigures:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._store = settings, Store(settings.store)
 
-    def __call__(self, now: datetime) -> Iterable[Sample]:
+    def __call__(self, now: datetime) -> Iterable[MetricSample]:
         look_anew(self._store)
         today = now.astimezone(ZoneInfo(self._settings.timezone)).date()
         held = recorded.histories(Claims(self._settings.store), self._settings.naming.registered_model)
         if champion := holder_now(held.get(CHAMPION, [])):
             yield from self._champion(champion, held, today)
         if trial := holder_now(held.get(SHADOW, [])):
-            yield Sample("trial_version", float(trial.version))
+            yield MetricSample("trial_version", float(trial.version))
             yield from self._trial(trial)
 
-    def _champion(self, champion: Period, held: dict[str, list[Period]], today: date) -> Iterator[Sample]:
-        yield Sample("champion_version", float(champion.version))
-        yield Sample("champion_in_force_days", max(0, (today - champion.first).days))
+    def _champion(self, champion: Period, held: dict[str, list[Period]], today: date) -> Iterator[MetricSample]:
+        yield MetricSample("champion_version", float(champion.version))
+        yield MetricSample("champion_in_force_days", max(0, (today - champion.first).days))
         # None where the records of its training have been replaced: only MLflow knows its day then.
         if found := recorded.version_record(self._store, champion.version, held):
-            yield Sample("champion_age_days", (today - date.fromisoformat(found["as_of"])).days)
-            yield Sample("champion_auc", found["metrics"]["auc"])
+            yield MetricSample("champion_age_days", (today - date.fromisoformat(found["as_of"])).days)
+            yield MetricSample("champion_auc", found["metrics"]["auc"])
 
-    def _trial(self, trial: Period) -> Iterator[Sample]:
+    def _trial(self, trial: Period) -> Iterator[MetricSample]:
         days = self._store.days("shadow_report")
         report = self._store.read_record(self._store.path("shadow_report", f"{days[-1]}.json")) if days else {}
         # The newest report may still be of the trial before.
         if report.get("shadow") == trial.version:
-            yield Sample("trial_days", report["days"])
+            yield MetricSample("trial_days", report["days"])
             for decision in get_args(TrialDecision):
-                yield Sample("trial", decision == report["decision"], {"decision": decision})
+                yield MetricSample("trial", decision == report["decision"], {"decision": decision})

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterable
 from datetime import datetime
 
-from credit_assets.cli.exporter.families import Sample
+from credit_assets.cli.exporter.families import MetricSample
 from credit_assets.failures import TransientError
 from credit_assets.masking import without_login
 from credit_assets.places import database_file
@@ -25,12 +25,12 @@ class TrackingFigures:
         self._settings = settings
 
     @property
-    def can_be_asked(self) -> bool:
+    def is_readable(self) -> bool:
         """A tracking store that is a database of a server's is nobody's business here."""
         uri = self._settings.tracking_uri
         return uri.startswith(("http://", "https://")) or database_file(uri) is not None
 
-    def __call__(self, now: datetime) -> Iterable[Sample]:  # noqa: ARG002 - as all places are read
+    def __call__(self, now: datetime) -> Iterable[MetricSample]:  # noqa: ARG002 - as all places are read
         uri = self._settings.tracking_uri
         if (file := database_file(uri)) is not None:
             # An embedded store that nothing has been written to yet is made by the first training.

@@ -18,21 +18,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from credit_assets.cli.exporter.families import FAMILIES, PORTFOLIO, PREFIX, Sample
-from credit_assets.failures import said
+from credit_assets.cli.exporter.families import FAMILIES, PORTFOLIO, PREFIX, MetricSample
+from credit_assets.failures import error_text
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 _LOG = logging.getLogger(__name__)
-Read = Callable[[datetime], Iterable[Sample]]
+Read = Callable[[datetime], Iterable[MetricSample]]
 
 
 @dataclass(frozen=True)
 class _Reading:
     """What a reading came to: its figures, or the error."""
 
-    samples: Sequence[Sample]
+    samples: Sequence[MetricSample]
     seconds: float
     at: float
     error: str = ""
@@ -65,16 +65,16 @@ class Place:
             self._errors += 1
             _LOG.warning("%s: no answer in time", self.name)
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[MetricSample]:
         """Its figures where it could be read, and how reading it went."""
         labels = {"place": self.name}
         last = None if self._late else self._last
         is_up = last is not None and not last.error
-        yield Sample("up", is_up, labels)
-        yield Sample("exporter_errors", self._errors, labels)
+        yield MetricSample("up", is_up, labels)
+        yield MetricSample("exporter_errors", self._errors, labels)
         if last is not None:
-            yield Sample("exporter_seconds", last.seconds, labels)
-            yield Sample("exporter_read_timestamp_seconds", last.at, labels)
+            yield MetricSample("exporter_seconds", last.seconds, labels)
+            yield MetricSample("exporter_read_timestamp_seconds", last.at, labels)
             yield from last.samples
 
     def _look(self) -> None:
@@ -83,7 +83,7 @@ class Place:
             found = list(self._read(datetime.now(UTC)))
         except Exception as raised:
             # Half of the figures of a place would look like all of them.
-            found, error = [], self._hide(f"{type(raised).__name__}: {said(raised)}")
+            found, error = [], self._hide(f"{type(raised).__name__}: {error_text(raised)}")
             self._errors += 1
             _LOG.warning("%s: %s", self.name, error)
         self._last = _Reading(found, time.monotonic() - begun, time.time(), error)
@@ -108,7 +108,7 @@ class Figures:
         with self._lock:
             if time.monotonic() - self._read_at >= self._kept:
                 self._read()
-            by_name: dict[str, list[Sample]] = {name: [] for name in FAMILIES}
+            by_name: dict[str, list[MetricSample]] = {name: [] for name in FAMILIES}
             for place in self._places:
                 for sample in place.samples():
                     by_name[sample.name].append(sample)

@@ -45,7 +45,7 @@ def figures(
         "registry": ModelFigures(settings),
     }
     tracking = TrackingFigures(settings)
-    if tracking.can_be_asked:
+    if tracking.is_readable:
         reads["tracking"] = tracking
     places = [Place(name, read, hide) for name, read in reads.items()]
     return Figures(places, settings.portfolio_contract.name, kept=kept, limit=limit)
@@ -79,7 +79,7 @@ def answering(registry: CollectorRegistry) -> Answer:
     return answer
 
 
-class Server(ThreadingMixIn, WSGIServer):
+class ScrapeServer(ThreadingMixIn, WSGIServer):
     """A thread an answer, so that a slow scrape does not hold up the sign of life."""
 
     daemon_threads = True
@@ -92,10 +92,10 @@ class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
-def server(registry: CollectorRegistry, host: str, port: int) -> Server:
+def server(registry: CollectorRegistry, host: str, port: int) -> ScrapeServer:
     """A bound server. Raises PermanentError where the address cannot be had."""
 
-    class Bound(Server):
+    class Bound(ScrapeServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     try:

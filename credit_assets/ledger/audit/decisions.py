@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
-from credit_assets.ledger.asked import asked_in_words
 from credit_assets.ledger.audit.walk import Gap, Record, Walk
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.registry import CHAMPION, Version
+from credit_assets.ledger.requester import requester_in_words
 from credit_assets.ledger.requests import DONE, Request
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
@@ -94,13 +94,13 @@ def _was_champion(walk: Walk, version: str, first: date) -> bool:
 
 def trials(walk: Walk) -> Sequence[Gap]:
     """Every decision of a trial follows from its report, and was asked for where it decided anything."""
-    found, asked = [], {(one.version, one.kind) for one in walk.requests}
+    found, requested = [], {(one.version, one.kind) for one in walk.requests}
     for day, record in walk.of("shadow_report").items():
         version = record.get("shadow") or ""
         for text in trial_again(record) if "policy" in record else ():
             found.append(Gap("trials", text, _AGAIN, "shadow_report", day, version))
         kind = {decision: kind for kind, decision in _REQUESTED.items()}.get(record.get("decision") or "")
-        if version and kind and (version, kind) not in asked:
+        if version and kind and (version, kind) not in requested:
             text = f"decided to {kind} the version, and no request for it is in the log"
             found.append(Gap("trials", text, "a request was deleted: restore the log", "shadow_report", day, version))
     return found
@@ -111,7 +111,7 @@ def requests_met(walk: Walk) -> Sequence[Gap]:
     found = [*_numbers(walk)]
     for request in walk.requests:
         outcome = walk.outcomes.get(request.number)
-        texts = [*_asked(walk, request)]
+        texts = [*_unrequested(walk, request)]
         if request.version not in walk.versions:
             texts.append("asks for a version that is not in MLflow")
         elif outcome == DONE:
@@ -134,7 +134,7 @@ def _numbers(walk: Walk) -> Iterator[Gap]:
         )
 
 
-def _asked(walk: Walk, request: Request) -> Iterator[str]:
+def _unrequested(walk: Walk, request: Request) -> Iterator[str]:
     """Whether who is named can have asked: the pipeline asks for what the report of a trial decided."""
     if request.by != ACTOR:
         return
@@ -184,11 +184,11 @@ def _accepted(walk: Walk, request: Request, version: Version) -> Iterator[str]:
 
 def _gap(request: Request, text: str) -> Gap:
     do = "ask who is named; where it is forged, roll back (`credit-assets rollback`)"
-    named = f"request {request.number} ({request.kind} by {request.by}{asked_in_words(request.asked)}) {text}"
+    named = f"request {request.number} ({request.kind} by {request.by}{requester_in_words(request.entered_by)}) {text}"
     return Gap("requests_met", named, do, "requests", request.effective_from.isoformat(), request.version)
 
 
-def retrainings_asked_for(walk: Walk) -> Sequence[Gap]:
+def retrainings_of_triggers(walk: Walk) -> Sequence[Gap]:
     """Who is recorded to have asked for a training has asked for it."""
     found = []
     for day, record in walk.of("registered_model").items():

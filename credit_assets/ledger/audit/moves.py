@@ -67,8 +67,8 @@ def _decided(walk: Walk, alias: str, move: Move) -> Iterator[str]:
         return
     if alias == CHAMPION:
         if not _requested(walk, move) and not _by_training(walk, move):
-            said = f"{move.change.kind} by {move.change.by}"
-            yield f"{said}, and neither a training nor a request that was met decided it"
+            text = f"{move.change.kind} by {move.change.by}"
+            yield f"{text}, and neither a training nor a request that was met decided it"
     elif alias in (CHALLENGER, SHADOW) and version is not None:
         kept = walk.kept_of(version)
         of_day = walk.of("registered_model").get(version.as_of.isoformat(), {})

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from credit_assets.failures import PermanentError
 from credit_assets.instance.ownership import book_of, parse
 from credit_assets.ledger.alias_log import AliasLog, Move
-from credit_assets.ledger.audit.walk import Gap, Kept, Ledger, Reported, Verdict, Walk
+from credit_assets.ledger.audit.walk import Gap, KeptVersions, Ledger, Reported, Verdict, Walk
 from credit_assets.ledger.deployment import ALIASES
 from credit_assets.ledger.integrity import Integrity
 from credit_assets.ledger.kept import EVIDENCE, SETS, VERSIONS, KeptVersion, evidence_hash, named_beside
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Told:
+class LedgerInDagster:
     """What Dagster has of the ledger: the moves of each alias, the heads of logs noted with decisions, and the book."""
 
     reported: Mapping[str, Sequence[Reported]] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Told:
 
 
 @dataclass
-class Reading:
+class AuditReading:
     """One audit's reading. `made`: the days that Dagster says were made, by asset; `judged`: by asset and ISO day what
-    it recorded of the gates then; `told`: what it has of the ledger.
+    it recorded of the gates then; `in_dagster`: what it has of the ledger.
     """
 
     store: Store
@@ -51,7 +51,7 @@ class Reading:
     requests: Requests
     made: Mapping[str, Sequence[str]]
     judged: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
-    told: Told = field(default_factory=lambda: Told())
+    in_dagster: LedgerInDagster = field(default_factory=lambda: LedgerInDagster())
     verify: bool = False
     """Whether the rows of every partition are read."""
     unreadable: list[Gap] = field(default_factory=list)
@@ -112,17 +112,17 @@ class Reading:
         integrity, claims = Integrity(self.registry), self.registry.claims
         book, tag = book_of(claims), (own_tags(self.registry) or {}).get(BOOK_TAG)
         return Ledger(
-            breaks=integrity.breaks(whole=True, noted_elsewhere=self.told.noted),
+            breaks=integrity.breaks(whole=True, noted_elsewhere=self.in_dagster.noted),
             accepted=claims.journal.accepted(),
             heads=integrity.heads(),
             journal=claims.journal.contents(),
             files={path: content_hash(data) for path, data in claims.ledger_files().items()},
             logs={alias: AliasLog(claims, self.registry.scope(), alias).folder for alias in ALIASES},
-            reported=self.told.reported,
+            reported=self.in_dagster.reported,
             books={
                 "the store": book.id if book else "",
                 "MLflow": parse(tag, f"the tag {BOOK_TAG} in MLflow").id if tag else "",
-                "Dagster": self.told.book,
+                "Dagster": self.in_dagster.book,
             },
         )
 
@@ -138,7 +138,7 @@ class Reading:
         found = {day: self._try(asset, day, self._record, asset, day) for day in self.store.days(asset)}
         return {day: record for day, record in found.items() if record is not None}
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> KeptVersions:
         read = [self._try(VERSIONS, name[:12], self._record, VERSIONS, name) for name in self.store.days(VERSIONS)]
         made = [self._try(VERSIONS, "", lambda one: KeptVersion(**one), one) for one in read if one is not None]
         versions = [one for one in made if one is not None]
@@ -150,7 +150,7 @@ class Reading:
         sets = {one.training_set.rpartition("/")[2].removesuffix(".parquet") for one in versions if one.training_set}
         places = {place for record in evidence.values() if record is not None for place in named_beside(record)}
         beside = {place: self._content(place) for place in sorted(places)}
-        return Kept(versions, evidence, now, {name: self._rows(name) for name in sorted(sets)}, beside)
+        return KeptVersions(versions, evidence, now, {name: self._rows(name) for name in sorted(sets)}, beside)
 
     def _content(self, place: str) -> str | None:
         folder, _, name = place.rpartition("/")

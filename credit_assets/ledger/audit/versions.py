@@ -78,14 +78,14 @@ def versions_as_recorded(walk: Walk) -> Sequence[Gap]:
 def _shown(version: Version, evidence: Record) -> Iterator[tuple[str, str, str]]:
     """What of a version's tags is otherwise than its evidence, beside it."""
     tags, evaluation = version.tags, evidence.get("evaluation", {})
-    said = {
+    records = {
         "as_of": evidence["as_of"],
         "variant": evidence["variant"],
         "data_hash": evidence.get("data", ""),
         "test_from": evidence.get("test_from", ""),
         **{name: f"{evaluation[name]:.6f}" for name in _METRICS if name in evaluation},
     }
-    for name, recorded in said.items():
+    for name, recorded in records.items():
         if name in tags and tags[name] != recorded:
             yield name, tags[name], recorded
 

@@ -45,7 +45,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptVersions:
     """What the store has of versions: their records, their evidence by its hash (None where it cannot be read), with
     the hash that it has now, of each kept training set the hash of its rows (None where it cannot be read), and the
     same of what the evidence names `beside` itself (`named_beside`), by its place.
@@ -106,7 +106,7 @@ class Walk:
 
     versions: Mapping[str, Version] = field(default_factory=dict)
     by_hand: Sequence[str] = ()
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptVersions = field(default_factory=KeptVersions)
     records: Mapping[str, Mapping[str, Record]] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     gates: Mapping[str, Sequence[GateResult]] = field(default_factory=dict)

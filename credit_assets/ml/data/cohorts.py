@@ -18,7 +18,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.ml.data.customers import LeftOut, groups_of, known_before
+from credit_assets.ml.data.customers import LeftOutRows, groups_of, known_before
 from credit_assets.ml.data.decisions import Decisions
 from credit_assets.ml.data.missing import without_refused
 from credit_assets.ml.data.ordering import in_order
@@ -171,9 +171,9 @@ class CohortCounts:
     `applications` of the window by what was decided (`population`, empty where everyone was lent to), and the booked
     loans among them by what became of them (`outcomes`): good and bad ones are trained on, the others are not.
     `unmapped`, `unmapped_outcomes`: by statuses that are in none of the portfolio's lists, applications and rows of
-    outcomes; `said_nothing`: rows of outcomes without a flag or status. `with_outcome`: applications of which anything
-    is known to have become; `lent_to_nobody`: those of them that were not booked. `refused`: good and bad ones that
-    lack a feature without which the portfolio does not score: no model learns from them.
+    outcomes; `without_outcome`: rows of outcomes without a flag or status. `with_outcome`: applications of which
+    anything is known to have become; `lent_to_nobody`: those of them that were not booked. `refused`: good and bad ones
+    that lack a feature without which the portfolio does not score: no model learns from them.
     """
 
     applications: int
@@ -181,7 +181,7 @@ class CohortCounts:
     outcomes: Mapping[str, int]
     unmapped: Mapping[str, int]
     unmapped_outcomes: Mapping[str, int] = field(default_factory=dict)
-    said_nothing: int = 0
+    without_outcome: int = 0
     with_outcome: int = 0
     lent_to_nobody: int = 0
     refused: int = 0
@@ -334,7 +334,7 @@ class Cohort:
         self._outcomes = self.loans.outcomes
         self.on_the_day = self.loans.on(window.as_of)
         self._scorable = without_refused(self.table, portfolio)
-        self.left_out: LeftOut | None = None
+        self.left_out: LeftOutRows | None = None
         """What of the later splits was left out, once there is a training set; None without customers."""
 
     def training_set(self, test_share: float, validation_share: float) -> pa.Table:
@@ -396,7 +396,7 @@ class Cohort:
             dict(zip(OUTCOME_CLASSES, of_class, strict=True)),
             unmapped,
             self._outcomes.unmapped(as_of),
-            self._outcomes.said_nothing(as_of),
+            self._outcomes.without_outcome(as_of),
             int(became.sum()),
             int((became & ~loans.booked).sum()),
             int((~np.isnan(loans.targets) & ~self._scorable).sum()),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from credit_assets.ml.data.chunks import Mask, Positions
-    from credit_assets.ml.data.unreadable import Noted
+    from credit_assets.ml.data.unreadable import UnreadableRows
 
     Source: TypeAlias = Mapping[str, pa.ChunkedArray | pd.Series]
 
@@ -329,7 +329,7 @@ class Contract:
             self._latest = int(days.max())
 
 
-def _with_notes(aside: pa.Table, noted: Mapping[str, Noted], at: Positions) -> pa.Table:
+def _with_notes(aside: pa.Table, noted: Mapping[str, UnreadableRows], at: Positions) -> pa.Table:
     """The rows set aside, those of the chunk `at`, with the texts that were noted beside them."""
     import pyarrow as pa
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutRows:
     """Of the rows of the later splits those whose customer stands in an earlier split, and how many there were.
 
     `customers`: how many different ones the set had; `most`: rows of the one with most; `unnamed`: rows without one.
@@ -113,7 +113,7 @@ def groups_of(rows: pa.Table | pd.DataFrame, portfolio: Portfolio) -> NDArray[np
     return np.asarray(pc.coalesce(codes.cast(pa.int64()), alone).to_numpy(zero_copy_only=False))
 
 
-def known_before(groups: NDArray[np.int64], lengths: tuple[int, int, int]) -> tuple[NDArray[np.bool_], LeftOut]:
+def known_before(groups: NDArray[np.int64], lengths: tuple[int, int, int]) -> tuple[NDArray[np.bool_], LeftOutRows]:
     """Which rows stay, of rows that are train, validation and test one after the other, so many of each: in each split
     those of customers that no earlier one has.
 
@@ -133,7 +133,7 @@ def known_before(groups: NDArray[np.int64], lengths: tuple[int, int, int]) -> tu
     out = np.bincount(split[~stays], minlength=3)
     named = groups >= 0
     of_one = np.bincount(groups[named]) if named.any() else np.zeros(1, dtype=np.int64)
-    return stays, LeftOut(
+    return stays, LeftOutRows(
         rows=len(groups),
         customers=int(np.count_nonzero(of_one)),
         most=int(of_one.max()),

@@ -43,22 +43,22 @@ Sign = Literal[-1, 0, 1]
 _Portfolio = TypeVar("_Portfolio", bound=Directed)
 
 
-class Move(NamedTuple):
+class FormulaMove(NamedTuple):
     """How a formula moves with one of its inputs where the inputs `over`, amounts and counts, are not negative."""
 
     sign: Sign
     over: tuple[str, ...] = ()
 
 
-def _up(*over: str) -> Move:
-    return Move(1, over)
+def _up(*over: str) -> FormulaMove:
+    return FormulaMove(1, over)
 
 
-def _down(*over: str) -> Move:
-    return Move(-1, over)
+def _down(*over: str) -> FormulaMove:
+    return FormulaMove(-1, over)
 
 
-MOVES: Mapping[str, Mapping[str, Move]] = {
+MOVES: Mapping[str, Mapping[str, FormulaMove]] = {
     "debt_to_income": {"total_debt": _up(), "annual_income": _down("total_debt")},
     "credit_utilization": {"credit_used": _up(), "credit_limit": _down("credit_used")},
     "available_credit": {"credit_limit": _up(), "credit_used": _down()},
@@ -92,7 +92,7 @@ MOVES: Mapping[str, Mapping[str, Move]] = {
 """By formula and input. Each is held against the formula itself, on many values, by its test."""
 
 
-def moves_of(function: str) -> Mapping[str, Move]:
+def moves_of(function: str) -> Mapping[str, FormulaMove]:
     """How a function of FUNCTIONS moves with its inputs: those of an extension as it declares them, none where it does
     not. Raises KeyError for an unknown name, ExtensionError for a declaration that names no input of it.
     """
@@ -102,7 +102,7 @@ def moves_of(function: str) -> Mapping[str, Move]:
     return {} if its is None else _declared(its)
 
 
-def _declared(extension: Extension) -> dict[str, Move]:
+def _declared(extension: Extension) -> dict[str, FormulaMove]:
     declared: Mapping[str, int] = extension.options.get("directions") or {}
     texts, known = text_parameters(extension.name), parameters(extension.name)
     for name, sign in declared.items():
@@ -111,7 +111,7 @@ def _declared(extension: Extension) -> dict[str, Move]:
                 f"directions: {name!r}: {sign!r}: give for parameters that are Numbers 1 where the feature never falls "
                 "as the parameter rises, -1 where it never rises, 0 where it does both"
             )
-    return {name: Move(1 if sign > 0 else -1 if sign < 0 else 0) for name, sign in declared.items()}
+    return {name: FormulaMove(1 if sign > 0 else -1 if sign < 0 else 0) for name, sign in declared.items()}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _sign(derived: Any, sources: Mapping[str, str], column: str, portfolio: Dire
     signs: set[Sign] = set()
     for name, source in sources.items():
         if source == column:
-            move = moves.get(name, Move(0))
+            move = moves.get(name, FormulaMove(0))
             # Under a negative amount a ratio turns round.
             signs.add(0 if any(sources[other] in negative for other in move.over) else move.sign)
     return signs.pop() if len(signs) == 1 else 0

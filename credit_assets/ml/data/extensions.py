@@ -25,7 +25,7 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 from credit_assets.ml.data.extension_sources import Maker, SourceError, maker_of, source_version
 
 GROUP = "credit_assets.extensions"
@@ -42,7 +42,7 @@ _SHOWN = 12
 _T = TypeVar("_T")
 
 
-class ExtensionError(ToldError, ValueError):
+class ExtensionError(OwnError, ValueError):
     """An extension cannot be used; the message names it, who made it, what is wrong and what to do."""
 
 
@@ -235,8 +235,8 @@ def _import_failed(place: _Place, error: BaseException) -> ExtensionError:
     # The text of a syntax error ends with its place, which follows here.
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     words = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    told = f"{type(error).__name__}{f': {words}' if words else ''}{_line(error, place.module)}"
-    return ExtensionError(f"{place.where} cannot be imported: {told}; correct that, or remove the extension")
+    reason = f"{type(error).__name__}{f': {words}' if words else ''}{_line(error, place.module)}"
+    return ExtensionError(f"{place.where} cannot be imported: {reason}; correct that, or remove the extension")
 
 
 def _line(error: BaseException, module: str) -> str:

@@ -142,16 +142,16 @@ def _try(extension: Extension, kinds: dict[str, Any]) -> None:
             made.append(pd.Series(turned[rows], dtype=object if kind is Texts else "float64"))
         return made
 
-    def asked(given: list[Any]) -> Any:
+    def computed(given: list[Any]) -> Any:
         return _result(extension, tuple(given), {}).to_numpy()
 
     try:
         given = columns(slice(None))
         # Of division by zero and the like numpy warns; the value that comes of it counts as missing.
         with np.errstate(all="ignore"):
-            whole, again = asked(given), asked(columns(slice(None)))
-            alone = [asked(columns(slice(row, row + 1)))[0] for row in range(len(_NUMBERS))]
-            asked(columns(slice(0, 0)))
+            whole, again = computed(given), computed(columns(slice(None)))
+            alone = [computed(columns(slice(row, row + 1)))[0] for row in range(len(_NUMBERS))]
+            computed(columns(slice(0, 0)))
     except ExtensionError as error:
         raise ExtensionError(
             f"{error}; tried on {len(_NUMBERS)} made rows, with missing values, zeros and no row"

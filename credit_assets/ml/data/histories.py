@@ -85,7 +85,7 @@ class History(Strict):
 
 
 @dataclass(frozen=True)
-class Condition:
+class ColumnCondition:
     """What a column must be: `operator` any of `values`, of which there is one unless the operator is "in". Values are
     numbers where the column is numeric, else texts. A missing value meets no condition.
     """
@@ -196,7 +196,7 @@ def check_feature(feature: HistoryFeature, histories: Sequence[History]) -> None
     conditions(feature, history)
 
 
-def conditions(feature: HistoryFeature, history: History) -> tuple[Condition, ...]:
+def conditions(feature: HistoryFeature, history: History) -> tuple[ColumnCondition, ...]:
     """The feature's `where` as conditions that must all be met. Raises ValueError naming feature and column.
 
     >>> months = History(
@@ -206,7 +206,7 @@ def conditions(feature: HistoryFeature, history: History) -> tuple[Condition, ..
     >>> [(one.operator, one.values) for one in conditions(late, months)]
     [('>=', (30.0,)), ('<', (90.0,))]
     """
-    found: list[Condition] = []
+    found: list[ColumnCondition] = []
     for name, given in feature.where.items():
         column = history.column(name)
         try:
@@ -220,19 +220,19 @@ def conditions(feature: HistoryFeature, history: History) -> tuple[Condition, ..
     return tuple(found)
 
 
-def _parsed(column: HistoryColumn, given: Any) -> list[Condition]:
+def _parsed(column: HistoryColumn, given: Any) -> list[ColumnCondition]:
     operand = _number if column.type in NUMERIC else _text
     if isinstance(given, list | tuple):
         if not given:
             raise ValueError("an empty list, which no row can meet")
-        return [Condition(column.name, "in", tuple(operand(column, one) for one in given))]
+        return [ColumnCondition(column.name, "in", tuple(operand(column, one) for one in given))]
     parts = [given]
     if isinstance(given, str) and column.type in NUMERIC:
         parts = re.split(r"\s+and\s+", given.strip())
     return [_compared(column, part, operand) for part in parts]
 
 
-def _compared(column: HistoryColumn, given: Any, operand: Any) -> Condition:
+def _compared(column: HistoryColumn, given: Any, operand: Any) -> ColumnCondition:
     operator: Any = "=="
     match = _COMPARED.fullmatch(given.strip()) if isinstance(given, str) else None
     if match:
@@ -243,7 +243,7 @@ def _compared(column: HistoryColumn, given: Any, operand: Any) -> Condition:
             )
     elif isinstance(given, str) and given.strip().startswith("="):
         raise ValueError(f"a single = is no operator; write {_EXAMPLES}")
-    return Condition(column.name, operator, (operand(column, given),))
+    return ColumnCondition(column.name, operator, (operand(column, given),))
 
 
 def _number(column: HistoryColumn, given: Any) -> float:

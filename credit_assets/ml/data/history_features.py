@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from credit_assets.ml.data.histories import LARGEST, NUMERIC, Condition, History, HistoryFeature, conditions
+from credit_assets.ml.data.histories import LARGEST, NUMERIC, ColumnCondition, History, HistoryFeature, conditions
 from credit_assets.ml.data.instants import read_days, read_moments
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _given(history: History, needed: Sequence[str], rows: HistoryRows) -> tuple[
     return {name: columns[name] for name in needed}, len(rows)
 
 
-def _parts(feature: HistoryFeature, where: Sequence[Condition], rows: Sequence[_Row]) -> tuple[Any, ...]:
+def _parts(feature: HistoryFeature, where: Sequence[ColumnCondition], rows: Sequence[_Row]) -> tuple[Any, ...]:
     reach, window = feature.reach_days, feature.window_days
     within = [row for row in rows if reach is None or row.age <= reach]
     met = [row for row in within if all(one.met(row.values[one.column]) for one in where)]

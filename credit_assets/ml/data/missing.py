@@ -28,12 +28,12 @@ def missing_policies(portfolio: Portfolio) -> dict[str, MissingPolicy | None]:
     """The policy of each feature, None where nothing is stated. A derived feature that says nothing is missing with its
     inputs, and has the strictest of the policies that they state.
     """
-    said = {column.name: column.missing for column in portfolio.model_inputs}
+    policies = {column.name: column.missing for column in portfolio.model_inputs}
     for derived in portfolio.function_features:
-        of_inputs = {said[derived.inputs.get(name, name)] for name in parameters(derived.function_name)}
+        of_inputs = {policies[derived.inputs.get(name, name)] for name in parameters(derived.function_name)}
         inherited = next((policy for policy in _STRICTEST_FIRST if policy in of_inputs), None)
-        said[derived.name] = derived.missing or inherited
-    return {name: said[name] for name in portfolio.feature_names}
+        policies[derived.name] = derived.missing or inherited
+    return {name: policies[name] for name in portfolio.feature_names}
 
 
 def refusing(portfolio: Portfolio) -> tuple[str, ...]:

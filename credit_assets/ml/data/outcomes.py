@@ -70,7 +70,7 @@ class Outcomes:
         days = pa.array(self.booked_to[known].astype(np.int32), pa.int32()).cast(pa.date32())
         return pa.table({"id": self.rows.ids.take(self.rows.place[known]), "day": days})
 
-    def said_nothing(self, as_of: date) -> int:
+    def without_outcome(self, as_of: date) -> int:
         """Rows known on `as_of` without a flag or status."""
         return int(((self.rows.day <= (as_of - _EPOCH).days) & (self.says == _NOTHING)).sum())
 
@@ -147,15 +147,15 @@ def _says(rows: pa.Table, portfolio: Portfolio) -> tuple[NDArray[np.int64], tupl
         flags = pc.fill_null(rows[names.defaulted], _NOTHING).to_numpy()
         # Where several flags of a loan may become known one after another, the last of them holds.
         good = GOOD if names.known is None else _REVERSED
-        said = np.where(flags == 1, BAD, np.where(flags == 0, good, _NOTHING)).astype(np.int64)
-        return said, (np.zeros(len(said), dtype=np.int32), [])
+        codes = np.where(flags == 1, BAD, np.where(flags == 0, good, _NOTHING)).astype(np.int64)
+        return codes, (np.zeros(len(codes), dtype=np.int32), [])
     numbers = {name: number for number, name in enumerate(OUTCOME_CLASSES)} | {"reversed": _REVERSED}
     of_status = {status: numbers[name] for status, name in names.classes.items()}
     places, different = texts(rows[names.status])
-    said = np.array(
+    codes = np.array(
         [_NOTHING if text is None else of_status.get(text, _UNMAPPED) for text in different], dtype=np.int64
     )
-    return said[places] if len(different) else places.astype(np.int64), (places, different)
+    return codes[places] if len(different) else places.astype(np.int64), (places, different)
 
 
 def _day_numbers(days: pa.ChunkedArray) -> NDArray[np.int64]:

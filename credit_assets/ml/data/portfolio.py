@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 from credit_assets.ml.data.directions import without_contradictions
 from credit_assets.ml.data.documents import mapping_of, problems, text_of
 from credit_assets.ml.data.extension_use import ExtensionUse
@@ -40,7 +40,7 @@ NUMERIC_TYPES: frozenset[str] = frozenset({"integer", "float", "boolean"})
 RESERVED_NAMES: frozenset[str] = frozenset({"default", "split", "quarantine_reason", "pd", "score", "model_version"})
 
 
-class PortfolioError(ToldError, ValueError):
+class PortfolioError(OwnError, ValueError):
     """The portfolio file cannot be used; the message says where and why."""
 
 
@@ -311,8 +311,8 @@ class Portfolio(Strict):
     @model_validator(mode="after")
     def _population_fits(self) -> Portfolio:
         stated = self.decisions
-        told = isinstance(stated, DecisionsTable) or (stated is not None and stated.booked_on is not None)
-        if self.performance_window_from == "booking" and not told:
+        knows_booking = isinstance(stated, DecisionsTable) or (stated is not None and stated.booked_on is not None)
+        if self.performance_window_from == "booking" and not knows_booking:
             raise ValueError(
                 "performance_window_from: booking needs to know the day: name in `population` the column that has it "
                 "(booked_on), or a table of decisions with their dates"
@@ -459,12 +459,12 @@ _NO_CONTRACT = {"name", "description", "gates", "policy", "reasons", "fairness"}
 def _contract_of(portfolio: Portfolio) -> str:
     from credit_assets.ml.data.fingerprints import fingerprint
 
-    said = portfolio.model_dump(mode="json", exclude_defaults=True, exclude=_NO_CONTRACT)
-    histories = said.get("histories", [])
+    contents = portfolio.model_dump(mode="json", exclude_defaults=True, exclude=_NO_CONTRACT)
+    histories = contents.get("histories", [])
     of_histories = [column for history in histories for column in history.get("columns", [])]
-    for described in (*said["columns"], *said.get("derived", []), *histories, *of_histories):
+    for described in (*contents["columns"], *contents.get("derived", []), *histories, *of_histories):
         described.pop("description", None)
-    return fingerprint(**said)
+    return fingerprint(**contents)
 
 
 def load_portfolio(path: str | Path | None = None) -> Portfolio:

@@ -154,11 +154,11 @@ class ReasonContract:
         """
         from credit_assets.ml.data.formulas import parameters
 
-        said = portfolio.reasons
+        stated = portfolio.reasons
         descriptions = {one.name: one.description for one in portfolio.input_columns}
         descriptions |= {one.name: one.description for one in portfolio.history_features}
-        placed = {name: group.code for group in said.groups for name in group.features}
-        placed |= dict.fromkeys(said.none, "")
+        placed = {name: group.code for group in stated.groups for name in group.features}
+        placed |= dict.fromkeys(stated.none, "")
         own = [name for name in descriptions if name not in placed]
         codes = _codes(own)
         placed |= codes
@@ -172,11 +172,11 @@ class ReasonContract:
             if name not in placed:
                 reasons = [source for source in sources if placed[source]]
                 placed[name] = placed[max(reasons, key=lambda source: shared[source])] if reasons else ""
-        members: dict[str, list[str]] = {group.code: [] for group in said.groups}
+        members: dict[str, list[str]] = {group.code: [] for group in stated.groups}
         for name in portfolio.feature_names:
             members.setdefault(placed[name], []).append(name)
-        texts |= {group.code: group.text for group in said.groups}
-        missing_texts = {group.code: group.missing_text for group in said.groups}
+        texts |= {group.code: group.text for group in stated.groups}
+        missing_texts = {group.code: group.missing_text for group in stated.groups}
         groups = (
             ReasonGroup(
                 code=code,
@@ -188,7 +188,7 @@ class ReasonContract:
             for code, names in members.items()
             if code and names
         )
-        return cls(said.most, tuple(groups), tuple(members.get("", ())))
+        return cls(stated.most, tuple(groups), tuple(members.get("", ())))
 
     def code_of(self, feature: str) -> str | None:
         """The code of a feature's reason; None where it is none."""
@@ -231,8 +231,8 @@ class ReasonContract:
         """Restore what `to_record` gave. Raises ValueError where it is none."""
         if record["format"] not in (1, FORMAT):
             raise ValueError(f"format {record['format']!r}, and this version of credit_assets reads 1 and {FORMAT}")
-        said = Reasons.model_validate({key: record[key] for key in ("most", "groups", "none")})
-        return cls(said.most, said.groups, said.none)
+        stated = Reasons.model_validate({key: record[key] for key in ("most", "groups", "none")})
+        return cls(stated.most, stated.groups, stated.none)
 
     def save(self, folder: str | Path) -> None:
         """Write `reasons.json` into the folder of a scorer. Equal contracts give equal bytes."""

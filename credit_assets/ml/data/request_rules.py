@@ -110,7 +110,7 @@ class RequestRules:
         return cls(tuple(Column.model_validate(column) for column in record["columns"]))
 
 
-class Request:
+class CheckedRequest:
     """The rows of one request held against the rules, batch after batch.
 
     Parameters
@@ -136,7 +136,7 @@ class Request:
         self._rows = self._refused_rows = 0
         self._found: dict[tuple[str, str], Broken] = {}
         self._refused: Any = False
-        self._told: dict[str, Any] = {}
+        self._reported: dict[str, Any] = {}
 
     def read(
         self, batch: Mapping[str, Values], rows: int
@@ -147,13 +147,13 @@ class Request:
         import numpy as np
 
         columns, refused, warned = {}, np.zeros(rows, dtype=bool), []
-        self._told = {}
+        self._reported = {}
         for column in self._rules.columns:
             columns[column.name], broken = self._screened(column, batch, rows)
             for rule, mask in broken.items():
                 if _refuses(column, rule):
                     self._refuse(column.name, rule, mask, self._rows)
-                    self._told[column.name] = self._told.get(column.name, False) | mask
+                    self._reported[column.name] = self._reported.get(column.name, False) | mask
                     refused |= mask
                 else:
                     warned.append((f"; {column.name}: {rule}", mask))
@@ -174,7 +174,7 @@ class Request:
         before = self._refused
         for name, lacking in missing.items():
             derived = all(name != column.name for column in self._rules.columns)
-            mask = lacking & ~(before if derived else self._told.get(name, False))
+            mask = lacking & ~(before if derived else self._reported.get(name, False))
             if mask.any():
                 self._refuse(name, MISSING, mask, self._rows - len(mask))
                 self._refused_rows += int((mask & ~self._refused).sum())

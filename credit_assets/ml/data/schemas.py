@@ -130,8 +130,8 @@ def scores_fields(portfolio: Portfolio) -> Fields:
     """
     deciding: Fields = ("pd", "float"), ("score", "float"), ("model_version", "string"), ("arm", "category")
     other: Fields = ("other_pd", "float"), ("other_score", "float"), ("other_version", "string")
-    said: Fields = ("declined", "boolean"), ("reasons", "codes")
-    return *_keys(portfolio), *_customer(portfolio), *deciding, *other, *said
+    explained: Fields = ("declined", "boolean"), ("reasons", "codes")
+    return *_keys(portfolio), *_customer(portfolio), *deciding, *other, *explained
 
 
 def applications_schema(portfolio: Portfolio) -> pa.Schema:

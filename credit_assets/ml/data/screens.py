@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from credit_assets.ml.data.unreadable import Noted
+    from credit_assets.ml.data.unreadable import UnreadableRows
 
     Mask = NDArray[np.bool_]
 
@@ -51,7 +51,7 @@ class Screened:
     broken: Mapping[str, Mask]
 
 
-def screen(column: Column, type_: pa.DataType, given: Values, noted: Noted | None = None) -> Screened:
+def screen(column: Column, type_: pa.DataType, given: Values, noted: UnreadableRows | None = None) -> Screened:
     """Read a column as `type_`, the Arrow type in which it is stored, and hold it against its rules.
 
     Blanks around a text are no part of it: databases pad text of a fixed length. Empty text counts as missing: loads

@@ -24,7 +24,7 @@ UNREADABLE = "(unreadable)"
 
 
 @dataclass(frozen=True)
-class Noted:
+class UnreadableRows:
     """The rows of a column that hold something else than its type, and their texts by row."""
 
     rows: Mask
@@ -47,7 +47,7 @@ def notes(given: Mapping[str, Values], misfits: Mapping[str, Mask | None], rows:
     return pa.array([json.dumps(noted[row]) if row in noted else None for row in range(rows)], pa.string())
 
 
-def taken_off(rows: pa.Table) -> tuple[pa.Table, dict[str, Noted]]:
+def taken_off(rows: pa.Table) -> tuple[pa.Table, dict[str, UnreadableRows]]:
     """The rows without the column UNREADABLE, where they have it, and what it says, by column."""
     import numpy as np
     import pyarrow.compute as pc
@@ -67,7 +67,7 @@ def taken_off(rows: pa.Table) -> tuple[pa.Table, dict[str, Noted]]:
     for name, by_row in texts.items():
         mask = np.zeros(len(column), dtype=bool)
         mask[list(by_row)] = True
-        noted[name] = Noted(mask, by_row)
+        noted[name] = UnreadableRows(mask, by_row)
     return rows, noted
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRows:
     """Rows of one split: outcomes, the model's PDs, and the group of each row, None where every row is its own."""
 
     y: ArrayLike
@@ -59,7 +59,7 @@ class Baseline:
         return asdict(self)
 
 
-def measure_baseline(calibration: Judged, test: Judged, uncertain: CalibrationError | None = None) -> Baseline:
+def measure_baseline(calibration: JudgedRows, test: JudgedRows, uncertain: CalibrationError | None = None) -> Baseline:
     """What is recorded of a model under `performance`.
 
     Parameters

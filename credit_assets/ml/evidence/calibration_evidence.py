@@ -38,7 +38,7 @@ _HALVINGS = 40
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationFigures:
     """How PDs stand to the outcomes of their rows; intervals of 95%.
 
     `expected` is the sum of the PDs. `intercept` is calibration in the large, the log-odds that all PDs lack (0 is
@@ -70,7 +70,7 @@ class Calibration:
 
 def measure_calibration(
     y: ArrayLike, pd: ArrayLike, groups: ArrayLike | None = None, fit: CalibrationError | None = None
-) -> Calibration:
+) -> CalibrationFigures:
     """Level and slope of PDs against what became of their rows.
 
     Rows of one class, a single PD for everybody and PDs of 0 or 1 are no error: what can be measured is.
@@ -114,7 +114,7 @@ def measure_calibration(
     both, why = _recalibrated(target, log_odds, group, fit or SURE) if varied else (None, "all rows have one PD")
     if bads in (0, len(target)):
         both, why = None, f"all {len(target)} rows are {'bad' if bads else 'good'}"
-    return Calibration(
+    return CalibrationFigures(
         rows=len(target),
         bads=bads,
         expected=float(p.sum()),
@@ -183,8 +183,8 @@ def compare_calibration(
     Returns
     -------
     dict
-        `candidate` and `champion`, each the record of a `Calibration`; `pd_ratio`, the candidate's expected defaults
-        over the champion's; and, each the record of an `Interval` of 95%,
+        `candidate` and `champion`, each the record of a `CalibrationFigures`; `pd_ratio`, the candidate's expected
+        defaults over the champion's; and, each the record of an `Interval` of 95%,
 
         - `farther`: by how much the candidate's level is farther from 1 than the champion's, |ln O/E| of the one less
           that of the other. Below zero the candidate's is nearer. The expected numbers are given and the observed one

@@ -49,20 +49,24 @@ _ONE_VALUE = 1e-10
 
 
 @dataclass(frozen=True)
-class Plan:
+class DirectionsPlan:
     """How much is looked at: applicants, and values that each column is moved to."""
 
     applicants: int = 1000
     values: int = 12
 
-    def of(self, columns: int) -> Plan:
+    def of(self, columns: int) -> DirectionsPlan:
         """What can be scored of so many columns."""
         most = _MOST_SCORES // max(1, columns * (self.values + 1))
-        return Plan(min(self.applicants, max(LEAST_ROWS, most)), self.values)
+        return DirectionsPlan(min(self.applicants, max(LEAST_ROWS, most)), self.values)
 
 
 def measure_directions(
-    pd: ProbabilityOfDefault, training_set: pa.Table, portfolio: Portfolio, tolerance: float, plan: Plan | None = None
+    pd: ProbabilityOfDefault,
+    training_set: pa.Table,
+    portfolio: Portfolio,
+    tolerance: float,
+    plan: DirectionsPlan | None = None,
 ) -> dict[str, Any]:
     """What the portfolio's directions are worth in a model, as JSON types.
 
@@ -90,8 +94,8 @@ def measure_directions(
     """
     directed = {one.name: one.monotone for one in portfolio.model_inputs if one.monotone}
     through = not_secured(portfolio)
-    applicants = _applicants(training_set, portfolio, (plan or Plan()).of(len(directed)).applicants)
-    values = (plan or Plan()).values
+    applicants = _applicants(training_set, portfolio, (plan or DirectionsPlan()).of(len(directed)).applicants)
+    values = (plan or DirectionsPlan()).values
     return {
         "tolerance": tolerance,
         "applicants": applicants.num_rows,

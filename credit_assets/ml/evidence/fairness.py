@@ -96,7 +96,7 @@ def groups_of_values(
 
 
 @dataclass(frozen=True)
-class Sample:
+class FairnessSample:
     """Applications, or loans with `bad`, in the order of the groups: PDs (none NaN), points, the customer of each."""
 
     pd: NDArray[np.float64]
@@ -107,8 +107,8 @@ class Sample:
 def measure_attribute(
     attribute: Attribute,
     fairness: Fairness,
-    applications: tuple[Groups, Sample],
-    loans: tuple[Groups, Sample],
+    applications: tuple[Groups, FairnessSample],
+    loans: tuple[Groups, FairnessSample],
     cut: float,
 ) -> dict[str, Any]:
     """Every group of an attribute beside its reference group.
@@ -287,14 +287,14 @@ def _smd(points: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[st
     return Interval(value, value - half, value + half).to_record()
 
 
-def _level(loans: Sample) -> float:
+def _level(loans: FairnessSample) -> float:
     """Observed over expected of all loans: without any bad nothing is expected of a group either."""
     assert loans.bad is not None
     expected = float(loans.pd.sum())
     return float(loans.bad.sum()) / expected if expected > 0 else 1.0
 
 
-def _of_loans(name: str, loans: tuple[Groups, Sample], cut: float, overall: float) -> dict[str, Any]:
+def _of_loans(name: str, loans: tuple[Groups, FairnessSample], cut: float, overall: float) -> dict[str, Any]:
     groups, sample = loans
     assert sample.bad is not None
     inside = groups.place == groups.names.index(name) if name in groups.names else np.zeros(len(sample.pd), bool)

@@ -28,7 +28,7 @@ _SEED = 20071
 
 
 @dataclass(frozen=True)
-class Loans:
+class FundedLoans:
     """Funded loans: whether each was bad, its PD and its amount, and whose it is, an integer a loan, where customers
     have several.
     """
@@ -38,9 +38,9 @@ class Loans:
     amount: NDArray[np.float64]
     groups: NDArray[np.int64] | None = None
 
-    def kept(self, rows: NDArray[np.bool_]) -> Loans:
+    def kept(self, rows: NDArray[np.bool_]) -> FundedLoans:
         groups = None if self.groups is None else self.groups[rows]
-        return Loans(self.bad[rows], self.pd[rows], self.amount[rows], groups)
+        return FundedLoans(self.bad[rows], self.pd[rows], self.amount[rows], groups)
 
 
 def break_even(policy: CutoffPolicy) -> float:
@@ -58,7 +58,7 @@ def break_even(policy: CutoffPolicy) -> float:
 
 
 def measure_money(
-    loans: Loans, applied: NDArray[np.float64], policy: CutoffPolicy, own: float | None = None
+    loans: FundedLoans, applied: NDArray[np.float64], policy: CutoffPolicy, own: float | None = None
 ) -> dict[str, Any]:
     """What each of some twenty cut-offs would have brought, and the best one.
 
@@ -131,13 +131,15 @@ def measure_money(
     }
 
 
-def profit_at(loans: Loans, cut: float, policy: CutoffPolicy) -> float:
+def profit_at(loans: FundedLoans, cut: float, policy: CutoffPolicy) -> float:
     """What approving up to a cut-off brings, less what declining the others costs."""
     gain, without = _gains(loans, policy)
     return without + float(gain[loans.pd <= cut].sum())
 
 
-def measure_swap(ours: Loans, theirs: NDArray[np.float64], cuts: tuple[float, float], policy: CutoffPolicy) -> Any:
+def measure_swap(
+    ours: FundedLoans, theirs: NDArray[np.float64], cuts: tuple[float, float], policy: CutoffPolicy
+) -> Any:
     """Loans by whether each of two models approves them: `in` by ours alone, `out` by theirs alone, `both`, `neither`,
     each with its loans, bads, bad rate and interval; and `gain`, what approving `in` brings more than `out`.
 
@@ -170,7 +172,7 @@ def measure_swap(ours: Loans, theirs: NDArray[np.float64], cuts: tuple[float, fl
     return {**record, "gain": float(gain[sides["in"]].sum() - gain[sides["out"]].sum())}
 
 
-def swaps_at_equal_rates(ours: Loans, theirs: NDArray[np.float64], policy: CutoffPolicy) -> list[dict[str, Any]]:
+def swaps_at_equal_rates(ours: FundedLoans, theirs: NDArray[np.float64], policy: CutoffPolicy) -> list[dict[str, Any]]:
     """`measure_swap` where both models approve the same share of these loans, for each of SWAP_RATES."""
     return [
         {"rate": rate, **measure_swap(ours, theirs, (_at_rate(ours.pd, rate), _at_rate(theirs, rate)), policy)}
@@ -184,7 +186,7 @@ def _at_rate(pd: NDArray[np.float64], rate: float) -> float:
     return found
 
 
-def _gains(loans: Loans, policy: CutoffPolicy) -> tuple[NDArray[np.float64], float]:
+def _gains(loans: FundedLoans, policy: CutoffPolicy) -> tuple[NDArray[np.float64], float]:
     """What approving each loan brings more than declining it, and what declining all of them would come to."""
     good = (policy.margin + policy.declined_good) * loans.amount
     bad = (policy.loss_given_default - policy.declined_bad) * loans.amount
@@ -192,7 +194,7 @@ def _gains(loans: Loans, policy: CutoffPolicy) -> tuple[NDArray[np.float64], flo
     return np.where(loans.bad, -bad, good), -float(declined.sum())
 
 
-def _best(loans: Loans, gain: NDArray[np.float64], draws: int) -> tuple[float, tuple[float, float]]:
+def _best(loans: FundedLoans, gain: NDArray[np.float64], draws: int) -> tuple[float, tuple[float, float]]:
     """The PD up to which approving brings most, 0 where nobody should be approved, and the ends of its interval."""
     order = np.argsort(loans.pd, kind="stable")
     pd, gain = loans.pd[order], gain[order]

@@ -54,13 +54,13 @@ def measure_association(
     for column, groups in protected.items():
         targets = list(_targets(groups, least))
         for feature in features:
-            told = [
+            separated = [
                 (near_end(auc, int(inside.sum()), int((~inside).sum())), auc, name)
                 for name, inside in targets
                 if (auc := single_feature_auc(rows[feature], inside)) is not None
             ]
-            if told:
-                near, auc, name = max(told)
+            if separated:
+                near, auc, name = max(separated)
                 found.append({"feature": feature, "column": column, "group": name, "auc": auc, "near": near})
     return sorted(found, key=lambda one: (-one["near"], one["feature"], one["column"]))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.failures import said
+from credit_assets.failures import error_text
 from credit_assets.ml.data.fingerprints import rounded
 from credit_assets.ml.evidence.arms import CHALLENGER, CHAMPION
 from credit_assets.ml.evidence.clusters import design_effect
@@ -156,7 +156,7 @@ def _matured(frame: DataFrame, groups: NDArray[np.int64] | None) -> dict[str, An
             compare(target, ours, theirs, groups),
         )
     except ValueError as error:
-        return record | {CHAMPION: None, SHADOW: None, "difference": None, "why": said(error)}
+        return record | {CHAMPION: None, SHADOW: None, "difference": None, "why": error_text(error)}
     champion, shadow, difference = (one.to_record() for one in measured)
     return record | {CHAMPION: champion, SHADOW: shadow, "difference": difference}
 

@@ -224,16 +224,16 @@ def measure_target(
         on two sides, else `from`, the `ratio` of the odds after over those before, its end of the interval that is
         `nearest` to 1 (1 where that lies within), and `before` and `after` with days and counts.
     """
-    loans, asked = (np.asarray(some).astype("datetime64[D]") for some in (days, applied))
+    loans, applications = (np.asarray(some).astype("datetime64[D]") for some in (days, applied))
     months = np.unique(loans.astype("datetime64[M]"))
     spans = [(_start(month - _MONTHS), _start(month), _start(month + _MONTHS)) for month in months[1:]]
     spans += [(loans.min(), np.datetime64(start), loans.max() + 1) for start in starts]
     jumps = []
     for low, cut, high in spans:
-        before, after = _side(loans, bad, asked, (low, cut)), _side(loans, bad, asked, (cut, high))
+        before, after = _side(loans, bad, applications, (low, cut)), _side(loans, bad, applications, (cut, high))
         if before is not None and after is not None:
             jumps.append(_jump(_day(cut), before, after))
-    counted = [_side(loans, bad, asked, (_start(month), _start(month + 1))) for month in months]
+    counted = [_side(loans, bad, applications, (_start(month), _start(month + 1))) for month in months]
     return {
         "months": [
             {
@@ -256,8 +256,8 @@ def _side(days: NDArray[Any], bad: NDArray[np.bool_], applied: NDArray[Any], spa
     if not inside.any():
         return None
     there, bads = days[inside], int((inside & bad).sum())
-    asked = int(((applied >= first) & (applied < end)).sum())
-    return _Side(_day(there.min()), _day(there.max()), asked, int(inside.sum()) - bads, bads)
+    applications = int(((applied >= first) & (applied < end)).sum())
+    return _Side(_day(there.min()), _day(there.max()), applications, int(inside.sum()) - bads, bads)
 
 
 def _jump(start: date, before: _Side, after: _Side) -> dict[str, Any]:

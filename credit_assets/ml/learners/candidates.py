@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.failures import said
+from credit_assets.failures import error_text
 from credit_assets.ml.data.cohorts import SPLIT, SPLITS
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.extensions import sources
@@ -255,4 +255,4 @@ def _evaluated(split: str, predictions: Predictions, groups: NDArray[np.int64] |
     try:
         return evaluate(predictions.target, predictions.pd, groups)
     except ValueError as error:
-        raise ValueError(f"split {split}: {said(error)}") from error
+        raise ValueError(f"split {split}: {error_text(error)}") from error

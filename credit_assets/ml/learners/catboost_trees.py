@@ -58,7 +58,7 @@ _READ = "trees_for_contributions"
 
 
 @dataclass(frozen=True)
-class Forest:
+class CatBoostForest:
     """All trees of a model, and the mean of its margins."""
 
     trees: tuple[Tree, ...]
@@ -85,27 +85,27 @@ class Forest:
         return into.T
 
 
-def forest_of(model: Any) -> Forest:
+def forest_of(model: Any) -> CatBoostForest:
     """The trees of a model of binary outcomes, read once."""
     found = getattr(model, _READ, None)
-    if not isinstance(found, Forest):
+    if not isinstance(found, CatBoostForest):
         found = _read(model)
         setattr(model, _READ, found)
     return found
 
 
-def _read(model: Any) -> Forest:
+def _read(model: Any) -> CatBoostForest:
     with temporary_folder("model") as folder:
         place = folder / "model.json"
         model.save_model(str(place), format="json")
         saved = json.loads(place.read_bytes())
     scale, bias = saved["scale_and_bias"]
-    asked = _Asked(saved["features_info"])
-    trees = tuple(_tree(one, asked, scale) for one in saved["oblivious_trees"])
-    return Forest(trees, sum(tree.mean for tree in trees) + float(np.sum(bias)))
+    split_features = _SplitFeatures(saved["features_info"])
+    trees = tuple(_tree(one, split_features, scale) for one in saved["oblivious_trees"])
+    return CatBoostForest(trees, sum(tree.mean for tree in trees) + float(np.sum(bias)))
 
 
-class _Asked:
+class _SplitFeatures:
     """Which columns a split asks about."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
@@ -136,11 +136,11 @@ class _Asked:
         return self._statistics[split["split_index"]]
 
 
-def _tree(saved: Mapping[str, Any], asked: _Asked, scale: float) -> Tree:
+def _tree(saved: Mapping[str, Any], split_features: _SplitFeatures, scale: float) -> Tree:
     splits: Sequence[Mapping[str, Any]] = saved.get("splits") or ()
     values = np.asarray(saved["leaf_values"], dtype=np.float64) * scale
     weights = np.asarray(saved["leaf_weights"], dtype=np.float64)
-    of_level = [asked.columns(split) for split in splits]
+    of_level = [split_features.columns(split) for split in splits]
     players = tuple(dict.fromkeys(of_level))
     shares = np.ones((len(values), len(players)))
     leaves = np.arange(len(values))

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from credit_assets.failures import PermanentError, TransientError, said
+from credit_assets.failures import PermanentError, TransientError, error_text
 from credit_assets.ml.learners import Variant
 from credit_assets.ml.learners.dask_internals import cancel_all, is_running, lost_each_other
 
@@ -180,7 +180,7 @@ def watched(workers: Workers, cluster: Cluster, learner: Variant, work: Callable
     except Exception as error:
         missing = _missing(workers)
         if missing or lost_each_other(error):
-            words = f"{said(error)}"
+            words = f"{error_text(error)}"
             raise cluster.lost(
                 f"{missing or 'the workers lost each other'} while {learner.name} was trained ({words[:300]})"
             ) from error

@@ -19,7 +19,7 @@ from credit_assets.failures import TransientError
 from credit_assets.ml.learners.dask_internals import LightGBMClient, free_left_locks, still_wanted
 from credit_assets.ml.learners.dask_shares import Plan, inputs, levels_of_share, load, seen_of_share, target
 from credit_assets.ml.learners.learner import FitConfig, Fitted, Variant
-from credit_assets.ml.learners.missing import Profile, together
+from credit_assets.ml.learners.missing import FeatureProfile, together
 
 if TYPE_CHECKING:
     from credit_assets.ml.learners.dask_cluster import Cluster, Workers
@@ -88,7 +88,7 @@ def fit_on_workers(
     monotone: Mapping[str, int],
     config: FitConfig,
     cluster: Cluster,
-) -> tuple[Fitted, Profile]:
+) -> tuple[Fitted, FeatureProfile]:
     """A model of the file that `plan` is of, and what its train rows fix. `learner` is one of FITS."""
     from distributed import wait
 
@@ -114,7 +114,7 @@ def fit_on_workers(
         silent_seconds=cluster.silent_seconds,
     )
     seen = workers.each(seen_of_share, lambda place: (tables[place], plan.features, levels))
-    profile = Profile(levels, together(gather(seen)))
+    profile = FeatureProfile(levels, together(gather(seen)))
     return FITS[learner.name](fit), profile
 
 

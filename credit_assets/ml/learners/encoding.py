@@ -30,13 +30,13 @@ UNSEEN = -2
 class Encoded:
     """Rows in that form, made anew for each who asks, so that the whole of it is never held.
 
-    `names` are the features in order; those in `levels` are categories, those in `told_apart` have UNSEEN levels.
+    `names` are the features in order; those in `levels` are categories, those in `unseen_apart` have UNSEEN levels.
     """
 
     rows: Rows
     names: tuple[str, ...]
     levels: Mapping[str, tuple[str, ...]]
-    told_apart: frozenset[str] = frozenset()
+    unseen_apart: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,7 +45,7 @@ class Encoded:
         """The columns of each batch: float64 with NaN for missing, or int32 places of levels with -1 for missing."""
         for batch in self.rows.batches(self.names):
             yield [
-                _places(batch[name], self.levels[name], UNSEEN if name in self.told_apart else -1)
+                _places(batch[name], self.levels[name], UNSEEN if name in self.unseen_apart else -1)
                 if name in self.levels
                 else numbers(batch[name])
                 for name in self.names

@@ -48,7 +48,7 @@ _QUANTILES, _LEVELS = 32, 64
 # Of tables of hundreds of columns fewer values are tried on fewer rows: the work grows with the square of the columns.
 _WIDE = 100
 _WIDE_QUANTILES, _WIDE_LEVELS = 8, 16
-_MOST_ASKED = 2**28
+_MOST_PREDICTIONS = 2**28
 _WORST = 8
 _WORTH_A_VALUE = 1e-6
 
@@ -64,7 +64,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Profile:
+class FeatureProfile:
     """What the train rows fix for whoever scores: the levels of categories, and what of each feature was there."""
 
     levels: Mapping[str, tuple[str, ...]]
@@ -92,10 +92,10 @@ class Meaning:
         return cls(record["policy"], tuple(record["counts_as"]))
 
 
-def profile_of(rows: Rows, features: Sequence[str], categorical: Sequence[str]) -> Profile:
+def profile_of(rows: Rows, features: Sequence[str], categorical: Sequence[str]) -> FeatureProfile:
     """Of train rows."""
     levels = levels_of(rows.batches(categorical), categorical)
-    return Profile(levels, seen_in(encode(rows, features, levels)))
+    return FeatureProfile(levels, seen_in(encode(rows, features, levels)))
 
 
 def seen_in(encoded: Encoded) -> dict[str, Seen]:
@@ -155,7 +155,7 @@ def meanings(
     policies, directions
         The portfolio's, by feature; without a policy a gap that the train rows did not show is the worst case.
     """
-    asked = _Asked(predict, validation, seen)
+    probe = _Probe(predict, validation, seen)
     found = {}
     for name in validation.names:
         policy, of = policies.get(name), seen[name]
@@ -165,13 +165,13 @@ def meanings(
         elif learned:
             continue
         elif policy == "allowed":
-            found[name] = Meaning(policy, (asked.neutral(name),))
+            found[name] = Meaning(policy, (probe.neutral(name),))
         else:
-            found[name] = Meaning(policy or "worst_case", asked.worst(name, directions.get(name, 0)))
+            found[name] = Meaning(policy or "worst_case", probe.worst(name, directions.get(name, 0)))
     return found
 
 
-class _Asked:
+class _Probe:
     """What a model says of some rows once all of them have one value of a feature."""
 
     def __init__(self, predict: Predict, validation: Encoded, seen: Mapping[str, Seen]) -> None:
@@ -179,7 +179,7 @@ class _Asked:
         rows, columns = len(validation), len(validation.names)
         wide = columns > _WIDE
         self._quantiles, self._levels = (_WIDE_QUANTILES, _WIDE_LEVELS) if wide else (_QUANTILES, _LEVELS)
-        most = min(rows, _ROWS, max(16, _MOST_ASKED // (columns**2 * self._levels)))
+        most = min(rows, _ROWS, max(16, _MOST_PREDICTIONS // (columns**2 * self._levels)))
         taken = np.zeros(rows, dtype=bool)
         taken[np.linspace(0, rows - 1, most).astype(np.int64)] = True
         sample = Encoded(validation.rows.part(taken), validation.names, validation.levels)
@@ -259,7 +259,7 @@ class Margins(NamedTuple):
 def margins(predict: Predict, rows: Encoded, found: Mapping[str, Meaning]) -> Iterator[Margins]:
     """Those of each batch, with gaps as they count."""
     # A level that is new is no reason to refuse a row, and a missing one may be.
-    apart = replace(rows, told_apart=frozenset(name for name in rows.levels if name in found))
+    apart = replace(rows, unseen_apart=frozenset(name for name in rows.levels if name in found))
     for columns in apart.batches():
         batch = _Batch(rows, columns, found)
         margin = predict(batch.filled(0))
@@ -284,7 +284,7 @@ class Decided(NamedTuple):
 
 def as_decided(predict: Predict, rows: Encoded, found: Mapping[str, Meaning]) -> Iterator[Decided]:
     """Those of each batch."""
-    apart = replace(rows, told_apart=frozenset(rows.levels))
+    apart = replace(rows, unseen_apart=frozenset(rows.levels))
     for columns in apart.batches():
         missing = np.stack([np.isnan(one) if one.dtype.kind == "f" else one == -1 for one in columns], axis=1)
         for place, name in enumerate(rows.names):

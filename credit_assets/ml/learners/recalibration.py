@@ -24,7 +24,7 @@ from credit_assets.ml.data.fingerprints import MODEL_CODE, code_version
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.request_rules import RequestRules
 from credit_assets.ml.data.rows import Rows
-from credit_assets.ml.evidence.calibration_evidence import Calibration, measure_calibration
+from credit_assets.ml.evidence.calibration_evidence import CalibrationFigures, measure_calibration
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.evaluation import evaluate
 from credit_assets.ml.learners.calibration import fit_platt
@@ -119,7 +119,7 @@ class Recalibration:
     """
 
     scorer: CreditScorer
-    before: Calibration | None
+    before: CalibrationFigures | None
     why: str
     moved: Moved = "nothing"
 

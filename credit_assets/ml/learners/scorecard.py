@@ -45,7 +45,7 @@ _TRENDS = {1: "ascending", -1: "descending", 0: "auto_asc_desc"}
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutFeature:
     """A feature that is not in the scorecard, and why."""
 
     feature: str
@@ -112,7 +112,7 @@ class Card:
 
     intercept: float
     features: tuple[CardFeature, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutFeature, ...]
 
     def to_record(self) -> dict[str, Any]:
         """As JSON types."""
@@ -126,7 +126,7 @@ class Card:
         return cls(
             float(record["intercept"]),
             tuple(_feature(one) for one in record["features"]),
-            tuple(LeftOut(**one) for one in record["left_out"]),
+            tuple(LeftOutFeature(**one) for one in record["left_out"]),
         )
 
 
@@ -171,7 +171,7 @@ class ScorecardVariant(Variant):
         for name, direction in zip(inputs.train.names, inputs.directions, strict=True):
             column = _column(inputs.train, name)
             feature = self._binned(name, column, bad, direction, inputs)
-            if isinstance(feature, LeftOut):
+            if isinstance(feature, LeftOutFeature):
                 left_out.append(feature)
                 continue
             found.append(feature)
@@ -179,7 +179,7 @@ class ScorecardVariant(Variant):
         # In the order of the features among equals.
         found.sort(key=lambda one: -one.information_value)
         most = int(inputs.params["max_features"])
-        left_out += [LeftOut(one.name, f"{most} features tell more (max_features)") for one in found[most:]]
+        left_out += [LeftOutFeature(one.name, f"{most} features tell more (max_features)") for one in found[most:]]
         card = _added_up(found[:most], codes, bad, float(inputs.params["ridge"]))
         card = replace(card, left_out=(*left_out, *card.left_out))
         history = {
@@ -193,7 +193,7 @@ class ScorecardVariant(Variant):
 
     def _binned(
         self, name: str, column: NDArray[Any], bad: NDArray[np.bool_], direction: int, inputs: FitInputs
-    ) -> CardFeature | LeftOut:
+    ) -> CardFeature | LeftOutFeature:
         """The feature with bins of largest information value."""
         levels = inputs.train.levels.get(name)
         try:
@@ -210,10 +210,10 @@ class ScorecardVariant(Variant):
             raise self.refused(error) from error
         least = float(inputs.params["min_information_value"])
         if feature is None:
-            return LeftOut(name, f"no bins tell goods from bads{' in its direction' if direction else ''}")
+            return LeftOutFeature(name, f"no bins tell goods from bads{' in its direction' if direction else ''}")
         if feature.information_value < least:
             value = f"{feature.information_value:.4f}"
-            return LeftOut(name, f"its information value is {value}, below {least:g} (min_information_value)")
+            return LeftOutFeature(name, f"its information value is {value}, below {least:g} (min_information_value)")
         return feature
 
     def save(self, model: Any, path: Path) -> None:
@@ -417,7 +417,7 @@ def _added_up(
             break
         worst = int(np.argmin(coefficients[:-1] / errors[:-1]))
         left_out.append(
-            LeftOut(
+            LeftOutFeature(
                 kept.pop(worst).name,
                 f"its coefficient {coefficients[worst]:+.3f} (standard error {errors[worst]:.3f}) has the wrong sign "
                 "beside the other features",

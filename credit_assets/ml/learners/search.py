@@ -78,7 +78,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """Parameters and their mean log loss in each run of judged rows; none where the learner refused them."""
 
     params: Mapping[str, Any]
@@ -92,26 +92,26 @@ class Trial:
         return {"params": dict(self.params), "losses": list(self.losses)}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Trial:
+    def from_record(cls, record: Mapping[str, Any]) -> SearchTrial:
         return cls(record["params"], tuple(record["losses"]))
 
 
 class Memory(Protocol):
     """Where the trials of one search are kept between two starts."""
 
-    def load(self) -> Sequence[Trial]: ...
+    def load(self) -> Sequence[SearchTrial]: ...
 
-    def save(self, trials: Sequence[Trial]) -> None: ...
+    def save(self, trials: Sequence[SearchTrial]) -> None: ...
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search came to: the parameters to train with beside the defaults (nothing, where none was better than
     those beyond chance), and why; which were set by hand, and which were searched.
     """
 
     params: Mapping[str, Any]
-    trials: tuple[Trial, ...]
+    trials: tuple[SearchTrial, ...]
     why: str
     by_hand: Mapping[str, Any] = field(default_factory=dict)
     searched: Sequence[str] = ()
@@ -142,7 +142,7 @@ def search(
     config: TrainingConfig,
     trials: int,
     memory: Memory,
-) -> Found:
+) -> SearchResult:
     """The best of so many trials, the defaults being the first.
 
     Parameters
@@ -182,7 +182,7 @@ def search(
     done = list(memory.load())[:trials]
     while len(done) < trials:
         params = _drawn(variant_name, names, done, config.seed)
-        done.append(Trial(params, _losses(parts, variant_name, portfolio, _with(config, params))))
+        done.append(SearchTrial(params, _losses(parts, variant_name, portfolio, _with(config, params))))
         memory.save(done)
     return replace(chosen(tuple(done)), by_hand=config.params, searched=names)
 
@@ -193,8 +193,8 @@ def trials_again(
     portfolio: Portfolio,
     config: TrainingConfig,
     searched: Sequence[str],
-    kept: Sequence[Trial],
-) -> Iterator[Trial]:
+    kept: Sequence[SearchTrial],
+) -> Iterator[SearchTrial]:
     """Each of the trials that were kept once more: drawn from those kept before it, and tried with the parameters that
     it was tried with, so that one that comes out otherwise makes no other do so.
 
@@ -203,7 +203,7 @@ def trials_again(
     parts = _folds(training_set, portfolio)
     for number, trial in enumerate(kept):
         losses = _losses(parts, variant_name, portfolio, _with(config, trial.params))
-        yield Trial(_drawn(variant_name, searched, kept[:number], config.seed), losses)
+        yield SearchTrial(_drawn(variant_name, searched, kept[:number], config.seed), losses)
 
 
 def left_free(variant_name: str, by_hand: Mapping[str, Any]) -> list[str]:
@@ -215,20 +215,20 @@ def _with(config: TrainingConfig, params: Mapping[str, Any]) -> TrainingConfig:
     return replace(config, params={**config.params, **params})
 
 
-def chosen(done: tuple[Trial, ...]) -> Found:
+def chosen(done: tuple[SearchTrial, ...]) -> SearchResult:
     """What follows from trials, the first of which has the defaults."""
     default, best = done[0], min(done, key=lambda one: one.loss)
     if best is default or not best.losses or not default.losses:
-        return Found({}, done, "no trial had a smaller log loss than the defaults")
+        return SearchResult({}, done, "no trial had a smaller log loss than the defaults")
     gains = np.subtract(default.losses, best.losses)
     gain, error = float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
-    said = f"log loss {best.loss:.5f} against {default.loss:.5f} of the defaults, {gain:.5f} +- {error:.5f}"
+    difference = f"log loss {best.loss:.5f} against {default.loss:.5f} of the defaults, {gain:.5f} +- {error:.5f}"
     if gain <= error:
-        return Found({}, done, f"the best trial is not better than the defaults beyond chance: {said}")
-    return Found(best.params, done, said)
+        return SearchResult({}, done, f"the best trial is not better than the defaults beyond chance: {difference}")
+    return SearchResult(best.params, done, difference)
 
 
-def _drawn(variant_name: str, names: Sequence[str], done: Sequence[Trial], seed: int) -> dict[str, Any]:
+def _drawn(variant_name: str, names: Sequence[str], done: Sequence[SearchTrial], seed: int) -> dict[str, Any]:
     """The parameters of the next trial: of those before it and their number alone. The first has the defaults."""
     if not done:
         return {}

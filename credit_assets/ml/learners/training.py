@@ -26,7 +26,7 @@ from credit_assets.ml.learners import VARIANTS, Fitted, Variant
 from credit_assets.ml.learners.calibration_choice import AUTO, Choice, choose
 from credit_assets.ml.learners.encoding import Encoded, encode
 from credit_assets.ml.learners.learner import FitConfig, Sample
-from credit_assets.ml.learners.missing import Profile, margins, meanings, profile_of
+from credit_assets.ml.learners.missing import FeatureProfile, margins, meanings, profile_of
 from credit_assets.ml.learners.scorer import CreditScorer, ScoreScale, derived_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def train(learner: Variant, parts: Mapping[str, Sample], portfolio: Portfolio, c
 def calibrated(
     learner: Variant,
     fitted: Fitted,
-    profile: Profile,
+    profile: FeatureProfile,
     validation: Sample,
     portfolio: Portfolio,
     config: TrainingConfig,

@@ -42,7 +42,7 @@ class _Test(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Forest:
+class XGBoostForest:
     """All trees of a model, the tests of their splits, each once, and the mean of its margins."""
 
     trees: tuple[Leaves, ...]
@@ -69,16 +69,16 @@ class Forest:
         return result
 
 
-def forest_of(booster: Any) -> Forest:
+def forest_of(booster: Any) -> XGBoostForest:
     """The trees of a booster of binary outcomes, read once."""
     found = getattr(booster, _READ, None)
-    if not isinstance(found, Forest):
+    if not isinstance(found, XGBoostForest):
         found = _read(booster)
         setattr(booster, _READ, found)
     return found
 
 
-def _read(booster: Any) -> Forest:
+def _read(booster: Any) -> XGBoostForest:
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     saved = learner["gradient_booster"]["model"]["trees"]
     tests: dict[_Test, int] = {}
@@ -86,7 +86,7 @@ def _read(booster: Any) -> Forest:
     trees = tuple(leaves_of(_paths(tree, places), len(tests)) for tree, places in zip(saved, found, strict=True))
     # "[9.5E-2]" since 3.1, "9.5E-2" before.
     rate = float(learner["learner_model_param"]["base_score"].strip("[]"))
-    return Forest(trees, tuple(tests), math.log(rate / (1 - rate)) + sum(tree.mean for tree in trees))
+    return XGBoostForest(trees, tuple(tests), math.log(rate / (1 - rate)) + sum(tree.mean for tree in trees))
 
 
 def _tests_of(tree: Mapping[str, Any], tests: dict[_Test, int]) -> list[int]:

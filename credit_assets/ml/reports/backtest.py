@@ -99,7 +99,7 @@ class PastModel:
 
 
 @dataclass(frozen=True)
-class Book:
+class BacktestBook:
     """What a backtest reads: the stored days from the first to the last, all that became known by the last, and whose
     columns they have.
     """
@@ -112,7 +112,7 @@ class Book:
     portfolio: Portfolio
 
 
-def judge_past_model(model: PastModel, book: Book, horizon_days: int, policy: DriftPolicy) -> dict[str, Any]:
+def judge_past_model(model: PastModel, book: BacktestBook, horizon_days: int, policy: DriftPolicy) -> dict[str, Any]:
     """A model on the applications of the `horizon_days` after its as-of date.
 
     Parameters
@@ -230,7 +230,7 @@ def totals(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def vintages(book: Book) -> list[dict[str, Any]]:
+def vintages(book: BacktestBook) -> list[dict[str, Any]]:
     """The vintage curves of all stored applications."""
     portfolio = book.portfolio
     keys = [portfolio.id_column, portfolio.date_column]

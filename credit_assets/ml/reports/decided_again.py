@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from credit_assets.failures import said
+from credit_assets.failures import error_text
 from credit_assets.ml.data.fingerprints import fingerprint
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.reports.policy_replay import mode_of
@@ -56,11 +56,11 @@ def registration_again(
         return [edited]
     try:
         policy = Policy.from_record(decision["policy"])
-        asked = {one["rule"] for one in evidence.get("judged", ())}
-        rules = [rule for rule in MODEL_RULES if not asked or rule.name in asked]
+        recorded = {one["rule"] for one in evidence.get("judged", ())}
+        rules = [rule for rule in MODEL_RULES if not recorded or rule.name in recorded]
         judged = judge_model({**evidence, "mode": mode_of(decision)}, policy, rules)
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({said(error)})"]
+        return [f"it cannot be judged again here ({error_text(error)})"]
     reasons = [*gate_reasons(gates), *(reason for one in judged for reason in one.reasons)]
     return _unlike(decision["reasons"], reasons) + _decided(
         decision["decision"], "registered" if all(one.passed for one in reasons) else "rejected"
@@ -84,10 +84,10 @@ def takeover_again(
             FIRST_DAYS: lambda: decide_first_days(evidence.get("first_days"), policy.first_days),
             LEAKS: lambda: judge_leaks(evidence.get("leaks"), policy.leaks, strong),
         }
-        asked = {_kind(one) for one in then} & set(TAKEOVER)
-        now = [reason for name in TAKEOVER if name in asked for reason in again[name]()]
+        recorded = {_kind(one) for one in then} & set(TAKEOVER)
+        now = [reason for name in TAKEOVER if name in recorded for reason in again[name]()]
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({said(error)})"]
+        return [f"it cannot be judged again here ({error_text(error)})"]
     found = _unlike([one.to_record() for one in then if _kind(one) in TAKEOVER], now)
     for one in then:
         if one.rule == "registered" and one.passed != registered:
@@ -110,7 +110,7 @@ def trial_again(record: Mapping[str, Any]) -> list[str]:
         found = TrialPolicy(record["promotion"], policy.trials, policy.performance.min_bads)
         decision, reasons = decide_trial(found, record)
     except (KeyError, TypeError, ValueError) as error:
-        return [f"it cannot be judged again here ({said(error)})"]
+        return [f"it cannot be judged again here ({error_text(error)})"]
     return _unlike(record["reasons"], reasons) + _decided(record["decision"], decision)
 
 
@@ -121,14 +121,14 @@ def _unlike(recorded: Sequence[Mapping[str, Any]], now: Sequence[Reason]) -> lis
     texts = {one.rule: one.text for one in now}
     found = []
     for rule in sorted({name for name, _ in [*(then - again), *(again - then)]}):
-        was, comes = (_said(counts, rule) for counts in (then, again))
+        was, comes = (_count_in_words(counts, rule) for counts in (then, again))
         found.append(
             f"rule {rule}: {was} was recorded, and its evidence gives {comes} ({texts.get(rule, 'no such rule')})"
         )
     return found
 
 
-def _said(counts: Mapping[tuple[str, bool], int], rule: str) -> str:
+def _count_in_words(counts: Mapping[tuple[str, bool], int], rule: str) -> str:
     for_it, against = counts.get((rule, True), 0), counts.get((rule, False), 0)
     return "nothing" if not for_it + against else "that it fails" if against else "that it passes"
 

@@ -49,7 +49,7 @@ def explanation(scorer: CreditScorer, contract: ReasonContract | None, row: pa.T
     refused = bool(np.isnan(pd))
     declined = None if refused or scorer.cut_off is None else pd > scorer.cut_off
     decision = "refused" if refused else "none" if declined is None else "declined" if declined else "approved"
-    said: dict[str, Any] = {
+    record: dict[str, Any] = {
         "pd": None if refused else pd,
         "score": None if refused else score,
         "cut_off": scorer.cut_off,
@@ -61,7 +61,7 @@ def explanation(scorer: CreditScorer, contract: ReasonContract | None, row: pa.T
         "texts": None,
     }
     if contract is None or refused:
-        return said
+        return record
     contract = contract.covering(scorer.features)
     (codes,) = reason_codes(scorer, contract, row)
     (found,) = effects(scorer, contract, row)
@@ -70,7 +70,7 @@ def explanation(scorer: CreditScorer, contract: ReasonContract | None, row: pa.T
     by_missing = found.missing[0, order]
     shown = [group.missing_code if gone else group.code for group, gone in zip(groups, by_missing, strict=True)]
     return {
-        **said,
+        **record,
         "reasons": codes,
         "texts": in_words(contract, codes or ()),
         "effects": [

@@ -167,8 +167,8 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{estimated['expected_rate']:.2%}, {estimated['rows']} {_who(estimated)} of {estimated['from']} .. "
             f"{estimated['to']}"
         )
-    if told := shown(record):
-        lines["since_training"] = told
+    if since_training := shown(record):
+        lines["since_training"] = since_training
     if record["newly_matured"] is not None:
         lines["newly_matured"] = record["newly_matured"]
     return lines
@@ -291,15 +291,15 @@ def _known_of(
     `others` too, from the first day that any of them asks for.
     """
     first = scored.days[0].item() if len(scored.frame) else None
-    asked = first is not None and (first <= cohorts.matured(days[-1])[1] or portfolio.decisions is not None)
-    firsts = (first if asked else None, *(other.first for other in others))
+    due = first is not None and (first <= cohorts.matured(days[-1])[1] or portfolio.decisions is not None)
+    firsts = (first if due else None, *(other.first for other in others))
     begin = min((day for day in firsts if day is not None), default=None)
     if begin is None:
         return None
     known = known_in(tables, days_between(begin, days[-1]), portfolio)
     for other in others:
         other.learn(known, days[-1])
-    return ScoredLoans(scored.frame, known, days[-1], cohorts.window_days, portfolio) if asked else None
+    return ScoredLoans(scored.frame, known, days[-1], cohorts.window_days, portfolio) if due else None
 
 
 def _registered(model: RegisteredModel) -> dict[str, Any]:

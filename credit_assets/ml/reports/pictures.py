@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.ml.evidence.drift_reference import SCORE
 from credit_assets.ml.reports.dossier.blocks import Figure, Series, Source
 from credit_assets.ml.reports.dossier.calibration import deciles
-from credit_assets.ml.reports.dossier.charts import Size, svg
+from credit_assets.ml.reports.dossier.charts import PictureSize, svg
 from credit_assets.ml.reports.dossier.features import importance_figure
 from credit_assets.ml.reports.dossier.material import Recorded
 from credit_assets.ml.reports.dossier.results import curve_figures
@@ -32,7 +32,7 @@ _FEATURES = 15
 _CHAMPIONS = 12
 _PSI_LEVELS = ((0.05, 0.1), (0.1, 0.25), (0.25, float("inf")))
 """Below 0.05 nothing is drawn; from 0.1 on a feature is usually watched, from 0.25 on it has shifted."""
-_SIZE = Size(500.0, 270.0, 350.0)
+_SIZE = PictureSize(500.0, 270.0, 350.0)
 _STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#80868f}text.label{font-size:12px}"
     ".grid{stroke:#80868f;stroke-opacity:.25;stroke-width:.7}.axis{stroke:#80868f}"

@@ -49,7 +49,7 @@ def _plain(figure: Figure, most: int, *, intervals: bool) -> str:
     x_ticks = dates(*range_of(figure, "x")) if figure.dates else ticks(*range_of(figure, "x"))
     y_ticks = ticks(*range_of(figure, "y"))
     across = Axis(x_ticks[0], x_ticks[-1], _LEFT, width - 6)
-    down = Axis(y_ticks[0], y_ticks[-1], height - _BOTTOM, _TOP if _told(figure) else 6)
+    down = Axis(y_ticks[0], y_ticks[-1], height - _BOTTOM, _TOP if _has_legend(figure) else 6)
     low, high = (tick_label(y_ticks[n], y_ticks, "y" in figure.percent) for n in (0, -1))
     parts = [
         f"<path d='M{_LEFT},{down.end:.0f}V{down.start:.0f}H{across.end:.0f}' stroke='gray'/>",
@@ -153,19 +153,19 @@ def _inked(figure: Figure, inks: Sequence[str]) -> list[tuple[str, Series]]:
     return drawn
 
 
-def _told(figure: Figure) -> bool:
+def _has_legend(figure: Figure) -> bool:
     return sum(series.kind != "rule" for series in figure.series) > 1
 
 
 def _legend(figure: Figure, left: float) -> str:
     """Names in the colours of their series, where there are several."""
     cells = any(series.kind == "cells" for series in figure.series)
-    told = [(ink, one.name) for ink, one in _inked(figure, _HEAT if cells else _INKS) if one.kind != "rule"]
-    if len(told) < 2 and not cells:
+    named = [(ink, one.name) for ink, one in _inked(figure, _HEAT if cells else _INKS) if one.kind != "rule"]
+    if len(named) < 2 and not cells:
         return ""
-    names = "".join(f"<tspan fill='{ink}'>{name.split(' and ')[0].split(' from ')[0]}</tspan> " for ink, name in told)
+    names = "".join(f"<tspan fill='{ink}'>{name.split(' and ')[0].split(' from ')[0]}</tspan> " for ink, name in named)
     if cells:
-        names = f"PSI from {names}" if told else f"PSI {figure.note}"
+        names = f"PSI from {names}" if named else f"PSI {figure.note}"
     return f"<text x='{left:.0f}' y='10'>{names.strip()}</text>"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from credit_assets.failures import PermanentError
 from credit_assets.ml.data.customers import groups_of
-from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.baseline import JudgedRows, measure_baseline
 from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.calibration_evidence import compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import compare, evaluate
@@ -125,8 +125,8 @@ def baseline_record(
     """
     import pyarrow.compute as pc
 
-    def judged(rows: pa.Table) -> Judged:
-        return Judged(rows["default"].to_numpy(), score(rows), groups_of(rows, portfolio))
+    def judged(rows: pa.Table) -> JudgedRows:
+        return JudgedRows(rows["default"].to_numpy(), score(rows), groups_of(rows, portfolio))
 
     test, theirs = judged(out_of_time(training_set)), fit_of(before) or SURE
     if made is None or made["why"]:
@@ -321,9 +321,9 @@ def _cutoffs(found: Mapping[str, Any]) -> dict[str, Any]:
     if "best" not in found:
         return {}
     best, own = found["best"], found["own"]
-    said = {} if own is None else {"cut_off_pd": own["pd"], "approval_rate": own["approval_rate"]}
+    cut_off = {} if own is None else {"cut_off_pd": own["pd"], "approval_rate": own["approval_rate"]}
     return {
-        **said,
+        **cut_off,
         "largest_profit_pd": best["pd"],
         "largest_profit_pd_interval": f"{best['low']:.4f} .. {best['high']:.4f}",
         "largest_profit_approval_rate": best["approval_rate"],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit_assets.failures import PermanentError, said
+from credit_assets.failures import PermanentError, error_text
 from credit_assets.ml.data.customers import groups_of
 from credit_assets.ml.data.schemas import features_schema
 from credit_assets.ml.evidence.performance import Realised, realised
@@ -146,7 +146,7 @@ class SinceTraining:
                     assert champions.score is not None
                     found = champions.score(version, rows)
                 except (ValueError, PermanentError) as error:
-                    wrong[version] = said(error)
+                    wrong[version] = error_text(error)
                     continue
                 scored = rows.select(names).to_pandas(date_as_object=False).assign(pd=found)
                 # Those that the version refuses for a value that is missing have no PD to be held against anything.

@@ -35,7 +35,7 @@ _VERDICTS = ("stable", "watch", "shifted", "unknown")
 
 
 @dataclass(frozen=True)
-class Moved:
+class AliasMove:
     """A move of an alias, as the ledger has it."""
 
     day: str
@@ -47,7 +47,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class StoredRecord:
     """A record of the store and where it is from."""
 
     record: Mapping[str, Any]
@@ -62,12 +62,12 @@ class SiteMaterial:
     that are shown, oldest first; `decisions` are those of all as-of dates, oldest first, each with its summary.
     """
 
-    status: Recorded
-    models: Recorded
-    drift: Sequence[Recorded]
-    performance: Sequence[Recorded]
-    decisions: Sequence[tuple[Recorded, str]]
-    moves: Sequence[Moved]
+    status: StoredRecord
+    models: StoredRecord
+    drift: Sequence[StoredRecord]
+    performance: Sequence[StoredRecord]
+    decisions: Sequence[tuple[StoredRecord, str]]
+    moves: Sequence[AliasMove]
     moves_source: Source
 
 
@@ -141,12 +141,12 @@ def _overview(material: SiteMaterial) -> Iterator[Section]:
     )
     table = Table("Days that are there, by asset", ("asset", "days", "first", "last"), rows, (source,))
     scores = status["assets"]["loan_scores"]
-    said = (
+    sentence = (
         f"{scores['scored_applications']:,} applications are scored on {scores['scored']:,} days; "
         f"{scores['unscored_applications']:,} on {scores['unscored']:,} days are not, since no champion was in force; "
         f"{scores['refused_applications']:,} were refused for a value that is missing."
     )
-    yield Section("partitions", "Partitions", (Paragraph(said, (source,)), table))
+    yield Section("partitions", "Partitions", (Paragraph(sentence, (source,)), table))
 
 
 # Models
@@ -242,12 +242,12 @@ def _ends(of: Sequence[float] | None) -> Cell:
     return interval(of[0], of[1], 3) if of else text(None)
 
 
-def _span(reports: Sequence[Recorded]) -> tuple[Source, ...]:
+def _span(reports: Sequence[StoredRecord]) -> tuple[Source, ...]:
     """Of a series of reports its ends: each of them names its own."""
     return tuple(dict.fromkeys((reports[0].source, reports[-1].source)))
 
 
-def _drift(reports: Sequence[Recorded]) -> Iterator[Block]:
+def _drift(reports: Sequence[StoredRecord]) -> Iterator[Block]:
     days = [one.record for one in reports]
     measured = [one for one in days if one.get("features")]
     counts = tuple((text(verdict), count(sum(one["verdict"] == verdict for one in days))) for verdict in _VERDICTS)
@@ -284,7 +284,7 @@ def _drift(reports: Sequence[Recorded]) -> Iterator[Block]:
 _MEASURED = {"realised": "in use, matured", "since_training": "matured since training", "estimated": "estimated"}
 
 
-def _performance(reports: Sequence[Recorded]) -> Iterator[Block]:
+def _performance(reports: Sequence[StoredRecord]) -> Iterator[Block]:
     newest = reports[-1]
     rows = []
     for name, words in _MEASURED.items():

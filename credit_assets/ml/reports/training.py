@@ -29,7 +29,7 @@ def summary(
         "definition": defined,
         **{f"outcome_{name}": count for name, count in counts.outcomes.items()},
         **({"refused_for_missing_values": counts.refused} if counts.refused else {}),
-        **({"outcomes_that_say_nothing": counts.said_nothing} if counts.said_nothing else {}),
+        **({"outcomes_that_say_nothing": counts.without_outcome} if counts.without_outcome else {}),
         **asdict(findings),
         "default_rate": pc.mean(training_set["default"]).as_py(),
     }

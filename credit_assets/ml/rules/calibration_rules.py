@@ -45,9 +45,11 @@ def judge_calibration(evidence: Mapping[str, Any], policy: CalibrationPolicy) ->
 def _level(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
     ratio, p = found["observed_over_expected"], measure(found, "level_p", "calibration")
     value = measure(ratio, "value", "calibration")
-    said = f"observed over expected defaults {_with_interval(ratio)}{size_of(found)}, {found['expected']:,.1f} expected"
+    shown = (
+        f"observed over expected defaults {_with_interval(ratio)}{size_of(found)}, {found['expected']:,.1f} expected"
+    )
     wrong = f"PDs {'understate' if value > 1 else 'overstate'} the risk"
-    return _of_one("level", value, policy, (_p(p, found, "level"), said, wrong))
+    return _of_one("level", value, policy, (_p(p, found, "level"), shown, wrong))
 
 
 def _slope(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
@@ -56,16 +58,16 @@ def _slope(found: Mapping[str, Any], policy: CalibrationPolicy) -> Reason:
         text = f"no calibration slope can be fitted{size_of(found)}: {found['why']}"
         return Reason("calibration_slope", True, None, _range(policy.max_slope_ratio), text)
     value, p = measure(slope, "value", "calibration"), measure(found, "slope_p", "calibration")
-    said = f"calibration slope {_with_interval(slope)}, intercept {_with_interval(found['intercept'], '+.2f')}"
+    shown = f"calibration slope {_with_interval(slope)}, intercept {_with_interval(found['intercept'], '+.2f')}"
     wrong = f"PDs lie too {'far apart' if value < 1 else 'close together'}"
-    return _of_one("slope", value, policy, (_p(p, found, "slope"), said + size_of(found), wrong))
+    return _of_one("slope", value, policy, (_p(p, found, "slope"), shown + size_of(found), wrong))
 
 
 class _Chance(NamedTuple):
     """The p-value of a test, and in words what chance it holds."""
 
     p: float
-    said: str
+    shown: str
 
 
 def _p(p: float, found: Mapping[str, Any], name: str) -> _Chance:
@@ -79,15 +81,15 @@ def _of_one(name: str, value: float, policy: CalibrationPolicy, words: tuple[_Ch
     """The verdict on a measure whose right value is 1: what chance says of it, what it is, and what is wrong where it
     stands against.
     """
-    most, (found, said, wrong) = float(getattr(policy, f"max_{name}_ratio")), words
+    most, (found, shown, wrong) = float(getattr(policy, f"max_{name}_ratio")), words
     inside, chance, limits = 1 / most <= value <= most, found.p >= policy.alpha, _range(most)
     if inside:
-        verdict = f"within {limits}" + ("" if chance else f"; it is not 1 ({found.said}), which is allowed")
+        verdict = f"within {limits}" + ("" if chance else f"; it is not 1 ({found.shown}), which is allowed")
     elif chance:
-        verdict = f"outside {limits}, which may be chance ({found.said}; level {policy.alpha:g})"
+        verdict = f"outside {limits}, which may be chance ({found.shown}; level {policy.alpha:g})"
     else:
-        verdict = f"outside {limits} and no chance ({found.said}; level {policy.alpha:g}): {wrong}"
-    text = f"{said} is {verdict} (policy calibration.max_{name}_ratio)"
+        verdict = f"outside {limits} and no chance ({found.shown}; level {policy.alpha:g}): {wrong}"
+    text = f"{shown} is {verdict} (policy calibration.max_{name}_ratio)"
     return Reason(f"calibration_{name}", inside or chance, value, limits, text)
 
 

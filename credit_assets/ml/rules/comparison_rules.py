@@ -373,12 +373,12 @@ def _above_chance(evaluation: Mapping[str, Any], beside: Paired, days: float, po
 def _lower_end(evaluation: Mapping[str, Any], beside: Paired, level: float) -> float:
     """The lower end of the AUC's interval at another level than the recorded one's, on the logit scale as that is."""
     auc, low = (measure(evaluation, name, "candidate") for name in ("auc", "auc_ci_low"))
-    asked, recorded = (errors_of(each, beside.bads, beside.goods) for each in (level, _TAIL))
-    if low <= 0 or math.isinf(asked):
+    wanted, recorded = (errors_of(each, beside.bads, beside.goods) for each in (level, _TAIL))
+    if low <= 0 or math.isinf(wanted):
         return 0.0
     half_a_pair = 0.5 / (beside.bads * beside.goods)
     middle, end = (math.log(p / (1 - p)) for p in (min(auc, 1 - half_a_pair), low))
-    return logistic(middle - (middle - end) * asked / recorded)
+    return logistic(middle - (middle - end) * wanted / recorded)
 
 
 def _no_worse(scorecard: Mapping[str, Any], beside: Paired, policy: ComparisonPolicy) -> Reason:

@@ -17,7 +17,7 @@ import math
 from typing import TYPE_CHECKING
 
 from credit_assets.ml.data.cohorts import SPLIT
-from credit_assets.ml.data.customers import LeftOut, groups_of
+from credit_assets.ml.data.customers import LeftOutRows, groups_of
 from credit_assets.ml.data.gate_results import GateResult, detail
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.rows import Data, Rows
@@ -65,7 +65,7 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
     failed = bool(exceeds(found, max(len(rows), 1), limit, _CHANCE))
     across = _across(rows, copied > 0)
     share = found / len(rows) if len(rows) else 0.0
-    told = (
+    summary = (
         f"{found:,} of {len(rows):,} rows ({share:.1%}) have the inputs of an earlier row under another id"
         + (f", {nearly:,} of them all inputs but one" if nearly else "")
         + (f", {alike:,} of them all inputs but for small differences of numbers" if alike else "")
@@ -83,10 +83,10 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
         severity="error",
         value=share,
         threshold=f"at most {limit:.4g} of the rows, beyond chance",
-        description=f"{told}: the test is partly what the model learned from, and every interval is too narrow. "
+        description=f"{summary}: the test is partly what the model learned from, and every interval is too narrow. "
         f"{remedy}; where rows were loaded twice, remove the copies and ingest again."
         if failed
-        else f"{told}."
+        else f"{summary}."
         if found
         else "No row repeats another.",
         details=tuple(
@@ -98,7 +98,7 @@ def copies_gate(training_set: Data, portfolio: Portfolio) -> GateResult:
     )
 
 
-def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult | None:
+def customers_gate(left_out: LeftOutRows | None, portfolio: Portfolio) -> GateResult | None:
     """The gate `customers`, a warning: so many of the test's applications are of known customers that what is left is
     no picture of those that are scored; or one customer has so many that it must stand for nobody. None where the
     portfolio names no customer.
@@ -106,9 +106,9 @@ def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult
     column = portfolio.customer_column
     if column is None:
         return None
-    found = left_out or LeftOut(0, 0, 0, 0, 0, 0, 0, 0)
+    found = left_out or LeftOutRows(0, 0, 0, 0, 0, 0, 0, 0)
     share = found.test_share
-    told = (
+    summary = (
         f"{found.rows - found.unnamed:,} of {found.rows:,} rows are of {found.customers:,} customers, {found.most:,} "
         "of one at most; left out, since their customer stands in an earlier split: "
         f"{found.test:,} of {found.of_test:,} test rows and {found.validation:,} of {found.of_validation:,} validation "
@@ -133,7 +133,7 @@ def customers_gate(left_out: LeftOut | None, portfolio: Portfolio) -> GateResult
         severity="warn",
         value=share,
         threshold=f"at most {_MOST_LEFT_OUT:.0%} of the test left out, and {allowed:.0f} applications of one customer",
-        description=f"{told}." if passed else f"{told}. {'; '.join(against)}.",
+        description=f"{summary}." if passed else f"{summary}. {'; '.join(against)}.",
         details=() if passed else (detail(column, "of a customer of an earlier split", found.test),),
         setting="role: customer, and CREDIT_LOOKBACK_DAYS",
     )
@@ -158,16 +158,16 @@ def _copied(rows: Rows, names: list[str], portfolio: Portfolio) -> NDArray[np.in
     for place, name in enumerate(names):
         codes, number = _codes(rows.column(name))
         for way, shift in enumerate((None, *_SHIFTS)):
-            mark, told = _marked(codes if shift is None or not number else _in_parts(codes, shift), place)
+            mark, information = _marked(codes if shift is None or not number else _in_parts(codes, shift), place)
             wholes[way] += mark
-            bits[way] += told
+            bits[way] += information
     found = np.zeros(len(rows), dtype=np.int8)
     for whole, rare in zip(wholes[1:], bits[1:], strict=True):
         found[_repeats(whole, customers) & (rare >= needed)] = _ALIKE
     if 1 < len(names) <= _MOST_INPUTS:
         for place, name in enumerate(names):
-            mark, told = _marked(_codes(rows.column(name))[0], place)
-            found[_repeats(wholes[0] - mark, customers) & (bits[0] - told >= needed)] = _NEARLY
+            mark, information = _marked(_codes(rows.column(name))[0], place)
+            found[_repeats(wholes[0] - mark, customers) & (bits[0] - information >= needed)] = _NEARLY
     found[_repeats(wholes[0], customers) & (bits[0] >= needed)] = _EXACT
     return found
 

@@ -17,7 +17,7 @@ from credit_assets.ml.data.html_tables import HtmlTable, ShownAsTable
 
 Promotion = Literal["immediate", "shadow", "manual"]
 _GATE, _FEW = "gate ", 4
-_TOLD = {
+_SHOWN = {
     "min_auc", "champion", "improvement", "left_columns", "non_inferiority", "non_inferiority_first", "recalibration",
     "moved", "moved_first", "age", "condition", "correlation", "mean_pd", "performance", "policy",
 }  # fmt: skip
@@ -67,8 +67,8 @@ class Decision(ShownAsTable):
         gates = sum(reason.rule.startswith(_GATE) for reason in self.reasons)
         rules = len(self.reasons) - gates
         counted = [f"{number} {name}" for number, name in ((gates, "gates"), (rules, "rules")) if number]
-        told = [reason.text for reason in self.reasons if reason.rule in _TOLD or _warns(reason)]
-        return "; ".join([f"{' and '.join(counted)} passed", *told])
+        shown = [reason.text for reason in self.reasons if reason.rule in _SHOWN or _warns(reason)]
+        return "; ".join([f"{' and '.join(counted)} passed", *shown])
 
     def html_tables(self) -> Iterable[HtmlTable]:
         rows = [(one.rule, one.passed, one.value, one.threshold, one.text) for one in self.reasons]
@@ -87,7 +87,7 @@ def summary_of(reasons: Iterable[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ChampionDates:
     """As-of dates of the champions: of the newest that there has been, and of the one in force; None while there was
     none. The second is the older one while a rollback is in force.
     """
@@ -100,7 +100,7 @@ def decide_promotion(
     policy: Promotion,
     *,
     as_of: date,
-    standing: Standing,
+    standing: ChampionDates,
     accepted: bool,
     takeover: Sequence[Reason] = (),
     compared: Sequence[Reason] = (),
@@ -177,7 +177,7 @@ def decide_promotion(
     )
 
 
-def newer(as_of: date, standing: Standing) -> Reason:
+def newer(as_of: date, standing: ChampionDates) -> Reason:
     """Whether a version of `as_of` may take over from the champions that there have been."""
     rule, value = "as_of", as_of.isoformat()
     if standing.newest is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEPT, DENIED = "directions", "direction_of_outcomes"
 _SHOWN = 10
 # Log-odds above which a ratio of odds is said to be larger than that.
-_MOST_SAID = 4.605170185988092
+_MOST_SHOWN = 4.605170185988092
 
 
 def judge_directions(evidence: Mapping[str, Any], policy: DirectionsPolicy) -> tuple[Reason, ...]:
@@ -94,7 +94,7 @@ def _remedy(name: str, through: list[Mapping[str, Any]]) -> str:
 
 def _times(effect: float) -> str:
     """A ratio of odds in words, from its logarithm. Where PDs are all far too small, it is of any size."""
-    return f"{math.exp(abs(effect)):.2f}" if abs(effect) < _MOST_SAID else f"more than {math.exp(_MOST_SAID):.0f}"
+    return f"{math.exp(abs(effect)):.2f}" if abs(effect) < _MOST_SHOWN else f"more than {math.exp(_MOST_SHOWN):.0f}"
 
 
 def _denied(evidence: Mapping[str, Any], policy: DirectionsPolicy) -> Iterator[tuple[float, float, str]]:

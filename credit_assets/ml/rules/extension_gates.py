@@ -60,25 +60,25 @@ class OwnGate:
         """Its verdict on rows. Raises ExtensionError where it fails or gives something else."""
         its = self.extension
         try:
-            said = its.target(rows, **bound(its, parameters))
+            given = its.target(rows, **bound(its, parameters))
         except Exception as error:
             raise its.error(f"failed with {its.fault(error)} on {rows.num_rows:,} rows; correct it") from error
-        if not isinstance(said, Judgement):
-            raise its.error(f"gives a {type(said).__name__}: it must give a Judgement of credit_assets.ml.extensions")
+        if not isinstance(given, Judgement):
+            raise its.error(f"gives a {type(given).__name__}: it must give a Judgement of credit_assets.ml.extensions")
         try:
             return GateResult(
                 name=its.name,
-                passed=bool(said.passed),
-                severity=said.severity,
-                value=getattr(said.value, "item", lambda: said.value)(),
-                threshold=said.threshold,
-                description=said.description,
-                details=tuple(said.details),
+                passed=bool(given.passed),
+                severity=given.severity,
+                value=getattr(given.value, "item", lambda: given.value)(),
+                threshold=given.threshold,
+                description=given.description,
+                details=tuple(given.details),
                 # Which one it was stands beside the verdict for ever.
                 setting=f"extensions: gates: {its.name}, a {its}",
             )
         except (ValueError, TypeError, AttributeError) as error:
-            raise its.error(f"its Judgement is none: {failures.said(error)}") from error
+            raise its.error(f"its Judgement is none: {failures.error_text(error)}") from error
 
 
 def checked_gate(extension: Extension) -> OwnGate:

@@ -60,12 +60,12 @@ class OwnTrigger:
         """What it says of one report."""
         its = self.extension
         try:
-            said = its.target(report, **bound(its, parameters))
+            given = its.target(report, **bound(its, parameters))
         except Exception as error:
             raise its.error(f"failed with {its.fault(error)} on a {self.of}; correct it") from error
-        if not (isinstance(said, Condition) and said.met in (True, False, None) and isinstance(said.text, str)):
+        if not (isinstance(given, Condition) and given.met in (True, False, None) and isinstance(given.text, str)):
             raise its.error("must give a Condition of credit_assets.ml.extensions: met (True, False, None) and text")
-        return Condition(None if said.met is None else bool(said.met), f"{said.text} ({its})")
+        return Condition(None if given.met is None else bool(given.met), f"{given.text} ({its})")
 
 
 def checked_trigger(extension: Extension) -> OwnTrigger:

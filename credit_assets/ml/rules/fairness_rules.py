@@ -183,5 +183,5 @@ def _stopping(reason: Reason, consequence: Consequence, stops: Consequence) -> R
         text = f"{reason.text}. Where it is right, {_APPROVE}" if stops == "ask" and not reason.passed else reason.text
         return Reason(reason.rule, reason.passed, reason.value, reason.threshold, text)
     words = {"warn": "a warning, which stops nothing", "ask": "a person is asked before it takes over"}
-    said = words.get(consequence, "it was not registered for it")
-    return Reason(reason.rule, True, reason.value, reason.threshold, f"{reason.text}; {said}")
+    effect = words.get(consequence, "it was not registered for it")
+    return Reason(reason.rule, True, reason.value, reason.threshold, f"{reason.text}; {effect}")

@@ -66,15 +66,15 @@ def _jump(evidence: Mapping[str, Any], policy: LeaksPolicy, found: Sequence[Mapp
         return Reason(rule, True, low, most, f"{text} is no more than {most:g}, as far as the test can tell")
     if "ci_low" not in champion:
         return Reason(rule, True, None, None, f"no gain is known: {champion['why']}")
-    most, told = _limit(evidence["gains"], policy)
+    most, source = _limit(evidence["gains"], policy)
     low = champion["ci_low"]
     text = (
         f"AUC {champion['difference']:+.4f} over champion version {champion['version']} (95% interval from {low:+.4f} "
         "on)"
     )
     if low > most:
-        return Reason(rule, False, low, most, f"{text} is a jump beyond {most:g} ({told}){advice}")
-    return Reason(rule, True, low, most, f"{text} is no jump beyond {most:g} ({told})")
+        return Reason(rule, False, low, most, f"{text} is a jump beyond {most:g} ({source}){advice}")
+    return Reason(rule, True, low, most, f"{text} is no jump beyond {most:g} ({source})")
 
 
 def _limit(gains: Sequence[float], policy: LeaksPolicy) -> tuple[float, str]:

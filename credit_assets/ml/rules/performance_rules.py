@@ -22,7 +22,7 @@ _LARGEST = 50.0
 _OLDER = "what was known of version {} at registration has no error on record: an older release registered it"
 
 
-class Condition(NamedTuple):
+class ConditionResult(NamedTuple):
     """Whether it holds; None where the report cannot tell; and why, in words."""
 
     met: bool | None
@@ -37,7 +37,7 @@ class _Value(NamedTuple):
     bads: float
 
 
-def ranks_worse(report: Mapping[str, Any], limits: PerformancePolicy, cohort_days: int) -> Condition:
+def ranks_worse(report: Mapping[str, Any], limits: PerformancePolicy, cohort_days: int) -> ConditionResult:
     """Whether the champion's AUC is too low, by the loans that matured since it was trained, or by the estimate from
     the PDs of the newest applications. Either is enough, with at least `min_bads` defaults seen or expected.
 
@@ -61,7 +61,7 @@ def ranks_worse(report: Mapping[str, Any], limits: PerformancePolicy, cohort_day
     champion, alpha = report["champion"], limits.false_alarms / 2
     baseline = (report["registered"] or {}).get("baseline")
     since, estimated = report.get("since_training"), _of_champion(report["estimated"], champion)
-    found: list[Condition] = []
+    found: list[ConditionResult] = []
     if since and since["evaluation"] and since["bads"] >= limits.min_bads:
         now = _Value(since["evaluation"]["auc"], since["auc_error"], since["bads"])
         then = _Value(baseline["auc"], baseline["auc_error"], baseline["bads"]) if baseline else None
@@ -76,10 +76,10 @@ def ranks_worse(report: Mapping[str, Any], limits: PerformancePolicy, cohort_day
             what = f"estimated AUC {now.value:.4f} with {expected:,} bads expected"
             found.append(_too_low(what, now, then, estimated["auc_error"], limits, alpha, cohort_days))
     if not found:
-        return Condition(None, f"fewer than {limits.min_bads} defaults seen or expected")
+        return ConditionResult(None, f"fewer than {limits.min_bads} defaults seen or expected")
     met = [one for one in found if one.met]
     text = " and ".join(one.text for one in met or found)
-    return Condition(bool(met), text if baseline else f"{text} ({_OLDER.format(champion)})")
+    return ConditionResult(bool(met), text if baseline else f"{text} ({_OLDER.format(champion)})")
 
 
 def _too_low(  # noqa: PLR0913 - the two sides of one comparison
@@ -90,24 +90,26 @@ def _too_low(  # noqa: PLR0913 - the two sides of one comparison
     limits: PerformancePolicy,
     alpha: float,
     cohort_days: int,
-) -> Condition:
+) -> ConditionResult:
     """`error` is that of the AUC itself, for the floor; `now.error` that beside `then`."""
     reach = look_quantile(alpha, cohort_days, 1.0, now.bads - 1) * error
     if now.value + reach < limits.floor:
-        return Condition(True, f"{what}, which lies below the floor {limits.floor:g} by more than chance ({reach:.4f})")
+        return ConditionResult(
+            True, f"{what}, which lies below the floor {limits.floor:g} by more than chance ({reach:.4f})"
+        )
     if then is None:
-        return Condition(False, f"{what}, floor {limits.floor:g}")
+        return ConditionResult(False, f"{what}, floor {limits.floor:g}")
     chance = _beyond_chance(now, then, alpha, cohort_days)
-    loss, asked = then.value - now.value, max(limits.margin, chance)
+    loss, needed = then.value - now.value, max(limits.margin, chance)
     verdict = "below" if loss >= 0 else "above"
-    return Condition(
-        loss >= asked,
+    return ConditionResult(
+        loss >= needed,
         f"{what}, {abs(loss):.4f} {verdict} the {then.value:.4f} of the test; a loss is one from {limits.margin:g} on, "
         f"and chance explains {chance:.4f}",
     )
 
 
-def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_days: int) -> Condition:
+def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_days: int) -> ConditionResult:
     """Whether observed over expected defaults of the loans that matured since the champion was trained lies further
     from 1 than `max_level_ratio` either way, and further from what the model's own validation and test promised than
     chance explains, on the log scale.
@@ -117,9 +119,11 @@ def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_da
     champion, since = report["champion"], report.get("since_training")
     baseline = (report["registered"] or {}).get("baseline")
     if not since or not since["observed_over_expected"] or max(since["bads"], since["expected"]) < limits.min_bads:
-        return Condition(None, f"fewer than {limits.min_bads} defaults seen or expected of loans since the training")
+        return ConditionResult(
+            None, f"fewer than {limits.min_bads} defaults seen or expected of loans since the training"
+        )
     if not baseline:
-        return Condition(None, _OLDER.format(champion))
+        return ConditionResult(None, _OLDER.format(champion))
     ratio, bads, expected = since["observed_over_expected"]["value"], since["bads"], since["expected"]
     # Of few bads the log varies by their number, not by those expected; of fewer expected than one, by less than its
     # slope there would say.
@@ -130,7 +134,7 @@ def level_is_off(report: Mapping[str, Any], limits: PerformancePolicy, cohort_da
     large = ratio >= limits.max_level_ratio or ratio <= 1 / limits.max_level_ratio
     # Where next to nothing was expected, chance explains any ratio.
     low, high = (math.exp(min(then.value + one, _LARGEST)) for one in (-chance, chance))
-    return Condition(
+    return ConditionResult(
         large and abs(now.value - then.value) > chance,
         f"observed over expected defaults {ratio:.2f}, {bads:,} bads where {expected:.0f} were expected of the loans "
         f"of {since['from']} .. {since['to']}, which matured since the training; allowed are "

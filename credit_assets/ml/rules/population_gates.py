@@ -130,8 +130,8 @@ def population_gate(portfolio: Portfolio, counts: CohortCounts | None) -> GateRe
         )
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.population.items())
     booked = counts.population[BOOKED]
-    told = f"Trained on the {booked:,} that were booked, of {counts.applications:,} that applied: {shown}."
-    return _stated(shown, told, counts.population)
+    summary = f"Trained on the {booked:,} that were booked, of {counts.applications:,} that applied: {shown}."
+    return _stated(shown, summary, counts.population)
 
 
 def _stated(value: str, description: str, classes: Mapping[str, int]) -> GateResult:
@@ -150,7 +150,9 @@ def classes_gate(portfolio: Portfolio, counts: CohortCounts, window_days: int) -
     if names.status is not None and counts.unmapped_outcomes:
         return status_gate("outcomes", names.status, counts.unmapped_outcomes)
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.outcomes.items() if count)
-    nothing = f" Rows of {names.table} without a {names.says}: {counts.said_nothing:,}." if counts.said_nothing else ""
+    nothing = (
+        f" Rows of {names.table} without a {names.says}: {counts.without_outcome:,}." if counts.without_outcome else ""
+    )
     return GateResult(
         name="statuses",
         passed=True,
@@ -199,28 +201,28 @@ def evidence_gate(found: Matured, portfolio: Portfolio) -> GateResult:
     """
     limit = portfolio.gates.max_matured_without_outcome
     who = "booked loans" if portfolio.decisions else "applications"
-    said = ""
+    not_judged = ""
     if not found.loans:
-        said = f"Not judged: no {who.removesuffix('s')} is so old that something must have become of it."
+        not_judged = f"Not judged: no {who.removesuffix('s')} is so old that something must have become of it."
     elif found.goods < found.bads or not found.goods:
-        said = (
+        not_judged = (
             f"Not judged: {portfolio.outcomes.table} has {found.goods:,} goods and {found.bads:,} bads of the {who} "
             "that are old enough. Where goods have no outcome, one that is missing says nothing."
         )
-    failed = not said and bool(exceeds(found.without, found.loans, limit, EVIDENCE_CHANCE))
-    told = f"{found.without:,} of {found.loans:,} {who} ({found.share:.1%}) never had an outcome, each {found.old}"
+    failed = not not_judged and bool(exceeds(found.without, found.loans, limit, EVIDENCE_CHANCE))
+    summary = f"{found.without:,} of {found.loans:,} {who} ({found.share:.1%}) never had an outcome, each {found.old}"
     return GateResult(
         name="matured_without_outcome",
         passed=not failed,
         severity="error",
-        value="not judged" if said else found.share,
+        value="not judged" if not_judged else found.share,
         threshold=f"at most {limit:.4g} of the {who} that are old enough, beyond chance",
-        description=said
+        description=not_judged
         or (
-            f"{told}: they were not lent to, or their outcomes are not in {portfolio.outcomes.table}. Correct "
+            f"{summary}: they were not lent to, or their outcomes are not in {portfolio.outcomes.table}. Correct "
             f"`population` (now {stated_population(portfolio)}), or load the outcomes that are missing."
             if failed
-            else f"{told}."
+            else f"{summary}."
         ),
         details=(detail(portfolio.outcomes.table, "without an outcome, old enough for one", found.without),)
         if failed

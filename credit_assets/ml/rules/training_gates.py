@@ -104,7 +104,7 @@ def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
     limit = portfolio.gates.max_orphan_share
     failed = bool(exceeds(found.orphans, max(found.outcomes, 1), limit, ORPHAN_CHANCE))
     share = found.orphans / found.outcomes if found.outcomes else 0.0
-    told = (
+    summary = (
         f"{found.orphans:,} of {found.outcomes:,} outcomes ({share:.1%}) have an id that was never an application; "
         f"allowed are {limit:.1%} (gates: max_orphan_share). Their ids are {found.outcome_form}; those of applications "
         f"are {found.application_form}"
@@ -115,10 +115,10 @@ def orphan_gate(found: Orphans, portfolio: Portfolio) -> GateResult:
         severity="error",
         value=share,
         threshold=f"at most {limit:.4g} of the outcomes, beyond chance",
-        description=f"{told}. Correct the ids of {portfolio.outcomes.table} (column {portfolio.outcomes.id}), or let a "
-        f"view show them as {portfolio.applications_table} has them ({portfolio.id_column}), and ingest again."
+        description=f"{summary}. Correct the ids of {portfolio.outcomes.table} (column {portfolio.outcomes.id}), or "
+        f"let a view show them as {portfolio.applications_table} has them ({portfolio.id_column}), and ingest again."
         if failed
-        else f"{told}."
+        else f"{summary}."
         if found.orphans
         else "Every outcome belongs to an application.",
         details=(detail(portfolio.outcomes.id, "was never an application", found.orphans),) if found.orphans else (),

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from credit_assets.ml.data.policies import PerformancePolicy
 from credit_assets.ml.rules.decisions import Decision, Reason
-from credit_assets.ml.rules.performance_rules import Condition, level_is_off, ranks_worse
+from credit_assets.ml.rules.performance_rules import ConditionResult, level_is_off, ranks_worse
 
 _VERDICTS = {"shifted": True, "watch": False, "stable": False, "unknown": None}
 _NAMED = 5
@@ -313,7 +313,7 @@ def _head(report: Mapping[str, Any], what: str) -> tuple[date, str | None]:
 
 
 def _judged(
-    judge: Callable[[Mapping[str, Any], PerformancePolicy, int], Condition],
+    judge: Callable[[Mapping[str, Any], PerformancePolicy, int], ConditionResult],
     reports: Sequence[Mapping[str, Any]],
     policy: PerformanceTriggerPolicy,
 ) -> list[_Finding]:

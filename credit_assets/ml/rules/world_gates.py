@@ -128,10 +128,10 @@ def _target_over_time(target: Mapping[str, Any], policy: WorldPolicy, portfolio:
     jump, most, names = target["jump"], policy.max_rate_ratio, portfolio.outcomes
     allowed, ratio = f"odds within {1 / most:.2g} .. {most:g} times, beyond chance", jump and jump["ratio"]
     if jump is None or 1 / most <= jump["nearest"] <= most:
-        told = f"The rate of default has no break in {len(target['months'])} months."
-        return GateResult(TARGET_OVER_TIME, True, "error", ratio, allowed, told)
+        summary = f"The rate of default has no break in {len(target['months'])} months."
+        return GateResult(TARGET_OVER_TIME, True, "error", ratio, allowed, summary)
     before, after = jump["before"], jump["after"]
-    told = (
+    summary = (
         f"The rate of default breaks on {jump['from']}: {_counted(before)}, then {_counted(after)}; "
         f"{_lost(before, after)}. See whether rows of {portfolio.applications_table} or of {names.table} "
         f"({names.says}) are gone, or were entered otherwise from that day on, and ingest again; where risk did change "
@@ -139,7 +139,7 @@ def _target_over_time(target: Mapping[str, Any], policy: WorldPolicy, portfolio:
     )
     details = (detail(names.says, f"odds {ratio:.3g} times from {jump['from']} on", after["bads"]),)
     setting = "policy: world: max_rate_ratio"
-    return GateResult(TARGET_OVER_TIME, False, "error", ratio, allowed, told, details, setting)
+    return GateResult(TARGET_OVER_TIME, False, "error", ratio, allowed, summary, details, setting)
 
 
 def _counted(side: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from credit_assets.cli.exporter.families import FAMILIES, PREFIX, Sample
+from credit_assets.cli.exporter.families import FAMILIES, PREFIX, MetricSample
 from credit_assets.cli.exporter.of_instance import InstanceFigures, lag
 from credit_assets.cli.exporter.of_store import ModelFigures, StoreFigures, drift_samples, is_late, performance_samples
 from credit_assets.cli.exporter.server import figures, registry_of
@@ -259,4 +259,4 @@ def test_an_mlflow_that_does_not_answer_takes_nothing_else_with_it(house: TrialH
 
 def test_a_sample_is_one_of_the_table() -> None:
     assert all(set(family.labels) & {"run", "run_id", "application_id", "day"} == set() for family in FAMILIES.values())
-    assert dict(Sample("up", 1).labels) == {}
+    assert dict(MetricSample("up", 1).labels) == {}

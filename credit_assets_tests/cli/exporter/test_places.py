@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from credit_assets.cli.exporter.families import Sample
+from credit_assets.cli.exporter.families import MetricSample
 from credit_assets.cli.exporter.places import Figures, Place
 from credit_assets.cli.exporter.server import server
 from credit_assets.cli.house_verbs import metrics
@@ -31,12 +31,12 @@ def values(found: Figures) -> dict[tuple[str, ...], float]:
 def test_a_place_that_hangs_is_down_and_is_not_asked_a_second_time() -> None:
     free, asked = threading.Event(), []
 
-    def hangs(now: datetime) -> list[Sample]:
+    def hangs(now: datetime) -> list[MetricSample]:
         asked.append(now)
         assert free.wait(60)
-        return [Sample("queue_length", 3)]
+        return [MetricSample("queue_length", 3)]
 
-    slow, quick = Place("instance", hangs), Place("store", lambda _: [Sample("scores_late", 0)])
+    slow, quick = Place("instance", hangs), Place("store", lambda _: [MetricSample("scores_late", 0)])
     found = Figures([quick, slow], "cards", kept=0, limit=0)
     quick.begin()
     quick.wait(60)
@@ -56,8 +56,8 @@ def test_a_place_that_hangs_is_down_and_is_not_asked_a_second_time() -> None:
 
 
 def test_what_fails_halfway_has_no_figures_and_says_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    def fails(_: datetime) -> Iterator[Sample]:
-        yield Sample("queue_length", 3)
+    def fails(_: datetime) -> Iterator[MetricSample]:
+        yield MetricSample("queue_length", 3)
         raise TransientError("no answer from host, password hunter2")
 
     place = Place("instance", fails, lambda said: said.replace("hunter2", "***"))
@@ -69,7 +69,7 @@ def test_what_fails_halfway_has_no_figures_and_says_no_secret(caplog: pytest.Log
 
 def test_figures_are_kept_for_a_while_and_read_once_by_many() -> None:
     asked: list[datetime] = []
-    place = Place("store", lambda now: [asked.append(now) or Sample("scores_late", len(asked))])  # type: ignore[func-returns-value]
+    place = Place("store", lambda now: [asked.append(now) or MetricSample("scores_late", len(asked))])  # type: ignore[func-returns-value]
     found = Figures([place], "cards", kept=600, limit=60)
     threads = [threading.Thread(target=values, args=(found,)) for _ in range(4)]
     for thread in threads:
@@ -81,7 +81,9 @@ def test_figures_are_kept_for_a_while_and_read_once_by_many() -> None:
 
 
 def test_a_label_that_is_not_in_the_table_is_refused() -> None:
-    found = Figures([Place("store", lambda _: [Sample("queue_length", 1, {"run": "x"})])], "cards", kept=0, limit=60)
+    found = Figures(
+        [Place("store", lambda _: [MetricSample("queue_length", 1, {"run": "x"})])], "cards", kept=0, limit=60
+    )
     with pytest.raises(ValueError, match="run"):
         values(found)
 

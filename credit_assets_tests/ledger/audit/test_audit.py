@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_assets.cli.audit import audit_record, judged_by, made_by
-from credit_assets.ledger.alias_log import Change, MoveKind
+from credit_assets.ledger.alias_log import MoveDetails, MoveKind
 from credit_assets.ledger.aliases import Aliases
 from credit_assets.ledger.audit import CHECKS, described, gaps
-from credit_assets.ledger.audit.reading import Reading
-from credit_assets.ledger.audit.walk import Gap, Kept, Verdict, Walk
+from credit_assets.ledger.audit.reading import AuditReading
+from credit_assets.ledger.audit.walk import Gap, KeptVersions, Verdict, Walk
 from credit_assets.ledger.deployment import ACTOR
 from credit_assets.ledger.kept import evidence_hash
 from credit_assets.ledger.requests import Request
@@ -33,9 +33,9 @@ D, FIRST, LAST_SCORED = str(TRAINED), TRAINED + timedelta(1), date(2024, 4, 10)
 NO_PROGRESS: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
 
 
-def reading(house: House) -> Reading:
+def reading(house: House) -> AuditReading:
     found = build_resources(house.settings)
-    return Reading(
+    return AuditReading(
         found["store"],
         found["registry"],
         found["requests"],
@@ -186,7 +186,7 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
     ),
     "a version registered by hand": (lambda w: replace(w, by_hand=["7"]), "versions_and_records", "version 7"),
     "a version without a record": (
-        lambda w: replace(w, kept=Kept(), records={**w.records, "registered_model": {}}),
+        lambda w: replace(w, kept=KeptVersions(), records={**w.records, "registered_model": {}}),
         "versions_and_records",
         f"{D} version 1",
     ),
@@ -252,7 +252,7 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
         lambda w: moved(w, history=(Period("1", date(2024, 3, 1), None),)), "moves_in_order", "it was edited",
     ),
     "a move that nobody decided": (
-        lambda w: moved(w, change=Change(FIRST, MoveKind.APPROVE, "eve", "because")),
+        lambda w: moved(w, change=MoveDetails(FIRST, MoveKind.APPROVE, "eve", "because")),
         "moves_decided",
         "approve by eve",
     ),
@@ -398,7 +398,7 @@ def test_what_a_person_brought_into_force_was_accepted(walk: Walk) -> None:
     evidence = {**walk.kept.evidence[str(kept.evidence)], "first_days": differs}  # type: ignore[dict-item]
     name = evidence_hash(evidence)
     planted = replace(kept, evidence=name, first_days=differs)
-    stands = replace(walk, kept=Kept([planted], {name: evidence}, {name: name}, walk.kept.sets))
+    stands = replace(walk, kept=KeptVersions([planted], {name: evidence}, {name: name}, walk.kept.sets))
 
     def found(one: Walk) -> list[str]:
         return [gap.text for gap in gaps(one) if gap.check == "requests_met"]
@@ -449,7 +449,7 @@ def test_gaps_planted_in_the_files_are_found_by_reading_them(tmp_path: Path, hom
         scorer.write_text(scorer.read_text().replace("0", "1", 1))
         registry.set_tags(registry.version("1"), {"auc": "0.990000"})
         registry.delete_alias("challenger")
-        Aliases(registry).move("champion", "1", Change(date(2024, 3, 1), MoveKind.ROLLBACK, "eve", "quietly"))
+        Aliases(registry).move("champion", "1", MoveDetails(date(2024, 3, 1), MoveKind.ROLLBACK, "eve", "quietly"))
         resources["requests"].add("promote", "1", by=ACTOR, reason="forged", effective_from=FIRST, identity="trial:1:x")
         (store / "claims/requests/log/000009").write_text("no request\n")
         found = audit_record(house.settings, house.instance, NO_PROGRESS)

@@ -150,7 +150,7 @@ def test_indeterminate_and_excluded_loans_are_left_out_and_counted():
     counts = cohort.counts()
     assert counts.outcomes == {"good": LOOKBACK - 3, "indeterminate": 1, "bad": 1, "excluded": 1}
     assert counts.unmapped_outcomes == {"sold": 1}
-    assert counts.said_nothing == 1
+    assert counts.without_outcome == 1
     made = cohort.training_set(0.25, 0.25)
     assert "a1" not in made["id"].to_pylist()
     assert "a2" not in made["id"].to_pylist()

@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.loans.generator import generate_book
 from credit_assets.ml.data.portfolio import Column, Portfolio, load_portfolio
-from credit_assets.ml.data.request_rules import RULES_FILE, Request, RequestError, RequestRules
+from credit_assets.ml.data.request_rules import RULES_FILE, CheckedRequest, RequestError, RequestRules
 
 LEVELS = {"purpose": ["car", "boat"]}
 AMOUNT: dict[str, Any] = {"name": "amount", "type": "float", "nullable": False, "minimum": 1, "maximum": 100}
@@ -60,7 +60,7 @@ def rules(on_request: str | None = None, **changes: Any) -> RequestRules:
 
 
 def ask(rules: RequestRules, batch: dict[str, Any], rows: int = 2) -> tuple[RequestError | None, list[Any]]:
-    request = Request(rules, LEVELS)
+    request = CheckedRequest(rules, LEVELS)
     _, warnings = request.read({name: pd.Series(values, dtype=object) for name, values in batch.items()}, rows)
     return request.refusal, [None] * rows if warnings is None else warnings.tolist()
 
@@ -105,7 +105,7 @@ def test_a_column_that_is_left_out() -> None:
 
 
 def test_rows_are_counted_over_all_batches_and_the_first_few_are_named() -> None:
-    request = Request(rules(), LEVELS)
+    request = CheckedRequest(rules(), LEVELS)
     bad = {**SOUND, "amount": [0.0, None], "purpose": ["yacht", "house"]}
     for batch in (SOUND, bad, bad, SOUND, bad, bad, bad, bad):
         request.read({name: pd.Series(values, dtype=object) for name, values in batch.items()}, 2)
@@ -125,7 +125,9 @@ def test_several_warnings_of_one_row_stand_side_by_side() -> None:
 
 def test_values_are_read_as_the_contract_reads_them() -> None:
     given = {"amount": [5, " 6.50 "], "term": ["36", 36.0], "owner": ["YES", 0], "purpose": ["car", None]}
-    columns, _ = Request(rules(), LEVELS).read({name: pd.Series(v, dtype=object) for name, v in given.items()}, 2)
+    columns, _ = CheckedRequest(rules(), LEVELS).read(
+        {name: pd.Series(v, dtype=object) for name, v in given.items()}, 2
+    )
     assert {name: values.to_pylist() for name, values in columns.items()} == {
         "amount": [5.0, 6.5],
         "term": [36, 36],
@@ -160,7 +162,7 @@ def test_sound_applications_are_never_refused_and_planted_faults_always() -> Non
     seen = {name: sorted(frame[name].dropna().unique()) for name in portfolio.categorical_features}
 
     def held(frame: pd.DataFrame) -> tuple[RequestError | None, Any]:
-        request = Request(RequestRules.of(portfolio), seen)
+        request = CheckedRequest(RequestRules.of(portfolio), seen)
         _, warnings = request.read(frame.to_dict("series"), len(frame))
         return request.refusal, warnings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from credit_assets.ml.data.log_odds import probability
-from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.baseline import JudgedRows, measure_baseline
 from credit_assets.ml.evidence.calibration_error import SURE, CalibrationError
 from credit_assets.ml.evidence.evaluation import auc, auc_error
 from credit_assets.ml.evidence.performance import by_version, estimate, realised
@@ -27,7 +27,7 @@ def test_a_baseline_has_each_value_with_its_error() -> None:
     margin, y = loans(2_000, rng)
     fitted = fit_platt(margin, y)
     tested, outcome = loans(3_000, rng)
-    found = measure_baseline(Judged(y, fitted.pd(margin)), Judged(outcome, fitted.pd(tested)))
+    found = measure_baseline(JudgedRows(y, fitted.pd(margin)), JudgedRows(outcome, fitted.pd(tested)))
     p = fitted.pd(tested)
     assert (found.rows, found.bads, found.auc) == (3_000, outcome.sum(), auc(outcome, p))
     assert found.auc_error == auc_error(outcome, p)
@@ -70,7 +70,7 @@ def test_the_level_that_validation_and_test_promise_is_that_of_the_model() -> No
     for _ in range(250):
         (margin, y), (tested, outcome) = loans(400, rng), loans(500, rng)
         fitted = fit_platt(margin, y)
-        found = measure_baseline(Judged(y, fitted.pd(margin)), Judged(outcome, fitted.pd(tested)))
+        found = measure_baseline(JudgedRows(y, fitted.pd(margin)), JudgedRows(outcome, fitted.pd(tested)))
         true = np.log(probability(fixed).sum() / fitted.pd(fixed).sum())
         apart.append((found.level - true) / found.level_error)
     assert np.std(apart) == pytest.approx(1.0, abs=0.12)
@@ -107,8 +107,8 @@ def test_a_doubled_book_is_no_surer() -> None:
     rng = np.random.default_rng(5)
     margin, y = loans(800, rng)
     p, twice = probability(margin), np.tile(np.arange(800), 2)
-    once = measure_baseline(Judged(y, p), Judged(y, p))
-    again = Judged(np.tile(y, 2), np.tile(p, 2), twice)
+    once = measure_baseline(JudgedRows(y, p), JudgedRows(y, p))
+    again = JudgedRows(np.tile(y, 2), np.tile(p, 2), twice)
     doubled = measure_baseline(again, again)
     assert doubled.auc_error == pytest.approx(once.auc_error)
     assert doubled.level_error == pytest.approx(once.level_error)

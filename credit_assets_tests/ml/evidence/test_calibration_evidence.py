@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from credit_assets.ml.evidence.calibration_error import SURE
-from credit_assets.ml.evidence.calibration_evidence import Calibration, compare_calibration, measure_calibration
+from credit_assets.ml.evidence.calibration_evidence import CalibrationFigures, compare_calibration, measure_calibration
 from credit_assets.ml.evidence.evaluation import log_loss
 from credit_assets.ml.evidence.performance import estimate, realised, reconcile
 from credit_assets.ml.learners.calibration import fit_platt
 from credit_assets_tests.support.calibration_books import book, fitted_book, stretched
 
 
-def rejected(found: list[Calibration], name: str, level: float) -> float:
+def rejected(found: list[CalibrationFigures], name: str, level: float) -> float:
     values = [getattr(one, name) for one in found]
     return float(np.mean([value is not None and value < level for value in values]))
 

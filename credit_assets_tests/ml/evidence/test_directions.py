@@ -13,7 +13,7 @@ from credit_assets.ml.data.features import feature_table
 from credit_assets.ml.data.policies import DirectionsPolicy
 from credit_assets.ml.data.portfolio import Portfolio
 from credit_assets.ml.data.values import numbers
-from credit_assets.ml.evidence.directions import Plan, measure_directions, missing_effect
+from credit_assets.ml.evidence.directions import DirectionsPlan, measure_directions, missing_effect
 from credit_assets.ml.learners.candidates import train_candidate
 from credit_assets.ml.rules.directions_rules import judge_directions
 from credit_assets_tests.support.modelling import PORTFOLIO, quick_config, training_set
@@ -81,7 +81,7 @@ class Model:
 
 def measured(model: Model, portfolio: Portfolio = LENDER, **plan: int) -> dict[str, Any]:
     table = applicants()
-    return measure_directions(model.pd, table, portfolio, TOLERANCE, Plan(**plan) if plan else None)["moved"]
+    return measure_directions(model.pd, table, portfolio, TOLERANCE, DirectionsPlan(**plan) if plan else None)["moved"]
 
 
 def test_a_direction_that_the_derived_feature_undoes_is_counted_by_applicant() -> None:
@@ -144,8 +144,8 @@ def test_the_same_applicants_are_taken_and_their_number_is_bounded() -> None:
     assert one["income"]["rows"] == 200
     measured(small, applicants=100, values=5)
     assert small.scored < first.scored <= 4 * 200 * 6 + 600
-    assert Plan().of(10) == Plan()
-    assert Plan().of(1000) == Plan(100, 12)
+    assert DirectionsPlan().of(10) == DirectionsPlan()
+    assert DirectionsPlan().of(1000) == DirectionsPlan(100, 12)
 
 
 # Learners

@@ -13,8 +13,8 @@ import pytest
 from credit_assets.ml.data.fairness import Attribute, Fairness
 from credit_assets.ml.evidence.fairness import (
     MISSING,
+    FairnessSample,
     Groups,
-    Sample,
     air_of,
     below,
     groups_of_values,
@@ -130,7 +130,7 @@ def measured(
     bad = np.arange(len(pd)) % 10 == 0
     groups = Groups(names, place)
     return measure_attribute(
-        attribute, Fairness(**limits), (groups, Sample(pd, -pd)), (groups, Sample(pd, -pd, bad)), 0.2
+        attribute, Fairness(**limits), (groups, FairnessSample(pd, -pd)), (groups, FairnessSample(pd, -pd, bad)), 0.2
     )
 
 
@@ -178,7 +178,7 @@ def test_a_named_reference_that_is_too_small_leaves_nothing_judged() -> None:
 def by_loans(pd: np.ndarray, bad: np.ndarray, place: np.ndarray, **limits: Any) -> dict[str, dict[str, Any]]:
     """What is measured of groups `a`, the reference, and `b`, all of whose applications are loans."""
     groups = Groups(("a", "b", MISSING), place)
-    sides = (groups, Sample(pd, 600 - 100 * pd)), (groups, Sample(pd, 600 - 100 * pd, bad))
+    sides = (groups, FairnessSample(pd, 600 - 100 * pd)), (groups, FairnessSample(pd, 600 - 100 * pd, bad))
     found = measure_attribute(Attribute(column="sex", reference="a"), Fairness(**limits), *sides, 0.2)
     json.dumps(found, allow_nan=False)
     return {one["name"]: one for one in found["groups"]}
@@ -231,8 +231,8 @@ def test_points_and_calibration_by_group() -> None:
     found = measure_attribute(
         Attribute(column="sex", reference="a"),
         Fairness(),
-        (groups, Sample(pd, points)),
-        (groups, Sample(pd, points, bad)),
+        (groups, FairnessSample(pd, points)),
+        (groups, FairnessSample(pd, points, bad)),
         0.2,
     )
     a, b = found["groups"]

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from credit_assets.ml.data.policies import CutoffPolicy
-from credit_assets.ml.evidence.money import Loans, break_even, measure_money, measure_swap, swaps_at_equal_rates
+from credit_assets.ml.evidence.money import FundedLoans, break_even, measure_money, measure_swap, swaps_at_equal_rates
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "cutoffs.md"
 
 
-def loans(count: int = 3_000, seed: int = 1) -> Loans:
+def loans(count: int = 3_000, seed: int = 1) -> FundedLoans:
     rng = np.random.default_rng(seed)
     pd = 1 / (1 + np.exp(-rng.normal(-2.2, 0.9, count)))
-    return Loans(rng.random(count) < pd, pd, np.round(rng.lognormal(9, 0.6, count), 2))
+    return FundedLoans(rng.random(count) < pd, pd, np.round(rng.lognormal(9, 0.6, count), 2))
 
 
 def table(heading: str) -> list[list[str]]:
@@ -34,7 +34,7 @@ def test_the_example_of_the_documentation_holds() -> None:
     given = np.array([[float(cell.replace(",", "")) for cell in row] for row in table("Ten loans")])
     _, pd, amount, bad = given.T
     policy = CutoffPolicy(loss_given_default=0.5, margin=0.1, bootstrap=100)
-    of = Loans(bad == 1, pd, amount)
+    of = FundedLoans(bad == 1, pd, amount)
     found = measure_money(of, pd, policy)
     shown = table("What each cut-off brings:")
     by_cut = {round(row["pd"], 6): row for row in found["table"]}
@@ -86,7 +86,7 @@ def test_no_cut_off_brings_more_than_the_best_one(costs: dict[str, float]) -> No
 
 
 def test_nobody_is_approved_where_every_loan_is_bad() -> None:
-    of = Loans(np.ones(50, bool), np.linspace(0.1, 0.5, 50), np.ones(50))
+    of = FundedLoans(np.ones(50, bool), np.linspace(0.1, 0.5, 50), np.ones(50))
     found = measure_money(of, of.pd, CutoffPolicy(bootstrap=100))["best"]
     assert (found["pd"], found["loans"], found["profit"], found["bad_rate"]) == (0.0, 0, 0.0, None)
 
@@ -94,8 +94,10 @@ def test_nobody_is_approved_where_every_loan_is_bad() -> None:
 def test_customers_are_drawn_whole() -> None:
     """Loans of one customer that stand or fall together tell as little as one of them."""
     once = loans(400)
-    times = Loans(*(np.repeat(values, 5) for values in (once.bad, once.pd, once.amount)), np.repeat(np.arange(400), 5))
-    alone = Loans(times.bad, times.pd, times.amount)
+    times = FundedLoans(
+        *(np.repeat(values, 5) for values in (once.bad, once.pd, once.amount)), np.repeat(np.arange(400), 5)
+    )
+    alone = FundedLoans(times.bad, times.pd, times.amount)
     policy = CutoffPolicy(bootstrap=200)
     ends = [measure_money(of, of.pd, policy)["best"] for of in (once, times, alone)]
     widths = [one["high"] - one["low"] for one in ends]
@@ -113,7 +115,7 @@ def test_the_interval_holds_the_best_cut_off_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(("of", "applied"), [(loans(0), np.ones(1)), (loans(5), np.empty(0))])
-def test_nothing_to_measure_on_is_refused(of: Loans, applied: Any) -> None:
+def test_nothing_to_measure_on_is_refused(of: FundedLoans, applied: Any) -> None:
     with pytest.raises(ValueError, match="to measure cut-offs on"):
         measure_money(of, applied, CutoffPolicy())
 

@@ -13,7 +13,7 @@ import pytest
 
 from credit_assets.ml.data.portfolio import Column
 from credit_assets.ml.learners import VARIANTS, search
-from credit_assets.ml.learners.search import SPACES, Trial
+from credit_assets.ml.learners.search import SPACES, SearchTrial
 from credit_assets.ml.learners.training import TrainingConfig
 from credit_assets_tests.support.modelling import PORTFOLIO, training_set
 
@@ -25,19 +25,19 @@ ROWS = ROWS.set_column(1, "applied_on", ROWS["applied_on"].cast(pa.date32()))
 class Kept:
     """Trials in memory; ends the search after so many, as a killed step does."""
 
-    def __init__(self, trials: Sequence[Trial] = (), dies_after: int | None = None) -> None:
+    def __init__(self, trials: Sequence[SearchTrial] = (), dies_after: int | None = None) -> None:
         self.trials, self._dies_after = list(trials), dies_after
 
-    def load(self) -> Sequence[Trial]:
+    def load(self) -> Sequence[SearchTrial]:
         return self.trials
 
-    def save(self, trials: Sequence[Trial]) -> None:
+    def save(self, trials: Sequence[SearchTrial]) -> None:
         self.trials = list(trials)
         if len(trials) == self._dies_after:
             raise KeyboardInterrupt
 
 
-def searched(trials: int, kept: Kept | None = None, rows: pa.Table = ROWS, **changes: Any) -> search.Found:
+def searched(trials: int, kept: Kept | None = None, rows: pa.Table = ROWS, **changes: Any) -> search.SearchResult:
     return search.search(rows, "lightgbm", PORTFOLIO, replace(SLOW, **changes), trials, kept or Kept())
 
 
@@ -46,7 +46,7 @@ def test_a_search_that_is_cut_short_goes_on_as_it_would_have() -> None:
     cut = Kept(dies_after=4)
     with pytest.raises(KeyboardInterrupt):
         searched(11, cut)
-    again = Kept([Trial.from_record(one.to_record()) for one in cut.trials], dies_after=10)
+    again = Kept([SearchTrial.from_record(one.to_record()) for one in cut.trials], dies_after=10)
     with pytest.raises(KeyboardInterrupt):
         searched(11, again)
     assert searched(11, Kept(again.trials)) == whole
@@ -102,10 +102,10 @@ def test_parameters_that_are_set_are_not_searched() -> None:
 
 
 def test_what_is_found_is_taken_where_it_is_better_beyond_chance() -> None:
-    default = Trial({}, tuple(np.full(20, 0.30)))
-    better = Trial({"num_leaves": 9}, tuple(0.30 - 0.01 - 0.001 * np.arange(20) / 20))
-    chance = Trial({"num_leaves": 9}, tuple(0.299 + 0.05 * np.tile([-1.0, 1.0], 10)))
-    refused = Trial({"num_leaves": 2}, ())
+    default = SearchTrial({}, tuple(np.full(20, 0.30)))
+    better = SearchTrial({"num_leaves": 9}, tuple(0.30 - 0.01 - 0.001 * np.arange(20) / 20))
+    chance = SearchTrial({"num_leaves": 9}, tuple(0.299 + 0.05 * np.tile([-1.0, 1.0], 10)))
+    refused = SearchTrial({"num_leaves": 2}, ())
     assert search.chosen((default, better, refused)).params == {"num_leaves": 9}
     assert search.chosen((default, chance, refused)).params == {}
     assert "beyond chance" in search.chosen((default, chance)).why

@@ -18,7 +18,7 @@ from credit_assets.ml.evidence.drift import DriftPolicy
 from credit_assets.ml.evidence.drift_reference import DriftReference
 from credit_assets.ml.evidence.performance import realised
 from credit_assets.ml.evidence.vintages import vintage_curves
-from credit_assets.ml.reports.backtest import Book, PastModel, Promise, judge_past_model, totals, vintages
+from credit_assets.ml.reports.backtest import BacktestBook, PastModel, Promise, judge_past_model, totals, vintages
 from credit_assets.ml.reports.figures import Point, backtest, png
 
 PORTFOLIO, WINDOW = load_portfolio(), 100
@@ -38,7 +38,7 @@ class OneTable:
         return found if columns is None else found.select(list(columns))
 
 
-def made(seed: int, a_day: int = 20, income_from: float = 0.0) -> tuple[Book, np.ndarray[Any, Any]]:
+def made(seed: int, a_day: int = 20, income_from: float = 0.0) -> tuple[BacktestBook, np.ndarray[Any, Any]]:
     """Applications of 180 days whose log-odds of default fall with income; and the outcomes of the bad ones."""
     rng = np.random.default_rng(seed)
     dates = np.repeat([FIRST + timedelta(n) for n in range(180)], a_day)
@@ -54,7 +54,7 @@ def made(seed: int, a_day: int = 20, income_from: float = 0.0) -> tuple[Book, np
             "defaulted": [1] * int(bad.sum()),
         }
     ).cast(outcomes_schema(PORTFOLIO))
-    return Book(OneTable(rows), FIRST, LAST, Known(outcomes), WINDOW, PORTFOLIO), income  # type: ignore[arg-type]
+    return BacktestBook(OneTable(rows), FIRST, LAST, Known(outcomes), WINDOW, PORTFOLIO), income  # type: ignore[arg-type]
 
 
 def true_pd(income: Any) -> np.ndarray[Any, Any]:
@@ -98,25 +98,27 @@ def test_a_model_is_judged_on_the_days_after_its_date_whose_windows_have_closed(
 
 def test_windows_that_are_open_do_not_count() -> None:
     book, _ = made(2)
-    early = Book(book.tables, FIRST, date(2024, 5, 20), book.known, WINDOW, PORTFOLIO)
+    early = BacktestBook(book.tables, FIRST, date(2024, 5, 20), book.known, WINDOW, PORTFOLIO)
     found = judge_past_model(model(), early, 90, DRIFT)
     # 2024-05-20 less 100 days.
     assert (found["realised"]["from"], found["realised"]["to"]) == ("2024-02-01", "2024-02-10")
     assert found["realised"]["rows"] == 10 * 20
     assert found["drift"] is None
     none = judge_past_model(
-        model(), Book(book.tables, FIRST, date(2024, 5, 10), book.known, WINDOW, PORTFOLIO), 90, DRIFT
+        model(), BacktestBook(book.tables, FIRST, date(2024, 5, 10), book.known, WINDOW, PORTFOLIO), 90, DRIFT
     )
     assert none["realised"] is None
     assert none["why"] == "no loan's window has closed by 2024-05-10: the first closes on 2024-05-11"
-    at_the_end = judge_past_model(model(), Book(book.tables, FIRST, AS_OF, book.known, WINDOW, PORTFOLIO), 90, DRIFT)
+    at_the_end = judge_past_model(
+        model(), BacktestBook(book.tables, FIRST, AS_OF, book.known, WINDOW, PORTFOLIO), 90, DRIFT
+    )
     assert at_the_end["why"] == "no application has come since"
 
 
 def test_an_application_that_stands_there_twice_counts_once() -> None:
     book, _ = made(2)
     rows = book.tables.rows  # type: ignore[attr-defined]
-    twice = Book(OneTable(pa.concat_tables([rows, rows])), FIRST, LAST, book.known, WINDOW, PORTFOLIO)  # type: ignore[arg-type]
+    twice = BacktestBook(OneTable(pa.concat_tables([rows, rows])), FIRST, LAST, book.known, WINDOW, PORTFOLIO)  # type: ignore[arg-type]
     one, two = judge_past_model(model(), book, 90, DRIFT), judge_past_model(model(), twice, 90, DRIFT)
     assert two["realised"] == one["realised"]
 

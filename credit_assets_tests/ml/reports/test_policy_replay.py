@@ -11,7 +11,7 @@ import pytest
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.reports.policy_replay import RecordedDay, mode_of, replay_day, replay_trial, totals
-from credit_assets.ml.rules.decisions import Standing, decide_promotion
+from credit_assets.ml.rules.decisions import ChampionDates, decide_promotion
 from credit_assets.ml.rules.fairness_rules import judge_takeover
 from credit_assets.ml.rules.first_days import decide_first_days
 from credit_assets.ml.rules.leak_rules import judge_leaks
@@ -77,7 +77,7 @@ def lived(policy: Policy, record: dict[str, Any] | None = None, gates: Any = GAT
     promotion = decide_promotion(
         "immediate",
         as_of=date(2024, 3, 31),
-        standing=Standing(date(2024, 2, 1), date(2024, 2, 1)),
+        standing=ChampionDates(date(2024, 2, 1), date(2024, 2, 1)),
         accepted=decision.accepted,
         takeover=judged if decision.accepted else (),
     )

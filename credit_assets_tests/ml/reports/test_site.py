@@ -15,17 +15,17 @@ import pytest
 from credit_assets.ml.reports.dossier.blocks import Figure, Paragraph, Source, Table
 from credit_assets.ml.reports.dossier.page import html
 from credit_assets.ml.reports.dossier.whole import Dossier
-from credit_assets.ml.reports.site import Moved, Recorded, SiteMaterial, pages
+from credit_assets.ml.reports.site import AliasMove, SiteMaterial, StoredRecord, pages
 
 SCREENS = Path(__file__).parents[2] / "data" / "screens"
 NASTY = "<script>alert(1)</script>"
 
 
-def recorded(asset: str, record: dict[str, Any]) -> Recorded:
-    return Recorded(record, Source(asset, record.get("day") or record.get("as_of") or "2025-08-31", "f" * 64, ""))
+def recorded(asset: str, record: dict[str, Any]) -> StoredRecord:
+    return StoredRecord(record, Source(asset, record.get("day") or record.get("as_of") or "2025-08-31", "f" * 64, ""))
 
 
-def drift(day: str, psi: float, verdict: str) -> Recorded:
+def drift(day: str, psi: float, verdict: str) -> StoredRecord:
     feature = {"name": "income", "verdict": verdict, "psi": psi, "psi_by_chance": 0.01, "p_value": 0.2}
     feature |= {"missing_share": 0.0, "missing_reference": 0.01}
     record = {"day": day, "from": day, "to": day, "rows": 500, "verdict": verdict, "features": [feature]}
@@ -44,7 +44,7 @@ def material() -> SiteMaterial:
         drift=[drift("2025-08-30", 0.05, "stable"), drift("2025-08-31", 0.3, "shifted")],
         performance=[recorded("performance_report", before), recorded("performance_report", status["performance"])],
         decisions=[(recorded("registered_model", decision), "28 gates and rules passed")],
-        moves=[Moved("2025-07-01", "champion", "1", "promoted", "pipeline", NASTY)],
+        moves=[AliasMove("2025-07-01", "champion", "1", "promoted", "pipeline", NASTY)],
         moves_source=Source("model_aliases", "2025-08-31", "0" * 64, ""),
     )
 

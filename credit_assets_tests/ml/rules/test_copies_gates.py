@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_assets.ml.data.customers import LeftOut
+from credit_assets.ml.data.customers import LeftOutRows
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.ml.rules.copies_gates import copies_gate, customers_gate
 from credit_assets_tests.support.synthetic import canonical_book
@@ -128,7 +128,7 @@ def test_a_test_of_new_customers_only_is_a_warning() -> None:
     whose = {"name": "customer_id", "type": "string", "role": "customer"}
     portfolio = Portfolio.model_validate({**content, "columns": [*content["columns"], whose]})
     assert customers_gate(None, PORTFOLIO) is None
-    few, many = (LeftOut(1_000, 700, 4, 20, 30, left, 200, 250) for left in (60, 150))
+    few, many = (LeftOutRows(1_000, 700, 4, 20, 30, left, 200, 250) for left in (60, 150))
     passed, failed = customers_gate(few, portfolio), customers_gate(many, portfolio)
     assert passed is not None
     assert failed is not None
@@ -143,7 +143,7 @@ def test_a_value_that_stands_for_everybody_unknown_is_no_customer(rows: int, mos
     content = PORTFOLIO.model_dump(exclude_defaults=True, mode="json")
     whose = {"name": "customer_id", "type": "string", "role": "customer"}
     portfolio = Portfolio.model_validate({**content, "columns": [*content["columns"], whose]})
-    found = customers_gate(LeftOut(rows, 700, most, 0, 0, 0, 200, 250), portfolio)
+    found = customers_gate(LeftOutRows(rows, 700, most, 0, 0, 0, 200, 250), portfolio)
     assert found is not None
     assert (found.passed, found.blocks) == (passes, False)
     assert ("let a view show it as missing" in found.description) is not passes

@@ -12,9 +12,9 @@ import pytest
 from credit_assets.ml.data.gate_results import GateResult
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.rules.decisions import (
+    ChampionDates,
     Decision,
     Reason,
-    Standing,
     decide_promotion,
     summary_of,
 )
@@ -205,14 +205,14 @@ def test_promotion(
     policy: Any, as_of: date, champion_as_of: date | None, accepted: bool, against_it: list[str]
 ) -> None:
     decision = decide_promotion(
-        policy, as_of=as_of, standing=Standing(champion_as_of, champion_as_of), accepted=accepted
+        policy, as_of=as_of, standing=ChampionDates(champion_as_of, champion_as_of), accepted=accepted
     )
     assert failed(decision) == against_it
     assert decision.accepted == (not against_it)
 
 
 def test_time_never_runs_back_and_says_so() -> None:
-    decision = decide_promotion("immediate", as_of=OLD, standing=Standing(NEW, NEW), accepted=True)
+    decision = decide_promotion("immediate", as_of=OLD, standing=ChampionDates(NEW, NEW), accepted=True)
     assert (
         decision.summary()
         == "as-of date 2011-03-31 is older than the champion's, 2011-06-30: an older model replaces no newer one"
@@ -221,13 +221,15 @@ def test_time_never_runs_back_and_says_so() -> None:
 
 @pytest.mark.parametrize(("as_of", "passes"), [(OLD, False), (NEW, False), (date(2011, 7, 1), True)])
 def test_a_rollback_stands_until_a_newer_model_comes(as_of: date, passes: bool) -> None:
-    decision = decide_promotion("immediate", as_of=as_of, standing=Standing(newest=NEW, in_force=OLD), accepted=True)
+    decision = decide_promotion(
+        "immediate", as_of=as_of, standing=ChampionDates(newest=NEW, in_force=OLD), accepted=True
+    )
     assert failed(decision) == ([] if passes else ["as_of"])
 
 
 def test_an_unknown_promotion_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="'canary'; known: immediate, shadow, manual"):
-        decide_promotion("canary", as_of=NEW, standing=Standing(), accepted=True)  # type: ignore[arg-type]
+        decide_promotion("canary", as_of=NEW, standing=ChampionDates(), accepted=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_an_unknown_promotion_policy_is_refused() -> None:
     [
         registered(RULES, GOOD, against(0.001), GATES, POLICY),
         registered(RULES, GOOD, None, (), POLICY),
-        decide_promotion("shadow", as_of=NEW, standing=Standing(OLD, OLD), accepted=True),
+        decide_promotion("shadow", as_of=NEW, standing=ChampionDates(OLD, OLD), accepted=True),
     ],
 )
 def test_decisions_survive_json(decision: Decision) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from credit_assets.ml.data.log_odds import probability
 from credit_assets.ml.data.policies import PerformancePolicy
-from credit_assets.ml.evidence.baseline import Judged, measure_baseline
+from credit_assets.ml.evidence.baseline import JudgedRows, measure_baseline
 from credit_assets.ml.evidence.calibration_error import CalibrationError
 from credit_assets.ml.evidence.performance import estimate, realised
 from credit_assets.ml.learners.calibration import fit_platt
@@ -123,9 +123,9 @@ class Champion:
         self.rng, self.a_day = np.random.default_rng(seed), a_day
         margin, y = self.loans(18)
         self.calibration = fit_platt(margin, y)
-        fitted = Judged(y, self.calibration.pd(margin))
+        fitted = JudgedRows(y, self.calibration.pd(margin))
         margin, y = self.loans(22)
-        self.baseline = measure_baseline(fitted, Judged(y, self.calibration.pd(margin))).to_record()
+        self.baseline = measure_baseline(fitted, JudgedRows(y, self.calibration.pd(margin))).to_record()
 
     def loans(self, days: int, spread: float = 1.0, more: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         margin = self.rng.normal(-2.4, 0.7, days * self.a_day)

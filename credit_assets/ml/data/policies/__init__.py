@@ -18,7 +18,7 @@ from credit_assets.ml.data.policies.comparison import ComparisonPolicy
 from credit_assets.ml.data.policies.cutoff import CutoffPolicy
 from credit_assets.ml.data.policies.directions import DirectionsPolicy
 from credit_assets.ml.data.policies.first_days import FirstDaysPolicy
-from credit_assets.ml.data.policies.keys import Section
+from credit_assets.ml.data.policies.keys import PolicySection
 from credit_assets.ml.data.policies.leaks import LeaksPolicy
 from credit_assets.ml.data.policies.performance import PerformancePolicy
 from credit_assets.ml.data.policies.trials import TrialsPolicy
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-class Policy(Section):
+class Policy(PolicySection):
     """Everything that decides whether a model is registered, takes over, stays on trial or is trained again."""
 
     comparison: ComparisonPolicy = ComparisonPolicy()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class CalibrationPolicy(Section):
+class CalibrationPolicy(PolicySection):
     """A level or a slope stands against a model where both is true: a test at `alpha` rejects it, and it lies beyond
     its limit. A small test rejects a sound model in `alpha` of all cases and a large one never, however small the
     misfit is that it can show.

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class ComparisonPolicy(Section):
+class ComparisonPolicy(PolicySection):
     """Thresholds on the out-of-time test. Those in AUC are points of it.
 
     A model takes over where its AUC on the same rows is larger by `min_improvement` and, with `rule: interval`, the

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class CutoffPolicy(Section):
+class CutoffPolicy(PolicySection):
     """A model declines above its cut-off. Each version has one of its own, fixed when it is trained.
 
     `approval_rate`: the cut-off is the PD up to which so many of those who applied on the days of its out-of-time test

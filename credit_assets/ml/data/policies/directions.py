@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class DirectionsPolicy(Section):
+class DirectionsPolicy(PolicySection):
     """Limits on what a model does to whole applicants, and on what outcomes say against a direction.
 
     What rounding leaves of a direction that is kept lies far below `tolerance`, a hundredth of the odds or a third of a

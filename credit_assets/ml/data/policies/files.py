@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from credit_assets.failures import ToldError
+from credit_assets.failures import OwnError
 from credit_assets.ml.data.documents import mapping_of, problems, text_of
 from credit_assets.ml.data.policies import Policy
 
 _KEY = "policy"
 
 
-class PolicyError(ToldError, ValueError):
+class PolicyError(OwnError, ValueError):
     """The policy file cannot be used; the message says where and why."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class FirstDaysPolicy(Section):
+class FirstDaysPolicy(PolicySection):
     """Limits between the newest days and the out-of-time test; wide enough for what a year of drift does.
 
     `max_pd_ratio`: odds of the mean PD, newest days over the test's, either way; of a single feature's effect too.

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from credit_assets.ml.data.keys import Strict
 
 
-class Section(Strict):
+class PolicySection(Strict):
     """A block of the policy. An unknown key is refused with the one that was perhaps meant; so is `yes` for a number,
     which YAML makes true, and Python 1.
     """

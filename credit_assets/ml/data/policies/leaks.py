@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class LeaksPolicy(Section):
+class LeaksPolicy(PolicySection):
     """Limits on skill that may come from a column that knows the outcome. Each is held against the near end of a 95%
     interval, so that no small test reaches it by chance.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class PerformancePolicy(Section):
+class PerformancePolicy(PolicySection):
     """`floor`: AUC below which a champion is retrained whatever it had. `margin`: loss of AUC against its test that
     retrains it. `max_level_ratio`: observed over expected defaults, either way, from which its PDs are calibrated anew.
     All three beyond chance, so that `false_alarms` of the champions are named a year, where nothing has changed.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class TrialsPolicy(Section):
+class TrialsPolicy(PolicySection):
     """`days` since a trial began and `min_loans` applications that both models scored: before, nothing is decided.
 
     `min_correlation`: least rank correlation of the two models' points. `max_psi`: largest PSI between distributions

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from credit_assets.ml.data.keys import Identifier
-from credit_assets.ml.data.policies.keys import Section, key
+from credit_assets.ml.data.policies.keys import PolicySection, key
 
 
-class WorldPolicy(Section):
+class WorldPolicy(PolicySection):
     """Limits beyond what drift, growth and moves of list prices do, each beyond chance as well.
 
     On the LendingClub loans of 2007-2011, at lookbacks of 90, 365 and 730 days, no numeric feature of a test lay

@@ -73,8 +73,8 @@ def _measures(found: Recorded, test: Recorded | None) -> Facts:
 def _with_interval(found: Mapping[str, Any] | None, digits: int) -> Cell:
     if found is None:
         return text(None)
-    told = f"{found['value']:.{digits}f} ({found['low']:.{digits}f} .. {found['high']:.{digits}f})"
-    return Cell(found["value"], told)
+    shown = f"{found['value']:.{digits}f} ({found['low']:.{digits}f} .. {found['high']:.{digits}f})"
+    return Cell(found["value"], shown)
 
 
 def deciles(test: Recorded) -> Figure:

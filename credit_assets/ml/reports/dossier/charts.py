@@ -29,7 +29,7 @@ _DATE = 18.0
 
 
 @dataclass(frozen=True)
-class Size:
+class PictureSize:
     """Width and height in pixels, and the side of a square one."""
 
     width: float
@@ -37,7 +37,7 @@ class Size:
     side: float
 
 
-_PAGE = Size(_WIDTH, _HEIGHT, _SIDE)
+_PAGE = PictureSize(_WIDTH, _HEIGHT, _SIDE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def svg(figure: Figure, size: Size = _PAGE) -> str:
+def svg(figure: Figure, size: PictureSize = _PAGE) -> str:
     """The figure as an SVG element without a size of its own beyond its view box."""
     named = bool(figure.labels)
     width = size.side if figure.square else size.width

@@ -16,14 +16,14 @@ from credit_assets.ml.reports.dossier.blocks import (
     share,
     text,
 )
-from credit_assets.ml.reports.dossier.material import Material, Split, TrainingSet, of_training_set
+from credit_assets.ml.reports.dossier.material import KeptTrainingSet, Material, Split, of_training_set
 
 
 def section(material: Material) -> Section:
     return of_training_set(material, "cohorts", "Cohorts and splits", lambda rows: _blocks(material, rows))
 
 
-def _blocks(material: Material, rows: TrainingSet) -> list[Block]:
+def _blocks(material: Material, rows: KeptTrainingSet) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             "The newest days are the out-of-time test, which was never used to fit, to stop early, to calibrate or to "

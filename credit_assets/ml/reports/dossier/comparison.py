@@ -52,8 +52,8 @@ def section(material: Material) -> Section:
         rows.append(_row("plain scorecard", (own, plain["auc"]), found))
     if rows:
         smallest = [one for one in (champion, beside.get("first"), plain) if one and "difference" in one]
-        told = ", ".join(f"{one['difference']['smallest_detectable_difference']:.4f}" for one in smallest)
-        note = f"The smallest difference that these rows could show: {told}."
+        shown = ", ".join(f"{one['difference']['smallest_detectable_difference']:.4f}" for one in smallest)
+        note = f"The smallest difference that these rows could show: {shown}."
         blocks.append(Table("Models on the same rows", _COLUMNS, tuple(rows), (trained.source,), note))
     blocks += scorecard.blocks(material.evidence("scorecard"))
     return Section("comparison", "Comparison with champion and scorecard", tuple(blocks))

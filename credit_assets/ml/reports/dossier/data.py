@@ -15,14 +15,14 @@ from credit_assets.ml.reports.dossier.blocks import (
     shown,
     text,
 )
-from credit_assets.ml.reports.dossier.material import Material, Recorded, TrainingSet, of_training_set
+from credit_assets.ml.reports.dossier.material import KeptTrainingSet, Material, Recorded, of_training_set
 
 
 def section(material: Material) -> Section:
     return of_training_set(material, "data", "Data", lambda rows: _blocks(material, rows))
 
 
-def _blocks(material: Material, rows: TrainingSet) -> list[Block]:
+def _blocks(material: Material, rows: KeptTrainingSet) -> list[Block]:
     trained = material.trained
     facts = [
         Fact("training set, content", short(rows.source.content), rows.source),
@@ -82,5 +82,5 @@ def _blocks(material: Material, rows: TrainingSet) -> list[Block]:
     return blocks
 
 
-def _same(trained: Recorded, rows: TrainingSet) -> Cell:
+def _same(trained: Recorded, rows: KeptTrainingSet) -> Cell:
     return shown(trained.get("data") == rows.source.content)

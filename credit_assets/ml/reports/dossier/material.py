@@ -45,7 +45,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class KeptTrainingSet:
     """The rows that a version was trained on, as kept; none of them is here."""
 
     source: Source
@@ -61,7 +61,7 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestedAsset:
     """What was ingested of an asset on the days that a training set was made of.
 
     `changed` are days whose content is another by now; None where that is not known.
@@ -78,7 +78,7 @@ class Ingested:
 
 
 @dataclass(frozen=True)
-class Moved:
+class VersionMove:
     """A move of an alias that concerns the version."""
 
     alias: str
@@ -139,7 +139,7 @@ class Made:
     version: VersionFacts
     trained: Recorded | None
     candidate: Recorded | None
-    training_set: TrainingSet | None = None
+    training_set: KeptTrainingSet | None = None
     registered: Recorded | None = None
     deployed: Recorded | None = None
 
@@ -154,8 +154,8 @@ class Material:
     window_days: int
     settings: Settled
     policy: Settled
-    ingested: tuple[Ingested, ...] = ()
-    moves: tuple[Moved, ...] = ()
+    ingested: tuple[IngestedAsset, ...] = ()
+    moves: tuple[VersionMove, ...] = ()
     former: Made | None = None
     package: str = ""
     functions: Mapping[str, str] = field(default_factory=dict)
@@ -174,7 +174,7 @@ class Material:
         return self.made.candidate
 
     @property
-    def training_set(self) -> TrainingSet | None:
+    def training_set(self) -> KeptTrainingSet | None:
         return self.made.training_set
 
     def evidence(self, key: str) -> Recorded | None:
@@ -195,7 +195,7 @@ class Material:
 
 
 def of_training_set(
-    material: Material, name: str, title: str, blocks: Callable[[TrainingSet], Sequence[Block]]
+    material: Material, name: str, title: str, blocks: Callable[[KeptTrainingSet], Sequence[Block]]
 ) -> Section:
     """A section about the rows that the version was trained on; one sentence where they are not kept."""
     rows = material.training_set
@@ -205,8 +205,8 @@ def of_training_set(
 
 def lacking(what: str, why: str = "") -> Paragraph:
     """The one sentence of a section, or of a part, whose evidence a version lacks."""
-    told = why or "it was trained before it was measured, or its record has been replaced since"
-    return Paragraph(f"Nothing is recorded of {what} for this version: {told}.", kind="missing")
+    reason = why or "it was trained before it was measured, or its record has been replaced since"
+    return Paragraph(f"Nothing is recorded of {what} for this version: {reason}.", kind="missing")
 
 
 def joined(names: Sequence[str], most: int = 8) -> str:

@@ -89,9 +89,9 @@ def section(material: Material) -> Section:
             "promoted or rolled back, or a run is lost."
         )
     ]
-    for title, told, often, names in PLAN:
+    for title, description, often, names in PLAN:
         rows = tuple(row for name in names for row in _row(settings, policy, name))
-        blocks.append(Paragraph(f"{title} ({often}). {told}"))
+        blocks.append(Paragraph(f"{title} ({often}). {description}"))
         if rows:
             caption = f"{title}: limits"
             columns = ("setting or key", "value", "unit", "what it means")

@@ -24,7 +24,7 @@ _KEPT = ("good", "bad")
 
 
 @dataclass(frozen=True)
-class Step:
+class AccountStep:
     """Rows at one step of the account: a total, or what is taken off the total before it, with why."""
 
     label: str
@@ -63,7 +63,7 @@ def section(material: Material) -> Section:
     return Section("population", "Population and exclusions", tuple(blocks))
 
 
-def account(material: Material) -> tuple[Step, ...]:
+def account(material: Material) -> tuple[AccountStep, ...]:
     """The steps from what was received to the training set. Empty where nothing is recorded."""
     trained, rows = material.evidence("trained_on"), material.training_set
     if trained is None or rows is None:
@@ -73,34 +73,40 @@ def account(material: Material) -> tuple[Step, ...]:
     became: Mapping[str, int] = trained["outcomes"]["counts"]
     booked = sum(became.values())
     applied = sum(decided.values()) or booked
-    steps: list[Step] = []
+    steps: list[AccountStep] = []
     raw = next((one for one in material.ingested if one.asset == "raw_loan_data"), None)
     # Where windows start with the booking, days of applications are not days of cohorts.
     if raw is not None and material.portfolio.performance_window_from == "application":
         steps += [
-            Step("received on the days of the cohorts", raw.rows + raw.quarantined, "total", raw.source),
-            Step("quarantined: breaks the column contract", raw.quarantined, "less", raw.source),
-            Step("an id that came again (by difference)", raw.rows - applied, "less", raw.source),
+            AccountStep("received on the days of the cohorts", raw.rows + raw.quarantined, "total", raw.source),
+            AccountStep("quarantined: breaks the column contract", raw.quarantined, "less", raw.source),
+            AccountStep("an id that came again (by difference)", raw.rows - applied, "less", raw.source),
         ]
-    steps.append(Step("applications of the cohorts", applied, "total", source))
+    steps.append(AccountStep("applications of the cohorts", applied, "total", source))
     if decided:
         steps += [
-            Step(f"{name}: not lent to, no outcome", n, "less", source) for name, n in decided.items() if name != BOOKED
+            AccountStep(f"{name}: not lent to, no outcome", n, "less", source)
+            for name, n in decided.items()
+            if name != BOOKED
         ]
-        steps.append(Step("booked loans", booked, "total", source))
+        steps.append(AccountStep("booked loans", booked, "total", source))
     steps += [
-        Step(f"{name}: neither good nor bad", n, "less", source) for name, n in became.items() if name not in _KEPT
+        AccountStep(f"{name}: neither good nor bad", n, "less", source)
+        for name, n in became.items()
+        if name not in _KEPT
     ]
     known = sum(became.get(name, 0) for name in _KEPT)
     steps += [
-        Step("good or bad within the performance window", known, "total", source),
-        Step("left out: missing value or known customer (by difference)", known - rows.rows, "less", rows.source),
-        Step("training set: train, validation and test", rows.rows, "total", rows.source),
+        AccountStep("good or bad within the performance window", known, "total", source),
+        AccountStep(
+            "left out: missing value or known customer (by difference)", known - rows.rows, "less", rows.source
+        ),
+        AccountStep("training set: train, validation and test", rows.rows, "total", rows.source),
     ]
     return tuple(steps)
 
 
-def adds_up(steps: Sequence[Step]) -> bool:
+def adds_up(steps: Sequence[AccountStep]) -> bool:
     """Whether every total is the one before less what stands between, and nothing taken off is negative."""
     before: int | None = None
     off = 0
@@ -116,7 +122,7 @@ def adds_up(steps: Sequence[Step]) -> bool:
     return True
 
 
-def _rows(steps: Sequence[Step]) -> list[tuple[Cell, Cell, Cell]]:
+def _rows(steps: Sequence[AccountStep]) -> list[tuple[Cell, Cell, Cell]]:
     rows: list[tuple[Cell, Cell, Cell]] = []
     before = 0
     for step in steps:

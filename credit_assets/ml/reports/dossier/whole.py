@@ -87,7 +87,7 @@ class Dossier:
     @property
     def findings(self) -> tuple[str, ...]:
         """What its limits say."""
-        return self._said("limits", "finding")
+        return self._texts_of("limits", "finding")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class Dossier:
             if isinstance(block, Paragraph) and block.kind == "missing"
         )
 
-    def _said(self, key: str, kind: str) -> tuple[str, ...]:
+    def _texts_of(self, key: str, kind: str) -> tuple[str, ...]:
         blocks = next((one.blocks for one in self.sections if one.key == key), ())
         return tuple(block.text for block in blocks if isinstance(block, Paragraph) and block.kind == kind)
 
@@ -157,9 +157,9 @@ def _front(material: Material) -> Facts:
         items.append(Fact("Trained on", text(f"{rows.rows:,} loans, {rows.splits[0].first} .. {rows.splits[-1].last}"),
                           rows.source))  # fmt: skip
     if test is not None:
-        told = f"{test['auc']:.4f} ({test['auc_ci_low']:.4f} .. {test['auc_ci_high']:.4f})"
+        shown = f"{test['auc']:.4f} ({test['auc_ci_low']:.4f} .. {test['auc_ci_high']:.4f})"
         items += [
-            Fact("AUC, out of time (95%)", text(told), test.source),
+            Fact("AUC, out of time (95%)", text(shown), test.source),
             Fact("Loans and bads of the test", text(f"{test['rows']:,} and {test['bads']:,}"), test.source),
             Fact("Observed over expected", number(test["observed_over_expected"], 3), test.source),
         ]

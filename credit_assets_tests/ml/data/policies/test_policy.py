@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from credit_assets.ml.data.fingerprints import MODEL_CODE
 from credit_assets.ml.data.policies import Policy
 from credit_assets.ml.data.policies.files import load_policy
-from credit_assets.ml.data.policies.keys import Section
+from credit_assets.ml.data.policies.keys import PolicySection
 from credit_assets.ml.data.portfolio import Portfolio, load_portfolio
 from credit_assets.settings import variable
 
@@ -78,7 +78,7 @@ def test_a_key_says_what_it_means_and_refuses_what_is_none_of_it(section: str, k
     assert field.description
     assert field.description.endswith(".")
     assert set(field.json_schema_extra) == {"unit", "setting"}
-    assert issubclass(Policy.model_fields[section].annotation, Section)  # type: ignore[arg-type]
+    assert issubclass(Policy.model_fields[section].annotation, PolicySection)  # type: ignore[arg-type]
     for wrong in ("much", float("nan"), {"a": {"b": 1}}, [[1]], -1e9):
         if isinstance(field.default, str) or (isinstance(wrong, dict | list) and not isinstance(field.default, float)):
             continue

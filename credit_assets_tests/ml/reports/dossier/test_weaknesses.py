@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from credit_assets.ml.reports.dossier.material import Ingested, Material, Recorded
+from credit_assets.ml.reports.dossier.material import IngestedAsset, Material, Recorded
 from credit_assets.ml.reports.dossier.weaknesses import NOT_LOOKED_AT, RULES, judge, margin
 from credit_assets_tests.support.dossiers import bare, made, material, portfolio, source
 
@@ -71,7 +71,7 @@ def importance(share: float) -> Material:
 
 
 def ingested(changed: int) -> Material:
-    return material(ingested=(Ingested("raw_loan_data", 1, "a", "b", 5_507, 0, changed, source("raw_loan_data")),))
+    return material(ingested=(IngestedAsset("raw_loan_data", 1, "a", "b", 5_507, 0, changed, source("raw_loan_data")),))
 
 
 def registered(value: float) -> Material:

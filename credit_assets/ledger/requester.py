@@ -20,7 +20,7 @@ _LOGIN = Path("/proc/self/loginuid")
 _NOBODY = 2**32 - 1
 
 
-def asked_here() -> dict[str, str]:
+def requester_here() -> dict[str, str]:
     """`user` of this process, by its number and no variable; `login`, who logged in before a `sudo`, where Linux keeps
     it; `host`.
     """
@@ -34,7 +34,7 @@ def asked_here() -> dict[str, str]:
     return found
 
 
-def asked_by_run(run: dg.DagsterRun) -> dict[str, str]:
+def requester_of_run(run: dg.DagsterRun) -> dict[str, str]:
     """The Dagster run that asks, and who started it, where Dagster or the proxy before it knows."""
     found = {"run": run.run_id}
     if user := run.tags.get(USER_TAG):
@@ -42,12 +42,13 @@ def asked_by_run(run: dg.DagsterRun) -> dict[str, str]:
     return found
 
 
-def asked_in_words(asked: Mapping[str, str]) -> str:
+def requester_in_words(requester: Mapping[str, str]) -> str:
     """For people: ", entered by ann@host"; "" of a request of before."""
-    if not asked:
+    if not requester:
         return ""
-    said = f", entered by {asked.get('login') or asked.get('user', 'unknown')}@{asked.get('host', 'unknown')}"
-    return said + (f" for the Dagster user {asked['dagster_user']}" if "dagster_user" in asked else "")
+    account = requester.get("login") or requester.get("user", "unknown")
+    text = f", entered by {account}@{requester.get('host', 'unknown')}"
+    return text + (f" for the Dagster user {requester['dagster_user']}" if "dagster_user" in requester else "")
 
 
 def _name(uid: int) -> str:
