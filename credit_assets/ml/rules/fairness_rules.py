@@ -140,9 +140,13 @@ def _of_group(group: Mapping[str, Any], evidence: Mapping[str, Any], limits: Fai
             f"{limits.max_smd:g} (fairness: max_smd)"
         )
     # A text, in what was recorded before, stands for all of it.
-    untold = group.get("not_judged") or {}
-    untold = untold if isinstance(untold, Mapping) else dict.fromkeys(("opportunity", "calibration"), untold)
-    chance, level = (None if what in untold else one for what, one in (("opportunity", chance), ("calibration", level)))
+    not_judged = group.get("not_judged") or {}
+    not_judged = (
+        not_judged if isinstance(not_judged, Mapping) else dict.fromkeys(("opportunity", "calibration"), not_judged)
+    )
+    chance, level = (
+        None if what in not_judged else one for what, one in (("opportunity", chance), ("calibration", level))
+    )
     most = limits.max_opportunity_difference
     if chance and not evidence["indicative"] and chance["value"] < -most and (point or chance["high"] < 0):
         yield (
