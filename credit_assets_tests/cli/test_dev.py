@@ -19,7 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from credit_assets.cli.dev import Program, _environment, _Told, prepare_tracking, programs_of, refuse_taken_ports, run
+from credit_assets.cli.dev import (
+    Program,
+    _environment,
+    _Progress,
+    prepare_tracking,
+    programs_of,
+    refuse_taken_ports,
+    run,
+)
 from credit_assets.failures import PermanentError
 from credit_assets.settings import load_settings
 from credit_assets_tests.support.ports import free_port
@@ -164,7 +172,7 @@ def test_it_says_when_all_can_be_opened_and_shows_what_they_print_where_it_is_wa
             time.sleep(1)
         """
     server = Program("Server", port, [sys.executable, "-c", textwrap.dedent(code), str(port)], "--port")
-    told = _Told([server], "127.0.0.1", tmp_path, verbose)
+    told = _Progress([server], "127.0.0.1", tmp_path, verbose)
     assert run([server], os.environ, tmp_path, told) == 1
     said = capsys.readouterr().out
     assert said.count("ready after ") == 1

@@ -98,7 +98,7 @@ def test_another_approver_signs_and_it_waits_no_more(requests: Requests, approva
 
 
 def test_who_entered_it_in_another_name_cannot_sign_it_either(requests: Requests, approvals: Approvals) -> None:
-    request = requests.add("promote", "1", by="carol", reason="x", effective_from=DAY, asked={"user": "bob"})
+    request = requests.add("promote", "1", by="carol", reason="x", effective_from=DAY, entered_by={"user": "bob"})
     with pytest.raises(PermanentError, match="bob has asked"):
         approvals.sign(request, BOB.minisign(approvals.text_of(request)))
     assert approvals.sign(request, ANN.ssh(approvals.text_of(request))) == "ann"

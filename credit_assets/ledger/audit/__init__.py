@@ -14,7 +14,7 @@ from credit_assets.ledger.audit.chains import chains_whole, journal_kept, one_ho
 from credit_assets.ledger.audit.decisions import (
     registrations,
     requests_met,
-    retrainings_of_triggers,
+    retrainings_requested,
     takeovers,
     trials,
 )
@@ -43,7 +43,7 @@ CHECKS: tuple[Check, ...] = (
     takeovers,
     trials,
     requests_met,
-    retrainings_of_triggers,
+    retrainings_requested,
     moves_in_order,
     moves_decided,
     aliases_held,

@@ -188,12 +188,12 @@ def _gap(request: Request, text: str) -> Gap:
     return Gap("requests_met", named, do, "requests", request.effective_from.isoformat(), request.version)
 
 
-def retrainings_of_triggers(walk: Walk) -> Sequence[Gap]:
+def retrainings_requested(walk: Walk) -> Sequence[Gap]:
     """Who is recorded to have asked for a training has asked for it."""
     found = []
     for day, record in walk.of("registered_model").items():
         for trigger in sorted({*record.get("triggers", ())} - {*walk.triggers.get(day, ())}):
             text = f"was judged as asked for by {trigger}, which did not ask as of that day"
             do = "a training is judged by who asked for it: decide it again"
-            found.append(Gap("retrainings_asked_for", text, do, "registered_model", day, record.get("version") or ""))
+            found.append(Gap("retrainings_requested", text, do, "registered_model", day, record.get("version") or ""))
     return found

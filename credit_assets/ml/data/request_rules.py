@@ -123,7 +123,7 @@ class CheckedRequest:
     Examples
     --------
     >>> rules = RequestRules((Column(name="income", type="float", nullable=False, minimum=0),))
-    >>> request = Request(rules, {})
+    >>> request = CheckedRequest(rules, {})
     >>> values, warnings = request.read({"income": [1000, "2000", -1, None]}, 4)
     >>> values["income"].to_pylist()
     [1000.0, 2000.0, -1.0, None]

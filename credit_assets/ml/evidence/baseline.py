@@ -83,8 +83,8 @@ def measure_baseline(calibration: JudgedRows, test: JudgedRows, uncertain: Calib
 
     Examples
     --------
-    >>> fitted = Judged([0, 1, 0, 1], [0.3, 0.6, 0.2, 0.5])
-    >>> found = measure_baseline(fitted, Judged([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> fitted = JudgedRows([0, 1, 0, 1], [0.3, 0.6, 0.2, 0.5])
+    >>> found = measure_baseline(fitted, JudgedRows([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
     >>> found.auc, found.bads, round(found.level, 2), round(found.level_error, 2)
     (0.75, 2, 0.07, 0.34)
     """

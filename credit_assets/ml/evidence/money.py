@@ -89,7 +89,7 @@ def measure_money(
     --------
     Five loans of one each; a loan that is repaid brings .1, one that defaults costs .6:
 
-    >>> loans = Loans(np.array([0, 0, 1, 0, 1], bool), np.array([0.02, 0.05, 0.1, 0.1, 0.3]), np.ones(5))
+    >>> loans = FundedLoans(np.array([0, 0, 1, 0, 1], bool), np.array([0.02, 0.05, 0.1, 0.1, 0.3]), np.ones(5))
     >>> found = measure_money(loans, loans.pd, CutoffPolicy(), own=0.1)
     >>> found["best"]["pd"], round(found["best"]["profit"], 2), round(found["own"]["profit"], 2)
     (0.05, 0.2, -0.3)
@@ -156,7 +156,7 @@ def measure_swap(
 
     Examples
     --------
-    >>> loans = Loans(np.array([0, 1, 0, 1], bool), np.array([0.1, 0.3, 0.1, 0.3]), np.ones(4))
+    >>> loans = FundedLoans(np.array([0, 1, 0, 1], bool), np.array([0.1, 0.3, 0.1, 0.3]), np.ones(4))
     >>> found = measure_swap(loans, np.array([0.3, 0.1, 0.1, 0.3]), (0.2, 0.2), CutoffPolicy())
     >>> found["in"]["bads"], found["out"]["bads"], round(found["gain"], 2)
     (0, 1, 0.7)

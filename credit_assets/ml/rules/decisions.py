@@ -140,8 +140,8 @@ def decide_promotion(
 
     Examples
     --------
-    >>> first = decide_promotion("shadow", as_of=date(2024, 3, 31), standing=Standing(), accepted=True)
-    >>> champion = Standing(newest=date(2024, 6, 30), in_force=date(2024, 6, 30))
+    >>> first = decide_promotion("shadow", as_of=date(2024, 3, 31), standing=ChampionDates(), accepted=True)
+    >>> champion = ChampionDates(newest=date(2024, 6, 30), in_force=date(2024, 6, 30))
     >>> older = decide_promotion("immediate", as_of=date(2024, 3, 31), standing=champion, accepted=True)
     >>> first.accepted, older.summary()
     (True, "as-of date 2024-03-31 is older than the champion's, 2024-06-30: an older model replaces no newer one")

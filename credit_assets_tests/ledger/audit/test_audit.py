@@ -243,7 +243,7 @@ PLANTED: dict[str, tuple[Callable[[Walk], Walk], str, str]] = {
         lambda w: replace(w, requests=[request(number=3)]), "requests_met", "request 1 is missing",
     ),
     "a trigger that asked for nothing": (
-        lambda w: edited(w, "registered_model", D, triggers=["refresh"]), "retrainings_asked_for", "refresh",
+        lambda w: edited(w, "registered_model", D, triggers=["refresh"]), "retrainings_requested", "refresh",
     ),
     "an entry taken out of a log": (
         lambda w: replace(w, log_numbers={**w.log_numbers, "champion": [2, 3]}), "moves_in_order", "entry 1",
