@@ -88,7 +88,7 @@ def measure_calibration(
 
     Returns
     -------
-    Calibration
+    CalibrationFigures
         The measures with their intervals.
 
     Raises

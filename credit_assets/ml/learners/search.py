@@ -162,7 +162,7 @@ def search(
 
     Returns
     -------
-    Found
+    SearchResult
         The parameters of the best trial where its loss lies below that of the defaults by more than a standard error
         of their difference over the judged rows, else none.
 
