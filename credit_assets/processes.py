@@ -1,4 +1,4 @@
-"""Which process something belongs to, and whether that one still lives.
+"""Which process something belongs to, whether that one still lives, and how many cores this one may use.
 
 Belongs here: a mark of a process that no other one has, written and read back, and looking whether its process is gone.
 Does not belong here: what is done about it: runs (`credit_assets.instance.lost_runs`), files (`credit_assets.aside`).
@@ -23,6 +23,11 @@ from pathlib import Path
 _LINUX = sys.platform.startswith("linux")
 _ENDED = "ZXx"
 """States of /proc in which nothing of a process runs any more: it waits to be asked how it ended."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has where it is pinned to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ def pytest_configure() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers more than there are cores: a third of the tests' time is waiting for servers, processes and ticks."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
+    from credit_assets.processes import usable_cores
+
+    return usable_cores() + 2
 
 
 @pytest.fixture(autouse=True)

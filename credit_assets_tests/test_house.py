@@ -21,6 +21,11 @@ WORDLESS = {"told", "said", "asked"}
 
 
 @pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {module: ast.parse(module.read_text("utf-8")) for module in MODULES}
+
+
+@pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
     """Which modules of the package each module imports, lazily and for types too."""
     graph = grimp.build_graph("credit_assets", cache_dir=None)
@@ -78,21 +83,19 @@ def test_no_circle_between_folders(imports: dict[str, set[str]]) -> None:
     assert circles(rooms) == []
 
 
-def test_no_module_and_no_class_is_too_long() -> None:
+def test_no_module_and_no_class_is_too_long(trees: Mapping[Path, ast.Module]) -> None:
     long = []
-    for module in MODULES:
-        text = module.read_text("utf-8")
-        if (lines := len(text.splitlines())) > LONGEST_MODULE:
+    for module, tree in trees.items():
+        if (lines := len(module.read_text("utf-8").splitlines())) > LONGEST_MODULE:
             long.append(f"{module.relative_to(PACKAGE)}: {lines} lines")
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_CLASS:
                 long.append(f"{module.relative_to(PACKAGE)}: class {node.name} of {lines} lines")
     assert long == []
 
 
-def test_every_module_says_what_belongs_in_it() -> None:
-    texts = {module: module.read_text("utf-8") for module in MODULES}
-    silent = [module for module, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
+def test_every_module_says_what_belongs_in_it(trees: Mapping[Path, ast.Module]) -> None:
+    silent = [one for one, tree in trees.items() if one.read_text("utf-8").strip() and not ast.get_docstring(tree)]
     assert silent == []
 
 
@@ -109,20 +112,20 @@ def names(tree: ast.Module) -> Iterator[str]:
             yield node.attr
 
 
-def test_names_say_what_a_thing_is_and_not_that_somebody_spoke_of_it() -> None:
+def test_names_say_what_a_thing_is_and_not_that_somebody_spoke_of_it(trees: Mapping[Path, ast.Module]) -> None:
     found = {
         f"{module.relative_to(PACKAGE)}: {name}"
-        for module in MODULES
-        for name in (module.stem, *names(ast.parse(module.read_text("utf-8"))))
+        for module, tree in trees.items()
+        for name in (module.stem, *names(tree))
         if not WORDLESS.isdisjoint(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
     }
     assert sorted(found) == []
 
 
-def test_no_two_public_classes_have_one_name() -> None:
+def test_no_two_public_classes_have_one_name(trees: Mapping[Path, ast.Module]) -> None:
     homes: dict[str, list[str]] = {}
-    for module in MODULES:
-        for node in ast.parse(module.read_text("utf-8")).body:
+    for module, tree in trees.items():
+        for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(str(module.relative_to(PACKAGE)))
     assert {name: where for name, where in homes.items() if len(where) > 1} == {}

@@ -44,6 +44,6 @@ def report_trigger(
     )
     store = Store(settings.store)
     newest = max(store.days("loan_outcomes"), default=None)
-    trained = as_of or (date.fromisoformat(newest) if newest else None)
-    not_due = calendar_of(settings, store).why_not(trained) if trained else ""
+    training_day = as_of or (date.fromisoformat(newest) if newest else None)
+    not_due = calendar_of(settings, store).why_not(training_day) if training_day else ""
     return {"kind": kind, "reason": reason, "by": by, "as_of": day, "not_due": not_due or None}

@@ -29,6 +29,7 @@ from credit_assets.ml.data.extensions import ExtensionError
 from credit_assets.ml.data.portfolio import Portfolio, PortfolioError
 from credit_assets.naming import MODEL, Names
 from credit_assets.places import PlaceError, embedded_folder
+from credit_assets.processes import usable_cores
 from credit_assets.settings.access import Access
 from credit_assets.settings.alerts import Alerts
 from credit_assets.settings.groups import (
@@ -167,8 +168,7 @@ class Settings(
         if self.threads:
             return self.threads
         side_by_side = 1 if self.executor == "in_process" else min(self.max_concurrent, len(self.variants))
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // side_by_side)
+        return max(1, usable_cores() // side_by_side)
 
 
 def variable(field: str) -> str:

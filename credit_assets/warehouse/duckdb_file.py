@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from credit_assets.aside import aside
 from credit_assets.failures import PermanentError, TransientError, advised
 from credit_assets.places import PlaceError, local_path
+from credit_assets.processes import usable_cores
 from credit_assets.warehouse.base import ANOTHER_ZONE, FILL, Warehouse
 from credit_assets.warehouse.driver_internals import ErrorKind, duckdb_error_kind, postgresql_dialect
 from credit_assets.warehouse.ordering import Ascending, batch_rows
@@ -245,9 +246,8 @@ def reading_bounds(columns: int = 0) -> dict[str, Any]:
     """Bounds of a DuckDB that reads so many columns: memory, as DuckDB writes it, and threads, of which each holds rows
     of its own, so that fewer read many columns.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = columns * _COLUMN
-    threads = max(1, min(4, cores, _MEMORY // max(1, at_once)))
+    threads = max(1, min(4, usable_cores(), _MEMORY // max(1, at_once)))
     return {"memory_limit": f"{max(_MEMORY, at_once * 3 // 2)}B", "threads": threads}
 
 

@@ -51,7 +51,7 @@ class AuditReading:
     requests: Requests
     made: Mapping[str, Sequence[str]]
     judged: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
-    in_dagster: LedgerInDagster = field(default_factory=lambda: LedgerInDagster())
+    in_dagster: LedgerInDagster = field(default_factory=LedgerInDagster)
     verify: bool = False
     """Whether the rows of every partition are read."""
     unreadable: list[Gap] = field(default_factory=list)
